@@ -1,0 +1,7 @@
+//! Touchmark.
+
+pub mod codec;
+pub mod id;
+pub mod ledger;
+pub mod record;
+pub mod store;

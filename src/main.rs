@@ -1,0 +1,3 @@
+//! The `touchmark` command: arguments in, exit code out.
+
+fn main() {}

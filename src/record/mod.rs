@@ -1,0 +1,170 @@
+//! Records: what is kept under an identifier.
+//!
+//! A record is an identifier, a status and a list of values in the sense of RFC 3651 section 3.1; beside the values it
+//! carries edges to other identifiers. Everything here has been checked: a [`Values`] cannot hold two values with one
+//! index or one value too many, a [`ValueType`] cannot hold a space. Whoever wants one goes through a constructor that
+//! says which rule a bad input broke.
+//!
+//! Pure: no I/O, no clock. Deliberately absent: who may write what (permits), and how a record travels (`protocol`).
+
+mod edge;
+pub mod stored;
+mod value;
+
+pub use edge::{Edge, EdgeChange, EdgeType, Quantity, Unit};
+pub use value::{Permissions, Reference, Value, ValueType, Values};
+
+use crate::id::Identifier;
+
+/// Whether a record answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The record answers.
+    Active,
+    /// The record was retired; its identifier is never given to anything else.
+    Retired,
+}
+
+/// Where a version of a record stands in time and in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Counts from 1, one more with every change.
+    pub number: u64,
+    /// Index of the ledger entry that made this version, from 0.
+    pub ledger_index: u64,
+    /// When the ledger took it, milliseconds since 1970 UTC.
+    pub time_ms: u64,
+}
+
+/// The newest version of what is registered under an identifier.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// The identifier, as it was first registered.
+    pub identifier: Identifier,
+    /// Whether the record answers.
+    pub status: Status,
+    /// In order of index.
+    pub values: Values,
+    /// Edges that leave this record, in order of type and target; at most [`Record::EDGES_SHOWN_MAX`].
+    pub edges: Vec<Edge>,
+    /// True when the record has more edges than are shown.
+    pub edges_truncated: bool,
+    /// This version.
+    pub version: Version,
+}
+
+impl Record {
+    /// How many edges a record shows; the rest is found by tracing.
+    pub const EDGES_SHOWN_MAX: usize = 1_000;
+}
+
+/// Why values or edges were refused. The messages name the rule and the limit; the caller adds the identifier.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// A value type is empty, too long, or holds a byte other than printable ASCII without spaces.
+    #[error("value type `{found}` is not 1 to {} printable ASCII characters without spaces", ValueType::BYTES_MAX)]
+    ValueType {
+        /// The type, escaped and cut.
+        found: String,
+    },
+    /// Two values share an index.
+    #[error("value index {index} is given twice; an index is unique within a record")]
+    DuplicateIndex {
+        /// The index.
+        index: u32,
+    },
+    /// Some values have an index and some have none.
+    #[error("some values have index 0: give every value an index from 1 on, or none")]
+    MixedIndexes,
+    /// One value's data is too long.
+    #[error("value {index} holds {bytes} bytes; the limit is {} (64 KiB)", Values::DATA_BYTES_MAX)]
+    ValueTooLong {
+        /// Which value.
+        index: u32,
+        /// Its length.
+        bytes: usize,
+    },
+    /// The values together are too long.
+    #[error("the values together take {bytes} bytes; the limit of a record is {} (1 MiB)", Values::RECORD_BYTES_MAX)]
+    RecordTooLong {
+        /// Their stored length.
+        bytes: usize,
+    },
+    /// Too many values.
+    #[error("{count} values; the limit of a record is {}", Values::COUNT_MAX)]
+    TooManyValues {
+        /// How many there are.
+        count: usize,
+    },
+    /// A TTL is longer than two days.
+    #[error("value {index} has a TTL of {ttl} seconds; the limit is {} (two days)", Value::TTL_SECONDS_MAX)]
+    Ttl {
+        /// Which value.
+        index: u32,
+        /// Its TTL.
+        ttl: u32,
+    },
+    /// A permission pattern is not four bits.
+    #[error(
+        "permissions `{found}` are not four characters 0 or 1 (admin-read, admin-write, public-read, public-write)"
+    )]
+    Permissions {
+        /// What was given.
+        found: String,
+    },
+    /// A value refers to too many others.
+    #[error("value {index} has {count} references; the limit is {}", Value::REFERENCES_MAX)]
+    TooManyReferences {
+        /// Which value.
+        index: u32,
+        /// How many.
+        count: usize,
+    },
+    /// An edge type is unknown.
+    #[error("edge type `{found}` is none of made-of, derived-from, packed-in, transferred-to, replaces")]
+    EdgeType {
+        /// What was given.
+        found: String,
+    },
+    /// A quantity is not a decimal number.
+    #[error(
+        "quantity `{found}` is not a decimal number of at most {} characters, such as 1 or 0.25",
+        Quantity::BYTES_MAX
+    )]
+    Quantity {
+        /// What was given.
+        found: String,
+    },
+    /// A unit is ill-formed.
+    #[error("unit `{found}` is not 1 to {} printable ASCII characters without spaces", Unit::BYTES_MAX)]
+    Unit {
+        /// What was given.
+        found: String,
+    },
+    /// A unit without a quantity.
+    #[error("an edge has the unit `{unit}` and no quantity")]
+    UnitWithoutQuantity {
+        /// The unit.
+        unit: String,
+    },
+    /// A time does not fit the years that RFC 3339 can write.
+    #[error("valid-from {ms} ms is outside the years 0000 to 9999")]
+    ValidFrom {
+        /// Milliseconds since 1970 UTC.
+        ms: i64,
+    },
+}
+
+/// Checks a word of 1 to `bytes_max` printable ASCII characters without spaces.
+fn is_word(text: &str, bytes_max: usize) -> bool {
+    (1..=bytes_max).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Shortens and escapes what a message quotes.
+fn excerpt(text: &str) -> String {
+    let mut shown: String = text.chars().take(40).flat_map(char::escape_debug).collect();
+    if text.chars().nth(40).is_some() {
+        shown.push('…');
+    }
+    shown
+}

@@ -1,0 +1,103 @@
+//! The stored form of a value, which is also what its commitment covers.
+//!
+//! ```text
+//! stored value    = index (varint) · type (length, bytes) · canonical bytes (length, bytes)
+//! canonical bytes = permissions (1 byte) · ttl seconds (varint) · timestamp seconds (varint, 0 = the entry's own time)
+//!                   · reference count (varint) · { identifier (length, bytes) · index (varint) } · data (to the end)
+//! ```
+//!
+//! A ledger entry commits to `type 0x00 canonical bytes`, so the canonical bytes must not change for a value that is
+//! already in a ledger. Formats with another layout take another frame version (`ledger::segment`).
+
+use bytes::Bytes;
+
+use super::{Permissions, Reference, Value, ValueType, Values};
+use crate::{
+    codec::{Reader, Torn, put_bytes, put_varint},
+    id::Identifier,
+};
+
+/// Appends the canonical bytes of a value.
+pub fn put_canonical(out: &mut Vec<u8>, value: &Value) {
+    out.push(value.permissions.bits());
+    put_varint(out, u64::from(value.ttl));
+    put_varint(out, value.timestamp);
+    put_varint(out, value.references.len() as u64);
+    for reference in &value.references {
+        put_bytes(out, reference.identifier.as_str().as_bytes());
+        put_varint(out, u64::from(reference.index));
+    }
+    out.extend_from_slice(&value.data);
+}
+
+/// A bound of the stored length of a value, in bytes, without encoding it.
+pub fn value_len_max(value: &Value) -> usize {
+    let references: usize = value.references.iter().map(|reference| reference.identifier.as_str().len() + 8).sum();
+    value.data.len() + value.kind.as_str().len() + references + 32
+}
+
+/// A stored value whose parts still lie in the bytes they were read from.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredValue<'a> {
+    /// The value's index.
+    pub index: u32,
+    /// The value's type.
+    pub kind: &'a str,
+    /// What the commitment covers beside the type.
+    pub canonical: &'a [u8],
+}
+
+impl<'a> StoredValue<'a> {
+    /// Reads one stored value.
+    ///
+    /// # Errors
+    ///
+    /// [`Torn`] when the bytes are not a stored value.
+    pub fn read(reader: &mut Reader<'a>) -> Result<Self, Torn> {
+        Ok(Self { index: reader.varint_u32()?, kind: reader.text()?, canonical: reader.bytes()? })
+    }
+
+    /// Appends the stored form.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        put_varint(out, u64::from(self.index));
+        put_bytes(out, self.kind.as_bytes());
+        put_bytes(out, self.canonical);
+    }
+
+    /// Takes the parts out.
+    ///
+    /// # Errors
+    ///
+    /// [`Torn`] when the canonical bytes are not those of a value.
+    pub fn decode(&self) -> Result<Value, Torn> {
+        let mut reader = Reader::new(self.canonical);
+        let permissions = Permissions::from_bits(u32::from(reader.byte()?)).map_err(|_| Torn)?;
+        let ttl = reader.varint_u32()?;
+        let timestamp = reader.varint()?;
+        let count = reader.varint()?;
+        if count > Value::REFERENCES_MAX as u64 {
+            return Err(Torn);
+        }
+        let references = (0..count).map(|_| read_reference(&mut reader)).collect::<Result<_, _>>()?;
+        let kind: ValueType = self.kind.parse().map_err(|_| Torn)?;
+        let data = Bytes::copy_from_slice(reader.rest());
+        Ok(Value { index: self.index, kind, data, ttl, timestamp, permissions, references })
+    }
+}
+
+fn read_reference(reader: &mut Reader<'_>) -> Result<Reference, Torn> {
+    let identifier = Identifier::parse(reader.text()?).map_err(|_| Torn)?;
+    Ok(Reference { identifier, index: reader.varint_u32()? })
+}
+
+/// Decodes the values of an entry and dates those that carry the entry's own time.
+///
+/// # Errors
+///
+/// [`Torn`] when one of them is not a value, or they break a rule of [`Values`].
+pub fn decode_values(stored: &[StoredValue<'_>], entry_time_ms: u64) -> Result<Values, Torn> {
+    let values = stored.iter().map(StoredValue::decode).collect::<Result<Vec<_>, _>>()?;
+    let mut values = Values::new(values).map_err(|_| Torn)?;
+    values.stamp(entry_time_ms / 1_000);
+    Ok(values)
+}
