@@ -1,7 +1,10 @@
 //! Touchmark.
 
+pub mod cache;
 pub mod codec;
 pub mod id;
 pub mod ledger;
 pub mod record;
+pub mod registry;
+pub mod resolver;
 pub mod store;

@@ -1,6 +1,53 @@
-//! The ledger.
+//! The ledger: every change, in order, hashed into a Merkle tree and signed. It is the truth; the index follows it.
+//!
+//! ```text
+//! DIR/FORMAT            what this directory is; locked by whoever has it open      data_dir
+//! DIR/ledger/key        the signing key, made at the first start                   checkpoint
+//! DIR/ledger/signed_head  the last checkpoint signed                               checkpoint
+//! DIR/ledger/segments/  frames of entries with their values and salts              segment, entry
+//! DIR/ledger/tree/      hashes of the Merkle tree, level by level                  tree
+//! DIR/index/            where is what (`store`); disposable
+//! ```
+//!
+//! Writing goes one way: an [`Appender`] begins a [`Batch`], entries are pushed into it as [`Draft`]s, and
+//! [`Batch::commit`] writes tree hashes, writes the frame, syncs it, signs, remembers the signature, publishes. What it
+//! returns is durable. Reading ([`Ledger`]) is safe from any thread meanwhile and sees only what was published.
+//!
+//! What always holds: times never decrease; no checkpoint is signed for a tree that is not on the disk; none is signed
+//! that contradicts the one before; after a failed sync nothing is written any more. Formats: `entry`, `segment`, `tree`,
+//! `checkpoint` (RFC 6962, C2SP signed-note, tlog-checkpoint, tlog-tiles). Deliberately absent: the index, and any idea of
+//! who may write what.
 
-use std::fmt;
+mod append;
+mod audit;
+mod checkpoint;
+mod data_dir;
+mod entry;
+mod recover;
+mod segment;
+mod tree;
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+pub use append::{Appender, Batch, Committed, EdgesAfter, Pushed};
+pub use audit::{Audit, audit};
+pub use checkpoint::{LedgerKey, ORIGIN_BYTES_MAX, SignedCheckpoint};
+pub use data_dir::DataDir;
+pub use entry::{
+    Draft, EntryKind, EntryTooLong, Place, Previous, Principal, REQUEST_ID_BYTES_MAX, RequestId, Statement,
+    StoredEntry, TEXT_BYTES_MAX, leaf_hash,
+};
+pub use recover::{KeySource, Mark, Opening, Recovered, ReplayedFrame};
+pub use tlog_tiles::Hash;
+
+use segment::Segments;
+use tree::Levels;
+
+use crate::codec::Torn;
 
 /// Where an entry lies in the ledger's segments: opaque to everyone else, increasing from entry to entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -9,5 +56,148 @@ pub struct Position(pub u64);
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+/// The ledger as everyone may read it.
+#[derive(Debug)]
+pub struct Ledger {
+    segments: Arc<Segments>,
+    levels: Arc<Levels>,
+    key: Arc<LedgerKey>,
+    published: RwLock<SignedCheckpoint>,
+}
+
+impl Ledger {
+    /// Reads the entry at a position.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when no entry lies there.
+    pub fn entry(&self, position: Position) -> Result<EntryBytes, LedgerError> {
+        Ok(EntryBytes { bytes: self.segments.read_entry(position)?, position })
+    }
+
+    /// The newest signed checkpoint.
+    pub fn checkpoint(&self) -> SignedCheckpoint {
+        self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The leaf hash of entry `index`.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`].
+    pub fn leaf_hash(&self, index: u64) -> Result<Hash, LedgerError> {
+        let leaf = self.levels.leaf(index);
+        leaf.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
+    }
+
+    /// The key that signs this ledger's checkpoints.
+    pub fn key(&self) -> &LedgerKey {
+        &self.key
+    }
+
+    fn publish(&self, checkpoint: SignedCheckpoint) {
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) = checkpoint;
+    }
+}
+
+/// The bytes of one stored entry, checked against their checksum.
+#[derive(Clone, Debug)]
+pub struct EntryBytes {
+    bytes: Vec<u8>,
+    position: Position,
+}
+
+impl EntryBytes {
+    /// Copies the bytes of an entry that is still in its batch.
+    pub(crate) fn staged(bytes: &[u8], position: Position) -> Self {
+        Self { bytes: bytes.into(), position }
+    }
+
+    /// Takes the entry apart.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Damaged`] when the bytes are not an entry.
+    pub fn decode(&self) -> Result<StoredEntry<'_>, LedgerError> {
+        StoredEntry::read(&self.bytes).map_err(|torn| LedgerError::entry(self.position, torn))
+    }
+}
+
+/// Why the ledger could not be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The file system refused. When writing failed, nothing of the batch is left.
+    #[error("{what} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file holds what this program does not write.
+    #[error("{} {what}; `touchmark fsck` names the first bad entry", path.display())]
+    Damaged {
+        /// Which file or directory.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The directory was written by another version.
+    #[error("{} is of format `{found}`; this version reads and writes `{}`", path.display(), data_dir::FORMAT)]
+    Format {
+        /// The data directory.
+        path: PathBuf,
+        /// What its `FORMAT` file says.
+        found: String,
+    },
+    /// Someone else has the directory open.
+    #[error("{} is in use by another process; one node at a time may have it open", path.display())]
+    Locked {
+        /// The data directory.
+        path: PathBuf,
+    },
+    /// The ledger holds less than, or other than, what it has signed.
+    #[error(
+        "the ledger has {size} entries, and its last checkpoint signed {signed}, {difference}: entries that receipts were \
+         given for are missing; refusing to sign a second history. Restore the newest copy of the data directory"
+    )]
+    BehindSignedHead {
+        /// Entries found.
+        size: u64,
+        /// Entries signed.
+        signed: u64,
+        /// What differs, in words.
+        difference: &'static str,
+    },
+    /// The origin cannot name a key.
+    #[error("origin `{origin}` is not 1 to {ORIGIN_BYTES_MAX} printable ASCII characters without spaces and `+`")]
+    Origin {
+        /// The origin.
+        origin: String,
+    },
+    /// An earlier failure left the state of the disk unknown.
+    #[error("the ledger takes no more entries until the node is started again, because earlier it {reason}")]
+    Stopped {
+        /// The earlier failure.
+        reason: String,
+    },
+}
+
+impl LedgerError {
+    fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { what, path: path.into(), source }
+    }
+
+    fn damaged(path: &Path, what: &str) -> Self {
+        Self::Damaged { path: path.into(), what: what.into() }
+    }
+
+    fn entry(position: Position, torn: Torn) -> Self {
+        Self::Damaged { path: "entry".into(), what: format!("at position {position} cannot be read: {torn}") }
     }
 }

@@ -8,6 +8,9 @@
 
 pub mod local;
 pub mod memory;
+mod records;
+
+pub use records::{ReadError, Records};
 
 use crate::{
     id::{Key, KeyPrefix, dns_name::NameHash},

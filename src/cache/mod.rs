@@ -1,0 +1,340 @@
+//! A sharded LRU cache with a byte budget and single flight. Generic: it knows nothing of identifiers or answers.
+//!
+//! * Every entry has a weight in bytes; a shard over its share of the budget drops what was used longest ago.
+//! * Of many askers that miss the same key at once, one fills and the others wait for it (single flight).
+//! * [`Cache::invalidate`] also outdates fills under way: what they read may be older than the change, so it is given
+//!   to those who asked before the change and kept for nobody. Whoever asks after `invalidate` returned gets what was
+//!   read after it.
+//!
+//! No lock is held while a value is filled. Deliberately absent: time. An entry stays until it is pushed out or outdated;
+//! answers that age carry their own time to live.
+
+use std::{
+    borrow::Borrow,
+    collections::HashMap,
+    hash::{BuildHasher, Hash, RandomState},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use lru::LruCache;
+
+/// The number of shards: enough that the threads of a small machine rarely meet.
+const SHARD_COUNT: usize = 16;
+
+/// How many bytes an entry is counted for.
+pub type Weigh<K, V> = fn(&K, &V) -> usize;
+
+/// A cache from `K` to `V`. Cloning a value should be cheap: an `Arc` or something like it.
+#[derive(Debug)]
+pub struct Cache<K: Hash + Eq, V> {
+    shards: Box<[Mutex<Shard<K, V>>]>,
+    hasher: RandomState,
+    weigh: Weigh<K, V>,
+    shard_bytes_max: usize,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Shard<K: Hash + Eq, V> {
+    entries: LruCache<K, V, RandomState>,
+    flights: HashMap<K, Arc<Flight<V>>, RandomState>,
+    bytes: usize,
+}
+
+/// One fill under way.
+#[derive(Debug)]
+struct Flight<V> {
+    landed: Mutex<Option<Landing<V>>>,
+    signal: Condvar,
+}
+
+#[derive(Clone, Debug)]
+enum Landing<V> {
+    Filled(V),
+    /// The fill failed or its thread died; each waiter tries on its own.
+    Failed,
+}
+
+/// What a cache has done so far, and holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheStats {
+    /// Questions answered from the cache.
+    pub hits: u64,
+    /// Questions that were not.
+    pub misses: u64,
+    /// Entries held.
+    pub entries: usize,
+    /// Their weight in bytes.
+    pub bytes: usize,
+}
+
+enum Looked<V> {
+    Hit(V),
+    Wait(Arc<Flight<V>>),
+    Fill(Arc<Flight<V>>),
+}
+
+impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
+    /// A cache that holds at most `bytes_max` bytes, as `weigh` counts them.
+    pub fn new(bytes_max: usize, weigh: Weigh<K, V>) -> Self {
+        let shard = || {
+            let (entries, flights) = (LruCache::unbounded_with_hasher(RandomState::new()), HashMap::default());
+            Mutex::new(Shard { entries, flights, bytes: 0 })
+        };
+        Self {
+            shards: (0..SHARD_COUNT).map(|_| shard()).collect(),
+            hasher: RandomState::new(),
+            weigh,
+            shard_bytes_max: bytes_max / SHARD_COUNT,
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
+    }
+
+    /// The value of a key: from the cache, from a fill that is under way, or from `fill`.
+    ///
+    /// # Errors
+    ///
+    /// What `fill` says; errors are not kept.
+    pub fn get_or_fill<Q, E>(&self, key: &Q, fill: impl FnOnce() -> Result<V, E>) -> Result<V, E>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let looked = self.look(key);
+        let hit = matches!(looked, Looked::Hit(_));
+        if hit { &self.hits } else { &self.misses }.fetch_add(1, Ordering::Relaxed);
+        match looked {
+            Looked::Hit(value) => Ok(value),
+            Looked::Wait(flight) => match flight.wait() {
+                Landing::Filled(value) => Ok(value),
+                Landing::Failed => fill(),
+            },
+            Looked::Fill(flight) => {
+                let pilot = Pilot { cache: self, key: Some(key.to_owned()), flight };
+                let value = fill()?;
+                pilot.land(value.clone());
+                Ok(value)
+            }
+        }
+    }
+
+    fn look<Q>(&self, key: &Q) -> Looked<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let mut shard = self.shard(key);
+        if let Some(value) = shard.entries.get(key) {
+            return Looked::Hit(value.clone());
+        }
+        if let Some(flight) = shard.flights.get(key) {
+            return Looked::Wait(Arc::clone(flight));
+        }
+        let flight = Arc::new(Flight { landed: Mutex::new(None), signal: Condvar::new() });
+        shard.flights.insert(key.to_owned(), Arc::clone(&flight));
+        Looked::Fill(flight)
+    }
+
+    /// Forgets a key, and sees to it that no fill that is under way brings the old value back.
+    pub fn invalidate<Q>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let mut shard = self.shard(key);
+        shard.flights.remove(key);
+        if let Some((key, value)) = shard.entries.pop_entry(key) {
+            shard.bytes -= (self.weigh)(&key, &value);
+        }
+    }
+
+    /// What the cache has done and holds.
+    pub fn stats(&self) -> CacheStats {
+        let mut stats = CacheStats {
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            ..CacheStats::default()
+        };
+        for shard in &self.shards {
+            let shard = lock(shard);
+            stats.entries += shard.entries.len();
+            stats.bytes += shard.bytes;
+        }
+        stats
+    }
+
+    fn shard<Q: Hash + ?Sized>(&self, key: &Q) -> MutexGuard<'_, Shard<K, V>> {
+        let hash = self.hasher.hash_one(key);
+        lock(&self.shards[hash as usize % SHARD_COUNT])
+    }
+
+    /// Ends a flight: keeps the value if the flight is still the one that the shard knows.
+    fn land(&self, key: K, flight: &Arc<Flight<V>>, landing: &Landing<V>) {
+        let mut guard = self.shard(&key);
+        let shard = &mut *guard;
+        if !shard.flights.get(&key).is_some_and(|known| Arc::ptr_eq(known, flight)) {
+            return;
+        }
+        shard.flights.remove(&key);
+        let Landing::Filled(value) = landing else { return };
+        let weight = (self.weigh)(&key, value);
+        if weight > self.shard_bytes_max {
+            return;
+        }
+        shard.bytes += weight;
+        shard.entries.put(key, value.clone());
+        while shard.bytes > self.shard_bytes_max {
+            let Some((key, value)) = shard.entries.pop_lru() else { break };
+            shard.bytes -= (self.weigh)(&key, &value);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<V: Clone> Flight<V> {
+    fn wait(&self) -> Landing<V> {
+        let mut landed = lock(&self.landed);
+        loop {
+            match &*landed {
+                Some(landing) => return landing.clone(),
+                None => landed = self.signal.wait(landed).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+/// Whoever fills. Lands in any case, so that nobody waits for a fill that failed or panicked.
+struct Pilot<'a, K: Hash + Eq + Clone, V: Clone> {
+    cache: &'a Cache<K, V>,
+    key: Option<K>,
+    flight: Arc<Flight<V>>,
+}
+
+impl<K: Hash + Eq + Clone, V: Clone> Pilot<'_, K, V> {
+    fn land(mut self, value: V) {
+        self.finish(Landing::Filled(value));
+    }
+
+    fn finish(&mut self, landing: Landing<V>) {
+        if let Some(key) = self.key.take() {
+            self.cache.land(key, &self.flight, &landing);
+            *lock(&self.flight.landed) = Some(landing);
+            self.flight.signal.notify_all();
+        }
+    }
+}
+
+impl<K: Hash + Eq + Clone, V: Clone> Drop for Pilot<'_, K, V> {
+    fn drop(&mut self) {
+        self.finish(Landing::Failed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, sync::mpsc, thread};
+
+    use super::*;
+
+    fn cache(bytes_max: usize) -> Cache<String, u64> {
+        Cache::new(bytes_max, |key, _| key.len())
+    }
+
+    fn get(cache: &Cache<String, u64>, key: &str, fill: u64) -> u64 {
+        cache.get_or_fill(key, || Ok::<_, Infallible>(fill)).unwrap()
+    }
+
+    #[test]
+    fn a_value_is_kept_until_it_is_outdated() {
+        let cache = cache(1_000);
+        assert_eq!(get(&cache, "a", 1), 1);
+        assert_eq!(get(&cache, "a", 2), 1);
+        cache.invalidate("a");
+        assert_eq!(get(&cache, "a", 3), 3);
+        assert_eq!(cache.stats(), CacheStats { hits: 1, misses: 2, entries: 1, bytes: 1 });
+    }
+
+    #[test]
+    fn the_byte_budget_holds_and_the_newest_stay() {
+        let cache = cache(16 * 100);
+        for number in 0..10_000 {
+            get(&cache, &format!("{number:010}"), number);
+        }
+        let stats = cache.stats();
+        assert!(stats.bytes <= 16 * 100 && stats.bytes > 16 * 50, "{stats:?}");
+        assert_eq!(get(&cache, "0000009999", 0), 9_999);
+        get(&cache, &"x".repeat(101), 1);
+        assert_eq!(get(&cache, &"x".repeat(101), 2), 2, "heavier than a shard, never kept");
+    }
+
+    #[test]
+    fn errors_are_not_kept() {
+        let cache = cache(1_000);
+        assert_eq!(cache.get_or_fill("a", || Err("disk")), Err("disk"));
+        assert_eq!(get(&cache, "a", 1), 1);
+    }
+
+    #[test]
+    fn many_askers_share_one_fill() {
+        let cache = cache(1_000);
+        let fills = AtomicU64::new(0);
+        let (started, wait_for_start) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                cache.get_or_fill("a", move || {
+                    started.send(()).unwrap();
+                    released.recv().unwrap();
+                    Ok::<_, Infallible>(7)
+                })
+            });
+            wait_for_start.recv().unwrap();
+            let waiters: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        cache.get_or_fill("a", || {
+                            fills.fetch_add(1, Ordering::Relaxed);
+                            Ok::<_, Infallible>(8)
+                        })
+                    })
+                })
+                .collect();
+            while cache.stats().misses < 5 {
+                thread::yield_now();
+            }
+            release.send(()).unwrap();
+            assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap() == Ok(7)));
+        });
+        assert_eq!(fills.into_inner(), 0);
+    }
+
+    #[test]
+    fn a_fill_that_began_before_a_change_is_not_kept() {
+        let cache = cache(1_000);
+        let old = cache.get_or_fill("a", || {
+            cache.invalidate("a");
+            assert_eq!(get(&cache, "a", 2), 2, "asked after the change: reads anew");
+            Ok::<_, Infallible>(1)
+        });
+        assert_eq!(old, Ok(1), "asked before the change: may see the old value");
+        assert_eq!(get(&cache, "a", 3), 2);
+    }
+
+    #[test]
+    fn a_fill_that_panics_leaves_nobody_waiting() {
+        let cache = cache(1_000);
+        thread::scope(|scope| {
+            let died = scope.spawn(|| cache.get_or_fill("a", || -> Result<u64, Infallible> { panic!("fill") }));
+            assert!(died.join().is_err());
+        });
+        assert_eq!(get(&cache, "a", 1), 1);
+    }
+}

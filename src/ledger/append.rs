@@ -1,0 +1,268 @@
+//! Adding to the ledger: stage, commit point, publish.
+
+use std::sync::Arc;
+
+use super::{
+    Draft, Hash, Ledger, LedgerError, Place, Position, Previous, SignedCheckpoint,
+    checkpoint::SignedHead,
+    leaf_hash,
+    recover::Mark,
+    segment::{FRAME_HEADER_BYTES, FrameBuffer, FrameInfo, SegmentWriter},
+    tree::{Frontier, NewHashes},
+};
+
+/// The one writer of a ledger.
+#[derive(Debug)]
+pub struct Appender {
+    ledger: Arc<Ledger>,
+    writer: SegmentWriter,
+    frontier: Frontier,
+    head: SignedHead,
+    last_time_ms: u64,
+    stopped: Option<String>,
+    frame: FrameBuffer,
+    hashes: NewHashes,
+    text: Vec<u8>,
+}
+
+impl Appender {
+    pub(super) fn new(
+        ledger: Arc<Ledger>,
+        writer: SegmentWriter,
+        frontier: Frontier,
+        head: SignedHead,
+        last_time_ms: u64,
+    ) -> Self {
+        Self {
+            ledger,
+            writer,
+            frontier,
+            head,
+            last_time_ms,
+            stopped: None,
+            frame: FrameBuffer::default(),
+            hashes: NewHashes::default(),
+            text: Vec::new(),
+        }
+    }
+
+    /// Begins a batch; `now_ms` is the time of its entries, unless an earlier entry has a later one.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Stopped`] after a failure that left the disk in doubt; [`LedgerError::Io`] when there is no room for
+    /// a new segment: try again later.
+    pub fn begin(&mut self, now_ms: u64) -> Result<Batch<'_>, LedgerError> {
+        if let Some(reason) = &self.stopped {
+            return Err(LedgerError::Stopped { reason: reason.clone() });
+        }
+        let start = self.writer.begin(self.frontier.size())?;
+        self.frame.begin();
+        self.hashes.clear();
+        Ok(Batch {
+            start,
+            frontier: self.frontier.clone(),
+            time_ms: now_ms.max(self.last_time_ms),
+            count: 0,
+            appender: self,
+        })
+    }
+
+    /// Makes the last signed checkpoint durable against a power cut, too.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`]; the ledger then takes no more entries.
+    pub fn sync_head(&mut self) -> Result<(), LedgerError> {
+        self.head.sync().inspect_err(|error| self.stopped = Some(format!("could not sync the signed head ({error})")))
+    }
+
+    /// Stops for good: whoever wrote last does not know what is on the disk.
+    fn stop(&mut self, error: LedgerError) -> LedgerError {
+        self.stopped = Some(format!("failed: {error}"));
+        error
+    }
+
+    fn tree_error(&self, what: &'static str, error: std::io::Error) -> LedgerError {
+        LedgerError::io(what, self.ledger.levels.directory(), error)
+    }
+
+    /// Writes the batch's tree hashes, reads the leaves back, and computes the root again from what was read.
+    ///
+    /// A bit that flips between hashing and storing would make a tree that no entry fits; it is found here, before
+    /// anything is signed.
+    fn store_hashes(&self, count: u32, root: Hash) -> Result<(), LedgerError> {
+        let size = self.frontier.size();
+        let levels = &self.ledger.levels;
+        levels.append(size, &self.hashes).map_err(|error| self.tree_error("cannot write", error))?;
+        let leaves = levels.read(0, size, count as usize).map_err(|error| self.tree_error("cannot read", error))?;
+        let mut again = self.frontier.clone();
+        for leaf in leaves {
+            again.push(leaf, |_, _| {});
+        }
+        if again.root() == root {
+            Ok(())
+        } else {
+            Err(LedgerError::damaged(levels.directory(), "do not give back what was written to them"))
+        }
+    }
+
+    fn discard_hashes(&mut self) -> Result<(), LedgerError> {
+        let cut = self.ledger.levels.cut(self.frontier.size());
+        cut.map_err(|error| {
+            let error = self.tree_error("cannot cut", error);
+            self.stop(error)
+        })
+    }
+}
+
+/// Entries that go into the ledger together.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    appender: &'a mut Appender,
+    start: Position,
+    frontier: Frontier,
+    time_ms: u64,
+    count: u32,
+}
+
+/// Where a pushed entry will stand once the batch is committed.
+#[derive(Clone, Copy, Debug)]
+pub struct Pushed {
+    /// Where it will lie.
+    pub position: Position,
+    /// Its place in the ledger.
+    pub index: u64,
+    /// When the ledger takes it, milliseconds since 1970 UTC.
+    pub time_ms: u64,
+    /// Its leaf hash.
+    pub leaf_hash: Hash,
+}
+
+/// A batch that is durable, signed and published.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// A checkpoint that covers the batch.
+    pub checkpoint: SignedCheckpoint,
+    /// Where the batch's own frame begins: an index that has applied the batch may be marked with this, and is then sure
+    /// to see the ledger's last frame again at the next start.
+    pub mark: Mark,
+}
+
+impl Batch<'_> {
+    /// The number of entries pushed.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// True when no entry was pushed.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The size of what was pushed, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.appender.frame.len()
+    }
+
+    /// The stored bytes of an entry of this batch; `None` for positions before it.
+    pub fn staged(&self, position: Position) -> Option<&[u8]> {
+        let offset = position.0.checked_sub(self.start.0)?;
+        self.appender.frame.entry(usize::try_from(offset).ok()?)
+    }
+
+    /// Gives a draft the next place.
+    ///
+    /// `previous` is the index and position of the entry of the version before, in this batch or in the ledger.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`] when the previous entry's leaf hash cannot be read.
+    pub fn push(
+        &mut self,
+        draft: &Draft,
+        version: u64,
+        previous: Option<(u64, Position)>,
+        edges: EdgesAfter,
+    ) -> Result<Pushed, LedgerError> {
+        let index = self.frontier.size();
+        let previous = match previous {
+            Some((index, position)) => Some(Previous { index, position, leaf_hash: self.leaf_hash(index)? }),
+            None => None,
+        };
+        let has_edges = edges == EdgesAfter::Some;
+        let place = Place { index, time_ms: self.time_ms, version, previous, has_edges };
+        let Appender { frame, hashes, text, .. } = &mut *self.appender;
+        text.clear();
+        draft.put_text(text, &place);
+        let leaf_hash = leaf_hash(text);
+        let position = Position(self.start.0 + frame.len() as u64);
+        frame.push(|out| draft.put_stored(out, &place));
+        hashes.push(0, leaf_hash);
+        self.frontier.push(leaf_hash, |level, hash| hashes.push(level, hash));
+        self.count += 1;
+        Ok(Pushed { position, index, time_ms: self.time_ms, leaf_hash })
+    }
+
+    /// The leaf hash of entry `index`, of this batch or of the ledger.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`].
+    pub fn leaf_hash(&self, index: u64) -> Result<Hash, LedgerError> {
+        let staged = index.checked_sub(self.appender.frontier.size());
+        match staged.and_then(|offset| self.appender.hashes.leaf(usize::try_from(offset).ok()?)) {
+            Some(leaf) => Ok(leaf),
+            None => self.appender.ledger.leaf_hash(index),
+        }
+    }
+
+    /// Makes the batch durable, signs the tree with it, and publishes the checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`]: nothing of the batch is in the ledger; try again later. After a failed sync or signature
+    /// [`LedgerError::Io`] too, and every later batch is refused with [`LedgerError::Stopped`].
+    pub fn commit(self) -> Result<Committed, LedgerError> {
+        let Self { appender, start, frontier, time_ms, count } = self;
+        let mark = Mark { entries: appender.frontier.size(), position: start };
+        if count == 0 {
+            return Ok(Committed { checkpoint: appender.ledger.checkpoint(), mark });
+        }
+        let root = frontier.root();
+        if let Err(error) = appender.store_hashes(count, root) {
+            appender.discard_hashes()?;
+            return Err(if matches!(error, LedgerError::Damaged { .. }) { appender.stop(error) } else { error });
+        }
+        let info = FrameInfo { count, first_index: mark.entries, last_time_ms: time_ms, root };
+        let frame = appender.frame.finish(&info);
+        let frame_len = frame.len();
+        debug_assert!(frame_len > FRAME_HEADER_BYTES);
+        if let Err(error) = appender.writer.write(frame) {
+            appender.discard_hashes()?;
+            return Err(error);
+        }
+        // The commit point. After a failed sync nobody knows what the disk holds.
+        if let Err(error) = appender.writer.commit(frame_len) {
+            return Err(appender.stop(error));
+        }
+        appender.frontier = frontier;
+        appender.last_time_ms = time_ms;
+        let signed = appender.ledger.key.sign(appender.frontier.size(), root);
+        let checkpoint = match signed.and_then(|signed| appender.head.store(&signed).map(|()| signed)) {
+            Ok(checkpoint) => checkpoint,
+            Err(error) => return Err(appender.stop(error)),
+        };
+        appender.ledger.publish(checkpoint.clone());
+        Ok(Committed { checkpoint, mark })
+    }
+}
+
+/// Whether any edge leaves a record after a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgesAfter {
+    /// None ever did.
+    None,
+    /// Some may.
+    Some,
+}

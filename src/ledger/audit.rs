@@ -1,0 +1,227 @@
+//! Checking a whole ledger, entry by entry, against everything that was said about it.
+//!
+//! Nothing is trusted and nothing is changed: checksums, order of indexes and times, the chain from each entry to the one
+//! before of the same identifier, every leaf hash derived again from values and salts, every hash in the tree files, the
+//! root that each frame names, both slots of the signed head.
+
+use super::{
+    DataDir, Hash, LedgerError, LedgerKey, Position, StoredEntry,
+    checkpoint::read_slots,
+    leaf_hash,
+    segment::{Frame, Scanned, Segments},
+    tree::{Frontier, Levels, NewHashes},
+};
+use crate::id::Identifier;
+
+/// What a whole and sound ledger holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Audit {
+    /// The number of entries.
+    pub entries: u64,
+    /// Root of their tree.
+    pub root: Hash,
+    /// How many of them the last signed checkpoint covers.
+    pub signed: u64,
+    /// The verifier key of the ledger.
+    pub verifier_key: String,
+    /// Bytes behind the last frame, of a write that was cut off before it was acknowledged.
+    pub torn_bytes: u64,
+}
+
+/// Checks the ledger of a data directory; `visit` sees every sound entry, in order.
+///
+/// # Errors
+///
+/// [`LedgerError::Damaged`] names the first bad entry or file; [`LedgerError::BehindSignedHead`]; whatever `visit` says.
+pub fn audit<E: From<LedgerError>>(
+    directory: &DataDir,
+    mut visit: impl FnMut(Position, &StoredEntry<'_>) -> Result<(), E>,
+) -> Result<Audit, E> {
+    let mut auditor = Auditor::open(directory)?;
+    let mut position = Segments::first();
+    let torn_bytes = loop {
+        match auditor.segments.scan(position)? {
+            Scanned::Frame(frame) => {
+                auditor.frame(&frame, &mut visit)?;
+                position = frame.end();
+            }
+            Scanned::End(_) => break 0,
+            Scanned::Torn { bytes, .. } => break bytes,
+        }
+    };
+    Ok(auditor.finish(directory, torn_bytes)?)
+}
+
+struct Auditor {
+    segments: Segments,
+    levels: Levels,
+    key: LedgerKey,
+    frontier: Frontier,
+    time_ms: u64,
+    text: Vec<u8>,
+}
+
+impl Auditor {
+    fn open(directory: &DataDir) -> Result<Self, LedgerError> {
+        for path in [directory.key(), directory.segments(), directory.tree(), directory.signed_head()] {
+            if !path.exists() {
+                return Err(LedgerError::damaged(&path, "is missing"));
+            }
+        }
+        // The key exists, so neither origin nor seed is used.
+        let key = LedgerKey::open_or_create(&directory.key(), "unused", [0; 32])?;
+        let tree = directory.tree();
+        let levels = Levels::open(&tree).map_err(|error| LedgerError::io("cannot open", &tree, error))?;
+        let segments = Segments::open(&directory.segments())?;
+        Ok(Self { segments, levels, key, frontier: Frontier::default(), time_ms: 0, text: Vec::new() })
+    }
+
+    fn frame<E: From<LedgerError>>(
+        &mut self,
+        frame: &Frame,
+        visit: &mut impl FnMut(Position, &StoredEntry<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let start = self.frontier.size();
+        if frame.info.first_index != start {
+            return Err(bad(start, "is not where its frame should begin").into());
+        }
+        let mut hashes = NewHashes::default();
+        let mut count = 0;
+        for item in frame.entries() {
+            let index = self.frontier.size();
+            let (position, bytes) = item.ok_or_else(|| bad(index, "fails its checksum"))?;
+            let entry = StoredEntry::read(bytes).map_err(|_| bad(index, "cannot be read"))?;
+            self.entry(index, &entry, start, &mut hashes)?;
+            visit(position, &entry)?;
+            count += 1;
+        }
+        let last = self.frontier.size();
+        if count != frame.info.count || self.time_ms != frame.info.last_time_ms {
+            return Err(bad(last - 1, "ends a frame that counts or dates its entries otherwise").into());
+        }
+        if self.frontier.root() != frame.info.root {
+            return Err(bad(last - 1, "ends a frame that names another root than its entries give").into());
+        }
+        self.compare(start, &hashes)?;
+        Ok(())
+    }
+
+    /// Checks one entry and adds its leaf hash.
+    fn entry(
+        &mut self,
+        index: u64,
+        entry: &StoredEntry<'_>,
+        start: u64,
+        hashes: &mut NewHashes,
+    ) -> Result<(), LedgerError> {
+        if entry.index != index {
+            return Err(bad(index, "bears another index"));
+        }
+        if entry.time_ms < self.time_ms {
+            return Err(bad(index, "is older than the entry before it"));
+        }
+        self.time_ms = entry.time_ms;
+        let identifier = Identifier::parse(entry.identifier).map_err(|_| bad(index, "is about no identifier"))?;
+        entry.decode_values().map_err(|_| bad(index, "holds values that no record may have"))?;
+        let previous_leaf = match entry.previous {
+            None => None,
+            Some((previous, position)) => {
+                self.check_previous(entry, &identifier, previous, position)?;
+                Some(self.leaf(previous, start, hashes)?)
+            }
+        };
+        self.text.clear();
+        entry.put_text(&mut self.text, previous_leaf);
+        let leaf = leaf_hash(&self.text);
+        hashes.push(0, leaf);
+        self.frontier.push(leaf, |level, hash| hashes.push(level, hash));
+        Ok(())
+    }
+
+    fn check_previous(
+        &self,
+        entry: &StoredEntry<'_>,
+        identifier: &Identifier,
+        previous: u64,
+        position: Position,
+    ) -> Result<(), LedgerError> {
+        let bytes = self
+            .segments
+            .read_entry(position)
+            .map_err(|_| bad(entry.index, "names a previous entry that is not there"))?;
+        let before =
+            StoredEntry::read(&bytes).map_err(|_| bad(entry.index, "names a previous entry that cannot be read"))?;
+        let same = Identifier::parse(before.identifier).is_ok_and(|before| before == *identifier);
+        if same && before.index == previous && previous < entry.index && before.version + 1 == entry.version {
+            Ok(())
+        } else {
+            Err(bad(entry.index, "does not follow on the entry it names as the previous one"))
+        }
+    }
+
+    fn leaf(&self, index: u64, start: u64, hashes: &NewHashes) -> Result<Hash, LedgerError> {
+        let staged = index.checked_sub(start).and_then(|offset| hashes.leaf(usize::try_from(offset).ok()?));
+        match staged {
+            Some(leaf) => Ok(leaf),
+            None => {
+                self.levels.leaf(index).map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
+            }
+        }
+    }
+
+    /// Compares derived hashes with those in the tree files.
+    fn compare(&self, start: u64, hashes: &NewHashes) -> Result<(), LedgerError> {
+        for (level, derived) in hashes.levels() {
+            let first = Levels::width(level, start);
+            let stored = self.levels.read(level, first, derived.len());
+            let stored = stored.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))?;
+            if let Some(offset) = (0..derived.len()).find(|&offset| derived[offset] != stored[offset].0) {
+                let entry = (first + offset as u64 + 1 << (8 * level)) - 1;
+                return Err(bad(entry, &format!("has another hash in level {level} of the tree files")));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, directory: &DataDir, torn_bytes: u64) -> Result<Audit, LedgerError> {
+        let size = self.frontier.size();
+        let lens = self.levels.file_lens();
+        let lens = lens.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))?;
+        if let Some(level) = (0..lens.len()).find(|&level| lens[level] != Levels::width(level, size) * 32) {
+            return Err(LedgerError::damaged(
+                self.levels.directory(),
+                &format!("level {level} has another length than {size} entries give"),
+            ));
+        }
+        let slots = read_slots(&directory.signed_head(), &self.key)?;
+        if let Some(slot) = slots.unreadable.first() {
+            return Err(LedgerError::damaged(
+                &directory.signed_head(),
+                &format!("slot {slot} holds no checkpoint of this ledger"),
+            ));
+        }
+        let signed = slots.newest.map(|(_, newest)| newest);
+        if let Some(signed) = &signed {
+            let behind = |difference| LedgerError::BehindSignedHead { size, signed: signed.size, difference };
+            if signed.size > size {
+                return Err(behind("which is more"));
+            }
+            let root = self.levels.frontier(signed.size);
+            let root = root.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))?.root();
+            if root != signed.root {
+                return Err(behind("with another root"));
+            }
+        }
+        Ok(Audit {
+            entries: size,
+            root: self.frontier.root(),
+            signed: signed.map_or(0, |signed| signed.size),
+            verifier_key: self.key.verifier_key().into(),
+            torn_bytes,
+        })
+    }
+}
+
+fn bad(index: u64, what: &str) -> LedgerError {
+    LedgerError::Damaged { path: "ledger".into(), what: format!("entry {index} {what}") }
+}

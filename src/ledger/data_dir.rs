@@ -1,0 +1,130 @@
+//! The data directory: what it is, and that only one process has it open.
+
+use std::{
+    fs::{File, TryLockError},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use super::LedgerError;
+
+/// What the `FORMAT` file of a directory of this version says. Another layout takes another number.
+pub(super) const FORMAT: &str = "touchmark data 1";
+
+/// An open data directory, locked until this is dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens a data directory; makes it when it is missing or empty.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Format`] for another version's or a foreign directory, [`LedgerError::Locked`] when it is in use,
+    /// [`LedgerError::Io`].
+    pub fn open_or_create(path: &Path) -> Result<Self, LedgerError> {
+        std::fs::create_dir_all(path).map_err(|error| LedgerError::io("cannot create", path, error))?;
+        let mut items = std::fs::read_dir(path).map_err(|error| LedgerError::io("cannot list", path, error))?;
+        if items.next().is_none() {
+            write_format(path).map_err(|error| LedgerError::io("cannot write to", path, error))?;
+        }
+        Self::open(path)
+    }
+
+    /// Opens a data directory that exists.
+    ///
+    /// # Errors
+    ///
+    /// As for [`DataDir::open_or_create`].
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        let format = path.join("FORMAT");
+        let lock = match File::open(&format) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_dir() => {
+                return Err(LedgerError::Format { path: path.into(), found: "no FORMAT file".into() });
+            }
+            Err(error) => return Err(LedgerError::io("cannot open", &format, error)),
+        };
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(LedgerError::Locked { path: path.into() }),
+            Err(TryLockError::Error(error)) => return Err(LedgerError::io("cannot lock", &format, error)),
+        }
+        let found = std::fs::read(&format).map_err(|error| LedgerError::io("cannot read", &format, error))?;
+        if found != format!("{FORMAT}\n").as_bytes() {
+            let found = String::from_utf8_lossy(&found).trim_end().chars().take(40).collect();
+            return Err(LedgerError::Format { path: path.into(), found });
+        }
+        Ok(Self { path: path.into(), _lock: lock })
+    }
+
+    /// Where the directory is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the index lies.
+    pub fn index(&self) -> PathBuf {
+        self.path.join("index")
+    }
+
+    pub(super) fn ledger(&self) -> PathBuf {
+        self.path.join("ledger")
+    }
+
+    pub(super) fn segments(&self) -> PathBuf {
+        self.ledger().join("segments")
+    }
+
+    pub(super) fn tree(&self) -> PathBuf {
+        self.ledger().join("tree")
+    }
+
+    pub(super) fn key(&self) -> PathBuf {
+        self.ledger().join("key")
+    }
+
+    pub(super) fn signed_head(&self) -> PathBuf {
+        self.ledger().join("signed_head")
+    }
+}
+
+fn write_format(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path.join("ledger"))?;
+    let temporary = path.join("FORMAT.new");
+    let mut file = File::create(&temporary)?;
+    writeln!(file, "{FORMAT}")?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path.join("FORMAT"))?;
+    File::open(path)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_may_have_it_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data");
+        let first = DataDir::open_or_create(&path).unwrap();
+        assert!(matches!(DataDir::open_or_create(&path), Err(LedgerError::Locked { .. })));
+        drop(first);
+        DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn another_version_and_a_foreign_directory_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        drop(DataDir::open_or_create(path).unwrap());
+        std::fs::write(path.join("FORMAT"), "touchmark data 2\n").unwrap();
+        let refused = DataDir::open_or_create(path).unwrap_err().to_string();
+        assert!(refused.contains("`touchmark data 2`") && refused.contains("`touchmark data 1`"), "{refused}");
+        std::fs::remove_file(path.join("FORMAT")).unwrap();
+        assert!(matches!(DataDir::open_or_create(path), Err(LedgerError::Format { .. })));
+    }
+}

@@ -1,0 +1,514 @@
+//! Entries: the canonical text that is hashed into the tree, and the stored form that lies in a segment.
+//!
+//! One entry is UTF-8 lines `keyword SP arguments LF`, keywords in a fixed order, absent ones left out, so that equal
+//! meaning gives equal bytes; at most [`TEXT_BYTES_MAX`] bytes, the bound of a C2SP entry bundle:
+//!
+//! ```text
+//! touchmark/1 <create|update|retire>
+//! id <canonical identifier; space, control characters and "%" percent-encoded>
+//! at <milliseconds since 1970 UTC>
+//! by <principal>
+//! prev <index of the previous entry of this identifier> <base64 leaf hash>
+//! value <index> <type> <base64 commitment>
+//! edge <add|remove> <type> <identifier> [<quantity> <unit, or "-">] [from <RFC 3339>]
+//! request <base64 of the client's request id>
+//! ```
+//!
+//! The text commits to values and does not hold them: a commitment is HMAC-SHA256, keyed with the value's salt, over
+//! `type 0x00 canonical bytes` (`record::stored`); the salt of value i is HMAC-SHA256(entry salt, i as 4 bytes,
+//! big-endian). Salt and values lie in the stored form only, from which the text is derived while they are whole:
+//!
+//! ```text
+//! kind (1 byte) · flags (1 byte) · index · time ms · version (varints) · [previous index · previous position (varints)]
+//! · identifier · principal (length, bytes) · salt (32 bytes) · value count (varint) · stored values
+//! · edge count (varint) · stored edges · request id (length, bytes)
+//! stored edge = type code, +128 for a removal (1 byte) · target · quantity · unit (length, bytes)
+//!               · 0, or 1 and the time in ms (varint, zigzag)
+//! ```
+
+use std::io::Write as _;
+
+use data_encoding::BASE64;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use tlog_tiles::{Hash, record_hash};
+
+use super::Position;
+use crate::{
+    codec::{Reader, Torn, put_bytes, put_varint},
+    id::Identifier,
+    record::{
+        Edge, EdgeChange, EdgeType, Values,
+        stored::{self, StoredValue},
+    },
+};
+
+/// The longest entry text, in bytes (C2SP tlog-tiles: an entry's length is a 16-bit number).
+pub const TEXT_BYTES_MAX: usize = 65_535;
+/// The longest request id, in bytes.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;
+/// Room that the lines need whose content is known only when the entry gets its place: `at`, `by`, `prev`.
+const TEXT_BYTES_RESERVED: usize = 256;
+
+const FLAG_EDGES: u8 = 1;
+const REMOVAL: u8 = 0x80;
+
+/// What an entry says happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// An identifier was registered.
+    Create,
+    /// Its record was changed.
+    Update,
+    /// Its record was retired.
+    Retire,
+}
+
+impl EntryKind {
+    const ALL: [Self; 3] = [Self::Create, Self::Update, Self::Retire];
+
+    fn code(self) -> u8 {
+        self as u8 + 1
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+
+    /// The word in the entry's first line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Retire => "retire",
+        }
+    }
+}
+
+/// Who made a change. Permits will add principals with names of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Principal {
+    /// A client on a loopback address of the node's own machine.
+    Loopback,
+}
+
+impl Principal {
+    /// The word in the entry's `by` line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Loopback => "loopback",
+        }
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        (text == Self::Loopback.as_str()).then_some(Self::Loopback)
+    }
+}
+
+/// A client's name for one change, 1 to [`REQUEST_ID_BYTES_MAX`] bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(Box<[u8]>);
+
+impl RequestId {
+    /// Checks a request id; `None` when it is empty or too long.
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len()).then(|| Self(bytes.into()))
+    }
+
+    /// The bytes that the client chose.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// An entry's text would be longer than a ledger entry may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the ledger entry would take {bytes} bytes of text; the limit is {TEXT_BYTES_MAX}: \
+     spread the edges over several commands"
+)]
+pub struct EntryTooLong {
+    /// How long it would be.
+    pub bytes: usize,
+}
+
+/// What an entry is to say, without its place in the ledger.
+#[derive(Clone, Copy, Debug)]
+pub struct Statement<'a> {
+    /// What happened.
+    pub kind: EntryKind,
+    /// To which identifier, spelled as it was first registered.
+    pub identifier: &'a Identifier,
+    /// Who did it.
+    pub principal: Principal,
+    /// All values of the record from now on.
+    pub values: &'a Values,
+    /// Edges that come and go.
+    pub edges: &'a [EdgeChange],
+    /// The client's name for the change.
+    pub request: Option<&'a RequestId>,
+}
+
+/// Where and when an entry stands, known once the sequencer has given it its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its index in the ledger, from 0.
+    pub index: u64,
+    /// Milliseconds since 1970 UTC.
+    pub time_ms: u64,
+    /// Version of the record that the entry makes, from 1.
+    pub version: u64,
+    /// The entry of the version before.
+    pub previous: Option<Previous>,
+    /// Whether any edge leaves the record after this entry.
+    pub has_edges: bool,
+}
+
+/// The entry before, of the same identifier.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Previous {
+    /// Its index in the ledger.
+    pub index: u64,
+    /// Where it lies.
+    pub position: Position,
+    /// Its leaf hash.
+    pub leaf_hash: Hash,
+}
+
+impl Eq for Previous {}
+
+/// A statement with everything computed that does not depend on its place: salts, commitments, stored bytes.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    kind: EntryKind,
+    principal: Principal,
+    text_head: Vec<u8>,
+    text_tail: Vec<u8>,
+    stored_tail: Vec<u8>,
+}
+
+impl Draft {
+    /// Computes commitments and stored bytes, with a fresh random salt.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryTooLong`] when the text would pass [`TEXT_BYTES_MAX`].
+    pub fn new(statement: &Statement<'_>, salt: [u8; 32]) -> Result<Self, EntryTooLong> {
+        let Statement { kind, identifier, principal, values, edges, request } = *statement;
+        let mut text_head = Vec::with_capacity(64 + identifier.as_str().len());
+        put_head(&mut text_head, kind, identifier.as_str());
+        let mut text_tail = Vec::with_capacity(72 * values.len() + 128 * edges.len());
+        let data_len: usize = values.iter().map(stored::value_len_max).sum();
+        let mut stored_tail = Vec::with_capacity(96 + identifier.as_str().len() + data_len + 128 * edges.len());
+
+        put_bytes(&mut stored_tail, identifier.as_str().as_bytes());
+        put_bytes(&mut stored_tail, principal.as_str().as_bytes());
+        stored_tail.extend_from_slice(&salt);
+        put_varint(&mut stored_tail, values.len() as u64);
+        let salts = ValueSalts::new(&salt);
+        let mut canonical = Vec::new();
+        for value in values.iter() {
+            canonical.clear();
+            stored::put_canonical(&mut canonical, value);
+            let value = StoredValue { index: value.index, kind: value.kind.as_str(), canonical: &canonical };
+            value.put(&mut stored_tail);
+            put_value_line(&mut text_tail, &value, &salts);
+        }
+        put_varint(&mut stored_tail, edges.len() as u64);
+        for change in edges {
+            put_stored_edge(&mut stored_tail, change);
+            put_edge_line(&mut text_tail, change);
+        }
+        let request = request.map_or(&[][..], RequestId::as_bytes);
+        put_bytes(&mut stored_tail, request);
+        put_request_line(&mut text_tail, request);
+
+        let bytes = text_head.len() + text_tail.len() + TEXT_BYTES_RESERVED;
+        if bytes > TEXT_BYTES_MAX {
+            return Err(EntryTooLong { bytes });
+        }
+        Ok(Self { kind, principal, text_head, text_tail, stored_tail })
+    }
+
+    /// Appends the text that the leaf hash covers.
+    pub fn put_text(&self, out: &mut Vec<u8>, place: &Place) {
+        out.extend_from_slice(&self.text_head);
+        put_place(out, place.time_ms, self.principal, place.previous.map(|prev| (prev.index, prev.leaf_hash)));
+        out.extend_from_slice(&self.text_tail);
+    }
+
+    /// Appends the stored form.
+    pub fn put_stored(&self, out: &mut Vec<u8>, place: &Place) {
+        out.push(self.kind.code());
+        out.push(if place.has_edges { FLAG_EDGES } else { 0 });
+        put_varint(out, place.index);
+        put_varint(out, place.time_ms);
+        put_varint(out, place.version);
+        if let Some(previous) = place.previous {
+            put_varint(out, previous.index);
+            put_varint(out, previous.position.0);
+        }
+        out.extend_from_slice(&self.stored_tail);
+    }
+
+    /// The most bytes that [`Draft::put_stored`] appends.
+    pub fn stored_len_max(&self) -> usize {
+        self.stored_tail.len() + 64
+    }
+}
+
+/// An entry as it lies in a segment; what can be borrowed is.
+#[derive(Clone, Debug)]
+pub struct StoredEntry<'a> {
+    /// What happened.
+    pub kind: EntryKind,
+    /// Whether any edge leaves the record after this entry.
+    pub has_edges: bool,
+    /// Its index in the ledger.
+    pub index: u64,
+    /// When the ledger took it, milliseconds since 1970 UTC.
+    pub time_ms: u64,
+    /// Version of the record, from 1.
+    pub version: u64,
+    /// Index and position of the entry before, of the same identifier.
+    pub previous: Option<(u64, Position)>,
+    /// The identifier as it was first registered.
+    pub identifier: &'a str,
+    /// Who made the change.
+    pub principal: Principal,
+    /// Secret of the commitments.
+    pub salt: [u8; 32],
+    /// All values of the record.
+    pub values: Vec<StoredValue<'a>>,
+    /// Edges that came and went with this entry.
+    pub edges: Vec<EdgeChange>,
+    /// The client's request id, empty when it gave none.
+    pub request: &'a [u8],
+}
+
+impl<'a> StoredEntry<'a> {
+    /// Reads an entry from exactly these bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Torn`] when they are not an entry.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, Torn> {
+        let mut reader = Reader::new(bytes);
+        let kind = EntryKind::from_code(reader.byte()?).ok_or(Torn)?;
+        let flags = reader.byte()?;
+        if flags & !FLAG_EDGES != 0 {
+            return Err(Torn);
+        }
+        let (index, time_ms, version) = (reader.varint()?, reader.varint()?, reader.varint()?);
+        let previous = match version {
+            0 => return Err(Torn),
+            1 => None,
+            _ => Some((reader.varint()?, Position(reader.varint()?))),
+        };
+        let identifier = reader.text()?;
+        let principal = Principal::from_text(reader.text()?).ok_or(Torn)?;
+        let salt = reader.array()?;
+        let values = read_list(&mut reader, Values::COUNT_MAX, StoredValue::read)?;
+        let edges = read_list(&mut reader, TEXT_BYTES_MAX, read_stored_edge)?;
+        let request = reader.bytes()?;
+        if !reader.is_empty() || request.len() > REQUEST_ID_BYTES_MAX {
+            return Err(Torn);
+        }
+        let has_edges = flags & FLAG_EDGES != 0;
+        Ok(Self {
+            kind,
+            has_edges,
+            index,
+            time_ms,
+            version,
+            previous,
+            identifier,
+            principal,
+            salt,
+            values,
+            edges,
+            request,
+        })
+    }
+
+    /// Derives the text that the leaf hash covers. `previous_leaf` is the leaf hash of the entry before, when there is one.
+    pub fn put_text(&self, out: &mut Vec<u8>, previous_leaf: Option<Hash>) {
+        put_head(out, self.kind, self.identifier);
+        let previous = self.previous.zip(previous_leaf).map(|((index, _), leaf)| (index, leaf));
+        put_place(out, self.time_ms, self.principal, previous);
+        let salts = ValueSalts::new(&self.salt);
+        for value in &self.values {
+            put_value_line(out, value, &salts);
+        }
+        for change in &self.edges {
+            put_edge_line(out, change);
+        }
+        put_request_line(out, self.request);
+    }
+
+    /// The values of the record, dated.
+    ///
+    /// # Errors
+    ///
+    /// [`Torn`] when they break a rule that every record keeps.
+    pub fn decode_values(&self) -> Result<Values, Torn> {
+        stored::decode_values(&self.values, self.time_ms)
+    }
+}
+
+/// The RFC 6962 section 2.1 leaf hash of an entry's text.
+pub fn leaf_hash(text: &[u8]) -> Hash {
+    record_hash(text)
+}
+
+/// Derives the salts of an entry's values from the entry's own.
+struct ValueSalts(Hmac<Sha256>);
+
+impl ValueSalts {
+    fn new(entry_salt: &[u8; 32]) -> Self {
+        Self(hmac(entry_salt))
+    }
+
+    /// The commitment to one value.
+    fn commitment(&self, value: &StoredValue<'_>) -> [u8; 32] {
+        let salt: [u8; 32] = self.0.clone().chain_update(value.index.to_be_bytes()).finalize().into_bytes().into();
+        hmac(&salt)
+            .chain_update(value.kind)
+            .chain_update([0])
+            .chain_update(value.canonical)
+            .finalize()
+            .into_bytes()
+            .into()
+    }
+}
+
+fn hmac(key: &[u8; 32]) -> Hmac<Sha256> {
+    #[expect(clippy::expect_used, reason = "HMAC takes a key of any length (RFC 2104 section 2)")]
+    Hmac::new_from_slice(key).expect("HMAC takes a key of any length")
+}
+
+// Writing to a Vec<u8> cannot fail; `let _ =` says that the result carries nothing.
+
+fn put_head(out: &mut Vec<u8>, kind: EntryKind, identifier: &str) {
+    out.extend_from_slice(b"touchmark/1 ");
+    out.extend_from_slice(kind.as_str().as_bytes());
+    out.extend_from_slice(b"\nid ");
+    put_escaped(out, identifier);
+    out.push(b'\n');
+}
+
+fn put_place(out: &mut Vec<u8>, time_ms: u64, principal: Principal, previous: Option<(u64, Hash)>) {
+    let _ = write!(out, "at {time_ms}\nby {}\n", principal.as_str());
+    if let Some((index, leaf_hash)) = previous {
+        let _ = write!(out, "prev {index} ");
+        put_base64(out, &leaf_hash.0);
+        out.push(b'\n');
+    }
+}
+
+fn put_value_line(out: &mut Vec<u8>, value: &StoredValue<'_>, salts: &ValueSalts) {
+    let _ = write!(out, "value {} {} ", value.index, value.kind);
+    put_base64(out, &salts.commitment(value));
+    out.push(b'\n');
+}
+
+fn put_edge_line(out: &mut Vec<u8>, change: &EdgeChange) {
+    let (kind, to) = change.subject();
+    let op = if matches!(change, EdgeChange::Add(_)) { "add" } else { "remove" };
+    let _ = write!(out, "edge {op} {} ", kind.as_str());
+    put_escaped(out, to.as_str());
+    if let EdgeChange::Add(edge) = change {
+        if let Some((quantity, unit)) = &edge.quantity {
+            let _ = write!(out, " {} {}", quantity.as_str(), unit.as_ref().map_or("-", |unit| unit.as_str()));
+        }
+        if let Some(time) = edge.valid_from() {
+            let _ = write!(out, " from {time}");
+        }
+    }
+    out.push(b'\n');
+}
+
+fn put_request_line(out: &mut Vec<u8>, request: &[u8]) {
+    if !request.is_empty() {
+        out.extend_from_slice(b"request ");
+        put_base64(out, request);
+        out.push(b'\n');
+    }
+}
+
+/// Appends `text` with space, control characters and "%" percent-encoded.
+fn put_escaped(out: &mut Vec<u8>, text: &str) {
+    for &byte in text.as_bytes() {
+        if byte <= b' ' || byte == b'%' || byte == 0x7f {
+            let _ = write!(out, "%{byte:02X}");
+        } else {
+            out.push(byte);
+        }
+    }
+}
+
+fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    out.resize(start + BASE64.encode_len(bytes.len()), 0);
+    BASE64.encode_mut(bytes, &mut out[start..]);
+}
+
+fn put_stored_edge(out: &mut Vec<u8>, change: &EdgeChange) {
+    let (kind, to) = change.subject();
+    let (removal, edge) = match change {
+        EdgeChange::Add(edge) => (0, Some(edge)),
+        EdgeChange::Remove(..) => (REMOVAL, None),
+    };
+    out.push(kind.code() | removal);
+    put_bytes(out, to.as_str().as_bytes());
+    let Some(edge) = edge else { return };
+    let (quantity, unit) = match &edge.quantity {
+        Some((quantity, unit)) => (quantity.as_str(), unit.as_ref().map_or("", |unit| unit.as_str())),
+        None => ("", ""),
+    };
+    put_bytes(out, quantity.as_bytes());
+    put_bytes(out, unit.as_bytes());
+    match edge.valid_from_ms {
+        None => out.push(0),
+        Some(ms) => {
+            out.push(1);
+            put_varint(out, (ms.cast_unsigned() << 1) ^ (ms >> 63).cast_unsigned());
+        }
+    }
+}
+
+fn read_stored_edge(reader: &mut Reader<'_>) -> Result<EdgeChange, Torn> {
+    let code = reader.byte()?;
+    let kind = EdgeType::from_code(code & !REMOVAL).ok_or(Torn)?;
+    let to = Identifier::parse(reader.text()?).map_err(|_| Torn)?;
+    if code & REMOVAL != 0 {
+        return Ok(EdgeChange::Remove(kind, to));
+    }
+    let (quantity, unit) = (reader.text()?, reader.text()?);
+    let quantity = match (quantity, unit) {
+        ("", "") => None,
+        (quantity, "") => Some((quantity.parse().map_err(|_| Torn)?, None)),
+        (quantity, unit) => Some((quantity.parse().map_err(|_| Torn)?, Some(unit.parse().map_err(|_| Torn)?))),
+    };
+    let valid_from_ms = match reader.byte()? {
+        0 => None,
+        1 => {
+            let zigzag = reader.varint()?;
+            Some((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
+        }
+        _ => return Err(Torn),
+    };
+    Ok(EdgeChange::Add(Edge { kind, to, quantity, valid_from_ms }))
+}
+
+fn read_list<'a, T>(
+    reader: &mut Reader<'a>,
+    count_max: usize,
+    read: impl Fn(&mut Reader<'a>) -> Result<T, Torn>,
+) -> Result<Vec<T>, Torn> {
+    let count = usize::try_from(reader.varint()?).map_err(|_| Torn)?;
+    if count > count_max.min(reader.rest().len()) {
+        return Err(Torn);
+    }
+    (0..count).map(|_| read(reader)).collect()
+}

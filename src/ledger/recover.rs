@@ -1,0 +1,315 @@
+//! Opening a ledger: find its end, cut a torn tail, make sure of the tree, and never sign a second history.
+//!
+//! The index says up to where it has applied the ledger ([`Mark`]); the tree files were made durable before that mark was
+//! written. So opening reads the frames behind the mark only, hands them to whoever applies them, and checks the tree
+//! files against the root in the last frame. When they do not fit, they are derived again from the entries.
+
+use std::sync::{Arc, RwLock};
+
+use super::{
+    Appender, DataDir, Hash, Ledger, LedgerError, LedgerKey, Position, SignedCheckpoint, StoredEntry,
+    checkpoint::SignedHead,
+    leaf_hash,
+    segment::{Frame, FrameInfo, Scanned, SegmentWriter, Segments, Tail},
+    tree::{Frontier, Levels, NewHashes},
+};
+
+/// How many leaf hashes are read at once, when a tree is checked.
+const LEAVES_AT_ONCE: u64 = 65_536;
+
+/// A point between two frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The number of entries before it.
+    pub entries: u64,
+    /// Where the frame behind it begins; 0 stands for the beginning of the ledger.
+    pub position: Position,
+}
+
+impl Mark {
+    /// The beginning of every ledger.
+    pub const START: Self = Self { entries: 0, position: Position(0) };
+
+    fn frame_position(self) -> Position {
+        self.position.max(Segments::first())
+    }
+}
+
+/// Name and secret of a ledger that is opened for the first time; otherwise its own count.
+#[derive(Clone, Copy, Debug)]
+pub struct KeySource<'a> {
+    /// The name of the ledger, such as `id.example.com/ledger`.
+    pub origin: &'a str,
+    /// 32 random bytes.
+    pub seed: [u8; 32],
+}
+
+/// A frame that is read again, at start or to make an index.
+#[derive(Debug)]
+pub struct ReplayedFrame<'a> {
+    frame: &'a Frame,
+}
+
+impl ReplayedFrame<'_> {
+    /// Where it begins.
+    pub fn mark(&self) -> Mark {
+        Mark { entries: self.frame.info.first_index, position: self.frame.position }
+    }
+
+    /// Where it ends, for progress.
+    pub fn end(&self) -> Position {
+        self.frame.end()
+    }
+
+    /// Its entries with their positions.
+    pub fn entries(&self) -> impl Iterator<Item = Result<(Position, StoredEntry<'_>), LedgerError>> {
+        decoded(self.frame)
+    }
+}
+
+fn decoded(frame: &Frame) -> impl Iterator<Item = Result<(Position, StoredEntry<'_>), LedgerError>> {
+    frame.entries().zip(frame.info.first_index..).map(move |(entry, index)| {
+        let bad = |what: &str| LedgerError::Damaged { path: "entry".into(), what: format!("{index} {what}") };
+        let (position, bytes) = entry.ok_or_else(|| bad("fails its checksum"))?;
+        let entry = StoredEntry::read(bytes).map_err(|_| bad("cannot be read"))?;
+        if entry.index == index { Ok((position, entry)) } else { Err(bad("bears another index")) }
+    })
+}
+
+/// A ledger whose files are open and whose end is not known yet.
+#[derive(Debug)]
+pub struct Opening {
+    segments: Arc<Segments>,
+    levels: Arc<Levels>,
+    key: Arc<LedgerKey>,
+    head: SignedHead,
+    signed: Option<SignedCheckpoint>,
+}
+
+/// A ledger that is ready, with its one writer.
+#[derive(Debug)]
+pub struct Recovered {
+    /// For reading.
+    pub ledger: Arc<Ledger>,
+    /// For writing.
+    pub appender: Appender,
+}
+
+impl Opening {
+    /// Opens the files of a ledger, or makes an empty one.
+    ///
+    /// # Errors
+    ///
+    /// Any [`LedgerError`] but `Stopped`.
+    pub fn new(directory: &DataDir, source: KeySource<'_>) -> Result<Self, LedgerError> {
+        let key = Arc::new(LedgerKey::open_or_create(&directory.key(), source.origin, source.seed)?);
+        let tree = directory.tree();
+        let levels = Levels::open(&tree).map_err(|error| LedgerError::io("cannot open", &tree, error))?;
+        let segments = Segments::open(&directory.segments())?;
+        let (head, signed) = SignedHead::open(&directory.signed_head(), &key)?;
+        Ok(Self { segments: Arc::new(segments), levels: Arc::new(levels), key, head, signed })
+    }
+
+    /// True when a frame with the mark's first entry begins at the mark: it was made over this ledger.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`].
+    pub fn fits(&self, mark: Mark) -> Result<bool, LedgerError> {
+        match self.segments.scan(mark.frame_position()) {
+            Ok(Scanned::Frame(frame)) => Ok(frame.info.first_index == mark.entries),
+            Ok(_) | Err(LedgerError::Damaged { .. }) => Ok(mark == Mark::START),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The files of the tree, which must be durable before the index is marked.
+    pub fn tree_sync(&self) -> impl Fn() -> std::io::Result<()> + Send + Sync + 'static {
+        let levels = Arc::clone(&self.levels);
+        move || levels.sync()
+    }
+
+    /// The bytes that the segments take, for progress.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`].
+    pub fn bytes(&self) -> Result<u64, LedgerError> {
+        self.segments.bytes()
+    }
+
+    /// Reads every frame behind `from` and hands it to `replay`, makes sure of the tree, and makes the ledger ready.
+    ///
+    /// # Errors
+    ///
+    /// What `replay` says; [`LedgerError::Damaged`], [`LedgerError::BehindSignedHead`], [`LedgerError::Io`].
+    pub fn recover<E: From<LedgerError>>(
+        self,
+        from: Mark,
+        mut replay: impl FnMut(&ReplayedFrame<'_>) -> Result<(), E>,
+    ) -> Result<Recovered, E> {
+        let mut last: Option<FrameInfo> = None;
+        let (end, tail) = for_each_frame::<E>(&self.segments, from, |frame| {
+            last = Some(frame.info);
+            replay(&ReplayedFrame { frame })
+        })?;
+        let size = last.map_or(0, |info| info.first_index + u64::from(info.count));
+        let frontier = match last {
+            None => self.cut_tree(0).map(|()| Frontier::default())?,
+            Some(info) => match self.check_tree(from, size, info.root)? {
+                Some(frontier) => frontier,
+                None => self.derive_tree(from)?,
+            },
+        };
+        self.check_signed(size, frontier.root())?;
+        let Self { segments, levels, key, mut head, signed } = self;
+        let writer = SegmentWriter::new(Arc::clone(&segments), end, tail)?;
+        let checkpoint = match signed {
+            Some(signed) if signed.size == size => signed,
+            _ => {
+                let checkpoint = key.sign(size, frontier.root())?;
+                head.store(&checkpoint)?;
+                head.sync()?;
+                checkpoint
+            }
+        };
+        let ledger = Arc::new(Ledger { segments, levels, key, published: RwLock::new(checkpoint) });
+        let last_time_ms = last.map_or(0, |info| info.last_time_ms);
+        let appender = Appender::new(Arc::clone(&ledger), writer, frontier, head, last_time_ms);
+        Ok(Recovered { ledger, appender })
+    }
+
+    /// Checks the tree files against the root that the last frame names. `None`: they have to be derived again.
+    fn check_tree(&self, from: Mark, size: u64, root: Hash) -> Result<Option<Frontier>, LedgerError> {
+        if self.levels.whole().map_err(|error| self.tree_error("cannot read", error))? < size {
+            return Ok(None);
+        }
+        self.cut_tree(size)?;
+        let mut frontier = self.frontier(from.entries)?;
+        let mut start = from.entries;
+        while start < size {
+            let count = LEAVES_AT_ONCE.min(size - start);
+            let mut new = NewHashes::default();
+            let leaves = self.levels.read(0, start, count as usize);
+            for leaf in leaves.map_err(|error| self.tree_error("cannot read", error))? {
+                new.push(0, leaf);
+                frontier.push(leaf, |level, hash| new.push(level, hash));
+            }
+            // The upper levels follow from the leaves; what a crash left of them does not count.
+            self.levels.append(start, &new).map_err(|error| self.tree_error("cannot write", error))?;
+            start += count;
+        }
+        Ok((frontier.root() == root && self.frontier(size)?.root() == root).then_some(frontier))
+    }
+
+    /// Computes the leaf hashes of all entries behind `from` again, from the entries.
+    fn derive_tree(&self, from: Mark) -> Result<Frontier, LedgerError> {
+        let whole = self.levels.whole().map_err(|error| self.tree_error("cannot read", error))?;
+        let from = if whole < from.entries { Mark::START } else { from };
+        tracing::warn!(
+            entries = from.entries,
+            "the tree files do not fit the ledger: computing them again from this entry on"
+        );
+        match self.derive_tree_from(from) {
+            Err(LedgerError::Damaged { .. }) if from != Mark::START => {
+                tracing::warn!("the tree files are damaged further back: computing all of them again");
+                self.derive_tree_from(Mark::START)
+            }
+            derived => derived,
+        }
+    }
+
+    fn derive_tree_from(&self, from: Mark) -> Result<Frontier, LedgerError> {
+        let mut frontier = self.frontier(from.entries)?;
+        self.cut_tree(from.entries)?;
+        let mut text = Vec::new();
+        for_each_frame::<LedgerError>(&self.segments, from, |frame| {
+            let start = frontier.size();
+            let mut new = NewHashes::default();
+            for entry in decoded(frame) {
+                let (_, entry) = entry?;
+                let previous = match entry.previous {
+                    Some((index, _)) => Some(self.leaf(index, start, &new)?),
+                    None => None,
+                };
+                text.clear();
+                entry.put_text(&mut text, previous);
+                let leaf = leaf_hash(&text);
+                new.push(0, leaf);
+                frontier.push(leaf, |level, hash| new.push(level, hash));
+            }
+            if frontier.root() != frame.info.root {
+                let what = format!("hold entries from {start} on that do not give the root their frame names");
+                return Err(LedgerError::Damaged { path: self.levels.directory().into(), what });
+            }
+            self.levels.append(start, &new).map_err(|error| self.tree_error("cannot write", error))
+        })?;
+        self.levels.sync().map_err(|error| self.tree_error("cannot sync", error))?;
+        Ok(frontier)
+    }
+
+    fn leaf(&self, index: u64, start: u64, new: &NewHashes) -> Result<Hash, LedgerError> {
+        let staged = index.checked_sub(start).and_then(|offset| new.leaf(usize::try_from(offset).ok()?));
+        match staged {
+            Some(leaf) => Ok(leaf),
+            None => self.levels.leaf(index).map_err(|error| self.tree_error("cannot read", error)),
+        }
+    }
+
+    /// Refuses to go on when the ledger does not hold what it has signed.
+    fn check_signed(&self, size: u64, root: Hash) -> Result<(), LedgerError> {
+        let Some(signed) = &self.signed else { return Ok(()) };
+        let behind = |difference| LedgerError::BehindSignedHead { size, signed: signed.size, difference };
+        if signed.size > size {
+            return Err(behind("which is more"));
+        }
+        let same = if signed.size == size { root } else { self.frontier(signed.size)?.root() };
+        if same == signed.root { Ok(()) } else { Err(behind("with another root")) }
+    }
+
+    fn frontier(&self, size: u64) -> Result<Frontier, LedgerError> {
+        self.levels.frontier(size).map_err(|error| self.tree_error("cannot read", error))
+    }
+
+    fn cut_tree(&self, size: u64) -> Result<(), LedgerError> {
+        self.levels.cut(size).map_err(|error| self.tree_error("cannot cut", error))
+    }
+
+    fn tree_error(&self, what: &'static str, error: std::io::Error) -> LedgerError {
+        LedgerError::io(what, self.levels.directory(), error)
+    }
+}
+
+/// Visits all frames from a mark on, in order; says where the last one ends and what lies behind it.
+fn for_each_frame<E: From<LedgerError>>(
+    segments: &Segments,
+    from: Mark,
+    mut visit: impl FnMut(&Frame) -> Result<(), E>,
+) -> Result<(Position, Tail), E> {
+    let (mut position, mut next_index, mut time_ms) = (from.frame_position(), from.entries, 0);
+    loop {
+        match segments.scan(position)? {
+            Scanned::Frame(frame) => {
+                let info = frame.info;
+                if info.first_index != next_index || info.last_time_ms < time_ms {
+                    let what =
+                        format!("holds a frame at position {position} that does not follow on entry {next_index}");
+                    return Err(LedgerError::Damaged { path: "segment".into(), what }.into());
+                }
+                visit(&frame)?;
+                next_index += u64::from(info.count);
+                time_ms = info.last_time_ms;
+                position = frame.end();
+            }
+            Scanned::End(end) => return Ok((end, Tail::Clean)),
+            Scanned::Torn { end, bytes } => {
+                tracing::warn!(
+                    entries = next_index,
+                    bytes,
+                    "the last write was cut off before it was acknowledged: its bytes are cut from the ledger"
+                );
+                return Ok((end, Tail::Torn));
+            }
+        }
+    }
+}

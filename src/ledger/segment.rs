@@ -1,0 +1,521 @@
+//! Segments: the files that hold the ledger's entries, one checksummed frame a batch.
+//!
+//! ```text
+//! segment = header · frame · frame · … · zeros        file name: base position, 20 digits, `.seg`
+//! header  = "TMSEG/1\n" · base position · first entry index · 4 zero bytes · CRC-32C of the 28 bytes before   (u64, LE)
+//! frame   = "TMF1" · CRC-32C of everything after this field (u32) · body length (u32) · entry count (u32)
+//!           · first entry index (u64) · time of the last entry, ms (u64) · tree root after the frame (32 bytes) · body
+//! body    = { entry length (u32) · CRC-32C of the entry (u32) · stored entry (`ledger::entry`) }
+//! ```
+//!
+//! A position is the base of a segment plus an offset into it; bases follow on each other, so positions increase through
+//! the whole ledger. A frame is written, then synced, then counts. The tail of the newest segment is written with zeros ahead
+//! of need, so that a small frame's sync changes no metadata (about half the time on the disks this was measured on).
+//!
+//! A torn frame can only be the last one: nothing is written behind a frame before its sync returned. Bad bytes with a
+//! good frame behind them, or in an older segment, are damage, and nothing is cut.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use tlog_tiles::Hash;
+
+use super::{LedgerError, Position};
+
+/// A new segment begins when the newest one has reached this length, in bytes.
+const SEGMENT_BYTES_MAX: u64 = 256 << 20;
+/// The longest body of a frame, in bytes: a batch of 16 MiB of commands fits several times.
+pub(super) const BODY_BYTES_MAX: usize = 128 << 20;
+/// How far zeros are written ahead, in bytes.
+const PREWRITE_BYTES: u64 = 4 << 20;
+/// The longest stored entry, in bytes: a record of 1 MiB, its edges and its overhead.
+const ENTRY_BYTES_MAX: usize = 2 << 20;
+
+const SEGMENT_MAGIC: &[u8; 8] = b"TMSEG/1\n";
+const SEGMENT_HEADER_BYTES: usize = 32;
+const FRAME_MAGIC: &[u8; 4] = b"TMF1";
+/// Bytes before the body of a frame.
+pub(super) const FRAME_HEADER_BYTES: usize = 64;
+const ENTRY_HEADER_BYTES: usize = 8;
+/// What one read of an entry fetches at first; most entries are shorter.
+const ENTRY_READ_BYTES: usize = 512;
+
+/// What a frame says about itself, beside its entries.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct FrameInfo {
+    /// The number of entries.
+    pub(super) count: u32,
+    /// Index of the first of them.
+    pub(super) first_index: u64,
+    /// Time of the last of them, milliseconds since 1970 UTC.
+    pub(super) last_time_ms: u64,
+    /// Root of the tree with them.
+    pub(super) root: Hash,
+}
+
+/// A frame under construction: begin, push entries, finish.
+#[derive(Debug, Default)]
+pub(super) struct FrameBuffer {
+    bytes: Vec<u8>,
+}
+
+impl FrameBuffer {
+    /// Starts a new frame; the memory is kept.
+    pub(super) fn begin(&mut self) {
+        self.bytes.clear();
+        self.bytes.resize(FRAME_HEADER_BYTES, 0);
+    }
+
+    /// Where the next entry will lie, from the frame's start.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Adds the entry that `put` writes.
+    pub(super) fn push(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        self.bytes.resize(start + ENTRY_HEADER_BYTES, 0);
+        put(&mut self.bytes);
+        let entry = &self.bytes[start + ENTRY_HEADER_BYTES..];
+        let header = entry_header(entry.len(), crc32c::crc32c(entry));
+        self.bytes[start..start + ENTRY_HEADER_BYTES].copy_from_slice(&header);
+    }
+
+    /// The stored entry at an offset that [`FrameBuffer::len`] gave before it was pushed.
+    pub(super) fn entry(&self, offset: usize) -> Option<&[u8]> {
+        split_entry(self.bytes.get(offset..)?).map(|(entry, _)| entry)
+    }
+
+    /// Fills in the header; what is then in the buffer can be written.
+    pub(super) fn finish(&mut self, info: &FrameInfo) -> &[u8] {
+        let body_len = (self.bytes.len() - FRAME_HEADER_BYTES) as u32;
+        let header = &mut self.bytes[..FRAME_HEADER_BYTES];
+        header[..4].copy_from_slice(FRAME_MAGIC);
+        header[8..12].copy_from_slice(&body_len.to_le_bytes());
+        header[12..16].copy_from_slice(&info.count.to_le_bytes());
+        header[16..24].copy_from_slice(&info.first_index.to_le_bytes());
+        header[24..32].copy_from_slice(&info.last_time_ms.to_le_bytes());
+        header[32..64].copy_from_slice(&info.root.0);
+        let checksum = crc32c::crc32c(&self.bytes[8..]);
+        self.bytes[4..8].copy_from_slice(&checksum.to_le_bytes());
+        &self.bytes
+    }
+}
+
+fn entry_header(len: usize, checksum: u32) -> [u8; ENTRY_HEADER_BYTES] {
+    let mut header = [0; ENTRY_HEADER_BYTES];
+    header[..4].copy_from_slice(&(len as u32).to_le_bytes());
+    header[4..].copy_from_slice(&checksum.to_le_bytes());
+    header
+}
+
+/// Splits the first entry off, when its length and checksum are right.
+fn split_entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = bytes.split_first_chunk::<4>()?;
+    let (checksum, rest) = rest.split_first_chunk::<4>()?;
+    let (entry, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+    (crc32c::crc32c(entry) == u32::from_le_bytes(*checksum)).then_some((entry, rest))
+}
+
+/// A frame that was read and whose checksum is right.
+#[derive(Debug)]
+pub(super) struct Frame {
+    /// What it says about itself.
+    pub(super) info: FrameInfo,
+    /// Where it begins.
+    pub(super) position: Position,
+    bytes: Vec<u8>,
+}
+
+impl Frame {
+    /// Where the next frame begins, if it lies in the same segment.
+    pub(super) fn end(&self) -> Position {
+        Position(self.position.0 + self.bytes.len() as u64)
+    }
+
+    /// The stored entries with their positions; `None` for one whose checksum is wrong, which ends the list.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Option<(Position, &[u8])>> {
+        let mut rest = &self.bytes[FRAME_HEADER_BYTES..];
+        let mut failed = false;
+        std::iter::from_fn(move || {
+            if rest.is_empty() || failed {
+                return None;
+            }
+            let offset = (self.bytes.len() - rest.len()) as u64;
+            let split = split_entry(rest);
+            failed = split.is_none();
+            Some(split.map(|(entry, behind)| {
+                rest = behind;
+                (Position(self.position.0 + offset), entry)
+            }))
+        })
+    }
+}
+
+/// What lies at a position where a frame may begin.
+#[derive(Debug)]
+pub(super) enum Scanned {
+    /// A frame.
+    Frame(Frame),
+    /// Nothing more: the ledger ends at this position.
+    End(Position),
+    /// Bytes that are no frame, with nothing good behind them, at the very end of the ledger.
+    Torn {
+        /// Where the last good frame ends.
+        end: Position,
+        /// How many bytes follow that are not zero padding.
+        bytes: u64,
+    },
+}
+
+#[derive(Debug)]
+struct Segment {
+    base: u64,
+    path: PathBuf,
+    file: File,
+}
+
+impl Segment {
+    fn len(&self) -> Result<u64, LedgerError> {
+        Ok(self.file.metadata().map_err(|error| LedgerError::io("cannot read", &self.path, error))?.len())
+    }
+
+    fn read_exact(&self, bytes: &mut [u8], offset: u64) -> Result<(), LedgerError> {
+        self.file.read_exact_at(bytes, offset).map_err(|error| LedgerError::io("cannot read", &self.path, error))
+    }
+}
+
+/// All segments of a ledger, for reading; safe to use from any thread while the ledger grows.
+#[derive(Debug)]
+pub(super) struct Segments {
+    directory: PathBuf,
+    list: RwLock<Vec<Arc<Segment>>>,
+}
+
+impl Segments {
+    /// Opens the segments in a directory, or makes the first one.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when a header is wrong or a segment is missing.
+    pub(super) fn open(directory: &Path) -> Result<Self, LedgerError> {
+        std::fs::create_dir_all(directory).map_err(|error| LedgerError::io("cannot create", directory, error))?;
+        let mut bases = Vec::new();
+        for item in std::fs::read_dir(directory).map_err(|error| LedgerError::io("cannot list", directory, error))? {
+            let item = item.map_err(|error| LedgerError::io("cannot list", directory, error))?;
+            let name = item.file_name();
+            let base = name.to_str().and_then(|name| name.strip_suffix(".seg")).filter(|digits| digits.len() == 20);
+            match base.and_then(|digits| digits.parse::<u64>().ok()) {
+                Some(base) => bases.push(base),
+                None => return Err(LedgerError::damaged(&item.path(), "is not a segment of this ledger")),
+            }
+        }
+        bases.sort_unstable();
+        let segments = Self { directory: directory.into(), list: RwLock::default() };
+        if bases.is_empty() {
+            segments.create(0, 0)?;
+        }
+        for base in bases {
+            segments.open_one(base)?;
+        }
+        Ok(segments)
+    }
+
+    fn open_one(&self, base: u64) -> Result<(), LedgerError> {
+        let path = self.path(base);
+        let file = OpenOptions::new().read(true).write(true).open(&path);
+        let file = file.map_err(|error| LedgerError::io("cannot open", &path, error))?;
+        let segment = Segment { base, path, file };
+        let mut header = [0; SEGMENT_HEADER_BYTES];
+        segment.read_exact(&mut header, 0)?;
+        let first_index = u64::from_le_bytes([
+            header[16], header[17], header[18], header[19], header[20], header[21], header[22], header[23],
+        ]);
+        if header != segment_header(base, first_index) {
+            return Err(LedgerError::damaged(&segment.path, "has a wrong header"));
+        }
+        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = list.last()
+            && before.base + before.len()? != base
+        {
+            return Err(LedgerError::damaged(&segment.path, "does not follow on the segment before"));
+        }
+        if list.is_empty() && base != 0 {
+            return Err(LedgerError::damaged(&segment.path, "is the oldest segment, and the ledger began before it"));
+        }
+        list.push(Arc::new(segment));
+        Ok(())
+    }
+
+    fn path(&self, base: u64) -> PathBuf {
+        self.directory.join(format!("{base:020}.seg"))
+    }
+
+    /// Makes a new, empty segment durable: file, header, directory entry.
+    fn create(&self, base: u64, first_index: u64) -> Result<Arc<Segment>, LedgerError> {
+        let path = self.path(base);
+        let create = || -> io::Result<File> {
+            // A crash between creating and syncing may have left a file without a header.
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+            file.write_all_at(&segment_header(base, first_index), 0)?;
+            file.sync_all()?;
+            File::open(&self.directory)?.sync_all()?;
+            Ok(file)
+        };
+        let file = create().map_err(|error| {
+            // An unfinished segment would be taken for a damaged one at the next start.
+            let _ = std::fs::remove_file(&path);
+            LedgerError::io("cannot create", &path, error)
+        })?;
+        let segment = Arc::new(Segment { base, path, file });
+        self.list.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&segment));
+        Ok(segment)
+    }
+
+    fn find(&self, position: Position) -> Option<(Arc<Segment>, bool)> {
+        let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
+        let after = list.partition_point(|segment| segment.base <= position.0);
+        let segment = list.get(after.checked_sub(1)?)?;
+        Some((Arc::clone(segment), after == list.len()))
+    }
+
+    fn newest(&self) -> Option<Arc<Segment>> {
+        self.list.read().unwrap_or_else(PoisonError::into_inner).last().cloned()
+    }
+
+    /// The bytes that all segments take.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`].
+    pub(super) fn bytes(&self) -> Result<u64, LedgerError> {
+        let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
+        list.last().map_or(Ok(0), |newest| Ok(newest.base + newest.len()?))
+    }
+
+    /// Where the first frame lies.
+    pub(super) fn first() -> Position {
+        Position(SEGMENT_HEADER_BYTES as u64)
+    }
+
+    /// Reads the stored entry at a position and checks its checksum.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when no entry lies there.
+    pub(super) fn read_entry(&self, position: Position) -> Result<Vec<u8>, LedgerError> {
+        let outside = || LedgerError::damaged(&self.directory, &format!("hold no entry at position {position}"));
+        let (segment, _) = self.find(position).ok_or_else(outside)?;
+        let offset = position.0 - segment.base;
+        let mut bytes = vec![0; ENTRY_READ_BYTES];
+        let read = read_up_to(&segment.file, &mut bytes, offset)
+            .map_err(|error| LedgerError::io("cannot read", &segment.path, error))?;
+        bytes.truncate(read);
+        let damaged = || LedgerError::damaged(&segment.path, &format!("holds no whole entry at offset {offset}"));
+        let (len, _) = bytes.split_first_chunk::<4>().ok_or_else(damaged)?;
+        let len = u32::from_le_bytes(*len) as usize;
+        if len > ENTRY_BYTES_MAX {
+            return Err(damaged());
+        }
+        let end = ENTRY_HEADER_BYTES + len;
+        if end > bytes.len() {
+            let have = bytes.len();
+            bytes.resize(end, 0);
+            segment.read_exact(&mut bytes[have..], offset + have as u64)?;
+        }
+        split_entry(&bytes[..end]).ok_or_else(damaged)?;
+        bytes.truncate(end);
+        bytes.drain(..ENTRY_HEADER_BYTES);
+        Ok(bytes)
+    }
+
+    /// Reads what begins at a position, which must be that of a frame or of the end.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when bad bytes lie there that cannot be a torn tail.
+    pub(super) fn scan(&self, position: Position) -> Result<Scanned, LedgerError> {
+        let outside = || LedgerError::damaged(&self.directory, &format!("end before position {position}"));
+        let (segment, newest) = self.find(position).ok_or_else(outside)?;
+        let offset = position.0 - segment.base;
+        let len = segment.len()?;
+        if offset < SEGMENT_HEADER_BYTES as u64 {
+            return self.scan(Position(segment.base + SEGMENT_HEADER_BYTES as u64));
+        }
+        if offset > len {
+            return Err(outside());
+        }
+        if let Some(frame) = read_frame(&segment, offset, len)? {
+            return Ok(Scanned::Frame(frame));
+        }
+        let mut rest = vec![0; (len - offset) as usize];
+        segment.read_exact(&mut rest, offset)?;
+        let padding = rest.iter().rev().take_while(|&&byte| byte == 0).count();
+        let bytes = (rest.len() - padding) as u64;
+        match (newest, bytes) {
+            (true, 0) => Ok(Scanned::End(position)),
+            (true, _) if !holds_frame(&segment, offset + 1, len, &rest)? => Ok(Scanned::Torn { end: position, bytes }),
+            _ => Err(LedgerError::damaged(&segment.path, &format!("holds no whole frame at offset {offset}"))),
+        }
+    }
+}
+
+/// Reads the frame at an offset; `None` when its header, length or checksum is wrong.
+fn read_frame(segment: &Segment, offset: u64, len: u64) -> Result<Option<Frame>, LedgerError> {
+    if len - offset < FRAME_HEADER_BYTES as u64 {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; FRAME_HEADER_BYTES];
+    segment.read_exact(&mut bytes, offset)?;
+    let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
+    let (checksum, body_len, count) = (word(4), word(8) as usize, word(12));
+    let fits = body_len <= BODY_BYTES_MAX && (body_len as u64) <= len - offset - FRAME_HEADER_BYTES as u64;
+    if &bytes[..4] != FRAME_MAGIC || !fits || count == 0 {
+        return Ok(None);
+    }
+    let mut root = Hash::default();
+    root.0.copy_from_slice(&bytes[32..64]);
+    let info = FrameInfo { count, first_index: long(16), last_time_ms: long(24), root };
+    bytes.resize(FRAME_HEADER_BYTES + body_len, 0);
+    segment.read_exact(&mut bytes[FRAME_HEADER_BYTES..], offset + FRAME_HEADER_BYTES as u64)?;
+    let right = crc32c::crc32c(&bytes[8..]) == checksum;
+    Ok(right.then_some(Frame { info, position: Position(segment.base + offset), bytes }))
+}
+
+/// True when a whole frame begins anywhere from `from` on; `rest` are the bytes from the one before `from`.
+fn holds_frame(segment: &Segment, from: u64, len: u64, rest: &[u8]) -> Result<bool, LedgerError> {
+    for (at, _) in rest.windows(4).enumerate().skip(1).filter(|(_, window)| window == FRAME_MAGIC) {
+        if read_frame(segment, from - 1 + at as u64, len)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut have = 0;
+    while have < bytes.len() {
+        match file.read_at(&mut bytes[have..], offset + have as u64) {
+            Ok(0) => break,
+            Ok(count) => have += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(have)
+}
+
+fn segment_header(base: u64, first_index: u64) -> [u8; SEGMENT_HEADER_BYTES] {
+    let mut header = [0; SEGMENT_HEADER_BYTES];
+    header[..8].copy_from_slice(SEGMENT_MAGIC);
+    header[8..16].copy_from_slice(&base.to_le_bytes());
+    header[16..24].copy_from_slice(&first_index.to_le_bytes());
+    let checksum = crc32c::crc32c(&header[..28]);
+    header[28..].copy_from_slice(&checksum.to_le_bytes());
+    header
+}
+
+/// The end of the newest segment, where frames are added; there is only one.
+#[derive(Debug)]
+pub(super) struct SegmentWriter {
+    segments: Arc<Segments>,
+    segment: Arc<Segment>,
+    /// Offset behind the last good frame.
+    end: u64,
+    /// Length of the file; what lies behind `end` are zeros.
+    allocated: u64,
+}
+
+impl SegmentWriter {
+    /// Starts to write at the end of the ledger, and cuts off whatever lies behind it.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`].
+    pub(super) fn new(segments: Arc<Segments>, end: Position, tail: Tail) -> Result<Self, LedgerError> {
+        let Some(segment) = segments.newest() else {
+            return Err(LedgerError::damaged(&segments.directory, "hold no segment"));
+        };
+        let mut writer = Self { end: end.0 - segment.base, allocated: segment.len()?, segments, segment };
+        if tail == Tail::Torn {
+            writer.cut()?;
+            writer.sync()?;
+        }
+        Ok(writer)
+    }
+
+    /// Where the next frame will lie. Starts a new segment when the newest one is long enough.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`] when a new segment cannot be made; the old one can then still be written.
+    pub(super) fn begin(&mut self, first_index: u64) -> Result<Position, LedgerError> {
+        if self.end >= SEGMENT_BYTES_MAX {
+            self.cut()?;
+            self.sync()?;
+            self.segment = self.segments.create(self.segment.base + self.end, first_index)?;
+            self.end = SEGMENT_HEADER_BYTES as u64;
+            self.allocated = self.end;
+        }
+        Ok(Position(self.segment.base + self.end))
+    }
+
+    /// Writes a frame at the end. It does not count before [`SegmentWriter::commit`].
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`]; then nothing of the frame is left in the file.
+    pub(super) fn write(&mut self, frame: &[u8]) -> Result<(), LedgerError> {
+        let needed = self.end + frame.len() as u64;
+        if needed > self.allocated && (frame.len() as u64) < PREWRITE_BYTES / 4 {
+            let zeros = vec![0; PREWRITE_BYTES as usize];
+            // Without the room for zeros ahead there may still be room for the frame.
+            if self.segment.file.write_all_at(&zeros, self.allocated).is_ok() {
+                self.allocated += PREWRITE_BYTES;
+            }
+        }
+        if let Err(error) = self.segment.file.write_all_at(frame, self.end) {
+            self.cut()?;
+            return Err(LedgerError::io("cannot write", &self.segment.path, error));
+        }
+        self.allocated = self.allocated.max(needed);
+        Ok(())
+    }
+
+    /// Makes the written frame durable; from here on it is in the ledger.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`]; what is on the disk is then unknown, and nothing may be written any more.
+    pub(super) fn commit(&mut self, frame_len: usize) -> Result<Position, LedgerError> {
+        self.sync()?;
+        self.end += frame_len as u64;
+        Ok(Position(self.segment.base + self.end))
+    }
+
+    fn cut(&mut self) -> Result<(), LedgerError> {
+        let cut = self.segment.file.set_len(self.end);
+        cut.map_err(|error| LedgerError::io("cannot cut", &self.segment.path, error))?;
+        self.allocated = self.end;
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), LedgerError> {
+        self.segment.file.sync_data().map_err(|error| LedgerError::io("cannot sync", &self.segment.path, error))
+    }
+}
+
+/// What lies behind the last good frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tail {
+    /// Zeros or nothing.
+    Clean,
+    /// The rest of a frame whose write was cut off.
+    Torn,
+}

@@ -1,0 +1,339 @@
+//! The Merkle tree (RFC 6962 section 2.1): its right edge in memory, its hashes in flat files.
+//!
+//! Level L of the files holds the hashes of full subtrees of 256^L leaves, 32 bytes each, one after the other: tile
+//! (L, N) of C2SP tlog-tiles is 8,192 bytes at offset 8,192·N, and every partial tile is a prefix of one. The files can
+//! be derived from the segments, so nothing waits for their fsync; [`Levels::sync`] is called before the index
+//! marks entries as applied, and what lies behind that mark is trusted at start.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use tlog_tiles::{Hash, node_hash};
+
+/// Levels that a tree can have: 256^8 entries are more than a 64-bit index counts.
+const LEVEL_COUNT: usize = 8;
+/// Height of a tile: 256 hashes.
+const TILE_HEIGHT: u32 = 8;
+const HASH_BYTES: u64 = 32;
+
+/// The right edge of a tree: roots of its full subtrees, largest first; one for each bit set in its size.
+#[derive(Clone, Debug, Default)]
+pub struct Frontier {
+    size: u64,
+    subtrees: Vec<Hash>,
+}
+
+impl Frontier {
+    /// The number of leaves.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Adds a leaf. `full_tile(level, hash)` is called for the subtree of 256^level leaves that it completes.
+    pub fn push(&mut self, leaf: Hash, mut full_tile: impl FnMut(usize, Hash)) {
+        let merges = self.size.trailing_ones();
+        let mut hash = leaf;
+        for height in 1..=merges {
+            if let Some(left) = self.subtrees.pop() {
+                hash = node_hash(left, hash);
+            }
+            if height % TILE_HEIGHT == 0 {
+                full_tile((height / TILE_HEIGHT) as usize, hash);
+            }
+        }
+        self.subtrees.push(hash);
+        self.size += 1;
+    }
+
+    /// The root (RFC 6962 section 2.1); of the empty tree, SHA-256 of nothing.
+    pub fn root(&self) -> Hash {
+        let mut subtrees = self.subtrees.iter().rev().copied();
+        match subtrees.next() {
+            Some(last) => subtrees.fold(last, |right, left| node_hash(left, right)),
+            None => empty_root(),
+        }
+    }
+}
+
+/// The root of the empty tree: SHA-256 of the empty string.
+fn empty_root() -> Hash {
+    use sha2::{Digest, Sha256};
+    Hash(Sha256::digest([]).into())
+}
+
+/// New hashes of one batch, level by level, before they are written.
+#[derive(Clone, Debug, Default)]
+pub struct NewHashes {
+    levels: [Vec<u8>; LEVEL_COUNT],
+}
+
+impl NewHashes {
+    /// Adds a hash to a level; level 0 are the leaves.
+    pub fn push(&mut self, level: usize, hash: Hash) {
+        if let Some(hashes) = self.levels.get_mut(level) {
+            hashes.extend_from_slice(&hash.0);
+        }
+    }
+
+    /// The `offset`th leaf hash of the batch.
+    pub fn leaf(&self, offset: usize) -> Option<Hash> {
+        let (hashes, _) = self.levels[0].as_chunks::<32>();
+        hashes.get(offset).copied().map(Hash)
+    }
+
+    /// The hashes of every level that has any.
+    pub fn levels(&self) -> impl Iterator<Item = (usize, &[[u8; 32]])> {
+        self.levels
+            .iter()
+            .enumerate()
+            .map(|(level, bytes)| (level, bytes.as_chunks().0))
+            .filter(|(_, hashes)| !hashes.is_empty())
+    }
+
+    /// Forgets everything, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.levels.iter_mut().for_each(Vec::clear);
+    }
+}
+
+/// The flat files of tree hashes.
+#[derive(Debug)]
+pub struct Levels {
+    directory: PathBuf,
+    files: Vec<File>,
+}
+
+impl Levels {
+    /// Opens the level files, or makes them.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the file system says.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(directory)?;
+        let open = |level: usize| {
+            let path = directory.join(level.to_string());
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+        };
+        let files = (0..LEVEL_COUNT).map(open).collect::<io::Result<_>>()?;
+        File::open(directory)?.sync_all()?;
+        Ok(Self { directory: directory.into(), files })
+    }
+
+    /// Where the files lie.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The number of hashes that a level of a tree of `size` leaves holds.
+    pub fn width(level: usize, size: u64) -> u64 {
+        size.checked_shr(TILE_HEIGHT * level as u32).unwrap_or(0)
+    }
+
+    /// Writes the hashes that a batch adds to a tree of `size` leaves.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the file system says; the files may then be longer than the tree, which [`Levels::cut`] mends.
+    pub fn append(&self, size: u64, new: &NewHashes) -> io::Result<()> {
+        for (level, (file, hashes)) in self.files.iter().zip(&new.levels).enumerate() {
+            if !hashes.is_empty() {
+                file.write_all_at(hashes, Self::width(level, size) * HASH_BYTES)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads `count` hashes of a level from `start` on.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the file system says; an early end of the file is an `UnexpectedEof`.
+    pub fn read(&self, level: usize, start: u64, count: usize) -> io::Result<Vec<Hash>> {
+        let file = self.files.get(level).ok_or(io::ErrorKind::InvalidInput)?;
+        let mut bytes = vec![0; count * HASH_BYTES as usize];
+        file.read_exact_at(&mut bytes, start * HASH_BYTES)?;
+        let (hashes, _) = bytes.as_chunks::<32>();
+        Ok(hashes.iter().copied().map(Hash).collect())
+    }
+
+    /// The hash of leaf `index`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Levels::read`].
+    pub fn leaf(&self, index: u64) -> io::Result<Hash> {
+        let mut bytes = [0; 32];
+        self.files[0].read_exact_at(&mut bytes, index * HASH_BYTES)?;
+        Ok(Hash(bytes))
+    }
+
+    /// Computes the right edge of the tree of the first `size` leaves from the files.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Levels::read`].
+    pub fn frontier(&self, size: u64) -> io::Result<Frontier> {
+        let mut frontier = Frontier { size, subtrees: Vec::new() };
+        let mut start = 0u64;
+        for height in (0..u64::BITS).rev().filter(|height| size >> height & 1 == 1) {
+            let level = height / TILE_HEIGHT;
+            let count = 1usize << (height % TILE_HEIGHT);
+            let mut hashes = self.read(level as usize, start >> (TILE_HEIGHT * level), count)?;
+            while hashes.len() > 1 {
+                hashes = hashes.chunks_exact(2).map(|pair| node_hash(pair[0], pair[1])).collect();
+            }
+            frontier.subtrees.extend(hashes);
+            start += 1 << height;
+        }
+        Ok(frontier)
+    }
+
+    /// The number of leaves whose hashes the files hold whole: every level must be long enough.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the file system says.
+    pub fn whole(&self) -> io::Result<u64> {
+        let leaves = self.files[0].metadata()?.len() / HASH_BYTES;
+        let mut whole = leaves;
+        for (level, file) in self.files.iter().enumerate().skip(1) {
+            let have = file.metadata()?.len() / HASH_BYTES;
+            if have < Self::width(level, leaves) {
+                // One more full subtree at this level would need this many leaves; below that, it is not missed.
+                whole = whole.min(((have + 1) << (TILE_HEIGHT * level as u32)) - 1);
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Cuts the files to a tree of `size` leaves.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the file system says.
+    pub fn cut(&self, size: u64) -> io::Result<()> {
+        for (level, file) in self.files.iter().enumerate() {
+            let len = Self::width(level, size) * HASH_BYTES;
+            if file.metadata()?.len() > len {
+                file.set_len(len)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes everything written so far durable.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the file system says.
+    pub fn sync(&self) -> io::Result<()> {
+        self.files.iter().try_for_each(File::sync_data)
+    }
+
+    /// The length of each level's file, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the file system says.
+    pub fn file_lens(&self) -> io::Result<Vec<u64>> {
+        self.files.iter().map(|file| Ok(file.metadata()?.len())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::HEXLOWER;
+    use tlog_tiles::record_hash;
+
+    use super::*;
+
+    /// Leaves and roots published with the reference implementation of RFC 6962.
+    const VECTORS: [(&str, &str); 8] = [
+        ("", "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"),
+        ("00", "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125"),
+        ("10", "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77"),
+        ("2021", "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7"),
+        ("3031", "4e3bbb1f7b478dcfe71fb631631519a3bca12c9aefca1612bfce4c13a86264d4"),
+        ("40414243", "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef"),
+        ("5051525354555657", "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c"),
+        ("606162636465666768696a6b6c6d6e6f", "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"),
+    ];
+
+    fn leaf(index: u64) -> Hash {
+        record_hash(&index.to_be_bytes())
+    }
+
+    /// RFC 6962 section 2.1, word for word.
+    fn root_by_definition(leaves: &[Hash]) -> Hash {
+        match leaves {
+            [] => empty_root(),
+            [leaf] => *leaf,
+            _ => {
+                let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+                node_hash(root_by_definition(left), root_by_definition(right))
+            }
+        }
+    }
+
+    #[test]
+    fn rfc_6962_vectors() {
+        let mut frontier = Frontier::default();
+        assert_eq!(
+            HEXLOWER.encode(&frontier.root().0),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
+        for (leaf, root) in VECTORS {
+            frontier.push(record_hash(&HEXLOWER.decode(leaf.as_bytes()).unwrap()), |_, _| {});
+            assert_eq!(HEXLOWER.encode(&frontier.root().0), root, "after {} leaves", frontier.size());
+        }
+    }
+
+    #[test]
+    fn files_give_back_every_frontier() {
+        let directory = tempfile::tempdir().unwrap();
+        let levels = Levels::open(directory.path()).unwrap();
+        let mut frontier = Frontier::default();
+        let mut leaves = Vec::new();
+        for batch in [1, 1, 253, 1, 1, 300, 65_000, 500] {
+            let size = frontier.size();
+            let mut new = NewHashes::default();
+            for _ in 0..batch {
+                let leaf = leaf(frontier.size());
+                leaves.push(leaf);
+                new.push(0, leaf);
+                frontier.push(leaf, |level, hash| new.push(level, hash));
+            }
+            levels.append(size, &new).unwrap();
+            assert_eq!(levels.whole().unwrap(), frontier.size());
+            assert_eq!(levels.frontier(frontier.size()).unwrap().root(), frontier.root());
+            assert_eq!(root_by_definition(&leaves), frontier.root());
+        }
+        for size in [0, 1, 2, 255, 256, 257, 65_535, 65_536, 65_537] {
+            let root = root_by_definition(&leaves[..size as usize]);
+            assert_eq!(levels.frontier(size).unwrap().root(), root, "{size} leaves");
+        }
+    }
+
+    #[test]
+    fn a_short_level_limits_what_is_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let levels = Levels::open(directory.path()).unwrap();
+        let mut frontier = Frontier::default();
+        let mut new = NewHashes::default();
+        for index in 0..1_000 {
+            new.push(0, leaf(index));
+            frontier.push(leaf(index), |level, hash| new.push(level, hash));
+        }
+        levels.append(0, &new).unwrap();
+        levels.files[1].set_len(2 * HASH_BYTES).unwrap();
+        assert_eq!(levels.whole().unwrap(), 767);
+        levels.cut(600).unwrap();
+        assert_eq!(levels.whole().unwrap(), 600);
+        assert_eq!(levels.file_lens().unwrap()[..2], [600 * HASH_BYTES, 2 * HASH_BYTES]);
+    }
+}

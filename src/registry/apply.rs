@@ -1,0 +1,65 @@
+//! From a ledger entry to what it changes in the index: one function for new entries and one for replayed ones.
+
+use super::{may_need_hash, request_key};
+use crate::{
+    id::Identifier,
+    ledger::{LedgerError, Position, ReplayedFrame, StoredEntry},
+    record::EdgeChange,
+    store::{Applied, EdgeOp, IndexChange, Store, StoreError},
+};
+
+/// Why a frame could not be applied to the index.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The ledger could not be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The index could not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Applies a frame that is read again from the ledger.
+///
+/// # Errors
+///
+/// [`ApplyError`].
+pub fn apply_frame(store: &dyn Store, frame: &ReplayedFrame<'_>) -> Result<(), ApplyError> {
+    let mut changes = Vec::new();
+    for item in frame.entries() {
+        let (position, entry) = item?;
+        changes.push(change_of(position, &entry)?);
+    }
+    let mark = frame.mark();
+    Ok(store.apply(changes, Applied { entries: mark.entries, next: mark.position })?)
+}
+
+/// What an entry changes in the index.
+///
+/// # Errors
+///
+/// [`LedgerError::Damaged`] when the entry is about no identifier.
+pub fn change_of(position: Position, entry: &StoredEntry<'_>) -> Result<IndexChange, LedgerError> {
+    let identifier = Identifier::parse(entry.identifier).map_err(|_| LedgerError::Damaged {
+        path: "ledger".into(),
+        what: format!("entry {} is about no identifier", entry.index),
+    })?;
+    let request = (!entry.request.is_empty()).then(|| request_key(identifier.key(), entry.request));
+    Ok(IndexChange {
+        name_hash: may_need_hash(&identifier),
+        key: identifier.key().clone(),
+        position,
+        request,
+        edges: edge_ops(&entry.edges),
+    })
+}
+
+/// What changes of edges mean for the index.
+pub(super) fn edge_ops(edges: &[EdgeChange]) -> Vec<(crate::record::EdgeType, crate::id::Key, EdgeOp)> {
+    let op = |change: &EdgeChange| {
+        let (kind, to) = change.subject();
+        let op = if matches!(change, EdgeChange::Add(_)) { EdgeOp::Add } else { EdgeOp::Remove };
+        (kind, to.key().clone(), op)
+    };
+    edges.iter().map(op).collect()
+}

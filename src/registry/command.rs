@@ -1,0 +1,147 @@
+//! Commands: what a client wants changed.
+
+use std::borrow::Cow;
+
+use super::Refusal;
+use crate::{
+    id::Identifier,
+    ledger::{EntryKind, RequestId},
+    record::{Edge, EdgeChange, RecordError, Value, Values},
+};
+
+/// A change of one identifier.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// Which identifier.
+    pub identifier: Identifier,
+    /// What to do with it.
+    pub operation: Operation,
+    /// Refuse unless this is the record's version now; 0 stands for "never registered".
+    pub expected_version: Option<u64>,
+    /// The client's name for this change.
+    pub request: Option<RequestId>,
+}
+
+/// What to do with an identifier.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    /// Register it.
+    Create {
+        /// What the record says.
+        values: Values,
+        /// Edges that leave it.
+        edges: Vec<Edge>,
+    },
+    /// Change its record.
+    Update {
+        /// What happens to the values.
+        values: ValueChange,
+        /// What happens to the edges.
+        edges: Vec<EdgeChange>,
+    },
+    /// Retire its record for good.
+    Retire,
+}
+
+/// What an update does to the values.
+#[derive(Clone, Debug)]
+pub enum ValueChange {
+    /// These are all values from now on.
+    Replace(Values),
+    /// Values with the same index are replaced, new ones added, the others kept.
+    Merge {
+        /// Values that replace or join.
+        set: Values,
+        /// Indexes of values that go.
+        remove: Vec<u32>,
+    },
+}
+
+impl ValueChange {
+    /// The values after the change.
+    ///
+    /// # Errors
+    ///
+    /// [`MergeError`] when an index to remove is not there, or the result would break a rule of records.
+    pub(super) fn apply(&self, current: Values) -> Result<Values, MergeError> {
+        let (set, remove) = match self {
+            Self::Replace(values) => return Ok(values.clone()),
+            Self::Merge { set, remove } => (set, remove),
+        };
+        if let Some(&index) = remove.iter().find(|&&index| !current.iter().any(|value| value.index == index)) {
+            return Err(MergeError::NoSuchValue { index });
+        }
+        let stays = |value: &Value| !remove.contains(&value.index) && !set.iter().any(|new| new.index == value.index);
+        let mut values: Vec<Value> = current.into_vec().into_iter().filter(stays).collect();
+        values.extend(set.iter().cloned());
+        Ok(Values::new(values)?)
+    }
+}
+
+/// Why values cannot be merged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum MergeError {
+    /// A value to remove is not there.
+    #[error("there is no value with index {index} to remove")]
+    NoSuchValue {
+        /// Its index.
+        index: u32,
+    },
+    /// The result would break a rule.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+impl Command {
+    /// Checks what the parts alone do not show.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Invalid`] for an edge to the identifier itself, or two changes of one edge.
+    pub(super) fn check(&self) -> Result<(), Refusal> {
+        let subjects: Vec<_> = match &self.operation {
+            Operation::Create { edges, .. } => edges.iter().map(|edge| (edge.kind, &edge.to)).collect(),
+            Operation::Update { edges, .. } => edges.iter().map(EdgeChange::subject).collect(),
+            Operation::Retire => return Ok(()),
+        };
+        let invalid = |reason| Err(Refusal::Invalid { identifier: self.identifier.to_string(), reason });
+        if subjects.iter().any(|(_, to)| **to == self.identifier) {
+            return invalid("an edge leads from the identifier to itself".into());
+        }
+        let mut sorted = subjects;
+        sorted.sort_unstable();
+        match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => {
+                invalid(format!("the edge {} to `{}` is given twice in one command", pair[0].0.as_str(), pair[0].1))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What the entry will say, when that does not depend on what is there.
+    pub(super) fn drafted(&self) -> Option<(EntryKind, Cow<'_, Values>, Cow<'_, [EdgeChange]>)> {
+        match &self.operation {
+            Operation::Create { values, edges } => {
+                let edges = edges.iter().cloned().map(EdgeChange::Add).collect();
+                Some((EntryKind::Create, Cow::Borrowed(values), Cow::Owned(edges)))
+            }
+            Operation::Update { values: ValueChange::Replace(values), edges } => {
+                Some((EntryKind::Update, Cow::Borrowed(values), Cow::Borrowed(edges)))
+            }
+            Operation::Update { values: ValueChange::Merge { .. }, .. } => None,
+            Operation::Retire => Some((EntryKind::Retire, Cow::Owned(Values::default()), Cow::Owned(Vec::new()))),
+        }
+    }
+
+    /// About how many bytes the command keeps in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let values = match &self.operation {
+            Operation::Create { values, .. } => values,
+            Operation::Update {
+                values: ValueChange::Replace(values) | ValueChange::Merge { set: values, .. }, ..
+            } => values,
+            Operation::Retire => return 0,
+        };
+        values.iter().map(|value| value.data.len() + 128).sum()
+    }
+}

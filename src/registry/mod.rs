@@ -1,0 +1,194 @@
+//! The write core: command in, receipt out.
+//!
+//! ```text
+//! Command --prepare--> Prepared --submit--> queue --sequencer--> ledger batch --commit--> index --> receipt
+//!          (any thread: checks,   (bounded)        (one thread: order,       (durable,
+//!           salts, commitments)                     version, idempotency)     signed)
+//! ```
+//!
+//! [`Registry::prepare`] does what needs no knowledge of other commands, on the caller's thread. The [`sequencer`] gives
+//! each command its place, one batch at a time: while one batch is being synced the next one gathers, so that one
+//! sync serves many. A receipt means durable, in the tree, signed, and visible to every later question on this node.
+//!
+//! Deliberately absent: transports, and how a refusal is spelled in each of them (`protocol::outcome`).
+
+pub mod apply;
+mod command;
+mod refusal;
+mod sequencer;
+
+use std::sync::{Arc, mpsc};
+
+use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+pub use command::{Command, Operation, ValueChange};
+pub use refusal::{Existing, Refusal};
+pub use sequencer::{Committer, Sequencer, SequencerHandle};
+
+use crate::{
+    id::{Key, dns_name},
+    ledger::{Draft, EntryKind, Hash, Principal, Statement},
+    record::{EdgeChange, Values, Version},
+    store::RequestKey,
+};
+
+/// Milliseconds since 1970 UTC, as whoever runs the node has it.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+/// Fresh random bytes, unpredictable to anyone.
+pub type Entropy = Arc<dyn Fn() -> [u8; 32] + Send + Sync>;
+
+/// The most commands of one submission (and of one ledger batch).
+pub const BATCH_COMMANDS_MAX: usize = 10_000;
+/// The most commands that wait for the ledger.
+pub const QUEUE_COMMANDS_MAX: usize = 65_536;
+/// The most bytes of commands that wait for the ledger, in KiB (64 MiB).
+pub const QUEUE_KIB_MAX: usize = 65_536;
+
+/// Proof that a change was kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Receipt {
+    /// The identifier, spelled as it was first registered.
+    pub identifier: Box<str>,
+    /// The version that the change made.
+    pub version: Version,
+    /// Leaf hash of its ledger entry.
+    pub leaf_hash: Hash,
+    /// The signed note of a checkpoint that covers the entry.
+    pub checkpoint: Arc<str>,
+    /// Whether this is the first receipt of a command that was sent again.
+    pub replayed: bool,
+}
+
+/// A command that was checked on its own, with everything computed that does not depend on other commands.
+#[derive(Debug)]
+pub struct Prepared {
+    command: Command,
+    principal: Principal,
+    /// Absent where the entry depends on what is there (a merge).
+    draft: Option<Draft>,
+    request: Option<RequestKey>,
+}
+
+/// Commands on their way to the sequencer.
+#[derive(Debug)]
+struct Job {
+    commands: Vec<Result<Prepared, Refusal>>,
+    reply: oneshot::Sender<Vec<Result<Receipt, Refusal>>>,
+    /// Room in the queue, given back when the job is done.
+    _room: [OwnedSemaphorePermit; 2],
+}
+
+/// Where the front ends hand in commands. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    jobs: mpsc::Sender<Job>,
+    commands_room: Arc<Semaphore>,
+    kib_room: Arc<Semaphore>,
+    entropy: Entropy,
+}
+
+/// What to do when the queue before the ledger is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Refuse with [`Refusal::TryLater`].
+    Refuse,
+    /// Wait for room; the asker's own flow control does the rest.
+    Wait,
+}
+
+impl Registry {
+    /// Checks a command and computes its draft. Costs a few microseconds of hashing a value; needs no lock.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Invalid`] when the command contradicts itself or its entry would be too long.
+    pub fn prepare(&self, command: Command, principal: Principal) -> Result<Prepared, Refusal> {
+        command.check()?;
+        let draft = match command.drafted() {
+            Some((kind, values, edges)) => {
+                Some(draft(&command, principal, kind, &values, &edges, (self.entropy)()).map_err(|error| {
+                    Refusal::Invalid { identifier: command.identifier.to_string(), reason: error.to_string() }
+                })?)
+            }
+            None => None,
+        };
+        let request = command.request.as_ref().map(|id| request_key(command.identifier.key(), id.as_bytes()));
+        Ok(Prepared { command, principal, draft, request })
+    }
+
+    /// Hands prepared commands to the sequencer and waits for their results, one for each, in their order. Commands that
+    /// were refused already keep their place.
+    pub async fn submit(
+        &self,
+        commands: Vec<Result<Prepared, Refusal>>,
+        when_full: WhenFull,
+    ) -> Vec<Result<Receipt, Refusal>> {
+        let count = commands.len();
+        let refuse_all = |refusal: Refusal| vec![Err(refusal); count];
+        if count > BATCH_COMMANDS_MAX {
+            return refuse_all(Refusal::TooMany { count });
+        }
+        let room = match self.room(&commands, when_full).await {
+            Ok(room) => room,
+            Err(refusal) => return refuse_all(refusal),
+        };
+        let (reply, replied) = oneshot::channel();
+        let stopped = || Refusal::Unavailable { reason: "the node is stopping".into() };
+        match self.jobs.send(Job { commands, reply, _room: room }) {
+            Ok(()) => replied.await.unwrap_or_else(|_| refuse_all(stopped())),
+            Err(_) => refuse_all(stopped()),
+        }
+    }
+
+    async fn room(
+        &self,
+        commands: &[Result<Prepared, Refusal>],
+        when_full: WhenFull,
+    ) -> Result<[OwnedSemaphorePermit; 2], Refusal> {
+        let bytes: usize = commands.iter().flatten().map(Prepared::bytes).sum();
+        let kib = (bytes / 1_024 + 1).min(QUEUE_KIB_MAX) as u32;
+        let (slots, kib_room) = (Arc::clone(&self.commands_room), Arc::clone(&self.kib_room));
+        let count = commands.len() as u32;
+        let (slots, kib_room) = match when_full {
+            WhenFull::Refuse => (slots.try_acquire_many_owned(count).ok(), kib_room.try_acquire_many_owned(kib).ok()),
+            WhenFull::Wait => (slots.acquire_many_owned(count).await.ok(), kib_room.acquire_many_owned(kib).await.ok()),
+        };
+        slots.zip(kib_room).map(Into::into).ok_or(Refusal::TryLater)
+    }
+}
+
+impl Prepared {
+    /// About how many bytes it keeps in memory.
+    fn bytes(&self) -> usize {
+        256 + self.command.bytes() + self.draft.as_ref().map_or(0, Draft::stored_len_max)
+    }
+}
+
+/// Computes the draft of a command's entry.
+fn draft(
+    command: &Command,
+    principal: Principal,
+    kind: EntryKind,
+    values: &Values,
+    edges: &[EdgeChange],
+    salt: [u8; 32],
+) -> Result<Draft, crate::ledger::EntryTooLong> {
+    let (identifier, request) = (&command.identifier, command.request.as_ref());
+    Draft::new(&Statement { kind, identifier, principal, values, edges, request }, salt)
+}
+
+/// Under which key a retry of the same request finds its entry: a client's request id counts for one identifier.
+pub fn request_key(key: &Key, request_id: &[u8]) -> RequestKey {
+    let mut hasher = Sha256::new();
+    hasher.update((key.as_bytes().len() as u64).to_be_bytes());
+    hasher.update(key.as_bytes());
+    hasher.update(request_id);
+    let digest: [u8; 32] = hasher.finalize().into();
+    let mut request = RequestKey::default();
+    request.copy_from_slice(&digest[..20]);
+    request
+}
+
+/// Under which hash an identifier is found, when its DNS name may be one.
+pub(crate) use dns_name::may_need_hash;

@@ -1,0 +1,90 @@
+//! Refusals: why a command was not carried out. Nothing was written for it.
+
+use super::BATCH_COMMANDS_MAX;
+
+/// Why a command was refused, named for what the client can do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The command breaks a rule; sending it again will not help.
+    #[error("`{identifier}`: {reason}")]
+    Invalid {
+        /// The identifier, as far as it could be read.
+        identifier: String,
+        /// Which rule, with its limit.
+        reason: String,
+    },
+    /// Too many commands at once; send them in smaller batches.
+    #[error("{count} commands in one batch; the limit is {BATCH_COMMANDS_MAX}")]
+    TooMany {
+        /// How many there are.
+        count: usize,
+    },
+    /// The identifier is registered; update it, or leave it.
+    #[error("`{identifier}` is already registered (version {}, ledger index {})", existing.version, existing.ledger_index)]
+    AlreadyExists {
+        /// The identifier.
+        identifier: String,
+        /// What is there.
+        existing: Existing,
+    },
+    /// The identifier was never registered; create it first.
+    #[error("`{identifier}` is not registered")]
+    NotFound {
+        /// The identifier.
+        identifier: String,
+    },
+    /// The record was retired; that is for good.
+    #[error(
+        "`{identifier}` was retired (ledger index {ledger_index}); a retired identifier is never given to anything else"
+    )]
+    Retired {
+        /// The identifier.
+        identifier: String,
+        /// Where the ledger says so.
+        ledger_index: u64,
+    },
+    /// Someone else changed the record meanwhile; read it again.
+    #[error("`{identifier}` is at version {found}, not at the expected version {expected}")]
+    VersionMismatch {
+        /// The identifier.
+        identifier: String,
+        /// What the client expected.
+        expected: u64,
+        /// What is there; 0 when it was never registered.
+        found: u64,
+    },
+    /// The request id names another change; a new change needs a new one.
+    #[error("the request id was used for another change of `{identifier}` (ledger index {ledger_index})")]
+    RequestReused {
+        /// The identifier.
+        identifier: String,
+        /// The entry of the other change.
+        ledger_index: u64,
+    },
+    /// The queue before the ledger is full; try again later.
+    #[error("the queue before the ledger is full; nothing was written, try again later")]
+    TryLater,
+    /// The ledger takes no entries now: a full disk, a failed disk, a node that is stopping.
+    #[error("no writes are accepted now, and nothing was written: {reason}")]
+    Unavailable {
+        /// What the ledger said.
+        reason: String,
+    },
+    /// The writer may not do this.
+    #[error("{reason}")]
+    Denied {
+        /// Which right is missing.
+        reason: String,
+    },
+}
+
+/// What is registered already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Existing {
+    /// Its version.
+    pub version: u64,
+    /// The ledger entry of that version.
+    pub ledger_index: u64,
+    /// Whether it says what the command would have written.
+    pub same_content: bool,
+}

@@ -1,0 +1,429 @@
+//! The sequencer: the one thread that gives commands their place.
+//!
+//! It takes whole jobs from the queue until a batch is full or nothing waits, decides each command against the index and
+//! what the batch holds already, commits the batch to the ledger, applies it to the index, outdates cached answers, and only then
+//! answers. There is no timer: while one batch is synced, the next one gathers, so batches grow with the load.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Semaphore;
+
+use super::{
+    BATCH_COMMANDS_MAX, Clock, Command, Entropy, Existing, Job, Operation, Prepared, QUEUE_COMMANDS_MAX, QUEUE_KIB_MAX,
+    Receipt, Refusal, Registry, ValueChange, apply::edge_ops, draft, may_need_hash,
+};
+use crate::{
+    id::{Identifier, Key},
+    ledger::{
+        Appender, Batch, Committed, Draft, EdgesAfter, EntryBytes, EntryKind, LedgerError, Position, Pushed,
+        StoredEntry,
+    },
+    record::{EdgeChange, Record, Values, Version},
+    store::{Applied, IndexChange, ReadError, Records, RequestKey, Store},
+};
+
+/// How long a signed checkpoint may wait for its own sync, once nothing else is to be done.
+const HEAD_SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Told of every batch after it was applied to the index and before its receipts go out: outdates cached answers.
+pub type Committer = Box<dyn Fn(&[Key]) + Send>;
+
+/// What the sequencer works with.
+pub struct Sequencer {
+    /// The ledger's one writer.
+    pub appender: Appender,
+    /// Index and ledger, for reading what is there.
+    pub records: Records,
+    /// The index, for applying what was committed.
+    pub store: Arc<dyn Store>,
+    /// Told of changed identifiers before their receipts go out.
+    pub committer: Committer,
+    /// The time.
+    pub clock: Clock,
+    /// Salts.
+    pub entropy: Entropy,
+}
+
+/// The running sequencer thread.
+#[derive(Debug)]
+pub struct SequencerHandle {
+    thread: thread::JoinHandle<()>,
+}
+
+impl SequencerHandle {
+    /// Waits until the queue is drained and the last checkpoint is synced. Every [`Registry`] must have been dropped.
+    pub fn join(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("the sequencer died; start the node again");
+        }
+    }
+}
+
+impl Sequencer {
+    /// Starts the sequencer thread. It ends when every [`Registry`] is dropped and the queue is drained.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    pub fn spawn(self) -> std::io::Result<(Registry, SequencerHandle)> {
+        let (jobs, queue) = mpsc::channel();
+        let registry = Registry {
+            jobs,
+            commands_room: Arc::new(Semaphore::new(QUEUE_COMMANDS_MAX)),
+            kib_room: Arc::new(Semaphore::new(QUEUE_KIB_MAX)),
+            entropy: Arc::clone(&self.entropy),
+        };
+        let thread = thread::Builder::new().name("touchmark-seq".into()).spawn(move || self.run(&queue))?;
+        Ok((registry, SequencerHandle { thread }))
+    }
+
+    fn run(mut self, queue: &mpsc::Receiver<Job>) {
+        let mut carried: Option<Job> = None;
+        let mut head_synced = Instant::now();
+        loop {
+            let first = match carried.take() {
+                Some(job) => Ok(job),
+                None => queue.recv_timeout(HEAD_SYNC_INTERVAL),
+            };
+            match first {
+                Ok(first) => {
+                    let jobs = gather(first, queue, &mut carried);
+                    self.round(jobs);
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            }
+            if head_synced.elapsed() >= HEAD_SYNC_INTERVAL {
+                self.sync_head();
+                head_synced = Instant::now();
+            }
+        }
+        self.sync_head();
+    }
+
+    fn sync_head(&mut self) {
+        if let Err(error) = self.appender.sync_head() {
+            tracing::error!(%error, "no more writes are accepted; free or replace the disk, then start the node again");
+        }
+    }
+
+    /// One batch: decide, commit, apply, answer.
+    fn round(&mut self, jobs: Vec<Job>) {
+        let now_ms = (self.clock)();
+        let mut staged = Staged::default();
+        let mut replies = Vec::with_capacity(jobs.len());
+        let committed = match self.appender.begin(now_ms) {
+            Ok(batch) => {
+                let mut round = Round { batch, staged: &mut staged, records: &self.records, entropy: &self.entropy };
+                for job in jobs {
+                    let decided: Vec<_> = job.commands.into_iter().map(|command| round.decide(command?)).collect();
+                    replies.push((job.reply, decided, job._room));
+                }
+                round.batch.commit()
+            }
+            Err(error) => {
+                replies.extend(jobs.into_iter().map(|job| {
+                    let decided =
+                        job.commands.into_iter().map(|command| Err(command.err().unwrap_or(Refusal::TryLater)));
+                    (job.reply, decided.collect(), job._room)
+                }));
+                Err(error)
+            }
+        };
+        let outcome =
+            committed.map_err(|error| unavailable(&error)).and_then(|committed| self.publish(staged, committed));
+        if let Err(refusal) = &outcome {
+            tracing::error!(%refusal, "a batch was refused; clients may try again");
+        }
+        for (reply, decided, room) in replies {
+            let results = decided.into_iter().map(|decided| settle(decided, &outcome)).collect();
+            drop(room);
+            // Whoever asked may have gone; what was written stays written.
+            let _ = reply.send(results);
+        }
+    }
+
+    /// Makes a committed batch visible: index first, then the caches.
+    fn publish(&self, staged: Staged, committed: Committed) -> Result<Arc<str>, Refusal> {
+        if staged.changes.is_empty() {
+            return Ok(committed.checkpoint.note);
+        }
+        let keys: Vec<Key> = staged.changes.iter().map(|change| change.key.clone()).collect();
+        let upto = Applied { entries: committed.mark.entries, next: committed.mark.position };
+        let applied = self.store.apply(staged.changes, upto);
+        (self.committer)(&keys);
+        match applied {
+            Ok(()) => Ok(committed.checkpoint.note),
+            Err(error) => Err(Refusal::Unavailable {
+                reason: format!(
+                    "the ledger took the change (it is applied when the node is started again), but the index failed: {error}"
+                ),
+            }),
+        }
+    }
+}
+
+/// Takes whole jobs that wait already, as many as a batch holds.
+fn gather(first: Job, queue: &mpsc::Receiver<Job>, carried: &mut Option<Job>) -> Vec<Job> {
+    let mut count = first.commands.len();
+    let mut jobs = vec![first];
+    while count < BATCH_COMMANDS_MAX {
+        let Ok(job) = queue.try_recv() else { break };
+        count += job.commands.len();
+        if count > BATCH_COMMANDS_MAX {
+            *carried = Some(job);
+            break;
+        }
+        jobs.push(job);
+    }
+    jobs
+}
+
+/// What this batch holds already, for the commands that follow in it.
+#[derive(Debug, Default)]
+struct Staged {
+    latest: HashMap<Key, Position>,
+    requests: HashMap<RequestKey, Position>,
+    changes: Vec<IndexChange>,
+}
+
+/// What was decided about a command, waiting for the batch's commit.
+#[derive(Debug)]
+struct Decided {
+    identifier: Box<str>,
+    version: Version,
+    leaf_hash: crate::ledger::Hash,
+    replayed: bool,
+}
+
+fn settle(decided: Result<Decided, Refusal>, outcome: &Result<Arc<str>, Refusal>) -> Result<Receipt, Refusal> {
+    let decided = match decided {
+        // What is wrong with the command itself is wrong whatever happened to the batch.
+        Err(refusal @ (Refusal::Invalid { .. } | Refusal::Denied { .. })) => return Err(refusal),
+        decided => decided,
+    };
+    let checkpoint = outcome.as_ref().map_err(Clone::clone)?;
+    let Decided { identifier, version, leaf_hash, replayed } = decided?;
+    Ok(Receipt { identifier, version, leaf_hash, checkpoint: Arc::clone(checkpoint), replayed })
+}
+
+fn unavailable(error: &LedgerError) -> Refusal {
+    Refusal::Unavailable { reason: error.to_string() }
+}
+
+/// A batch while commands are decided.
+struct Round<'a> {
+    batch: Batch<'a>,
+    staged: &'a mut Staged,
+    records: &'a Records,
+    entropy: &'a Entropy,
+}
+
+impl Round<'_> {
+    fn decide(&mut self, prepared: Prepared) -> Result<Decided, Refusal> {
+        if let Some(request) = &prepared.request
+            && let Some(position) = self.by_request(request)?
+        {
+            return self.replay(&prepared.command, position);
+        }
+        match self.latest(prepared.command.identifier.key())? {
+            None => self.create(prepared),
+            Some(position) => {
+                let bytes = self.entry(position)?;
+                let entry = bytes.decode().map_err(|error| unavailable(&error))?;
+                self.change(prepared, position, &entry)
+            }
+        }
+    }
+
+    /// A command about an identifier that was never registered.
+    fn create(&mut self, prepared: Prepared) -> Result<Decided, Refusal> {
+        let Command { identifier, operation, expected_version, .. } = &prepared.command;
+        let Operation::Create { edges, .. } = operation else {
+            return Err(Refusal::NotFound { identifier: identifier.to_string() });
+        };
+        if let Some(expected) = expected_version.filter(|&expected| expected != 0) {
+            return Err(Refusal::VersionMismatch { identifier: identifier.to_string(), expected, found: 0 });
+        }
+        let edges_after = if edges.is_empty() { EdgesAfter::None } else { EdgesAfter::Some };
+        let Some(draft) = &prepared.draft else { return Err(Refusal::TryLater) };
+        let pushed = self.batch.push(draft, 1, None, edges_after).map_err(|error| unavailable(&error))?;
+        Ok(self.stage(prepared, pushed, 1, None))
+    }
+
+    /// A command about an identifier whose newest entry is `entry`.
+    fn change(&mut self, prepared: Prepared, position: Position, entry: &StoredEntry<'_>) -> Result<Decided, Refusal> {
+        let command = &prepared.command;
+        let identifier = || command.identifier.to_string();
+        if let Operation::Create { values, edges } = &command.operation {
+            let same_content = self.same_content(entry, values, edges)?;
+            let existing = Existing { version: entry.version, ledger_index: entry.index, same_content };
+            return Err(match entry.kind {
+                EntryKind::Retire => Refusal::Retired { identifier: identifier(), ledger_index: entry.index },
+                _ => Refusal::AlreadyExists { identifier: identifier(), existing },
+            });
+        }
+        if entry.kind == EntryKind::Retire {
+            return Err(Refusal::Retired { identifier: identifier(), ledger_index: entry.index });
+        }
+        if let Some(expected) = command.expected_version.filter(|&expected| expected != entry.version) {
+            return Err(Refusal::VersionMismatch { identifier: identifier(), expected, found: entry.version });
+        }
+        let redrafted = self.redraft(&prepared, entry)?;
+        let Some(draft) = redrafted.as_ref().or(prepared.draft.as_ref()) else { return Err(Refusal::TryLater) };
+        let adds = |change: &EdgeChange| matches!(change, EdgeChange::Add(_));
+        let added = matches!(&command.operation, Operation::Update { edges, .. } if edges.iter().any(adds));
+        let edges_after = if entry.has_edges || added { EdgesAfter::Some } else { EdgesAfter::None };
+        let version = entry.version + 1;
+        let pushed = self.batch.push(draft, version, Some((entry.index, position)), edges_after);
+        let pushed = pushed.map_err(|error| unavailable(&error))?;
+        Ok(self.stage(prepared, pushed, version, Some(entry.identifier)))
+    }
+
+    /// A new draft where the prepared one does not fit what is there: a merge, or another spelling of the identifier.
+    fn redraft(&self, prepared: &Prepared, entry: &StoredEntry<'_>) -> Result<Option<Draft>, Refusal> {
+        let command = &prepared.command;
+        let same_spelling = command.identifier.as_str() == entry.identifier;
+        if same_spelling && prepared.draft.is_some() {
+            return Ok(None);
+        }
+        let invalid = |reason: String| Refusal::Invalid { identifier: command.identifier.to_string(), reason };
+        let damaged = |_| Refusal::Unavailable { reason: format!("ledger entry {} cannot be read", entry.index) };
+        let (kind, values, edges) = match &command.operation {
+            Operation::Update { values: change @ ValueChange::Merge { .. }, edges } => {
+                let current = entry.decode_values().map_err(damaged)?;
+                let values = change.apply(current).map_err(|error| invalid(error.to_string()))?;
+                (EntryKind::Update, values, edges.as_slice())
+            }
+            Operation::Update { values: ValueChange::Replace(values), edges } => {
+                (EntryKind::Update, values.clone(), edges.as_slice())
+            }
+            _ => (EntryKind::Retire, Values::default(), &[][..]),
+        };
+        let identifier = Identifier::parse(entry.identifier).map_err(|error| invalid(error.to_string()))?;
+        let as_registered = Command { identifier, ..command.clone() };
+        let draft = draft(&as_registered, prepared.principal, kind, &values, edges, (self.entropy)());
+        draft.map(Some).map_err(|error| invalid(error.to_string()))
+    }
+
+    /// Notes what a pushed entry changes.
+    fn stage(&mut self, prepared: Prepared, pushed: Pushed, version: u64, spelling: Option<&str>) -> Decided {
+        let Prepared { command, request, .. } = prepared;
+        let Pushed { position, index, time_ms, leaf_hash } = pushed;
+        let edges = match &command.operation {
+            Operation::Create { edges, .. } => {
+                edge_ops(&edges.iter().cloned().map(EdgeChange::Add).collect::<Vec<_>>())
+            }
+            Operation::Update { edges, .. } => edge_ops(edges),
+            Operation::Retire => Vec::new(),
+        };
+        let key = command.identifier.key().clone();
+        self.staged.latest.insert(key.clone(), position);
+        if let Some(request) = request {
+            self.staged.requests.insert(request, position);
+        }
+        let name_hash = may_need_hash(&command.identifier);
+        self.staged.changes.push(IndexChange { key, position, name_hash, request, edges });
+        let identifier = spelling.unwrap_or(command.identifier.as_str()).into();
+        let version = Version { number: version, ledger_index: index, time_ms };
+        Decided { identifier, version, leaf_hash, replayed: false }
+    }
+
+    /// The first receipt of a command that was sent again.
+    fn replay(&self, command: &Command, position: Position) -> Result<Decided, Refusal> {
+        let bytes = self.entry(position)?;
+        let entry = bytes.decode().map_err(|error| unavailable(&error))?;
+        if !self.says_the_same(command, &entry)? {
+            let identifier = command.identifier.to_string();
+            return Err(Refusal::RequestReused { identifier, ledger_index: entry.index });
+        }
+        let leaf_hash = self.batch.leaf_hash(entry.index).map_err(|error| unavailable(&error))?;
+        let version = Version { number: entry.version, ledger_index: entry.index, time_ms: entry.time_ms };
+        Ok(Decided { identifier: entry.identifier.into(), version, leaf_hash, replayed: true })
+    }
+
+    /// Whether an entry is what a command would have become.
+    fn says_the_same(&self, command: &Command, entry: &StoredEntry<'_>) -> Result<bool, Refusal> {
+        let damaged = |_| Refusal::Unavailable { reason: format!("ledger entry {} cannot be read", entry.index) };
+        let values = entry.decode_values().map_err(damaged)?;
+        let same_version = command.expected_version.is_none_or(|expected| expected + 1 == entry.version);
+        Ok(same_version
+            && match (&command.operation, entry.kind) {
+                (Operation::Create { values: wanted, edges }, EntryKind::Create) => {
+                    wanted.same_content(&values) && same_edges(edges, &entry.edges)
+                }
+                (Operation::Update { values: change, edges }, EntryKind::Update) => {
+                    let same_values = match change {
+                        ValueChange::Replace(wanted) => wanted.same_content(&values),
+                        ValueChange::Merge { set, remove } => {
+                            let has = |index: u32| values.iter().find(|value| value.index == index);
+                            set.iter().all(|new| has(new.index).is_some_and(|value| value.same_content(new)))
+                                && remove.iter().all(|&index| has(index).is_none())
+                        }
+                    };
+                    same_values && *edges == entry.edges
+                }
+                (Operation::Retire, EntryKind::Retire) => true,
+                _ => false,
+            })
+    }
+
+    /// Whether a record says what a create would have written.
+    fn same_content(
+        &self,
+        entry: &StoredEntry<'_>,
+        values: &Values,
+        edges: &[crate::record::Edge],
+    ) -> Result<bool, Refusal> {
+        let damaged = |_| Refusal::Unavailable { reason: format!("ledger entry {} cannot be read", entry.index) };
+        if !values.same_content(&entry.decode_values().map_err(damaged)?) {
+            return Ok(false);
+        }
+        if entry.version == 1 {
+            return Ok(same_edges(edges, &entry.edges));
+        }
+        let identifier = Identifier::parse(entry.identifier);
+        let identifier = identifier.map_err(|error| Refusal::Unavailable { reason: error.to_string() })?;
+        let now = self.records.store().edges_out(identifier.key(), Record::EDGES_SHOWN_MAX);
+        let now = now.map_err(|error| Refusal::Unavailable { reason: error.to_string() })?;
+        let known =
+            |edge: &crate::record::Edge| now.iter().any(|now| now.kind == edge.kind && now.to == *edge.to.key());
+        Ok(now.len() == edges.len() && edges.iter().all(known))
+    }
+
+    fn latest(&self, key: &Key) -> Result<Option<Position>, Refusal> {
+        if let Some(&position) = self.staged.latest.get(key) {
+            return Ok(Some(position));
+        }
+        let latest = self.records.store().latest(key);
+        latest.map_err(|error| Refusal::Unavailable { reason: error.to_string() })
+    }
+
+    fn by_request(&self, request: &RequestKey) -> Result<Option<Position>, Refusal> {
+        if let Some(&position) = self.staged.requests.get(request) {
+            return Ok(Some(position));
+        }
+        let found = self.records.store().by_request(request);
+        found.map_err(|error| Refusal::Unavailable { reason: error.to_string() })
+    }
+
+    fn entry(&self, position: Position) -> Result<EntryBytes, Refusal> {
+        match self.batch.staged(position) {
+            Some(bytes) => Ok(EntryBytes::staged(bytes, position)),
+            None => self
+                .records
+                .entry(position)
+                .map_err(|error: ReadError| Refusal::Unavailable { reason: error.to_string() }),
+        }
+    }
+}
+
+fn same_edges(wanted: &[crate::record::Edge], there: &[EdgeChange]) -> bool {
+    wanted.len() == there.len()
+        && wanted.iter().zip(there).all(|(edge, change)| matches!(change, EdgeChange::Add(there) if there == edge))
+}

@@ -1,0 +1,206 @@
+//! The read core: query in, answer out.
+//!
+//! A question goes to the cache; on a miss one thread reads index and ledger for all who ask the same, and keeps the
+//! answer. Not found, retired, delegated and denied are answers like any other, and are kept like any other. A cached
+//! answer costs a hash, a short lock and a counter.
+//!
+//! An answer is never older than the last change that was acknowledged: the write core calls [`Resolver::outdate`]
+//! after it applied a change and before it gives out the receipt.
+//!
+//! Deliberately absent: transports, DNS names (`id::dns_name`), permits: only what anyone may read gets this far.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use crate::{
+    cache::{Cache, CacheStats},
+    id::{Identifier, Key, KeyPrefix, dns_name::NameHash},
+    record::{Record, Status, Value, Values, Version},
+    store::{ReadError, Records},
+};
+
+/// What an identifier resolves to.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// An active record, as far as anyone may read it.
+    Found(Arc<Found>),
+    /// The record was retired.
+    Retired(Arc<Tombstone>),
+    /// Nothing was ever registered under the identifier here.
+    NotFound,
+    /// Another node answers for the identifier.
+    Delegated(Arc<Delegation>),
+    /// The record exists, and none of its values may leave without a permit.
+    Denied,
+}
+
+/// An active record with the values that anyone may read.
+#[derive(Debug)]
+pub struct Found {
+    record: Record,
+    rendered: OnceLock<Bytes>,
+}
+
+/// What is left of a retired record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tombstone {
+    /// The identifier, as it was first registered.
+    pub identifier: Identifier,
+    /// The version that retired it.
+    pub version: Version,
+}
+
+/// That another node answers for a prefix. Sites join it when delegation does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delegation {
+    /// The longest delegated prefix that covers the identifier.
+    pub prefix: String,
+}
+
+/// Which values of a record are asked for: these types or these indexes; all when neither is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Types; ASCII case does not count, and one that ends in "." takes everything below it.
+    pub types: Vec<String>,
+    /// Indexes.
+    pub indexes: Vec<u32>,
+}
+
+impl Filter {
+    /// True when every value is asked for.
+    pub fn takes_all(&self) -> bool {
+        self.types.is_empty() && self.indexes.is_empty()
+    }
+
+    /// True when the value is asked for.
+    pub fn takes(&self, value: &Value) -> bool {
+        self.takes_all()
+            || self.indexes.contains(&value.index)
+            || self.types.iter().any(|wanted| value.kind.matches(wanted))
+    }
+}
+
+impl Found {
+    /// Keeps what anyone may read of a record; `None` when the record has values, and none of them may be read.
+    fn public(mut record: Record) -> Option<Self> {
+        if record.values.public().count() != record.values.len() {
+            let public: Vec<Value> = record.values.public().cloned().collect();
+            // A part of values that were within the limits is within them, too.
+            record.values = Values::new(public).ok().filter(|values| !values.is_empty())?;
+        }
+        Some(Self { record, rendered: OnceLock::new() })
+    }
+
+    /// The record.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The record as one front end writes it, written once and kept with the answer. One front end alone may use this.
+    pub fn rendered(&self, render: impl FnOnce(&Record) -> Bytes) -> Bytes {
+        self.rendered.get_or_init(|| render(&self.record)).clone()
+    }
+
+    /// About how many bytes the answer keeps in memory, its rendered form included.
+    fn bytes(&self) -> usize {
+        let values: usize = self.record.values.iter().map(|value| 2 * value.data.len() + 160).sum();
+        values + 3 * self.record.identifier.as_str().len() + 320 * self.record.edges.len() + 256
+    }
+}
+
+impl Answer {
+    fn of(record: Option<Record>) -> Self {
+        match record {
+            None => Self::NotFound,
+            Some(record) if record.status == Status::Retired => {
+                Self::Retired(Arc::new(Tombstone { identifier: record.identifier, version: record.version }))
+            }
+            Some(record) => Found::public(record).map_or(Self::Denied, |found| Self::Found(Arc::new(found))),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Found(found) => found.bytes(),
+            Self::Retired(tombstone) => 160 + 2 * tombstone.identifier.as_str().len(),
+            Self::Delegated(delegation) => 64 + delegation.prefix.len(),
+            Self::NotFound | Self::Denied => 0,
+        }
+    }
+}
+
+/// What an entry of the cache is counted for beside its key and its answer, in bytes.
+const CACHE_ENTRY_BYTES: usize = 128;
+
+/// Answers questions about identifiers.
+pub struct Resolver {
+    records: Records,
+    cache: Cache<Key, Answer>,
+}
+
+impl Resolver {
+    /// A resolver over these records, with a cache of at most `cache_bytes_max` bytes.
+    pub fn new(records: Records, cache_bytes_max: usize) -> Self {
+        let weigh = |key: &Key, answer: &Answer| CACHE_ENTRY_BYTES + 2 * key.as_bytes().len() + answer.bytes();
+        Self { records, cache: Cache::new(cache_bytes_max, weigh) }
+    }
+
+    /// Resolves an identifier. Reads index and ledger on a miss, which may block for a disk.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when index or ledger cannot be read.
+    pub fn resolve(&self, identifier: &Identifier) -> Result<Answer, ReadError> {
+        let key = identifier.key();
+        self.cache.get_or_fill(key, || Ok(Answer::of(self.records.latest(key)?)))
+    }
+
+    /// The identifier that is known by a hash of its key; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Resolver::resolve`].
+    pub fn by_name_hash(&self, hash: &NameHash) -> Result<Option<Identifier>, ReadError> {
+        self.records.by_name_hash(hash)
+    }
+
+    /// True when anything is registered below a prefix.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Resolver::resolve`].
+    pub fn any_below(&self, prefix: &KeyPrefix) -> Result<bool, ReadError> {
+        Ok(self.records.store().any_below(prefix)?)
+    }
+
+    /// True when any identifier is known by a hash.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Resolver::resolve`].
+    pub fn any_name_hash(&self) -> Result<bool, ReadError> {
+        Ok(self.records.store().any_name_hash()?)
+    }
+
+    /// Whole records below a prefix in order of their keys, past the cache: for an export.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Resolver::resolve`].
+    pub fn scan(&self, prefix: &KeyPrefix, after: Option<&Key>, limit: usize) -> Result<Vec<Record>, ReadError> {
+        self.records.scan(prefix, after, limit)
+    }
+
+    /// Forgets what is cached about identifiers that changed.
+    pub fn outdate(&self, keys: &[Key]) {
+        for key in keys {
+            self.cache.invalidate(key);
+        }
+    }
+
+    /// What the cache has done and holds.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.cache.stats()
+    }
+}

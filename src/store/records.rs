@@ -1,0 +1,144 @@
+//! Whole records: from an identifier through the index to the ledger entry that says it.
+
+use std::sync::Arc;
+
+use super::{Store, StoreError};
+use crate::{
+    id::{Identifier, Key, KeyPrefix, dns_name::NameHash},
+    ledger::{EntryBytes, EntryKind, Ledger, LedgerError, Position, StoredEntry},
+    record::{Edge, EdgeChange, EdgeType, Record, Status, Version},
+};
+
+/// The index and the ledger behind it, read together.
+#[derive(Clone)]
+pub struct Records {
+    store: Arc<dyn Store>,
+    ledger: Arc<Ledger>,
+}
+
+/// Why a record could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The index failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl Records {
+    /// Reads through this index and this ledger.
+    pub fn new(store: Arc<dyn Store>, ledger: Arc<Ledger>) -> Self {
+        Self { store, ledger }
+    }
+
+    /// The index alone.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// The ledger alone.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The newest version of what is registered under a key; `None` when nothing ever was.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub fn latest(&self, key: &Key) -> Result<Option<Record>, ReadError> {
+        self.store.latest(key)?.map(|position| self.at(position)).transpose()
+    }
+
+    /// The identifier that is known by a hash; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub fn by_name_hash(&self, hash: &NameHash) -> Result<Option<Identifier>, ReadError> {
+        let Some(position) = self.store.by_name_hash(hash)? else { return Ok(None) };
+        Ok(Some(identifier(&self.ledger.entry(position)?.decode()?)?))
+    }
+
+    /// Records whose key starts with `prefix`, in order of their keys, after `after`, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub fn scan(&self, prefix: &KeyPrefix, after: Option<&Key>, limit: usize) -> Result<Vec<Record>, ReadError> {
+        let found = self.store.scan(prefix, after, limit)?;
+        found.into_iter().map(|(_, position)| self.at(position)).collect()
+    }
+
+    /// The bytes of the entry at a position.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Ledger`].
+    pub fn entry(&self, position: Position) -> Result<EntryBytes, ReadError> {
+        Ok(self.ledger.entry(position)?)
+    }
+
+    fn at(&self, position: Position) -> Result<Record, ReadError> {
+        let bytes = self.ledger.entry(position)?;
+        let entry = bytes.decode()?;
+        let identifier = identifier(&entry)?;
+        let active = entry.kind != EntryKind::Retire;
+        let (edges, edges_truncated) = match (active, entry.has_edges) {
+            (true, true) => self.edges(identifier.key(), &entry)?,
+            _ => (Vec::new(), false),
+        };
+        Ok(Record {
+            values: entry.decode_values().map_err(|_| damaged(&entry, "holds values that no record may have"))?,
+            status: if active { Status::Active } else { Status::Retired },
+            version: Version { number: entry.version, ledger_index: entry.index, time_ms: entry.time_ms },
+            identifier,
+            edges,
+            edges_truncated,
+        })
+    }
+
+    /// The edges that leave a record now, and whether there are more than are shown.
+    fn edges(&self, from: &Key, entry: &StoredEntry<'_>) -> Result<(Vec<Edge>, bool), ReadError> {
+        let mut indexed = self.store.edges_out(from, Record::EDGES_SHOWN_MAX + 1)?;
+        let truncated = indexed.len() > Record::EDGES_SHOWN_MAX;
+        indexed.truncate(Record::EDGES_SHOWN_MAX);
+        let mut edges = Vec::with_capacity(indexed.len());
+        let mut other: Option<(Position, EntryBytes)> = None;
+        for edge in indexed {
+            // Most edges came with one entry, usually this one: read it once.
+            if let Some(edge) = added(entry, edge.kind, &edge.to) {
+                edges.push(edge);
+                continue;
+            }
+            if other.as_ref().is_none_or(|(position, _)| *position != edge.position) {
+                other = Some((edge.position, self.ledger.entry(edge.position)?));
+            }
+            if let Some((_, bytes)) = &other
+                && let Some(edge) = added(&bytes.decode()?, edge.kind, &edge.to)
+            {
+                edges.push(edge);
+            }
+        }
+        Ok((edges, truncated))
+    }
+}
+
+/// The edge of this type and target that an entry adds.
+fn added(entry: &StoredEntry<'_>, kind: EdgeType, to: &Key) -> Option<Edge> {
+    entry.edges.iter().find_map(|change| match change {
+        EdgeChange::Add(edge) if edge.kind == kind && edge.to.key() == to => Some(edge.clone()),
+        _ => None,
+    })
+}
+
+/// The identifier that an entry is about.
+fn identifier(entry: &StoredEntry<'_>) -> Result<Identifier, LedgerError> {
+    Identifier::parse(entry.identifier).map_err(|_| damaged(entry, "is about no identifier"))
+}
+
+fn damaged(entry: &StoredEntry<'_>, what: &str) -> LedgerError {
+    LedgerError::Damaged { path: "ledger".into(), what: format!("entry {} {what}", entry.index) }
+}
