@@ -1,6 +1,9 @@
 //! Compiles the protobuf definitions: `protox` parses them (no `protoc` needed), `tonic-prost-build` writes the code.
+//!
+//! Messages and clients go to `pb/`. The servers go to `wire/`, where answers are types that hold encoded bytes: an answer is
+//! encoded once, when it enters the cache, and not for every client that asks.
 
-use std::{env, error::Error, path::PathBuf};
+use std::{env, error::Error, fs, path::PathBuf};
 
 use protox::prost::Message;
 
@@ -9,8 +12,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let files = ["touchmark/v1/record.proto", "touchmark/v1/resolver.proto", "touchmark/v1/registry.proto"];
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
+    let (messages, servers) = (out.join("pb"), out.join("wire"));
+    fs::create_dir_all(&messages)?;
+    fs::create_dir_all(&servers)?;
     // The reflection service hands this file to clients that come without the definitions.
-    std::fs::write(out.join("touchmark.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    fs::write(out.join("touchmark.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().bytes(".").build_server(false).out_dir(messages).compile_fds(descriptors.clone())?;
+    tonic_prost_build::configure()
+        .build_client(false)
+        .extern_path(".touchmark.v1", "crate::protocol::grpc::pb")
+        .extern_path(".touchmark.v1.Answer", "crate::protocol::grpc::WireAnswer")
+        .extern_path(".touchmark.v1.ResolveBatchResponse", "crate::protocol::grpc::WireAnswers")
+        .out_dir(servers)
+        .compile_fds(descriptors)?;
     Ok(())
 }

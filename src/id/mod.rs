@@ -154,3 +154,10 @@ impl fmt::Debug for Identifier {
         write!(f, "Identifier({})", self.text)
     }
 }
+
+impl ParseError {
+    /// Position and rule, without the text.
+    pub fn rule_at(&self) -> String {
+        format!("byte {}: {}", self.position, self.rule)
+    }
+}

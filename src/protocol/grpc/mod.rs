@@ -1,0 +1,38 @@
+//! The gRPC messages, and what they mean in the cores' types, both ways.
+//!
+//! [`pb`] is generated from `proto/`. Requests are checked while they are converted: what comes out of here obeys the rules
+//! of `id` and `record`, or is a [`Refusal`] that says why not. Answers leave as [`WireAnswer`]s, encoded once.
+
+mod from_pb;
+mod to_pb;
+mod wire;
+
+pub use from_pb::{command, record_from_pb, values_from_pb};
+pub use to_pb::{edge_to_pb, receipt_to_pb, record_to_pb, refusal_to_pb, result_to_pb, value_to_pb};
+pub use wire::{WireAnswer, WireAnswers};
+
+/// Messages and clients, generated from `proto/`.
+pub mod pb {
+    #![allow(missing_docs, clippy::all)]
+    include!(concat!(env!("OUT_DIR"), "/pb/touchmark.v1.rs"));
+}
+
+/// Services, generated from `proto/`.
+pub mod services {
+    #![allow(missing_docs, clippy::all)]
+    include!(concat!(env!("OUT_DIR"), "/wire/touchmark.v1.rs"));
+}
+
+/// The compiled definitions, for the reflection service.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/touchmark.bin"));
+
+/// The most identifiers of one `ResolveBatch`.
+pub const RESOLVE_BATCH_MAX: usize = 1_000;
+/// The longest request that resolves, in bytes.
+pub const RESOLVE_REQUEST_BYTES_MAX: usize = 4 << 20;
+/// The longest request that writes, in bytes.
+pub const APPLY_REQUEST_BYTES_MAX: usize = 16 << 20;
+/// The longest reply, in bytes.
+pub const REPLY_BYTES_MAX: usize = 16 << 20;
+/// The most calls at once on one connection.
+pub const CALLS_PER_CONNECTION_MAX: u32 = 256;

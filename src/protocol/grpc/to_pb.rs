@@ -1,0 +1,94 @@
+//! From the cores' types to messages.
+
+use super::pb;
+use crate::{
+    protocol::outcome::Outcome,
+    record::{Edge, EdgeType, Record, Status, Value},
+    registry::{Receipt, Refusal},
+};
+
+/// A record as a message.
+pub fn record_to_pb(record: &Record) -> pb::Record {
+    let status = match record.status {
+        Status::Active => pb::Status::Active,
+        Status::Retired => pb::Status::Retired,
+    };
+    pb::Record {
+        identifier: record.identifier.to_string(),
+        status: status.into(),
+        values: record.values.iter().map(value_to_pb).collect(),
+        edges: record.edges.iter().map(edge_to_pb).collect(),
+        version: record.version.number,
+        ledger_index: record.version.ledger_index,
+        time: record.version.time_ms,
+        edges_truncated: record.edges_truncated,
+    }
+}
+
+/// A value as a message.
+pub fn value_to_pb(value: &Value) -> pb::Value {
+    let reference = |reference: &crate::record::Reference| pb::Reference {
+        identifier: reference.identifier.to_string(),
+        index: reference.index,
+    };
+    pb::Value {
+        index: value.index,
+        r#type: value.kind.as_str().to_owned(),
+        data: value.data.clone(),
+        ttl: Some(value.ttl),
+        timestamp: value.timestamp,
+        permissions: Some(u32::from(value.permissions.bits())),
+        references: value.references.iter().map(reference).collect(),
+    }
+}
+
+/// An edge as a message.
+pub fn edge_to_pb(edge: &Edge) -> pb::Edge {
+    let kind = match edge.kind {
+        EdgeType::MadeOf => pb::EdgeType::MadeOf,
+        EdgeType::DerivedFrom => pb::EdgeType::DerivedFrom,
+        EdgeType::PackedIn => pb::EdgeType::PackedIn,
+        EdgeType::TransferredTo => pb::EdgeType::TransferredTo,
+        EdgeType::Replaces => pb::EdgeType::Replaces,
+    };
+    let (quantity, unit) = edge.quantity.as_ref().map_or_else(Default::default, |(quantity, unit)| {
+        (quantity.as_str().to_owned(), unit.as_ref().map_or_else(String::new, |unit| unit.as_str().to_owned()))
+    });
+    pb::Edge { r#type: kind.into(), to: edge.to.to_string(), quantity, unit, valid_from: edge.valid_from_ms }
+}
+
+/// A receipt as a message; the checkpoint is left out when it is that of the receipt before.
+pub fn receipt_to_pb(receipt: Receipt, checkpoint_before: &str) -> pb::Receipt {
+    let same = *receipt.checkpoint == *checkpoint_before;
+    pb::Receipt {
+        identifier: receipt.identifier.into(),
+        ledger_index: receipt.version.ledger_index,
+        leaf_hash: receipt.leaf_hash.0.to_vec().into(),
+        version: receipt.version.number,
+        time: receipt.version.time_ms,
+        checkpoint: if same { String::new() } else { receipt.checkpoint.as_ref().to_owned() },
+        replayed: receipt.replayed,
+    }
+}
+
+/// A refusal as a message.
+pub fn refusal_to_pb(refusal: &Refusal) -> pb::Refusal {
+    let existing = match refusal {
+        Refusal::AlreadyExists { existing, .. } => Some(pb::Existing {
+            version: existing.version,
+            ledger_index: existing.ledger_index,
+            same_content: existing.same_content,
+        }),
+        _ => None,
+    };
+    pb::Refusal { code: Outcome::from(refusal).spelling().grpc, message: refusal.to_string(), existing }
+}
+
+/// The result of one command as a message; see [`receipt_to_pb`].
+pub fn result_to_pb(result: Result<Receipt, Refusal>, checkpoint_before: &str) -> pb::ApplyResult {
+    let result = match result {
+        Ok(receipt) => pb::apply_result::Result::Receipt(receipt_to_pb(receipt, checkpoint_before)),
+        Err(refusal) => pb::apply_result::Result::Refusal(refusal_to_pb(&refusal)),
+    };
+    pb::ApplyResult { result: Some(result) }
+}

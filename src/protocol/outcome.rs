@@ -1,0 +1,153 @@
+//! The one table: what each outcome is called in each protocol.
+
+use crate::{registry::Refusal, resolver::Answer};
+
+/// What can come of a question or a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A record was found, or a command carried out.
+    Success,
+    /// Nothing is registered under the identifier.
+    NotFound,
+    /// The record was retired.
+    Retired,
+    /// Another node answers.
+    Delegated,
+    /// A permit is missing.
+    Denied,
+    /// What was asked breaks a rule.
+    Invalid,
+    /// The identifier is registered already.
+    AlreadyExists,
+    /// The record is not in the state that the command needs.
+    FailedPrecondition,
+    /// Too much at once; try again later.
+    TryLater,
+    /// The node cannot do it now.
+    Unavailable,
+}
+
+/// DNS response codes (RFC 1035 section 4.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DnsRcode {
+    /// 0, answered.
+    NoError,
+    /// 2, the server failed.
+    ServFail,
+    /// 3, the name does not exist.
+    NxDomain,
+    /// 5, the server will not answer.
+    Refused,
+}
+
+/// How one outcome is spelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spelling {
+    /// Status code of gRPC, as in `google.rpc.Code`. A single `Resolve` gives reads that end in not found, retired, delegated
+    /// or denied as variants of the answer, with status OK.
+    pub grpc: i32,
+    /// DNS response code.
+    pub dns: DnsRcode,
+    /// Extended DNS error (RFC 8914), where one helps.
+    pub dns_extended: Option<u16>,
+    /// Exit code of the command line.
+    pub exit: u8,
+    /// The word for it.
+    pub word: &'static str,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 10] = [
+        Self::Success,
+        Self::NotFound,
+        Self::Retired,
+        Self::Delegated,
+        Self::Denied,
+        Self::Invalid,
+        Self::AlreadyExists,
+        Self::FailedPrecondition,
+        Self::TryLater,
+        Self::Unavailable,
+    ];
+
+    /// The row of the table.
+    pub fn spelling(self) -> Spelling {
+        use DnsRcode::{NoError, NxDomain, Refused, ServFail};
+        let row = |grpc, dns, dns_extended, exit, word| Spelling { grpc, dns, dns_extended, exit, word };
+        match self {
+            Self::Success => row(0, NoError, None, 0, "ok"),
+            Self::NotFound => row(5, NxDomain, None, 3, "not found"),
+            // A retired name existed and answers with no data: it is never anything else again.
+            Self::Retired => row(9, NoError, None, 4, "retired"),
+            // 20: Not Authoritative.
+            Self::Delegated => row(9, NoError, Some(20), 5, "delegated"),
+            // 18: Prohibited.
+            Self::Denied => row(7, Refused, Some(18), 6, "denied"),
+            Self::Invalid => row(3, NxDomain, None, 2, "invalid"),
+            Self::AlreadyExists => row(6, ServFail, None, 7, "already exists"),
+            Self::FailedPrecondition => row(9, ServFail, None, 8, "failed precondition"),
+            Self::TryLater => row(8, ServFail, None, 9, "try later"),
+            Self::Unavailable => row(14, ServFail, None, 9, "unavailable"),
+        }
+    }
+}
+
+impl From<&Answer> for Outcome {
+    fn from(answer: &Answer) -> Self {
+        match answer {
+            Answer::Found(_) => Self::Success,
+            Answer::Retired(_) => Self::Retired,
+            Answer::NotFound => Self::NotFound,
+            Answer::Delegated(_) => Self::Delegated,
+            Answer::Denied => Self::Denied,
+        }
+    }
+}
+
+impl From<&Refusal> for Outcome {
+    fn from(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::Invalid { .. } | Refusal::TooMany { .. } => Self::Invalid,
+            Refusal::AlreadyExists { .. } => Self::AlreadyExists,
+            Refusal::NotFound { .. } => Self::NotFound,
+            Refusal::Retired { .. } | Refusal::VersionMismatch { .. } | Refusal::RequestReused { .. } => {
+                Self::FailedPrecondition
+            }
+            Refusal::TryLater => Self::TryLater,
+            Refusal::Unavailable { .. } => Self::Unavailable,
+            Refusal::Denied { .. } => Self::Denied,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row() {
+        let table: Vec<_> = Outcome::ALL
+            .iter()
+            .map(|outcome| {
+                let Spelling { grpc, dns, dns_extended, exit, word } = outcome.spelling();
+                format!("{word}: {grpc} {dns:?} {} {exit}", dns_extended.map_or("-".into(), |code| code.to_string()))
+            })
+            .collect();
+        assert_eq!(
+            table,
+            [
+                "ok: 0 NoError - 0",
+                "not found: 5 NxDomain - 3",
+                "retired: 9 NoError - 4",
+                "delegated: 9 NoError 20 5",
+                "denied: 7 Refused 18 6",
+                "invalid: 3 NxDomain - 2",
+                "already exists: 6 ServFail - 7",
+                "failed precondition: 9 ServFail - 8",
+                "try later: 8 ServFail - 9",
+                "unavailable: 14 ServFail - 9",
+            ]
+        );
+    }
+}
