@@ -1,0 +1,232 @@
+//! Wiring: from a [`Config`] to a running [`Node`], and the jobs that need a whole data directory.
+//!
+//! This is the only place where concrete types meet: the sled index behind the `Store` trait, the system's clock and
+//! randomness behind functions, listeners around the two cores.
+//!
+//! ```text
+//! start: lock the directory -> open the ledger -> open the index -> replay what the index has not applied
+//!        -> check the tree against the last signed head -> sequencer -> listeners
+//! stop:  listeners drain -> the queue drains -> the index is merged and sealed -> the lock is released
+//! ```
+
+mod check;
+mod index;
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use rand::TryRng;
+
+pub use check::{FsckReport, RebuildReport, fsck, rebuild};
+
+use crate::{
+    config::Config,
+    ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Recovered},
+    registry::{Clock, Entropy, Sequencer, SequencerHandle, apply},
+    resolver::Resolver,
+    server::grpc::GrpcServer,
+    store::{Records, Store, StoreError, local::LocalStore},
+};
+
+/// A running node.
+pub struct Node {
+    grpc: GrpcServer,
+    sequencer: SequencerHandle,
+    ledger: Arc<Ledger>,
+    store: Arc<LocalStore>,
+    zone: String,
+    directory: DataDir,
+}
+
+/// What a node says about itself at start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSummary {
+    /// Entries in the ledger.
+    pub entries: u64,
+    /// The key that auditors verify checkpoints with (C2SP signed-note vkey).
+    pub verifier_key: String,
+    /// The zone that the node answers for.
+    pub zone: String,
+    /// The data directory.
+    pub data: PathBuf,
+}
+
+/// How far a long job has come, in bytes of the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+/// Why a node could not be started, stopped or checked.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The index.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A ledger entry could not be applied to the index.
+    #[error(transparent)]
+    Apply(#[from] apply::ApplyError),
+    /// An address could not be bound.
+    #[error("cannot listen on {address} ({what}): {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// For which protocol.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The index and the ledger disagree.
+    #[error("{what}; `touchmark rebuild` makes the index again from the ledger")]
+    Index {
+        /// What was found.
+        what: String,
+    },
+    /// The system refused something else.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl AppError {
+    fn system(what: impl Into<String>, source: io::Error) -> Self {
+        Self::System { what: what.into(), source }
+    }
+}
+
+impl Node {
+    /// Starts a node: opens or makes its data directory, replays what is needed, and listens.
+    ///
+    /// # Errors
+    ///
+    /// [`AppError`] with a sentence that says what is in the way.
+    pub async fn start(config: &Config) -> Result<Self, AppError> {
+        let directory = DataDir::open_or_create(&config.data)?;
+        let opened = Opened::new(&directory, config)?;
+        let Opened { recovered: Recovered { ledger, appender }, store } = opened;
+        let shared: Arc<dyn Store> = store.clone();
+        let records = Records::new(Arc::clone(&shared), Arc::clone(&ledger));
+        let resolver = Arc::new(Resolver::new(records.clone(), config.cache_bytes_max));
+        let outdating = Arc::clone(&resolver);
+        let sequencer = Sequencer {
+            appender,
+            records,
+            store: shared,
+            committer: Box::new(move |keys| outdating.outdate(keys)),
+            clock: clock(),
+            entropy: entropy(),
+        };
+        let (registry, sequencer) =
+            sequencer.spawn().map_err(|error| AppError::system("cannot start the sequencer", error))?;
+        let grpc = GrpcServer::start(config.grpc, Arc::clone(&resolver), registry).await;
+        let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
+        Ok(Self { grpc, sequencer, ledger, store, zone: config.zone.clone(), directory })
+    }
+
+    /// The address that gRPC listens on.
+    pub fn grpc_addr(&self) -> SocketAddr {
+        self.grpc.local_addr()
+    }
+
+    /// True when nothing was ever registered.
+    pub fn is_empty(&self) -> bool {
+        self.ledger.checkpoint().size == 0
+    }
+
+    /// What the node says about itself.
+    pub fn summary(&self) -> NodeSummary {
+        NodeSummary {
+            entries: self.ledger.checkpoint().size,
+            verifier_key: self.ledger.key().verifier_key().into(),
+            zone: self.zone.clone(),
+            data: self.directory.path().into(),
+        }
+    }
+
+    /// Stops cleanly: finishes the calls under way, drains the queue, merges and seals the index.
+    ///
+    /// # Errors
+    ///
+    /// [`AppError`] when the index could not be closed; the ledger is whole all the same, and the next start replays it.
+    pub async fn stop(self) -> Result<(), AppError> {
+        self.grpc.shutdown().await;
+        let (sequencer, store, directory) = (self.sequencer, self.store, self.directory);
+        let close = move || {
+            sequencer.join();
+            index::close(&store, &directory)
+        };
+        let closed = tokio::task::spawn_blocking(close).await;
+        closed.map_err(|error| AppError::system("cannot close the index", io::Error::other(error)))?
+    }
+}
+
+/// Ledger and index of a data directory, open and in step.
+struct Opened {
+    recovered: Recovered,
+    store: Arc<LocalStore>,
+}
+
+impl Opened {
+    fn new(directory: &DataDir, config: &Config) -> Result<Self, AppError> {
+        let seed = entropy()();
+        let opening = Opening::new(directory, KeySource { origin: &config.origin, seed })?;
+        let store = index::open_or_rebuild(directory, &opening, config)?;
+        let (mark, total) = (index::mark(&*store), opening.bytes()?);
+        let mut reported = mark.position.0;
+        let recovered = opening.recover::<AppError>(mark, |frame| {
+            apply::apply_frame(&*store, frame)?;
+            if frame.end().0 - reported > REPORT_BYTES {
+                reported = frame.end().0;
+                tracing::info!(done = reported, total, "applying the ledger to the index (bytes)");
+            }
+            Ok(())
+        })?;
+        Ok(Self { recovered, store })
+    }
+}
+
+/// How many bytes of ledger are applied between two log lines.
+const REPORT_BYTES: u64 = 256 << 20;
+
+fn clock() -> Clock {
+    Arc::new(|| {
+        // A clock before 1970 counts as 1970; the ledger never goes back anyway.
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64)
+    })
+}
+
+fn entropy() -> Entropy {
+    Arc::new(|| {
+        let mut bytes = [0; 32];
+        let mut rng = rand::rng();
+        rand::Rng::fill_bytes(&mut rng, &mut bytes);
+        bytes
+    })
+}
+
+/// Says where a job stands, after `end` of `total` bytes.
+fn report(progress: &mut dyn FnMut(Progress), end: u64, total: u64) {
+    progress(Progress { done: end.min(total), total });
+}
+
+fn file_error(what: &str, path: &Path, source: io::Error) -> AppError {
+    AppError::system(format!("cannot {what} {}", path.display()), source)
+}
+
+/// The beginning of the ledger, as a mark.
+const START: Mark = Mark::START;

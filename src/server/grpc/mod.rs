@@ -1,0 +1,107 @@
+//! The gRPC listener: the services of `proto/`, health and reflection.
+//!
+//! Every limit stands in `protocol::grpc` and in the comments of the definitions. A question is answered on the thread that
+//! read it: from the cache in about a microsecond, past it in a few. Batches of commands are checked and hashed on the
+//! blocking pool, so that a large one delays nobody.
+
+mod registry;
+mod resolver;
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tonic::{
+    Code, Status,
+    transport::{Server, server::TcpIncoming},
+};
+
+use crate::{
+    protocol::{
+        grpc::{
+            APPLY_REQUEST_BYTES_MAX, CALLS_PER_CONNECTION_MAX, DESCRIPTORS, REPLY_BYTES_MAX, RESOLVE_REQUEST_BYTES_MAX,
+            services::{registry_server::RegistryServer, resolver_server::ResolverServer},
+        },
+        outcome::Outcome,
+    },
+    registry::{Refusal, Registry},
+    resolver::Resolver,
+    store::ReadError,
+};
+
+/// Flow-control window of a stream and of a connection, in bytes: what one batch of commands takes.
+const WINDOW_BYTES: u32 = 4 << 20;
+
+/// A running gRPC listener.
+#[derive(Debug)]
+pub struct GrpcServer {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), tonic::transport::Error>>,
+}
+
+impl GrpcServer {
+    /// Binds the address and serves until [`GrpcServer::shutdown`].
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system says about the address.
+    pub async fn start(address: SocketAddr, resolver: Arc<Resolver>, registry: Registry) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let resolver_service = ResolverServer::new(resolver::ResolverService::new(Arc::clone(&resolver)))
+            .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
+            .max_encoding_message_size(REPLY_BYTES_MAX);
+        let registry_service = RegistryServer::new(registry::RegistryService::new(registry, resolver))
+            .max_decoding_message_size(APPLY_REQUEST_BYTES_MAX)
+            .max_encoding_message_size(REPLY_BYTES_MAX);
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_serving::<ResolverServer<resolver::ResolverService>>().await;
+        health.set_serving::<RegistryServer<registry::RegistryService>>().await;
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .map_err(io::Error::other)?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = Server::builder()
+            .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX as usize)
+            .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .add_service(resolver_service)
+            .add_service(registry_service)
+            .add_service(health_service)
+            .add_service(reflection)
+            .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async {
+                // A dropped sender stops the server, too.
+                let _ = stopped.await;
+            });
+        Ok(Self { address, stop, task: tokio::spawn(server) })
+    }
+
+    /// The address that was bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no new calls, finishes those under way, and returns.
+    pub async fn shutdown(self) {
+        drop(self.stop);
+        match self.task.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the gRPC listener ended badly"),
+            Err(error) => tracing::error!(%error, "the gRPC listener died"),
+        }
+    }
+}
+
+/// A refusal as the status of a call.
+fn refused(refusal: &Refusal) -> Status {
+    Status::new(Code::from_i32(Outcome::from(refusal).spelling().grpc), refusal.to_string())
+}
+
+/// A failed read as the status of a call.
+fn unreadable(error: &ReadError) -> Status {
+    tracing::error!(%error, "a record could not be read; check the disk, then run `touchmark fsck`");
+    Status::unavailable(error.to_string())
+}

@@ -1,0 +1,195 @@
+//! The `Registry` service.
+
+use std::{net::SocketAddr, pin::Pin, sync::Arc};
+
+use futures_util::{Stream, StreamExt, stream};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{refused, unreadable};
+use crate::{
+    id::{Key, KeyPrefix, Scheme},
+    ledger::Principal,
+    protocol::grpc::{command, pb, receipt_to_pb, record_to_pb, result_to_pb, services::registry_server},
+    registry::{BATCH_COMMANDS_MAX, Prepared, Receipt, Refusal, Registry, WhenFull},
+    resolver::Resolver,
+};
+
+/// Batches larger than this are prepared on the blocking pool; hashing a command takes some microseconds.
+const INLINE_COMMANDS_MAX: usize = 64;
+/// The most commands of a stream that go to the ledger together.
+const STREAM_CHUNK_COMMANDS: usize = 512;
+/// How many chunks of one stream may be on their way.
+const STREAM_CHUNKS_AHEAD: usize = 4;
+/// Records that an export reads at once.
+const EXPORT_PAGE_RECORDS: usize = 500;
+
+/// Hands commands to the write core.
+#[derive(Clone)]
+pub(super) struct RegistryService {
+    registry: Registry,
+    resolver: Arc<Resolver>,
+}
+
+type Results = Pin<Box<dyn Stream<Item = Result<pb::ApplyResult, Status>> + Send>>;
+type Exported = Pin<Box<dyn Stream<Item = Result<pb::Record, Status>> + Send>>;
+
+impl RegistryService {
+    pub(super) fn new(registry: Registry, resolver: Arc<Resolver>) -> Self {
+        Self { registry, resolver }
+    }
+
+    fn prepare(&self, message: pb::Command, principal: Principal) -> Result<Prepared, Refusal> {
+        self.registry.prepare(command(message)?, principal)
+    }
+
+    /// Checks and hashes many commands, off the threads that serve connections when that takes long.
+    async fn prepare_all(
+        &self,
+        messages: Vec<pb::Command>,
+        principal: Principal,
+    ) -> Result<Vec<Result<Prepared, Refusal>>, Status> {
+        let service = self.clone();
+        let inline = messages.len() <= INLINE_COMMANDS_MAX;
+        let prepare = move || messages.into_iter().map(|message| service.prepare(message, principal)).collect();
+        if inline {
+            return Ok(prepare());
+        }
+        let prepared = tokio::task::spawn_blocking(prepare).await;
+        prepared.map_err(|_| Status::internal("the commands could not be prepared"))
+    }
+
+    async fn apply_all(
+        &self,
+        messages: Vec<pb::Command>,
+        principal: Principal,
+        when_full: WhenFull,
+    ) -> Result<Vec<Result<Receipt, Refusal>>, Status> {
+        let prepared = self.prepare_all(messages, principal).await?;
+        Ok(self.registry.submit(prepared, when_full).await)
+    }
+}
+
+/// Who is at the other end, and whether it may write. Until there are permits, loopback addresses may.
+fn principal(address: Option<SocketAddr>) -> Result<Principal, Status> {
+    match address {
+        Some(address) if address.ip().to_canonical().is_loopback() => Ok(Principal::Loopback),
+        address => Err(refused(&Refusal::Denied {
+            reason: format!(
+                "writes and exports are accepted from loopback addresses only, and this call came from {}",
+                address.map_or_else(|| "an unknown address".into(), |address| address.ip().to_string())
+            ),
+        })),
+    }
+}
+
+/// Turns results into messages; a checkpoint goes out once for all receipts that it covers.
+fn results_to_pb(checkpoint: &mut Arc<str>, results: Vec<Result<Receipt, Refusal>>) -> Vec<pb::ApplyResult> {
+    let message = |result: Result<Receipt, Refusal>| {
+        let next = result.as_ref().ok().map(|receipt| Arc::clone(&receipt.checkpoint));
+        let message = result_to_pb(result, checkpoint);
+        if let Some(next) = next {
+            *checkpoint = next;
+        }
+        message
+    };
+    results.into_iter().map(message).collect()
+}
+
+#[tonic::async_trait]
+impl registry_server::Registry for RegistryService {
+    type ApplyStreamStream = Results;
+    type ExportStream = Exported;
+
+    async fn apply(&self, request: Request<pb::Command>) -> Result<Response<pb::Receipt>, Status> {
+        let principal = principal(request.remote_addr())?;
+        let prepared = self.prepare(request.into_inner(), principal).map_err(|refusal| refused(&refusal))?;
+        match self.registry.submit(vec![Ok(prepared)], WhenFull::Refuse).await.pop() {
+            Some(Ok(receipt)) => Ok(Response::new(receipt_to_pb(receipt, ""))),
+            Some(Err(refusal)) => Err(refused(&refusal)),
+            None => Err(Status::internal("a command got no result")),
+        }
+    }
+
+    async fn apply_batch(
+        &self,
+        request: Request<pb::ApplyBatchRequest>,
+    ) -> Result<Response<pb::ApplyBatchResponse>, Status> {
+        let principal = principal(request.remote_addr())?;
+        let commands = request.into_inner().commands;
+        match commands.len() {
+            0 => {
+                return Err(Status::invalid_argument(format!(
+                    "an empty batch; give 1 to {BATCH_COMMANDS_MAX} commands"
+                )));
+            }
+            1..=BATCH_COMMANDS_MAX => {}
+            count => return Err(refused(&Refusal::TooMany { count })),
+        }
+        let results = self.apply_all(commands, principal, WhenFull::Refuse).await?;
+        if let Some(Err(refusal @ Refusal::TryLater)) = results.first() {
+            return Err(refused(refusal));
+        }
+        Ok(Response::new(pb::ApplyBatchResponse { results: results_to_pb(&mut Arc::from(""), results) }))
+    }
+
+    async fn apply_stream(
+        &self,
+        request: Request<Streaming<pb::Command>>,
+    ) -> Result<Response<Self::ApplyStreamStream>, Status> {
+        let principal = principal(request.remote_addr())?;
+        let service = self.clone();
+        let chunks = request.into_inner().ready_chunks(STREAM_CHUNK_COMMANDS);
+        let applied = chunks.map(move |chunk| {
+            let service = service.clone();
+            async move {
+                // A broken stream ends with its status, after what came before it was carried out.
+                let mut broken = None;
+                let mut messages = Vec::with_capacity(chunk.len());
+                for item in chunk {
+                    match item {
+                        Ok(message) => messages.push(message),
+                        Err(status) => broken = Some(status),
+                    }
+                }
+                (service.apply_all(messages, principal, WhenFull::Wait).await, broken)
+            }
+        });
+        // `buffered` keeps the order of the chunks, and polls them in it, so they enter the queue in it.
+        let results = applied.buffered(STREAM_CHUNKS_AHEAD).scan(Arc::from(""), |checkpoint, (results, broken)| {
+            let mut items: Vec<Result<pb::ApplyResult, Status>> = match results {
+                Ok(results) => results_to_pb(checkpoint, results).into_iter().map(Ok).collect(),
+                Err(status) => vec![Err(status)],
+            };
+            items.extend(broken.map(Err));
+            std::future::ready(Some(stream::iter(items)))
+        });
+        Ok(Response::new(Box::pin(results.flatten())))
+    }
+
+    async fn export(&self, request: Request<pb::ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
+        principal(request.remote_addr())?;
+        let scheme = request.into_inner().scheme;
+        let prefix = match scheme.as_str() {
+            "" => KeyPrefix::from_bytes([]),
+            scheme => match scheme.parse::<Scheme>() {
+                Ok(scheme) => scheme.key_prefix(),
+                Err(error) => return Err(Status::invalid_argument(error.to_string())),
+            },
+        };
+        let resolver = Arc::clone(&self.resolver);
+        let pages = stream::try_unfold(Some(None::<Key>), move |after| {
+            let (resolver, prefix) = (Arc::clone(&resolver), prefix.clone());
+            async move {
+                let Some(after) = after else { return Ok(None) };
+                let read = move || resolver.scan(&prefix, after.as_ref(), EXPORT_PAGE_RECORDS);
+                let page = tokio::task::spawn_blocking(read).await;
+                let page = page.map_err(|_| Status::internal("the records could not be read"))?;
+                let page = page.map_err(|error| unreadable(&error))?;
+                let next = page.last().map(|record| Some(record.identifier.key().clone()));
+                let records: Vec<_> = page.iter().map(|record| Ok(record_to_pb(record))).collect();
+                Ok::<_, Status>(Some((stream::iter(records), next)))
+            }
+        });
+        Ok(Response::new(Box::pin(futures_util::TryStreamExt::try_flatten(pages))))
+    }
+}
