@@ -398,3 +398,6 @@ fn excerpt(text: &str) -> String {
 
 /// How many characters of a text a message quotes.
 const EXCERPT_CHARS: usize = 40;
+
+#[cfg(test)]
+mod tests;
