@@ -194,7 +194,7 @@ fn read_qualifiers<'a>(
     }
     let mut last: Option<(usize, usize)> = None;
     let mut goes_on = true;
-    for place in 0..gs1::QUALIFIERS_MAX {
+    for place in &mut qualifiers {
         let Some(digits) = labels.next() else { break };
         let ai = Ai::find(str::from_utf8(digits).ok()?)?;
         let rank = primary.ai.rank(ai)?;
@@ -211,7 +211,7 @@ fn read_qualifiers<'a>(
         let element = read_value(ai, value)?;
         key.extend_from_slice(element.value());
         key.push(gs1::VALUE_END);
-        qualifiers[place] = Some(element);
+        *place = Some(element);
     }
     if labels.next().is_some() {
         return None;

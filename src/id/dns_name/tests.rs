@@ -306,6 +306,18 @@ proptest! {
     }
 
     #[test]
+    fn near_miss_of_a_name_has_this_name(identifier in identifier(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut name = name_of(&identifier, ZONE_OCTETS).to_string().into_bytes();
+        let at = at.index(name.len());
+        name[at] = byte;
+        let labels: Vec<_> = name.split(|byte| *byte == b'.').collect();
+        if let Some(NameMeaning { target: Some(NameTarget::Identifier(found)), .. }) = parse(&labels, ZONE_OCTETS) {
+            let written = String::from_utf8_lossy(&name).to_ascii_lowercase();
+            prop_assert_eq!(name_of(&found, ZONE_OCTETS).to_string(), written);
+        }
+    }
+
+    #[test]
     fn what_parses_has_this_name(labels in prop::collection::vec(label(), 0..6), apex in prop::sample::select(&["oid", "hdl", "gs1", "h"][..])) {
         let labels: Vec<&[u8]> = labels.iter().map(Vec::as_slice).chain([apex.as_bytes()]).collect();
         let Some(NameMeaning { target: Some(NameTarget::Identifier(found)), ors_dummy, .. }) = parse(&labels, ZONE_OCTETS) else {
