@@ -388,7 +388,7 @@ fn code_point(character: char) -> String {
 }
 
 /// Shortens and escapes what a message quotes.
-fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     let mut shown: String = text.chars().take(EXCERPT_CHARS).flat_map(char::escape_debug).collect();
     if text.chars().nth(EXCERPT_CHARS).is_some() {
         shown.push('…');
