@@ -22,3 +22,19 @@ pub struct Config {
     /// x
     pub log: String,
 }
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: "touchmark-data".into(),
+            zone: "id.test.".into(),
+            origin: "id.test/ledger".into(),
+            dns: ([127, 0, 0, 1], 5300).into(),
+            grpc: ([127, 0, 0, 1], 50051).into(),
+            cache_bytes_max: 64 << 20,
+            index_cache_bytes_max: 64 << 20,
+            overlay_entries_max: 524_288,
+            log: "info".into(),
+        }
+    }
+}

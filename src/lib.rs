@@ -1,7 +1,9 @@
 //! Touchmark.
 
+pub mod app;
 pub mod cache;
 pub mod codec;
+pub mod config;
 pub mod id;
 pub mod ledger;
 pub mod protocol;

@@ -5,17 +5,17 @@ use std::{collections::HashMap, path::Path};
 use data_encoding::BASE64;
 
 use super::{
-    AppError, Progress, START, entropy, file_error,
+    AppError, Progress, entropy,
     index::{self, Seal},
     report,
 };
 use crate::{
     config::Config,
     id::{Key, KeyPrefix},
-    ledger::{self, DataDir, KeySource, Opening, Position, StoredEntry},
+    ledger::{self, DataDir, KeySource, Mark, Opening, Position, StoredEntry},
     record::EdgeType,
     registry::apply::{self, change_of},
-    store::{EdgeOp, IndexedEdge, Store},
+    store::{EdgeOp, IndexedEdge, Store, local::LocalStore},
 };
 
 /// Keys that are read at once when the index is counted.
@@ -60,25 +60,27 @@ pub fn fsck(data: &Path, progress: &mut dyn FnMut(Progress)) -> Result<FsckRepor
     if let Seal::Broken(what) = &seal {
         return Err(AppError::Index { what: format!("index: {what}") });
     }
-    let mut expected = ExpectedIndex::default();
-    let total = segment_bytes(data)?;
+    let total = index::ledger_bytes(&directory)?;
+    let mut check = IndexCheck::open(&directory, data)?;
+    if seal == Seal::Absent {
+        ledger::audit::<AppError>(&directory, |position, entry| check.catch_up(position, entry))?;
+    }
     let audit = ledger::audit::<AppError>(&directory, |position, entry| {
-        expected.add(position, entry)?;
         report(progress, position.0, total);
-        Ok(())
+        check.entry(position, entry)
     })?;
     if seal == Seal::Whole && audit.torn_bytes > 0 {
         let what = format!("the ledger was closed cleanly, and {} bytes follow its last entry", audit.torn_bytes);
         return Err(AppError::Index { what });
     }
-    let index_entries = check_index(&directory, &audit.verifier_key, &expected)?;
+    let (identifiers, index_entries) = check.finish()?;
     if seal == Seal::Whole {
         index::seal(&directory)?;
     }
     report(progress, total, total);
     Ok(FsckReport {
         entries: audit.entries,
-        identifiers: expected.identifiers,
+        identifiers,
         signed: audit.signed,
         root: BASE64.encode(&audit.root.0),
         torn_bytes: audit.torn_bytes,
@@ -100,7 +102,7 @@ pub fn rebuild(data: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Rebuil
     let opening = Opening::new(&directory, KeySource { origin: &config.origin, seed: entropy()() })?;
     let store = index::open_or_rebuild(&directory, &opening, &config)?;
     let total = opening.bytes()?;
-    let recovered = opening.recover::<AppError>(START, |frame| {
+    let recovered = opening.recover::<AppError>(Mark::START, |frame| {
         apply::apply_frame(&*store, frame)?;
         report(progress, frame.end().0, total);
         Ok(())
@@ -108,4 +110,100 @@ pub fn rebuild(data: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Rebuil
     index::close(&store, &directory)?;
     report(progress, total, total);
     Ok(RebuildReport { entries: recovered.ledger.checkpoint().size })
+}
+
+/// Compares the index with the ledger while the ledger is checked, entry by entry.
+struct IndexCheck {
+    store: LocalStore,
+    /// Entries that were applied when the index was opened.
+    applied: u64,
+    identifiers: u64,
+    newest: u64,
+    edges: HashMap<(Key, EdgeType, Key), Position>,
+}
+
+impl IndexCheck {
+    /// Opens the index; what it has not applied is applied first, in memory.
+    fn open(directory: &DataDir, data: &Path) -> Result<Self, AppError> {
+        let store = index::open(directory, &Config { data: data.into(), ..Config::default() })?;
+        let applied = index::mark(&store).entries;
+        Ok(Self { store, applied, identifiers: 0, newest: 0, edges: HashMap::new() })
+    }
+
+    /// Applies an entry that the index did not see before the node stopped.
+    fn catch_up(&self, position: Position, entry: &StoredEntry<'_>) -> Result<(), AppError> {
+        if entry.index >= self.applied {
+            let upto = self.store.durable();
+            self.store.apply(vec![change_of(position, entry)?], upto)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, position: Position, entry: &StoredEntry<'_>) -> Result<(), AppError> {
+        let change = change_of(position, entry)?;
+        let bad = |what: &str| AppError::Index { what: format!("the index {what} of ledger entry {}", entry.index) };
+        let latest = self.store.latest(&change.key)?.ok_or_else(|| bad("does not know the identifier"))?;
+        if latest < position {
+            return Err(bad("has an older entry for the identifier"));
+        }
+        if latest == position {
+            self.newest += 1;
+            if let Some(hash) = &change.name_hash
+                && self.store.by_name_hash(hash)? != Some(position)
+            {
+                return Err(bad("does not know the name hash"));
+            }
+        }
+        if let Some(request) = &change.request
+            && self.store.by_request(request)? != Some(position)
+        {
+            return Err(bad("does not know the request"));
+        }
+        if entry.version == 1 {
+            self.identifiers += 1;
+        }
+        for (kind, to, op) in change.edges {
+            let edge = (change.key.clone(), kind, to);
+            match op {
+                EdgeOp::Add => self.edges.insert(edge, position),
+                EdgeOp::Remove => self.edges.remove(&edge),
+            };
+        }
+        Ok(())
+    }
+
+    /// Checks what only the whole shows: that the index knows nothing beyond the ledger, and every edge.
+    fn finish(mut self) -> Result<(u64, u64), AppError> {
+        let everything = KeyPrefix::from_bytes([]);
+        let (mut known, mut after) = (0, None);
+        loop {
+            let page = self.store.scan(&everything, after.as_ref(), SCAN_KEYS)?;
+            known += page.len() as u64;
+            match page.into_iter().next_back() {
+                Some((key, _)) => after = Some(key),
+                None => break,
+            }
+        }
+        if known != self.identifiers || self.newest != self.identifiers {
+            return Err(AppError::Index {
+                what: format!(
+                    "the index knows {known} identifiers, {} of them by their newest entry; the ledger registered {}",
+                    self.newest, self.identifiers
+                ),
+            });
+        }
+        let mut expected: HashMap<Key, Vec<IndexedEdge>> = HashMap::new();
+        for ((from, kind, to), position) in self.edges.drain() {
+            expected.entry(from).or_default().push(IndexedEdge { kind, to, position });
+        }
+        for (from, mut edges) in expected {
+            edges.sort_unstable_by(|a, b| (a.kind, &a.to).cmp(&(b.kind, &b.to)));
+            if self.store.edges_out(&from, edges.len() + 1)? != edges {
+                return Err(AppError::Index {
+                    what: format!("the index has other edges than the ledger from {from:?}"),
+                });
+            }
+        }
+        Ok((self.identifiers, known))
+    }
 }

@@ -42,7 +42,7 @@ pub(super) fn open_or_rebuild(
     opening: &Opening,
     config: &Config,
 ) -> Result<Arc<LocalStore>, AppError> {
-    let reason = match open(directory, opening, config) {
+    let reason = match open(directory, config) {
         Ok(store) if opening.fits(mark(&store))? => return Ok(Arc::new(store)),
         Ok(store) => {
             drop(store);
@@ -53,16 +53,21 @@ pub(super) fn open_or_rebuild(
     };
     tracing::warn!(reason, "the index does not serve; making it again from the ledger");
     remove(directory)?;
-    Ok(Arc::new(open(directory, opening, config)?))
+    Ok(Arc::new(open(directory, config)?))
 }
 
-fn open(directory: &DataDir, opening: &Opening, config: &Config) -> Result<LocalStore, StoreError> {
+/// Opens the index as it is, and breaks its seal.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub(super) fn open(directory: &DataDir, config: &Config) -> Result<LocalStore, StoreError> {
     let engine = |error: io::Error| StoreError::Engine {
         path: directory.index().display().to_string(),
         reason: error.to_string(),
     };
     unseal(directory).map_err(engine)?;
-    let sync = opening.tree_sync();
+    let sync = directory.tree_sync();
     LocalStore::open(
         &directory.index(),
         LocalOptions {
@@ -98,9 +103,7 @@ pub(super) fn close(store: &Arc<LocalStore>, directory: &DataDir) -> Result<(), 
 pub(super) fn remove(directory: &DataDir) -> Result<(), AppError> {
     unseal(directory).map_err(|error| file_error("remove", &seal_path(directory), error))?;
     match fs::remove_dir_all(directory.index()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(file_error("remove", &directory.index(), error))
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file_error("remove", &directory.index(), error)),
         _ => Ok(()),
     }
 }
@@ -146,6 +149,17 @@ pub(super) fn check_seal(directory: &DataDir) -> Result<Seal, AppError> {
         format!("`{name}` is not as it was when the index was closed")
     });
     Ok(Seal::Broken(what))
+}
+
+/// The bytes that the ledger's segments take.
+///
+/// # Errors
+///
+/// [`AppError::System`].
+pub(super) fn ledger_bytes(directory: &DataDir) -> Result<u64, AppError> {
+    let segments = directory.path().join("ledger/segments");
+    let sum = || -> io::Result<u64> { fs::read_dir(&segments)?.map(|item| Ok(item?.metadata()?.len())).sum() };
+    sum().map_err(|error| file_error("read", &segments, error))
 }
 
 fn unseal(directory: &DataDir) -> io::Result<()> {

@@ -20,13 +20,11 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use rand::TryRng;
-
 pub use check::{FsckReport, RebuildReport, fsck, rebuild};
 
 use crate::{
     config::Config,
-    ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Recovered},
+    ledger::{DataDir, KeySource, Ledger, LedgerError, Opening, Recovered},
     registry::{Clock, Entropy, Sequencer, SequencerHandle, apply},
     resolver::Resolver,
     server::grpc::GrpcServer,
@@ -227,6 +225,3 @@ fn report(progress: &mut dyn FnMut(Progress), end: u64, total: u64) {
 fn file_error(what: &str, path: &Path, source: io::Error) -> AppError {
     AppError::system(format!("cannot {what} {}", path.display()), source)
 }
-
-/// The beginning of the ledger, as a mark.
-const START: Mark = Mark::START;

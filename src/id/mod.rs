@@ -378,6 +378,13 @@ fn refuse_controls(text: &str) -> Result<(), Refusal> {
     }
 }
 
+impl ParseError {
+    /// Position and rule, without the text.
+    pub fn rule_at(&self) -> String {
+        format!("byte {}: {}", self.position, self.rule)
+    }
+}
+
 /// Names a character in a message: itself when it can be shown, its code point in any case.
 fn code_point(character: char) -> String {
     if character.is_control() || character.is_whitespace() {
@@ -388,7 +395,7 @@ fn code_point(character: char) -> String {
 }
 
 /// Shortens and escapes what a message quotes.
-fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     let mut shown: String = text.chars().take(EXCERPT_CHARS).flat_map(char::escape_debug).collect();
     if text.chars().nth(EXCERPT_CHARS).is_some() {
         shown.push('…');
@@ -398,9 +405,6 @@ fn excerpt(text: &str) -> String {
 
 /// How many characters of a text a message quotes.
 const EXCERPT_CHARS: usize = 40;
-impl ParseError {
-    /// Position and rule, without the text.
-    pub fn rule_at(&self) -> String {
-        format!("byte {}: {}", self.position, self.rule)
-    }
-}
+
+#[cfg(test)]
+mod tests;

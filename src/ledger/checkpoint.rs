@@ -61,7 +61,9 @@ impl LedgerKey {
     /// have this origin.
     pub fn open_or_create(path: &Path, origin: &str, seed: [u8; 32]) -> Result<Self, LedgerError> {
         match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(text.trim_end_matches('\n'))
+            Ok(text) => text
+                .strip_suffix('\n')
+                .and_then(Self::parse)
                 .ok_or_else(|| LedgerError::damaged(path, "holds no signing key of this format")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let text = encode_key(origin, seed)?;
@@ -81,6 +83,10 @@ impl LedgerKey {
         let (rest, key) = text.rsplit_once('+')?;
         let (origin, _) = rest.strip_prefix("PRIVATE+KEY+")?.rsplit_once('+')?;
         let seed: [u8; 32] = BASE64.decode(key.as_bytes()).ok()?.get(1..)?.try_into().ok()?;
+        // Other spellings of the same key are refused, so that a flipped bit anywhere in the file is noticed.
+        if encode_key(origin, seed).ok()? != text {
+            return None;
+        }
         let public = SigningKey::from_bytes(&seed).verifying_key();
         let verifier_key = signed_note::new_ed25519_verifier_key(origin, &public);
         let verifier = StandardVerifier::new(&verifier_key).ok()?;

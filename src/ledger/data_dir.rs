@@ -71,6 +71,15 @@ impl DataDir {
         self.path.join("index")
     }
 
+    /// Makes the files of the tree durable; called before the index is marked as applied (`ledger::recover`).
+    pub fn tree_sync(&self) -> impl Fn() -> io::Result<()> + Send + Sync + 'static {
+        let tree = self.tree();
+        move || {
+            let files = std::fs::read_dir(&tree)?;
+            files.map(|file| File::open(file?.path())?.sync_data()).collect()
+        }
+    }
+
     pub(super) fn ledger(&self) -> PathBuf {
         self.path.join("ledger")
     }

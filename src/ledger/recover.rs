@@ -123,12 +123,6 @@ impl Opening {
         }
     }
 
-    /// The files of the tree, which must be durable before the index is marked.
-    pub fn tree_sync(&self) -> impl Fn() -> std::io::Result<()> + Send + Sync + 'static {
-        let levels = Arc::clone(&self.levels);
-        move || levels.sync()
-    }
-
     /// The bytes that the segments take, for progress.
     ///
     /// # Errors
