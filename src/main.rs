@@ -3,8 +3,13 @@
 fn main() {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let mut config = touchmark::config::Config::default();
-    if let Some(d) = std::env::args().nth(1) {
-        config.data = d.into();
+    let a: Vec<String> = std::env::args().collect();
+    for w in a.windows(2) {
+        match w[0].as_str() {
+            "--data" => config.data = w[1].clone().into(),
+            "--grpc" => config.grpc = w[1].parse().unwrap(),
+            _ => {}
+        }
     }
     let rt = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     rt.block_on(async {
