@@ -77,6 +77,26 @@ pub(super) fn merge(
     Ok(Merged::All)
 }
 
+/// Calls `each` with every key in the blocks, in order.
+pub(super) fn each_key(blocks: &Blocks, stop: &AtomicBool, mut each: impl FnMut(&[u8])) -> Result<Merged, StoreError> {
+    let mut walk = blocks.walk();
+    walk.seek(keys::LOWEST)?;
+    loop {
+        if let Some((block_key, block)) = walk.here() {
+            let bad = |error| bad_block(blocks, block_key, error);
+            let mut entries = Block::open(block).map_err(bad)?.entries();
+            while let Some((key, _)) = entries.next().map_err(bad)? {
+                each(key);
+            }
+        }
+        match walk.end() {
+            _ if stop.load(Ordering::Relaxed) => return Ok(Merged::Stopped),
+            Some(_) => walk.step()?,
+            None => return Ok(Merged::All),
+        }
+    }
+}
+
 /// The error for a block that cannot be read.
 pub(super) fn bad_block(blocks: &Blocks, key: &[u8], error: BlockError) -> StoreError {
     blocks.damaged(format!("block {}: {error}", key.escape_ascii()))
