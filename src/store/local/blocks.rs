@@ -93,7 +93,7 @@ impl Blocks {
     }
 
     /// The block that holds a key if any does: the last one that lies at or before it.
-    pub(super) fn find(&self, key: &[u8]) -> Result<Option<(Box<[u8]>, Bytes)>, StoreError> {
+    pub(super) fn find(&self, key: &[u8]) -> Result<Option<Found>, StoreError> {
         let guard = self.guard();
         let db = self.db(&guard)?;
         loop {
@@ -106,7 +106,7 @@ impl Blocks {
             // When blocks were added meanwhile, this one may have been cut shorter before it was read.
             if self.directory().len() == known {
                 return match block {
-                    Some(block) => Ok(Some((block_key, Bytes(block)))),
+                    Some(block) => Ok(Some((Bytes(IVec::from(block_key)), Bytes(block)))),
                     None => Err(self.damaged(format!("block {} is gone", block_key.escape_ascii()))),
                 };
             }

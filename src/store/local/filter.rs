@@ -69,7 +69,7 @@ impl Filter {
     fn place(&self, key: &[u8]) -> (&[AtomicU64; LINE_WORDS], impl Iterator<Item = (usize, u64)> + use<>) {
         let hash = self.hasher.hash_one(key);
         // The upper half picks the line, the lower half the bits, 9 of its bits each (multiplied on for the last ones).
-        let line = ((hash >> 32) * self.lines.len() as u64 >> 32) as usize;
+        let line = (((hash >> 32) * self.lines.len() as u64) >> 32) as usize;
         let spread = (hash & 0xffff_ffff).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let bits = (0..BITS_PER_KEY_SET).map(move |nth| {
             let bit = (spread >> (64 - 9 * (nth + 1))) as usize % LINE_BITS;

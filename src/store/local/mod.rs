@@ -227,14 +227,15 @@ impl Store for LocalStore {
     }
 
     fn apply(&self, changes: Vec<IndexChange>, upto: Applied) -> Result<(), StoreError> {
+        self.shared.check_running(&self.shared.control())?;
         let mut entries = changes.into_iter().flat_map(keys::entries);
         loop {
             // Made outside the overlay's lock, which then is held only for the inserts.
             let chunk: Vec<_> = entries.by_ref().take(INSERT_CHUNK_CHANGES).collect();
-            self.shared.wait_for_room()?;
             if chunk.is_empty() {
                 break;
             }
+            self.shared.wait_for_room()?;
             self.shared.overlay.insert(chunk.into_iter());
         }
         self.shared.overlay.set_applied(upto);
@@ -288,16 +289,20 @@ impl Shared {
         scan::scan(&self.blocks, &self.overlay, prefix, start, limit)
     }
 
+    /// Says why nothing can be applied any more.
+    fn check_running(&self, control: &Control) -> Result<(), StoreError> {
+        match &control.failure {
+            Some(failure) => Err(failure.clone()),
+            None if control.run != Run::On => Err(self.blocks.engine("it is closed")),
+            None => Ok(()),
+        }
+    }
+
     /// Waits until the active map takes more.
     fn wait_for_room(&self) -> Result<(), StoreError> {
         let mut control = self.control();
         loop {
-            if let Some(failure) = &control.failure {
-                return Err(failure.clone());
-            }
-            if control.run != Run::On {
-                return Err(self.blocks.engine("it is closed"));
-            }
+            self.check_running(&control)?;
             if self.overlay.active().0 < self.options.overlay_entries_max || self.freeze(&control) {
                 return Ok(());
             }
@@ -438,3 +443,6 @@ fn decode_mark(record: &[u8]) -> Option<Applied> {
     let mark = Applied { entries: reader.varint().ok()?, next: Position(reader.varint().ok()?) };
     reader.is_empty().then_some(mark)
 }
+
+#[cfg(test)]
+mod tests;
