@@ -1,5 +1,8 @@
 //! The `touchmark` command: arguments in, exit code out.
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let mut config = touchmark::config::Config::default();

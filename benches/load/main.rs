@@ -61,6 +61,12 @@ enum Case {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
+    /// Prints the records that `import` loads as JSON lines, for other systems to load.
+    Records {
+        /// How many records.
+        #[arg(long, default_value_t = 1_000_000)]
+        records: u64,
+    },
     /// Answers empty calls; started by the other cases.
     #[command(hide = true)]
     Floor {
@@ -98,6 +104,10 @@ async fn run(case: Case) -> Outcome<()> {
         Case::Import { records } => cases::import(records).await,
         Case::Apply { clients, calls, rounds } => cases::apply(clients, calls, rounds).await,
         Case::Resolve { records, calls, rounds } => cases::resolve(records, calls, rounds).await,
+        Case::Records { records } => {
+            records::write_jsonl(&mut std::io::BufWriter::new(std::io::stdout().lock()), records)?;
+            Ok(())
+        }
         Case::Floor { reply_bytes } => floor::serve(reply_bytes).await,
     }
 }
