@@ -145,7 +145,7 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// Why the index could not answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The engine failed: disk, permissions, a lock held elsewhere.
     #[error("index {path}: {reason}")]

@@ -1,0 +1,198 @@
+//! The merge: one sorted pass that brings frozen changes into the blocks.
+//!
+//! A block lies under a key that is not above its first entry and above every entry of the block before; it holds what
+//! lies between its key and the next block's. The lowest block's key is [`keys::LOWEST`], so every key has a block, and
+//! a block's key never changes. A block that would grow too long is split into several, which are written from the
+//! last to the first. So at every moment, for readers and after a crash, the block found for a key is right:
+//!
+//! * before a right part is written, the old block still holds its entries;
+//! * after, the right part holds them; what the old block still has of them lies at or above the key of the block after
+//!   it. Such leftovers count for nothing, neither for readers nor for the next merge.
+//!
+//! For the same reason a block that becomes empty stays, empty: without it, leftovers before it could come back.
+
+use std::{
+    collections::btree_map,
+    iter::Peekable,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use super::{
+    block::{Block, BlockError, BlockWriter, shared_len},
+    blocks::Blocks,
+    keys,
+    overlay::Changes,
+};
+use crate::{ledger::Position, store::StoreError};
+
+/// How long blocks become.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BlockLimits {
+    /// Most entries of a block.
+    pub(super) entries_max: usize,
+    /// Most bytes of a block, unless it has a single entry.
+    pub(super) bytes_max: usize,
+}
+
+/// How a merge ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Merged {
+    /// Everything is in the blocks.
+    All,
+    /// It was told to stop; what is done does no harm.
+    Stopped,
+}
+
+/// Changes that are merged into one block at a time at the most.
+const RUN_CHANGES_MAX: usize = 16_384;
+
+/// Brings `changes` into the blocks; they are not durable yet.
+pub(super) fn merge(
+    blocks: &Blocks,
+    changes: &Changes,
+    limits: BlockLimits,
+    stop: &AtomicBool,
+) -> Result<Merged, StoreError> {
+    let mut walk = blocks.walk();
+    let mut gathered = Gathered::default();
+    let mut changes = changes.iter().peekable();
+    while let Some((first, _)) = changes.peek() {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(Merged::Stopped);
+        }
+        walk.seek(first)?;
+        let (key, old) = walk.here().map_or((keys::LOWEST, None), |(key, old)| (&**key, Some(&**old)));
+        let run = Run { changes: &mut changes, end: walk.end(), left: RUN_CHANGES_MAX };
+        let whole = gathered.gather(old, run).map_err(|error| bad_block(blocks, key, error))?;
+        // From the last part to the first: see above.
+        for (key, part) in gathered.split(key, limits).into_iter().rev() {
+            if old != Some(part.as_slice()) {
+                blocks.put(&key, part)?;
+            }
+        }
+        if !whole {
+            walk.lose_place();
+        }
+    }
+    Ok(Merged::All)
+}
+
+/// Calls `each` with every key in the blocks, in order.
+pub(super) fn each_key(blocks: &Blocks, stop: &AtomicBool, mut each: impl FnMut(&[u8])) -> Result<Merged, StoreError> {
+    let mut walk = blocks.walk();
+    walk.seek(keys::LOWEST)?;
+    loop {
+        if let Some((block_key, block)) = walk.here() {
+            let bad = |error| bad_block(blocks, block_key, error);
+            let mut entries = Block::open(block).map_err(bad)?.entries();
+            while let Some((key, _)) = entries.next().map_err(bad)? {
+                each(key);
+            }
+        }
+        match walk.end() {
+            _ if stop.load(Ordering::Relaxed) => return Ok(Merged::Stopped),
+            Some(_) => walk.step()?,
+            None => return Ok(Merged::All),
+        }
+    }
+}
+
+/// The error for a block that cannot be read.
+pub(super) fn bad_block(blocks: &Blocks, key: &[u8], error: BlockError) -> StoreError {
+    blocks.damaged(format!("block {}: {error}", key.escape_ascii()))
+}
+
+/// The changes that belong to one block.
+struct Run<'a, 'b> {
+    changes: &'a mut Peekable<btree_map::Iter<'b, Box<[u8]>, Option<Position>>>,
+    end: Option<&'a [u8]>,
+    left: usize,
+}
+
+impl<'b> Run<'_, 'b> {
+    /// The next change, when it belongs to the block and is below `key`, or at it.
+    fn next_upto(&mut self, key: Option<&[u8]>) -> Option<(&'b [u8], Option<Position>)> {
+        let (next, position) = *self.changes.peek()?;
+        let next = &**next;
+        if self.left == 0 || self.end.is_some_and(|end| next >= end) || key.is_some_and(|key| next > key) {
+            return None;
+        }
+        self.left -= 1;
+        self.changes.next();
+        Some((next, *position))
+    }
+}
+
+/// Entries in order, their keys one after the other in one buffer.
+#[derive(Default)]
+struct Gathered {
+    bytes: Vec<u8>,
+    /// Where each key ends, and its position.
+    entries: Vec<(usize, Position)>,
+}
+
+impl Gathered {
+    /// Merges an old block and a run of changes. True when every change up to the run's end has been taken.
+    fn gather(&mut self, old: Option<&[u8]>, mut run: Run<'_, '_>) -> Result<bool, BlockError> {
+        self.bytes.clear();
+        self.entries.clear();
+        let mut old = old.map(Block::open).transpose()?.map(Block::entries);
+        while let Some((key, position)) = old.as_mut().map_or(Ok(None), |old| old.next())? {
+            if run.end.is_some_and(|end| key >= end) {
+                break;
+            }
+            let mut replaced = false;
+            while let Some((changed, position)) = run.next_upto(Some(key)) {
+                replaced = changed == key;
+                self.push(changed, position);
+            }
+            if !replaced {
+                self.push(key, Some(position));
+            }
+        }
+        while let Some((changed, position)) = run.next_upto(None) {
+            self.push(changed, position);
+        }
+        Ok(run.left > 0)
+    }
+
+    fn push(&mut self, key: &[u8], position: Option<Position>) {
+        if let Some(position) = position {
+            self.bytes.extend_from_slice(key);
+            self.entries.push((self.bytes.len(), position));
+        }
+    }
+
+    /// The entries in blocks of about equal length; the first lies under `key`. At least one, if only an empty one.
+    fn split(&self, key: &[u8], limits: BlockLimits) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let count = self.entries.len();
+        let target = (limits.entries_max * 3 / 4).max(1);
+        let parts = if count <= limits.entries_max { 1 } else { count.div_ceil(target) };
+        let entries_max = count.div_ceil(parts);
+        let mut done = Vec::with_capacity(parts);
+        let (mut part_key, mut part) = (key.to_vec(), BlockWriter::new());
+        let mut start = 0;
+        for &(end, position) in &self.entries {
+            let key = &self.bytes[start..end];
+            start = end;
+            let full = part.entries() >= entries_max || part.len() + key.len() + ENTRY_EXTRA_BYTES > limits.bytes_max;
+            if full && part.entries() > 0 {
+                let above = separator(part.last_key(), key);
+                let full = std::mem::replace(&mut part, BlockWriter::new());
+                done.push((std::mem::replace(&mut part_key, above), full.finish()));
+            }
+            part.push(key, position);
+        }
+        done.push((part_key, part.finish()));
+        done
+    }
+}
+
+/// The most that an entry takes beside its key, in bytes: two lengths and a position.
+const ENTRY_EXTRA_BYTES: usize = 5 + 5 + 10;
+
+/// The shortest key that is above `below` and not above `key`.
+fn separator(below: &[u8], key: &[u8]) -> Vec<u8> {
+    let len = shared_len(below, key) + 1;
+    key[..len.min(key.len())].to_vec()
+}

@@ -1,0 +1,440 @@
+//! The index on the local disk: an overlay in memory over sorted blocks in a tree.
+//!
+//! ```text
+//! apply --> active map --(full or old)--> frozen map --(merge thread)--> blocks on disk --> mark
+//! read  --> active map --> frozen map --> filter --> the one block that can hold the key
+//! ```
+//!
+//! A merge rewrites each block that it touches once, whatever the number of changes, and needs only the frozen map and
+//! one block in memory. When its blocks are on the disk it writes the mark: how much of the ledger the blocks hold.
+//! What is above the mark is applied again after a crash, which changes nothing that is already there.
+//!
+//! What always holds: at most one map is active, one frozen, one merge runs; [`LocalStore::apply`] waits when both maps
+//! are full. A mark is written only after everything below it, here and in the ledger's own derived files, is on the disk.
+//!
+//! [`keys`] lays out the key space, [`block`] is the format of a block, [`blocks`] the tree, [`filter`] tells most of what is not in it, [`merge`] the merge
+//! pass, [`scan`] reads stretches.
+
+mod block;
+mod blocks;
+mod filter;
+mod keys;
+mod merge;
+mod overlay;
+mod scan;
+
+use std::{
+    io,
+    ops::Bound,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use self::{
+    block::Block,
+    blocks::Blocks,
+    filter::Filter,
+    merge::{BlockLimits, Merged, bad_block},
+    overlay::{Changes, Frozen, Overlay},
+    scan::Entry,
+};
+use super::{Applied, IndexChange, IndexedEdge, RequestKey, Store, StoreError};
+use crate::{
+    codec::{Reader, put_varint},
+    id::{Key, KeyPrefix, dns_name::NameHash},
+    ledger::Position,
+};
+
+/// Called when a merge is on the disk and before it is marked as applied: whoever keeps files that must not fall behind
+/// the mark makes them durable here. An error keeps the mark from being written and stops merging.
+pub type BeforeMark = Box<dyn Fn(Applied) -> io::Result<()> + Send + Sync>;
+
+/// How a [`LocalStore`] works.
+pub struct LocalOptions {
+    /// Cache of the tree's pages, in bytes; the process takes somewhat more.
+    pub sled_cache_bytes: u64,
+    /// Changes that the overlay takes in before it is merged; there may be twice as many while a merge runs.
+    pub overlay_entries_max: usize,
+    /// The longest time that changes wait in the overlay for a merge.
+    pub overlay_age_max: Duration,
+    /// Most entries of one block; more make lookups slower and merges cheaper.
+    pub block_entries_max: usize,
+    /// See [`BeforeMark`].
+    pub before_mark: BeforeMark,
+}
+
+impl Default for LocalOptions {
+    fn default() -> Self {
+        Self {
+            sled_cache_bytes: 64 << 20,
+            overlay_entries_max: 524_288,
+            overlay_age_max: Duration::from_secs(60),
+            block_entries_max: 128,
+            before_mark: Box::new(|_| Ok(())),
+        }
+    }
+}
+
+/// Most bytes of a block: 17 of them, the most a leaf of the tree may hold for a moment, stay below the size at which
+/// the tree would put the leaf into a file of its own.
+const BLOCK_BYTES_MAX: usize = 7 << 10;
+/// Changes that are inserted under one hold of the overlay's lock, so that readers never wait long.
+const INSERT_CHUNK_CHANGES: usize = 128;
+/// The version of the record that [`read_mark`] reads.
+const MARK_FORMAT: u8 = 1;
+
+/// The index on the local disk.
+pub struct LocalStore {
+    shared: Arc<Shared>,
+    /// `None` once closed.
+    merger: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the store and its merge thread share.
+struct Shared {
+    options: LocalOptions,
+    blocks: Blocks,
+    overlay: Overlay,
+    /// What the blocks hold and what is being merged into them; `None` until it has been made.
+    filter: RwLock<Option<Filter>>,
+    /// Taken before the overlay's lock, never while that is held.
+    control: Mutex<Control>,
+    /// Something in `control` or in the overlay's layers changed.
+    changed: Condvar,
+    /// Tells a merge that runs to stop.
+    abandon: AtomicBool,
+}
+
+struct Control {
+    run: Run,
+    /// Why merging stopped.
+    failure: Option<StoreError>,
+    durable: Applied,
+}
+
+/// What the merge thread is to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Run {
+    /// Merge when the overlay is full or old.
+    On,
+    /// Merge everything, then end.
+    Finish,
+    /// End.
+    Abandon,
+}
+
+impl LocalStore {
+    /// Opens the index in a directory, or makes an empty one, and starts its merge thread.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Engine`] when the files cannot be read or written or another process holds them;
+    /// [`StoreError::Damaged`] when they are not an index that this version understands.
+    pub fn open(path: &Path, options: LocalOptions) -> Result<Self, StoreError> {
+        let blocks = Blocks::open(path, options.sled_cache_bytes)?;
+        let durable = read_mark(&blocks)?;
+        let shared = Arc::new(Shared {
+            options,
+            overlay: Overlay::new(durable),
+            filter: RwLock::new(None),
+            control: Mutex::new(Control { run: Run::On, failure: None, durable }),
+            changed: Condvar::new(),
+            abandon: AtomicBool::new(false),
+            blocks,
+        });
+        let merger = thread::Builder::new().name("touchmark-merge".into()).spawn({
+            let shared = Arc::clone(&shared);
+            move || shared.merge_until_told()
+        });
+        let merger = merger.map_err(|error| shared.blocks.engine(error))?;
+        Ok(Self { shared, merger: Mutex::new(Some(merger)) })
+    }
+
+    /// Ends the merge thread; false when it had ended before.
+    fn stop(&self, run: Run) -> bool {
+        let merger = self.merger.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(merger) = merger else { return false };
+        self.shared.control().run = run;
+        self.shared.abandon.store(run == Run::Abandon, Ordering::Relaxed);
+        self.shared.changed.notify_all();
+        if merger.join().is_err() {
+            self.shared.fail(self.shared.blocks.engine("the merge thread panicked"));
+        }
+        true
+    }
+}
+
+impl Drop for LocalStore {
+    fn drop(&mut self) {
+        // What was not marked is applied again at the next start.
+        self.stop(Run::Abandon);
+        if let Err(error) = self.shared.blocks.close() {
+            tracing::warn!(%error, "closing the index");
+        }
+    }
+}
+
+impl Store for LocalStore {
+    fn latest(&self, key: &Key) -> Result<Option<Position>, StoreError> {
+        self.shared.get(&keys::latest(key.as_bytes()))
+    }
+
+    fn by_name_hash(&self, hash: &NameHash) -> Result<Option<Position>, StoreError> {
+        self.shared.get(&keys::name_hash(hash))
+    }
+
+    fn by_request(&self, request: &RequestKey) -> Result<Option<Position>, StoreError> {
+        self.shared.get(&keys::request(request))
+    }
+
+    fn edges_out(&self, from: &Key, limit: usize) -> Result<Vec<IndexedEdge>, StoreError> {
+        let prefix = keys::edges_out(from);
+        let edge = |key: &[u8], position| {
+            let end = keys::edge_end(key.get(prefix.len()..).unwrap_or_default());
+            let (kind, to) = end.ok_or_else(|| {
+                self.shared.blocks.damaged(format!("edge {}: its type is unknown", key.escape_ascii()))
+            })?;
+            Ok(IndexedEdge { kind, to, position })
+        };
+        let found = self.shared.scan(&prefix, Bound::Included(&prefix), limit)?;
+        found.into_iter().map(|(key, position)| edge(&key, position)).collect()
+    }
+
+    fn any_below(&self, prefix: &KeyPrefix) -> Result<bool, StoreError> {
+        let prefix = keys::latest(prefix.as_bytes());
+        Ok(!self.shared.scan(&prefix, Bound::Excluded(&prefix), 1)?.is_empty())
+    }
+
+    fn any_name_hash(&self) -> Result<bool, StoreError> {
+        Ok(!self.shared.scan(keys::NAME_HASHES, Bound::Included(keys::NAME_HASHES), 1)?.is_empty())
+    }
+
+    fn scan(&self, prefix: &KeyPrefix, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Position)>, StoreError> {
+        let prefix = keys::latest(prefix.as_bytes());
+        let after = after.map(|after| keys::latest(after.as_bytes()));
+        let start = match &after {
+            Some(after) if **after >= *prefix => Bound::Excluded(&**after),
+            _ => Bound::Included(&*prefix),
+        };
+        let found = self.shared.scan(&prefix, start, limit)?;
+        Ok(found.into_iter().map(|(key, position)| (Key::from_bytes(keys::identifier(&key)), position)).collect())
+    }
+
+    fn apply(&self, changes: Vec<IndexChange>, upto: Applied) -> Result<(), StoreError> {
+        let mut entries = changes.into_iter().flat_map(keys::entries);
+        loop {
+            // Made outside the overlay's lock, which then is held only for the inserts.
+            let chunk: Vec<_> = entries.by_ref().take(INSERT_CHUNK_CHANGES).collect();
+            self.shared.wait_for_room()?;
+            if chunk.is_empty() {
+                break;
+            }
+            self.shared.overlay.insert(chunk.into_iter());
+        }
+        self.shared.overlay.set_applied(upto);
+        let (count, since) = self.shared.overlay.active();
+        if count >= self.shared.options.overlay_entries_max || self.shared.is_old(since) {
+            self.shared.freeze(&self.shared.control());
+        }
+        Ok(())
+    }
+
+    fn durable(&self) -> Applied {
+        self.shared.control().durable
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        if self.stop(Run::Finish) {
+            let closed = self.shared.blocks.close();
+            self.shared.control().failure.clone().map_or(closed, Err)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Shared {
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where a key leads.
+    fn get(&self, key: &[u8]) -> Result<Option<Position>, StoreError> {
+        if let Some(position) = self.overlay.get(key) {
+            return Ok(position);
+        }
+        if !self.blocks_may_hold(key) {
+            return Ok(None);
+        }
+        let Some((block_key, block)) = self.blocks.find(key)? else { return Ok(None) };
+        let found = Block::open(&block).and_then(|block| block.get(key));
+        found.map_err(|error| bad_block(&self.blocks, &block_key, error))
+    }
+
+    /// False when the key is certainly in no block.
+    fn blocks_may_hold(&self, key: &[u8]) -> bool {
+        let filter = self.filter.read().unwrap_or_else(PoisonError::into_inner);
+        filter.as_ref().is_none_or(|filter| filter.may_hold(key))
+    }
+
+    /// See [`scan::scan`].
+    fn scan(&self, prefix: &[u8], start: Bound<&[u8]>, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        scan::scan(&self.blocks, &self.overlay, prefix, start, limit)
+    }
+
+    /// Waits until the active map takes more.
+    fn wait_for_room(&self) -> Result<(), StoreError> {
+        let mut control = self.control();
+        loop {
+            if let Some(failure) = &control.failure {
+                return Err(failure.clone());
+            }
+            if control.run != Run::On {
+                return Err(self.blocks.engine("it is closed"));
+            }
+            if self.overlay.active().0 < self.options.overlay_entries_max || self.freeze(&control) {
+                return Ok(());
+            }
+            control = self.changed.wait(control).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn is_old(&self, since: Option<Instant>) -> bool {
+        since.is_some_and(|since| since.elapsed() >= self.options.overlay_age_max)
+    }
+
+    /// Freezes the active map for the merge thread; false when another is being merged.
+    fn freeze(&self, control: &Control) -> bool {
+        let frozen = self.overlay.freeze(control.durable).is_some();
+        self.changed.notify_all();
+        frozen
+    }
+
+    fn fail(&self, failure: StoreError) {
+        self.control().failure.get_or_insert(failure);
+        self.changed.notify_all();
+    }
+
+    /// The merge thread.
+    fn merge_until_told(&self) {
+        let filled = catch_unwind(AssertUnwindSafe(|| self.make_filter(0)));
+        if let Err(failure) = filled.unwrap_or_else(|_| Err(self.blocks.engine("filling the filter panicked"))) {
+            return self.fail(failure);
+        }
+        while let Some(frozen) = self.next_frozen() {
+            let merged = catch_unwind(AssertUnwindSafe(|| self.merge_and_mark(&frozen)));
+            match merged.unwrap_or_else(|_| Err(self.blocks.engine("the merge panicked"))) {
+                Ok(Merged::All) => {
+                    self.overlay.thaw();
+                    self.control().durable = frozen.mark;
+                    self.changed.notify_all();
+                }
+                Ok(Merged::Stopped) => return,
+                Err(failure) => return self.fail(failure),
+            }
+        }
+    }
+
+    /// Waits for something to merge; `None` when the thread is to end.
+    fn next_frozen(&self) -> Option<Arc<Frozen>> {
+        let mut control = self.control();
+        loop {
+            if control.run == Run::Abandon {
+                return None;
+            }
+            if let Some(frozen) = self.overlay.frozen() {
+                return Some(frozen);
+            }
+            let (_, since) = self.overlay.active();
+            if control.run == Run::Finish || self.is_old(since) {
+                let frozen = self.overlay.freeze(control.durable);
+                if frozen.is_some() || control.run == Run::Finish {
+                    return frozen;
+                }
+            }
+            let age_max = self.options.overlay_age_max;
+            let wait = since.map_or(age_max, |since| age_max.saturating_sub(since.elapsed()));
+            let waited = self.changed.wait_timeout(control, wait.max(Duration::from_millis(1)));
+            control = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Makes a new filter of all that is in the blocks, with room for `more` keys and for the blocks to fill up.
+    fn make_filter(&self, more: usize) -> Result<(), StoreError> {
+        let limit = self.options.block_entries_max;
+        let filter = Filter::new(self.blocks.len() * limit + 2 * more.max(limit));
+        if merge::each_key(&self.blocks, &self.abandon, |key| filter.insert(key))? == Merged::All {
+            *self.filter.write().unwrap_or_else(PoisonError::into_inner) = Some(filter);
+        }
+        Ok(())
+    }
+
+    /// Puts changes into the filter that are about to go into the blocks.
+    fn filter_changes(&self, changes: &Changes) -> Result<(), StoreError> {
+        let has_room =
+            |filter: &Option<Filter>| filter.as_ref().is_some_and(|filter| filter.has_room_for(changes.len()));
+        if !has_room(&self.filter.read().unwrap_or_else(PoisonError::into_inner)) {
+            self.make_filter(changes.len())?;
+        }
+        if let Some(filter) = &*self.filter.read().unwrap_or_else(PoisonError::into_inner) {
+            changes.keys().for_each(|key| filter.insert(key));
+        }
+        Ok(())
+    }
+
+    /// Brings the frozen changes to the disk, then everything else that the mark promises, then the mark.
+    fn merge_and_mark(&self, frozen: &Frozen) -> Result<Merged, StoreError> {
+        let limits = BlockLimits { entries_max: self.options.block_entries_max.max(2), bytes_max: BLOCK_BYTES_MAX };
+        self.filter_changes(&frozen.changes)?;
+        if merge::merge(&self.blocks, &frozen.changes, limits, &self.abandon)? == Merged::Stopped {
+            return Ok(Merged::Stopped);
+        }
+        self.blocks.sync()?;
+        (self.options.before_mark)(frozen.mark).map_err(|error| {
+            self.blocks.engine(format!("before marking ledger entry {}: {error}", frozen.mark.entries))
+        })?;
+        write_mark(&self.blocks, frozen.mark)?;
+        Ok(Merged::All)
+    }
+}
+
+/// How much of the ledger the blocks hold; in a new index, nothing.
+///
+/// The record is the format (1 byte, 1), entries and next position (varints), and the crc32c of these (4 bytes).
+fn read_mark(blocks: &Blocks) -> Result<Applied, StoreError> {
+    match blocks.meta()? {
+        Some(record) => decode_mark(&record)
+            .ok_or_else(|| blocks.damaged(format!("its record `{}` is none of this version", record.escape_ascii()))),
+        None if blocks.len() == 0 => {
+            write_mark(blocks, Applied::default())?;
+            Ok(Applied::default())
+        }
+        None => Err(blocks.damaged("it has blocks and no record of what they hold")),
+    }
+}
+
+/// Makes the mark durable.
+fn write_mark(blocks: &Blocks, mark: Applied) -> Result<(), StoreError> {
+    let mut record = vec![MARK_FORMAT];
+    put_varint(&mut record, mark.entries);
+    put_varint(&mut record, mark.next.0);
+    record.extend_from_slice(&crc32c::crc32c(&record).to_be_bytes());
+    blocks.put_meta(record)?;
+    blocks.sync()
+}
+
+fn decode_mark(record: &[u8]) -> Option<Applied> {
+    let (body, crc) = record.split_last_chunk::<4>()?;
+    let mut reader = Reader::new(body);
+    if crc32c::crc32c(body).to_be_bytes() != *crc || reader.byte().ok()? != MARK_FORMAT {
+        return None;
+    }
+    let mark = Applied { entries: reader.varint().ok()?, next: Position(reader.varint().ok()?) };
+    reader.is_empty().then_some(mark)
+}

@@ -1,0 +1,170 @@
+//! The overlay: changes that are not in the blocks yet.
+//!
+//! An active map takes them in; once full or old it is frozen and merged into the blocks, while a new active map fills.
+//! What is looked for is in the active map, else in the frozen one, else in the blocks. The frozen map is let go only
+//! after all of it is in the blocks, and whoever looked before that has seen it.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Instant,
+};
+
+use crate::{ledger::Position, store::Applied};
+
+/// Index entries in order: where a key leads, or `None` when it leads nowhere any more.
+pub(super) type Changes = BTreeMap<Box<[u8]>, Option<Position>>;
+
+/// Changes that take no more, and how far the ledger is applied once they are merged.
+#[derive(Debug)]
+pub(super) struct Frozen {
+    pub(super) changes: Changes,
+    pub(super) mark: Applied,
+}
+
+#[derive(Debug, Default)]
+struct Layers {
+    active: Changes,
+    /// When the first change came into `active`.
+    since: Option<Instant>,
+    frozen: Option<Arc<Frozen>>,
+    /// Up to where whole calls have been applied.
+    applied: Applied,
+}
+
+/// The active and the frozen map.
+#[derive(Debug, Default)]
+pub(super) struct Overlay {
+    layers: RwLock<Layers>,
+}
+
+/// A stretch of the overlay, copied.
+#[derive(Debug)]
+pub(super) struct Stretch {
+    pub(super) changes: Changes,
+    /// The last key that the copy covers; `None` when it covers all that there is.
+    pub(super) covers: Option<Box<[u8]>>,
+}
+
+impl Overlay {
+    /// An empty overlay over blocks that hold the ledger up to `applied`.
+    pub(super) fn new(applied: Applied) -> Self {
+        Self { layers: RwLock::new(Layers { applied, ..Layers::default() }) }
+    }
+
+    /// What the overlay says about a key; `None` when nothing.
+    pub(super) fn get(&self, key: &[u8]) -> Option<Option<Position>> {
+        let layers = self.read();
+        let frozen = || layers.frozen.as_ref().and_then(|frozen| frozen.changes.get(key));
+        layers.active.get(key).or_else(frozen).copied()
+    }
+
+    /// A copy of the changes that lie in `bounds`, at least the first `count_max` of them.
+    pub(super) fn stretch(&self, bounds: (Bound<&[u8]>, Bound<&[u8]>), count_max: usize) -> Stretch {
+        let layers = self.read();
+        let mut stretch = Stretch { changes: Changes::new(), covers: None };
+        let maps = [layers.frozen.as_ref().map(|frozen| &frozen.changes), Some(&layers.active)];
+        for map in maps.into_iter().flatten() {
+            let mut rest = map.range::<[u8], _>(bounds);
+            let mut last = None;
+            for (key, position) in rest.by_ref().take(count_max) {
+                stretch.changes.insert(key.clone(), *position);
+                last = Some(key);
+            }
+            if let (Some(last), Some(_)) = (last, rest.next())
+                && stretch.covers.as_ref().is_none_or(|covers| last < covers)
+            {
+                stretch.covers = Some(last.clone());
+            }
+        }
+        if let Some(covers) = &stretch.covers {
+            stretch.changes.retain(|key, _| key <= covers);
+        }
+        stretch
+    }
+
+    /// Takes changes in, one after the other.
+    pub(super) fn insert(&self, changes: impl Iterator<Item = (Box<[u8]>, Option<Position>)>) {
+        let mut layers = self.write();
+        layers.active.extend(changes);
+        layers.since.get_or_insert_with(Instant::now);
+    }
+
+    /// Notes that everything inserted so far is the ledger up to `upto`.
+    pub(super) fn set_applied(&self, upto: Applied) {
+        self.write().applied = upto;
+    }
+
+    /// The number of changes in the active map, and since when there are any.
+    pub(super) fn active(&self) -> (usize, Option<Instant>) {
+        let layers = self.read();
+        (layers.active.len(), layers.since)
+    }
+
+    /// Freezes the active map, if no other is frozen and there is something to merge or to mark after `durable`.
+    pub(super) fn freeze(&self, durable: Applied) -> Option<Arc<Frozen>> {
+        let mut layers = self.write();
+        if layers.frozen.is_some() || (layers.active.is_empty() && layers.applied == durable) {
+            return None;
+        }
+        let frozen = Arc::new(Frozen { changes: std::mem::take(&mut layers.active), mark: layers.applied });
+        layers.since = None;
+        layers.frozen = Some(Arc::clone(&frozen));
+        Some(frozen)
+    }
+
+    /// The frozen map, if there is one.
+    pub(super) fn frozen(&self) -> Option<Arc<Frozen>> {
+        self.read().frozen.clone()
+    }
+
+    /// Lets the frozen map go; all of it is in the blocks.
+    pub(super) fn thaw(&self) {
+        // It is large: its memory is given back after the lock.
+        let frozen = self.write().frozen.take();
+        drop(frozen);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Layers> {
+        self.layers.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Layers> {
+        self.layers.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(key: &[u8], position: u64) -> (Box<[u8]>, Option<Position>) {
+        (key.into(), Some(Position(position)))
+    }
+
+    #[test]
+    fn newer_layers_win_and_a_stretch_ends_where_a_layer_was_cut() {
+        let overlay = Overlay::new(Applied::default());
+        overlay.insert([change(b"a", 1), change(b"b", 2), change(b"d", 3)].into_iter());
+        assert!(overlay.freeze(Applied::default()).is_some());
+        overlay.insert([change(b"b", 4), change(b"c", 5), (b"d"[..].into(), None)].into_iter());
+        assert!(overlay.freeze(Applied::default()).is_none(), "one frozen map at a time");
+
+        assert_eq!(overlay.get(b"a"), Some(Some(Position(1))));
+        assert_eq!(overlay.get(b"b"), Some(Some(Position(4))));
+        assert_eq!(overlay.get(b"d"), Some(None));
+        assert_eq!(overlay.get(b"e"), None);
+
+        let all = overlay.stretch((Bound::Unbounded, Bound::Unbounded), 10);
+        assert_eq!(all.covers, None);
+        assert_eq!(all.changes.len(), 4);
+        let cut = overlay.stretch((Bound::Unbounded, Bound::Unbounded), 2);
+        assert_eq!(cut.covers.as_deref(), Some(&b"b"[..]), "the frozen map was cut after b");
+        assert_eq!(cut.changes, Changes::from([change(b"a", 1), change(b"b", 4)]));
+
+        overlay.thaw();
+        assert_eq!(overlay.get(b"a"), None);
+        assert_eq!(overlay.get(b"b"), Some(Some(Position(4))));
+    }
+}
