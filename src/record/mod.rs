@@ -14,7 +14,7 @@ mod value;
 pub use edge::{Edge, EdgeChange, EdgeType, Quantity, Unit};
 pub use value::{Permissions, Reference, Value, ValueType, Values};
 
-use crate::id::Identifier;
+use crate::id::{Identifier, excerpt};
 
 /// Whether a record answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,13 +158,4 @@ pub enum RecordError {
 /// Checks a word of 1 to `bytes_max` printable ASCII characters without spaces.
 fn is_word(text: &str, bytes_max: usize) -> bool {
     (1..=bytes_max).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// Shortens and escapes what a message quotes.
-fn excerpt(text: &str) -> String {
-    let mut shown: String = text.chars().take(40).flat_map(char::escape_debug).collect();
-    if text.chars().nth(40).is_some() {
-        shown.push('…');
-    }
-    shown
 }

@@ -1,0 +1,238 @@
+//! DNS names of identifiers, both ways, relative to the zone of a node.
+//!
+//! ```text
+//! OID     1.3.6.1.4.1.9            9.1.4.1.6.3.1.oid            and ors-dummy. before it (X.672)
+//! Handle  88.118.8/JXDY2106023     jxdy2106023._.8.118.88.hdl
+//! GTIN    00614141322602           0.0.6.2.2.3.1.4.1.4.1.6.0.gtin.gs1     (ONS 2.0.1, no check digit)
+//!   with lot and serial number     <serial>.21.<lot>.10._.<name of the GTIN>
+//! others  (8004)95211415678        95211415678.8004.gs1         qualifiers as with the GTIN
+//! URI, or a name that does not fit <base32hex of the first 20 bytes of SHA-256(key)>.h
+//! ```
+//!
+//! In a label the bytes `a-z 0-9 -` stand for themselves, any other byte is `_` and two hexadecimal digits; so case
+//! never carries meaning in a name. The suffix of a Handle that does not fit one label is cut into labels of at most 63
+//! octets, each as long as it can be, never within an escape; the first piece stands nearest to `_`. Every other label
+//! that would be longer, and every name that would be longer than 255 octets, gives way to the hash.
+//!
+//! A name follows its key from right to left, label by label. That is why names below a name are keys below a key
+//! prefix, and why both directions here walk over keys. Labels are bytes; no DNS library is named, and nothing here
+//! knows what is registered.
+
+mod label;
+mod reading;
+
+pub use reading::parse;
+
+use std::fmt;
+
+use data_encoding::BASE32_DNSSEC;
+use sha2::{Digest, Sha256};
+
+use super::{Identifier, Key, KeyPrefix, Scheme, gs1, handle, oid};
+use label::{LABEL_OCTETS_MAX, encoded_len};
+
+/// First 20 bytes of SHA-256 of a key: stands for an identifier whose own name does not fit the DNS.
+pub type NameHash = [u8; 20];
+
+/// What a name below the zone stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameMeaning {
+    /// The identifier that has this name, or the hash of its key.
+    pub target: Option<NameTarget>,
+    /// Whose names lie below this one: if there is any, the name exists (RFC 8020).
+    pub below: Option<Below>,
+    /// True for `ors-dummy.` before the name of an OID (X.672), which answers NAPTR only.
+    pub ors_dummy: bool,
+}
+
+/// What a name answers for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameTarget {
+    /// The identifier itself.
+    Identifier(Identifier),
+    /// The identifier with this hash of its key; it has this name when [`name_of`] says so for the zone.
+    Hash(NameHash),
+}
+
+/// Whose names lie below a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Below {
+    /// Those of identifiers whose key starts with this prefix and is longer.
+    ///
+    /// Two kinds of such identifiers have their name elsewhere: those whose own name does not fit the zone, and, below
+    /// a piece of a Handle suffix that is 61 or 62 octets long, those which go on with a byte that would still fit it.
+    Keys(KeyPrefix),
+    /// Those of all identifiers that are known by the hash of their key.
+    AnyNameHash,
+}
+
+/// A name without its zone: at least one label, in lower case.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RelativeName(String);
+
+impl RelativeName {
+    /// The labels from left to right, each of 1 to 63 octets of `a-z 0-9 - _`.
+    pub fn labels(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.0.split('.')
+    }
+
+    /// The length that the labels take on the wire, in octets, without the zone and its root octet.
+    pub fn wire_octets(&self) -> usize {
+        self.0.len() + 1
+    }
+}
+
+impl fmt::Display for RelativeName {
+    /// The labels joined with dots, without one at the end.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for RelativeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RelativeName({})", self.0)
+    }
+}
+
+/// The longest name on the wire, in octets, with the root octet (RFC 1035 section 2.3.4).
+pub const NAME_OCTETS_MAX: usize = 255;
+/// The longest zone for which [`may_need_hash`] speaks, in octets on the wire with the root octet.
+pub const ZONE_OCTETS_MAX: usize = 128;
+
+/// The name of an identifier in a zone whose own name takes `zone_octets` on the wire, the root octet included.
+///
+/// A zone of up to [`ZONE_OCTETS_MAX`] octets has room for every name; the hash form takes 35.
+pub fn name_of(identifier: &Identifier, zone_octets: usize) -> RelativeName {
+    let key = identifier.key();
+    match own_name_octets(key) {
+        Some(octets) if octets.saturating_add(zone_octets) <= NAME_OCTETS_MAX => own_name(key, octets),
+        _ => RelativeName(format!("{}.h", BASE32_DNSSEC.encode(&name_hash(key)))),
+    }
+}
+
+/// The hash by which an identifier is known when its own name does not fit.
+pub fn name_hash(key: &Key) -> NameHash {
+    let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
+    let mut hash = NameHash::default();
+    hash.copy_from_slice(&digest[..20]);
+    hash
+}
+
+/// The hash of an identifier that some zone of up to [`ZONE_OCTETS_MAX`] octets knows by its hash: every URI, and every
+/// identifier whose own name is long. `None` costs one pass over the key.
+///
+/// This does not depend on the zone of the node, so that an index made of it does not either.
+pub fn may_need_hash(identifier: &Identifier) -> Option<NameHash> {
+    match own_name_octets(identifier.key()) {
+        Some(octets) if octets + ZONE_OCTETS_MAX <= NAME_OCTETS_MAX => None,
+        _ => Some(name_hash(identifier.key())),
+    }
+}
+
+/// One label of an identifier's own name.
+#[derive(Clone, Copy)]
+enum Label<'a> {
+    /// Stands as it is.
+    Word(&'static str),
+    /// Is encoded.
+    Text(&'a [u8]),
+}
+
+impl Label<'_> {
+    fn octets(self) -> usize {
+        match self {
+            Self::Word(word) => word.len(),
+            Self::Text(text) => encoded_len(text),
+        }
+    }
+}
+
+/// The length of an identifier's own name on the wire, without the zone; `None` when it has none.
+fn own_name_octets(key: &Key) -> Option<usize> {
+    let mut octets = 0;
+    let mut fits = true;
+    let has_name = visit_labels(key.as_bytes(), |label| {
+        let length = label.octets();
+        fits &= (1..=LABEL_OCTETS_MAX).contains(&length);
+        octets += length + 1;
+    });
+    (has_name && fits).then_some(octets)
+}
+
+/// Writes an identifier's own name, which takes so many octets on the wire.
+fn own_name(key: &Key, octets: usize) -> RelativeName {
+    let mut labels = Vec::new();
+    visit_labels(key.as_bytes(), |label| labels.push(label));
+    let mut name = String::with_capacity(octets);
+    for label in labels.into_iter().rev() {
+        if !name.is_empty() {
+            name.push('.');
+        }
+        match label {
+            Label::Word(word) => name.push_str(word),
+            Label::Text(text) => label::encode(text, &mut name),
+        }
+    }
+    RelativeName(name)
+}
+
+/// Visits the labels of the name that a key stands for, the one nearest to the zone first; false when it has none.
+fn visit_labels<'a>(key: &'a [u8], mut visit: impl FnMut(Label<'a>)) -> bool {
+    let Some((scheme, rest)) = key.split_first() else { return false };
+    let has_scheme = |scheme_of_key: Scheme| scheme_of_key.key_byte() == *scheme;
+    if has_scheme(Scheme::Handle) {
+        visit_handle(rest, visit);
+    } else if has_scheme(Scheme::Oid) {
+        visit(Label::Word("oid"));
+        let mut arcs = rest;
+        while let Some((arc, more)) = oid::split_arc(arcs) {
+            visit(Label::Text(arc));
+            arcs = more;
+        }
+    } else if has_scheme(Scheme::Gs1) {
+        visit_gs1(rest, visit);
+    } else {
+        return false;
+    }
+    true
+}
+
+fn visit_handle<'a>(rest: &'a [u8], mut visit: impl FnMut(Label<'a>)) {
+    visit(Label::Word("hdl"));
+    for part in rest.split(|byte| *byte == handle::LABEL_END) {
+        let Some(suffix) = part.strip_prefix(&[handle::SUFFIX_START]) else {
+            visit(Label::Text(part));
+            continue;
+        };
+        visit(Label::Word("_"));
+        for piece in label::pieces(suffix) {
+            visit(Label::Text(piece));
+        }
+    }
+}
+
+fn visit_gs1<'a>(rest: &'a [u8], mut visit: impl FnMut(Label<'a>)) {
+    visit(Label::Word("gs1"));
+    let mut parts = rest.split(|byte| *byte == gs1::VALUE_END);
+    let (ai, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    if ai == GTIN_AI {
+        visit(Label::Word("gtin"));
+        value.chunks(1).for_each(|digit| visit(Label::Text(digit)));
+    } else {
+        visit(Label::Text(ai));
+        visit(Label::Text(value));
+    }
+    for (index, qualifier) in parts.enumerate() {
+        if index == 0 {
+            visit(Label::Word("_"));
+        }
+        qualifier.splitn(2, |byte| *byte == gs1::QUALIFIER_VALUE).for_each(|part| visit(Label::Text(part)));
+    }
+}
+
+/// The AI that has a word of its own in names.
+const GTIN_AI: &[u8] = b"01";
+
+#[cfg(test)]
+mod tests;
