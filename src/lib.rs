@@ -8,4 +8,5 @@ pub mod protocol;
 pub mod record;
 pub mod registry;
 pub mod resolver;
+pub mod server;
 pub mod store;

@@ -1,0 +1,3 @@
+//! Listeners: sockets, admission and limits. Each decodes with `protocol`, calls a core, and encodes.
+
+pub mod dns;
