@@ -6,6 +6,8 @@
 //!
 //! Deliberately absent: records (they lie in the ledger's segments) and anything that decides (`registry`).
 
+#[cfg(test)]
+mod contract;
 pub mod local;
 pub mod memory;
 mod records;

@@ -227,7 +227,7 @@ mod tests {
             others in proptest::collection::vec(key(), 0..50),
         ) {
             let bytes = written(&entries);
-            prop_assert_eq!(read(&bytes).as_ref(), Ok(&entries));
+            prop_assert_eq!(read(&bytes), Ok(entries.clone()));
             let block = Block::open(&bytes).unwrap();
             for key in entries.keys().chain(&others) {
                 prop_assert_eq!(block.get(key), Ok(entries.get(key).copied().map(Position)));
@@ -242,7 +242,7 @@ mod tests {
         ) {
             let mut bytes = written(&entries);
             let at = at.index(bytes.len());
-            bytes[at] ^= 1 << bit;
+            bytes[at] ^= 1u8 << bit;
             prop_assert!(Block::open(&bytes).is_err());
         }
 

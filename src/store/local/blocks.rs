@@ -1,5 +1,8 @@
 //! The block tree: blocks under their lowest key, in one sled tree. The only file that knows sled.
 //!
+//! The keys of all blocks are also kept in memory (a few bytes each, one for about 90 entries), so that a lookup is one
+//! exact `get`. sled's own way to the key before copies a whole leaf of the tree for it.
+//!
 //! What sled 0.34.7 does and how it is met here:
 //!
 //! * It panics on files that it cannot make sense of, at opening and at reading: every call is wrapped, and a panic
@@ -14,6 +17,7 @@
 //! * The lock on the files is given back when the last of its threads lets go: [`Blocks::close`] waits for that.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, ErrorKind},
     ops::{Bound, Deref},
@@ -57,12 +61,14 @@ pub(super) struct Blocks {
     path: PathBuf,
     /// `None` once closed.
     db: RwLock<Option<Db>>,
+    /// The keys of all blocks. A key comes in after its block has been written; none ever leaves.
+    directory: RwLock<BTreeSet<Box<[u8]>>>,
 }
 
 impl Blocks {
     /// Opens the tree in a directory, or makes it.
     pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
-        let blocks = Self { path: path.to_owned(), db: RwLock::new(None) };
+        let blocks = Self { path: path.to_owned(), db: RwLock::new(None), directory: RwLock::default() };
         let config = Config::new()
             .path(path)
             .cache_capacity(cache_bytes)
@@ -71,15 +77,40 @@ impl Blocks {
             .use_compression(false)
             .flush_every_ms(None);
         let db = blocks.caught(|| config.open())?;
+        // Reads every page of the tree once: whatever sled cannot read is found now.
+        let directory = blocks.caught(|| {
+            let keys = db.range(keys::LOWEST..).keys();
+            keys.map(|key| Ok(Box::from(&*key?))).collect::<sled::Result<BTreeSet<_>>>()
+        })?;
+        *blocks.directory.write().unwrap_or_else(PoisonError::into_inner) = directory;
         *blocks.db.write().unwrap_or_else(PoisonError::into_inner) = Some(db);
         Ok(blocks)
     }
 
+    /// The number of blocks.
+    pub(super) fn len(&self) -> usize {
+        self.directory().len()
+    }
+
     /// The block that holds a key if any does: the last one that lies at or before it.
-    pub(super) fn at_or_before(&self, key: &[u8]) -> Result<Option<Found>, StoreError> {
+    pub(super) fn find(&self, key: &[u8]) -> Result<Option<Found>, StoreError> {
         let guard = self.guard();
         let db = self.db(&guard)?;
-        self.caught(|| db.range::<&[u8], _>(keys::LOWEST..=key).next_back().transpose()).map(found)
+        loop {
+            let (block_key, known) = {
+                let directory = self.directory();
+                (at_or_before(&directory, key).map(Box::<[u8]>::from), directory.len())
+            };
+            let Some(block_key) = block_key else { return Ok(None) };
+            let block = self.caught(|| db.get(&block_key))?;
+            // When blocks were added meanwhile, this one may have been cut shorter before it was read.
+            if self.directory().len() == known {
+                return match block {
+                    Some(block) => Ok(Some((Bytes(IVec::from(block_key)), Bytes(block)))),
+                    None => Err(self.damaged(format!("block {} is gone", block_key.escape_ascii()))),
+                };
+            }
+        }
     }
 
     /// Walks the blocks upwards.
@@ -89,9 +120,10 @@ impl Blocks {
 
     /// Writes a block, in place of the one that lies there.
     pub(super) fn put(&self, key: &[u8], block: Vec<u8>) -> Result<(), StoreError> {
-        let guard = self.guard();
-        let db = self.db(&guard)?;
-        self.caught(|| db.insert(key, block)).map(drop)
+        if self.write(key, block)?.is_none() {
+            self.directory.write().unwrap_or_else(PoisonError::into_inner).insert(key.into());
+        }
+        Ok(())
     }
 
     /// The index's record about itself.
@@ -103,14 +135,7 @@ impl Blocks {
 
     /// Replaces the index's record about itself.
     pub(super) fn put_meta(&self, record: Vec<u8>) -> Result<(), StoreError> {
-        self.put(keys::META, record)
-    }
-
-    /// True when there is no block at all.
-    pub(super) fn is_empty(&self) -> Result<bool, StoreError> {
-        let guard = self.guard();
-        let db = self.db(&guard)?;
-        self.caught(|| db.range(keys::LOWEST..).next().transpose()).map(|first| first.is_none())
+        self.write(keys::META, record).map(drop)
     }
 
     /// Makes everything that was put so far survive a power cut.
@@ -149,6 +174,16 @@ impl Blocks {
     /// An error that says that the index has to be made again.
     pub(super) fn damaged(&self, what: impl ToString) -> StoreError {
         StoreError::Damaged { path: self.path.display().to_string(), what: what.to_string() }
+    }
+
+    fn write(&self, key: &[u8], value: Vec<u8>) -> Result<Option<IVec>, StoreError> {
+        let guard = self.guard();
+        let db = self.db(&guard)?;
+        self.caught(|| db.insert(key, value))
+    }
+
+    fn directory(&self) -> RwLockReadGuard<'_, BTreeSet<Box<[u8]>>> {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn guard(&self) -> RwLockReadGuard<'_, Option<Db>> {
@@ -191,11 +226,12 @@ impl Walk<'_> {
             }
         }
         let db = self.blocks.db(&self.guard)?;
-        self.here = self.blocks.at_or_before(key)?;
-        let mut rest = db.range::<&[u8], _>((Bound::Excluded(key), Bound::Unbounded));
+        let start = at_or_before(&self.blocks.directory(), key).map(Box::<[u8]>::from);
+        let mut rest = db.range(start.as_deref().unwrap_or(keys::LOWEST)..);
+        self.here = None;
         let next = self.blocks.caught(|| rest.next().transpose()).map(found)?;
         self.ahead = Some((rest, next));
-        Ok(())
+        if start.is_some() { self.step() } else { Ok(()) }
     }
 
     /// Goes to the next block; there is none once [`Walk::end`] is `None`.
@@ -221,6 +257,10 @@ impl Walk<'_> {
     pub(super) fn lose_place(&mut self) {
         (self.here, self.ahead) = (None, None);
     }
+}
+
+fn at_or_before<'a>(directory: &'a BTreeSet<Box<[u8]>>, key: &[u8]) -> Option<&'a [u8]> {
+    directory.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back().map(|key| &**key)
 }
 
 fn found(pair: Option<(IVec, IVec)>) -> Option<Found> {

@@ -61,12 +61,13 @@ pub(super) fn merge(
             return Ok(Merged::Stopped);
         }
         walk.seek(first)?;
-        let (key, old) = walk.here().map_or((keys::LOWEST, None), |(key, old)| (&**key, Some(&**old)));
+        let (own_key, old) = walk.here().map_or((keys::LOWEST, None), |(key, old)| (&**key, Some(&**old)));
         let run = Run { changes: &mut changes, end: walk.end(), left: RUN_CHANGES_MAX };
-        let whole = gathered.gather(old, run).map_err(|error| bad_block(blocks, key, error))?;
+        let whole = gathered.gather(old, run).map_err(|error| bad_block(blocks, own_key, error))?;
         // From the last part to the first: see above.
-        for (key, part) in gathered.split(key, limits).into_iter().rev() {
-            if old != Some(part.as_slice()) {
+        for (key, part) in gathered.split(own_key, limits).into_iter().rev() {
+            let is_unchanged = key == own_key && old == Some(part.as_slice());
+            if !is_unchanged {
                 blocks.put(&key, part)?;
             }
         }
@@ -75,6 +76,26 @@ pub(super) fn merge(
         }
     }
     Ok(Merged::All)
+}
+
+/// Calls `each` with every key in the blocks, in order.
+pub(super) fn each_key(blocks: &Blocks, stop: &AtomicBool, mut each: impl FnMut(&[u8])) -> Result<Merged, StoreError> {
+    let mut walk = blocks.walk();
+    walk.seek(keys::LOWEST)?;
+    loop {
+        if let Some((block_key, block)) = walk.here() {
+            let bad = |error| bad_block(blocks, block_key, error);
+            let mut entries = Block::open(block).map_err(bad)?.entries();
+            while let Some((key, _)) = entries.next().map_err(bad)? {
+                each(key);
+            }
+        }
+        match walk.end() {
+            _ if stop.load(Ordering::Relaxed) => return Ok(Merged::Stopped),
+            Some(_) => walk.step()?,
+            None => return Ok(Merged::All),
+        }
+    }
 }
 
 /// The error for a block that cannot be read.
@@ -175,4 +196,70 @@ const ENTRY_EXTRA_BYTES: usize = 5 + 5 + 10;
 fn separator(below: &[u8], key: &[u8]) -> Vec<u8> {
     let len = shared_len(below, key) + 1;
     key[..len.min(key.len())].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: BlockLimits = BlockLimits { entries_max: 4, bytes_max: 200 };
+
+    /// Merges keys (and the removal of keys) into blocks and gives back what lies in them then.
+    fn merged(blocks: &Blocks, set: &[&str], removed: &[&str]) -> Vec<(String, Vec<String>)> {
+        let set = set.iter().map(|key| (key.as_bytes().into(), Some(Position(1))));
+        let changes = set.chain(removed.iter().map(|key| (key.as_bytes().into(), None))).collect();
+        assert_eq!(merge(blocks, &changes, LIMITS, &AtomicBool::new(false)).unwrap(), Merged::All);
+        let mut found = Vec::new();
+        let mut walk = blocks.walk();
+        walk.seek(keys::LOWEST).unwrap();
+        while let Some((key, block)) = walk.here() {
+            let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+            let mut entries = Block::open(block).unwrap().entries();
+            let mut inside = Vec::new();
+            while let Some((key, _)) = entries.next().unwrap() {
+                inside.push(text(key));
+            }
+            found.push((text(key), inside));
+            walk.step().unwrap();
+        }
+        found
+    }
+
+    fn expected(blocks: &[(&str, &[&str])]) -> Vec<(String, Vec<String>)> {
+        let owned = |keys: &[&str]| keys.iter().map(|key| key.to_string()).collect();
+        blocks.iter().map(|(key, inside)| (key.to_string(), owned(inside))).collect()
+    }
+
+    #[test]
+    fn blocks_split_keep_their_keys_and_stay_when_empty() {
+        let directory = tempfile::tempdir().unwrap();
+        let blocks = Blocks::open(directory.path(), 1 << 20).unwrap();
+        let low = r"\x01";
+        assert_eq!(merged(&blocks, &["b1", "b3"], &["b2"]), expected(&[(low, &["b1", "b3"])]));
+        let split = [(low, &["b1", "b3"][..]), ("c", &["c1", "d1"]), ("e", &["e1"])];
+        assert_eq!(merged(&blocks, &["c1", "d1", "e1"], &[]), expected(&split));
+        let emptied = [(low, &["a", "b1", "b3"][..]), ("c", &[]), ("e", &["e1"])];
+        assert_eq!(merged(&blocks, &["a"], &["c1", "d1"]), expected(&emptied));
+        let full = [(low, &["a", "b1", "b3"][..]), ("c", &["c", "d9"]), ("e", &["e1"])];
+        assert_eq!(merged(&blocks, &["c", "d9"], &[]), expected(&full));
+    }
+
+    #[test]
+    fn a_right_part_that_equals_the_old_block_is_written_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let blocks = Blocks::open(directory.path(), 1 << 20).unwrap();
+        let (long, longer) = ("x".repeat(150), format!("y{}", "x".repeat(150)));
+        merged(&blocks, &[&longer], &[]);
+        let parts = [(r"\x01", &[&*long][..]), ("y", &[&*longer])];
+        assert_eq!(merged(&blocks, &[&long], &[]), expected(&parts));
+    }
+
+    #[test]
+    fn long_keys_bound_a_block_by_bytes() {
+        let directory = tempfile::tempdir().unwrap();
+        let blocks = Blocks::open(directory.path(), 1 << 20).unwrap();
+        let keys: Vec<String> = (0..4).map(|nth| nth.to_string().repeat(300)).collect();
+        let found = merged(&blocks, &keys.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+        assert_eq!(found.len(), 4, "one entry each, though every one is longer than a block should be");
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! apply --> active map --(full or old)--> frozen map --(merge thread)--> blocks on disk --> mark
-//! read  --> active map --> frozen map --> the one block that can hold the key
+//! read  --> active map --> frozen map --> filter --> the one block that can hold the key
 //! ```
 //!
 //! A merge rewrites each block that it touches once, whatever the number of changes, and needs only the frozen map and
@@ -12,11 +12,12 @@
 //! What always holds: at most one map is active, one frozen, one merge runs; [`LocalStore::apply`] waits when both maps
 //! are full. A mark is written only after everything below it, here and in the ledger's own derived files, is on the disk.
 //!
-//! [`keys`] lays out the key space, [`block`] is the format of a block, [`blocks`] the tree, [`merge`] the merge
+//! [`keys`] lays out the key space, [`block`] is the format of a block, [`blocks`] the tree, [`filter`] tells most of what is not in it, [`merge`] the merge
 //! pass, [`scan`] reads stretches.
 
 mod block;
 mod blocks;
+mod filter;
 mod keys;
 mod merge;
 mod overlay;
@@ -28,7 +29,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
@@ -38,8 +39,9 @@ use std::{
 use self::{
     block::Block,
     blocks::Blocks,
+    filter::Filter,
     merge::{BlockLimits, Merged, bad_block},
-    overlay::{Frozen, Overlay},
+    overlay::{Changes, Frozen, Overlay},
     scan::Entry,
 };
 use super::{Applied, IndexChange, IndexedEdge, RequestKey, Store, StoreError};
@@ -99,6 +101,8 @@ struct Shared {
     options: LocalOptions,
     blocks: Blocks,
     overlay: Overlay,
+    /// What the blocks hold and what is being merged into them; `None` until it has been made.
+    filter: RwLock<Option<Filter>>,
     /// Taken before the overlay's lock, never while that is held.
     control: Mutex<Control>,
     /// Something in `control` or in the overlay's layers changed.
@@ -138,6 +142,7 @@ impl LocalStore {
         let shared = Arc::new(Shared {
             options,
             overlay: Overlay::new(durable),
+            filter: RwLock::new(None),
             control: Mutex::new(Control { run: Run::On, failure: None, durable }),
             changed: Condvar::new(),
             abandon: AtomicBool::new(false),
@@ -222,14 +227,15 @@ impl Store for LocalStore {
     }
 
     fn apply(&self, changes: Vec<IndexChange>, upto: Applied) -> Result<(), StoreError> {
+        self.shared.check_running(&self.shared.control())?;
         let mut entries = changes.into_iter().flat_map(keys::entries);
         loop {
             // Made outside the overlay's lock, which then is held only for the inserts.
             let chunk: Vec<_> = entries.by_ref().take(INSERT_CHUNK_CHANGES).collect();
-            self.shared.wait_for_room()?;
             if chunk.is_empty() {
                 break;
             }
+            self.shared.wait_for_room()?;
             self.shared.overlay.insert(chunk.into_iter());
         }
         self.shared.overlay.set_applied(upto);
@@ -264,9 +270,18 @@ impl Shared {
         if let Some(position) = self.overlay.get(key) {
             return Ok(position);
         }
-        let Some((block_key, block)) = self.blocks.at_or_before(key)? else { return Ok(None) };
+        if !self.blocks_may_hold(key) {
+            return Ok(None);
+        }
+        let Some((block_key, block)) = self.blocks.find(key)? else { return Ok(None) };
         let found = Block::open(&block).and_then(|block| block.get(key));
         found.map_err(|error| bad_block(&self.blocks, &block_key, error))
+    }
+
+    /// False when the key is certainly in no block.
+    fn blocks_may_hold(&self, key: &[u8]) -> bool {
+        let filter = self.filter.read().unwrap_or_else(PoisonError::into_inner);
+        filter.as_ref().is_none_or(|filter| filter.may_hold(key))
     }
 
     /// See [`scan::scan`].
@@ -274,16 +289,20 @@ impl Shared {
         scan::scan(&self.blocks, &self.overlay, prefix, start, limit)
     }
 
+    /// Says why nothing can be applied any more.
+    fn check_running(&self, control: &Control) -> Result<(), StoreError> {
+        match &control.failure {
+            Some(failure) => Err(failure.clone()),
+            None if control.run != Run::On => Err(self.blocks.engine("it is closed")),
+            None => Ok(()),
+        }
+    }
+
     /// Waits until the active map takes more.
     fn wait_for_room(&self) -> Result<(), StoreError> {
         let mut control = self.control();
         loop {
-            if let Some(failure) = &control.failure {
-                return Err(failure.clone());
-            }
-            if control.run != Run::On {
-                return Err(self.blocks.engine("it is closed"));
-            }
+            self.check_running(&control)?;
             if self.overlay.active().0 < self.options.overlay_entries_max || self.freeze(&control) {
                 return Ok(());
             }
@@ -309,6 +328,10 @@ impl Shared {
 
     /// The merge thread.
     fn merge_until_told(&self) {
+        let filled = catch_unwind(AssertUnwindSafe(|| self.make_filter(0)));
+        if let Err(failure) = filled.unwrap_or_else(|_| Err(self.blocks.engine("filling the filter panicked"))) {
+            return self.fail(failure);
+        }
         while let Some(frozen) = self.next_frozen() {
             let merged = catch_unwind(AssertUnwindSafe(|| self.merge_and_mark(&frozen)));
             match merged.unwrap_or_else(|_| Err(self.blocks.engine("the merge panicked"))) {
@@ -347,9 +370,33 @@ impl Shared {
         }
     }
 
+    /// Makes a new filter of all that is in the blocks, with room for `more` keys and for the blocks to fill up.
+    fn make_filter(&self, more: usize) -> Result<(), StoreError> {
+        let limit = self.options.block_entries_max;
+        let filter = Filter::new(self.blocks.len() * limit + 2 * more.max(limit));
+        if merge::each_key(&self.blocks, &self.abandon, |key| filter.insert(key))? == Merged::All {
+            *self.filter.write().unwrap_or_else(PoisonError::into_inner) = Some(filter);
+        }
+        Ok(())
+    }
+
+    /// Puts changes into the filter that are about to go into the blocks.
+    fn filter_changes(&self, changes: &Changes) -> Result<(), StoreError> {
+        let has_room =
+            |filter: &Option<Filter>| filter.as_ref().is_some_and(|filter| filter.has_room_for(changes.len()));
+        if !has_room(&self.filter.read().unwrap_or_else(PoisonError::into_inner)) {
+            self.make_filter(changes.len())?;
+        }
+        if let Some(filter) = &*self.filter.read().unwrap_or_else(PoisonError::into_inner) {
+            changes.keys().for_each(|key| filter.insert(key));
+        }
+        Ok(())
+    }
+
     /// Brings the frozen changes to the disk, then everything else that the mark promises, then the mark.
     fn merge_and_mark(&self, frozen: &Frozen) -> Result<Merged, StoreError> {
         let limits = BlockLimits { entries_max: self.options.block_entries_max.max(2), bytes_max: BLOCK_BYTES_MAX };
+        self.filter_changes(&frozen.changes)?;
         if merge::merge(&self.blocks, &frozen.changes, limits, &self.abandon)? == Merged::Stopped {
             return Ok(Merged::Stopped);
         }
@@ -369,7 +416,7 @@ fn read_mark(blocks: &Blocks) -> Result<Applied, StoreError> {
     match blocks.meta()? {
         Some(record) => decode_mark(&record)
             .ok_or_else(|| blocks.damaged(format!("its record `{}` is none of this version", record.escape_ascii()))),
-        None if blocks.is_empty()? => {
+        None if blocks.len() == 0 => {
             write_mark(blocks, Applied::default())?;
             Ok(Applied::default())
         }
@@ -396,3 +443,6 @@ fn decode_mark(record: &[u8]) -> Option<Applied> {
     let mark = Applied { entries: reader.varint().ok()?, next: Position(reader.varint().ok()?) };
     reader.is_empty().then_some(mark)
 }
+
+#[cfg(test)]
+mod tests;

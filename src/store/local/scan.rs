@@ -30,6 +30,11 @@ pub(super) fn scan(
 ) -> Result<Vec<Entry>, StoreError> {
     let end = first_after(prefix);
     let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    if let Bound::Included(start) | Bound::Excluded(start) = start
+        && is_above(start, end)
+    {
+        return Ok(Vec::new());
+    }
     let mut found = Found { entries: Vec::new(), limit };
     let mut start = start.map(Box::<[u8]>::from);
     while !found.is_full() {

@@ -1,0 +1,107 @@
+//! A filter over the index keys in the blocks: most keys that are in none are told without looking.
+//!
+//! A blocked Bloom filter: a key sets [`BITS_PER_KEY_SET`] bits within one cache line. It only grows; the keys that were
+//! removed since stay in it. Bulk registration asks for ten thousands of keys a second that nobody has registered before,
+//! each in another block, and resolvers ask for names that do not exist: both end here.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+const LINE_WORDS: usize = 8;
+const LINE_BITS: usize = LINE_WORDS * 64;
+/// Bits of the filter for each key that it is made for.
+const BITS_PER_KEY: usize = 10;
+/// Bits that one key sets: wrong for about 2 of 100 absent keys in a full filter.
+const BITS_PER_KEY_SET: u32 = 6;
+
+/// What may be in the blocks.
+#[derive(Debug)]
+pub(super) struct Filter {
+    hasher: RandomState,
+    lines: Box<[[AtomicU64; LINE_WORDS]]>,
+    keys: AtomicUsize,
+    keys_max: usize,
+}
+
+impl Filter {
+    /// An empty filter for a number of keys.
+    pub(super) fn new(keys_max: usize) -> Self {
+        let lines = (keys_max * BITS_PER_KEY).div_ceil(LINE_BITS).max(1);
+        Self {
+            hasher: RandomState::new(),
+            lines: std::iter::repeat_with(Default::default).take(lines).collect(),
+            keys: AtomicUsize::new(0),
+            keys_max,
+        }
+    }
+
+    /// The number of keys that were inserted, as far as they can be told apart.
+    pub(super) fn keys(&self) -> usize {
+        self.keys.load(Ordering::Relaxed)
+    }
+
+    /// True when so many more keys fit.
+    pub(super) fn has_room_for(&self, more: usize) -> bool {
+        self.keys() + more <= self.keys_max
+    }
+
+    /// Puts a key in.
+    pub(super) fn insert(&self, key: &[u8]) {
+        let (line, bits) = self.place(key);
+        let mut new = false;
+        for (word, mask) in bits {
+            // Readers reach the keys of a block only after the lock of the overlay that let them go, which orders this.
+            new |= line[word].fetch_or(mask, Ordering::Relaxed) & mask == 0;
+        }
+        if new {
+            self.keys.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// False when the key is certainly not in.
+    pub(super) fn may_hold(&self, key: &[u8]) -> bool {
+        let (line, mut bits) = self.place(key);
+        bits.all(|(word, mask)| line[word].load(Ordering::Relaxed) & mask != 0)
+    }
+
+    fn place(&self, key: &[u8]) -> (&[AtomicU64; LINE_WORDS], impl Iterator<Item = (usize, u64)> + use<>) {
+        let hash = self.hasher.hash_one(key);
+        // The upper half picks the line, the lower half the bits, 9 of its bits each (multiplied on for the last ones).
+        let line = (((hash >> 32) * self.lines.len() as u64) >> 32) as usize;
+        let spread = (hash & 0xffff_ffff).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let bits = (0..BITS_PER_KEY_SET).map(move |nth| {
+            let bit = (spread >> (64 - 9 * (nth + 1))) as usize % LINE_BITS;
+            (bit / 64, 1 << (bit % 64))
+        });
+        (&self.lines[line], bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holds_what_was_put_in_and_little_else() {
+        const KEYS: u32 = 100_000;
+        let filter = Filter::new(KEYS as usize);
+        (0..KEYS).for_each(|key| filter.insert(&key.to_be_bytes()));
+        assert!((0..KEYS).all(|key| filter.may_hold(&key.to_be_bytes())));
+        assert!(filter.keys() > 97 * KEYS as usize / 100 && filter.keys() <= KEYS as usize);
+        let wrong = (KEYS..2 * KEYS).filter(|key| filter.may_hold(&key.to_be_bytes())).count();
+        assert!(wrong < 5 * KEYS as usize / 100, "{wrong} of {KEYS} absent keys");
+        assert!(wrong > 0, "a filter that is never wrong is no filter of this size");
+    }
+
+    #[test]
+    fn knows_its_room() {
+        let filter = Filter::new(2);
+        assert!(filter.has_room_for(2));
+        filter.insert(b"a");
+        filter.insert(b"a");
+        assert!(filter.has_room_for(1));
+        assert!(!filter.has_room_for(2));
+    }
+}
