@@ -61,8 +61,13 @@ impl<R: Read> CsvRows<R> {
     ///
     /// [`CsvError`]: no header, no column `identifier`, or a column that is not named by a value type of its own.
     pub fn new(input: R) -> Result<Self, CsvError> {
-        let input = Bounded { input, left: ROW_BYTES_MAX };
-        let mut reader = csv::ReaderBuilder::new().flexible(true).has_headers(false).from_reader(input);
+        let input = Bounded { input, left: ROW_BYTES_MAX, taken: 0, last: 0 };
+        // Ended at CR LF as one, the library would count the LF to the next row, and every line one too low.
+        let mut reader = csv::ReaderBuilder::new()
+            .flexible(true)
+            .has_headers(false)
+            .terminator(csv::Terminator::Any(b'\n'))
+            .from_reader(input);
         let mut row = ByteRecord::new();
         if !read_row(&mut reader, &mut row, 1)? {
             return Err(CsvError::Header("the file is empty; its header is `identifier,TYPE,…`".into()));
@@ -77,17 +82,29 @@ impl<R: Read> CsvRows<R> {
     ///
     /// [`CsvError`] when the rest of the file cannot be read.
     pub fn next_row(&mut self, batch: &mut CommandBatch) -> Result<Option<Row>, CsvError> {
-        let line = self.reader.position().line();
-        if !read_row(&mut self.reader, &mut self.row, line)? {
-            return Ok(None);
+        loop {
+            let line = self.reader.position().line();
+            if !read_row(&mut self.reader, &mut self.row, line)? {
+                return Ok(None);
+            }
+            let empty = fields(&self.row).all(<[u8]>::is_empty) && self.row.len() == 1;
+            if !empty {
+                return Ok(Some(Row { line: self.line(), refused: self.create(batch).err() }));
+            }
         }
-        let line = self.row.position().map_or(line, csv::Position::line);
-        Ok(Some(Row { line, refused: self.create(batch).err() }))
     }
 
     /// How many bytes of the file were taken.
     pub fn bytes_read(&self) -> u64 {
         self.reader.position().byte()
+    }
+
+    /// The line on which the row starts. The library says where it began to look, which may be at empty lines before.
+    fn line(&self) -> u64 {
+        let input = self.reader.get_ref();
+        let cut_off = self.reader.position().byte() == input.taken && input.last != b'\n';
+        let within = self.row.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.reader.position().line().saturating_sub(within + u64::from(!cut_off))
     }
 
     fn create(&self, batch: &mut CommandBatch) -> Result<(), String> {
@@ -96,9 +113,9 @@ impl<R: Read> CsvRows<R> {
             return Err(format!("the row has {found} fields; the header has {expected}"));
         }
         let utf8 = |(column, field)| {
-            std::str::from_utf8(field).map_err(|_| format!("field {} is not valid UTF-8", column + 1))
+            std::str::from_utf8(field).map_err(|_| format!("field {column} is not valid UTF-8"))
         };
-        let fields = self.row.iter().enumerate().map(utf8).collect::<Result<Vec<&str>, _>>()?;
+        let fields = (1..).zip(fields(&self.row)).map(utf8).collect::<Result<Vec<&str>, _>>()?;
         let Some((identifier, cells)) = fields.split_first() else { return Ok(()) };
         let values = (1..).zip(self.kinds.iter().zip(cells)).filter(|(_, (_, cell))| !cell.is_empty());
         let values = values.map(|(index, (kind, cell))| {
@@ -124,9 +141,20 @@ fn read_row<R: Read>(
     })
 }
 
+/// The fields of a row, without the CR of its end.
+fn fields(row: &ByteRecord) -> impl Iterator<Item = &[u8]> {
+    let last = row.len().saturating_sub(1);
+    let field = move |(place, field)| if place == last { strip_cr(field) } else { field };
+    row.iter().enumerate().map(field)
+}
+
+fn strip_cr(field: &[u8]) -> &[u8] {
+    field.strip_suffix(b"\r").unwrap_or(field)
+}
+
 /// The value types that the header names.
 fn header(row: &ByteRecord) -> Result<Vec<String>, String> {
-    let mut names = row.iter();
+    let mut names = fields(row);
     match names.next() {
         Some(name) if name == b"identifier" => {}
         name => {
@@ -153,6 +181,10 @@ fn header(row: &ByteRecord) -> Result<Vec<String>, String> {
 struct Bounded<R> {
     input: R,
     left: usize,
+    /// How many bytes were read in all.
+    taken: u64,
+    /// The last of them.
+    last: u8,
 }
 
 impl<R: Read> Read for Bounded<R> {
@@ -162,6 +194,8 @@ impl<R: Read> Read for Bounded<R> {
         }
         let count = self.input.read(buffer)?;
         self.left = self.left.saturating_sub(count);
+        self.taken += count as u64;
+        self.last = buffer.get(..count).and_then(<[u8]>::last).copied().unwrap_or(self.last);
         Ok(count)
     }
 }
@@ -209,9 +243,10 @@ mod tests {
                 "2: 88.1/a 1=NAME=Gear 2=MASS=1 kg",
                 "3: 88.1/b 2=MASS=2 kg",
             ]),
-            (b"\xef\xbb\xbfidentifier,NAME\r\n\"88.1/a,b\",\"two\nlines\"\r\n88.1/c,x\r\n", &[
+            (b"\xef\xbb\xbfidentifier,NAME\r\n\"88.1/a,b\",\"two\nlines\"\r\n\r\n88.1/c,\"x\"\r\n\n\n88.1/d,y", &[
                 "2: 88.1/a,b 1=NAME=two\nlines",
-                "4: 88.1/c 1=NAME=x",
+                "5: 88.1/c 1=NAME=x",
+                "8: 88.1/d 1=NAME=y",
             ]),
             (b"identifier,NAME\n88.1/a\n88.1/b,x,y\n88.1/c,\xff\n88.1/d,ok", &[
                 "2: the row has 1 fields; the header has 2",
