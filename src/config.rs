@@ -206,7 +206,8 @@ impl Config {
         let keys = Layers(layers);
         let zone = keys.read("zone", |spec| spec.zone.as_deref(), zone)?.unwrap_or(defaults.zone);
         let address = |text: &str| {
-            text.parse::<SocketAddr>().map_err(|_| format!("`{text}` is not an address with a port, such as 127.0.0.1:5300"))
+            text.parse::<SocketAddr>()
+                .map_err(|_| format!("`{text}` is not an address with a port, such as 127.0.0.1:5300"))
         };
         let cache = |bytes: u64| within(bytes, CACHE_BYTES_MIN..=CACHE_BYTES_MAX, "bytes");
         let overlay = |entries: u64| within(entries, OVERLAY_ENTRIES, "entries");
@@ -387,7 +388,9 @@ mod tests {
             assert!(error.starts_with(expected), "{text}: {error}");
         }
         let long = format!("zone = \"{}\"", ["a".repeat(63), "b".repeat(63)].join("."));
-        assert!(file(&long).unwrap_err().ends_with("the zone takes 129 octets; the limit is 128, to leave room for names"));
+        assert!(
+            file(&long).unwrap_err().ends_with("the zone takes 129 octets; the limit is 128, to leave room for names")
+        );
         let number = Spec::from_environment(|name| (name == "TOUCHMARK_CACHE_BYTES_MAX").then(|| "64M".into()));
         let error = number.unwrap_err().to_string();
         assert_eq!(error, "environment variable TOUCHMARK_CACHE_BYTES_MAX: `64M` is not a whole number");

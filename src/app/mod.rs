@@ -34,6 +34,7 @@ use crate::{
 /// A running node.
 pub struct Node {
     grpc: GrpcServer,
+    dns: SocketAddr,
     sequencer: SequencerHandle,
     ledger: Arc<Ledger>,
     store: Arc<LocalStore>,
@@ -133,12 +134,17 @@ impl Node {
             sequencer.spawn().map_err(|error| AppError::system("cannot start the sequencer", error))?;
         let grpc = GrpcServer::start(config.grpc, Arc::clone(&resolver), registry).await;
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
-        Ok(Self { grpc, sequencer, ledger, store, zone: config.zone.clone(), directory })
+        Ok(Self { grpc, dns: config.dns, sequencer, ledger, store, zone: config.zone.clone(), directory })
     }
 
     /// The address that gRPC listens on.
     pub fn grpc_addr(&self) -> SocketAddr {
         self.grpc.local_addr()
+    }
+
+    /// The address that DNS listens on, UDP and TCP.
+    pub fn dns_addr(&self) -> SocketAddr {
+        self.dns
     }
 
     /// True when nothing was ever registered.

@@ -55,10 +55,10 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES);
-        let channel = endpoint.connect().await.map_err(|error| ClientError::Unreachable {
-            server: server.into(),
-            reason: root_cause(&error),
-        })?;
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| ClientError::Unreachable { server: server.into(), reason: root_cause(&error) })?;
         Ok(Self { server: server.into(), channel })
     }
 

@@ -112,9 +112,8 @@ impl<R: Read> CsvRows<R> {
         if found != expected {
             return Err(format!("the row has {found} fields; the header has {expected}"));
         }
-        let utf8 = |(column, field)| {
-            std::str::from_utf8(field).map_err(|_| format!("field {column} is not valid UTF-8"))
-        };
+        let utf8 =
+            |(column, field)| std::str::from_utf8(field).map_err(|_| format!("field {column} is not valid UTF-8"));
         let fields = (1..).zip(fields(&self.row)).map(utf8).collect::<Result<Vec<&str>, _>>()?;
         let Some((identifier, cells)) = fields.split_first() else { return Ok(()) };
         let values = (1..).zip(self.kinds.iter().zip(cells)).filter(|(_, (_, cell))| !cell.is_empty());
@@ -128,11 +127,7 @@ impl<R: Read> CsvRows<R> {
 }
 
 /// Reads a row that starts on `line`; false at the end.
-fn read_row<R: Read>(
-    reader: &mut csv::Reader<Bounded<R>>,
-    row: &mut ByteRecord,
-    line: u64,
-) -> Result<bool, CsvError> {
+fn read_row<R: Read>(reader: &mut csv::Reader<Bounded<R>>, row: &mut ByteRecord, line: u64) -> Result<bool, CsvError> {
     reader.get_mut().left = ROW_BYTES_MAX;
     reader.read_byte_record(row).map_err(|error| match error.into_kind() {
         csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => CsvError::RowTooLong { line },
@@ -239,31 +234,35 @@ mod tests {
     #[test]
     fn rows_become_records() {
         let table: [(&[u8], &[&str]); 9] = [
-            (b"identifier,NAME,MASS\n88.1/a,Gear,1 kg\n88.1/b,,2 kg\n", &[
-                "2: 88.1/a 1=NAME=Gear 2=MASS=1 kg",
-                "3: 88.1/b 2=MASS=2 kg",
-            ]),
-            (b"\xef\xbb\xbfidentifier,NAME\r\n\"88.1/a,b\",\"two\nlines\"\r\n\r\n88.1/c,\"x\"\r\n\n\n88.1/d,y", &[
-                "2: 88.1/a,b 1=NAME=two\nlines",
-                "5: 88.1/c 1=NAME=x",
-                "8: 88.1/d 1=NAME=y",
-            ]),
-            (b"identifier,NAME\n88.1/a\n88.1/b,x,y\n88.1/c,\xff\n88.1/d,ok", &[
-                "2: the row has 1 fields; the header has 2",
-                "3: the row has 3 fields; the header has 2",
-                "4: field 2 is not valid UTF-8",
-                "5: 88.1/d 1=NAME=ok",
-            ]),
+            (
+                b"identifier,NAME,MASS\n88.1/a,Gear,1 kg\n88.1/b,,2 kg\n",
+                &["2: 88.1/a 1=NAME=Gear 2=MASS=1 kg", "3: 88.1/b 2=MASS=2 kg"],
+            ),
+            (
+                b"\xef\xbb\xbfidentifier,NAME\r\n\"88.1/a,b\",\"two\nlines\"\r\n\r\n88.1/c,\"x\"\r\n\n\n88.1/d,y",
+                &["2: 88.1/a,b 1=NAME=two\nlines", "5: 88.1/c 1=NAME=x", "8: 88.1/d 1=NAME=y"],
+            ),
+            (
+                b"identifier,NAME\n88.1/a\n88.1/b,x,y\n88.1/c,\xff\n88.1/d,ok",
+                &[
+                    "2: the row has 1 fields; the header has 2",
+                    "3: the row has 3 fields; the header has 2",
+                    "4: field 2 is not valid UTF-8",
+                    "5: 88.1/d 1=NAME=ok",
+                ],
+            ),
             (b"", &["line 1: the file is empty; its header is `identifier,TYPE,…`"]),
             (b"id,NAME\n", &["line 1: the first column is `id`; it must be `identifier`"]),
             (b"identifier,NAME,name\n", &["line 1: column 3: the type `name` names two columns"]),
-            (b"identifier,A B\n", &[
-                "line 1: column 2: value type `A B` is not 1 to 64 printable ASCII characters without spaces",
-            ]),
+            (
+                b"identifier,A B\n",
+                &["line 1: column 2: value type `A B` is not 1 to 64 printable ASCII characters without spaces"],
+            ),
             (b"identifier\n88.1/a\n", &["2: 88.1/a"]),
-            (b"identifier,\n", &[
-                "line 1: column 2: value type `` is not 1 to 64 printable ASCII characters without spaces",
-            ]),
+            (
+                b"identifier,\n",
+                &["line 1: column 2: value type `` is not 1 to 64 printable ASCII characters without spaces"],
+            ),
         ];
         for (text, expected) in table {
             assert_eq!(rows(text), expected, "{}", String::from_utf8_lossy(text));
@@ -274,9 +273,9 @@ mod tests {
     fn a_quote_that_is_not_closed_does_not_eat_the_memory() {
         let mut text = b"identifier,NAME\n88.1/a,ok\n88.1/b,\"".to_vec();
         text.extend(std::iter::repeat_n(b'x', ROW_BYTES_MAX + 100_000));
-        assert_eq!(rows(text), [
-            "2: 88.1/a 1=NAME=ok",
-            "line 3: the row is longer than 4194304 bytes (a quote that is not closed?)",
-        ]);
+        assert_eq!(
+            rows(text),
+            ["2: 88.1/a 1=NAME=ok", "line 3: the row is longer than 4194304 bytes (a quote that is not closed?)",]
+        );
     }
 }

@@ -15,13 +15,13 @@ pub use wire::{WireAnswer, WireAnswers};
 
 /// Messages and clients, generated from `proto/`.
 pub mod pb {
-    #![allow(missing_docs, clippy::all)]
+    #![allow(missing_docs, clippy::all, clippy::missing_errors_doc)]
     include!(concat!(env!("OUT_DIR"), "/pb/touchmark.v1.rs"));
 }
 
 /// Services, generated from `proto/`.
 pub mod services {
-    #![allow(missing_docs, clippy::all)]
+    #![allow(missing_docs, clippy::all, clippy::missing_errors_doc)]
     include!(concat!(env!("OUT_DIR"), "/wire/touchmark.v1.rs"));
 }
 

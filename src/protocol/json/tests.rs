@@ -108,8 +108,9 @@ fn quantities_keep_their_digits() {
         ("true", Err("quantity `true` is not a decimal number of at most 32 characters, such as 1 or 0.25")),
     ];
     for (written, expected) in table {
-        let line =
-            format!(r#"{{"identifier":"88.1/a","values":[],"edges":[{{"type":"made-of","to":"b","quantity":{written}}}]}}"#);
+        let line = format!(
+            r#"{{"identifier":"88.1/a","values":[],"edges":[{{"type":"made-of","to":"b","quantity":{written}}}]}}"#
+        );
         match (read(&line), expected) {
             (Ok(_), Ok(digits)) => assert_eq!(create(&line).edges[0].quantity, digits),
             (Err(error), Err(rule)) => assert_eq!(error.to_string(), format!("`88.1/a`: edge to `b`: {rule}")),
@@ -143,7 +144,10 @@ fn refusals_name_place_and_rule() {
             edge(r#"{"type":"made-of","to":"b","valid_from":"2022-02-03T14:48:54"}"#),
             "`88.1/a`: edge to `b`: valid_from `2022-02-03T14:48:54` is not an RFC 3339 time with its offset",
         ),
-        (r#"{"identifier":"88.1/a","values":[],"status":"retired"}"#.into(), "`88.1/a`: status is `retired`; only active"),
+        (
+            r#"{"identifier":"88.1/a","values":[],"status":"retired"}"#.into(),
+            "`88.1/a`: status is `retired`; only active",
+        ),
         (r#"{"identifier":"88.1/a","values":[],"edges_truncated":true}"#.into(), "`88.1/a`: edges_truncated is true"),
     ];
     let mut wrong = String::new();
