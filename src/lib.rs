@@ -66,6 +66,8 @@
 
 pub mod app;
 pub mod cache;
+pub mod cli;
+pub mod client;
 pub mod codec;
 pub mod config;
 pub mod id;
