@@ -1,7 +1,8 @@
 //! The block tree: blocks under their lowest key, in one sled tree. The only file that knows sled.
 //!
 //! The keys of all blocks are also kept in memory (a few bytes each, one for about 90 entries), so that a lookup is one
-//! exact `get`. sled's own way to the key before copies a whole leaf of the tree for it.
+//! exact `get`. sled's own way to the key before copies a whole leaf of the tree for it. Every block that leaves this
+//! file has had its checksum checked.
 //!
 //! What sled 0.34.7 does and how it is met here:
 //!
@@ -30,7 +31,11 @@ use std::{
 
 use sled::{Config, Db, IVec, Mode};
 
-use super::keys;
+use super::{
+    block::{self, BlockError},
+    cache::BlockCache,
+    keys,
+};
 use crate::store::StoreError;
 
 /// How many blocks a walk passes one by one before it looks for its place anew.
@@ -63,15 +68,30 @@ pub(super) struct Blocks {
     db: RwLock<Option<Db>>,
     /// The keys of all blocks. A key comes in after its block has been written; none ever leaves.
     directory: RwLock<BTreeSet<Box<[u8]>>>,
+    cache: BlockCache<Bytes>,
+}
+
+/// How much memory the tree may use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CacheBytes {
+    /// For sled's pages.
+    pub(super) sled: u64,
+    /// For blocks.
+    pub(super) blocks: usize,
 }
 
 impl Blocks {
     /// Opens the tree in a directory, or makes it.
-    pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
-        let blocks = Self { path: path.to_owned(), db: RwLock::new(None), directory: RwLock::default() };
+    pub(super) fn open(path: &Path, cache_bytes: CacheBytes) -> Result<Self, StoreError> {
+        let blocks = Self {
+            path: path.to_owned(),
+            db: RwLock::new(None),
+            directory: RwLock::default(),
+            cache: BlockCache::new(cache_bytes.blocks),
+        };
         let config = Config::new()
             .path(path)
-            .cache_capacity(cache_bytes)
+            .cache_capacity(cache_bytes.sled)
             .mode(Mode::HighThroughput)
             .segment_size(SEGMENT_BYTES)
             .use_compression(false)
@@ -102,13 +122,19 @@ impl Blocks {
                 (at_or_before(&directory, key).map(Box::<[u8]>::from), directory.len())
             };
             let Some(block_key) = block_key else { return Ok(None) };
-            let block = self.caught(|| db.get(&block_key))?;
+            let block = match self.cache.get(&block_key) {
+                Ok(block) => block,
+                Err(missed) => {
+                    let block = self.caught(|| db.get(&block_key))?;
+                    let gone = || self.damaged(format!("block {} is gone", block_key.escape_ascii()));
+                    let block = self.checked(&block_key, block.ok_or_else(gone)?)?;
+                    self.cache.fill(&block_key, &block, missed);
+                    block
+                }
+            };
             // When blocks were added meanwhile, this one may have been cut shorter before it was read.
             if self.directory().len() == known {
-                return match block {
-                    Some(block) => Ok(Some((Bytes(IVec::from(block_key)), Bytes(block)))),
-                    None => Err(self.damaged(format!("block {} is gone", block_key.escape_ascii()))),
-                };
+                return Ok(Some((Bytes(IVec::from(block_key)), block)));
             }
         }
     }
@@ -120,7 +146,10 @@ impl Blocks {
 
     /// Writes a block, in place of the one that lies there.
     pub(super) fn put(&self, key: &[u8], block: Vec<u8>) -> Result<(), StoreError> {
-        if self.write(key, block)?.is_none() {
+        let block = IVec::from(block);
+        let is_new = self.write(key, block.clone())?.is_none();
+        self.cache.write(key, &Bytes(block));
+        if is_new {
             self.directory.write().unwrap_or_else(PoisonError::into_inner).insert(key.into());
         }
         Ok(())
@@ -135,7 +164,7 @@ impl Blocks {
 
     /// Replaces the index's record about itself.
     pub(super) fn put_meta(&self, record: Vec<u8>) -> Result<(), StoreError> {
-        self.write(keys::META, record).map(drop)
+        self.write(keys::META, record.into()).map(drop)
     }
 
     /// Makes everything that was put so far survive a power cut.
@@ -171,12 +200,17 @@ impl Blocks {
         StoreError::Engine { path: self.path.display().to_string(), reason: reason.to_string() }
     }
 
+    /// The error for a block that cannot be read.
+    pub(super) fn bad_block(&self, key: &[u8], error: BlockError) -> StoreError {
+        self.damaged(format!("block {}: {error}", key.escape_ascii()))
+    }
+
     /// An error that says that the index has to be made again.
     pub(super) fn damaged(&self, what: impl ToString) -> StoreError {
         StoreError::Damaged { path: self.path.display().to_string(), what: what.to_string() }
     }
 
-    fn write(&self, key: &[u8], value: Vec<u8>) -> Result<Option<IVec>, StoreError> {
+    fn write(&self, key: &[u8], value: IVec) -> Result<Option<IVec>, StoreError> {
         let guard = self.guard();
         let db = self.db(&guard)?;
         self.caught(|| db.insert(key, value))
@@ -184,6 +218,15 @@ impl Blocks {
 
     fn directory(&self) -> RwLockReadGuard<'_, BTreeSet<Box<[u8]>>> {
         self.directory.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn checked(&self, key: &[u8], block: IVec) -> Result<Bytes, StoreError> {
+        block::check(&block).map_err(|error| self.bad_block(key, error))?;
+        Ok(Bytes(block))
+    }
+
+    fn found(&self, pair: Option<(IVec, IVec)>) -> Result<Option<Found>, StoreError> {
+        pair.map(|(key, block)| Ok((Bytes(key.clone()), self.checked(&key, block)?))).transpose()
     }
 
     fn guard(&self) -> RwLockReadGuard<'_, Option<Db>> {
@@ -229,7 +272,7 @@ impl Walk<'_> {
         let start = at_or_before(&self.blocks.directory(), key).map(Box::<[u8]>::from);
         let mut rest = db.range(start.as_deref().unwrap_or(keys::LOWEST)..);
         self.here = None;
-        let next = self.blocks.caught(|| rest.next().transpose()).map(found)?;
+        let next = self.blocks.found(self.blocks.caught(|| rest.next().transpose())?)?;
         self.ahead = Some((rest, next));
         if start.is_some() { self.step() } else { Ok(()) }
     }
@@ -238,7 +281,7 @@ impl Walk<'_> {
     pub(super) fn step(&mut self) -> Result<(), StoreError> {
         if let Some((rest, next)) = &mut self.ahead {
             self.here = next.take();
-            *next = self.blocks.caught(|| rest.next().transpose()).map(found)?;
+            *next = self.blocks.found(self.blocks.caught(|| rest.next().transpose())?)?;
         }
         Ok(())
     }
@@ -261,10 +304,6 @@ impl Walk<'_> {
 
 fn at_or_before<'a>(directory: &'a BTreeSet<Box<[u8]>>, key: &[u8]) -> Option<&'a [u8]> {
     directory.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back().map(|key| &**key)
-}
-
-fn found(pair: Option<(IVec, IVec)>) -> Option<Found> {
-    pair.map(|(key, block)| (Bytes(key), Bytes(block)))
 }
 
 /// Syncs every file of the tree, its directories, and the directory that it lies in.

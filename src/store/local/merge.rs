@@ -63,7 +63,7 @@ pub(super) fn merge(
         walk.seek(first)?;
         let (own_key, old) = walk.here().map_or((keys::LOWEST, None), |(key, old)| (&**key, Some(&**old)));
         let run = Run { changes: &mut changes, end: walk.end(), left: RUN_CHANGES_MAX };
-        let whole = gathered.gather(old, run).map_err(|error| bad_block(blocks, own_key, error))?;
+        let whole = gathered.gather(old, run).map_err(|error| blocks.bad_block(own_key, error))?;
         // From the last part to the first: see above.
         for (key, part) in gathered.split(own_key, limits).into_iter().rev() {
             let is_unchanged = key == own_key && old == Some(part.as_slice());
@@ -84,7 +84,7 @@ pub(super) fn each_key(blocks: &Blocks, stop: &AtomicBool, mut each: impl FnMut(
     walk.seek(keys::LOWEST)?;
     loop {
         if let Some((block_key, block)) = walk.here() {
-            let bad = |error| bad_block(blocks, block_key, error);
+            let bad = |error| blocks.bad_block(block_key, error);
             let mut entries = Block::open(block).map_err(bad)?.entries();
             while let Some((key, _)) = entries.next().map_err(bad)? {
                 each(key);
@@ -96,11 +96,6 @@ pub(super) fn each_key(blocks: &Blocks, stop: &AtomicBool, mut each: impl FnMut(
             None => return Ok(Merged::All),
         }
     }
-}
-
-/// The error for a block that cannot be read.
-pub(super) fn bad_block(blocks: &Blocks, key: &[u8], error: BlockError) -> StoreError {
-    blocks.damaged(format!("block {}: {error}", key.escape_ascii()))
 }
 
 /// The changes that belong to one block.
@@ -200,7 +195,7 @@ fn separator(below: &[u8], key: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::blocks::CacheBytes, *};
 
     const LIMITS: BlockLimits = BlockLimits { entries_max: 4, bytes_max: 200 };
 
@@ -233,21 +228,21 @@ mod tests {
     #[test]
     fn blocks_split_keep_their_keys_and_stay_when_empty() {
         let directory = tempfile::tempdir().unwrap();
-        let blocks = Blocks::open(directory.path(), 1 << 20).unwrap();
+        let blocks = Blocks::open(directory.path(), CacheBytes { sled: 1 << 20, blocks: 1 << 20 }).unwrap();
         let low = r"\x01";
         assert_eq!(merged(&blocks, &["b1", "b3"], &["b2"]), expected(&[(low, &["b1", "b3"])]));
-        let split = [(low, &["b1", "b3"][..]), ("c", &["c1", "d1"]), ("e", &["e1"])];
+        let split = [(low, &["b1", "b3", "c1"][..]), ("d", &["d1", "e1"])];
         assert_eq!(merged(&blocks, &["c1", "d1", "e1"], &[]), expected(&split));
-        let emptied = [(low, &["a", "b1", "b3"][..]), ("c", &[]), ("e", &["e1"])];
-        assert_eq!(merged(&blocks, &["a"], &["c1", "d1"]), expected(&emptied));
-        let full = [(low, &["a", "b1", "b3"][..]), ("c", &["c", "d9"]), ("e", &["e1"])];
-        assert_eq!(merged(&blocks, &["c", "d9"], &[]), expected(&full));
+        let emptied = [(low, &["a", "b1", "b3", "c1"][..]), ("d", &[])];
+        assert_eq!(merged(&blocks, &["a"], &["d1", "e1"]), expected(&emptied));
+        let filled = [(low, &["a", "b1", "b3", "c1"][..]), ("d", &["d", "f"])];
+        assert_eq!(merged(&blocks, &["d", "f"], &[]), expected(&filled));
     }
 
     #[test]
     fn a_right_part_that_equals_the_old_block_is_written_all_the_same() {
         let directory = tempfile::tempdir().unwrap();
-        let blocks = Blocks::open(directory.path(), 1 << 20).unwrap();
+        let blocks = Blocks::open(directory.path(), CacheBytes { sled: 1 << 20, blocks: 1 << 20 }).unwrap();
         let (long, longer) = ("x".repeat(150), format!("y{}", "x".repeat(150)));
         merged(&blocks, &[&longer], &[]);
         let parts = [(r"\x01", &[&*long][..]), ("y", &[&*longer])];
@@ -257,7 +252,7 @@ mod tests {
     #[test]
     fn long_keys_bound_a_block_by_bytes() {
         let directory = tempfile::tempdir().unwrap();
-        let blocks = Blocks::open(directory.path(), 1 << 20).unwrap();
+        let blocks = Blocks::open(directory.path(), CacheBytes { sled: 1 << 20, blocks: 1 << 20 }).unwrap();
         let keys: Vec<String> = (0..4).map(|nth| nth.to_string().repeat(300)).collect();
         let found = merged(&blocks, &keys.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
         assert_eq!(found.len(), 4, "one entry each, though every one is longer than a block should be");

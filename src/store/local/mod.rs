@@ -17,6 +17,7 @@
 
 mod block;
 mod blocks;
+mod cache;
 mod filter;
 mod keys;
 mod merge;
@@ -38,9 +39,9 @@ use std::{
 
 use self::{
     block::Block,
-    blocks::Blocks,
+    blocks::{Blocks, CacheBytes},
     filter::Filter,
-    merge::{BlockLimits, Merged, bad_block},
+    merge::{BlockLimits, Merged},
     overlay::{Changes, Frozen, Overlay},
     scan::Entry,
 };
@@ -57,8 +58,10 @@ pub type BeforeMark = Box<dyn Fn(Applied) -> io::Result<()> + Send + Sync>;
 
 /// How a [`LocalStore`] works.
 pub struct LocalOptions {
-    /// Cache of the tree's pages, in bytes; the process takes somewhat more.
+    /// Cache of the tree's pages, as sled counts them. What is used again is in the block cache.
     pub sled_cache_bytes: u64,
+    /// Cache of blocks; as much again as 16 to 30 bytes for each identifier keeps them all.
+    pub block_cache_bytes: usize,
     /// Changes that the overlay takes in before it is merged; there may be twice as many while a merge runs.
     pub overlay_entries_max: usize,
     /// The longest time that changes wait in the overlay for a merge.
@@ -72,7 +75,8 @@ pub struct LocalOptions {
 impl Default for LocalOptions {
     fn default() -> Self {
         Self {
-            sled_cache_bytes: 64 << 20,
+            sled_cache_bytes: 16 << 20,
+            block_cache_bytes: 192 << 20,
             overlay_entries_max: 524_288,
             overlay_age_max: Duration::from_secs(60),
             block_entries_max: 128,
@@ -137,7 +141,8 @@ impl LocalStore {
     /// [`StoreError::Engine`] when the files cannot be read or written or another process holds them;
     /// [`StoreError::Damaged`] when they are not an index that this version understands.
     pub fn open(path: &Path, options: LocalOptions) -> Result<Self, StoreError> {
-        let blocks = Blocks::open(path, options.sled_cache_bytes)?;
+        let cache_bytes = CacheBytes { sled: options.sled_cache_bytes, blocks: options.block_cache_bytes };
+        let blocks = Blocks::open(path, cache_bytes)?;
         let durable = read_mark(&blocks)?;
         let shared = Arc::new(Shared {
             options,
@@ -275,7 +280,7 @@ impl Shared {
         }
         let Some((block_key, block)) = self.blocks.find(key)? else { return Ok(None) };
         let found = Block::open(&block).and_then(|block| block.get(key));
-        found.map_err(|error| bad_block(&self.blocks, &block_key, error))
+        found.map_err(|error| self.blocks.bad_block(&block_key, error))
     }
 
     /// False when the key is certainly in no block.

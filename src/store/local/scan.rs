@@ -6,7 +6,6 @@ use super::{
     block::Block,
     blocks::Blocks,
     keys,
-    merge::bad_block,
     overlay::{Changes, Overlay},
 };
 use crate::{ledger::Position, store::StoreError};
@@ -67,7 +66,7 @@ fn merged(
     })?;
     loop {
         if let Some((block_key, block)) = walk.here() {
-            let bad = |error| bad_block(blocks, block_key, error);
+            let bad = |error| blocks.bad_block(block_key, error);
             let mut entries = Block::open(block).map_err(bad)?.entries();
             while let Some((key, position)) = entries.next().map_err(bad)? {
                 // What lies at or above the next block's key is left over from a split.
