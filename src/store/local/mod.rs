@@ -278,9 +278,10 @@ impl Shared {
         if !self.blocks_may_hold(key) {
             return Ok(None);
         }
-        let Some((block_key, block)) = self.blocks.find(key)? else { return Ok(None) };
-        let found = Block::open(&block).and_then(|block| block.get(key));
-        found.map_err(|error| self.blocks.bad_block(&block_key, error))
+        let span = self.blocks.find(key)?;
+        let Some(block) = &span.block else { return Ok(None) };
+        let found = Block::open(block).and_then(|block| block.get(key));
+        found.map_err(|error| self.blocks.bad_block(&span.key, error))
     }
 
     /// False when the key is certainly in no block.
