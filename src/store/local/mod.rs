@@ -62,8 +62,8 @@ pub struct LocalOptions {
     /// Cache of the tree's pages, as sled counts them. Blocks that are used again are in the block cache; more here
     /// measured no better.
     pub sled_cache_bytes: u64,
-    /// Cache of blocks. At 16 (serial numbers) to 30 (random keys) bytes for each identifier it keeps them all; a block
-    /// that is not in it costs 20 to 40 µs of CPU, one that is about 2.
+    /// Cache of blocks. At 16 (serial numbers) to 30 (random keys) bytes for each identifier it keeps them all; a lookup
+    /// in a block that is not in it costs tens of µs of CPU, in one that is 3 to 5.
     pub block_cache_bytes: usize,
     /// Changes that the overlay takes in before it is merged; there may be twice as many while a merge runs.
     pub overlay_entries_max: usize,
