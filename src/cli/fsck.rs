@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         output::line(serde_json::to_string(&report).unwrap_or_default())?;
         return Ok(0);
     }
-    let mut out = Out::new();
+    let mut out = Out::stdout();
     out.line(format_args!("{} is sound", config.data.display()))?;
     out.line(format_args!("  ledger entries  {}, of which {} are signed for", count(*entries), count(*signed)))?;
     out.line(format_args!("  tree root       {root}"))?;

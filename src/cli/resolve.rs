@@ -171,7 +171,7 @@ struct Printer {
 impl Printer {
     fn new(args: &Args) -> Self {
         let filtered = !(args.types.is_empty() && args.indexes.is_empty());
-        Self { out: Out::new(), json: args.json, filtered, exit: 0 }
+        Self { out: Out::stdout(), json: args.json, filtered, exit: 0 }
     }
 
     fn print(&mut self, reply: Reply) -> Result<(), Failure> {

@@ -122,7 +122,7 @@ async fn present(node: &Node, sample: bool) -> Result<(), Failure> {
 
 fn introduce(summary: &NodeSummary, grpc: SocketAddr, dns: SocketAddr, has_sample: bool) -> Result<(), Failure> {
     let NodeSummary { entries, verifier_key, zone, data } = summary;
-    let mut out = Out::new();
+    let mut out = Out::stdout();
     out.line(format_args!("touchmark {}", env!("CARGO_PKG_VERSION")))?;
     out.line(format_args!("  gRPC        {grpc}"))?;
     out.line(format_args!("  DNS         {dns}, UDP and TCP, zone {zone}"))?;
