@@ -4,6 +4,7 @@
 //! in one table ([`outcome`]).
 
 pub mod csv;
+pub mod dns;
 pub mod grpc;
 pub mod json;
 pub mod outcome;

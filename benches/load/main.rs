@@ -1,0 +1,126 @@
+//! Load generator: starts real nodes, loads them over gRPC, and prints rates, latencies and the node's CPU time per
+//! operation.
+//!
+//! ```text
+//! cargo bench --bench load -- all                       every case at its default size
+//! cargo bench --bench load -- import --records 1000000   one case
+//! ```
+//!
+//! Each case prints one line a round and the median at the end. CPU time is utime + stime of the node's process divided
+//! by operations; wall-clock rates depend on what else the machine does.
+
+mod cases;
+mod floor;
+mod node;
+mod records;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    case: Case,
+    /// `cargo bench` passes this on; it means nothing here.
+    #[arg(long, global = true, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Subcommand)]
+enum Case {
+    /// Every case at its default size.
+    All,
+    /// `touchmark import` of a file of random records: rate, memory, disk, restart times.
+    Import {
+        /// How many records.
+        #[arg(long, default_value_t = 1_000_000)]
+        records: u64,
+    },
+    /// Single `Apply` calls from many clients, each durable.
+    Apply {
+        /// How many clients at once.
+        #[arg(long, default_value_t = 64)]
+        clients: usize,
+        /// How many calls in all.
+        #[arg(long, default_value_t = 200_000)]
+        calls: u64,
+        /// How many rounds.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
+    /// `ApplyBatch` calls, several under way at once: what an import costs the node, without reading a file.
+    Batch {
+        /// How many records.
+        #[arg(long, default_value_t = 1_000_000)]
+        records: u64,
+        /// Commands in one call.
+        #[arg(long, default_value_t = 1_000)]
+        commands: u64,
+        /// Calls at once.
+        #[arg(long, default_value_t = 4)]
+        calls: usize,
+    },
+    /// `Resolve`, `ResolveBatch` and `ResolveStream` of warm records, beside empty calls with replies of the same size.
+    Resolve {
+        /// How many records the node holds.
+        #[arg(long, default_value_t = 10_000)]
+        records: u64,
+        /// How many identifiers are resolved in each round and way.
+        #[arg(long, default_value_t = 200_000)]
+        calls: u64,
+        /// How many rounds.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
+    /// Prints the records that `import` loads as JSON lines, for other systems to load.
+    Records {
+        /// How many records.
+        #[arg(long, default_value_t = 1_000_000)]
+        records: u64,
+    },
+    /// Answers empty calls; started by the other cases.
+    #[command(hide = true)]
+    Floor {
+        /// Bytes of each reply.
+        #[arg(long)]
+        reply_bytes: usize,
+    },
+}
+
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let result = runtime.map_err(anyhow).and_then(|runtime| runtime.block_on(run(Arguments::parse().case)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("load: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+fn anyhow(error: std::io::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    error.into()
+}
+
+async fn run(case: Case) -> Outcome<()> {
+    match case {
+        Case::All => {
+            cases::resolve(10_000, 200_000, 5).await?;
+            cases::apply(64, 200_000, 5).await?;
+            cases::import(1_000_000).await
+        }
+        Case::Import { records } => cases::import(records).await,
+        Case::Apply { clients, calls, rounds } => cases::apply(clients, calls, rounds).await,
+        Case::Batch { records, commands, calls } => cases::batch(records, commands, calls).await,
+        Case::Resolve { records, calls, rounds } => cases::resolve(records, calls, rounds).await,
+        Case::Records { records } => {
+            records::write_jsonl(&mut std::io::BufWriter::new(std::io::stdout().lock()), records)?;
+            Ok(())
+        }
+        Case::Floor { reply_bytes } => floor::serve(reply_bytes).await,
+    }
+}
