@@ -18,7 +18,7 @@ mod retire;
 mod serve;
 mod update;
 
-use std::{future::Future, path::PathBuf, process::ExitCode};
+use std::{future::Future, io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -136,7 +136,8 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
 fn start_logging(config: &Config) -> Result<(), Failure> {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
         .map_err(|error| Failure::usage(format!("log: `{}`: {error}", config.log)))?;
-    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     logging.try_init().map_err(|error| Failure::new(format!("cannot start logging: {error}")))
 }
 

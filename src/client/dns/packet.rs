@@ -256,17 +256,17 @@ mod tests {
             record: record.map(<[u8]>::to_vec),
             ..Response::default()
         };
-        let table: [(u16, &[&[u8]], Option<&[u8]>, Response); 7] = [
-            (0x8400, &[&text, &other, &found], None, some(0, Some(b"data"))),
-            (0x8400, &[&full], None, some(0, Some(b"full"))),
-            (0x8400, &[], None, some(0, None)),
-            (0x8403, &[], None, some(3, None)),
-            (0x8405, &[], Some(opt), Response { extended_error: Some((18, "not you".into())), ..some(5, None) }),
-            (0x8400, &[], Some(badvers), some(16, None)),
-            (0x8600, &[&found], None, Response { truncated: true, ..some(0, None) }),
+        let table: [(u16, Vec<&[u8]>, Option<&[u8]>, Response); 7] = [
+            (0x8400, vec![&text, &other, &found], None, some(0, Some(b"data"))),
+            (0x8400, vec![&full], None, some(0, Some(b"full"))),
+            (0x8400, vec![], None, some(0, None)),
+            (0x8403, vec![], None, some(3, None)),
+            (0x8405, vec![], Some(opt), Response { extended_error: Some((18, "not you".into())), ..some(5, None) }),
+            (0x8400, vec![], Some(badvers), some(16, None)),
+            (0x8600, vec![&found], None, Response { truncated: true, ..some(0, None) }),
         ];
         for (flags, answers, additional, expected) in table {
-            assert_eq!(question.read(&response(&question, flags, answers, additional.as_slice())), Some(expected));
+            assert_eq!(question.read(&response(&question, flags, &answers, additional.as_slice())), Some(expected));
         }
     }
 
