@@ -81,8 +81,9 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 }
 
 async fn serve(config: &Config, sample: bool) -> Result<u8, Failure> {
-    let mut stop = Stop::new()?;
     let node = Node::start(config).await?;
+    // Not before: a node that starts can be stopped like any process, and may replay a long ledger first.
+    let mut stop = Stop::new()?;
     let served = tokio::select! {
         served = present(&node, sample) => served,
         () = stop.asked() => Ok(()),

@@ -224,6 +224,9 @@ mod tests {
         bytes
     }
 
+    /// Flags, answers and an additional record; what is read from them.
+    type Case<'a> = (u16, Vec<&'a [u8]>, Option<&'a [u8]>, Response);
+
     /// Points to the name of the question.
     const POINTER: &[u8] = &[0xc0, 12];
 
@@ -256,7 +259,7 @@ mod tests {
             record: record.map(<[u8]>::to_vec),
             ..Response::default()
         };
-        let table: [(u16, Vec<&[u8]>, Option<&[u8]>, Response); 7] = [
+        let table: [Case<'_>; 7] = [
             (0x8400, vec![&text, &other, &found], None, some(0, Some(b"data"))),
             (0x8400, vec![&full], None, some(0, Some(b"full"))),
             (0x8400, vec![], None, some(0, None)),
