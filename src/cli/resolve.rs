@@ -138,7 +138,10 @@ fn said(said: Said, identifier: &Identifier, args: &Args) -> Reply {
             Reply { answer: Answer::Retired(pb::Retired { identifier, ..pb::Retired::default() }), remark: None }
         }
         Said::NoData => Reply { answer: not_found(identifier), remark: Some(NO_DATA.into()) },
-        Said::Refused(remark) => Reply { answer: Answer::Denied(pb::Denied { identifier }), remark },
+        Said::Refused(text) => {
+            let remark = text.filter(|text| text != Outcome::Denied.spelling().word);
+            Reply { answer: Answer::Denied(pb::Denied { identifier }), remark }
+        }
         Said::Delegated => {
             Reply { answer: Answer::Delegated(pb::Delegated { identifier, ..pb::Delegated::default() }), remark: None }
         }
