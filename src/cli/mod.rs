@@ -18,7 +18,7 @@ mod retire;
 mod serve;
 mod update;
 
-use std::{future::Future, path::PathBuf, process::ExitCode};
+use std::{future::Future, io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -138,7 +138,8 @@ fn start_logging(config: &Config) -> Result<(), Failure> {
     let directives = format!("{},{}", crate::server::dns::LOG_DIRECTIVES, config.log);
     let filter = tracing_subscriber::EnvFilter::try_new(directives)
         .map_err(|error| Failure::usage(format!("log: `{}`: {error}", config.log)))?;
-    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     logging.try_init().map_err(|error| Failure::new(format!("cannot start logging: {error}")))
 }
 
