@@ -118,7 +118,7 @@ impl Default for Config {
             dns: ([127, 0, 0, 1], 5300).into(),
             grpc: ([127, 0, 0, 1], 50051).into(),
             cache_bytes_max: 64 << 20,
-            index_cache_bytes_max: 64 << 20,
+            index_cache_bytes_max: 128 << 20,
             overlay_entries_max: 524_288,
             log: "info".into(),
         }
