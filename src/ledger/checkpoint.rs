@@ -80,8 +80,9 @@ impl LedgerKey {
     /// Takes apart `PRIVATE+KEY+<origin>+<id>+<base64 of type and seed>`.
     fn parse(text: &str) -> Option<Self> {
         let signer = StandardSigner::new(text).ok()?;
-        let (rest, key) = text.rsplit_once('+')?;
-        let (origin, _) = rest.strip_prefix("PRIVATE+KEY+")?.rsplit_once('+')?;
+        // From the left: an origin holds no plus, the Base64 of a key may.
+        let (origin, rest) = text.strip_prefix("PRIVATE+KEY+")?.split_once('+')?;
+        let (_, key) = rest.split_once('+')?;
         let seed: [u8; 32] = BASE64.decode(key.as_bytes()).ok()?.get(1..)?.try_into().ok()?;
         // Other spellings of the same key are refused, so that a flipped bit anywhere in the file is noticed.
         if encode_key(origin, seed).ok()? != text {
@@ -268,6 +269,20 @@ mod tests {
         assert_eq!(again.verify(checkpoint.note.as_bytes()), Some(checkpoint.clone()));
         let flipped = checkpoint.note.replace("\n3\n", "\n4\n");
         assert_eq!(again.verify(flipped.as_bytes()), None);
+    }
+
+    #[test]
+    fn keys_of_every_seed_are_read_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut plus = 0;
+        for byte in 0..=255 {
+            let path = directory.path().join(byte.to_string());
+            let made = LedgerKey::open_or_create(&path, "example.test/log", [byte; 32]).unwrap();
+            let again = LedgerKey::open_or_create(&path, "example.test/log", [0; 32]).unwrap();
+            assert_eq!(made.verifier_key(), again.verifier_key());
+            plus += usize::from(std::fs::read_to_string(&path).unwrap().matches('+').count() > 4);
+        }
+        assert!(plus > 0, "the Base64 of some seed holds a plus");
     }
 
     #[test]
