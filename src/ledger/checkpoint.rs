@@ -80,8 +80,9 @@ impl LedgerKey {
     /// Takes apart `PRIVATE+KEY+<origin>+<id>+<base64 of type and seed>`.
     fn parse(text: &str) -> Option<Self> {
         let signer = StandardSigner::new(text).ok()?;
-        let (rest, key) = text.rsplit_once('+')?;
-        let (origin, _) = rest.strip_prefix("PRIVATE+KEY+")?.rsplit_once('+')?;
+        // Neither name nor id can hold a plus; the base64 of the key can.
+        let (origin, rest) = text.strip_prefix("PRIVATE+KEY+")?.split_once('+')?;
+        let (_, key) = rest.split_once('+')?;
         let seed: [u8; 32] = BASE64.decode(key.as_bytes()).ok()?.get(1..)?.try_into().ok()?;
         // Other spellings of the same key are refused, so that a flipped bit anywhere in the file is noticed.
         if encode_key(origin, seed).ok()? != text {
@@ -268,6 +269,17 @@ mod tests {
         assert_eq!(again.verify(checkpoint.note.as_bytes()), Some(checkpoint.clone()));
         let flipped = checkpoint.note.replace("\n3\n", "\n4\n");
         assert_eq!(again.verify(flipped.as_bytes()), None);
+    }
+
+    #[test]
+    fn every_seed_makes_a_key_that_can_be_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        for seed in 0..=255 {
+            let path = directory.path().join(seed.to_string());
+            let made = LedgerKey::open_or_create(&path, "example.test/log", [seed; 32]).unwrap();
+            let again = LedgerKey::open_or_create(&path, "example.test/log", [0; 32]).unwrap();
+            assert_eq!(made.verifier_key(), again.verifier_key());
+        }
     }
 
     #[test]
