@@ -80,7 +80,7 @@ impl LedgerKey {
     /// Takes apart `PRIVATE+KEY+<origin>+<id>+<base64 of type and seed>`.
     fn parse(text: &str) -> Option<Self> {
         let signer = StandardSigner::new(text).ok()?;
-        // From the left: an origin holds no plus, the Base64 of a key may.
+        // Neither name nor id can hold a plus; the base64 of the key can.
         let (origin, rest) = text.strip_prefix("PRIVATE+KEY+")?.split_once('+')?;
         let (_, key) = rest.split_once('+')?;
         let seed: [u8; 32] = BASE64.decode(key.as_bytes()).ok()?.get(1..)?.try_into().ok()?;
@@ -272,17 +272,14 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_every_seed_are_read_back() {
+    fn every_seed_makes_a_key_that_can_be_read_again() {
         let directory = tempfile::tempdir().unwrap();
-        let mut plus = 0;
-        for byte in 0..=255 {
-            let path = directory.path().join(byte.to_string());
-            let made = LedgerKey::open_or_create(&path, "example.test/log", [byte; 32]).unwrap();
+        for seed in 0..=255 {
+            let path = directory.path().join(seed.to_string());
+            let made = LedgerKey::open_or_create(&path, "example.test/log", [seed; 32]).unwrap();
             let again = LedgerKey::open_or_create(&path, "example.test/log", [0; 32]).unwrap();
             assert_eq!(made.verifier_key(), again.verifier_key());
-            plus += usize::from(std::fs::read_to_string(&path).unwrap().matches('+').count() > 4);
         }
-        assert!(plus > 0, "the Base64 of some seed holds a plus");
     }
 
     #[test]
