@@ -80,8 +80,9 @@ impl LedgerKey {
     /// Takes apart `PRIVATE+KEY+<origin>+<id>+<base64 of type and seed>`.
     fn parse(text: &str) -> Option<Self> {
         let signer = StandardSigner::new(text).ok()?;
-        let (rest, key) = text.rsplit_once('+')?;
-        let (origin, _) = rest.strip_prefix("PRIVATE+KEY+")?.rsplit_once('+')?;
+        // Neither an origin nor an id holds a `+`; the base64 of the key may.
+        let (origin, rest) = text.strip_prefix("PRIVATE+KEY+")?.split_once('+')?;
+        let (_, key) = rest.split_once('+')?;
         let seed: [u8; 32] = BASE64.decode(key.as_bytes()).ok()?.get(1..)?.try_into().ok()?;
         // Other spellings of the same key are refused, so that a flipped bit anywhere in the file is noticed.
         if encode_key(origin, seed).ok()? != text {
@@ -268,6 +269,18 @@ mod tests {
         assert_eq!(again.verify(checkpoint.note.as_bytes()), Some(checkpoint.clone()));
         let flipped = checkpoint.note.replace("\n3\n", "\n4\n");
         assert_eq!(again.verify(flipped.as_bytes()), None);
+    }
+
+    /// Base64 has a `+` of its own, which also separates the parts of a key.
+    #[test]
+    fn every_seed_makes_a_key() {
+        for seed in 0..=u8::MAX {
+            let text = encode_key("example.test/log", [seed; 32]).unwrap();
+            let key = LedgerKey::parse(&text).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(key.origin(), "example.test/log");
+            let checkpoint = key.sign(1, Hash([seed; 32])).unwrap();
+            assert_eq!(key.verify(checkpoint.note.as_bytes()), Some(checkpoint.clone()), "{text}");
+        }
     }
 
     #[test]
