@@ -1,0 +1,4 @@
+//! What a node does, seen from outside: one binary, a module per subject.
+
+mod refusals;
+mod support;
