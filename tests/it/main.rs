@@ -1,4 +1,5 @@
 //! What a node does, seen from outside: one binary, a module per subject.
 
+mod idempotency;
 mod refusals;
 mod support;
