@@ -1,34 +1,120 @@
-//! stub
-use std::{net::SocketAddr, path::PathBuf};
-/// Config.
-#[derive(Clone, Debug)]
+//! Configuration: what may be written ([`Spec`]), and what the node runs with ([`Config`]).
+//!
+//! ```text
+//! defaults < file (--config, else TOUCHMARK_CONFIG) < environment (TOUCHMARK_DATA, …) < arguments
+//! ```
+//!
+//! A [`Spec`] is one layer of it: every key may be left out, none that is unknown is let by. [`Config::from_layers`] puts the layers on
+//! top of each other and checks each key once, so that an error names the key and where it was written.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+/// The default configuration with its comments, as `touchmark config print` shows it.
+pub const TEMPLATE: &str = include_str!("config.toml");
+
+/// The longest zone, in octets on the wire: leaves every identifier room for a name.
+pub const ZONE_OCTETS_MAX: usize = crate::id::dns_name::ZONE_OCTETS_MAX;
+/// The least that the caches can work with, in bytes (1 MiB).
+pub const CACHE_BYTES_MIN: usize = 1 << 20;
+/// The most that a cache may take, in bytes (1 TiB).
+pub const CACHE_BYTES_MAX: usize = 1 << 40;
+/// The bounds of the overlay, in entries.
+pub const OVERLAY_ENTRIES: std::ops::RangeInclusive<usize> = 1_024..=16_777_216;
+/// The longest origin, in bytes.
+pub const ORIGIN_BYTES_MAX: usize = 255;
+
+/// One layer of configuration, as written. What each key means stands in [`TEMPLATE`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Spec {
+    pub data: Option<PathBuf>,
+    pub zone: Option<String>,
+    pub origin: Option<String>,
+    pub dns: Option<String>,
+    pub grpc: Option<String>,
+    pub cache_bytes_max: Option<u64>,
+    pub index_cache_bytes_max: Option<u64>,
+    pub overlay_entries_max: Option<u64>,
+    pub log: Option<String>,
+}
+
+/// What a node runs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// x
+    /// The data directory.
     pub data: PathBuf,
-    /// x
+    /// The DNS zone, in lower case, with a dot at its end.
     pub zone: String,
-    /// x
+    /// The ledger's name in its checkpoints (C2SP tlog-checkpoint); set for good when the data directory is made.
     pub origin: String,
-    /// x
+    /// Where DNS listens, UDP and TCP.
     pub dns: SocketAddr,
-    /// x
+    /// Where gRPC listens.
     pub grpc: SocketAddr,
-    /// x
+    /// The most bytes that cached answers take.
     pub cache_bytes_max: usize,
-    /// x
+    /// The most bytes that the index keeps in memory of what lies on the disk.
     pub index_cache_bytes_max: usize,
-    /// x
+    /// The most identifiers that gather in memory before they are merged into the index.
     pub overlay_entries_max: usize,
-    /// x
+    /// Which log lines are written: a level, or directives such as `info,touchmark::ledger=debug`.
     pub log: String,
+}
+
+/// Where a layer was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// The environment.
+    Environment,
+    /// The arguments.
+    Arguments,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is not what it should be; the text says where and why.
+    #[error("the configuration {} cannot be used: {reason}", path.display())]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// Line, key and rule.
+        reason: String,
+    },
+    /// A key has a value that it cannot have.
+    #[error("{place}: {rule}")]
+    Value {
+        /// Where it was written, with the key.
+        place: String,
+        /// The rule, with its limit.
+        rule: String,
+    },
 }
 
 impl Default for Config {
     fn default() -> Self {
+        let zone = "id.test.";
         Self {
             data: "touchmark-data".into(),
-            zone: "id.test.".into(),
-            origin: "id.test/ledger".into(),
+            zone: zone.into(),
+            origin: origin_of(zone),
             dns: ([127, 0, 0, 1], 5300).into(),
             grpc: ([127, 0, 0, 1], 50051).into(),
             cache_bytes_max: 64 << 20,
@@ -36,5 +122,280 @@ impl Default for Config {
             overlay_entries_max: 524_288,
             log: "info".into(),
         }
+    }
+}
+
+impl Spec {
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Read`], [`ConfigError::Syntax`].
+    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        Self::from_toml(&text).map_err(|reason| ConfigError::Syntax { path: path.into(), reason })
+    }
+
+    fn from_toml(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error: toml::de::Error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let before = text.get(..start).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            // The library quotes the line over several; the sentence alone is enough.
+            format!("line {line}: {}", error.message().trim().replace('\n', ", "))
+        })
+    }
+
+    /// Reads the environment, through `lookup`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Value`] for a variable that should hold a number and does not.
+    pub fn from_environment(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let text = |key: &str| lookup(&variable(key)).filter(|value| !value.is_empty());
+        let number = |key: &str| {
+            let parsed = text(key).map(|value| (value.parse::<u64>(), value));
+            match parsed {
+                None => Ok(None),
+                Some((Ok(number), _)) => Ok(Some(number)),
+                Some((Err(_), value)) => Err(ConfigError::Value {
+                    place: Source::Environment.place(key),
+                    rule: format!("`{value}` is not a whole number"),
+                }),
+            }
+        };
+        Ok(Self {
+            data: text("data").map(PathBuf::from),
+            zone: text("zone"),
+            origin: text("origin"),
+            dns: text("dns"),
+            grpc: text("grpc"),
+            cache_bytes_max: number("cache_bytes_max")?,
+            index_cache_bytes_max: number("index_cache_bytes_max")?,
+            overlay_entries_max: number("overlay_entries_max")?,
+            log: text("log"),
+        })
+    }
+}
+
+impl Config {
+    /// The configuration that this process was given: file, environment, then `arguments`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names file, key and limit.
+    pub fn load(file: Option<&Path>, arguments: Spec) -> Result<Self, ConfigError> {
+        let lookup = |name: &str| std::env::var(name).ok();
+        let file = file.map(PathBuf::from).or_else(|| lookup(&variable("config")).map(PathBuf::from));
+        let mut layers = Vec::new();
+        if let Some(path) = file {
+            layers.push((Spec::from_file(&path)?, Source::File(path)));
+        }
+        layers.push((Spec::from_environment(lookup)?, Source::Environment));
+        layers.push((arguments, Source::Arguments));
+        Self::from_layers(&layers)
+    }
+
+    /// Puts layers on top of the defaults, later ones over earlier ones.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Value`].
+    pub fn from_layers(layers: &[(Spec, Source)]) -> Result<Self, ConfigError> {
+        let defaults = Self::default();
+        let keys = Layers(layers);
+        let zone = keys.read("zone", |spec| spec.zone.as_deref(), zone)?.unwrap_or(defaults.zone);
+        let address = |text: &str| {
+            text.parse::<SocketAddr>()
+                .map_err(|_| format!("`{text}` is not an address with a port, such as 127.0.0.1:5300"))
+        };
+        let cache = |bytes: u64| within(bytes, CACHE_BYTES_MIN..=CACHE_BYTES_MAX, "bytes");
+        let overlay = |entries: u64| within(entries, OVERLAY_ENTRIES, "entries");
+        Ok(Self {
+            data: keys.read("data", |spec| spec.data.as_deref(), data)?.unwrap_or(defaults.data),
+            origin: keys.read("origin", |spec| spec.origin.as_deref(), origin)?.unwrap_or_else(|| origin_of(&zone)),
+            zone,
+            dns: keys.read("dns", |spec| spec.dns.as_deref(), address)?.unwrap_or(defaults.dns),
+            grpc: keys.read("grpc", |spec| spec.grpc.as_deref(), address)?.unwrap_or(defaults.grpc),
+            cache_bytes_max: keys
+                .read("cache_bytes_max", |spec| spec.cache_bytes_max, cache)?
+                .unwrap_or(defaults.cache_bytes_max),
+            index_cache_bytes_max: keys
+                .read("index_cache_bytes_max", |spec| spec.index_cache_bytes_max, cache)?
+                .unwrap_or(defaults.index_cache_bytes_max),
+            overlay_entries_max: keys
+                .read("overlay_entries_max", |spec| spec.overlay_entries_max, overlay)?
+                .unwrap_or(defaults.overlay_entries_max),
+            log: keys.read("log", |spec| spec.log.as_deref(), log)?.unwrap_or(defaults.log),
+        })
+    }
+}
+
+impl Source {
+    /// Where a key of this layer is written.
+    fn place(&self, key: &str) -> String {
+        match self {
+            Self::File(path) => format!("{}, key `{key}`", path.display()),
+            Self::Environment => format!("environment variable {}", variable(key)),
+            Self::Arguments => format!("argument --{}", key.replace('_', "-")),
+        }
+    }
+}
+
+/// The layers, lowest first.
+struct Layers<'a>(&'a [(Spec, Source)]);
+
+impl Layers<'_> {
+    /// Reads a key from the highest layer that has it.
+    fn read<'s, Raw, Value>(
+        &'s self,
+        key: &str,
+        get: impl Fn(&'s Spec) -> Option<Raw>,
+        check: impl FnOnce(Raw) -> Result<Value, String>,
+    ) -> Result<Option<Value>, ConfigError> {
+        let found = self.0.iter().rev().find_map(|(spec, source)| get(spec).map(|raw| (raw, source)));
+        let Some((raw, source)) = found else { return Ok(None) };
+        check(raw).map(Some).map_err(|rule| ConfigError::Value { place: source.place(key), rule })
+    }
+}
+
+/// The environment variable of a key.
+fn variable(key: &str) -> String {
+    format!("TOUCHMARK_{}", key.to_ascii_uppercase())
+}
+
+/// The origin of a ledger whose node answers for a zone.
+fn origin_of(zone: &str) -> String {
+    format!("{}/ledger", zone.trim_end_matches('.'))
+}
+
+fn data(path: &Path) -> Result<PathBuf, String> {
+    if path.as_os_str().is_empty() { Err("the data directory has no name".into()) } else { Ok(path.into()) }
+}
+
+/// Checks a zone and brings it to lower case with a dot at its end.
+///
+/// # Errors
+///
+/// The rule that broke, with its limit.
+pub fn zone(text: &str) -> Result<String, String> {
+    let zone = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let well_formed = |label: &str| {
+        let characters = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        (1..=63).contains(&label.len()) && characters
+    };
+    if !zone.split('.').all(well_formed) {
+        let text = crate::id::excerpt(text);
+        return Err(format!("`{text}` is not a zone: labels of 1 to 63 letters, digits, - and _, joined by dots"));
+    }
+    let octets = zone.len() + 2;
+    if octets > ZONE_OCTETS_MAX {
+        return Err(format!("the zone takes {octets} octets; the limit is {ZONE_OCTETS_MAX}, to leave room for names"));
+    }
+    Ok(format!("{zone}."))
+}
+
+/// An origin is the first line of a checkpoint and the name of a key: no spaces, no plus (C2SP signed-note).
+fn origin(text: &str) -> Result<String, String> {
+    let well_formed = !text.contains(|letter: char| letter.is_whitespace() || letter.is_control() || letter == '+');
+    if well_formed && (1..=ORIGIN_BYTES_MAX).contains(&text.len()) {
+        return Ok(text.into());
+    }
+    let text = crate::id::excerpt(text);
+    Err(format!("`{text}` is not an origin: 1 to {ORIGIN_BYTES_MAX} bytes without spaces and +"))
+}
+
+fn log(text: &str) -> Result<String, String> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) if !text.is_empty() => Ok(text.into()),
+        Ok(_) => Err("there is no level; give error, warn, info, debug or trace".into()),
+        Err(error) => Err(format!("`{}` is not a level or a list of directives: {error}", crate::id::excerpt(text))),
+    }
+}
+
+fn within(number: u64, range: std::ops::RangeInclusive<usize>, unit: &str) -> Result<usize, String> {
+    let fits = usize::try_from(number).ok().filter(|number| range.contains(number));
+    fits.ok_or_else(|| format!("{number} is outside {} to {} {unit}", range.start(), range.end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Result<Config, String> {
+        let spec = Spec::from_toml(text)?;
+        Config::from_layers(&[(spec, Source::File("t.toml".into()))]).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_template_says_the_defaults_and_every_key() {
+        assert_eq!(file(TEMPLATE), Ok(Config::default()));
+        // What follows from another key is commented out, and right all the same.
+        let all = TEMPLATE.replace("# origin = ", "origin = ");
+        assert_eq!(file(&all), Ok(Config::default()));
+        let spec = Spec::from_toml(&all).unwrap();
+        let absent = format!("{spec:?}").matches("None").count();
+        assert_eq!(absent, 0, "{spec:?}");
+    }
+
+    #[test]
+    fn later_layers_win_key_by_key() {
+        let lookup = |name: &str| match name {
+            "TOUCHMARK_ZONE" => Some("Env.Example".into()),
+            "TOUCHMARK_CACHE_BYTES_MAX" => Some("2097152".into()),
+            "TOUCHMARK_LOG" => Some(String::new()),
+            _ => None,
+        };
+        let file = "data = \"f\"\nzone = \"file.example\"\ngrpc = \"[::1]:1\"\ndns = \"127.0.0.1:1\"\nlog = \"warn\"";
+        let arguments = Spec { dns: Some("127.0.0.1:2".into()), ..Spec::default() };
+        let layers = [
+            (Spec::from_toml(file).unwrap(), Source::File("t.toml".into())),
+            (Spec::from_environment(lookup).unwrap(), Source::Environment),
+            (arguments, Source::Arguments),
+        ];
+        let expected = Config {
+            data: "f".into(),
+            zone: "env.example.".into(),
+            origin: "env.example/ledger".into(),
+            dns: ([127, 0, 0, 1], 2).into(),
+            grpc: "[::1]:1".parse().unwrap(),
+            cache_bytes_max: 2 << 20,
+            log: "warn".into(),
+            ..Config::default()
+        };
+        assert_eq!(Config::from_layers(&layers).unwrap(), expected);
+    }
+
+    #[test]
+    fn refusals_name_key_and_limit() {
+        let table = [
+            ("zome = 1", "line 1: unknown field `zome`, expected one of `data`, `zone`"),
+            ("\n\ndata = 1", "line 3: invalid type: integer `1`, expected path string"),
+            ("data = \"a\"\ndata = \"b\"", "line 2: duplicate key"),
+            ("dns = \"localhost\"", "t.toml, key `dns`: `localhost` is not an address with a port"),
+            ("zone = \"a..b\"", "t.toml, key `zone`: `a..b` is not a zone: labels of 1 to 63 letters"),
+            ("zone = \"\"", "t.toml, key `zone`: `` is not a zone"),
+            ("origin = \"a b\"", "t.toml, key `origin`: `a b` is not an origin: 1 to 255 bytes"),
+            ("cache_bytes_max = 5", "t.toml, key `cache_bytes_max`: 5 is outside 1048576 to 1099511627776 bytes"),
+            ("overlay_entries_max = 1", "t.toml, key `overlay_entries_max`: 1 is outside 1024 to 16777216 entries"),
+            ("cache_bytes_max = -1", "line 1: invalid value: integer `-1`, expected u64"),
+            ("log = \"info,=\"", "t.toml, key `log`: `info,=` is not a level or a list of directives"),
+            ("log = \"\"", "t.toml, key `log`: there is no level"),
+            ("data = \"\"", "t.toml, key `data`: the data directory has no name"),
+        ];
+        for (text, expected) in table {
+            let error = file(text).unwrap_err();
+            assert!(error.starts_with(expected), "{text}: {error}");
+        }
+        let long = format!("zone = \"{}\"", ["a".repeat(63), "b".repeat(63)].join("."));
+        assert!(
+            file(&long).unwrap_err().ends_with("the zone takes 129 octets; the limit is 128, to leave room for names")
+        );
+        let number = Spec::from_environment(|name| (name == "TOUCHMARK_CACHE_BYTES_MAX").then(|| "64M".into()));
+        let error = number.unwrap_err().to_string();
+        assert_eq!(error, "environment variable TOUCHMARK_CACHE_BYTES_MAX: `64M` is not a whole number");
+        let arguments = Spec { grpc: Some("x".into()), ..Spec::default() };
+        let error = Config::from_layers(&[(arguments, Source::Arguments)]).unwrap_err().to_string();
+        assert!(error.starts_with("argument --grpc: `x` is not"), "{error}");
     }
 }

@@ -1,7 +1,73 @@
-//! Touchmark.
+//! Touchmark: register industrial identifiers, keep every change in a signed ledger, resolve them at line rate.
+//!
+//! ```text
+//!          UDP/TCP DNS        gRPC
+//!                  \           |
+//!                   +------ server ------+        sockets, admission, limits
+//!                              |
+//!                          protocol               bytes <-> questions, answers, commands, receipts
+//!                      ______/   \______
+//!                resolver             registry    the two cores; neither knows the other
+//!             question -> answer    command -> receipt
+//!                |       \               |
+//!              cache      \           ledger      the truth: append-only, hashed, signed, fsynced
+//!              (LRU)       \             |
+//!                           +-- store <--+        where is what: a sled index over ledger positions
+//!                     record, id                  pure: no I/O
+//! ```
+//!
+//! # The way of a question
+//!
+//! A listener ([`server`]) reads it, [`protocol`] decodes it to an [`id::Identifier`], [`resolver::Resolver::resolve`] looks
+//! into the [`cache`]; on a miss [`store::Records`] asks the index ([`store::Store`]) for a position and reads the entry from
+//! the [`ledger`]. The answer goes back the same way; its encoded form stays with it in the cache.
+//!
+//! # The way of a change
+//!
+//! A listener reads it, [`protocol`] decodes and checks it to a [`registry::Command`], [`registry::Registry::prepare`] computes
+//! what needs no order (salts, commitments), the sequencer thread gives it its place in a batch, the [`ledger`] writes and
+//! fsyncs the batch and signs the tree, the index takes it in, cached answers are outdated, and the receipt goes out.
+//!
+//! # What always holds
+//!
+//! 1. Nothing is acknowledged before it is durable and in the signed Merkle tree.
+//! 2. The ledger is the truth; the index is disposable and made again from it.
+//! 3. An answer is never older than the last change that this node acknowledged, over every protocol.
+//! 4. No checkpoint is ever signed that contradicts an earlier one.
+//! 5. Outcomes (not found, retired, delegated, denied) are values; failures are errors.
+//! 6. Everything is bounded, and every bound has a name with its unit.
+//! 7. Nothing panics on input from outside.
+//!
+//! # Where things live
+//!
+//! | module | is | may use |
+//! |---|---|---|
+//! | [`codec`] | varints and length-prefixed bytes of the stored formats | – |
+//! | [`id`] | identifiers of four schemes, their ordered keys, their DNS names | – |
+//! | [`record`] | records, values, edges, and their stored form | `id` |
+//! | [`ledger`] | entries, segments, tree, checkpoints, data directory; append, read, recover, audit | `record` |
+//! | [`store`] | the index contract, the sled index, the reference model, whole records | `ledger` |
+//! | [`cache`] | sharded LRU with a byte budget and single flight; knows nothing of ours | – |
+//! | [`resolver`] | the read core | `id`, `record`, `store`, `cache` |
+//! | [`registry`] | the write core | `id`, `record`, `ledger`, `store` |
+//! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, and the one table of outcomes | the cores' types |
+//! | [`server`] | listeners: gRPC, DNS | `protocol`, the cores |
+//! | [`client`] | outbound connections | `protocol` |
+//! | [`config`] | file + environment + arguments -> `Config` | – |
+//! | [`app`] | `Config` -> running node; `fsck`, `rebuild` | everything below |
+//! | [`cli`] | the subcommands | `app`, `client` |
+//!
+//! `tests/it/tidy.rs` keeps this table.
+//!
+//! # Vocabulary
+//!
+//! identifier, scheme, prefix, suffix, label; record, value, status; ledger, entry, index, checkpoint; edge (made-of,
+//! derived-from, packed-in, transferred-to, replaces); command, receipt, refusal; question, answer, outcome.
 
 pub mod app;
 pub mod cache;
+pub mod cli;
+pub mod client;
 pub mod codec;
 pub mod config;
 pub mod id;

@@ -102,6 +102,44 @@ pub async fn apply(clients: usize, calls: u64, rounds: usize) -> Outcome<()> {
     Ok(())
 }
 
+/// Batches of commands, several calls at once.
+pub async fn batch(records: u64, commands: u64, calls: usize) -> Outcome<()> {
+    println!("# {records} records in batches of {commands}, {calls} calls at once, keys in random order");
+    let directory = tempfile::tempdir()?;
+    let node = Process::node(directory.path()).await?;
+    let (began, next) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+    let mut tasks = Vec::new();
+    for _ in 0..calls {
+        let mut client = RegistryClient::new(connect(&node.address).await?).max_decoding_message_size(16 << 20);
+        let next = Arc::clone(&next);
+        tasks.push(tokio::spawn(async move {
+            let mut latency = Histogram::<u64>::new(3)?;
+            loop {
+                let start = next.fetch_add(commands, Ordering::Relaxed);
+                if start >= records {
+                    return Outcome::Ok(latency);
+                }
+                let commands = (start..records.min(start + commands)).map(records::create).collect();
+                let sent = Instant::now();
+                client.apply_batch(pb::ApplyBatchRequest { commands }).await?;
+                latency.record(sent.elapsed().as_micros() as u64)?;
+            }
+        }));
+    }
+    let mut latency = Histogram::<u64>::new(3)?;
+    for task in tasks {
+        latency.add(task.await??)?;
+    }
+    let figures = Round { operations: records, wall: began.elapsed(), cpu_us: node.cpu_us()?, latency: Some(latency) };
+    figures.print("batch");
+    let (now_mb, peak_mb) = node.resident_mb()?;
+    println!(
+        "                 node memory {now_mb} MB, at its highest {peak_mb} MB; latency is that of a whole batch\n"
+    );
+    node.stop()?;
+    Ok(())
+}
+
 /// Warm resolutions in three ways, beside empty calls with replies of the same size.
 pub async fn resolve(records: u64, calls: u64, rounds: usize) -> Outcome<()> {
     println!(

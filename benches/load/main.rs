@@ -49,6 +49,18 @@ enum Case {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
+    /// `ApplyBatch` calls, several under way at once: what an import costs the node, without reading a file.
+    Batch {
+        /// How many records.
+        #[arg(long, default_value_t = 1_000_000)]
+        records: u64,
+        /// Commands in one call.
+        #[arg(long, default_value_t = 1_000)]
+        commands: u64,
+        /// Calls at once.
+        #[arg(long, default_value_t = 4)]
+        calls: usize,
+    },
     /// `Resolve`, `ResolveBatch` and `ResolveStream` of warm records, beside empty calls with replies of the same size.
     Resolve {
         /// How many records the node holds.
@@ -60,6 +72,12 @@ enum Case {
         /// How many rounds.
         #[arg(long, default_value_t = 5)]
         rounds: usize,
+    },
+    /// Prints the records that `import` loads as JSON lines, for other systems to load.
+    Records {
+        /// How many records.
+        #[arg(long, default_value_t = 1_000_000)]
+        records: u64,
     },
     /// Answers empty calls; started by the other cases.
     #[command(hide = true)]
@@ -97,7 +115,12 @@ async fn run(case: Case) -> Outcome<()> {
         }
         Case::Import { records } => cases::import(records).await,
         Case::Apply { clients, calls, rounds } => cases::apply(clients, calls, rounds).await,
+        Case::Batch { records, commands, calls } => cases::batch(records, commands, calls).await,
         Case::Resolve { records, calls, rounds } => cases::resolve(records, calls, rounds).await,
+        Case::Records { records } => {
+            records::write_jsonl(&mut std::io::BufWriter::new(std::io::stdout().lock()), records)?;
+            Ok(())
+        }
         Case::Floor { reply_bytes } => floor::serve(reply_bytes).await,
     }
 }

@@ -25,14 +25,19 @@ pub use check::{FsckReport, RebuildReport, fsck, rebuild};
 use crate::{
     config::Config,
     ledger::{DataDir, KeySource, Ledger, LedgerError, Opening, Recovered},
+    protocol::dns::{DnsResponder, Zone, ZoneError},
     registry::{Clock, Entropy, Sequencer, SequencerHandle, apply},
     resolver::Resolver,
-    server::grpc::GrpcServer,
+    server::{
+        dns::{DnsLimits, DnsServer},
+        grpc::GrpcServer,
+    },
     store::{Records, Store, StoreError, local::LocalStore},
 };
 
 /// A running node.
 pub struct Node {
+    dns: DnsServer,
     grpc: GrpcServer,
     sequencer: SequencerHandle,
     ledger: Arc<Ledger>,
@@ -75,6 +80,9 @@ pub enum AppError {
     /// A ledger entry could not be applied to the index.
     #[error(transparent)]
     Apply(#[from] apply::ApplyError),
+    /// The zone is no DNS name.
+    #[error(transparent)]
+    Zone(#[from] ZoneError),
     /// An address could not be bound.
     #[error("cannot listen on {address} ({what}): {source}")]
     Listen {
@@ -114,6 +122,7 @@ impl Node {
     ///
     /// [`AppError`] with a sentence that says what is in the way.
     pub async fn start(config: &Config) -> Result<Self, AppError> {
+        let zone = Zone::new(&config.zone)?.with_addresses([config.dns.ip()]);
         let directory = DataDir::open_or_create(&config.data)?;
         let opened = Opened::new(&directory, config)?;
         let Opened { recovered: Recovered { ledger, appender }, store } = opened;
@@ -133,7 +142,16 @@ impl Node {
             sequencer.spawn().map_err(|error| AppError::system("cannot start the sequencer", error))?;
         let grpc = GrpcServer::start(config.grpc, Arc::clone(&resolver), registry).await;
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
-        Ok(Self { grpc, sequencer, ledger, store, zone: config.zone.clone(), directory })
+        let sizes = Arc::clone(&ledger);
+        let responder = Arc::new(DnsResponder::new(resolver, zone, move || sizes.checkpoint().size));
+        let dns = DnsServer::start(responder, config.dns, DnsLimits::default()).await;
+        let dns = dns.map_err(|source| AppError::Listen { address: config.dns, what: "DNS", source })?;
+        Ok(Self { dns, grpc, sequencer, ledger, store, zone: config.zone.clone(), directory })
+    }
+
+    /// The address that DNS listens on, over UDP and TCP.
+    pub fn dns_addr(&self) -> SocketAddr {
+        self.dns.local_addr()
     }
 
     /// The address that gRPC listens on.
@@ -162,6 +180,7 @@ impl Node {
     ///
     /// [`AppError`] when the index could not be closed; the ledger is whole all the same, and the next start replays it.
     pub async fn stop(self) -> Result<(), AppError> {
+        self.dns.shutdown().await;
         self.grpc.shutdown().await;
         let (sequencer, store, directory) = (self.sequencer, self.store, self.directory);
         let close = move || {

@@ -480,7 +480,9 @@ fn put_stored_edge(out: &mut Vec<u8>, change: &EdgeChange) {
 fn read_stored_edge(reader: &mut Reader<'_>) -> Result<EdgeChange, Torn> {
     let code = reader.byte()?;
     let kind = EdgeType::from_code(code & !REMOVAL).ok_or(Torn)?;
-    let to = Identifier::parse(reader.text()?).map_err(|_| Torn)?;
+    let written = reader.text()?;
+    // Only the canonical form is stored: two spellings must not give one text.
+    let to = Identifier::parse(written).ok().filter(|to| to.as_str() == written).ok_or(Torn)?;
     if code & REMOVAL != 0 {
         return Ok(EdgeChange::Remove(kind, to));
     }
@@ -511,4 +513,142 @@ fn read_list<'a, T>(
         return Err(Torn);
     }
     (0..count).map(|_| read(reader)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::record::{Permissions, Value};
+
+    fn value(index: u32, kind: &str, data: &[u8]) -> Value {
+        Value {
+            index,
+            kind: kind.parse().unwrap(),
+            data: Bytes::copy_from_slice(data),
+            ttl: 3_600,
+            timestamp: 0,
+            permissions: Permissions::DEFAULT,
+            references: Vec::new(),
+        }
+    }
+
+    fn edge(kind: EdgeType, to: &str, quantity: Option<(&str, Option<&str>)>, valid_from_ms: Option<i64>) -> Edge {
+        let quantity = quantity.map(|(number, unit)| (number.parse().unwrap(), unit.map(|unit| unit.parse().unwrap())));
+        Edge { kind, to: Identifier::parse(to).unwrap(), quantity, valid_from_ms }
+    }
+
+    /// An update with everything that an entry can say.
+    fn draft() -> (Draft, Place) {
+        let identifier = Identifier::parse("88.118.8/Pump 7%").unwrap();
+        let values = Values::new(vec![value(1, "NAME", b"Pump"), value(300, "URL", b"https://example.com/")]).unwrap();
+        let edges = [
+            EdgeChange::Add(edge(EdgeType::MadeOf, "urn:oid:2.999.1", Some(("0.25", Some("unit:kg"))), Some(-1))),
+            EdgeChange::Add(edge(EdgeType::PackedIn, "88.118.8/Box", Some(("1", None)), None)),
+            EdgeChange::Remove(EdgeType::Replaces, Identifier::parse("88.118.8/Pump-6").unwrap()),
+        ];
+        let request = RequestId::new(b"retry me");
+        let statement = Statement {
+            kind: EntryKind::Update,
+            identifier: &identifier,
+            principal: Principal::Loopback,
+            values: &values,
+            edges: &edges,
+            request: request.as_ref(),
+        };
+        let previous = Some(Previous { index: 4, position: Position(77), leaf_hash: Hash([0xab; 32]) });
+        let place = Place { index: 9, time_ms: 1_763_820_000_123, version: 2, previous, has_edges: true };
+        (Draft::new(&statement, [5; 32]).unwrap(), place)
+    }
+
+    #[test]
+    fn the_text_is_canonical() {
+        let (draft, place) = draft();
+        let mut text = Vec::new();
+        draft.put_text(&mut text, &place);
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            "touchmark/1 update\n\
+             id 88.118.8/Pump%207%25\n\
+             at 1763820000123\n\
+             by loopback\n\
+             prev 4 q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=\n\
+             value 1 NAME COMMITMENT-1\n\
+             value 300 URL COMMITMENT-300\n\
+             edge add made-of urn:oid:2.999.1 0.25 unit:kg from 1969-12-31T23:59:59.999Z\n\
+             edge add packed-in 88.118.8/Box 1 -\n\
+             edge remove replaces 88.118.8/Pump-6\n\
+             request cmV0cnkgbWU=\n"
+                .replace("COMMITMENT-1\n", &format!("{}\n", commitment(1, "NAME", b"Pump")))
+                .replace("COMMITMENT-300", &commitment(300, "URL", b"https://example.com/"))
+        );
+    }
+
+    /// The commitment by its definition, from the values' canonical bytes: permissions 14, TTL 3,600 as a varint, no time,
+    /// no references, the data.
+    fn commitment(index: u32, kind: &str, data: &[u8]) -> String {
+        let mac = |key: &[u8], message: &[u8]| {
+            Hmac::<Sha256>::new_from_slice(key).unwrap().chain_update(message).finalize().into_bytes()
+        };
+        let salt = mac(&[5; 32], &index.to_be_bytes());
+        let message = [kind.as_bytes(), &[0, 14, 0x90, 0x1c, 0, 0], data].concat();
+        BASE64.encode(&mac(&salt, &message))
+    }
+
+    #[test]
+    fn the_stored_form_gives_the_same_text() {
+        let (draft, place) = draft();
+        let (mut stored, mut text, mut derived) = (Vec::new(), Vec::new(), Vec::new());
+        draft.put_stored(&mut stored, &place);
+        draft.put_text(&mut text, &place);
+        assert!(stored.len() <= draft.stored_len_max());
+        let entry = StoredEntry::read(&stored).unwrap();
+        entry.put_text(&mut derived, Some(Hash([0xab; 32])));
+        assert_eq!(String::from_utf8(text), String::from_utf8(derived));
+        assert_eq!((entry.index, entry.version, entry.previous), (9, 2, Some((4, Position(77)))));
+        assert_eq!(entry.decode_values().unwrap()[1].data, "https://example.com/");
+        assert_eq!(entry.decode_values().unwrap()[1].timestamp, 1_763_820_000);
+        assert!(entry.has_edges && entry.request == b"retry me");
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_bit_is_refused_or_says_something_else() {
+        let (draft, place) = draft();
+        let (mut stored, mut text) = (Vec::new(), Vec::new());
+        draft.put_stored(&mut stored, &place);
+        draft.put_text(&mut text, &place);
+        for end in 0..stored.len() {
+            assert!(StoredEntry::read(&stored[..end]).is_err(), "cut at {end}");
+        }
+        for bit in 0..stored.len() * 8 {
+            stored[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(entry) = StoredEntry::read(&stored) {
+                let mut derived = Vec::new();
+                entry.put_text(&mut derived, entry.previous.map(|_| Hash([0xab; 32])));
+                let same_place = (entry.index, entry.version, entry.previous, entry.has_edges)
+                    == (9, 2, Some((4, Position(77))), true);
+                assert!(derived != text || !same_place, "bit {bit}");
+            }
+            stored[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    #[test]
+    fn too_much_text_is_refused_with_the_limit() {
+        let identifier = Identifier::parse("88.118.8/a").unwrap();
+        let to = |number: u32| format!("88.118.8/{number:0>240}");
+        let edges: Vec<_> =
+            (0..300).map(|number| EdgeChange::Add(edge(EdgeType::MadeOf, &to(number), None, None))).collect();
+        let statement = Statement {
+            kind: EntryKind::Create,
+            identifier: &identifier,
+            principal: Principal::Loopback,
+            values: &Values::default(),
+            edges: &edges,
+            request: None,
+        };
+        let refused = Draft::new(&statement, [0; 32]).unwrap_err().to_string();
+        assert!(refused.contains("65535"), "{refused}");
+    }
 }

@@ -430,6 +430,7 @@ pub(super) struct SegmentWriter {
     end: u64,
     /// Length of the file; what lies behind `end` are zeros.
     allocated: u64,
+    segment_bytes_max: u64,
 }
 
 impl SegmentWriter {
@@ -442,7 +443,8 @@ impl SegmentWriter {
         let Some(segment) = segments.newest() else {
             return Err(LedgerError::damaged(&segments.directory, "hold no segment"));
         };
-        let mut writer = Self { end: end.0 - segment.base, allocated: segment.len()?, segments, segment };
+        let (end, allocated) = (end.0 - segment.base, segment.len()?);
+        let mut writer = Self { segments, segment, end, allocated, segment_bytes_max: SEGMENT_BYTES_MAX };
         if tail == Tail::Torn {
             writer.cut()?;
             writer.sync()?;
@@ -456,7 +458,7 @@ impl SegmentWriter {
     ///
     /// [`LedgerError::Io`] when a new segment cannot be made; the old one can then still be written.
     pub(super) fn begin(&mut self, first_index: u64) -> Result<Position, LedgerError> {
-        if self.end >= SEGMENT_BYTES_MAX {
+        if self.end >= self.segment_bytes_max {
             self.cut()?;
             self.sync()?;
             self.segment = self.segments.create(self.segment.base + self.end, first_index)?;
@@ -518,4 +520,133 @@ pub(super) enum Tail {
     Clean,
     /// The rest of a frame whose write was cut off.
     Torn,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Files {
+        directory: tempfile::TempDir,
+        segments: Arc<Segments>,
+        writer: SegmentWriter,
+        positions: Vec<(Position, Vec<u8>)>,
+        next_index: u64,
+    }
+
+    impl Files {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let segments = Arc::new(Segments::open(directory.path()).unwrap());
+            let writer = SegmentWriter::new(Arc::clone(&segments), Segments::first(), Tail::Clean).unwrap();
+            Self { directory, segments, writer, positions: Vec::new(), next_index: 0 }
+        }
+
+        fn frame(&self, entries: &[Vec<u8>]) -> FrameBuffer {
+            let mut frame = FrameBuffer::default();
+            frame.begin();
+            entries.iter().for_each(|entry| frame.push(|out| out.extend_from_slice(entry)));
+            frame.finish(&FrameInfo {
+                count: entries.len() as u32,
+                first_index: self.next_index,
+                last_time_ms: 7,
+                root: Hash([9; 32]),
+            });
+            frame
+        }
+
+        fn append(&mut self, entries: &[Vec<u8>]) {
+            let start = self.writer.begin(self.next_index).unwrap();
+            let frame = self.frame(entries);
+            let mut offset = FRAME_HEADER_BYTES as u64;
+            for entry in entries {
+                self.positions.push((Position(start.0 + offset), entry.clone()));
+                offset += (ENTRY_HEADER_BYTES + entry.len()) as u64;
+            }
+            self.writer.write(&frame.bytes).unwrap();
+            self.writer.commit(frame.bytes.len()).unwrap();
+            self.next_index += entries.len() as u64;
+        }
+
+        fn newest_path(&self) -> PathBuf {
+            self.segments.newest().unwrap().path.clone()
+        }
+
+        /// Opens everything again, and compares all entries with what was appended.
+        fn check(&self) -> Scanned {
+            let segments = Segments::open(self.directory.path()).unwrap();
+            let (mut position, mut found) = (Segments::first(), Vec::new());
+            let end = loop {
+                match segments.scan(position).unwrap() {
+                    Scanned::Frame(frame) => {
+                        found.extend(frame.entries().map(|entry| {
+                            let (position, bytes) = entry.unwrap();
+                            (position, bytes.to_vec())
+                        }));
+                        position = frame.end();
+                    }
+                    end => break end,
+                }
+            };
+            assert!(found == self.positions, "scanned entries are the appended ones");
+            for (position, entry) in &self.positions {
+                assert!(segments.read_entry(*position).unwrap() == *entry, "entry at {position}");
+            }
+            end
+        }
+    }
+
+    fn entries(seed: u8) -> Vec<Vec<u8>> {
+        [1, 300, 503, 504, 505, 2_000].iter().map(|&len| vec![seed; len]).collect()
+    }
+
+    #[test]
+    fn entries_come_back_over_several_segments() {
+        let mut files = Files::new();
+        files.writer.segment_bytes_max = 10_000;
+        for seed in 0..20 {
+            files.append(&entries(seed));
+        }
+        files.append(&[vec![1; 1_500_000]]);
+        assert!(files.segments.list.read().unwrap().len() > 5);
+        assert!(matches!(files.check(), Scanned::End(_)));
+    }
+
+    #[test]
+    fn a_torn_frame_is_told_from_damage() {
+        let mut files = Files::new();
+        files.append(&entries(1));
+        let end = files.writer.begin(files.next_index).unwrap();
+        let torn = files.frame(&entries(2)).bytes;
+        // Any part of a frame may have reached the disk, in any order of its pages.
+        for part in [0..torn.len() - 1, 64..torn.len(), 1..10] {
+            let file = OpenOptions::new().write(true).open(files.newest_path()).unwrap();
+            file.write_all_at(&torn[part.clone()], end.0 + part.start as u64).unwrap();
+            assert!(matches!(files.check(), Scanned::Torn { end: found, .. } if found == end), "{part:?}");
+            SegmentWriter::new(Arc::clone(&files.segments), end, Tail::Torn).unwrap();
+            assert!(matches!(files.check(), Scanned::End(found) if found == end));
+        }
+        // The same bytes with a good frame behind them are damage.
+        files.writer = SegmentWriter::new(Arc::clone(&files.segments), end, Tail::Clean).unwrap();
+        files.append(&entries(2));
+        files.append(&entries(3));
+        let file = OpenOptions::new().write(true).open(files.newest_path()).unwrap();
+        file.write_all_at(b"?", end.0 + 100).unwrap();
+        assert!(matches!(files.segments.scan(end), Err(LedgerError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_missing_or_foreign_segment_is_refused() {
+        let mut files = Files::new();
+        files.writer.segment_bytes_max = 1_000;
+        (0..4).for_each(|seed| files.append(&entries(seed)));
+        let second = files.segments.list.read().unwrap()[1].path.clone();
+        let aside = files.directory.path().join("aside");
+        std::fs::rename(&second, &aside).unwrap();
+        assert!(matches!(Segments::open(files.directory.path()), Err(LedgerError::Damaged { .. })));
+        std::fs::rename(&aside, &second).unwrap();
+        Segments::open(files.directory.path()).unwrap();
+        std::fs::write(files.directory.path().join("notes.txt"), "").unwrap();
+        assert!(matches!(Segments::open(files.directory.path()), Err(LedgerError::Damaged { .. })));
+    }
 }

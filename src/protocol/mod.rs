@@ -3,5 +3,8 @@
 //! A protocol file decodes, calls nothing, encodes; it holds no policy. How an outcome is spelled in each protocol stands
 //! in one table ([`outcome`]).
 
+pub mod csv;
+pub mod dns;
 pub mod grpc;
+pub mod json;
 pub mod outcome;

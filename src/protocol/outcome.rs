@@ -71,6 +71,13 @@ impl Outcome {
         Self::Unavailable,
     ];
 
+    /// The outcome that a status or a refusal with this gRPC code stands for. Of those that share a code, it is the one
+    /// that is never a variant of an answer.
+    pub fn of_grpc_code(code: i32) -> Option<Self> {
+        let in_answers = |outcome: Self| matches!(outcome, Self::Retired | Self::Delegated);
+        Self::ALL.into_iter().find(|outcome| outcome.spelling().grpc == code && !in_answers(*outcome))
+    }
+
     /// The row of the table.
     pub fn spelling(self) -> Spelling {
         use DnsRcode::{NoError, NxDomain, Refused, ServFail};
@@ -124,6 +131,14 @@ impl From<&Refusal> for Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn codes_of_refusals_are_read_back() {
+        let codes = [0, 3, 5, 6, 7, 8, 9, 14].map(|code| Outcome::of_grpc_code(code).unwrap().spelling().word);
+        let words = ["ok", "invalid", "not found", "already exists", "denied", "try later", "failed precondition"];
+        assert_eq!(codes[..7], words);
+        assert_eq!((codes[7], Outcome::of_grpc_code(2)), ("unavailable", None));
+    }
 
     #[test]
     fn every_row() {

@@ -1,3 +1,4 @@
 //! Listeners: sockets, admission and limits. Each decodes with `protocol`, calls a core, and encodes.
 
+pub mod dns;
 pub mod grpc;

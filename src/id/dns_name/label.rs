@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn cut() {
         let lengths = |text: &str| pieces(text.as_bytes()).map(encoded_len).collect::<Vec<_>>();
-        assert_eq!(lengths(""), []);
+        assert_eq!(lengths(""), Vec::<usize>::new());
         assert_eq!(lengths(&"a".repeat(63)), [63]);
         assert_eq!(lengths(&"a".repeat(130)), [63, 63, 4]);
         assert_eq!(lengths(&"é".repeat(12)), [63, 9]);

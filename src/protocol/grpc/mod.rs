@@ -3,23 +3,25 @@
 //! [`pb`] is generated from `proto/`. Requests are checked while they are converted: what comes out of here obeys the rules
 //! of `id` and `record`, or is a [`Refusal`] that says why not. Answers leave as [`WireAnswer`]s, encoded once.
 
+mod commands;
 mod from_pb;
 mod to_pb;
 mod wire;
 
+pub use commands::{CommandBatch, EdgeParts, ValueParts, WireCommands};
 pub use from_pb::{command, record_from_pb, values_from_pb};
 pub use to_pb::{edge_to_pb, receipt_to_pb, record_to_pb, refusal_to_pb, result_to_pb, value_to_pb};
 pub use wire::{WireAnswer, WireAnswers};
 
 /// Messages and clients, generated from `proto/`.
 pub mod pb {
-    #![allow(missing_docs, clippy::all)]
+    #![allow(missing_docs, clippy::all, clippy::missing_errors_doc)]
     include!(concat!(env!("OUT_DIR"), "/pb/touchmark.v1.rs"));
 }
 
 /// Services, generated from `proto/`.
 pub mod services {
-    #![allow(missing_docs, clippy::all)]
+    #![allow(missing_docs, clippy::all, clippy::missing_errors_doc)]
     include!(concat!(env!("OUT_DIR"), "/wire/touchmark.v1.rs"));
 }
 

@@ -1,0 +1,110 @@
+//! Why a command of the command line did not succeed, and the exit code that says so.
+
+use std::{fmt::Write as _, io};
+
+use crate::{app::AppError, client::ClientError, config::ConfigError, protocol::outcome::Outcome};
+
+/// Exit code of what fails for no reason of the registry: no connection, no file, a full disk.
+pub const EXIT_FAILURE: u8 = 1;
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: u8,
+    /// One sentence for the user; none when nobody is there to read it.
+    pub message: Option<String>,
+}
+
+impl Failure {
+    /// A failure for no reason of the registry.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { exit: EXIT_FAILURE, message: Some(message.into()) }
+    }
+
+    /// A failure with the exit code of an outcome.
+    pub fn of(outcome: Outcome, message: impl Into<String>) -> Self {
+        Self { exit: outcome.spelling().exit, message: Some(message.into()) }
+    }
+
+    /// Wrong arguments or invalid input.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::of(Outcome::Invalid, message)
+    }
+
+    /// What became of writing to the standard output. A reader that went away (`… | head`) has all it wanted.
+    pub fn stdout(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self { exit: 0, message: None };
+        }
+        Self::new(format!("cannot write to the standard output: {error}"))
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let exit = match &error {
+            ClientError::Refused { code, .. } => {
+                Outcome::of_grpc_code(*code).map_or(EXIT_FAILURE, |outcome| outcome.spelling().exit)
+            }
+            ClientError::Address { .. } => Outcome::Invalid.spelling().exit,
+            ClientError::Unreachable { .. } | ClientError::Protocol { .. } => EXIT_FAILURE,
+        };
+        Self { exit, message: Some(error.to_string()) }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::Read { .. } => Self::new(error.to_string()),
+            ConfigError::Syntax { .. } | ConfigError::Value { .. } => Self::usage(error.to_string()),
+        }
+    }
+}
+
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// The exit codes, as `--help` lists them.
+pub fn exit_codes() -> String {
+    let mut rows: Vec<(u8, String)> = vec![(EXIT_FAILURE, "failure: no connection, no such file, a full disk".into())];
+    for outcome in Outcome::ALL {
+        let spelling = outcome.spelling();
+        let word = match outcome {
+            Outcome::Invalid => "wrong usage, or invalid input",
+            _ => spelling.word,
+        };
+        match rows.iter_mut().find(|(exit, _)| *exit == spelling.exit) {
+            Some((_, words)) => *words = format!("{words}, {word}"),
+            None => rows.push((spelling.exit, word.into())),
+        }
+    }
+    rows.sort_by_key(|(exit, _)| *exit);
+    let mut text = "Exit codes:\n".to_owned();
+    for (exit, words) in rows {
+        // Writing to a text cannot fail.
+        let _ = writeln!(text, "  {exit}  {words}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_come_from_the_table() {
+        assert_eq!(
+            exit_codes(),
+            "Exit codes:\n  0  ok\n  1  failure: no connection, no such file, a full disk\n  2  wrong usage, or invalid input\n  \
+             3  not found\n  4  retired\n  5  delegated\n  6  denied\n  7  already exists\n  8  failed precondition\n  \
+             9  try later, unavailable\n"
+        );
+        let refused = |code| Failure::from(ClientError::Refused { code, message: String::new() }).exit;
+        assert_eq!([3, 5, 6, 7, 8, 9, 14, 2].map(refused), [2, 3, 7, 6, 9, 8, 9, 1]);
+    }
+}

@@ -1,0 +1,162 @@
+//! The command line: one file for each command.
+//!
+//! A command takes its arguments, prints its result to the standard output, for people or with `--json` for programs, and
+//! gives an exit code. What goes wrong is one sentence on the standard error output ([`failure::Failure`]).
+
+mod config_print;
+mod export;
+pub mod failure;
+mod fsck;
+pub mod import;
+mod name;
+pub mod output;
+mod parts;
+mod rebuild;
+mod register;
+mod resolve;
+mod retire;
+mod serve;
+mod update;
+
+use std::{future::Future, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, Spec};
+use failure::{Failure, exit_codes};
+
+/// Register, keep and resolve industrial identifiers: Handles, OIDs, GS1 keys and URIs.
+///
+/// A node keeps every change in a signed, append-only ledger before it acknowledges it, and answers over gRPC and DNS.
+/// Start one with `touchmark serve --sample`; it says what to try.
+#[derive(Debug, Parser)]
+#[command(name = "touchmark", version, max_term_width = 100, after_help = exit_codes(), arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node
+    Serve(serve::Args),
+    /// Register an identifier
+    Register(register::Args),
+    /// Change the record of an identifier
+    Update(update::Args),
+    /// Retire an identifier for good
+    Retire(retire::Args),
+    /// Look identifiers up
+    Resolve(resolve::Args),
+    /// Register many records from files
+    Import(import::Args),
+    /// Write all records as JSON lines
+    Export(export::Args),
+    /// Show how an identifier is understood: canonical form, key, DNS name
+    Name(name::Args),
+    /// Check a data directory: the ledger, the tree, the index
+    Fsck(fsck::Args),
+    /// Make the index again from the ledger
+    Rebuild(rebuild::Args),
+    /// Show the configuration
+    Config(config_print::Args),
+}
+
+/// Which node to talk to.
+#[derive(Debug, clap::Args)]
+struct Server {
+    /// The node's gRPC address
+    #[arg(long, value_name = "HOST:PORT", default_value_t = Config::default().grpc.to_string())]
+    server: String,
+}
+
+/// Which data directory to work on, for commands that need no node.
+#[derive(Debug, clap::Args)]
+struct Data {
+    /// The data directory [default: touchmark-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Read the configuration from this file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Data {
+    fn config(&self) -> Result<Config, ConfigError> {
+        Config::load(self.config.as_deref(), Spec { data: self.data.clone(), ..Spec::default() })
+    }
+}
+
+/// Runs the command that the arguments of this process name.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to the standard output, usage errors to the other; nothing helps when neither is there.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::EXIT_FAILURE));
+        }
+    };
+    match cli.command.run() {
+        Ok(exit) => ExitCode::from(exit),
+        Err(Failure { exit, message }) => {
+            if let Some(message) = message {
+                eprintln!("touchmark: {}", output::clean(&message));
+            }
+            ExitCode::from(exit)
+        }
+    }
+}
+
+impl Command {
+    fn run(&self) -> Result<u8, Failure> {
+        match self {
+            Self::Serve(args) => serve::run(args),
+            Self::Register(args) => register::run(args),
+            Self::Update(args) => update::run(args),
+            Self::Retire(args) => retire::run(args),
+            Self::Resolve(args) => resolve::run(args),
+            Self::Import(args) => import::run(args),
+            Self::Export(args) => export::run(args),
+            Self::Name(args) => name::run(args),
+            Self::Fsck(args) => fsck::run(args),
+            Self::Rebuild(args) => rebuild::run(args),
+            Self::Config(args) => config_print::run(args),
+        }
+    }
+}
+
+/// Runs a future on this thread.
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?.block_on(future)
+}
+
+/// Sends log lines to the standard error output.
+fn start_logging(config: &Config) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
+        .map_err(|error| Failure::usage(format!("log: `{}`: {error}", config.log)))?;
+    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    logging.try_init().map_err(|error| Failure::new(format!("cannot start logging: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_explains_itself() {
+        for command in Cli::command().get_subcommands() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(examples.contains("Examples:"), "{}", command.get_name());
+        }
+    }
+}

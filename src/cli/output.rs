@@ -1,0 +1,197 @@
+//! What the commands print, in the forms that they share.
+
+use std::{
+    borrow::Cow,
+    fmt::Display,
+    io::{self, BufWriter, StdoutLock, Write as _},
+};
+
+use data_encoding::{BASE64, HEXLOWER};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::failure::Failure;
+use crate::{
+    app::Progress,
+    protocol::{grpc::pb, json::time_text},
+    record::{EdgeType, Permissions, Value},
+};
+
+/// The standard output, written in large pieces.
+pub struct Out(BufWriter<StdoutLock<'static>>);
+
+impl Out {
+    /// Takes the standard output.
+    pub fn new() -> Self {
+        Self(BufWriter::new(io::stdout().lock()))
+    }
+
+    /// Writes a line.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::stdout`].
+    pub fn line(&mut self, text: impl Display) -> Result<(), Failure> {
+        writeln!(self.0, "{text}").map_err(|error| Failure::stdout(&error))
+    }
+
+    /// Writes everything out.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::stdout`].
+    pub fn flush(&mut self) -> Result<(), Failure> {
+        self.0.flush().map_err(|error| Failure::stdout(&error))
+    }
+}
+
+/// Writes a line to the standard output at once.
+///
+/// # Errors
+///
+/// [`Failure::stdout`].
+pub fn line(text: impl Display) -> Result<(), Failure> {
+    let mut out = Out::new();
+    out.line(text)?;
+    out.flush()
+}
+
+/// A text that does nothing to the terminal: control characters are escaped.
+pub fn clean(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        if letter.is_control() { shown.extend(letter.escape_default()) } else { shown.push(letter) }
+    }
+    Cow::Owned(shown)
+}
+
+/// A number with its thousands apart.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut shown = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    shown
+}
+
+/// A record, for people.
+///
+/// # Errors
+///
+/// [`Failure::stdout`].
+pub fn record(out: &mut Out, record: &pb::Record) -> Result<(), Failure> {
+    let (version, index) = (record.version, record.ledger_index);
+    out.line(clean(&record.identifier))?;
+    out.line(format_args!("  version {version}, ledger index {index}, {}", time_text(record.time)))?;
+    let width = record.values.iter().map(|value| value.r#type.chars().count()).max().unwrap_or(0);
+    for value in &record.values {
+        let kind = clean(&value.r#type);
+        out.line(format_args!("  {:>4}  {kind:width$}  {}{}", value.index, data(&value.data), remarks(value)))?;
+    }
+    for edge in &record.edges {
+        let kind = u8::try_from(edge.r#type).ok().and_then(EdgeType::from_code);
+        let kind = kind.map_or("unknown", EdgeType::as_str);
+        out.line(format_args!("  {kind} -> {}{}", clean(&edge.to), quantity(edge)))?;
+    }
+    if record.edges_truncated {
+        out.line(format_args!("  and more edges than the {} shown", record.edges.len()))?;
+    }
+    Ok(())
+}
+
+/// Data as text; what is not text as Base64, with its length.
+fn data(data: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(data) {
+        Ok(text) => clean(text),
+        Err(_) => Cow::Owned(format!("{} ({} bytes, Base64)", BASE64.encode(data), data.len())),
+    }
+}
+
+/// What is not as it usually is.
+fn remarks(value: &pb::Value) -> String {
+    let mut remarks = Vec::new();
+    if let Some(ttl) = value.ttl.filter(|ttl| *ttl != Value::TTL_SECONDS_DEFAULT) {
+        remarks.push(format!("ttl {ttl} s"));
+    }
+    if let Some(bits) = value.permissions.filter(|bits| *bits != u32::from(Permissions::DEFAULT.bits())) {
+        remarks.push(format!("permissions {bits:04b}"));
+    }
+    for reference in &value.references {
+        remarks.push(format!("refers to {}:{}", reference.index, clean(&reference.identifier)));
+    }
+    if remarks.is_empty() { String::new() } else { format!("  ({})", remarks.join(", ")) }
+}
+
+fn quantity(edge: &pb::Edge) -> String {
+    let mut text = String::new();
+    for part in [&edge.quantity, &edge.unit] {
+        if !part.is_empty() {
+            text.push_str(", ");
+            text.push_str(&clean(part));
+        }
+    }
+    if let Some(ms) = edge.valid_from {
+        let time = u64::try_from(ms).map_or_else(|_| format!("{ms} ms"), time_text);
+        text.push_str(", from ");
+        text.push_str(&time);
+    }
+    text
+}
+
+/// A receipt, for people. `done` is the word for what was done.
+///
+/// # Errors
+///
+/// [`Failure::stdout`].
+pub fn receipt(out: &mut Out, done: &str, receipt: &pb::Receipt) -> Result<(), Failure> {
+    let again = if receipt.replayed { " before, under the same request id; this is its first receipt" } else { "" };
+    out.line(format_args!("{done} {}{again}", clean(&receipt.identifier)))?;
+    out.line(format_args!("  version       {}", receipt.version))?;
+    out.line(format_args!("  ledger index  {}", receipt.ledger_index))?;
+    out.line(format_args!("  time          {}", time_text(receipt.time)))?;
+    out.line(format_args!("  leaf hash     {}", HEXLOWER.encode(&receipt.leaf_hash)))?;
+    // A checkpoint is its origin, its size, its root, an empty line and the signatures.
+    let mut lines = receipt.checkpoint.lines();
+    if let (Some(origin), Some(size), Some(root)) = (lines.next(), lines.next(), lines.next()) {
+        out.line(format_args!("  checkpoint    {}, {} entries, root {}", clean(origin), clean(size), clean(root)))?;
+    }
+    Ok(())
+}
+
+/// A progress bar over the bytes of something, on the standard error output when that is a terminal.
+pub fn bytes_bar(bytes: u64) -> ProgressBar {
+    let bar = ProgressBar::new(bytes);
+    // A template that is wrong leaves the default one.
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {percent:>3} %  {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Shows on a bar how far a job over the ledger has come.
+pub fn show_progress(bar: &ProgressBar) -> impl FnMut(Progress) + '_ {
+    move |Progress { done, total }| {
+        bar.set_length(total);
+        bar.set_position(done);
+        bar.set_message(format!("{} of {} MiB", count(done >> 20), count(total >> 20)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_texts() {
+        let numbers = [0, 999, 1_000, 1_234_567].map(count);
+        assert_eq!(numbers, ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(clean("a\u{1b}[31m\nü"), "a\\u{1b}[31m\\nü");
+        assert_eq!(data(b"\xff"), "/w== (1 bytes, Base64)");
+    }
+}

@@ -1,0 +1,265 @@
+//! Values and edges as they are written in arguments.
+
+use std::{fs::File, io::Read as _};
+
+use crate::{
+    client::Client,
+    protocol::{
+        grpc::pb,
+        json::{receipt_to_json, time_ms},
+    },
+    record::{EdgeType, Permissions, Quantity, Values},
+};
+
+use super::{
+    Server,
+    failure::Failure,
+    output::{self, Out},
+};
+
+/// A value: `[INDEX:]TYPE=DATA`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueArg {
+    /// 0 when none was given.
+    pub index: u32,
+    /// The type, unchecked.
+    pub kind: String,
+    /// The data.
+    pub data: Vec<u8>,
+}
+
+/// What is the same for all values of a command.
+#[derive(Debug, clap::Args)]
+pub struct ValueOptions {
+    /// A value: its type and its data; the index goes before the type
+    #[arg(long = "value", value_name = "[INDEX:]TYPE=DATA", value_parser = value)]
+    values: Vec<ValueArg>,
+    /// A value whose data is read from a file
+    #[arg(long = "value-file", value_name = "[INDEX:]TYPE=PATH", value_parser = value_file)]
+    value_files: Vec<ValueArg>,
+    /// How long caches may keep these values, at most 172,800 [default: 3600]
+    #[arg(long, value_name = "SECONDS")]
+    ttl: Option<u32>,
+    /// Who may read and write these values: admin read, admin write, public read, public write [default: 1110]
+    #[arg(long, value_name = "BITS", value_parser = permissions)]
+    permissions: Option<u32>,
+}
+
+/// What goes with every command that writes.
+#[derive(Debug, clap::Args)]
+pub struct WriteOptions {
+    /// Refuse unless the record is at this version
+    #[arg(long, value_name = "N")]
+    expect_version: Option<u64>,
+    /// Name this change, in at most 64 bytes: sent again with the same name, it gets its first receipt again
+    #[arg(long, value_name = "TEXT")]
+    request_id: Option<String>,
+    /// Print the receipt as JSON, with the signed checkpoint
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl ValueOptions {
+    /// The values as messages, in the order of the arguments, those from files last.
+    pub fn messages(&self) -> Vec<pb::Value> {
+        let message = |value: &ValueArg| pb::Value {
+            index: value.index,
+            r#type: value.kind.clone(),
+            data: value.data.clone().into(),
+            ttl: self.ttl,
+            permissions: self.permissions,
+            ..pb::Value::default()
+        };
+        self.values.iter().chain(&self.value_files).map(message).collect()
+    }
+}
+
+/// Carries out a command and prints its receipt; `done` is the word for it.
+///
+/// # Errors
+///
+/// [`Failure`], with the exit code of the refusal.
+pub fn apply(
+    identifier: &str,
+    operation: pb::command::Operation,
+    options: &WriteOptions,
+    done: &str,
+) -> Result<u8, Failure> {
+    let command = pb::Command {
+        identifier: identifier.into(),
+        operation: Some(operation),
+        expected_version: options.expect_version,
+        request_id: options.request_id.clone().unwrap_or_default().into(),
+    };
+    let receipt = super::block_on(async {
+        let client = Client::connect(&options.server.server).await?;
+        Ok(client.apply(command).await?)
+    })?;
+    if options.json {
+        output::line(receipt_to_json(&receipt))?;
+    } else {
+        let mut out = Out::new();
+        output::receipt(&mut out, done, &receipt)?;
+        out.flush()?;
+    }
+    Ok(0)
+}
+
+fn value(text: &str) -> Result<ValueArg, String> {
+    let (name, data) = text.split_once('=').ok_or("write a value as TYPE=DATA, such as NAME=Gearbox")?;
+    // A type may hold a colon, too (SVC:epcis): only a number before the first one is an index.
+    let (index, kind) = match name.split_once(':') {
+        Some((index, kind)) if !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let index = index.parse::<u32>().ok().filter(|index| *index > 0);
+            (index.ok_or("an index is a number from 1 to 4,294,967,295")?, kind)
+        }
+        _ => (0, name),
+    };
+    if kind.is_empty() {
+        return Err("the value has no type; write TYPE=DATA, such as NAME=Gearbox".into());
+    }
+    Ok(ValueArg { index, kind: kind.into(), data: data.into() })
+}
+
+fn value_file(text: &str) -> Result<ValueArg, String> {
+    let ValueArg { index, kind, data: path } = value(text)?;
+    let path = String::from_utf8_lossy(&path).into_owned();
+    let limit = Values::DATA_BYTES_MAX;
+    let mut data = Vec::new();
+    let file = File::open(&path).map_err(|error| format!("cannot read {path}: {error}"))?;
+    file.take(limit as u64 + 1).read_to_end(&mut data).map_err(|error| format!("cannot read {path}: {error}"))?;
+    if data.len() > limit {
+        return Err(format!("{path} holds more than {limit} bytes, the limit of a value"));
+    }
+    Ok(ValueArg { index, kind, data })
+}
+
+fn permissions(text: &str) -> Result<u32, String> {
+    let permissions = text.parse::<Permissions>().map_err(|error| error.to_string())?;
+    Ok(permissions.bits().into())
+}
+
+/// Reads `TYPE=ID[,quantity=N][,unit=UNIT][,from=TIME]`. An identifier may hold commas; what stands at the end and is
+/// none of the three is taken as its part.
+///
+/// # Errors
+///
+/// A sentence with the rule.
+pub fn edge(text: &str) -> Result<pb::Edge, String> {
+    let mut edge = edge_target(text)?;
+    let mut to = edge.to.as_str();
+    let (mut quantity, mut unit, mut valid_from) = (None, None, None);
+    while let Some((before, option)) = to.rsplit_once(',') {
+        let Some((name, value)) = option.split_once('=') else { break };
+        let slot = match name {
+            "quantity" => &mut quantity,
+            "unit" => &mut unit,
+            "from" => &mut valid_from,
+            _ => break,
+        };
+        if slot.replace(value).is_some() {
+            return Err(format!("{name} is given twice"));
+        }
+        to = before;
+    }
+    if let Some(quantity) = quantity {
+        quantity.parse::<Quantity>().map_err(|error| error.to_string())?;
+        edge.quantity = quantity.into();
+    }
+    edge.unit = unit.unwrap_or_default().into();
+    edge.valid_from = valid_from.map(time_ms).transpose()?;
+    edge.to = to.to_owned();
+    Ok(edge)
+}
+
+/// Reads `TYPE=ID`.
+///
+/// # Errors
+///
+/// A sentence with the rule.
+pub fn edge_target(text: &str) -> Result<pb::Edge, String> {
+    let (kind, to) = text.split_once('=').ok_or("write an edge as TYPE=ID, such as made-of=88.1000.LSN/C1-1")?;
+    let kind: EdgeType = kind.parse().map_err(|error: crate::record::RecordError| error.to_string())?;
+    Ok(pb::Edge { r#type: i32::from(kind.code()), to: to.into(), ..pb::Edge::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values() {
+        let table = [
+            ("NAME=Gearbox", Ok((0, "NAME", "Gearbox"))),
+            ("NAME=a=b", Ok((0, "NAME", "a=b"))),
+            ("NAME=", Ok((0, "NAME", ""))),
+            ("7:NAME=x", Ok((7, "NAME", "x"))),
+            ("SVC:epcis=https://e.example/", Ok((0, "SVC:epcis", "https://e.example/"))),
+            ("3:SVC:epcis=u", Ok((3, "SVC:epcis", "u"))),
+            (":A=b", Ok((0, ":A", "b"))),
+            ("NAME", Err("write a value as TYPE=DATA, such as NAME=Gearbox")),
+            ("=x", Err("the value has no type; write TYPE=DATA, such as NAME=Gearbox")),
+            ("7:=x", Err("the value has no type; write TYPE=DATA, such as NAME=Gearbox")),
+            ("0:A=x", Err("an index is a number from 1 to 4,294,967,295")),
+            ("4294967296:A=x", Err("an index is a number from 1 to 4,294,967,295")),
+        ];
+        for (text, expected) in table {
+            let expected = expected
+                .map(|(index, kind, data): (u32, &str, &str)| ValueArg { index, kind: kind.into(), data: data.into() })
+                .map_err(str::to_owned);
+            assert_eq!(value(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn values_from_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a=b");
+        std::fs::write(&path, b"\xff\x00").unwrap();
+        let read = value_file(&format!("2:DATA={}", path.display())).unwrap();
+        assert_eq!(read, ValueArg { index: 2, kind: "DATA".into(), data: b"\xff\x00".to_vec() });
+        std::fs::write(&path, vec![0; 65_537]).unwrap();
+        let error = value_file(&format!("DATA={}", path.display())).unwrap_err();
+        assert!(error.ends_with("holds more than 65536 bytes, the limit of a value"), "{error}");
+    }
+
+    #[test]
+    fn edges() {
+        let table = [
+            ("made-of=88.1/a", Ok("1 88.1/a q= u= f=None")),
+            ("made-of=88.1/a,quantity=0.50,unit=unit:piece", Ok("1 88.1/a q=0.50 u=unit:piece f=None")),
+            ("replaces=88.1/a,b,from=1970-01-01T00:00:01Z", Ok("5 88.1/a,b q= u= f=Some(1000)")),
+            ("made-of=https://e.example/?x=1,y=2", Ok("1 https://e.example/?x=1,y=2 q= u= f=None")),
+            ("made-of=88.1/a,unit=kg,quantity=2", Ok("1 88.1/a q=2 u=kg f=None")),
+            ("made-of=88.1/a,quantity=1,quantity=2", Err("quantity is given twice")),
+            (
+                "made-of=88.1/a,quantity=1e3",
+                Err("quantity `1e3` is not a decimal number of at most 32 characters, such as 1 or 0.25"),
+            ),
+            (
+                "made-of=88.1/a,from=2026",
+                Err("`2026` is not an RFC 3339 time with its offset, such as 2026-03-14T12:10:00Z"),
+            ),
+            ("made-of", Err("write an edge as TYPE=ID, such as made-of=88.1000.LSN/C1-1")),
+            (
+                "eats=88.1/a",
+                Err("edge type `eats` is none of made-of, derived-from, packed-in, transferred-to, replaces"),
+            ),
+        ];
+        for (text, expected) in table {
+            let shown = edge(text).map(|edge| {
+                let pb::Edge { r#type, to, quantity, unit, valid_from } = edge;
+                format!("{type} {to} q={quantity} u={unit} f={valid_from:?}", r#type = r#type)
+            });
+            assert_eq!(shown, expected.map(str::to_owned).map_err(str::to_owned), "{text}");
+        }
+    }
+
+    #[test]
+    fn permission_bits() {
+        assert_eq!(permissions("1100"), Ok(12));
+        assert!(permissions("2").is_err());
+    }
+}

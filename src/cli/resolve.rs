@@ -1,0 +1,243 @@
+//! `touchmark resolve`: from identifiers to their records.
+
+use std::net::SocketAddr;
+
+use clap::ValueEnum;
+
+use super::{
+    Server,
+    failure::Failure,
+    output::{self, Out, clean},
+};
+use crate::{
+    client::{
+        Client,
+        dns::{self, Said},
+    },
+    config::{self, Config},
+    id::Identifier,
+    protocol::{
+        grpc::{
+            RESOLVE_BATCH_MAX,
+            pb::{self, answer::Outcome as Answer},
+        },
+        json::{answer_to_json, time_text},
+        outcome::Outcome,
+    },
+    record::ValueType,
+};
+
+/// Looks identifiers up.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  touchmark resolve 88.1000.LSN/GB120-3169
+  touchmark resolve '(01)09521141101209(21)TW120-0401' --type NAME --type URL
+  touchmark resolve urn:oid:2.999.7.1.1.2 did:example:tavrenholt --json
+  touchmark resolve 88.1000.LSN/GB120-3169 --over dns --dns 127.0.0.1:5300
+
+What has no record to show is named with the reason: not found, retired, delegated, denied or invalid. The exit code is
+that of the first one (see `touchmark --help`).")]
+pub struct Args {
+    /// Identifiers, in any written form
+    #[arg(required = true, value_name = "ID")]
+    identifiers: Vec<String>,
+    /// Show values of this type only; one that ends in a dot takes everything below it
+    #[arg(long = "type", value_name = "TYPE")]
+    types: Vec<String>,
+    /// Show the value with this index only
+    #[arg(long = "index", value_name = "N")]
+    indexes: Vec<u32>,
+    /// Which protocol to ask over
+    #[arg(long, default_value = "grpc")]
+    over: Protocol,
+    #[command(flatten)]
+    server: Server,
+    /// The DNS server to ask, with --over dns
+    #[arg(long, value_name = "ADDR", default_value_t = Config::default().dns)]
+    dns: SocketAddr,
+    /// The zone of the DNS server, with --over dns
+    #[arg(long, default_value_t = Config::default().zone, value_parser = config::zone)]
+    zone: String,
+    /// Print one JSON object for each identifier
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Protocol {
+    Grpc,
+    Dns,
+}
+
+/// An answer, and what is to be said about it beyond its kind.
+struct Reply {
+    answer: Answer,
+    remark: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// [`Failure`] when nobody answers; not found and the like are no failures, and show in the exit code.
+pub fn run(args: &Args) -> Result<u8, Failure> {
+    super::block_on(async {
+        match args.over {
+            Protocol::Grpc => over_grpc(args).await,
+            Protocol::Dns => over_dns(args).await,
+        }
+    })
+}
+
+async fn over_grpc(args: &Args) -> Result<u8, Failure> {
+    let client = Client::connect(&args.server.server).await?;
+    let mut printer = Printer::new(args);
+    for identifiers in args.identifiers.chunks(RESOLVE_BATCH_MAX) {
+        let request = |identifier: &String| pb::ResolveRequest {
+            identifier: identifier.clone(),
+            types: args.types.clone(),
+            indexes: args.indexes.clone(),
+        };
+        let answers = client.resolve_batch(identifiers.iter().map(request).collect()).await?;
+        for (identifier, answer) in identifiers.iter().zip(answers) {
+            let reason = || format!("the node at {} gave no answer for `{identifier}`", args.server.server);
+            let answer = answer.outcome.ok_or_else(|| Failure::new(reason()))?;
+            printer.print(Reply { answer, remark: None })?;
+        }
+    }
+    printer.finish()
+}
+
+async fn over_dns(args: &Args) -> Result<u8, Failure> {
+    let mut printer = Printer::new(args);
+    for asked in &args.identifiers {
+        let reply = match Identifier::parse(asked) {
+            Ok(identifier) => said(dns::resolve(&identifier, &args.zone, args.dns).await?, &identifier, args),
+            Err(error) => {
+                let invalid = pb::Invalid { identifier: asked.clone(), reason: error.to_string() };
+                Reply { answer: Answer::Invalid(invalid), remark: None }
+            }
+        };
+        printer.print(reply)?;
+    }
+    printer.finish()
+}
+
+/// What the DNS said, as the answer that the node would give over gRPC, as far as the DNS tells.
+fn said(said: Said, identifier: &Identifier, args: &Args) -> Reply {
+    let identifier = identifier.to_string();
+    let not_found = |identifier| Answer::NotFound(pb::NotFound { identifier });
+    match said {
+        Said::Found(mut record) => {
+            record.values.retain(|value| is_asked_for(value, args));
+            Reply { answer: Answer::Found(*record), remark: None }
+        }
+        Said::NoSuchName => Reply { answer: not_found(identifier), remark: None },
+        Said::NoData(Some(text)) if text.starts_with(Outcome::Retired.spelling().word) => {
+            let retired = pb::Retired { identifier, ..pb::Retired::default() };
+            Reply { answer: Answer::Retired(retired), remark: Some(text) }
+        }
+        Said::NoData(_) => Reply {
+            answer: not_found(identifier),
+            remark: Some(
+                "its name exists without a record: it was retired, or only identifiers below it are registered; gRPC tells which"
+                    .into(),
+            ),
+        },
+        Said::Refused(remark) => Reply { answer: Answer::Denied(pb::Denied { identifier }), remark },
+        Said::Delegated => {
+            Reply { answer: Answer::Delegated(pb::Delegated { identifier, ..pb::Delegated::default() }), remark: None }
+        }
+    }
+}
+
+/// Filters as a node does; over DNS it always sends the whole record.
+fn is_asked_for(value: &pb::Value, args: &Args) -> bool {
+    let of_type = |kind: &ValueType| args.types.iter().any(|wanted| kind.matches(wanted));
+    (args.types.is_empty() && args.indexes.is_empty())
+        || args.indexes.contains(&value.index)
+        || value.r#type.parse().is_ok_and(|kind| of_type(&kind))
+}
+
+/// Prints answers and keeps the exit code of the first that was no record.
+struct Printer {
+    out: Out,
+    json: bool,
+    filtered: bool,
+    exit: u8,
+}
+
+impl Printer {
+    fn new(args: &Args) -> Self {
+        let filtered = !(args.types.is_empty() && args.indexes.is_empty());
+        Self { out: Out::new(), json: args.json, filtered, exit: 0 }
+    }
+
+    fn print(&mut self, reply: Reply) -> Result<(), Failure> {
+        let outcome = outcome(&reply.answer);
+        if self.exit == 0 {
+            self.exit = outcome.spelling().exit;
+        }
+        if self.json {
+            return self.out.line(answer_to_json(&reply.answer));
+        }
+        match &reply.answer {
+            Answer::Found(record) => {
+                output::record(&mut self.out, record)?;
+                if self.filtered && record.values.is_empty() {
+                    self.out.line("  no value of what was asked for")?;
+                }
+            }
+            answer => {
+                // In the order of the questions, also when both go to one terminal.
+                self.out.flush()?;
+                let remark = reply.remark.map(|remark| format!("; {}", clean(&remark))).unwrap_or_default();
+                eprintln!("{}{remark}", sentence(answer));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<u8, Failure> {
+        self.out.flush()?;
+        Ok(self.exit)
+    }
+}
+
+fn outcome(answer: &Answer) -> Outcome {
+    match answer {
+        Answer::Found(_) => Outcome::Success,
+        Answer::Retired(_) => Outcome::Retired,
+        Answer::NotFound(_) => Outcome::NotFound,
+        Answer::Delegated(_) => Outcome::Delegated,
+        Answer::Denied(_) => Outcome::Denied,
+        Answer::Invalid(_) => Outcome::Invalid,
+    }
+}
+
+/// Why there is no record to show.
+fn sentence(answer: &Answer) -> String {
+    let word = outcome(answer).spelling().word;
+    match answer {
+        Answer::Found(record) => clean(&record.identifier).into_owned(),
+        Answer::Retired(retired) if retired.version > 0 => format!(
+            "{}: {word}, version {}, ledger index {}, {}",
+            clean(&retired.identifier),
+            retired.version,
+            retired.ledger_index,
+            time_text(retired.time)
+        ),
+        Answer::Retired(retired) => format!("{}: {word}", clean(&retired.identifier)),
+        Answer::NotFound(not_found) => format!("{}: {word}", clean(&not_found.identifier)),
+        Answer::Delegated(delegated) if !delegated.prefix.is_empty() => {
+            let (identifier, prefix) = (clean(&delegated.identifier), clean(&delegated.prefix));
+            format!("{identifier}: {word}, another node answers for {prefix}")
+        }
+        Answer::Delegated(delegated) => format!("{}: {word}, another node answers", clean(&delegated.identifier)),
+        Answer::Denied(denied) => {
+            format!("{}: {word}, nothing of what was asked is public", clean(&denied.identifier))
+        }
+        Answer::Invalid(invalid) => format!("{word}: {}", clean(&invalid.reason)),
+    }
+}

@@ -1,0 +1,241 @@
+//! `touchmark serve`: a node, until it is told to stop.
+
+use std::{
+    env,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process,
+};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{
+    failure::Failure,
+    import::{self, Format, Input, Show, Source},
+    output::{Out, count},
+};
+use crate::{
+    app::{Node, NodeSummary},
+    client::{Client, dns::name_in_zone},
+    config::{Config, Spec},
+    id::Identifier,
+    protocol::grpc::pb,
+};
+
+/// The sample that comes with the program.
+const SAMPLE: &str = include_str!("../../data/sample.jsonl");
+/// A record of the sample.
+const SAMPLE_IDENTIFIER: &str = "88.1000.LSN/GB120-3169";
+/// Exit code after a second Ctrl-C: 128 and the number of SIGINT, as shells have it.
+const EXIT_INTERRUPTED: i32 = 130;
+
+/// Runs a node.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  touchmark serve --sample
+  touchmark serve --data /var/lib/touchmark --zone id.example. --dns 0.0.0.0:53
+  TOUCHMARK_LOG=debug touchmark serve --config touchmark.toml
+
+Ctrl-C finishes what is under way and stops; a second one stops at once, and nothing acknowledged is lost.
+`touchmark config print` shows every setting.")]
+pub struct Args {
+    /// The data directory; made when it is not there [default: touchmark-data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Load the sample data when nothing is registered yet
+    #[arg(long)]
+    sample: bool,
+    /// Where DNS listens, UDP and TCP [default: 127.0.0.1:5300]
+    #[arg(long, value_name = "ADDR")]
+    dns: Option<String>,
+    /// Where gRPC listens [default: 127.0.0.1:50051]
+    #[arg(long, value_name = "ADDR")]
+    grpc: Option<String>,
+    /// The DNS zone to answer for [default: id.test.]
+    #[arg(long, value_name = "NAME")]
+    zone: Option<String>,
+    /// Read the configuration from this file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// [`Failure`] when the node cannot be started or stopped.
+pub fn run(args: &Args) -> Result<u8, Failure> {
+    let arguments = Spec {
+        data: args.data.clone(),
+        dns: args.dns.clone(),
+        grpc: args.grpc.clone(),
+        zone: args.zone.clone(),
+        ..Spec::default()
+    };
+    let config = Config::load(args.config.as_deref(), arguments)?;
+    super::start_logging(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
+    runtime.block_on(serve(&config, args.sample))
+}
+
+async fn serve(config: &Config, sample: bool) -> Result<u8, Failure> {
+    let mut stop = Stop::new()?;
+    let node = Node::start(config).await?;
+    let served = tokio::select! {
+        served = present(&node, sample) => served,
+        () = stop.asked() => Ok(()),
+    };
+    if served.is_ok() && !stop.was_asked {
+        stop.asked().await;
+    }
+    tracing::info!("stopping: finishing what is under way");
+    // A second signal ends the process; what was acknowledged is on the disk.
+    let at_once = tokio::spawn(async move {
+        stop.asked().await;
+        process::exit(EXIT_INTERRUPTED);
+    });
+    let stopped = node.stop().await;
+    at_once.abort();
+    served?;
+    stopped?;
+    tracing::info!("stopped");
+    Ok(0)
+}
+
+/// Loads the sample if it is wanted, and says what the node is and how to try it.
+async fn present(node: &Node, sample: bool) -> Result<(), Failure> {
+    let grpc = reachable(node.grpc_addr());
+    let client = Client::connect(&grpc.to_string()).await?;
+    if sample && node.is_empty() {
+        let source = Source { name: "sample".into(), format: Format::Jsonl, input: Input::Text(SAMPLE) };
+        import::import(&client, vec![source], import::BATCH_COMMANDS_DEFAULT, Show::Quiet).await?;
+    }
+    let request = pb::ResolveRequest { identifier: SAMPLE_IDENTIFIER.into(), ..pb::ResolveRequest::default() };
+    let answer = client.resolve(request).await?;
+    let has_sample = matches!(answer.outcome, Some(pb::answer::Outcome::Found(_)));
+    // A node whose standard output was closed goes on serving.
+    let _ = introduce(&node.summary(), node.grpc_addr(), node.dns_addr(), has_sample);
+    Ok(())
+}
+
+fn introduce(summary: &NodeSummary, grpc: SocketAddr, dns: SocketAddr, has_sample: bool) -> Result<(), Failure> {
+    let NodeSummary { entries, verifier_key, zone, data } = summary;
+    let mut out = Out::new();
+    out.line(format_args!("touchmark {}", env!("CARGO_PKG_VERSION")))?;
+    out.line(format_args!("  gRPC        {grpc}"))?;
+    out.line(format_args!("  DNS         {dns}, UDP and TCP, zone {zone}"))?;
+    out.line(format_args!("  data        {}, {} ledger entries", data.display(), count(*entries)))?;
+    out.line(format_args!("  ledger key  {verifier_key}"))?;
+    out.line("  Until there are permits, writes are accepted from loopback addresses only.")?;
+    out.line("\nTry:")?;
+    for command in commands(grpc, dns, zone, has_sample) {
+        out.line(format_args!("  {command}"))?;
+    }
+    out.line("\nCtrl-C stops the node.")?;
+    out.flush()
+}
+
+/// Three commands that work when they are pasted into a shell on this machine.
+fn commands(grpc: SocketAddr, dns: SocketAddr, zone: &str, has_sample: bool) -> [String; 3] {
+    let (grpc, dns) = (reachable(grpc), reachable(dns));
+    let program = quoted(&program());
+    let server = if grpc == Config::default().grpc { String::new() } else { format!(" --server {grpc}") };
+    let resolve = format!("{program} resolve {SAMPLE_IDENTIFIER}{server}");
+    // The identifier is well-formed; were it not, its name would be missing and nothing else.
+    let name = Identifier::parse(SAMPLE_IDENTIFIER).map_or_else(|_| zone.to_owned(), |id| name_in_zone(&id, zone));
+    let dig = format!("dig @{} -p {} {name} TXT", dns.ip(), dns.port());
+    if !has_sample {
+        return [format!("{program} register {SAMPLE_IDENTIFIER} --value NAME=Gearbox{server}"), resolve, dig];
+    }
+    let question = format!("{{\"identifier\":\"{SAMPLE_IDENTIFIER}\"}}");
+    [resolve, dig, format!("grpcurl -plaintext -d '{question}' {grpc} touchmark.v1.Resolver/Resolve")]
+}
+
+/// The address under which a listener is reached from this machine.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// How this program is called from a shell in this directory.
+fn program() -> String {
+    const NAME: &str = "touchmark";
+    let Ok(this) = env::current_exe() else { return NAME.into() };
+    let on_path = env::var_os("PATH").and_then(|path| {
+        let mut candidates = env::split_paths(&path).map(|directory| directory.join(NAME));
+        candidates.find(|candidate| candidate.is_file())
+    });
+    if on_path.and_then(|path| path.canonicalize().ok()).as_deref() == Some(&this) {
+        return NAME.into();
+    }
+    let here = env::current_dir().ok();
+    match here.as_deref().and_then(|here| this.strip_prefix(here).ok()) {
+        Some(below) => Path::new(".").join(below).display().to_string(),
+        None => this.display().to_string(),
+    }
+}
+
+/// A word that a shell takes as one.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%,=".contains(&byte);
+    if word.bytes().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+/// SIGINT and SIGTERM.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+    was_asked: bool,
+}
+
+impl Stop {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::new(format!("cannot listen for signals: {error}")));
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            was_asked: false,
+        })
+    }
+
+    /// Waits for the next of them.
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        self.was_asked = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_to_try() {
+        let default = Config::default();
+        let [resolve, dig, grpcurl] = commands(default.grpc, default.dns, &default.zone, true);
+        assert!(resolve.ends_with(" resolve 88.1000.LSN/GB120-3169"), "{resolve}");
+        assert_eq!(dig, "dig @127.0.0.1 -p 5300 gb120-3169._.lsn.1000.88.hdl.id.test. TXT");
+        assert_eq!(
+            grpcurl,
+            "grpcurl -plaintext -d '{\"identifier\":\"88.1000.LSN/GB120-3169\"}' 127.0.0.1:50051 touchmark.v1.Resolver/Resolve"
+        );
+        let [register, resolve, _] = commands("0.0.0.0:1".parse().unwrap(), default.dns, "x.", false);
+        assert!(register.contains(" register "), "{register}");
+        assert!(resolve.ends_with(" --server 127.0.0.1:1"), "{resolve}");
+    }
+
+    #[test]
+    fn words_for_the_shell() {
+        assert_eq!(quoted("./target/release/touchmark"), "./target/release/touchmark");
+        assert_eq!(quoted("/a b/it's"), r"'/a b/it'\''s'");
+    }
+}

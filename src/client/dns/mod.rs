@@ -1,0 +1,164 @@
+//! Resolves an identifier over DNS, as any DNS client could: one question for the private type that holds the whole
+//! record, over UDP first, over TCP when the answer does not fit.
+
+mod packet;
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use prost::Message as _;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UdpSocket},
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::ClientError;
+use crate::{
+    id::{Identifier, dns_name},
+    protocol::grpc::pb,
+};
+use packet::{Question, Response};
+
+/// How long to wait for one answer over UDP.
+const UDP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often to ask over UDP: once, and once more when nothing came.
+const UDP_ATTEMPTS: usize = 2;
+/// How long the whole exchange over TCP may take.
+const TCP_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest DNS message, in bytes (RFC 1035 section 4.2.2).
+const MESSAGE_BYTES_MAX: usize = 65_535;
+
+/// What the DNS says about an identifier.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    /// Its record.
+    Found(Box<pb::Record>),
+    /// There is no such name: nothing was ever registered under it, nor below it.
+    NoSuchName,
+    /// The name exists and has no record: it was retired, or only others below it are registered. The text is what the
+    /// server added (RFC 8914), if it did.
+    NoData(Option<String>),
+    /// The server may not say; with what it added.
+    Refused(Option<String>),
+    /// Another server answers for the name.
+    Delegated,
+}
+
+/// The length of a zone's name on the wire, in octets, with its root octet.
+pub fn zone_octets(zone: &str) -> usize {
+    zone_labels(zone).map(|label| label.len() + 1).sum::<usize>() + 1
+}
+
+/// The whole name of an identifier in a zone, with the dot at its end.
+pub fn name_in_zone(identifier: &Identifier, zone: &str) -> String {
+    let mut name = dns_name::name_of(identifier, zone_octets(zone)).to_string();
+    for label in zone_labels(zone) {
+        name.push('.');
+        name.push_str(label);
+    }
+    name.push('.');
+    name
+}
+
+/// The labels of a zone, from left to right.
+pub fn zone_labels(zone: &str) -> impl Iterator<Item = &str> {
+    zone.split('.').filter(|label| !label.is_empty())
+}
+
+/// Asks the server for the record of an identifier.
+///
+/// # Errors
+///
+/// [`ClientError::Unreachable`] when nobody answers, [`ClientError::Protocol`] when the answer is none, and
+/// [`ClientError::Refused`] (unavailable) when the server says that it failed.
+pub async fn resolve(identifier: &Identifier, zone: &str, server: SocketAddr) -> Result<Said, ClientError> {
+    let name = name_in_zone(identifier, zone);
+    let question = Question::new(&name)
+        .ok_or_else(|| protocol(server, format!("`{name}` is not a name that can be asked for")))?;
+    let response = match ask_udp(&question, server).await? {
+        response if response.truncated => ask_tcp(&question, server).await?,
+        response => response,
+    };
+    meaning(&response, &name, server)
+}
+
+/// What a response says.
+fn meaning(response: &Response, name: &str, server: SocketAddr) -> Result<Said, ClientError> {
+    const NOERROR: u16 = 0;
+    const SERVFAIL: u16 = 2;
+    const NXDOMAIN: u16 = 3;
+    const REFUSED: u16 = 5;
+    const NOT_AUTHORITATIVE: u16 = 20;
+    let extended = response.extended_error.as_ref();
+    let text = || extended.map(|error| error.1.clone()).filter(|text| !text.is_empty());
+    if extended.is_some_and(|error| error.0 == NOT_AUTHORITATIVE) {
+        return Ok(Said::Delegated);
+    }
+    match (response.rcode, &response.record) {
+        (NOERROR, Some(record)) => {
+            let record = pb::Record::decode(record.as_slice());
+            let record = record.map_err(|error| protocol(server, format!("the record of {name}: {error}")))?;
+            Ok(Said::Found(Box::new(record)))
+        }
+        (NOERROR, None) => Ok(Said::NoData(text())),
+        (NXDOMAIN, _) => Ok(Said::NoSuchName),
+        (REFUSED, _) => Ok(Said::Refused(text())),
+        (SERVFAIL, _) => {
+            let message = text().unwrap_or_else(|| format!("the DNS server at {server} failed to answer for {name}"));
+            Err(ClientError::Refused { code: UNAVAILABLE, message })
+        }
+        (rcode, _) => Err(protocol(server, format!("response code {rcode} for {name}"))),
+    }
+}
+
+/// Unavailable, as in `google.rpc.Code`.
+const UNAVAILABLE: i32 = 14;
+
+async fn ask_udp(question: &Question, server: SocketAddr) -> Result<Response, ClientError> {
+    let failed = |error: &io::Error| unreachable(server, &error.to_string());
+    let local: SocketAddr = if server.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
+    let socket = UdpSocket::bind(local).await.map_err(|error| failed(&error))?;
+    socket.connect(server).await.map_err(|error| failed(&error))?;
+    let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+    for _ in 0..UDP_ATTEMPTS {
+        socket.send(question.message()).await.map_err(|error| failed(&error))?;
+        let deadline = Instant::now() + UDP_TIMEOUT;
+        while let Ok(received) = timeout_at(deadline, socket.recv(&mut buffer)).await {
+            let length = received.map_err(|error| failed(&error))?;
+            // Whatever does not answer this question is not for us; the answer may still come.
+            if let Some(response) = question.read(buffer.get(..length).unwrap_or_default()) {
+                return Ok(response);
+            }
+        }
+    }
+    Err(unreachable(server, "no answer over UDP"))
+}
+
+async fn ask_tcp(question: &Question, server: SocketAddr) -> Result<Response, ClientError> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(server).await?;
+        let message = question.message();
+        let mut framed = Vec::with_capacity(message.len() + 2);
+        framed.extend_from_slice(&(message.len() as u16).to_be_bytes());
+        framed.extend_from_slice(message);
+        stream.write_all(&framed).await?;
+        let length = stream.read_u16().await?;
+        let mut answer = vec![0; usize::from(length)];
+        stream.read_exact(&mut answer).await?;
+        Ok::<_, io::Error>(answer)
+    };
+    let answer = match timeout(TCP_TIMEOUT, exchange).await {
+        Ok(answer) => answer.map_err(|error| unreachable(server, &format!("over TCP: {error}")))?,
+        Err(_) => return Err(unreachable(server, "no answer over TCP")),
+    };
+    let read = question.read(&answer);
+    read.ok_or_else(|| protocol(server, "the answer over TCP is not one to the question".into()))
+}
+
+fn unreachable(server: SocketAddr, reason: &str) -> ClientError {
+    ClientError::Unreachable { server: server.to_string(), reason: reason.into() }
+}
+
+fn protocol(server: SocketAddr, reason: String) -> ClientError {
+    ClientError::Protocol { server: server.to_string(), reason }
+}

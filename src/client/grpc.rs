@@ -1,0 +1,187 @@
+//! A node over gRPC.
+
+use std::{error::Error, time::Duration};
+
+use tonic::{
+    Code, Request, Status, Streaming,
+    client::Grpc,
+    codegen::http::uri::PathAndQuery,
+    transport::{Channel, Endpoint},
+};
+use tonic_prost::ProstCodec;
+
+use super::ClientError;
+use crate::protocol::grpc::{
+    APPLY_REQUEST_BYTES_MAX, CommandBatch, REPLY_BYTES_MAX, WireCommands,
+    pb::{self, registry_client::RegistryClient, resolver_client::ResolverClient},
+};
+
+/// How long to wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Flow control window of a stream and of the connection, in bytes.
+const WINDOW_BYTES: u32 = 4 << 20;
+
+/// A connection to one node. Cheap to clone; clones share the connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    server: String,
+    channel: Channel,
+}
+
+/// Records as they come.
+#[derive(Debug)]
+pub struct Exported {
+    server: String,
+    records: Streaming<pb::Record>,
+}
+
+impl Client {
+    /// Connects to a node at `host:port` or `http://host:port`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Address`] or [`ClientError::Unreachable`].
+    pub async fn connect(server: &str) -> Result<Self, ClientError> {
+        let uri = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
+        let wrong = |reason: String| ClientError::Address { server: server.into(), reason };
+        let endpoint = Endpoint::from_shared(uri).map_err(|error| wrong(error.to_string()))?;
+        if endpoint.uri().scheme_str() != Some("http") {
+            return Err(wrong("only http:// is spoken here".into()));
+        }
+        if endpoint.uri().port_u16().is_none() {
+            return Err(wrong("there is no port".into()));
+        }
+        let endpoint = endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES);
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| ClientError::Unreachable { server: server.into(), reason: root_cause(&error) })?;
+        Ok(Self { server: server.into(), channel })
+    }
+
+    /// Resolves one identifier.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]; an ill-formed identifier is refused as invalid argument.
+    pub async fn resolve(&self, request: pb::ResolveRequest) -> Result<pb::Answer, ClientError> {
+        let answer = self.resolver().resolve(request).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+    }
+
+    /// Resolves up to [`RESOLVE_BATCH_MAX`](crate::protocol::grpc::RESOLVE_BATCH_MAX) identifiers; answers in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn resolve_batch(&self, requests: Vec<pb::ResolveRequest>) -> Result<Vec<pb::Answer>, ClientError> {
+        let asked = requests.len();
+        let response = self.resolver().resolve_batch(pb::ResolveBatchRequest { requests }).await;
+        let answers = response.map_err(|status| self.error(&status))?.into_inner().answers;
+        self.complete(asked, answers)
+    }
+
+    /// Carries out one command.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn apply(&self, command: pb::Command) -> Result<pb::Receipt, ClientError> {
+        let receipt = self.registry().apply(command).await;
+        receipt.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+    }
+
+    /// Carries out the commands of a batch, each on its own; results in their order.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]; with [`ClientError::Unreachable`] some, all or none of the commands may have been carried out.
+    pub async fn apply_batch(&self, batch: &CommandBatch) -> Result<Vec<pb::ApplyResult>, ClientError> {
+        // The generated client wants a message built; this batch is encoded already.
+        let mut client = Grpc::new(self.channel.clone())
+            .max_encoding_message_size(APPLY_REQUEST_BYTES_MAX)
+            .max_decoding_message_size(REPLY_BYTES_MAX);
+        client.ready().await.map_err(|error| self.unreachable(&error))?;
+        let path = PathAndQuery::from_static("/touchmark.v1.Registry/ApplyBatch");
+        let codec = ProstCodec::<WireCommands, pb::ApplyBatchResponse>::default();
+        let response = client.unary(Request::new(batch.message()), path, codec).await;
+        let results = response.map_err(|status| self.error(&status))?.into_inner().results;
+        self.complete(batch.len(), results)
+    }
+
+    /// Asks for every record of a scheme (`handle`, `oid`, `gs1`, `uri`), or of all when it is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn export(&self, scheme: &str) -> Result<Exported, ClientError> {
+        let response = self.registry().export(pb::ExportRequest { scheme: scheme.into() }).await;
+        let records = response.map_err(|status| self.error(&status))?.into_inner();
+        Ok(Exported { server: self.server.clone(), records })
+    }
+
+    fn resolver(&self) -> ResolverClient<Channel> {
+        ResolverClient::new(self.channel.clone()).max_decoding_message_size(REPLY_BYTES_MAX)
+    }
+
+    fn registry(&self) -> RegistryClient<Channel> {
+        RegistryClient::new(self.channel.clone())
+            .max_encoding_message_size(APPLY_REQUEST_BYTES_MAX)
+            .max_decoding_message_size(REPLY_BYTES_MAX)
+    }
+
+    /// Checks that there is one answer for each question.
+    fn complete<T>(&self, asked: usize, answers: Vec<T>) -> Result<Vec<T>, ClientError> {
+        if answers.len() == asked {
+            return Ok(answers);
+        }
+        let reason = format!("{asked} were asked for, and {} came back", answers.len());
+        Err(ClientError::Protocol { server: self.server.clone(), reason })
+    }
+
+    fn unreachable(&self, error: &(dyn Error + 'static)) -> ClientError {
+        ClientError::Unreachable { server: self.server.clone(), reason: root_cause(error) }
+    }
+
+    fn error(&self, status: &Status) -> ClientError {
+        client_error(&self.server, status)
+    }
+}
+
+impl Exported {
+    /// The next record; `None` after the last one.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]; what came before is a part of the export only.
+    pub async fn next(&mut self) -> Result<Option<pb::Record>, ClientError> {
+        self.records.message().await.map_err(|status| client_error(&self.server, &status))
+    }
+}
+
+/// Tells what the node said from what happened to the connection, which shows as a status with a cause.
+fn client_error(server: &str, status: &Status) -> ClientError {
+    let server = || server.to_owned();
+    if let Some(cause) = status.source() {
+        return ClientError::Unreachable { server: server(), reason: root_cause(cause) };
+    }
+    let message = status.message().to_owned();
+    match status.code() {
+        Code::Unimplemented | Code::Internal | Code::Unknown => {
+            ClientError::Protocol { server: server(), reason: message }
+        }
+        code => ClientError::Refused { code: code.into(), message },
+    }
+}
+
+/// What lies at the bottom of an error.
+fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,45 @@
+//! Outbound connections: to a node over gRPC ([`Client`]), and over DNS ([`dns`]).
+//!
+//! Both speak in messages of `protocol::grpc::pb`; which library carries them shows nowhere.
+
+pub mod dns;
+mod grpc;
+
+pub use grpc::{Client, Exported};
+
+/// Why a call gave no result, named for what the caller can do about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// The address cannot be one of a node.
+    #[error("`{server}` is not the address of a node; give a host and a port, such as 127.0.0.1:50051: {reason}")]
+    Address {
+        /// What was given.
+        server: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Nobody answers, or no longer. What was under way may or may not have been carried out; asking again is safe.
+    #[error("cannot reach a node at {server} ({reason}); is a node running? start one with `touchmark serve`")]
+    Unreachable {
+        /// The address.
+        server: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The node answered, and will not do it.
+    #[error("{message}")]
+    Refused {
+        /// As in `google.rpc.Code`.
+        code: i32,
+        /// The node's sentence.
+        message: String,
+    },
+    /// What came back is not what a node says.
+    #[error("what answers at {server} does not speak as a touchmark node: {reason}")]
+    Protocol {
+        /// The address.
+        server: String,
+        /// What was wrong.
+        reason: String,
+    },
+}

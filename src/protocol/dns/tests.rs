@@ -1,0 +1,369 @@
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::*;
+use crate::{
+    id::Identifier,
+    ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Position, Principal},
+    record::{Permissions, Values},
+    registry::{Command, Operation, Registry, Sequencer, WhenFull},
+    store::{Applied, IndexChange, Records, Store, memory::MemoryStore},
+};
+
+/// A registry and a responder over one ledger in a directory of its own.
+pub(crate) struct Node {
+    pub(crate) responder: Arc<DnsResponder>,
+    store: Arc<MemoryStore>,
+    registry: Registry,
+    runtime: Runtime,
+    _directory: TempDir,
+}
+
+impl Node {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::open_or_create(directory.path()).unwrap();
+        let opening = Opening::new(&data, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();
+        let recovered = opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap();
+        let ledger: Arc<Ledger> = recovered.ledger;
+        let store = Arc::new(MemoryStore::new());
+        let records = Records::new(store.clone(), Arc::clone(&ledger));
+        let resolver = Arc::new(Resolver::new(records.clone(), 1 << 20));
+        let committer = {
+            let resolver = Arc::clone(&resolver);
+            Box::new(move |keys: &[_]| resolver.outdate(keys))
+        };
+        let sequencer = Sequencer {
+            appender: recovered.appender,
+            records,
+            store: store.clone(),
+            committer,
+            clock: Arc::new(|| 1_700_000_000_000),
+            entropy: Arc::new(|| [7; 32]),
+        };
+        let (registry, _) = sequencer.spawn().unwrap();
+        let zone = Zone::new("id.test")
+            .unwrap()
+            .with_addresses(["192.0.2.1", "2001:db8::1", "::"].map(|a| a.parse().unwrap()));
+        let responder = Arc::new(DnsResponder::new(resolver, zone, move || ledger.checkpoint().size));
+        let runtime = Runtime::new().unwrap();
+        Self { responder, store, registry, runtime, _directory: directory }
+    }
+
+    fn apply(&self, identifier: &str, operation: Operation) {
+        let identifier = Identifier::parse(identifier).unwrap();
+        let command = Command { identifier, operation, expected_version: None, request: None };
+        let prepared = self.registry.prepare(command, Principal::Loopback).unwrap();
+        let results = self.runtime.block_on(self.registry.submit(vec![Ok(prepared)], WhenFull::Wait));
+        results.into_iter().for_each(|result| drop(result.unwrap()));
+    }
+
+    /// Registers values, given as type, data and TTL.
+    pub(crate) fn create(&self, identifier: &str, values: &[(&str, &[u8], u32)]) {
+        self.create_with(identifier, values, Permissions::DEFAULT);
+    }
+
+    fn create_with(&self, identifier: &str, values: &[(&str, &[u8], u32)], permissions: Permissions) {
+        let value = |&(kind, data, ttl): &(&str, &[u8], u32)| Value {
+            index: 0,
+            kind: kind.parse().unwrap(),
+            data: data.to_vec().into(),
+            ttl,
+            timestamp: 0,
+            permissions,
+            references: Vec::new(),
+        };
+        let values = Values::new(values.iter().map(value).collect()).unwrap();
+        self.apply(identifier, Operation::Create { values, edges: Vec::new() });
+    }
+
+    fn retire(&self, identifier: &str) {
+        self.apply(identifier, Operation::Retire);
+    }
+
+    fn ask(&self, name: &str, kind: &str) -> Reply {
+        self.ask_in(name, kind, "IN")
+    }
+
+    fn ask_in(&self, name: &str, kind: &str, class: &str) -> Reply {
+        let kind = match kind.strip_prefix("TYPE") {
+            Some(code) => code.parse::<u16>().unwrap().into(),
+            None => kind.parse().unwrap(),
+        };
+        let question = Question { name: Name::from_ascii(name).unwrap(), kind, class: class.parse().unwrap() };
+        let reply = self.responder.respond(&question);
+        let sections = [&reply.answers, &reply.authorities, &reply.additionals];
+        assert!(sections.into_iter().flatten().all(|record| record.dns_class == DNSClass::IN));
+        assert!(reply.extended.is_none_or(|extended| extended.text.len() <= EXTENDED_TEXT_OCTETS_MAX));
+        reply
+    }
+
+    /// Asks, and compares the reply in words; see [`shown`].
+    fn check(&self, name: &str, kind: &str, expected: &[&str]) {
+        assert_eq!(shown(&self.ask(name, kind)), expected, "{name} {kind}");
+    }
+}
+
+const SOA_DATA: &str = "ns.id.test. hostmaster.id.test.";
+
+/// A reply as lines: code, flags and extended error, then the records, those behind the answer section with its first letter.
+fn shown(reply: &Reply) -> Vec<String> {
+    let flags = if reply.authoritative { " aa" } else { "" };
+    let extended = reply.extended.map_or_else(String::new, |error| format!(" {} {}", error.code, error.text));
+    let first = format!("{:?}{flags}{extended}", reply.rcode);
+    let answers = reply.answers.iter().map(record_shown);
+    let authorities = reply.authorities.iter().map(|record| format!("authority: {}", record_shown(record)));
+    let additionals = reply.additionals.iter().map(|record| format!("additional: {}", record_shown(record)));
+    std::iter::once(first).chain(answers).chain(authorities).chain(additionals).collect()
+}
+
+fn record_shown(record: &ResourceRecord) -> String {
+    let data = match &record.data {
+        RData::Unknown { rdata, .. } => rdata.anything.escape_ascii().to_string(),
+        RData::TXT(text) => {
+            let strings = text.txt_data.iter().map(|string| format!("\"{}\"", string.escape_ascii()));
+            strings.collect::<Vec<_>>().join(" ")
+        }
+        RData::SOA(soa) => {
+            assert_eq!(format!("{} {}", soa.mname, soa.rname), SOA_DATA);
+            format!("serial {} minimum {}", soa.serial, soa.minimum)
+        }
+        data => data.to_string(),
+    };
+    format!("{} {} {} {data}", record.name, record.ttl, u16::from(record.record_type()))
+}
+
+/// What a name that exists answers for a type that it does not have, when the ledger has so many entries.
+fn no_data(size: u64) -> [String; 2] {
+    ["NoError aa".into(), format!("authority: id.test. 60 6 serial {size} minimum 60")]
+}
+
+fn no_name(size: u64) -> [String; 2] {
+    ["NxDomain aa".into(), format!("authority: id.test. 60 6 serial {size} minimum 60")]
+}
+
+#[test]
+fn the_zone_itself() {
+    let node = Node::new();
+    node.check("id.test.", "SOA", &["NoError aa", "id.test. 3600 6 serial 0 minimum 60"]);
+    let glue = ["additional: ns.id.test. 3600 1 192.0.2.1", "additional: ns.id.test. 3600 28 2001:db8::1"];
+    node.check("id.test.", "NS", &["NoError aa", "id.test. 3600 2 ns.id.test.", glue[0], glue[1]]);
+    node.check("ID.tesT.", "ANY", &["NoError aa", "ID.tesT. 3600 13 RFC8482 "]);
+    node.check("NS.id.test.", "A", &["NoError aa", "NS.id.test. 3600 1 192.0.2.1"]);
+    node.check("ns.id.test.", "AAAA", &["NoError aa", "ns.id.test. 3600 28 2001:db8::1"]);
+    node.check("ns.id.test.", "ANY", &["NoError aa", "ns.id.test. 3600 13 RFC8482 "]);
+    for (name, kind) in [("id.test.", "TXT"), ("id.test.", "TYPE65280"), ("ns.id.test.", "TXT")] {
+        assert_eq!(shown(&node.ask(name, kind)), no_data(0), "{name}");
+    }
+    for name in ["www.id.test.", "a.ns.id.test.", "hostmaster.id.test.", "oid.id.test.", "h.id.test."] {
+        assert_eq!(shown(&node.ask(name, "A")), no_name(0), "{name}");
+    }
+    node.create("88.1/a", &[]);
+    node.check("id.test.", "SOA", &["NoError aa", "id.test. 3600 6 serial 1 minimum 60"]);
+}
+
+#[test]
+fn what_is_refused() {
+    let node = Node::new();
+    for name in [".", "test.", "example.com.", "xid.test.", "id.test.example."] {
+        node.check(name, "SOA", &["Refused 20 another zone"]);
+    }
+    for kind in ["AXFR", "TYPE251", "TYPE250", "TYPE128"] {
+        node.check("id.test.", kind, &["Refused"]);
+    }
+    for class in ["CH", "HS", "ANY", "NONE"] {
+        assert_eq!(shown(&node.ask_in("id.test.", "SOA", class)), ["Refused"], "{class}");
+    }
+}
+
+#[test]
+fn an_identifier() {
+    let node = Node::new();
+    let values: &[(&str, &[u8], u32)] =
+        &[("NAME", b"Bolt \xff", 300), ("URL", b"https://m.example/!x", 600), ("SVC:epcis", b"https://e.example", 900)];
+    node.create("88.118.8/Bolt", values);
+    let (name, head) = ("bolT._.8.118.88.HDL.id.test.", "bolT._.8.118.88.HDL.id.test. ");
+    let line = |ttl: u32, kind: u16, data: &str| format!("{head}{ttl} {kind} {data}");
+    let ok = || "NoError aa".to_owned();
+    let texts =
+        [r#""1 NAME" "Bolt \xff""#, r#""2 URL" "https://m.example/!x""#, r#""3 SVC:epcis" "https://e.example""#];
+    assert_eq!(shown(&node.ask(name, "TXT"))[1..], texts.map(|text| line(300, 16, text)));
+    let naptrs = [
+        line(600, 35, r#"100 2 "u" "EPC+html" "!^.*$!https://m.example/\!x!" ."#),
+        line(600, 35, r#"100 3 "u" "epcis" "!^.*$!https://e.example!" ."#),
+    ];
+    let reply = node.ask(name, "NAPTR");
+    let fields: Vec<_> = reply.answers.iter().map(naptr_shown).collect();
+    assert_eq!(fields, naptrs);
+    let uris = [
+        ok(),
+        line(600, 256, r"\x00\x02\x00\x00https://m.example/!x"),
+        line(600, 256, r"\x00\x03\x00\x00https://e.example"),
+    ];
+    assert_eq!(shown(&node.ask(name, "TYPE256")), uris);
+    assert_eq!(shown(&node.ask(name, "ANY")), [ok(), line(3_600, 13, "RFC8482 ")]);
+    for kind in ["A", "SOA", "NS", "HINFO", "TYPE65281"] {
+        assert_eq!(shown(&node.ask(name, kind)), no_data(1), "{kind}");
+    }
+    assert_eq!(shown(&node.ask("nut._.8.118.88.hdl.id.test.", "TXT")), no_name(1));
+    assert_eq!(shown(&node.ask("a.bolt._.8.118.88.hdl.id.test.", "TXT")), no_name(1));
+}
+
+fn naptr_shown(record: &ResourceRecord) -> String {
+    let RData::NAPTR(naptr) = &record.data else { panic!("{record}") };
+    let text = |octets: &[u8]| String::from_utf8(octets.into()).unwrap();
+    let (flags, services, regexp) = (text(&naptr.flags), text(&naptr.services), text(&naptr.regexp));
+    let (order, preference, replacement) = (naptr.order, naptr.preference, &naptr.replacement);
+    let head = format!("{} {} 35", record.name, record.ttl);
+    format!(r#"{head} {order} {preference} "{flags}" "{services}" "{regexp}" {replacement}"#)
+}
+
+#[test]
+fn whole_records() {
+    let node = Node::new();
+    node.create("88.118.8/bolt", &[("NAME", b"Bolt", 300), ("URL", b"https://m.example", 600)]);
+    node.create("88.118.8/bare", &[]);
+    let record = |name: &str| {
+        let reply = node.ask(name, "TYPE65280");
+        let [ResourceRecord { ttl, data: RData::Unknown { rdata, .. }, .. }] = &*reply.answers else {
+            panic!("{reply:?}")
+        };
+        (*ttl, super::super::grpc::pb::Record::decode(rdata.anything.as_slice()).unwrap())
+    };
+    let (ttl, bolt) = record("bolt._.8.118.88.hdl.id.test.");
+    assert_eq!((ttl, bolt.identifier.as_str(), bolt.values.len(), bolt.version), (300, "88.118.8/bolt", 2, 1));
+    assert_eq!(bolt.values[1].data, "https://m.example");
+    let (ttl, bare) = record("bare._.8.118.88.hdl.id.test.");
+    assert_eq!((ttl, bare.values.len()), (3_600, 0));
+    assert_eq!(shown(&node.ask("bare._.8.118.88.hdl.id.test.", "TXT")), no_data(2));
+}
+
+#[test]
+fn oids_below_ors_dummy() {
+    let node = Node::new();
+    node.create("1.3.6.1.4.1.9", &[("SVC:ORS+RINF", b"https://r.example/9.xml", 60)]);
+    for name in ["9.1.4.1.6.3.1.oid.id.test.", "Ors-Dummy.9.1.4.1.6.3.1.oid.id.test."] {
+        let reply = node.ask(name, "NAPTR");
+        let expected = format!(r#"{name} 60 35 100 1 "u" "ORS+RINF" "!^.*$!https://r.example/9.xml!" ."#);
+        assert_eq!(reply.answers.iter().map(naptr_shown).collect::<Vec<_>>(), [expected]);
+    }
+    for kind in ["TXT", "TYPE256", "TYPE65280", "ANY"] {
+        assert_eq!(shown(&node.ask("ors-dummy.9.1.4.1.6.3.1.oid.id.test.", kind)), no_data(1), "{kind}");
+    }
+    assert_eq!(shown(&node.ask("ors-dummy.8.1.4.1.6.3.1.oid.id.test.", "NAPTR")), no_name(1));
+}
+
+#[test]
+fn names_above_names_exist() {
+    let node = Node::new();
+    node.create("(01)00614141322602(21)aB", &[("NAME", b"x", 60)]);
+    let gtin = "0.0.6.2.2.3.1.4.1.4.1.6.0.gtin.gs1.id.test.";
+    let above = [gtin, &format!("_.{gtin}"), &format!("21._.{gtin}"), "4.1.6.0.gtin.gs1.id.test.", "gs1.id.test."];
+    for name in above {
+        for kind in ["TXT", "A", "ANY", "NAPTR"] {
+            assert_eq!(shown(&node.ask(name, kind)), no_data(1), "{name} {kind}");
+        }
+    }
+    assert_eq!(node.ask(&format!("a_42.21._.{gtin}"), "TXT").answers.len(), 1);
+    for name in ["5.1.6.0.gtin.gs1.id.test.", "hdl.id.test.", &format!("10._.{gtin}"), &format!("b.21._.{gtin}")] {
+        assert_eq!(shown(&node.ask(name, "TXT")), no_name(1), "{name}");
+    }
+}
+
+#[test]
+fn names_that_are_hashes() {
+    let node = Node::new();
+    assert_eq!(shown(&node.ask("h.id.test.", "TXT")), no_name(0));
+    let uri = Identifier::parse("https://maker.example/p/1").unwrap();
+    // Long enough for a hash in the longest zone, and short enough for its own name in this one.
+    let handle = Identifier::parse(&format!("88/{}", "x".repeat(130))).unwrap();
+    node.create(uri.as_str(), &[("NAME", b"by its hash", 60)]);
+    node.create(handle.as_str(), &[("NAME", b"by its name", 60)]);
+    let own_name = |identifier: &Identifier| format!("{}.id.test.", dns_name::name_of(identifier, 9));
+    assert!(own_name(&uri).ends_with(".h.id.test."));
+    for (identifier, data) in [(&uri, "by its hash"), (&handle, "by its name")] {
+        let lines = shown(&node.ask(&own_name(identifier).to_uppercase(), "TXT"));
+        assert!(lines[1].ends_with(&format!("\"1 NAME\" \"{data}\"")), "{lines:?}");
+    }
+    let hash_of = |identifier: &Identifier| {
+        let name = dns_name::name_of(identifier, 128);
+        assert_eq!(name.labels().last(), Some("h"));
+        format!("{name}.id.test.")
+    };
+    assert_eq!(shown(&node.ask(&hash_of(&handle), "TXT")), no_name(2));
+    assert_eq!(shown(&node.ask(&hash_of(&Identifier::parse("urn:none:x").unwrap()), "TXT")), no_name(2));
+    assert_eq!(shown(&node.ask("h.id.test.", "TXT")), no_data(2));
+}
+
+#[test]
+fn outcomes_without_records() {
+    let node = Node::new();
+    node.create("88.1/gone", &[("NAME", b"x", 60)]);
+    node.create_with("88.1/secret", &[("NAME", b"x", 60)], "1100".parse().unwrap());
+    node.retire("88.1/gone");
+    let soa = "authority: id.test. 60 6 serial 3 minimum 60";
+    for kind in ["TXT", "ANY", "TYPE65280"] {
+        node.check("gone._.1.88.hdl.id.test.", kind, &["NoError aa 0 retired", soa]);
+        node.check("secret._.1.88.hdl.id.test.", kind, &["Refused 18 denied"]);
+    }
+    let delegated = node.responder.without_data(Outcome::Delegated);
+    assert_eq!(shown(&delegated), ["NoError 20 delegated"]);
+}
+
+#[test]
+fn what_is_too_long_is_left_out() {
+    let node = Node::new();
+    let url = format!("https://m.example/{}", "x".repeat(300));
+    let data = vec![b'd'; 40_000];
+    let values: &[(&str, &[u8], u32)] =
+        &[("A", &data, 60), ("B", &data, 60), ("URL", url.as_bytes(), 60), ("C", b"short", 30), ("URL", b"a:b", 90)];
+    node.create("88.1/long", values);
+    let name = "long._.1.88.hdl.id.test.";
+    let left_out = "NoError aa 0 values too long for this type are left out";
+    let reply = node.ask(name, "TXT");
+    assert_eq!(shown(&reply)[0], left_out);
+    let heads: Vec<_> = reply
+        .answers
+        .iter()
+        .map(|record| match &record.data {
+            RData::TXT(text) => {
+                (text.txt_data.len(), record.ttl, String::from_utf8(text.txt_data[0].to_vec()).unwrap())
+            }
+            data => panic!("{data}"),
+        })
+        .collect();
+    let expected = [(158, 30, "1 A"), (3, 30, "3 URL"), (2, 30, "4 C"), (2, 30, "5 URL")];
+    assert_eq!(heads, expected.map(|(strings, ttl, head)| (strings, ttl, head.to_owned())));
+    assert_eq!(shown(&node.ask(name, "NAPTR"))[0], left_out);
+    assert_eq!(node.ask(name, "NAPTR").answers.len(), 1);
+    assert_eq!(shown(&node.ask(name, "TYPE256")).len(), 3);
+    let soa = "authority: id.test. 60 6 serial 1 minimum 60";
+    node.check(name, "TYPE65280", &[left_out, soa]);
+}
+
+#[test]
+fn a_read_error_is_a_server_failure() {
+    let node = Node::new();
+    let identifier = Identifier::parse("88.1/lost").unwrap();
+    let change = IndexChange {
+        key: identifier.key().clone(),
+        position: Position(12_345),
+        name_hash: None,
+        request: None,
+        edges: Vec::new(),
+    };
+    node.store.apply(vec![change], Applied { entries: 1, next: Position(23_456) }).unwrap();
+    for _ in 0..3 {
+        node.check("lost._.1.88.hdl.id.test.", "TXT", &["ServFail"]);
+    }
+    assert_eq!(node.responder.failures.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn zones() {
+    assert_eq!(Zone::new(Zone::DEFAULT).unwrap().octets(), 9);
+    assert_eq!(Zone::new("Id.Example.com").unwrap().to_string(), "id.example.com.");
+    assert!(matches!(Zone::new("."), Err(ZoneError::NoLabels { .. })));
+}

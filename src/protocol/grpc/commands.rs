@@ -1,0 +1,318 @@
+//! Commands that are encoded as they are read, for imports.
+//!
+//! A bulk import spends its time on turning lines into messages. Here a line's parts are written straight to where they
+//! are sent from: no message is built between, nothing is allocated for each of them.
+
+use std::ops::Range;
+
+use bytes::{Buf, BufMut, Bytes};
+use prost::{
+    DecodeError, Message,
+    encoding::{
+        DecodeContext, WireType, decode_varint, encode_key, encode_varint, encoded_len_varint, int64, skip_field,
+        uint32,
+    },
+};
+
+use super::pb;
+use crate::record::EdgeType;
+
+/// A value that is to be registered, where it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct ValueParts<'a> {
+    /// From 1; 0 leaves the numbering to the node, for all values of the record or for none.
+    pub index: u32,
+    /// The type, unchecked.
+    pub kind: &'a str,
+    /// The data.
+    pub data: &'a [u8],
+    /// Seconds; the node's default when absent.
+    pub ttl: Option<u32>,
+    /// The four bits; the node's default when absent.
+    pub permissions: Option<u8>,
+}
+
+/// An edge that is to be registered, where it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct EdgeParts<'a> {
+    /// What the relation says.
+    pub kind: EdgeType,
+    /// The other identifier, unchecked.
+    pub to: &'a str,
+    /// Decimal number; empty for none.
+    pub quantity: &'a str,
+    /// Unit of the quantity; empty for none.
+    pub unit: &'a str,
+    /// Milliseconds since 1970 UTC.
+    pub valid_from_ms: Option<i64>,
+}
+
+/// The bytes of an `ApplyBatchRequest` message.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CommandBatch {
+    bytes: Vec<u8>,
+    /// Where each command's field ends.
+    ends: Vec<usize>,
+}
+
+/// Field numbers of the messages that are written here.
+mod tag {
+    pub const BATCH_COMMANDS: u32 = 1;
+    pub const COMMAND_IDENTIFIER: u32 = 1;
+    pub const COMMAND_CREATE: u32 = 2;
+    pub const CREATE_VALUES: u32 = 1;
+    pub const CREATE_EDGES: u32 = 2;
+    pub const VALUE_INDEX: u32 = 1;
+    pub const VALUE_TYPE: u32 = 2;
+    pub const VALUE_DATA: u32 = 3;
+    pub const VALUE_TTL: u32 = 4;
+    pub const VALUE_PERMISSIONS: u32 = 6;
+    pub const VALUE_REFERENCES: u32 = 7;
+    pub const REFERENCE_IDENTIFIER: u32 = 1;
+    pub const REFERENCE_INDEX: u32 = 2;
+    pub const EDGE_TYPE: u32 = 1;
+    pub const EDGE_TO: u32 = 2;
+    pub const EDGE_QUANTITY: u32 = 3;
+    pub const EDGE_UNIT: u32 = 4;
+    pub const EDGE_VALID_FROM: u32 = 5;
+}
+
+impl CommandBatch {
+    /// An empty batch with room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), ends: Vec::new() }
+    }
+
+    /// Adds the command that registers an identifier; `references` are those of the value beside them.
+    pub fn create<'a, R>(
+        &mut self,
+        identifier: &str,
+        values: impl Iterator<Item = (ValueParts<'a>, R)>,
+        edges: impl Iterator<Item = EdgeParts<'a>>,
+    ) where
+        R: Iterator<Item = (&'a str, u32)>,
+    {
+        put_message(&mut self.bytes, tag::BATCH_COMMANDS, |out| {
+            put_text(out, tag::COMMAND_IDENTIFIER, identifier);
+            put_message(out, tag::COMMAND_CREATE, |out| {
+                for (value, references) in values {
+                    put_message(out, tag::CREATE_VALUES, |out| put_value(out, &value, references));
+                }
+                for edge in edges {
+                    put_message(out, tag::CREATE_EDGES, |out| put_edge(out, &edge));
+                }
+            });
+        });
+        self.ends.push(self.bytes.len());
+    }
+
+    /// How many commands there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// True when there is no command.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The length of the message, in bytes.
+    pub fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Reads the identifier of a command back; empty when there is no such command.
+    pub fn identifier(&self, position: usize) -> String {
+        // The message is a key of one byte, a length and the command.
+        let field = self.bytes.get(self.range(position)).unwrap_or_default();
+        let mut command = field.get(1..).unwrap_or_default();
+        if decode_varint(&mut command).is_err() {
+            return String::new();
+        }
+        pb::Command::decode(command).map_or_else(|_| String::new(), |command| command.identifier)
+    }
+
+    /// A batch of some of the commands, in the order given.
+    pub fn select(&self, positions: impl IntoIterator<Item = usize>) -> Self {
+        let mut selected = Self::default();
+        for position in positions {
+            selected.bytes.extend_from_slice(self.bytes.get(self.range(position)).unwrap_or_default());
+            selected.ends.push(selected.bytes.len());
+        }
+        selected
+    }
+
+    /// The message, ready to be sent.
+    pub fn message(&self) -> WireCommands {
+        WireCommands(Bytes::copy_from_slice(&self.bytes))
+    }
+
+    fn range(&self, position: usize) -> Range<usize> {
+        let start = position.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+        start..self.ends.get(position).copied().unwrap_or(start)
+    }
+}
+
+fn put_value<'a>(out: &mut Vec<u8>, value: &ValueParts<'_>, references: impl Iterator<Item = (&'a str, u32)>) {
+    if value.index != 0 {
+        uint32::encode(tag::VALUE_INDEX, &value.index, out);
+    }
+    put_text(out, tag::VALUE_TYPE, value.kind);
+    put_bytes(out, tag::VALUE_DATA, value.data);
+    if let Some(ttl) = value.ttl {
+        uint32::encode(tag::VALUE_TTL, &ttl, out);
+    }
+    if let Some(permissions) = value.permissions {
+        uint32::encode(tag::VALUE_PERMISSIONS, &u32::from(permissions), out);
+    }
+    for (identifier, index) in references {
+        put_message(out, tag::VALUE_REFERENCES, |out| {
+            put_text(out, tag::REFERENCE_IDENTIFIER, identifier);
+            uint32::encode(tag::REFERENCE_INDEX, &index, out);
+        });
+    }
+}
+
+fn put_edge(out: &mut Vec<u8>, edge: &EdgeParts<'_>) {
+    uint32::encode(tag::EDGE_TYPE, &u32::from(edge.kind.code()), out);
+    put_text(out, tag::EDGE_TO, edge.to);
+    if !edge.quantity.is_empty() {
+        put_text(out, tag::EDGE_QUANTITY, edge.quantity);
+    }
+    if !edge.unit.is_empty() {
+        put_text(out, tag::EDGE_UNIT, edge.unit);
+    }
+    if let Some(ms) = edge.valid_from_ms {
+        int64::encode(tag::EDGE_VALID_FROM, &ms, out);
+    }
+}
+
+fn put_text(out: &mut Vec<u8>, tag: u32, text: &str) {
+    put_bytes(out, tag, text.as_bytes());
+}
+
+fn put_bytes(out: &mut Vec<u8>, tag: u32, bytes: &[u8]) {
+    encode_key(tag, WireType::LengthDelimited, out);
+    encode_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
+
+/// Writes a message within a message. Its length stands before it and is known after it: one byte is kept free, and what
+/// was written moves on when the length takes more.
+fn put_message(out: &mut Vec<u8>, tag: u32, fill: impl FnOnce(&mut Vec<u8>)) {
+    encode_key(tag, WireType::LengthDelimited, out);
+    let length_at = out.len();
+    out.push(0);
+    fill(out);
+    let body = length_at + 1..out.len();
+    let length = body.len() as u64;
+    let more = encoded_len_varint(length) - 1;
+    if more > 0 {
+        out.resize(out.len() + more, 0);
+        out.copy_within(body, length_at + 1 + more);
+    }
+    encode_varint(length, &mut &mut out[length_at..]);
+}
+
+/// An encoded `ApplyBatchRequest` on its way out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WireCommands(Bytes);
+
+impl Message for WireCommands {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        buf.put_slice(&self.0);
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Commands are only ever sent; what is received is skipped.
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        ctx: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        skip_field(wire_type, tag, buf, ctx)
+    }
+
+    fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch() -> CommandBatch {
+        let mut batch = CommandBatch::default();
+        let value = ValueParts { index: 3, kind: "NAME", data: &[7; 300], ttl: Some(60), permissions: Some(12) };
+        let plain = ValueParts { index: 0, kind: "A", data: b"", ttl: None, permissions: None };
+        let edge = EdgeParts {
+            kind: EdgeType::PackedIn,
+            to: "88.1/b",
+            quantity: "0.25",
+            unit: "unit:piece",
+            valid_from_ms: Some(-5),
+        };
+        let values = [(value, vec![("88.1/r", 9)].into_iter()), (plain, Vec::new().into_iter())];
+        batch.create("88.1/a", values.into_iter(), [edge].into_iter());
+        batch.create("88.1/ü", std::iter::empty::<(_, std::iter::Empty<_>)>(), std::iter::empty());
+        batch
+    }
+
+    #[test]
+    fn what_is_written_is_what_the_definitions_say() {
+        let request = pb::ApplyBatchRequest::decode(batch().message().encode_to_vec().as_slice()).unwrap();
+        let value = pb::Value {
+            index: 3,
+            r#type: "NAME".into(),
+            data: vec![7; 300].into(),
+            ttl: Some(60),
+            timestamp: 0,
+            permissions: Some(12),
+            references: vec![pb::Reference { identifier: "88.1/r".into(), index: 9 }],
+        };
+        let edge = pb::Edge {
+            r#type: pb::EdgeType::PackedIn.into(),
+            to: "88.1/b".into(),
+            quantity: "0.25".into(),
+            unit: "unit:piece".into(),
+            valid_from: Some(-5),
+        };
+        let plain = pb::Value { r#type: "A".into(), ..Default::default() };
+        let command = |identifier: &str, create| pb::Command {
+            identifier: identifier.into(),
+            operation: Some(pb::command::Operation::Create(create)),
+            ..Default::default()
+        };
+        let first = command("88.1/a", pb::Create { values: vec![value, plain], edges: vec![edge] });
+        let second = command("88.1/ü", pb::Create::default());
+        assert_eq!(request.commands, [first, second]);
+    }
+
+    #[test]
+    fn commands_can_be_found_again() {
+        let batch = batch();
+        assert_eq!([batch.identifier(0), batch.identifier(1), batch.identifier(2)], ["88.1/a", "88.1/ü", ""]);
+        let second = batch.select([1]);
+        assert_eq!((second.len(), second.identifier(0)), (1, "88.1/ü".into()));
+        assert_eq!(batch.select([0, 1]), batch);
+    }
+
+    #[test]
+    fn lengths_of_every_size() {
+        for size in [0, 1, 127, 128, 16_383, 16_384, 70_000, 3_000_000] {
+            let mut batch = CommandBatch::default();
+            let data = vec![1; size];
+            let value = ValueParts { index: 1, kind: "T", data: &data, ttl: None, permissions: None };
+            batch.create("i", [(value, std::iter::empty())].into_iter(), std::iter::empty());
+            let request = pb::ApplyBatchRequest::decode(batch.message().encode_to_vec().as_slice()).unwrap();
+            let Some(pb::command::Operation::Create(create)) = &request.commands[0].operation else { panic!() };
+            assert_eq!(create.values[0].data.len(), size);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! From messages to lines.
+
+use data_encoding::{BASE64, HEXLOWER};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    protocol::{
+        grpc::pb::{self, answer::Outcome as Found},
+        outcome::Outcome,
+    },
+    record::{EdgeType, Permissions, Quantity, Value},
+};
+
+#[derive(Serialize)]
+struct LineRecord<'a> {
+    identifier: &'a str,
+    status: &'static str,
+    version: u64,
+    ledger_index: u64,
+    time: String,
+    values: Vec<LineValue<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    edges: Vec<LineEdge<'a>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    edges_truncated: bool,
+}
+
+#[derive(Serialize)]
+struct LineValue<'a> {
+    index: u32,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permissions: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    references: Vec<LineReference<'a>>,
+    timestamp: String,
+}
+
+#[derive(Serialize)]
+struct LineReference<'a> {
+    identifier: &'a str,
+    index: u32,
+}
+
+#[derive(Serialize)]
+struct LineEdge<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    to: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quantity: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    unit: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid_from: Option<String>,
+}
+
+/// What is said of an identifier that has no record to show.
+#[derive(Default, Serialize)]
+struct LineOutcome<'a> {
+    identifier: &'a str,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger_index: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prefix: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct LineReceipt<'a> {
+    identifier: &'a str,
+    version: u64,
+    ledger_index: u64,
+    time: String,
+    leaf_hash: String,
+    replayed: bool,
+    checkpoint: &'a str,
+}
+
+/// A record as one line, without the line's end.
+pub fn record_to_json(record: &pb::Record) -> String {
+    to_json(&LineRecord {
+        identifier: &record.identifier,
+        status: match record.status() {
+            pb::Status::Retired => Outcome::Retired.spelling().word,
+            _ => "active",
+        },
+        version: record.version,
+        ledger_index: record.ledger_index,
+        time: time_text(record.time),
+        values: record.values.iter().map(value).collect(),
+        edges: record.edges.iter().map(edge).collect(),
+        edges_truncated: record.edges_truncated,
+    })
+}
+
+/// An answer as one line, without the line's end: the record, or its `status` (`not found`, `retired`, `delegated`,
+/// `denied`, `invalid`) with what is known.
+pub fn answer_to_json(answer: &Found) -> String {
+    let said = |outcome: Outcome, identifier| LineOutcome {
+        identifier,
+        status: outcome.spelling().word,
+        ..LineOutcome::default()
+    };
+    to_json(&match answer {
+        Found::Found(record) => return record_to_json(record),
+        Found::Retired(retired) => LineOutcome {
+            version: Some(retired.version),
+            ledger_index: Some(retired.ledger_index),
+            time: Some(time_text(retired.time)),
+            ..said(Outcome::Retired, &retired.identifier)
+        },
+        Found::NotFound(not_found) => said(Outcome::NotFound, &not_found.identifier),
+        Found::Delegated(delegated) => {
+            LineOutcome { prefix: Some(&delegated.prefix), ..said(Outcome::Delegated, &delegated.identifier) }
+        }
+        Found::Denied(denied) => said(Outcome::Denied, &denied.identifier),
+        Found::Invalid(invalid) => {
+            LineOutcome { reason: Some(&invalid.reason), ..said(Outcome::Invalid, &invalid.identifier) }
+        }
+    })
+}
+
+/// A receipt as one line, without the line's end; hashes in hexadecimal.
+pub fn receipt_to_json(receipt: &pb::Receipt) -> String {
+    to_json(&LineReceipt {
+        identifier: &receipt.identifier,
+        version: receipt.version,
+        ledger_index: receipt.ledger_index,
+        time: time_text(receipt.time),
+        leaf_hash: HEXLOWER.encode(&receipt.leaf_hash),
+        replayed: receipt.replayed,
+        checkpoint: &receipt.checkpoint,
+    })
+}
+
+/// A time as RFC 3339 in UTC with milliseconds, from milliseconds since 1970; as the number when no calendar has it.
+pub fn time_text(ms: u64) -> String {
+    match i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()) {
+        Some(time) => format!("{time:.3}"),
+        None => ms.to_string(),
+    }
+}
+
+fn value(value: &pb::Value) -> LineValue<'_> {
+    let data = std::str::from_utf8(&value.data).ok();
+    let permissions = value.permissions.filter(|bits| *bits != u32::from(Permissions::DEFAULT.bits()));
+    let seconds = i64::try_from(value.timestamp).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    LineValue {
+        index: value.index,
+        kind: &value.r#type,
+        data,
+        data_base64: data.is_none().then(|| BASE64.encode(&value.data)),
+        ttl: value.ttl.filter(|ttl| *ttl != Value::TTL_SECONDS_DEFAULT),
+        permissions: permissions.map(|bits| format!("{bits:04b}")),
+        references: value
+            .references
+            .iter()
+            .map(|reference| LineReference { identifier: &reference.identifier, index: reference.index })
+            .collect(),
+        timestamp: seconds.map_or_else(|| value.timestamp.to_string(), |time| time.to_string()),
+    }
+}
+
+fn edge(edge: &pb::Edge) -> LineEdge<'_> {
+    let kind = u8::try_from(edge.r#type).ok().and_then(EdgeType::from_code);
+    // A quantity that obeys its rule is a JSON number as it stands.
+    let quantity = edge.quantity.parse::<Quantity>().ok();
+    LineEdge {
+        kind: kind.map_or("unknown", EdgeType::as_str),
+        to: &edge.to,
+        quantity: quantity.and_then(|quantity| RawValue::from_string(quantity.as_str().to_owned()).ok()),
+        unit: &edge.unit,
+        valid_from: edge.valid_from.map(|ms| match Timestamp::from_millisecond(ms) {
+            Ok(time) => format!("{time:.3}"),
+            Err(_) => ms.to_string(),
+        }),
+    }
+}
+
+fn to_json(line: &impl Serialize) -> String {
+    // None of these types can fail: their keys are texts, and they hold no floating-point numbers.
+    serde_json::to_string(line).unwrap_or_default()
+}
