@@ -293,3 +293,21 @@ async fn checkpoints_verify_and_grow() {
         running.stop().await;
     }
 }
+
+/// However a stream is cut into pieces, each command finds what the one before it left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_carried_out_in_order() {
+    let directory = directory();
+    let running = Running::start(directory.path()).await;
+    for round in 0..5 {
+        let id = format!("88.1/{round}");
+        let mut commands = vec![expecting(0, create(&id, name("0")))];
+        commands.extend((1..3_000).map(|version| expecting(version, replace(&id, name(&format!("{version}"))))));
+        let outcomes = running.apply_stream(commands).await.unwrap();
+        for (version, outcome) in (1..).zip(&outcomes) {
+            assert_eq!(outcome.receipt().version, version);
+        }
+        assert_eq!(content(&running.found(&id).await), "1 NAME=2999");
+    }
+    running.stop().await;
+}

@@ -1,5 +1,14 @@
 //! What a node does, seen from outside: one binary, a module per subject.
+//!
+//! | module | proves |
+//! |---|---|
+//! | `audit` | `fsck` finds a flipped bit anywhere; a start mends what follows from the ledger and refuses the rest |
+//! | `idempotency` | what a receipt promises, and what each change does to a record |
+//! | `refusals` | every bad command is refused with the right status and words, over three ways of writing |
 
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod audit;
 mod idempotency;
 mod refusals;
 mod support;
