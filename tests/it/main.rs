@@ -3,6 +3,7 @@
 //! | module | proves |
 //! |---|---|
 //! | `audit` | `fsck` finds a flipped bit anywhere; a start mends what follows from the ledger and refuses the rest |
+//! | `command_line` | the real program: exit codes, what is printed, signals, imports that were broken off |
 //! | `idempotency` | what a receipt promises, and what each change does to a record |
 //! | `model` | random commands, restarts and crashes against a `BTreeMap` |
 //! | `refusals` | every bad command is refused with the right status and words, over three ways of writing |
@@ -10,7 +11,9 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod audit;
+mod command_line;
 mod idempotency;
 mod model;
+mod program;
 mod refusals;
 mod support;
