@@ -15,11 +15,11 @@ use std::{
 
 use serde::Deserialize;
 
+use crate::protocol::dns::zone_labels;
+
 /// The default configuration with its comments, as `touchmark config print` shows it.
 pub const TEMPLATE: &str = include_str!("config.toml");
 
-/// The longest zone, in octets on the wire: leaves every identifier room for a name.
-pub const ZONE_OCTETS_MAX: usize = crate::id::dns_name::ZONE_OCTETS_MAX;
 /// The least that the caches can work with, in bytes (1 MiB).
 pub const CACHE_BYTES_MIN: usize = 1 << 20;
 /// The most that a cache may take, in bytes (1 TiB).
@@ -118,7 +118,7 @@ impl Default for Config {
             dns: ([127, 0, 0, 1], 5300).into(),
             grpc: ([127, 0, 0, 1], 50051).into(),
             cache_bytes_max: 64 << 20,
-            index_cache_bytes_max: 64 << 20,
+            index_cache_bytes_max: 128 << 20,
             overlay_entries_max: 524_288,
             log: "info".into(),
         }
@@ -279,20 +279,8 @@ fn data(path: &Path) -> Result<PathBuf, String> {
 ///
 /// The rule that broke, with its limit.
 pub fn zone(text: &str) -> Result<String, String> {
-    let zone = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
-    let well_formed = |label: &str| {
-        let characters = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-        (1..=63).contains(&label.len()) && characters
-    };
-    if !zone.split('.').all(well_formed) {
-        let text = crate::id::excerpt(text);
-        return Err(format!("`{text}` is not a zone: labels of 1 to 63 letters, digits, - and _, joined by dots"));
-    }
-    let octets = zone.len() + 2;
-    if octets > ZONE_OCTETS_MAX {
-        return Err(format!("the zone takes {octets} octets; the limit is {ZONE_OCTETS_MAX}, to leave room for names"));
-    }
-    Ok(format!("{zone}."))
+    let labels = zone_labels(text).map_err(|error| error.to_string())?;
+    Ok(labels.iter().flat_map(|label| [label, "."]).collect())
 }
 
 /// An origin is the first line of a checkpoint and the name of a key: no spaces, no plus (C2SP signed-note).
@@ -373,8 +361,8 @@ mod tests {
             ("\n\ndata = 1", "line 3: invalid type: integer `1`, expected path string"),
             ("data = \"a\"\ndata = \"b\"", "line 2: duplicate key"),
             ("dns = \"localhost\"", "t.toml, key `dns`: `localhost` is not an address with a port"),
-            ("zone = \"a..b\"", "t.toml, key `zone`: `a..b` is not a zone: labels of 1 to 63 letters"),
-            ("zone = \"\"", "t.toml, key `zone`: `` is not a zone"),
+            ("zone = \"a..b\"", "t.toml, key `zone`: zone `a..b`: label `` takes 0 octets; a label takes 1 to 63"),
+            ("zone = \"\"", "t.toml, key `zone`: zone `` has no labels"),
             ("origin = \"a b\"", "t.toml, key `origin`: `a b` is not an origin: 1 to 255 bytes"),
             ("cache_bytes_max = 5", "t.toml, key `cache_bytes_max`: 5 is outside 1048576 to 1099511627776 bytes"),
             ("overlay_entries_max = 1", "t.toml, key `overlay_entries_max`: 1 is outside 1024 to 16777216 entries"),
@@ -387,10 +375,6 @@ mod tests {
             let error = file(text).unwrap_err();
             assert!(error.starts_with(expected), "{text}: {error}");
         }
-        let long = format!("zone = \"{}\"", ["a".repeat(63), "b".repeat(63)].join("."));
-        assert!(
-            file(&long).unwrap_err().ends_with("the zone takes 129 octets; the limit is 128, to leave room for names")
-        );
         let number = Spec::from_environment(|name| (name == "TOUCHMARK_CACHE_BYTES_MAX").then(|| "64M".into()));
         let error = number.unwrap_err().to_string();
         assert_eq!(error, "environment variable TOUCHMARK_CACHE_BYTES_MAX: `64M` is not a whole number");

@@ -53,7 +53,7 @@
 //! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, and the one table of outcomes | the cores' types |
 //! | [`server`] | listeners: gRPC, DNS | `protocol`, the cores |
 //! | [`client`] | outbound connections | `protocol` |
-//! | [`config`] | file + environment + arguments -> `Config` | – |
+//! | [`config`] | file + environment + arguments -> `Config` | `id`, `protocol` |
 //! | [`app`] | `Config` -> running node; `fsck`, `rebuild` | everything below |
 //! | [`cli`] | the subcommands | `app`, `client` |
 //!

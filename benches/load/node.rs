@@ -24,7 +24,7 @@ impl Process {
     pub async fn node(data: &Path) -> Outcome<Self> {
         let address = free_address()?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_touchmark"));
-        command.args(["serve", "--dns", &free_address()?, "--grpc", &address, "--data"]).arg(data);
+        command.args(["serve", "--dns", "127.0.0.1:0", "--grpc", &address, "--data"]).arg(data);
         Self::start(command, address).await
     }
 
@@ -46,7 +46,7 @@ impl Process {
 
     async fn start(mut command: Command, address: String) -> Outcome<Self> {
         let began = Instant::now();
-        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdout(Stdio::null());
         let mut process = Self::spawn(command, address)?;
         while std::net::TcpStream::connect(&process.address).is_err() {
             if let Some(status) = process.child.try_wait()? {

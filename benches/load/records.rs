@@ -21,10 +21,10 @@ pub fn identifier(number: u64) -> String {
 fn values(number: u64) -> [(&'static str, String); 4] {
     let digits = scramble(number ^ 0x5bd1_e995);
     [
-        ("NAME", format!("Deep-groove ball bearing 6205-2RS C3 / {}", digits % 1_000)),
+        ("NAME", format!("Ball bearing 6205-2RS / {}", digits % 1_000)),
         ("PART_NUMBER", format!("6205-2RSH-{:08}", digits % 100_000_000)),
-        ("SERIAL", format!("{:020}", digits)),
-        ("URL", format!("https://parts.example.com/passport/6205/{digits:016x}")),
+        ("SERIAL", format!("{:012}", digits % 1_000_000_000_000)),
+        ("URL", format!("https://example.com/p/{digits:016x}")),
     ]
 }
 

@@ -71,7 +71,7 @@ pub(super) fn open(directory: &DataDir, config: &Config) -> Result<LocalStore, S
     LocalStore::open(
         &directory.index(),
         LocalOptions {
-            sled_cache_bytes: config.index_cache_bytes_max as u64,
+            block_cache_bytes: config.index_cache_bytes_max,
             overlay_entries_max: config.overlay_entries_max,
             before_mark: Box::new(move |_| sync()),
             ..LocalOptions::default()

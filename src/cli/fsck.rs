@@ -34,6 +34,8 @@ struct JsonReport<'a> {
     root: &'a str,
     torn_bytes: u64,
     index_entries: u64,
+    index_sealed: bool,
+    verifier_key: &'a str,
 }
 
 /// Runs the command.
@@ -47,7 +49,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     let bar = output::bytes_bar(0);
     let report = app::fsck(&config.data, &mut output::show_progress(&bar));
     bar.finish_and_clear();
-    let FsckReport { entries, identifiers, signed, root, torn_bytes, index_entries, .. } = &report?;
+    let FsckReport { entries, identifiers, signed, root, torn_bytes, index_entries, verifier_key, sealed } = &report?;
     if args.json {
         let report = JsonReport {
             entries: *entries,
@@ -56,15 +58,21 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
             root,
             torn_bytes: *torn_bytes,
             index_entries: *index_entries,
+            index_sealed: *sealed,
+            verifier_key,
         };
         output::line(serde_json::to_string(&report).unwrap_or_default())?;
         return Ok(0);
     }
-    let mut out = Out::new();
+    let mut out = Out::stdout();
     out.line(format_args!("{} is sound", config.data.display()))?;
     out.line(format_args!("  ledger entries  {}, of which {} are signed for", count(*entries), count(*signed)))?;
+    out.line(format_args!("  ledger key      {verifier_key}"))?;
     out.line(format_args!("  tree root       {root}"))?;
     out.line(format_args!("  identifiers     {}, and {} in the index", count(*identifiers), count(*index_entries)))?;
+    if !sealed {
+        out.line("  The index was not closed cleanly; what it says was compared, its files have no checksums.")?;
+    }
     if *torn_bytes > 0 {
         out.line(format_args!(
             "  torn tail       {} bytes of a write that was cut off and never acknowledged; the next start cuts them",

@@ -18,7 +18,7 @@ mod retire;
 mod serve;
 mod update;
 
-use std::{future::Future, path::PathBuf, process::ExitCode};
+use std::{future::Future, io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -134,9 +134,12 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
 
 /// Sends log lines to the standard error output.
 fn start_logging(config: &Config) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
+    // What comes later in the list counts more.
+    let directives = format!("{},{}", crate::server::dns::LOG_DIRECTIVES, config.log);
+    let filter = tracing_subscriber::EnvFilter::try_new(directives)
         .map_err(|error| Failure::usage(format!("log: `{}`: {error}", config.log)))?;
-    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     logging.try_init().map_err(|error| Failure::new(format!("cannot start logging: {error}")))
 }
 

@@ -56,7 +56,7 @@ struct Understood {
 ///
 /// [`Failure`]; identifiers that are none are no failures, and show in the exit code.
 pub fn run(args: &Args) -> Result<u8, Failure> {
-    let mut out = Out::new();
+    let mut out = Out::stdout();
     let mut exit = 0;
     for (place, text) in args.identifiers.iter().enumerate() {
         match understand(text, args) {

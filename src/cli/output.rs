@@ -21,7 +21,7 @@ pub struct Out(BufWriter<StdoutLock<'static>>);
 
 impl Out {
     /// Takes the standard output.
-    pub fn new() -> Self {
+    pub fn stdout() -> Self {
         Self(BufWriter::new(io::stdout().lock()))
     }
 
@@ -50,7 +50,7 @@ impl Out {
 ///
 /// [`Failure::stdout`].
 pub fn line(text: impl Display) -> Result<(), Failure> {
-    let mut out = Out::new();
+    let mut out = Out::stdout();
     out.line(text)?;
     out.flush()
 }
@@ -72,7 +72,7 @@ pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut shown = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             shown.push(',');
         }
         shown.push(digit);

@@ -100,7 +100,7 @@ pub fn apply(
     if options.json {
         output::line(receipt_to_json(&receipt))?;
     } else {
-        let mut out = Out::new();
+        let mut out = Out::stdout();
         output::receipt(&mut out, done, &receipt)?;
         out.flush()?;
     }

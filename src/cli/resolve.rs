@@ -134,23 +134,22 @@ fn said(said: Said, identifier: &Identifier, args: &Args) -> Reply {
             Reply { answer: Answer::Found(*record), remark: None }
         }
         Said::NoSuchName => Reply { answer: not_found(identifier), remark: None },
-        Said::NoData(Some(text)) if text.starts_with(Outcome::Retired.spelling().word) => {
-            let retired = pb::Retired { identifier, ..pb::Retired::default() };
-            Reply { answer: Answer::Retired(retired), remark: Some(text) }
+        Said::Retired => {
+            Reply { answer: Answer::Retired(pb::Retired { identifier, ..pb::Retired::default() }), remark: None }
         }
-        Said::NoData(_) => Reply {
-            answer: not_found(identifier),
-            remark: Some(
-                "its name exists without a record: it was retired, or only identifiers below it are registered; gRPC tells which"
-                    .into(),
-            ),
-        },
-        Said::Refused(remark) => Reply { answer: Answer::Denied(pb::Denied { identifier }), remark },
+        Said::NoData => Reply { answer: not_found(identifier), remark: Some(NO_DATA.into()) },
+        Said::Refused(text) => {
+            let remark = text.filter(|text| text != Outcome::Denied.spelling().word);
+            Reply { answer: Answer::Denied(pb::Denied { identifier }), remark }
+        }
         Said::Delegated => {
             Reply { answer: Answer::Delegated(pb::Delegated { identifier, ..pb::Delegated::default() }), remark: None }
         }
     }
 }
+
+/// What a name without a record can mean.
+const NO_DATA: &str = "only identifiers below it are registered, or it was retired; gRPC tells which";
 
 /// Filters as a node does; over DNS it always sends the whole record.
 fn is_asked_for(value: &pb::Value, args: &Args) -> bool {
@@ -171,7 +170,7 @@ struct Printer {
 impl Printer {
     fn new(args: &Args) -> Self {
         let filtered = !(args.types.is_empty() && args.indexes.is_empty());
-        Self { out: Out::new(), json: args.json, filtered, exit: 0 }
+        Self { out: Out::stdout(), json: args.json, filtered, exit: 0 }
     }
 
     fn print(&mut self, reply: Reply) -> Result<(), Failure> {

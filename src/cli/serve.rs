@@ -81,8 +81,9 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 }
 
 async fn serve(config: &Config, sample: bool) -> Result<u8, Failure> {
-    let mut stop = Stop::new()?;
     let node = Node::start(config).await?;
+    // Not before: a node that starts can be stopped like any process, and may replay a long ledger first.
+    let mut stop = Stop::new()?;
     let served = tokio::select! {
         served = present(&node, sample) => served,
         () = stop.asked() => Ok(()),
@@ -122,7 +123,7 @@ async fn present(node: &Node, sample: bool) -> Result<(), Failure> {
 
 fn introduce(summary: &NodeSummary, grpc: SocketAddr, dns: SocketAddr, has_sample: bool) -> Result<(), Failure> {
     let NodeSummary { entries, verifier_key, zone, data } = summary;
-    let mut out = Out::new();
+    let mut out = Out::stdout();
     out.line(format_args!("touchmark {}", env!("CARGO_PKG_VERSION")))?;
     out.line(format_args!("  gRPC        {grpc}"))?;
     out.line(format_args!("  DNS         {dns}, UDP and TCP, zone {zone}"))?;

@@ -44,7 +44,7 @@ use hickory_proto::rr::{
 use prost::Message as _;
 
 pub use rdata::URL_SERVICE;
-pub use zone::{ZONE_OCTETS_MAX, ZoneError};
+pub use zone::{ZONE_OCTETS_MAX, ZoneError, labels as zone_labels};
 
 use super::{
     grpc::record_to_pb,

@@ -424,7 +424,12 @@ impl Round<'_> {
     }
 }
 
+/// Whether the edges of a create are those of its entry. An edge is known by its type and target; their order says nothing.
 fn same_edges(wanted: &[crate::record::Edge], there: &[EdgeChange]) -> bool {
-    wanted.len() == there.len()
-        && wanted.iter().zip(there).all(|(edge, change)| matches!(change, EdgeChange::Add(there) if there == edge))
+    let mut wanted: Vec<&crate::record::Edge> = wanted.iter().collect();
+    let mut there: Vec<&EdgeChange> = there.iter().collect();
+    wanted.sort_unstable_by(|a, b| (a.kind, &a.to).cmp(&(b.kind, &b.to)));
+    there.sort_unstable_by(|a, b| a.subject().cmp(&b.subject()));
+    let same = |(edge, change): (_, &&EdgeChange)| matches!(change, EdgeChange::Add(there) if there == edge);
+    wanted.len() == there.len() && wanted.into_iter().zip(&there).all(same)
 }

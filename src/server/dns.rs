@@ -17,7 +17,7 @@
 //!   and back. A slow disk slows this listener.
 //!
 //! The library logs every UDP request at level `info` under the target `hickory_server`, and what clients send wrongly
-//! at `warn` under `hickory_server`, `hickory_net` and `hickory_proto`: filter these at `error`.
+//! at `warn` under `hickory_server`, `hickory_net` and `hickory_proto`; [`LOG_DIRECTIVES`] keeps that out of the log.
 //!
 //! Deliberately absent: TLS and QUIC, cookies (RFC 7873), rate limits, zone transfers, updates.
 
@@ -48,6 +48,8 @@ use crate::protocol::{
     outcome::DnsRcode,
 };
 
+/// Log directives that keep the library's lines about single requests out of the log.
+pub const LOG_DIRECTIVES: &str = "hickory_server=error,hickory_net=error,hickory_proto=error";
 /// The longest UDP response, in octets: what passes every path in one piece (DNS flag day 2020).
 pub const UDP_PAYLOAD_OCTETS_MAX: u16 = 1_232;
 /// The longest UDP response to a client without EDNS (RFC 1035 section 4.2.1), in octets.

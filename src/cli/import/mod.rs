@@ -203,7 +203,7 @@ impl Report {
         if self.show == Show::People && self.failed > FAILURES_SHOWN_MAX {
             eprintln!("… and {} more lines failed", count(self.failed - FAILURES_SHOWN_MAX));
         }
-        let mut out = Out::new();
+        let mut out = Out::stdout();
         match self.show {
             Show::People => out.line(self.summary())?,
             Show::Quiet => {}

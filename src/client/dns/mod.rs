@@ -15,7 +15,7 @@ use tokio::{
 use super::ClientError;
 use crate::{
     id::{Identifier, dns_name},
-    protocol::grpc::pb,
+    protocol::{grpc::pb, outcome::Outcome},
 };
 use packet::{Question, Response};
 
@@ -35,10 +35,12 @@ pub enum Said {
     Found(Box<pb::Record>),
     /// There is no such name: nothing was ever registered under it, nor below it.
     NoSuchName,
-    /// The name exists and has no record: it was retired, or only others below it are registered. The text is what the
-    /// server added (RFC 8914), if it did.
-    NoData(Option<String>),
-    /// The server may not say; with what it added.
+    /// It was retired.
+    Retired,
+    /// The name exists and has no record: only others below it are registered, or it was retired and whoever passed the
+    /// answer on did not keep the extended error that says so.
+    NoData,
+    /// The server may not say; with what it added (RFC 8914).
     Refused(Option<String>),
     /// Another server answers for the name.
     Delegated,
@@ -91,28 +93,39 @@ fn meaning(response: &Response, name: &str, server: SocketAddr) -> Result<Said, 
     const NOT_AUTHORITATIVE: u16 = 20;
     let extended = response.extended_error.as_ref();
     let text = || extended.map(|error| error.1.clone()).filter(|text| !text.is_empty());
-    if extended.is_some_and(|error| error.0 == NOT_AUTHORITATIVE) {
-        return Ok(Said::Delegated);
-    }
+    let elsewhere = extended.is_some_and(|error| error.0 == NOT_AUTHORITATIVE);
     match (response.rcode, &response.record) {
         (NOERROR, Some(record)) => {
             let record = pb::Record::decode(record.as_slice());
             let record = record.map_err(|error| protocol(server, format!("the record of {name}: {error}")))?;
             Ok(Said::Found(Box::new(record)))
         }
-        (NOERROR, None) => Ok(Said::NoData(text())),
+        (NOERROR, None) if elsewhere => Ok(Said::Delegated),
+        (NOERROR, None) => match text() {
+            None => Ok(Said::NoData),
+            Some(text) if text == Outcome::Retired.spelling().word => Ok(Said::Retired),
+            // Such as that the record is too long for a message.
+            Some(text) => {
+                let message = format!("the DNS server at {server} gave no record of {name}: {text}; ask over gRPC");
+                Err(ClientError::Refused { code: OUT_OF_RANGE, message })
+            }
+        },
         (NXDOMAIN, _) => Ok(Said::NoSuchName),
+        (REFUSED, _) if elsewhere => {
+            let message = format!("the DNS server at {server} does not answer for the zone of {name}");
+            Err(ClientError::Refused { code: Outcome::Invalid.spelling().grpc, message })
+        }
         (REFUSED, _) => Ok(Said::Refused(text())),
         (SERVFAIL, _) => {
             let message = text().unwrap_or_else(|| format!("the DNS server at {server} failed to answer for {name}"));
-            Err(ClientError::Refused { code: UNAVAILABLE, message })
+            Err(ClientError::Refused { code: Outcome::Unavailable.spelling().grpc, message })
         }
         (rcode, _) => Err(protocol(server, format!("response code {rcode} for {name}"))),
     }
 }
 
-/// Unavailable, as in `google.rpc.Code`.
-const UNAVAILABLE: i32 = 14;
+/// As in `google.rpc.Code`.
+const OUT_OF_RANGE: i32 = 11;
 
 async fn ask_udp(question: &Question, server: SocketAddr) -> Result<Response, ClientError> {
     let failed = |error: &io::Error| unreachable(server, &error.to_string());
@@ -161,4 +174,43 @@ fn unreachable(server: SocketAddr, reason: &str) -> ClientError {
 
 fn protocol(server: SocketAddr, reason: String) -> ClientError {
     ClientError::Protocol { server: server.to_string(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_responses_mean() {
+        let record = pb::Record { identifier: "88.1/a".into(), ..pb::Record::default() };
+        let response = |rcode, extended: Option<(u16, &str)>| Response {
+            rcode,
+            extended_error: extended.map(|(code, text)| (code, text.into())),
+            ..Response::default()
+        };
+        let found = Response { record: Some(record.encode_to_vec()), ..response(0, None) };
+        let broken = Response { record: Some(b"\xff".to_vec()), ..response(0, None) };
+        let table = [
+            (found, "Ok(Found("),
+            (broken, "Err(Protocol"),
+            (response(0, None), "Ok(NoData)"),
+            (response(0, Some((0, "retired"))), "Ok(Retired)"),
+            (response(0, Some((20, "delegated"))), "Ok(Delegated)"),
+            (response(0, Some((0, "too long"))), "Err(Refused { code: 11"),
+            (response(3, None), "Ok(NoSuchName)"),
+            (response(5, Some((18, "denied"))), "Ok(Refused(Some(\"denied\")))"),
+            (response(5, Some((20, "another zone"))), "Err(Refused { code: 3"),
+            (response(2, None), "Err(Refused { code: 14"),
+            (response(16, None), "Err(Protocol"),
+        ];
+        for (response, expected) in table {
+            let meaning = format!("{:?}", meaning(&response, "a.88.hdl.id.test.", ([127, 0, 0, 1], 53).into()));
+            assert!(meaning.starts_with(expected), "{response:?}: {meaning}");
+        }
+    }
+
+    #[test]
+    fn lengths_of_zones() {
+        assert_eq!([zone_octets("id.test."), zone_octets("id.test"), zone_octets(".")], [9, 9, 1]);
+    }
 }

@@ -224,6 +224,9 @@ mod tests {
         bytes
     }
 
+    /// Flags, answers and an additional record; what is read from them.
+    type Case<'a> = (u16, Vec<&'a [u8]>, Option<&'a [u8]>, Response);
+
     /// Points to the name of the question.
     const POINTER: &[u8] = &[0xc0, 12];
 
@@ -256,17 +259,17 @@ mod tests {
             record: record.map(<[u8]>::to_vec),
             ..Response::default()
         };
-        let table: [(u16, &[&[u8]], &[&[u8]], Response); 7] = [
-            (0x8400, &[&text, &other, &found], &[], some(0, Some(b"data"))),
-            (0x8400, &[&full], &[], some(0, Some(b"full"))),
-            (0x8400, &[], &[], some(0, None)),
-            (0x8403, &[], &[], some(3, None)),
-            (0x8405, &[], &[opt], Response { extended_error: Some((18, "not you".into())), ..some(5, None) }),
-            (0x8400, &[], &[badvers], some(16, None)),
-            (0x8600, &[&found], &[], Response { truncated: true, ..some(0, None) }),
+        let table: [Case<'_>; 7] = [
+            (0x8400, vec![&text, &other, &found], None, some(0, Some(b"data"))),
+            (0x8400, vec![&full], None, some(0, Some(b"full"))),
+            (0x8400, vec![], None, some(0, None)),
+            (0x8403, vec![], None, some(3, None)),
+            (0x8405, vec![], Some(opt), Response { extended_error: Some((18, "not you".into())), ..some(5, None) }),
+            (0x8400, vec![], Some(badvers), some(16, None)),
+            (0x8600, vec![&found], None, Response { truncated: true, ..some(0, None) }),
         ];
-        for (flags, answers, additionals, expected) in table {
-            assert_eq!(question.read(&response(&question, flags, answers, additionals)), Some(expected));
+        for (flags, answers, additional, expected) in table {
+            assert_eq!(question.read(&response(&question, flags, &answers, additional.as_slice())), Some(expected));
         }
     }
 

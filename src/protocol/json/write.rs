@@ -120,9 +120,10 @@ pub fn answer_to_json(answer: &Found) -> String {
     to_json(&match answer {
         Found::Found(record) => return record_to_json(record),
         Found::Retired(retired) => LineOutcome {
-            version: Some(retired.version),
-            ledger_index: Some(retired.ledger_index),
-            time: Some(time_text(retired.time)),
+            // The DNS says no more than that it was retired; versions count from 1.
+            version: (retired.version > 0).then_some(retired.version),
+            ledger_index: (retired.version > 0).then_some(retired.ledger_index),
+            time: (retired.version > 0).then(|| time_text(retired.time)),
             ..said(Outcome::Retired, &retired.identifier)
         },
         Found::NotFound(not_found) => said(Outcome::NotFound, &not_found.identifier),

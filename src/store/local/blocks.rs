@@ -1,7 +1,8 @@
 //! The block tree: blocks under their lowest key, in one sled tree. The only file that knows sled.
 //!
 //! The keys of all blocks are also kept in memory (a few bytes each, one for about 90 entries), so that a lookup is one
-//! exact `get`. sled's own way to the key before copies a whole leaf of the tree for it.
+//! exact `get`. sled's own way to the key before copies a whole leaf of the tree for it. Every block that leaves this
+//! file has had its checksum checked.
 //!
 //! What sled 0.34.7 does and how it is met here:
 //!
@@ -30,11 +31,13 @@ use std::{
 
 use sled::{Config, Db, IVec, Mode};
 
-use super::keys;
+use super::{
+    block::{self, BlockError},
+    cache::BlockCache,
+    keys,
+};
 use crate::store::StoreError;
 
-/// How many blocks a walk passes one by one before it looks for its place anew.
-const STEPS_MAX: usize = 8;
 /// How long to wait for sled's threads to give the files back.
 const RELEASE_WAIT_MS_MAX: u64 = 5_000;
 /// The unit in which sled writes and reuses its file, in bytes.
@@ -52,8 +55,16 @@ impl Deref for Bytes {
     }
 }
 
-/// A block and the key under which it lies: not above its first entry, and above all entries of the block before.
-pub(super) type Found = (Bytes, Bytes);
+/// A stretch of the key space and the block that holds its entries.
+#[derive(Debug)]
+pub(super) struct Span {
+    /// Where the stretch begins, and the key of the block.
+    pub(super) key: Box<[u8]>,
+    /// `None` in an empty tree, which is one stretch without a block.
+    pub(super) block: Option<Bytes>,
+    /// Where the next stretch begins; what the block holds from there on is left over from a split.
+    pub(super) end: Option<Box<[u8]>>,
+}
 
 /// The tree of blocks, and the one record beside them.
 #[derive(Debug)]
@@ -63,25 +74,36 @@ pub(super) struct Blocks {
     db: RwLock<Option<Db>>,
     /// The keys of all blocks. A key comes in after its block has been written; none ever leaves.
     directory: RwLock<BTreeSet<Box<[u8]>>>,
+    cache: BlockCache<Bytes>,
+}
+
+/// How much memory the tree may use.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CacheBytes {
+    /// For sled's pages.
+    pub(super) sled: u64,
+    /// For blocks.
+    pub(super) blocks: usize,
 }
 
 impl Blocks {
     /// Opens the tree in a directory, or makes it.
-    pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
-        let blocks = Self { path: path.to_owned(), db: RwLock::new(None), directory: RwLock::default() };
+    pub(super) fn open(path: &Path, cache_bytes: CacheBytes) -> Result<Self, StoreError> {
+        let blocks = Self {
+            path: path.to_owned(),
+            db: RwLock::new(None),
+            directory: RwLock::default(),
+            cache: BlockCache::new(cache_bytes.blocks),
+        };
         let config = Config::new()
             .path(path)
-            .cache_capacity(cache_bytes)
+            .cache_capacity(cache_bytes.sled)
             .mode(Mode::HighThroughput)
             .segment_size(SEGMENT_BYTES)
             .use_compression(false)
             .flush_every_ms(None);
         let db = blocks.caught(|| config.open())?;
-        // Reads every page of the tree once: whatever sled cannot read is found now.
-        let directory = blocks.caught(|| {
-            let keys = db.range(keys::LOWEST..).keys();
-            keys.map(|key| Ok(Box::from(&*key?))).collect::<sled::Result<BTreeSet<_>>>()
-        })?;
+        let directory = blocks.caught(|| read_directory(&db))?;
         *blocks.directory.write().unwrap_or_else(PoisonError::into_inner) = directory;
         *blocks.db.write().unwrap_or_else(PoisonError::into_inner) = Some(db);
         Ok(blocks)
@@ -92,35 +114,60 @@ impl Blocks {
         self.directory().len()
     }
 
-    /// The block that holds a key if any does: the last one that lies at or before it.
-    pub(super) fn find(&self, key: &[u8]) -> Result<Option<Found>, StoreError> {
+    /// The stretch that a key lies in. Its block is cached for the next time.
+    pub(super) fn find(&self, key: &[u8]) -> Result<Span, StoreError> {
+        self.find_with(key, |block_key, db| match self.cache.get(block_key) {
+            Ok(block) => Ok(block),
+            Err(missed) => {
+                let block = self.read(block_key, db)?;
+                self.cache.fill(block_key, &block, missed);
+                Ok(block)
+            }
+        })
+    }
+
+    /// As [`Blocks::find`], for who passes over all blocks and should not fill the cache.
+    pub(super) fn find_in_passing(&self, key: &[u8]) -> Result<Span, StoreError> {
+        self.find_with(key, |block_key, db| self.read(block_key, db))
+    }
+
+    fn find_with(
+        &self,
+        key: &[u8],
+        read: impl Fn(&[u8], &Db) -> Result<Bytes, StoreError>,
+    ) -> Result<Span, StoreError> {
         let guard = self.guard();
         let db = self.db(&guard)?;
         loop {
-            let (block_key, known) = {
+            let (place, end, known) = {
                 let directory = self.directory();
-                (at_or_before(&directory, key).map(Box::<[u8]>::from), directory.len())
+                let upto = directory.range::<[u8], _>((Bound::Unbounded, Bound::Included(key)));
+                let mut after = directory.range::<[u8], _>((Bound::Excluded(key), Bound::Unbounded));
+                let place = { upto }.next_back().cloned();
+                (place, after.next().cloned(), directory.len())
             };
-            let Some(block_key) = block_key else { return Ok(None) };
-            let block = self.caught(|| db.get(&block_key))?;
+            let block = place.as_deref().map(|place| read(place, db)).transpose()?;
             // When blocks were added meanwhile, this one may have been cut shorter before it was read.
             if self.directory().len() == known {
-                return match block {
-                    Some(block) => Ok(Some((Bytes(IVec::from(block_key)), Bytes(block)))),
-                    None => Err(self.damaged(format!("block {} is gone", block_key.escape_ascii()))),
-                };
+                return Ok(Span { key: place.unwrap_or_else(|| keys::LOWEST.into()), block, end });
             }
         }
     }
 
-    /// Walks the blocks upwards.
-    pub(super) fn walk(&self) -> Walk<'_> {
-        Walk { blocks: self, guard: self.guard(), here: None, ahead: None }
+    fn read(&self, key: &[u8], db: &Db) -> Result<Bytes, StoreError> {
+        let Some(block) = self.caught(|| db.get(key))? else {
+            return Err(self.damaged(format!("block {} is gone", key.escape_ascii())));
+        };
+        block::check(&block).map_err(|error| self.bad_block(key, error))?;
+        Ok(Bytes(block))
     }
 
     /// Writes a block, in place of the one that lies there.
     pub(super) fn put(&self, key: &[u8], block: Vec<u8>) -> Result<(), StoreError> {
-        if self.write(key, block)?.is_none() {
+        let block = IVec::from(block);
+        let is_new = self.write(key, block.clone())?.is_none();
+        self.cache.write(key, &Bytes(block));
+        if is_new {
             self.directory.write().unwrap_or_else(PoisonError::into_inner).insert(key.into());
         }
         Ok(())
@@ -135,7 +182,7 @@ impl Blocks {
 
     /// Replaces the index's record about itself.
     pub(super) fn put_meta(&self, record: Vec<u8>) -> Result<(), StoreError> {
-        self.write(keys::META, record).map(drop)
+        self.write(keys::META, record.into()).map(drop)
     }
 
     /// Makes everything that was put so far survive a power cut.
@@ -171,12 +218,17 @@ impl Blocks {
         StoreError::Engine { path: self.path.display().to_string(), reason: reason.to_string() }
     }
 
+    /// The error for a block that cannot be read.
+    pub(super) fn bad_block(&self, key: &[u8], error: BlockError) -> StoreError {
+        self.damaged(format!("block {}: {error}", key.escape_ascii()))
+    }
+
     /// An error that says that the index has to be made again.
     pub(super) fn damaged(&self, what: impl ToString) -> StoreError {
         StoreError::Damaged { path: self.path.display().to_string(), what: what.to_string() }
     }
 
-    fn write(&self, key: &[u8], value: Vec<u8>) -> Result<Option<IVec>, StoreError> {
+    fn write(&self, key: &[u8], value: IVec) -> Result<Option<IVec>, StoreError> {
         let guard = self.guard();
         let db = self.db(&guard)?;
         self.caught(|| db.insert(key, value))
@@ -206,65 +258,17 @@ impl Blocks {
     }
 }
 
-/// A walk over the blocks in ascending order. It sees each block as it is at some moment of the walk.
-pub(super) struct Walk<'a> {
-    blocks: &'a Blocks,
-    guard: RwLockReadGuard<'a, Option<Db>>,
-    here: Option<Found>,
-    /// What comes after `here`, and how to go on from there; `None` before the walk has a place.
-    ahead: Option<(sled::Iter, Option<Found>)>,
-}
-
-impl Walk<'_> {
-    /// Goes to the block that holds a key if any does. Keys must not decrease from call to call.
-    pub(super) fn seek(&mut self, key: &[u8]) -> Result<(), StoreError> {
-        for _ in 0..STEPS_MAX {
-            match &self.ahead {
-                None => break,
-                Some((_, Some((next, _)))) if &**next <= key => self.step()?,
-                Some(_) => return Ok(()),
-            }
-        }
-        let db = self.blocks.db(&self.guard)?;
-        let start = at_or_before(&self.blocks.directory(), key).map(Box::<[u8]>::from);
-        let mut rest = db.range(start.as_deref().unwrap_or(keys::LOWEST)..);
-        self.here = None;
-        let next = self.blocks.caught(|| rest.next().transpose()).map(found)?;
-        self.ahead = Some((rest, next));
-        if start.is_some() { self.step() } else { Ok(()) }
+/// Lists the keys of all blocks. It reads every page of the tree, so that what sled cannot read is found at once.
+fn read_directory(db: &Db) -> sled::Result<BTreeSet<Box<[u8]>>> {
+    let mut directory = BTreeSet::new();
+    for key in db.range(keys::LOWEST..).keys() {
+        let key = key?;
+        // sled forgets pages only after pages near them (by number) have been used 64 times, and a walk uses each just
+        // once: without this, the whole tree would stay in memory.
+        db.contains_key(&key)?;
+        directory.insert(Box::from(&*key));
     }
-
-    /// Goes to the next block; there is none once [`Walk::end`] is `None`.
-    pub(super) fn step(&mut self) -> Result<(), StoreError> {
-        if let Some((rest, next)) = &mut self.ahead {
-            self.here = next.take();
-            *next = self.blocks.caught(|| rest.next().transpose()).map(found)?;
-        }
-        Ok(())
-    }
-
-    /// The block at which the walk is; `None` before the first.
-    pub(super) fn here(&self) -> Option<&Found> {
-        self.here.as_ref()
-    }
-
-    /// The key of the block after; the entries of this one are below.
-    pub(super) fn end(&self) -> Option<&[u8]> {
-        self.ahead.as_ref().and_then(|(_, next)| next.as_ref()).map(|(key, _)| &**key)
-    }
-
-    /// Gives up the place: the block at it has been written since.
-    pub(super) fn lose_place(&mut self) {
-        (self.here, self.ahead) = (None, None);
-    }
-}
-
-fn at_or_before<'a>(directory: &'a BTreeSet<Box<[u8]>>, key: &[u8]) -> Option<&'a [u8]> {
-    directory.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back().map(|key| &**key)
-}
-
-fn found(pair: Option<(IVec, IVec)>) -> Option<Found> {
-    pair.map(|(key, block)| (Bytes(key), Bytes(block)))
+    Ok(directory)
 }
 
 /// Syncs every file of the tree, its directories, and the directory that it lies in.

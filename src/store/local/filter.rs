@@ -13,7 +13,7 @@ const LINE_WORDS: usize = 8;
 const LINE_BITS: usize = LINE_WORDS * 64;
 /// Bits of the filter for each key that it is made for.
 const BITS_PER_KEY: usize = 10;
-/// Bits that one key sets: wrong for about 2 of 100 absent keys in a full filter.
+/// Bits that one key sets: wrong for about 1 of 100 absent keys in a full filter.
 const BITS_PER_KEY_SET: u32 = 6;
 
 /// What may be in the blocks.

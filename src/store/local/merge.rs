@@ -53,26 +53,22 @@ pub(super) fn merge(
     limits: BlockLimits,
     stop: &AtomicBool,
 ) -> Result<Merged, StoreError> {
-    let mut walk = blocks.walk();
     let mut gathered = Gathered::default();
     let mut changes = changes.iter().peekable();
     while let Some((first, _)) = changes.peek() {
         if stop.load(Ordering::Relaxed) {
             return Ok(Merged::Stopped);
         }
-        walk.seek(first)?;
-        let (own_key, old) = walk.here().map_or((keys::LOWEST, None), |(key, old)| (&**key, Some(&**old)));
-        let run = Run { changes: &mut changes, end: walk.end(), left: RUN_CHANGES_MAX };
-        let whole = gathered.gather(old, run).map_err(|error| bad_block(blocks, own_key, error))?;
+        let span = blocks.find_in_passing(first)?;
+        let old = span.block.as_deref();
+        let run = Run { changes: &mut changes, end: span.end.as_deref(), left: RUN_CHANGES_MAX };
+        gathered.gather(old, run).map_err(|error| blocks.bad_block(&span.key, error))?;
         // From the last part to the first: see above.
-        for (key, part) in gathered.split(own_key, limits).into_iter().rev() {
-            let is_unchanged = key == own_key && old == Some(part.as_slice());
+        for (key, part) in gathered.split(&span.key, limits).into_iter().rev() {
+            let is_unchanged = *key == *span.key && old == Some(part.as_slice());
             if !is_unchanged {
                 blocks.put(&key, part)?;
             }
-        }
-        if !whole {
-            walk.lose_place();
         }
     }
     Ok(Merged::All)
@@ -80,27 +76,22 @@ pub(super) fn merge(
 
 /// Calls `each` with every key in the blocks, in order.
 pub(super) fn each_key(blocks: &Blocks, stop: &AtomicBool, mut each: impl FnMut(&[u8])) -> Result<Merged, StoreError> {
-    let mut walk = blocks.walk();
-    walk.seek(keys::LOWEST)?;
-    loop {
-        if let Some((block_key, block)) = walk.here() {
-            let bad = |error| bad_block(blocks, block_key, error);
+    let mut start: Box<[u8]> = keys::LOWEST.into();
+    while !stop.load(Ordering::Relaxed) {
+        let span = blocks.find_in_passing(&start)?;
+        if let Some(block) = &span.block {
+            let bad = |error| blocks.bad_block(&span.key, error);
             let mut entries = Block::open(block).map_err(bad)?.entries();
             while let Some((key, _)) = entries.next().map_err(bad)? {
                 each(key);
             }
         }
-        match walk.end() {
-            _ if stop.load(Ordering::Relaxed) => return Ok(Merged::Stopped),
-            Some(_) => walk.step()?,
+        match span.end {
+            Some(end) => start = end,
             None => return Ok(Merged::All),
         }
     }
-}
-
-/// The error for a block that cannot be read.
-pub(super) fn bad_block(blocks: &Blocks, key: &[u8], error: BlockError) -> StoreError {
-    blocks.damaged(format!("block {}: {error}", key.escape_ascii()))
+    Ok(Merged::Stopped)
 }
 
 /// The changes that belong to one block.
@@ -133,8 +124,8 @@ struct Gathered {
 }
 
 impl Gathered {
-    /// Merges an old block and a run of changes. True when every change up to the run's end has been taken.
-    fn gather(&mut self, old: Option<&[u8]>, mut run: Run<'_, '_>) -> Result<bool, BlockError> {
+    /// Merges an old block and a run of changes.
+    fn gather(&mut self, old: Option<&[u8]>, mut run: Run<'_, '_>) -> Result<(), BlockError> {
         self.bytes.clear();
         self.entries.clear();
         let mut old = old.map(Block::open).transpose()?.map(Block::entries);
@@ -154,7 +145,7 @@ impl Gathered {
         while let Some((changed, position)) = run.next_upto(None) {
             self.push(changed, position);
         }
-        Ok(run.left > 0)
+        Ok(())
     }
 
     fn push(&mut self, key: &[u8], position: Option<Position>) {
@@ -200,7 +191,7 @@ fn separator(below: &[u8], key: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::blocks::CacheBytes, *};
 
     const LIMITS: BlockLimits = BlockLimits { entries_max: 4, bytes_max: 200 };
 
@@ -210,17 +201,16 @@ mod tests {
         let changes = set.chain(removed.iter().map(|key| (key.as_bytes().into(), None))).collect();
         assert_eq!(merge(blocks, &changes, LIMITS, &AtomicBool::new(false)).unwrap(), Merged::All);
         let mut found = Vec::new();
-        let mut walk = blocks.walk();
-        walk.seek(keys::LOWEST).unwrap();
-        while let Some((key, block)) = walk.here() {
+        let mut start = Some(Box::from(keys::LOWEST));
+        while let Some(span) = start.map(|start| blocks.find(&start).unwrap()) {
             let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
-            let mut entries = Block::open(block).unwrap().entries();
+            let mut entries = Block::open(span.block.as_ref().unwrap()).unwrap().entries();
             let mut inside = Vec::new();
             while let Some((key, _)) = entries.next().unwrap() {
                 inside.push(text(key));
             }
-            found.push((text(key), inside));
-            walk.step().unwrap();
+            found.push((text(&span.key), inside));
+            start = span.end;
         }
         found
     }
@@ -233,21 +223,21 @@ mod tests {
     #[test]
     fn blocks_split_keep_their_keys_and_stay_when_empty() {
         let directory = tempfile::tempdir().unwrap();
-        let blocks = Blocks::open(directory.path(), 1 << 20).unwrap();
+        let blocks = Blocks::open(directory.path(), CacheBytes { sled: 1 << 20, blocks: 1 << 20 }).unwrap();
         let low = r"\x01";
         assert_eq!(merged(&blocks, &["b1", "b3"], &["b2"]), expected(&[(low, &["b1", "b3"])]));
-        let split = [(low, &["b1", "b3"][..]), ("c", &["c1", "d1"]), ("e", &["e1"])];
+        let split = [(low, &["b1", "b3", "c1"][..]), ("d", &["d1", "e1"])];
         assert_eq!(merged(&blocks, &["c1", "d1", "e1"], &[]), expected(&split));
-        let emptied = [(low, &["a", "b1", "b3"][..]), ("c", &[]), ("e", &["e1"])];
-        assert_eq!(merged(&blocks, &["a"], &["c1", "d1"]), expected(&emptied));
-        let full = [(low, &["a", "b1", "b3"][..]), ("c", &["c", "d9"]), ("e", &["e1"])];
-        assert_eq!(merged(&blocks, &["c", "d9"], &[]), expected(&full));
+        let emptied = [(low, &["a", "b1", "b3", "c1"][..]), ("d", &[])];
+        assert_eq!(merged(&blocks, &["a"], &["d1", "e1"]), expected(&emptied));
+        let filled = [(low, &["a", "b1", "b3", "c1"][..]), ("d", &["d", "f"])];
+        assert_eq!(merged(&blocks, &["d", "f"], &[]), expected(&filled));
     }
 
     #[test]
     fn a_right_part_that_equals_the_old_block_is_written_all_the_same() {
         let directory = tempfile::tempdir().unwrap();
-        let blocks = Blocks::open(directory.path(), 1 << 20).unwrap();
+        let blocks = Blocks::open(directory.path(), CacheBytes { sled: 1 << 20, blocks: 1 << 20 }).unwrap();
         let (long, longer) = ("x".repeat(150), format!("y{}", "x".repeat(150)));
         merged(&blocks, &[&longer], &[]);
         let parts = [(r"\x01", &[&*long][..]), ("y", &[&*longer])];
@@ -257,7 +247,7 @@ mod tests {
     #[test]
     fn long_keys_bound_a_block_by_bytes() {
         let directory = tempfile::tempdir().unwrap();
-        let blocks = Blocks::open(directory.path(), 1 << 20).unwrap();
+        let blocks = Blocks::open(directory.path(), CacheBytes { sled: 1 << 20, blocks: 1 << 20 }).unwrap();
         let keys: Vec<String> = (0..4).map(|nth| nth.to_string().repeat(300)).collect();
         let found = merged(&blocks, &keys.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
         assert_eq!(found.len(), 4, "one entry each, though every one is longer than a block should be");

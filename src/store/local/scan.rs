@@ -6,7 +6,6 @@ use super::{
     block::Block,
     blocks::Blocks,
     keys,
-    merge::bad_block,
     overlay::{Changes, Overlay},
 };
 use crate::{ledger::Position, store::StoreError};
@@ -60,18 +59,18 @@ fn merged(
     found: &mut Found,
 ) -> Result<(), StoreError> {
     let mut changes = changes.into_iter().peekable();
-    let mut walk = blocks.walk();
-    walk.seek(match bounds.0 {
-        Bound::Included(start) | Bound::Excluded(start) => start,
-        Bound::Unbounded => keys::LOWEST,
-    })?;
+    let mut start: Box<[u8]> = match bounds.0 {
+        Bound::Included(start) | Bound::Excluded(start) => start.into(),
+        Bound::Unbounded => keys::LOWEST.into(),
+    };
     loop {
-        if let Some((block_key, block)) = walk.here() {
-            let bad = |error| bad_block(blocks, block_key, error);
+        let span = blocks.find(&start)?;
+        if let Some(block) = &span.block {
+            let bad = |error| blocks.bad_block(&span.key, error);
             let mut entries = Block::open(block).map_err(bad)?.entries();
             while let Some((key, position)) = entries.next().map_err(bad)? {
-                // What lies at or above the next block's key is left over from a split.
-                if walk.end().is_some_and(|end| key >= end) || is_above(key, bounds.1) || found.is_full() {
+                let is_left_over = span.end.as_ref().is_some_and(|end| key >= &**end);
+                if is_left_over || is_above(key, bounds.1) || found.is_full() {
                     break;
                 }
                 if !is_below(key, bounds.0) {
@@ -79,8 +78,8 @@ fn merged(
                 }
             }
         }
-        match walk.end() {
-            Some(next) if !is_above(next, bounds.1) && !found.is_full() => walk.step()?,
+        match span.end {
+            Some(next) if !is_above(&next, bounds.1) && !found.is_full() => start = next,
             _ => break,
         }
     }

@@ -18,6 +18,7 @@ use crate::store::{
 fn tiny() -> LocalOptions {
     LocalOptions {
         sled_cache_bytes: 1 << 20,
+        block_cache_bytes: 1 << 14,
         overlay_entries_max: 50,
         overlay_age_max: Duration::from_millis(20),
         block_entries_max: 4,
@@ -171,14 +172,14 @@ fn a_second_process_is_kept_out_and_let_in_later() {
 #[test]
 fn an_unknown_record_or_none_beside_blocks_is_damage() {
     let directory = tempfile::tempdir().unwrap();
-    let blocks = Blocks::open(directory.path(), 1 << 20).unwrap();
+    let blocks = Blocks::open(directory.path(), CacheBytes { sled: 1 << 20, blocks: 0 }).unwrap();
     for record in [&b""[..], b"\x02\x01\x01", b"\x01\x01\x01\0\0\0\0"] {
         blocks.put_meta(record.to_vec()).unwrap();
         assert!(matches!(read_mark(&blocks), Err(StoreError::Damaged { .. })));
     }
     drop(blocks);
     let directory = tempfile::tempdir().unwrap();
-    let blocks = Blocks::open(directory.path(), 1 << 20).unwrap();
+    let blocks = Blocks::open(directory.path(), CacheBytes { sled: 1 << 20, blocks: 0 }).unwrap();
     blocks.put(b"\x01", b"no block".to_vec()).unwrap();
     assert!(matches!(read_mark(&blocks), Err(StoreError::Damaged { .. })));
     write_mark(&blocks, upto(1)).unwrap();
@@ -199,7 +200,7 @@ fn what_a_cut_merge_leaves_behind_counts_for_nothing() {
         entries.iter().for_each(|(key, position)| writer.push(&keys::latest(key.as_bytes()), Position(*position)));
         writer.finish()
     };
-    let blocks = Blocks::open(directory.path(), 1 << 20).unwrap();
+    let blocks = Blocks::open(directory.path(), CacheBytes { sled: 1 << 20, blocks: 0 }).unwrap();
     blocks.put(keys::LOWEST, written(&[("a", 1), ("m", 2), ("n", 3), ("z", 4)])).unwrap();
     blocks.put(b"\x01n", written(&[("o", 5)])).unwrap();
     write_mark(&blocks, upto(6)).unwrap();
