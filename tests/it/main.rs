@@ -6,6 +6,7 @@
 //! | `idempotency` | what a receipt promises, and what each change does to a record |
 //! | `model` | random commands, restarts and crashes against a `BTreeMap` |
 //! | `refusals` | every bad command is refused with the right status and words, over three ways of writing |
+//! | `tidy` | the sources keep their shape |
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,3 +15,4 @@ mod idempotency;
 mod model;
 mod refusals;
 mod support;
+mod tidy;
