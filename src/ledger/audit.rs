@@ -176,7 +176,7 @@ impl Auditor {
             let stored = self.levels.read(level, first, derived.len());
             let stored = stored.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))?;
             if let Some(offset) = (0..derived.len()).find(|&offset| derived[offset] != stored[offset].0) {
-                let entry = (first + offset as u64 + 1 << (8 * level)) - 1;
+                let entry = ((first + offset as u64 + 1) << (8 * level)) - 1;
                 return Err(bad(entry, &format!("has another hash in level {level} of the tree files")));
             }
         }

@@ -75,8 +75,8 @@ impl DataDir {
     pub fn tree_sync(&self) -> impl Fn() -> io::Result<()> + Send + Sync + 'static {
         let tree = self.tree();
         move || {
-            let files = std::fs::read_dir(&tree)?;
-            files.map(|file| File::open(file?.path())?.sync_data()).collect()
+            let mut files = std::fs::read_dir(&tree)?;
+            files.try_for_each(|file| File::open(file?.path())?.sync_data())
         }
     }
 

@@ -1,0 +1,155 @@
+//! The pieces of the two hot paths, one by one: `cargo bench --bench core`.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use touchmark::{
+    cache::Cache,
+    id::{Identifier, Key, dns_name},
+    ledger::{Draft, EntryKind, Place, Position, Principal, Statement, leaf_hash},
+    record::{Permissions, Value, Values},
+    store::{
+        Applied, IndexChange, Store,
+        local::{LocalOptions, LocalStore},
+    },
+};
+
+/// Octets of `id.test.` on the wire.
+const ZONE_OCTETS: usize = 9;
+/// Identifiers in the index of the store benchmark.
+const INDEXED: u64 = 200_000;
+
+const WRITTEN: [(&str, &str); 6] = [
+    ("handle", "88.118.8/JXDY2106023"),
+    ("oid", "urn:oid:1.3.6.1.4.1.32473.5.41200"),
+    ("digital link", "https://id.gs1.org/01/09506000134352/10/ABC/21/123456789"),
+    ("element string", "(01)09506000134352(21)123456789"),
+    ("epc urn", "urn:epc:id:sgtin:9506000.013435.123456789"),
+    ("uri", "https://example.com/parts/6205-2RS?lot=7"),
+];
+
+fn identifiers(c: &mut Criterion) {
+    let mut group = c.benchmark_group("identifier");
+    for (form, text) in WRITTEN {
+        group.bench_function(format!("parse {form}"), |b| b.iter(|| Identifier::parse(black_box(text))));
+    }
+    for (form, text) in &WRITTEN[..3] {
+        let Ok(identifier) = Identifier::parse(text) else { continue };
+        group.bench_function(format!("DNS name of {form}"), |b| {
+            b.iter(|| dns_name::name_of(black_box(&identifier), ZONE_OCTETS))
+        });
+        let name = dns_name::name_of(&identifier, ZONE_OCTETS);
+        let labels: Vec<&[u8]> = name.labels().map(str::as_bytes).collect();
+        group.bench_function(format!("read DNS name of {form}"), |b| {
+            b.iter(|| dns_name::parse(black_box(&labels), ZONE_OCTETS))
+        });
+    }
+    group.finish();
+}
+
+fn values() -> Values {
+    let data = ["Ball bearing 6205-2RS", "6205-2RSH-00000001", "000000000001", "https://example.com/p/0001"];
+    let kinds = ["NAME", "PART_NUMBER", "SERIAL", "URL"];
+    let value = |(index, (kind, data)): (u32, (&str, &'static str))| {
+        Some(Value {
+            index,
+            kind: kind.parse().ok()?,
+            data: data.into(),
+            ttl: Value::TTL_SECONDS_DEFAULT,
+            timestamp: 0,
+            permissions: Permissions::DEFAULT,
+            references: Vec::new(),
+        })
+    };
+    let values = (1..).zip(kinds.into_iter().zip(data)).filter_map(value).collect();
+    Values::new(values).unwrap_or_default()
+}
+
+fn entries(c: &mut Criterion) {
+    let Ok(identifier) = Identifier::parse("88.118.8/JXDY2106023") else { return };
+    let values = values();
+    let statement = Statement {
+        kind: EntryKind::Create,
+        identifier: &identifier,
+        principal: Principal::Loopback,
+        values: &values,
+        edges: &[],
+        request: None,
+    };
+    let place = Place { index: 7, time_ms: 1_763_820_000_000, version: 1, previous: None, has_edges: false };
+    let mut group = c.benchmark_group("entry of four values");
+    group.bench_function("salts and commitments", |b| b.iter(|| Draft::new(black_box(&statement), [7; 32])));
+    if let Ok(draft) = Draft::new(&statement, [7; 32]) {
+        let mut text = Vec::new();
+        group.bench_function("text and leaf hash", |b| {
+            b.iter(|| {
+                text.clear();
+                draft.put_text(&mut text, black_box(&place));
+                leaf_hash(&text)
+            })
+        });
+    }
+    group.finish();
+}
+
+fn key(number: u64) -> Key {
+    let text = format!("88.118.8/{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    Identifier::parse(&text).map_or_else(|_| Key::from_bytes([]), |identifier| identifier.key().clone())
+}
+
+fn cache(c: &mut Criterion) {
+    let cache: Cache<Key, u64> = Cache::new(64 << 20, |key, _| key.as_bytes().len() + 64);
+    let keys: Vec<Key> = (0..10_000).map(key).collect();
+    let get = |key: &Key| cache.get_or_fill(key, || Ok::<_, std::convert::Infallible>(1));
+    keys.iter().for_each(|key| {
+        let _ = get(key);
+    });
+    let mut next = 0;
+    c.bench_function("cache hit", |b| {
+        b.iter(|| {
+            next = (next + 1) % keys.len();
+            get(&keys[next])
+        })
+    });
+}
+
+fn store(c: &mut Criterion) {
+    let Ok(directory) = tempfile::tempdir() else { return };
+    let Ok(store) = LocalStore::open(&directory.path().join("index"), LocalOptions::default()) else { return };
+    let mut group = c.benchmark_group("index");
+    group.throughput(Throughput::Elements(1_000));
+    let mut number = 0;
+    group.bench_function("apply 1,000 fresh keys", |b| {
+        b.iter(|| {
+            let change = |number: u64| IndexChange {
+                key: key(number),
+                position: Position(number),
+                name_hash: None,
+                request: None,
+                edges: Vec::new(),
+            };
+            let changes = (number..number + 1_000).map(change).collect();
+            number += 1_000;
+            store.apply(changes, Applied { entries: number, next: Position(number) })
+        })
+    });
+    group.throughput(Throughput::Elements(1));
+    let mut next = 0;
+    group.bench_function("look up a key that is there", |b| {
+        b.iter(|| {
+            next = (next + 7_919) % number.clamp(1, INDEXED);
+            store.latest(&key(next))
+        })
+    });
+    group.bench_function("look up a key that is not", |b| {
+        b.iter(|| {
+            next += 1;
+            store.latest(&key(u64::MAX - next))
+        })
+    });
+    group.finish();
+    let _ = store.close();
+}
+
+criterion_group!(benches, identifiers, entries, cache, store);
+criterion_main!(benches);
