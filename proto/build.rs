@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure().bytes(".").build_server(false).out_dir(messages).compile_fds(descriptors.clone())?;
     tonic_prost_build::configure()
         .build_client(false)
+        .codec_path("crate::server::grpc::RequestCodec")
         .extern_path(".touchmark.v1", "crate::protocol::grpc::pb")
         .extern_path(".touchmark.v1.Answer", "crate::protocol::grpc::WireAnswer")
         .extern_path(".touchmark.v1.ResolveBatchResponse", "crate::protocol::grpc::WireAnswers")

@@ -124,21 +124,22 @@ impl Registry {
         commands: Vec<Result<Prepared, Refusal>>,
         when_full: WhenFull,
     ) -> Vec<Result<Receipt, Refusal>> {
+        self.enqueue(commands, when_full).await.results().await
+    }
+
+    /// Hands prepared commands to the sequencer, behind everything that was enqueued before.
+    pub async fn enqueue(&self, commands: Vec<Result<Prepared, Refusal>>, when_full: WhenFull) -> Enqueued {
         let count = commands.len();
-        let refuse_all = |refusal: Refusal| vec![Err(refusal); count];
         if count > BATCH_COMMANDS_MAX {
-            return refuse_all(Refusal::TooMany { count });
+            return Enqueued { count, replied: Err(Refusal::TooMany { count }) };
         }
         let room = match self.room(&commands, when_full).await {
             Ok(room) => room,
-            Err(refusal) => return refuse_all(refusal),
+            Err(refusal) => return Enqueued { count, replied: Err(refusal) },
         };
         let (reply, replied) = oneshot::channel();
-        let stopped = || Refusal::Unavailable { reason: "the node is stopping".into() };
-        match self.jobs.send(Job { commands, reply, _room: room }) {
-            Ok(()) => replied.await.unwrap_or_else(|_| refuse_all(stopped())),
-            Err(_) => refuse_all(stopped()),
-        }
+        let sent = self.jobs.send(Job { commands, reply, _room: room });
+        Enqueued { count, replied: sent.map(|()| replied).map_err(|_| stopping()) }
     }
 
     async fn room(
@@ -156,6 +157,31 @@ impl Registry {
         };
         slots.zip(kib_room).map(Into::into).ok_or(Refusal::TryLater)
     }
+}
+
+/// Commands that have their place in the queue.
+#[derive(Debug)]
+pub struct Enqueued {
+    count: usize,
+    replied: Result<oneshot::Receiver<Vec<Result<Receipt, Refusal>>>, Refusal>,
+}
+
+impl Enqueued {
+    /// Waits for the results, one for each command, in their order.
+    pub async fn results(self) -> Vec<Result<Receipt, Refusal>> {
+        let refusal = match self.replied {
+            Ok(replied) => match replied.await {
+                Ok(results) => return results,
+                Err(_) => stopping(),
+            },
+            Err(refusal) => refusal,
+        };
+        vec![Err(refusal); self.count]
+    }
+}
+
+fn stopping() -> Refusal {
+    Refusal::Unavailable { reason: "the node is stopping".into() }
 }
 
 impl Prepared {

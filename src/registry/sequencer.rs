@@ -362,8 +362,9 @@ impl Round<'_> {
                         ValueChange::Replace(wanted) => wanted.same_content(&values),
                         ValueChange::Merge { set, remove } => {
                             let has = |index: u32| values.iter().find(|value| value.index == index);
+                            let given = |index: u32| set.iter().any(|new| new.index == index);
                             set.iter().all(|new| has(new.index).is_some_and(|value| value.same_content(new)))
-                                && remove.iter().all(|&index| has(index).is_none())
+                                && remove.iter().all(|&index| given(index) || has(index).is_none())
                         }
                     };
                     same_values && *edges == entry.edges

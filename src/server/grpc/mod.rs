@@ -4,11 +4,13 @@
 //! read it: from the cache in about a microsecond, past it in a few. Batches of commands are checked and hashed on the
 //! blocking pool, so that a large one delays nobody.
 
+mod codec;
 mod registry;
 mod resolver;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
+pub use codec::{RequestCodec, RequestDecoder};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::{
     Code, Status,

@@ -57,16 +57,6 @@ impl RegistryService {
         let prepared = tokio::task::spawn_blocking(prepare).await;
         prepared.map_err(|_| Status::internal("the commands could not be prepared"))
     }
-
-    async fn apply_all(
-        &self,
-        messages: Vec<pb::Command>,
-        principal: Principal,
-        when_full: WhenFull,
-    ) -> Result<Vec<Result<Receipt, Refusal>>, Status> {
-        let prepared = self.prepare_all(messages, principal).await?;
-        Ok(self.registry.submit(prepared, when_full).await)
-    }
 }
 
 /// Who is at the other end, and whether it may write. Until there are permits, loopback addresses may.
@@ -125,7 +115,8 @@ impl registry_server::Registry for RegistryService {
             1..=BATCH_COMMANDS_MAX => {}
             count => return Err(refused(&Refusal::TooMany { count })),
         }
-        let results = self.apply_all(commands, principal, WhenFull::Refuse).await?;
+        let prepared = self.prepare_all(commands, principal).await?;
+        let results = self.registry.submit(prepared, WhenFull::Refuse).await;
         if let Some(Err(refusal @ Refusal::TryLater)) = results.first() {
             return Err(refused(refusal));
         }
@@ -139,7 +130,7 @@ impl registry_server::Registry for RegistryService {
         let principal = principal(request.remote_addr())?;
         let service = self.clone();
         let chunks = request.into_inner().ready_chunks(STREAM_CHUNK_COMMANDS);
-        let applied = chunks.map(move |chunk| {
+        let prepared = chunks.map(move |chunk| {
             let service = service.clone();
             async move {
                 // A broken stream ends with its status, after what came before it was carried out.
@@ -151,10 +142,26 @@ impl registry_server::Registry for RegistryService {
                         Err(status) => broken = Some(status),
                     }
                 }
-                (service.apply_all(messages, principal, WhenFull::Wait).await, broken)
+                (service.prepare_all(messages, principal).await, broken)
             }
         });
-        // `buffered` keeps the order of the chunks, and polls them in it, so they enter the queue in it.
+        // Chunks are prepared side by side, enter the queue one after the other, and wait for the ledger side by side.
+        let registry = self.registry.clone();
+        let enqueued = prepared.buffered(STREAM_CHUNKS_AHEAD).then(move |(prepared, broken)| {
+            let registry = registry.clone();
+            async move {
+                match prepared {
+                    Ok(prepared) => (Ok(registry.enqueue(prepared, WhenFull::Wait).await), broken),
+                    Err(status) => (Err(status), broken),
+                }
+            }
+        });
+        let applied = enqueued.map(|(enqueued, broken)| async {
+            match enqueued {
+                Ok(enqueued) => (Ok(enqueued.results().await), broken),
+                Err(status) => (Err(status), broken),
+            }
+        });
         let results = applied.buffered(STREAM_CHUNKS_AHEAD).scan(Arc::from(""), |checkpoint, (results, broken)| {
             let mut items: Vec<Result<pb::ApplyResult, Status>> = match results {
                 Ok(results) => results_to_pb(checkpoint, results).into_iter().map(Ok).collect(),

@@ -1,0 +1,18 @@
+//! What a node does, seen from outside: one binary, a module per subject.
+//!
+//! | module | proves |
+//! |---|---|
+//! | `audit` | `fsck` finds a flipped bit anywhere; a start mends what follows from the ledger and refuses the rest |
+//! | `idempotency` | what a receipt promises, and what each change does to a record |
+//! | `model` | random commands, restarts and crashes against a `BTreeMap` |
+//! | `refusals` | every bad command is refused with the right status and words, over three ways of writing |
+//! | `tidy` | the sources keep their shape |
+
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod audit;
+mod idempotency;
+mod model;
+mod refusals;
+mod support;
+mod tidy;
