@@ -26,11 +26,9 @@
 //!               · 0, or 1 and the time in ms (varint, zigzag)
 //! ```
 
-use std::io::Write as _;
+mod text;
 
-use data_encoding::BASE64;
-use hmac::{Hmac, Mac};
-use sha2::Sha256;
+use text::{ValueSalts, put_edge_line, put_head, put_place, put_request_line, put_value_line};
 use tlog_tiles::{Hash, record_hash};
 
 use super::Position;
@@ -361,98 +359,6 @@ pub fn leaf_hash(text: &[u8]) -> Hash {
     record_hash(text)
 }
 
-/// Derives the salts of an entry's values from the entry's own.
-struct ValueSalts(Hmac<Sha256>);
-
-impl ValueSalts {
-    fn new(entry_salt: &[u8; 32]) -> Self {
-        Self(hmac(entry_salt))
-    }
-
-    /// The commitment to one value.
-    fn commitment(&self, value: &StoredValue<'_>) -> [u8; 32] {
-        let salt: [u8; 32] = self.0.clone().chain_update(value.index.to_be_bytes()).finalize().into_bytes().into();
-        hmac(&salt)
-            .chain_update(value.kind)
-            .chain_update([0])
-            .chain_update(value.canonical)
-            .finalize()
-            .into_bytes()
-            .into()
-    }
-}
-
-fn hmac(key: &[u8; 32]) -> Hmac<Sha256> {
-    #[expect(clippy::expect_used, reason = "HMAC takes a key of any length (RFC 2104 section 2)")]
-    Hmac::new_from_slice(key).expect("HMAC takes a key of any length")
-}
-
-// Writing to a Vec<u8> cannot fail; `let _ =` says that the result carries nothing.
-
-fn put_head(out: &mut Vec<u8>, kind: EntryKind, identifier: &str) {
-    out.extend_from_slice(b"touchmark/1 ");
-    out.extend_from_slice(kind.as_str().as_bytes());
-    out.extend_from_slice(b"\nid ");
-    put_escaped(out, identifier);
-    out.push(b'\n');
-}
-
-fn put_place(out: &mut Vec<u8>, time_ms: u64, principal: Principal, previous: Option<(u64, Hash)>) {
-    let _ = write!(out, "at {time_ms}\nby {}\n", principal.as_str());
-    if let Some((index, leaf_hash)) = previous {
-        let _ = write!(out, "prev {index} ");
-        put_base64(out, &leaf_hash.0);
-        out.push(b'\n');
-    }
-}
-
-fn put_value_line(out: &mut Vec<u8>, value: &StoredValue<'_>, salts: &ValueSalts) {
-    let _ = write!(out, "value {} {} ", value.index, value.kind);
-    put_base64(out, &salts.commitment(value));
-    out.push(b'\n');
-}
-
-fn put_edge_line(out: &mut Vec<u8>, change: &EdgeChange) {
-    let (kind, to) = change.subject();
-    let op = if matches!(change, EdgeChange::Add(_)) { "add" } else { "remove" };
-    let _ = write!(out, "edge {op} {} ", kind.as_str());
-    put_escaped(out, to.as_str());
-    if let EdgeChange::Add(edge) = change {
-        if let Some((quantity, unit)) = &edge.quantity {
-            let _ = write!(out, " {} {}", quantity.as_str(), unit.as_ref().map_or("-", |unit| unit.as_str()));
-        }
-        if let Some(time) = edge.valid_from() {
-            let _ = write!(out, " from {time}");
-        }
-    }
-    out.push(b'\n');
-}
-
-fn put_request_line(out: &mut Vec<u8>, request: &[u8]) {
-    if !request.is_empty() {
-        out.extend_from_slice(b"request ");
-        put_base64(out, request);
-        out.push(b'\n');
-    }
-}
-
-/// Appends `text` with space, control characters and "%" percent-encoded.
-fn put_escaped(out: &mut Vec<u8>, text: &str) {
-    for &byte in text.as_bytes() {
-        if byte <= b' ' || byte == b'%' || byte == 0x7f {
-            let _ = write!(out, "%{byte:02X}");
-        } else {
-            out.push(byte);
-        }
-    }
-}
-
-fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
-    let start = out.len();
-    out.resize(start + BASE64.encode_len(bytes.len()), 0);
-    BASE64.encode_mut(bytes, &mut out[start..]);
-}
-
 fn put_stored_edge(out: &mut Vec<u8>, change: &EdgeChange) {
     let (kind, to) = change.subject();
     let (removal, edge) = match change {
@@ -518,6 +424,9 @@ fn read_list<'a, T>(
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use data_encoding::BASE64;
+    use hmac::{Hmac, Mac};
+    use sha2::Sha256;
 
     use super::*;
     use crate::record::{Permissions, Value};

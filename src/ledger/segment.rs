@@ -15,6 +15,8 @@
 //! A torn frame can only be the last one: nothing is written behind a frame before its sync returned. Bad bytes with a
 //! good frame behind them, or in an older segment, are damage, and nothing is cut.
 
+mod writer;
+
 use std::{
     fs::{File, OpenOptions},
     io,
@@ -24,6 +26,7 @@ use std::{
 };
 
 use tlog_tiles::Hash;
+pub(super) use writer::{SegmentWriter, Tail};
 
 use super::{LedgerError, Position};
 
@@ -419,107 +422,6 @@ fn segment_header(base: u64, first_index: u64) -> [u8; SEGMENT_HEADER_BYTES] {
     let checksum = crc32c::crc32c(&header[..28]);
     header[28..].copy_from_slice(&checksum.to_le_bytes());
     header
-}
-
-/// The end of the newest segment, where frames are added; there is only one.
-#[derive(Debug)]
-pub(super) struct SegmentWriter {
-    segments: Arc<Segments>,
-    segment: Arc<Segment>,
-    /// Offset behind the last good frame.
-    end: u64,
-    /// Length of the file; what lies behind `end` are zeros.
-    allocated: u64,
-    segment_bytes_max: u64,
-}
-
-impl SegmentWriter {
-    /// Starts to write at the end of the ledger, and cuts off whatever lies behind it.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerError::Io`].
-    pub(super) fn new(segments: Arc<Segments>, end: Position, tail: Tail) -> Result<Self, LedgerError> {
-        let Some(segment) = segments.newest() else {
-            return Err(LedgerError::damaged(&segments.directory, "hold no segment"));
-        };
-        let (end, allocated) = (end.0 - segment.base, segment.len()?);
-        let mut writer = Self { segments, segment, end, allocated, segment_bytes_max: SEGMENT_BYTES_MAX };
-        if tail == Tail::Torn {
-            writer.cut()?;
-            writer.sync()?;
-        }
-        Ok(writer)
-    }
-
-    /// Where the next frame will lie. Starts a new segment when the newest one is long enough.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerError::Io`] when a new segment cannot be made; the old one can then still be written.
-    pub(super) fn begin(&mut self, first_index: u64) -> Result<Position, LedgerError> {
-        if self.end >= self.segment_bytes_max {
-            self.cut()?;
-            self.sync()?;
-            self.segment = self.segments.create(self.segment.base + self.end, first_index)?;
-            self.end = SEGMENT_HEADER_BYTES as u64;
-            self.allocated = self.end;
-        }
-        Ok(Position(self.segment.base + self.end))
-    }
-
-    /// Writes a frame at the end. It does not count before [`SegmentWriter::commit`].
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerError::Io`]; then nothing of the frame is left in the file.
-    pub(super) fn write(&mut self, frame: &[u8]) -> Result<(), LedgerError> {
-        let needed = self.end + frame.len() as u64;
-        if needed > self.allocated && (frame.len() as u64) < PREWRITE_BYTES / 4 {
-            let zeros = vec![0; PREWRITE_BYTES as usize];
-            // Without the room for zeros ahead there may still be room for the frame.
-            if self.segment.file.write_all_at(&zeros, self.allocated).is_ok() {
-                self.allocated += PREWRITE_BYTES;
-            }
-        }
-        if let Err(error) = self.segment.file.write_all_at(frame, self.end) {
-            self.cut()?;
-            return Err(LedgerError::io("cannot write", &self.segment.path, error));
-        }
-        self.allocated = self.allocated.max(needed);
-        Ok(())
-    }
-
-    /// Makes the written frame durable; from here on it is in the ledger.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerError::Io`]; what is on the disk is then unknown, and nothing may be written any more.
-    pub(super) fn commit(&mut self, frame_len: usize) -> Result<Position, LedgerError> {
-        self.sync()?;
-        self.end += frame_len as u64;
-        Ok(Position(self.segment.base + self.end))
-    }
-
-    fn cut(&mut self) -> Result<(), LedgerError> {
-        let cut = self.segment.file.set_len(self.end);
-        cut.map_err(|error| LedgerError::io("cannot cut", &self.segment.path, error))?;
-        self.allocated = self.end;
-        Ok(())
-    }
-
-    fn sync(&self) -> Result<(), LedgerError> {
-        self.segment.file.sync_data().map_err(|error| LedgerError::io("cannot sync", &self.segment.path, error))
-    }
-}
-
-/// What lies behind the last good frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tail {
-    /// Zeros or nothing.
-    Clean,
-    /// The rest of a frame whose write was cut off.
-    Torn,
 }
 
 #[cfg(test)]

@@ -15,9 +15,7 @@ use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 use tlog_tiles::{Checkpoint, Hash, node_hash};
 use touchmark::{
     app,
-    protocol::grpc::pb::{
-        self, registry_client::RegistryClient, resolver_client::ResolverClient,
-    },
+    protocol::grpc::pb::{self, registry_client::RegistryClient, resolver_client::ResolverClient},
 };
 
 /// Clients that write at the same time.
@@ -55,7 +53,12 @@ async fn acknowledged_writes_survive_kill_9() {
     let report = app::fsck(&data, &mut |_| {}).expect("sound after a clean stop");
     assert!(report.sealed && report.torn_bytes == 0, "{report:?}");
     acknowledged.check_tree(&data);
-    println!("{} receipts, {} entries, {} identifiers", acknowledged.receipts.len(), report.entries, report.identifiers);
+    println!(
+        "{} receipts, {} entries, {} identifiers",
+        acknowledged.receipts.len(),
+        report.entries,
+        report.identifiers
+    );
     assert!(acknowledged.receipts.len() as u64 > kills * 10, "the kills left room for real load");
 }
 
@@ -202,7 +205,11 @@ impl Acknowledged {
             if let Some(signed) = self.checkpoints.get(&size) {
                 let mut roots = subtrees.iter().rev().map(|(_, hash)| *hash);
                 let last = roots.next().unwrap();
-                assert_eq!(roots.fold(last, |right, left| node_hash(left, right)), *signed, "checkpoint of size {size}");
+                assert_eq!(
+                    roots.fold(last, |right, left| node_hash(left, right)),
+                    *signed,
+                    "checkpoint of size {size}"
+                );
             }
         }
     }

@@ -4,16 +4,22 @@
 //! |---|---|
 //! | `audit` | `fsck` finds a flipped bit anywhere; a start mends what follows from the ledger and refuses the rest |
 //! | `command_line` | the real program: exit codes, what is printed, signals, imports that were broken off |
+//! | `crash` | kill -9 of the real binary under load loses nothing that was acknowledged |
 //! | `idempotency` | what a receipt promises, and what each change does to a record |
 //! | `model` | random commands, restarts and crashes against a `BTreeMap` |
 //! | `refusals` | every bad command is refused with the right status and words, over three ways of writing |
+//! | `shared_data` | all of the real input is taken, and resolves over gRPC and DNS to what it says |
+//! | `tidy` | the sources keep their shape |
 
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod audit;
 mod command_line;
+mod crash;
 mod idempotency;
 mod model;
 mod program;
 mod refusals;
+mod shared_data;
 mod support;
+mod tidy;

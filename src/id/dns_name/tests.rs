@@ -1,3 +1,5 @@
+//! DNS names of identifiers, both ways: tables, near misses, properties.
+
 use proptest::prelude::*;
 
 use super::*;

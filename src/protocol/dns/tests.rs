@@ -1,3 +1,5 @@
+//! The records of replies, without sockets.
+
 use std::sync::Arc;
 
 use tempfile::TempDir;

@@ -1,3 +1,5 @@
+//! Records as JSON: both ways, and every line that is refused.
+
 use prost::Message;
 
 use super::*;
