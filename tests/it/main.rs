@@ -9,6 +9,7 @@
 //! | `idempotency` | what a receipt promises, and what each change does to a record |
 //! | `model` | random commands, restarts and crashes against a `BTreeMap` |
 //! | `refusals` | every bad command is refused with the right status and words, over three ways of writing |
+//! | `scenario` | the same steps over gRPC and over DNS, from files |
 //! | `shared_data` | all of the real input is taken, and resolves over gRPC and DNS to what it says |
 //! | `tidy` | the sources keep their shape |
 
@@ -22,6 +23,7 @@ mod idempotency;
 mod model;
 mod program;
 mod refusals;
+mod scenario;
 mod shared_data;
 mod support;
 mod tidy;
