@@ -15,7 +15,14 @@ pub(super) const FORMAT: &str = "touchmark data 1";
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child process that is being started at this moment has it open, too.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl DataDir {
@@ -58,7 +65,7 @@ impl DataDir {
             let found = String::from_utf8_lossy(&found).trim_end().chars().take(40).collect();
             return Err(LedgerError::Format { path: path.into(), found });
         }
-        Ok(Self { path: path.into(), _lock: lock })
+        Ok(Self { path: path.into(), lock })
     }
 
     /// Where the directory is.
