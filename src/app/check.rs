@@ -60,23 +60,29 @@ pub fn fsck(data: &Path, progress: &mut dyn FnMut(Progress)) -> Result<FsckRepor
     if let Seal::Broken(what) = &seal {
         return Err(AppError::Index { what: format!("index: {what}") });
     }
-    let total = index::ledger_bytes(&directory)?;
-    let mut check = IndexCheck::open(&directory, data)?;
-    if seal == Seal::Absent {
-        ledger::audit::<AppError>(&directory, |position, entry| check.catch_up(position, entry))?;
+    let checked = compare(&directory, &seal, progress);
+    // Opening the index broke the seal. Whatever was found, the index is as it was closed.
+    let sealed = if seal == Seal::Whole { index::seal(&directory) } else { Ok(()) };
+    let report = checked?;
+    sealed.map(|()| report)
+}
+
+/// Checks the ledger, and the index against it.
+fn compare(directory: &DataDir, seal: &Seal, progress: &mut dyn FnMut(Progress)) -> Result<FsckReport, AppError> {
+    let total = index::ledger_bytes(directory)?;
+    let mut check = IndexCheck::open(directory)?;
+    if *seal == Seal::Absent {
+        ledger::audit::<AppError>(directory, |position, entry| check.catch_up(position, entry))?;
     }
-    let audit = ledger::audit::<AppError>(&directory, |position, entry| {
+    let audit = ledger::audit::<AppError>(directory, |position, entry| {
         report(progress, position.0, total);
         check.entry(position, entry)
     })?;
-    if seal == Seal::Whole && audit.torn_bytes > 0 {
+    if *seal == Seal::Whole && audit.torn_bytes > 0 {
         let what = format!("the ledger was closed cleanly, and {} bytes follow its last entry", audit.torn_bytes);
         return Err(AppError::Index { what });
     }
     let (identifiers, index_entries) = check.finish()?;
-    if seal == Seal::Whole {
-        index::seal(&directory)?;
-    }
     report(progress, total, total);
     Ok(FsckReport {
         entries: audit.entries,
@@ -86,7 +92,7 @@ pub fn fsck(data: &Path, progress: &mut dyn FnMut(Progress)) -> Result<FsckRepor
         torn_bytes: audit.torn_bytes,
         index_entries,
         verifier_key: audit.verifier_key,
-        sealed: seal == Seal::Whole,
+        sealed: *seal == Seal::Whole,
     })
 }
 
@@ -125,8 +131,8 @@ struct IndexCheck {
 
 impl IndexCheck {
     /// Opens the index; what it has not applied is applied first, in memory.
-    fn open(directory: &DataDir, data: &Path) -> Result<Self, AppError> {
-        let store = index::open(directory, &Config { data: data.into(), ..Config::default() })?;
+    fn open(directory: &DataDir) -> Result<Self, AppError> {
+        let store = index::open(directory, &Config { data: directory.path().into(), ..Config::default() })?;
         let applied = index::mark(&store).entries;
         Ok(Self { store, applied, identifiers: 0, newest: 0, edges: HashMap::new() })
     }
