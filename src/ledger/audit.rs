@@ -8,7 +8,7 @@ use super::{
     DataDir, Hash, LedgerError, LedgerKey, Position, StoredEntry,
     checkpoint::read_slots,
     leaf_hash,
-    segment::{Frame, Scanned, Segments},
+    segment::{BadFrame, Frame, Scanned, Segments},
     tree::{Frontier, Levels, NewHashes},
 };
 use crate::id::Identifier;
@@ -40,13 +40,17 @@ pub fn audit<E: From<LedgerError>>(
     let mut auditor = Auditor::open(directory)?;
     let mut position = Segments::first();
     let torn_bytes = loop {
-        match auditor.segments.scan(position)? {
-            Scanned::Frame(frame) => {
+        match auditor.segments.scan(position) {
+            Ok(Scanned::Frame(frame)) => {
                 auditor.frame(&frame, &mut visit)?;
                 position = frame.end();
             }
-            Scanned::End(_) => break 0,
-            Scanned::Torn { bytes, .. } => break bytes,
+            Ok(Scanned::End(_)) => break 0,
+            Ok(Scanned::Torn { bytes, .. }) if !auditor.is_more_signed(directory)? => break bytes,
+            Ok(Scanned::Torn { .. }) | Err(LedgerError::Damaged { .. }) => {
+                return Err(auditor.bad_frame(position)?.into());
+            }
+            Err(error) => return Err(error.into()),
         }
     };
     Ok(auditor.finish(directory, torn_bytes)?)
@@ -104,6 +108,22 @@ impl Auditor {
         }
         self.compare(start, &hashes)?;
         Ok(())
+    }
+
+    /// True when a checkpoint covers more than was found: then what follows is no write that was cut off.
+    fn is_more_signed(&self, directory: &DataDir) -> Result<bool, LedgerError> {
+        let newest = read_slots(&directory.signed_head(), &self.key)?.newest;
+        Ok(newest.is_some_and(|(_, newest)| newest.size > self.frontier.size()))
+    }
+
+    /// Names the first bad entry of a frame that is not whole.
+    fn bad_frame(&self, position: Position) -> Result<LedgerError, LedgerError> {
+        let BadFrame { path, entry } = self.segments.bad_frame(position)?;
+        let (first, path) = (self.frontier.size(), path.display());
+        Ok(match entry {
+            Some(entry) => bad(first + entry, &format!("fails its checksum, in {path}")),
+            None => bad(first, &format!("begins a frame with a wrong header, in {path}")),
+        })
     }
 
     /// Checks one entry and adds its leaf hash.

@@ -337,6 +337,30 @@ impl Segments {
         Ok(bytes)
     }
 
+    /// Says what is wrong at a position where [`Segments::scan`] finds no whole frame.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`].
+    pub(super) fn bad_frame(&self, position: Position) -> Result<BadFrame, LedgerError> {
+        let outside = || LedgerError::damaged(&self.directory, &format!("end before position {position}"));
+        let (segment, _) = self.find(position).ok_or_else(outside)?;
+        let start = position.0 - segment.base + FRAME_HEADER_BYTES as u64;
+        let mut bytes = vec![0; segment.len()?.saturating_sub(start).min(BODY_BYTES_MAX as u64) as usize];
+        segment.read_exact(&mut bytes, start)?;
+        let mut rest = bytes.as_slice();
+        for entry in 0.. {
+            // Where the frame ends there is padding, the next frame, or nothing.
+            let ends = rest.is_empty() || rest.starts_with(&[0; ENTRY_HEADER_BYTES]) || rest.starts_with(FRAME_MAGIC);
+            match split_entry(rest) {
+                _ if ends => break,
+                Some((_, behind)) => rest = behind,
+                None => return Ok(BadFrame { path: segment.path.clone(), entry: Some(entry) }),
+            }
+        }
+        Ok(BadFrame { path: segment.path.clone(), entry: None })
+    }
+
     /// Reads what begins at a position, which must be that of a frame or of the end.
     ///
     /// # Errors
@@ -366,6 +390,15 @@ impl Segments {
             _ => Err(LedgerError::damaged(&segment.path, &format!("holds no whole frame at offset {offset}"))),
         }
     }
+}
+
+/// What is wrong with bytes that should be a frame.
+#[derive(Debug)]
+pub(super) struct BadFrame {
+    /// The file that they lie in.
+    pub(super) path: PathBuf,
+    /// The first entry that is bad, counted from the frame's first; `None` when only the frame's header is.
+    pub(super) entry: Option<u64>,
 }
 
 /// Reads the frame at an offset; `None` when its header, length or checksum is wrong.
