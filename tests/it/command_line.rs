@@ -396,13 +396,13 @@ fn a_stopped_directory_is_checked_and_its_index_made_again() {
     assert_eq!(node.run(&["resolve", GEARBOX]).exit, 0);
     assert_eq!(node.stop("INT"), Some(0));
 
-    // A flipped byte in each kind of file is found, and its file is named.
+    // A flipped byte in each kind of file is found, and named: the file, in the ledger the entry.
     let flipped = [
         ("ledger/segments/00000000000000000000.seg", 300_000, "00000000000000000000.seg"),
         ("ledger/tree/0", 4_000, "tree"),
         ("ledger/key", 20, "key"),
         ("index/db", 700, "db"),
-        ("FORMAT", 3, "FORMAT"),
+        ("FORMAT", 3, "is of format"),
     ];
     for (name, offset, named) in flipped {
         flip(&data.path().join(name), offset);
@@ -414,7 +414,7 @@ fn a_stopped_directory_is_checked_and_its_index_made_again() {
     }
     check(run(["fsck", "--data", path]), "fsck at the end", 0, &sound, "");
     let empty = files.path().to_str().unwrap();
-    check(run(["fsck", "--data", empty]), "fsck of another directory", 1, "", "is not a data directory");
+    check(run(["fsck", "--data", empty]), "fsck of another directory", 1, "", "no FORMAT file");
 }
 
 fn flip(path: &Path, offset: usize) {

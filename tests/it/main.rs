@@ -6,6 +6,7 @@
 //! | `backup` | a copy of a running node's directory is a backup |
 //! | `command_line` | the real program: exit codes, what is printed, signals, imports that were broken off |
 //! | `crash` | kill -9 of the real binary under load loses nothing that was acknowledged |
+//! | `dig` | what `dig` and `kdig` say about the DNS |
 //! | `full_disk` | on a full disk writes are refused, reads go on, nothing is lost; with room, writes go on |
 //! | `idempotency` | what a receipt promises, and what each change does to a record |
 //! | `model` | random commands, restarts and crashes against a `BTreeMap` |
@@ -20,6 +21,7 @@ mod audit;
 mod backup;
 mod command_line;
 mod crash;
+mod dig;
 mod full_disk;
 mod idempotency;
 mod model;
