@@ -9,6 +9,7 @@
 //! | `refusals` | every bad command is refused with the right status and words, over three ways of writing |
 //! | `shared_data` | all of the real input is taken, and resolves over gRPC and DNS to what it says |
 //! | `tidy` | the sources keep their shape |
+//! | `visibility` | no answer is older than the last receipt, over every way of asking |
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -20,3 +21,4 @@ mod refusals;
 mod shared_data;
 mod support;
 mod tidy;
+mod visibility;

@@ -200,12 +200,19 @@ fn record(response: &[u8]) -> Option<pb::Record> {
     if response[2] & 2 != 0 {
         return None;
     }
-    let mut at = 12;
-    while response[at] != 0 {
-        at += 1 + usize::from(response[at]);
-    }
-    // The question's root, type and class; the answer's name (a pointer), type, class, TTL and length.
-    let data = at + 1 + 4 + 2 + 8 + 2;
+    // Behind the question's name, type and class, and the answer's name; then type, class, TTL and length.
+    let data = after_name(response, after_name(response, 12) + 4) + 8 + 2;
     let octets = usize::from(u16::from_be_bytes([response[data - 2], response[data - 1]]));
     Some(pb::Record::decode(&response[data..data + octets]).unwrap())
+}
+
+/// Where a name ends: with the root, or with a pointer (RFC 1035 section 4.1.4).
+fn after_name(message: &[u8], mut at: usize) -> usize {
+    loop {
+        match message[at] {
+            0 => return at + 1,
+            0xc0.. => return at + 2,
+            octets => at += 1 + usize::from(octets),
+        }
+    }
 }
