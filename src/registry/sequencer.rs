@@ -23,7 +23,7 @@ use crate::{
         Appender, Batch, Committed, Draft, EdgesAfter, EntryBytes, EntryKind, LedgerError, Position, Pushed,
         StoredEntry,
     },
-    record::{EdgeChange, Record, Values, Version},
+    record::{Edge, EdgeChange, Values, Version},
     store::{Applied, IndexChange, ReadError, Records, RequestKey, Store},
 };
 
@@ -375,12 +375,7 @@ impl Round<'_> {
     }
 
     /// Whether a record says what a create would have written.
-    fn same_content(
-        &self,
-        entry: &StoredEntry<'_>,
-        values: &Values,
-        edges: &[crate::record::Edge],
-    ) -> Result<bool, Refusal> {
+    fn same_content(&self, entry: &StoredEntry<'_>, values: &Values, edges: &[Edge]) -> Result<bool, Refusal> {
         let damaged = |_| Refusal::Unavailable { reason: format!("ledger entry {} cannot be read", entry.index) };
         if !values.same_content(&entry.decode_values().map_err(damaged)?) {
             return Ok(false);
@@ -390,11 +385,10 @@ impl Round<'_> {
         }
         let identifier = Identifier::parse(entry.identifier);
         let identifier = identifier.map_err(|error| Refusal::Unavailable { reason: error.to_string() })?;
-        let now = self.records.store().edges_out(identifier.key(), Record::EDGES_SHOWN_MAX);
+        let now = self.records.latest(identifier.key());
         let now = now.map_err(|error| Refusal::Unavailable { reason: error.to_string() })?;
-        let known =
-            |edge: &crate::record::Edge| now.iter().any(|now| now.kind == edge.kind && now.to == *edge.to.key());
-        Ok(now.len() == edges.len() && edges.iter().all(known))
+        let now = now.map_or_else(Vec::new, |record| record.edges.into_iter().map(EdgeChange::Add).collect());
+        Ok(same_edges(edges, &now))
     }
 
     fn latest(&self, key: &Key) -> Result<Option<Position>, Refusal> {
@@ -425,8 +419,9 @@ impl Round<'_> {
 }
 
 /// Whether the edges of a create are those of its entry. An edge is known by its type and target; their order says nothing.
-fn same_edges(wanted: &[crate::record::Edge], there: &[EdgeChange]) -> bool {
-    let mut wanted: Vec<&crate::record::Edge> = wanted.iter().collect();
+/// Whether the edges of a create are those that are there, in whatever order.
+fn same_edges(wanted: &[Edge], there: &[EdgeChange]) -> bool {
+    let mut wanted: Vec<&Edge> = wanted.iter().collect();
     let mut there: Vec<&EdgeChange> = there.iter().collect();
     wanted.sort_unstable_by(|a, b| (a.kind, &a.to).cmp(&(b.kind, &b.to)));
     there.sort_unstable_by(|a, b| a.subject().cmp(&b.subject()));

@@ -1,7 +1,7 @@
 //! The gRPC messages, and what they mean in the cores' types, both ways.
 //!
 //! [`pb`] is generated from `proto/`. Requests are checked while they are converted: what comes out of here obeys the rules
-//! of `id` and `record`, or is a [`Refusal`] that says why not. Answers leave as [`WireAnswer`]s, encoded once.
+//! of `id` and `record`, or is a [`Refusal`](crate::registry::Refusal) that says why not. Answers leave as [`WireAnswer`]s, encoded once.
 
 mod commands;
 mod from_pb;
