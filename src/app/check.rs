@@ -103,6 +103,7 @@ pub fn rebuild(data: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Rebuil
     let store = index::open_or_rebuild(&directory, &opening, &config)?;
     let total = opening.bytes()?;
     let recovered = opening.recover::<AppError>(Mark::START, |frame| {
+        store.ready()?;
         apply::apply_frame(&*store, frame)?;
         report(progress, frame.end().0, total);
         Ok(())

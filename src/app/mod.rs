@@ -206,6 +206,7 @@ impl Opened {
         let (mark, total) = (index::mark(&*store), opening.bytes()?);
         let mut reported = mark.position.0;
         let recovered = opening.recover::<AppError>(mark, |frame| {
+            store.ready()?;
             apply::apply_frame(&*store, frame)?;
             if frame.end().0 - reported > REPORT_BYTES {
                 reported = frame.end().0;

@@ -117,26 +117,27 @@ impl Sequencer {
         let now_ms = (self.clock)();
         let mut staged = Staged::default();
         let mut replies = Vec::with_capacity(jobs.len());
-        let committed = match self.appender.begin(now_ms) {
+        let ready = self.store.ready().map_err(|error| Refusal::Unavailable { reason: error.to_string() });
+        let begun = ready.and_then(|()| self.appender.begin(now_ms).map_err(|error| unavailable(&error)));
+        let committed = match begun {
             Ok(batch) => {
                 let mut round = Round { batch, staged: &mut staged, records: &self.records, entropy: &self.entropy };
                 for job in jobs {
                     let decided: Vec<_> = job.commands.into_iter().map(|command| round.decide(command?)).collect();
                     replies.push((job.reply, decided, job._room));
                 }
-                round.batch.commit()
+                round.batch.commit().map_err(|error| unavailable(&error))
             }
-            Err(error) => {
+            Err(refusal) => {
                 replies.extend(jobs.into_iter().map(|job| {
                     let decided =
                         job.commands.into_iter().map(|command| Err(command.err().unwrap_or(Refusal::TryLater)));
                     (job.reply, decided.collect(), job._room)
                 }));
-                Err(error)
+                Err(refusal)
             }
         };
-        let outcome =
-            committed.map_err(|error| unavailable(&error)).and_then(|committed| self.publish(staged, committed));
+        let outcome = committed.and_then(|committed| self.publish(staged, committed));
         if let Err(refusal) = &outcome {
             tracing::error!(%refusal, "a batch was refused; clients may try again");
         }

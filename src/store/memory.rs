@@ -104,6 +104,10 @@ impl Store for MemoryStore {
         Ok(wanted.take(limit).map(|(key, position)| (key.clone(), *position)).collect())
     }
 
+    fn ready(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn apply(&self, changes: Vec<IndexChange>, _upto: Applied) -> Result<(), StoreError> {
         let mut model = self.model.write().unwrap_or_else(PoisonError::into_inner);
         changes.into_iter().for_each(|change| model.apply(change));

@@ -128,11 +128,19 @@ pub trait Store: Send + Sync + 'static {
     /// As for [`Store::latest`].
     fn scan(&self, prefix: &KeyPrefix, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Position)>, StoreError>;
 
+    /// Waits until there is room for more changes. Whoever adds to the ledger asks before: what is in the ledger has to be
+    /// applied, whatever happens meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Full`] until the disk has room again; any other [`StoreError`] until the index is opened anew.
+    fn ready(&self) -> Result<(), StoreError>;
+
     /// Applies the changes of consecutive ledger entries; the index then holds the ledger up to `upto`.
     ///
     /// # Errors
     ///
-    /// As for [`Store::latest`]; the changes may then be applied in part, and the index has to be opened anew.
+    /// [`StoreError`] when the index is closed; nothing is applied then.
     fn apply(&self, changes: Vec<IndexChange>, upto: Applied) -> Result<(), StoreError>;
 
     /// How much of the ledger a crash now would leave in the index.
@@ -156,6 +164,12 @@ pub enum StoreError {
         path: String,
         /// What the engine said.
         reason: String,
+    },
+    /// The disk has no room for the index. What was applied answers all the same, from memory.
+    #[error("index {path}: no space left on its disk")]
+    Full {
+        /// The index directory.
+        path: String,
     },
     /// The index holds something that no version of this program writes: make it again (`touchmark rebuild`).
     #[error("index {path} is damaged: {what}; `touchmark rebuild` makes it again from the ledger")]

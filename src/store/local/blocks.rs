@@ -15,6 +15,8 @@
 //!   caches: [`Blocks::sync`] syncs the files themselves.
 //! * Values above a quarter of a segment go to files of their own: a leaf holds at most 16 blocks (and one more before it
 //!   splits), so blocks of a few KiB stay inside.
+//! * After a write that failed, on a full disk, it writes no more until it is opened anew, and goes on reading:
+//!   [`Blocks::reopen`].
 //! * The lock on the files is given back when the last of its threads lets go: [`Blocks::close`] waits for that.
 
 use std::{
@@ -24,7 +26,7 @@ use std::{
     ops::{Bound, Deref},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock, RwLockReadGuard},
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     thread,
     time::{Duration, Instant},
 };
@@ -42,6 +44,10 @@ use crate::store::StoreError;
 const RELEASE_WAIT_MS_MAX: u64 = 5_000;
 /// The unit in which sled writes and reuses its file, in bytes.
 const SEGMENT_BYTES: usize = 1 << 19;
+
+/// How much room there has to be before the tree is opened again on a disk that was full, in bytes: opening writes a
+/// little, and readers would have nothing to read if it failed.
+const ROOM_BYTES_MIN: usize = 8 << 20;
 
 /// Bytes that sled holds in its cache.
 #[derive(Clone, Debug)]
@@ -70,9 +76,11 @@ pub(super) struct Span {
 #[derive(Debug)]
 pub(super) struct Blocks {
     path: PathBuf,
+    sled_cache_bytes: u64,
     /// `None` once closed.
     db: RwLock<Option<Db>>,
-    /// The keys of all blocks. A key comes in after its block has been written; none ever leaves.
+    /// The keys of all blocks. A key comes in after its block has been written; none ever leaves, unless the tree is
+    /// opened anew.
     directory: RwLock<BTreeSet<Box<[u8]>>>,
     cache: BlockCache<Bytes>,
 }
@@ -91,22 +99,46 @@ impl Blocks {
     pub(super) fn open(path: &Path, cache_bytes: CacheBytes) -> Result<Self, StoreError> {
         let blocks = Self {
             path: path.to_owned(),
+            sled_cache_bytes: cache_bytes.sled,
             db: RwLock::new(None),
             directory: RwLock::default(),
             cache: BlockCache::new(cache_bytes.blocks),
         };
+        blocks.open_tree(&mut blocks.guard_mut())?;
+        Ok(blocks)
+    }
+
+    /// Opens the tree anew, as after a crash: of what was put since the last [`Blocks::sync`] some may be gone. Readers
+    /// wait meanwhile.
+    pub(super) fn reopen(&self) -> Result<(), StoreError> {
+        self.check_room()?;
+        let mut slot = self.guard_mut();
+        self.release(&mut slot)?;
+        self.open_tree(&mut slot)
+    }
+
+    fn open_tree(&self, slot: &mut Option<Db>) -> Result<(), StoreError> {
         let config = Config::new()
-            .path(path)
-            .cache_capacity(cache_bytes.sled)
+            .path(&self.path)
+            .cache_capacity(self.sled_cache_bytes)
             .mode(Mode::HighThroughput)
             .segment_size(SEGMENT_BYTES)
             .use_compression(false)
             .flush_every_ms(None);
-        let db = blocks.caught(|| config.open())?;
-        let directory = blocks.caught(|| read_directory(&db))?;
-        *blocks.directory.write().unwrap_or_else(PoisonError::into_inner) = directory;
-        *blocks.db.write().unwrap_or_else(PoisonError::into_inner) = Some(db);
-        Ok(blocks)
+        let db = self.caught(|| config.open())?;
+        let directory = self.caught(|| read_directory(&db))?;
+        self.cache.clear();
+        *self.directory.write().unwrap_or_else(PoisonError::into_inner) = directory;
+        *slot = Some(db);
+        Ok(())
+    }
+
+    /// Finds out whether the disk has some room, by taking it for a moment.
+    fn check_room(&self) -> Result<(), StoreError> {
+        let path = self.path.join("room");
+        let written = fs::write(&path, vec![0; ROOM_BYTES_MIN]);
+        let removed = fs::remove_file(&path);
+        written.and(removed).map_err(|error| self.io_error(&error))
     }
 
     /// The number of blocks.
@@ -195,9 +227,11 @@ impl Blocks {
 
     /// Closes the tree and waits until its files may be opened again.
     pub(super) fn close(&self) -> Result<(), StoreError> {
-        let Some(db) = self.db.write().unwrap_or_else(PoisonError::into_inner).take() else {
-            return Ok(());
-        };
+        self.release(&mut self.guard_mut())
+    }
+
+    fn release(&self, slot: &mut Option<Db>) -> Result<(), StoreError> {
+        let Some(db) = slot.take() else { return Ok(()) };
         self.caught(move || {
             drop(db);
             Ok(())
@@ -216,6 +250,15 @@ impl Blocks {
     /// An error that says that the engine failed.
     pub(super) fn engine(&self, reason: impl ToString) -> StoreError {
         StoreError::Engine { path: self.path.display().to_string(), reason: reason.to_string() }
+    }
+
+    fn io_error(&self, error: &io::Error) -> StoreError {
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                StoreError::Full { path: self.path.display().to_string() }
+            }
+            _ => self.engine(error),
+        }
     }
 
     /// The error for a block that cannot be read.
@@ -242,6 +285,10 @@ impl Blocks {
         self.db.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn guard_mut(&self) -> RwLockWriteGuard<'_, Option<Db>> {
+        self.db.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn db<'a>(&self, guard: &'a Option<Db>) -> Result<&'a Db, StoreError> {
         guard.as_ref().ok_or_else(|| self.engine("it is closed"))
     }
@@ -251,7 +298,7 @@ impl Blocks {
         // sled's own state may be half changed after a panic: its callers stop using it, see `StoreError::Damaged`.
         match catch_unwind(AssertUnwindSafe(call)) {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(sled::Error::Io(error))) if error.kind() != ErrorKind::UnexpectedEof => Err(self.engine(error)),
+            Ok(Err(sled::Error::Io(error))) if error.kind() != ErrorKind::UnexpectedEof => Err(self.io_error(&error)),
             Ok(Err(error)) => Err(self.damaged(error)),
             Err(panic) => Err(self.damaged(format!("sled panicked: {}", panic_text(&*panic)))),
         }

@@ -82,6 +82,16 @@ impl<B: Clone + Deref<Target = [u8]>> BlockCache<B> {
         }
     }
 
+    /// Forgets everything, also what is being read at this moment.
+    pub(super) fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            shard.writes += 1;
+            shard.blocks.clear();
+            shard.bytes = 0;
+        }
+    }
+
     fn shard(&self, key: &[u8]) -> MutexGuard<'_, Shard<B>> {
         let nth = self.hasher.hash_one(key) as usize % SHARDS;
         self.shards[nth].lock().unwrap_or_else(PoisonError::into_inner)

@@ -10,7 +10,8 @@
 //! What is above the mark is applied again after a crash, which changes nothing that is already there.
 //!
 //! What always holds: at most one map is active, one frozen, one merge runs; [`LocalStore::apply`] waits when both maps
-//! are full. A mark is written only after everything below it, here and in the ledger's own derived files, is on the disk.
+//! are full. When the disk is full the frozen map stays as it is, and is merged when there is room again; until then
+//! [`LocalStore::ready`] refuses more than the maps hold. A mark is written only after everything below it, here and in the ledger's own derived files, is on the disk.
 //!
 //! [`keys`] lays out the key space, [`block`] is the format of a block, [`blocks`] the tree with its
 //! [`cache`], [`filter`] tells most of what is not in it, [`merge`] the merge
@@ -93,6 +94,8 @@ impl Default for LocalOptions {
 const BLOCK_BYTES_MAX: usize = 7 << 10;
 /// Changes that are inserted under one hold of the overlay's lock, so that readers never wait long.
 const INSERT_CHUNK_CHANGES: usize = 128;
+/// How long to wait before the disk is looked at again, after it was full.
+const FULL_DISK_RETRY: Duration = Duration::from_millis(500);
 /// The version of the record that [`read_mark`] reads.
 const MARK_FORMAT: u8 = 1;
 
@@ -122,6 +125,8 @@ struct Control {
     run: Run,
     /// Why merging stopped.
     failure: Option<StoreError>,
+    /// Why merging makes no progress.
+    full: Option<StoreError>,
     durable: Applied,
 }
 
@@ -151,7 +156,7 @@ impl LocalStore {
             options,
             overlay: Overlay::new(durable),
             filter: RwLock::new(None),
-            control: Mutex::new(Control { run: Run::On, failure: None, durable }),
+            control: Mutex::new(Control { run: Run::On, failure: None, full: None, durable }),
             changed: Condvar::new(),
             abandon: AtomicBool::new(false),
             blocks,
@@ -234,8 +239,14 @@ impl Store for LocalStore {
         Ok(found.into_iter().map(|(key, position)| (Key::from_bytes(keys::identifier(&key)), position)).collect())
     }
 
+    fn ready(&self) -> Result<(), StoreError> {
+        self.shared.wait_for_room()
+    }
+
     fn apply(&self, changes: Vec<IndexChange>, upto: Applied) -> Result<(), StoreError> {
-        self.shared.check_running(&self.shared.control())?;
+        if self.shared.control().run != Run::On {
+            return Err(self.shared.closed());
+        }
         let mut entries = changes.into_iter().flat_map(keys::entries);
         loop {
             // Made outside the overlay's lock, which then is held only for the inserts.
@@ -243,7 +254,8 @@ impl Store for LocalStore {
             if chunk.is_empty() {
                 break;
             }
-            self.shared.wait_for_room()?;
+            // Where no more room will be made they come in all the same, and `ready` takes no more.
+            let _ = self.shared.wait_for_room();
             self.shared.overlay.insert(chunk.into_iter());
         }
         self.shared.overlay.set_applied(upto);
@@ -302,9 +314,13 @@ impl Shared {
     fn check_running(&self, control: &Control) -> Result<(), StoreError> {
         match &control.failure {
             Some(failure) => Err(failure.clone()),
-            None if control.run != Run::On => Err(self.blocks.engine("it is closed")),
+            None if control.run != Run::On => Err(self.closed()),
             None => Ok(()),
         }
+    }
+
+    fn closed(&self) -> StoreError {
+        self.blocks.engine("it is closed")
     }
 
     /// Waits until the active map takes more.
@@ -314,6 +330,9 @@ impl Shared {
             self.check_running(&control)?;
             if self.overlay.active().0 < self.options.overlay_entries_max || self.freeze(&control) {
                 return Ok(());
+            }
+            if let Some(full) = &control.full {
+                return Err(full.clone());
             }
             control = self.changed.wait(control).unwrap_or_else(PoisonError::into_inner);
         }
@@ -346,13 +365,51 @@ impl Shared {
             match merged.unwrap_or_else(|_| Err(self.blocks.engine("the merge panicked"))) {
                 Ok(Merged::All) => {
                     self.overlay.thaw();
-                    self.control().durable = frozen.mark;
+                    let mut control = self.control();
+                    control.durable = frozen.mark;
+                    if control.full.take().is_some() {
+                        tracing::info!("the index is merged again");
+                    }
+                    drop(control);
                     self.changed.notify_all();
                 }
                 Ok(Merged::Stopped) => return,
+                Err(full @ StoreError::Full { .. }) if self.wait_for_disk(&full) => {}
                 Err(failure) => return self.fail(failure),
             }
         }
+    }
+
+    /// Waits until the disk has room, and opens the blocks anew. False when merging will not go on.
+    fn wait_for_disk(&self, full: &StoreError) -> bool {
+        let mut control = self.control();
+        let had_room = control.full.is_none();
+        if had_room {
+            tracing::error!(error = %full, "what was registered is merged into the index when there is room again");
+            control.full = Some(full.clone());
+            self.changed.notify_all();
+        }
+        // One that is to finish tries once more.
+        let mut again = had_room || control.run == Run::On;
+        while again {
+            let wait = self.changed.wait_timeout_while(control, FULL_DISK_RETRY, |control| control.run == Run::On);
+            control = wait.unwrap_or_else(PoisonError::into_inner).0;
+            again = control.run == Run::On;
+            if control.run == Run::Abandon {
+                return false;
+            }
+            drop(control);
+            match self.blocks.reopen() {
+                Ok(()) => return true,
+                Err(StoreError::Full { .. }) => {}
+                Err(failure) => {
+                    self.fail(failure);
+                    return false;
+                }
+            }
+            control = self.control();
+        }
+        false
     }
 
     /// Waits for something to merge; `None` when the thread is to end.

@@ -121,7 +121,8 @@ fn marks_only_after_the_hook_and_keeps_its_error() {
     store.apply(vec![change("a", 0)], upto(1)).unwrap();
     let mut entry = 1;
     let refused = loop {
-        if let Err(error) = store.apply(vec![change("b", entry)], upto(entry + 1)) {
+        store.apply(vec![change("b", entry)], upto(entry + 1)).unwrap();
+        if let Err(error) = store.ready() {
             break error;
         }
         entry += 1;
@@ -243,7 +244,7 @@ fn damaged_files_give_errors_or_right_answers() {
         for change in &changes[..from] {
             match store.latest(&change.key) {
                 Ok(found) => assert_eq!(found, Some(change.position)),
-                Err(StoreError::Damaged { .. } | StoreError::Engine { .. }) => {}
+                Err(_) => {}
             }
         }
         let _ = store.apply(changes[from..].to_vec(), upto(3_000));

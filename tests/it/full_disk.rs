@@ -1,0 +1,227 @@
+//! A full disk: writes are refused with a sentence that says so, reads go on, and nothing acknowledged is lost. Once there
+//! is room again, writes go on without a restart.
+//!
+//! Needs a small file system of its own, and root to mount it; says that it skipped otherwise.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Write as _},
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+use tonic::Code;
+use touchmark::{
+    app,
+    client::dns::{self, Said},
+    config::Config,
+    id::Identifier,
+    protocol::grpc::pb::{self, answer::Outcome as Answer},
+};
+
+use crate::support::{Outcome, Running, config, create, directory, value};
+
+/// The size of the file system.
+const SIZE: &str = "size=48m";
+/// How long a node may take to accept writes again after room was made.
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A file system in memory, unmounted when dropped.
+struct Small {
+    mount: TempDir,
+}
+
+impl Small {
+    /// `None` for who may not mount.
+    fn mount() -> Option<Self> {
+        let mount = directory();
+        let output = Command::new("mount").args(["-t", "tmpfs", "-o", SIZE, "tmpfs"]).arg(mount.path()).output();
+        match output {
+            Ok(output) if output.status.success() => Some(Self { mount }),
+            _ => None,
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.mount.path()
+    }
+
+    /// Writes until there is no room left, and gives the file that takes it.
+    fn fill(&self) -> std::path::PathBuf {
+        let path = self.path().join("filler");
+        let mut file = File::create(&path).unwrap();
+        for chunk in [1 << 20, 4_096, 1] {
+            let zeros = vec![0; chunk];
+            let error = loop {
+                if let Err(error) = file.write_all(&zeros) {
+                    break error;
+                }
+            };
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        }
+        path
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // Lazily: a test that failed may still have files open there.
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
+
+/// A node on a small disk, and all that it acknowledged.
+struct Disk {
+    node: Running,
+    small: Small,
+    config: Config,
+    acknowledged: BTreeMap<String, String>,
+}
+
+impl Disk {
+    async fn start(small: Small, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = config(&small.path().join("data"));
+        change(&mut config);
+        let node = Running::with(&config).await.unwrap();
+        Self { node, small, config, acknowledged: BTreeMap::new() }
+    }
+
+    /// Writes one batch of records, each `bytes` long; gives the refusals. What was refused must not show.
+    async fn write(&mut self, name: &str, count: usize, bytes: usize) -> Vec<pb::Refusal> {
+        let data = |number: usize| format!("{number}-{}", "x".repeat(bytes));
+        let identifier = |number: usize| format!("88.118/{name}-{number}");
+        let record = |number: usize| create(&identifier(number), vec![value(1, "N", data(number))]);
+        let outcomes = self.node.apply_batch((0..count).map(record).collect()).await.unwrap();
+        let (mut refusals, mut refused) = (Vec::new(), None);
+        for (number, outcome) in outcomes.into_iter().enumerate() {
+            match outcome {
+                Outcome::Receipt(_) => {
+                    self.acknowledged.insert(identifier(number), data(number));
+                }
+                Outcome::Refusal(refusal) => {
+                    refused.get_or_insert_with(|| identifier(number));
+                    refusals.push(refusal);
+                }
+            }
+        }
+        if let Some(refused) = refused {
+            let shown = self.node.resolve(&refused).await;
+            assert!(matches!(shown, Answer::NotFound(_)), "refused and there: {shown:?}");
+        }
+        refusals
+    }
+
+    /// Writes until a batch is refused, and gives a refusal.
+    async fn write_until_refused(&mut self, name: &str, count: usize, bytes: usize) -> pb::Refusal {
+        for turn in 0..10_000 {
+            if let Some(refusal) = self.write(&format!("{name}{turn}"), count, bytes).await.pop() {
+                return refusal;
+            }
+        }
+        panic!("{name}: the disk is not full");
+    }
+
+    /// Everything acknowledged resolves over gRPC, and some of it over DNS.
+    async fn check(&self) {
+        let acknowledged: Vec<_> = self.acknowledged.iter().collect();
+        for chunk in acknowledged.chunks(1_000) {
+            let identifiers: Vec<String> = chunk.iter().map(|(identifier, _)| (*identifier).clone()).collect();
+            for (answer, (identifier, data)) in self.node.resolve_batch(&identifiers).await.into_iter().zip(chunk) {
+                let Answer::Found(record) = answer else { panic!("{identifier}: {answer:?}") };
+                assert_eq!(record.values[0].data, data.as_bytes(), "{identifier}");
+            }
+        }
+        for (identifier, data) in acknowledged.iter().step_by(acknowledged.len() / 10 + 1) {
+            let name = Identifier::parse(identifier).unwrap();
+            let said = dns::resolve(&name, &self.config.zone, self.node.node.dns_addr()).await;
+            let Ok(Said::Found(record)) = said else { panic!("{identifier}: {said:?}") };
+            assert_eq!(record.values[0].data, data.as_bytes(), "{identifier}");
+        }
+    }
+
+    /// Waits until a batch is taken.
+    async fn recover(&mut self, name: &str, count: usize) {
+        let began = Instant::now();
+        for turn in 0.. {
+            let refusals = self.write(&format!("{name}{turn}-"), count, 30).await;
+            let Some(refusal) = refusals.first() else { return };
+            assert!(began.elapsed() < RECOVERY_TIMEOUT, "there is room, and still: {}", refusal.message);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Stops, checks the directory, starts again.
+    async fn restart(self) -> Self {
+        let Self { node, small, config, acknowledged } = self;
+        node.stop().await;
+        let report = app::fsck(&config.data, &mut |_| {}).unwrap();
+        assert!(report.sealed && report.torn_bytes == 0, "{report:?}");
+        let node = Running::with(&config).await.unwrap();
+        Self { node, small, config, acknowledged }
+    }
+}
+
+fn is_full(refusal: &pb::Refusal) {
+    assert_eq!(Code::from_i32(refusal.code), Code::Unavailable, "{refusal:?}");
+    assert!(refusal.message.to_lowercase().contains("no space left on"), "{refusal:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_are_refused_reads_go_on_and_nothing_is_lost() {
+    let Some(small) = Small::mount() else {
+        println!("skipped: a small file system cannot be mounted here");
+        return;
+    };
+    let mut disk = Disk::start(small, |_| {}).await;
+    for turn in 0..5 {
+        assert_eq!(disk.write(&format!("before{turn}"), 100, 300).await, []);
+    }
+    for round in 0..3 {
+        let filler = disk.small.fill();
+        // Some room was taken ahead; then there is none for a large batch, and in the end none for a small one.
+        for bytes in [60_000, 100] {
+            is_full(&disk.write_until_refused(&format!("full{round}-{bytes}-"), 20, bytes).await);
+        }
+        is_full(&disk.write_until_refused(&format!("single{round}-"), 1, 10).await);
+        disk.check().await;
+        fs::remove_file(filler).unwrap();
+        disk.recover(&format!("after{round}-"), 1).await;
+        disk.check().await;
+    }
+    let disk = disk.restart().await;
+    disk.check().await;
+    disk.node.stop().await;
+}
+
+/// The index merges into its own files while the disk is full: what it cannot write it keeps, and merges later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_index_survives_a_full_disk() {
+    let Some(small) = Small::mount() else {
+        println!("skipped: a small file system cannot be mounted here");
+        return;
+    };
+    let mut disk = Disk::start(small, |config| config.overlay_entries_max = 1_024).await;
+    for round in 0..3 {
+        let filler = disk.small.fill();
+        // Room for the ledger, and less than the index wants besides.
+        File::options()
+            .write(true)
+            .open(&filler)
+            .unwrap()
+            .set_len(fs::metadata(&filler).unwrap().len() - (600 << 10))
+            .unwrap();
+        is_full(&disk.write_until_refused(&format!("full{round}-"), 500, 30).await);
+        disk.check().await;
+        fs::remove_file(filler).unwrap();
+        for turn in 0..3 {
+            disk.recover(&format!("after{round}-{turn}-"), 1_000).await;
+        }
+        disk.check().await;
+    }
+    let disk = disk.restart().await;
+    disk.check().await;
+    disk.node.stop().await;
+}
