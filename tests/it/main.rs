@@ -3,6 +3,7 @@
 //! | module | proves |
 //! |---|---|
 //! | `audit` | `fsck` finds a flipped bit anywhere; a start mends what follows from the ledger and refuses the rest |
+//! | `backup` | a copy of a running node's directory is a backup |
 //! | `command_line` | the real program: exit codes, what is printed, signals, imports that were broken off |
 //! | `crash` | kill -9 of the real binary under load loses nothing that was acknowledged |
 //! | `full_disk` | on a full disk writes are refused, reads go on, nothing is lost; with room, writes go on |
@@ -17,6 +18,7 @@
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod audit;
+mod backup;
 mod command_line;
 mod crash;
 mod full_disk;

@@ -72,10 +72,15 @@ impl Program {
         fs::read_to_string(self.log.path()).unwrap()
     }
 
-    /// Sends a signal by its name, and gives the exit code.
-    pub fn stop(mut self, signal: &str) -> Option<i32> {
+    /// Sends a signal by its name.
+    pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status();
         assert!(sent.unwrap().success());
+    }
+
+    /// Sends a signal by its name, and gives the exit code.
+    pub fn stop(mut self, signal: &str) -> Option<i32> {
+        self.signal(signal);
         exit_code(&mut self.child)
     }
 

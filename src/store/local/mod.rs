@@ -15,13 +15,14 @@
 //!
 //! [`keys`] lays out the key space, [`block`] is the format of a block, [`blocks`] the tree with its
 //! [`cache`], [`filter`] tells most of what is not in it, [`merge`] the merge
-//! pass, [`scan`] reads stretches.
+//! pass, [`mark`] its record, [`scan`] reads stretches.
 
 mod block;
 mod blocks;
 mod cache;
 mod filter;
 mod keys;
+mod mark;
 mod merge;
 mod overlay;
 mod scan;
@@ -43,13 +44,13 @@ use self::{
     block::Block,
     blocks::{Blocks, CacheBytes},
     filter::Filter,
+    mark::{read_mark, write_mark},
     merge::{BlockLimits, Merged},
     overlay::{Changes, Frozen, Overlay},
     scan::Entry,
 };
 use super::{Applied, IndexChange, IndexedEdge, RequestKey, Store, StoreError};
 use crate::{
-    codec::{Reader, put_varint},
     id::{Key, KeyPrefix, dns_name::NameHash},
     ledger::Position,
 };
@@ -96,8 +97,6 @@ const BLOCK_BYTES_MAX: usize = 7 << 10;
 const INSERT_CHUNK_CHANGES: usize = 128;
 /// How long to wait before the disk is looked at again, after it was full.
 const FULL_DISK_RETRY: Duration = Duration::from_millis(500);
-/// The version of the record that [`read_mark`] reads.
-const MARK_FORMAT: u8 = 1;
 
 /// The index on the local disk.
 pub struct LocalStore {
@@ -473,41 +472,6 @@ impl Shared {
         write_mark(&self.blocks, frozen.mark)?;
         Ok(Merged::All)
     }
-}
-
-/// How much of the ledger the blocks hold; in a new index, nothing.
-///
-/// The record is the format (1 byte, 1), entries and next position (varints), and the crc32c of these (4 bytes).
-fn read_mark(blocks: &Blocks) -> Result<Applied, StoreError> {
-    match blocks.meta()? {
-        Some(record) => decode_mark(&record)
-            .ok_or_else(|| blocks.damaged(format!("its record `{}` is none of this version", record.escape_ascii()))),
-        None if blocks.len() == 0 => {
-            write_mark(blocks, Applied::default())?;
-            Ok(Applied::default())
-        }
-        None => Err(blocks.damaged("it has blocks and no record of what they hold")),
-    }
-}
-
-/// Makes the mark durable.
-fn write_mark(blocks: &Blocks, mark: Applied) -> Result<(), StoreError> {
-    let mut record = vec![MARK_FORMAT];
-    put_varint(&mut record, mark.entries);
-    put_varint(&mut record, mark.next.0);
-    record.extend_from_slice(&crc32c::crc32c(&record).to_be_bytes());
-    blocks.put_meta(record)?;
-    blocks.sync()
-}
-
-fn decode_mark(record: &[u8]) -> Option<Applied> {
-    let (body, crc) = record.split_last_chunk::<4>()?;
-    let mut reader = Reader::new(body);
-    if crc32c::crc32c(body).to_be_bytes() != *crc || reader.byte().ok()? != MARK_FORMAT {
-        return None;
-    }
-    let mark = Applied { entries: reader.varint().ok()?, next: Position(reader.varint().ok()?) };
-    reader.is_empty().then_some(mark)
 }
 
 #[cfg(test)]

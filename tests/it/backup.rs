@@ -1,0 +1,101 @@
+//! Copies of a running node's directory, made under load as README.md says ("Back up"): a node starts on each, it is
+//! sound, and everything acknowledged before the copy is there.
+
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use touchmark::{
+    app,
+    protocol::grpc::pb::{self, answer::Outcome as Answer, registry_client::RegistryClient},
+};
+
+use crate::{
+    program::Program,
+    support::{Running, config, create, directory, value},
+};
+
+/// Copies of the directory, each while the load goes on.
+const COPIES: usize = 3;
+/// Commands that are written at once.
+const BATCH: usize = 100;
+
+/// Everything acknowledged until now.
+type Acknowledged = Arc<Mutex<Vec<String>>>;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_a_node_that_is_held_still_is_a_backup() {
+    let data = directory();
+    let node = Program::serve(data.path(), &[]);
+    let (acknowledged, stop) = (Acknowledged::default(), Arc::new(AtomicBool::new(false)));
+    let writers: Vec<_> = (0..2)
+        .map(|writer| tokio::spawn(write(writer, node.grpc.clone(), Arc::clone(&acknowledged), Arc::clone(&stop))))
+        .collect();
+    let mut copies = Vec::new();
+    for _ in 0..COPIES {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        node.signal("STOP");
+        let before = acknowledged.lock().unwrap().clone();
+        let copied = directory();
+        copy(data.path(), copied.path());
+        node.signal("CONT");
+        copies.push((copied, before));
+    }
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert_eq!(node.stop("INT"), Some(0));
+    for (copied, before) in &copies {
+        assert!(before.len() > 200, "there was load: {}", before.len());
+        check(copied.path(), before).await;
+    }
+}
+
+async fn write(writer: usize, address: String, acknowledged: Acknowledged, stop: Arc<AtomicBool>) {
+    let mut client = RegistryClient::connect(format!("http://{address}")).await.unwrap();
+    for turn in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let identifier = |number: usize| format!("88.118/{writer}-{turn}-{number}");
+        let data = "x".repeat(50 + 7 * turn % 2_000);
+        let record = |number: usize| create(&identifier(number), vec![value(1, "N", data.clone())]);
+        let commands = (0..BATCH).map(record).collect();
+        let results = client.apply_batch(pb::ApplyBatchRequest { commands }).await.unwrap().into_inner().results;
+        for result in results {
+            let Some(pb::apply_result::Result::Receipt(receipt)) = result.result else { panic!("{result:?}") };
+            acknowledged.lock().unwrap().push(receipt.identifier);
+        }
+    }
+}
+
+/// What README.md names.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to.join("ledger")).unwrap();
+    for name in ["FORMAT", "ledger/key", "ledger/signed_head", "ledger/segments"] {
+        let copied = Command::new("cp").arg("-R").arg(from.join(name)).arg(to.join(name)).status();
+        assert!(copied.unwrap().success(), "{name}");
+    }
+}
+
+async fn check(copied: &Path, before: &[String]) {
+    let node = Running::with(&config(copied)).await.unwrap();
+    for identifiers in before.chunks(1_000) {
+        for (answer, identifier) in node.resolve_batch(identifiers).await.into_iter().zip(identifiers) {
+            assert!(matches!(answer, Answer::Found(_)), "{identifier}: {answer:?}");
+        }
+    }
+    let entries = node.entries();
+    assert!(entries >= before.len() as u64);
+    node.stop().await;
+    let report = app::fsck(copied, &mut |_| {}).unwrap();
+    assert_eq!((report.entries, report.sealed, report.torn_bytes), (entries, true, 0));
+}
