@@ -24,7 +24,7 @@ pub struct Audit {
     pub signed: u64,
     /// The verifier key of the ledger.
     pub verifier_key: String,
-    /// Bytes behind the last frame, of a write that was cut off before it was acknowledged.
+    /// Bytes behind the last entry, of a write that was cut off before it was acknowledged.
     pub torn_bytes: u64,
 }
 
@@ -203,16 +203,24 @@ impl Auditor {
         Ok(())
     }
 
-    fn finish(self, directory: &DataDir, torn_bytes: u64) -> Result<Audit, LedgerError> {
-        let size = self.frontier.size();
+    /// Bytes of tree hashes beyond the last entry: a batch's hashes are written before its frame.
+    fn torn_hash_bytes(&self, size: u64) -> Result<u64, LedgerError> {
         let lens = self.levels.file_lens();
         let lens = lens.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))?;
-        if let Some(level) = (0..lens.len()).find(|&level| lens[level] != Levels::width(level, size) * 32) {
-            return Err(LedgerError::damaged(
-                self.levels.directory(),
-                &format!("level {level} has another length than {size} entries give"),
-            ));
-        }
+        let expected = (0..lens.len()).map(|level| Levels::width(level, size) * 32);
+        lens.iter()
+            .zip(expected)
+            .map(|(&len, expected)| {
+                len.checked_sub(expected).ok_or_else(|| {
+                    LedgerError::damaged(self.levels.directory(), &format!("are shorter than {size} entries make them"))
+                })
+            })
+            .sum()
+    }
+
+    fn finish(self, directory: &DataDir, torn_bytes: u64) -> Result<Audit, LedgerError> {
+        let size = self.frontier.size();
+        let torn_bytes = torn_bytes + self.torn_hash_bytes(size)?;
         let slots = read_slots(&directory.signed_head(), &self.key)?;
         if let Some(slot) = slots.unreadable.first() {
             return Err(LedgerError::damaged(

@@ -141,7 +141,7 @@ fn command(identifier: &str, random: u64, turn: u64) -> pb::Command {
         ..pb::Value::default()
     };
     let create = pb::Create { values: vec![value], edges: Vec::new() };
-    let request_id = if turn % 3 == 0 { random.to_be_bytes().to_vec() } else { Vec::new() };
+    let request_id = if turn.is_multiple_of(3) { random.to_be_bytes().to_vec() } else { Vec::new() };
     pb::Command {
         identifier: identifier.into(),
         operation: Some(pb::command::Operation::Create(create)),

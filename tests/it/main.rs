@@ -11,9 +11,10 @@
 //! | `idempotency` | what a receipt promises, and what each change does to a record |
 //! | `model` | random commands, restarts and crashes against a `BTreeMap` |
 //! | `refusals` | every bad command is refused with the right status and words, over three ways of writing |
-//! | `scenario` | the same steps over gRPC and over DNS, from files |
+//! | `scenario` | the same steps come to the same over every protocol |
 //! | `shared_data` | all of the real input is taken, and resolves over gRPC and DNS to what it says |
 //! | `tidy` | the sources keep their shape |
+//! | `visibility` | no answer is older than the last receipt, over every way of asking |
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -31,3 +32,4 @@ mod scenario;
 mod shared_data;
 mod support;
 mod tidy;
+mod visibility;

@@ -200,17 +200,16 @@ fn record(response: &[u8]) -> Option<pb::Record> {
     if response[2] & 2 != 0 {
         return None;
     }
-    // Behind the header: the question's name, type and class; the answer's name, type, class, TTL and length.
-    let question_end = name_end(response, 12) + 4;
-    let data = name_end(response, question_end) + 2 + 2 + 4 + 2;
+    // Behind the question's name, type and class, and the answer's name; then type, class, TTL and length.
+    let data = after_name(response, after_name(response, 12) + 4) + 8 + 2;
     let octets = usize::from(u16::from_be_bytes([response[data - 2], response[data - 1]]));
     Some(pb::Record::decode(&response[data..data + octets]).unwrap())
 }
 
-/// Where a name that begins at an offset ends: behind its root, or behind a pointer (RFC 1035 section 4.1.4).
-fn name_end(response: &[u8], mut at: usize) -> usize {
+/// Where a name ends: with the root, or with a pointer (RFC 1035 section 4.1.4).
+fn after_name(message: &[u8], mut at: usize) -> usize {
     loop {
-        match response[at] {
+        match message[at] {
             0 => return at + 1,
             0xc0.. => return at + 2,
             octets => at += 1 + usize::from(octets),

@@ -59,11 +59,14 @@ impl GrpcServer {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<ResolverServer<resolver::ResolverService>>().await;
         health.set_serving::<RegistryServer<registry::RegistryService>>().await;
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .map_err(io::Error::other)?;
+        // Clients are divided between the two versions of the reflection protocol.
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let reflection_v1 = reflection().build_v1().map_err(io::Error::other)?;
+        let reflection_v1alpha = reflection().build_v1alpha().map_err(io::Error::other)?;
         let (stop, stopped) = oneshot::channel::<()>();
         let server = Server::builder()
             .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX as usize)
@@ -73,7 +76,8 @@ impl GrpcServer {
             .add_service(resolver_service)
             .add_service(registry_service)
             .add_service(health_service)
-            .add_service(reflection)
+            .add_service(reflection_v1)
+            .add_service(reflection_v1alpha)
             .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async {
                 // A dropped sender stops the server, too.
                 let _ = stopped.await;
