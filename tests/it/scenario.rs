@@ -111,7 +111,7 @@ impl Scenario {
             };
         }
         let words: Vec<String> = line.split(' ').map(expand).collect();
-        let (&[ref verb, ref identifier], parts) = words.split_first_chunk::<2>().ok_or("a step has two words")?;
+        let ([verb, identifier], parts) = words.split_first_chunk::<2>().ok_or("a step has two words")?;
         let command = match verb.as_str() {
             "named" => return self.named(identifier, parts),
             "register" => {
