@@ -59,6 +59,31 @@ async fn a_copy_of_a_node_that_is_held_still_is_a_backup() {
     }
 }
 
+/// Why the node is held still: what was read before a write, with what was read after it, is no state that ever was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_with_a_gap_is_refused() {
+    let (data, copied) = (directory(), directory());
+    let node = Running::start(data.path()).await;
+    let batch = |turn: usize| (0..BATCH).map(|number| create(&format!("88.118/{turn}-{number}"), vec![])).collect();
+    node.apply_batch(batch(0)).await.unwrap();
+    copy(data.path(), copied.path());
+    let segment = "ledger/segments/00000000000000000000.seg";
+    let mut bytes = fs::read(data.path().join(segment)).unwrap();
+    let written = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    let read = written + 5_000;
+    for turn in 1..10 {
+        node.apply_batch(batch(turn)).await.unwrap();
+    }
+    let later = fs::read(data.path().join(segment)).unwrap();
+    assert!(later.iter().rposition(|byte| *byte != 0).unwrap() > read + 5_000);
+    bytes.truncate(read);
+    bytes.extend_from_slice(&later[read..]);
+    fs::write(copied.path().join(segment), bytes).unwrap();
+    let refused = Running::with(&config(copied.path())).await.err().unwrap().to_string();
+    assert!(refused.contains("holds no whole frame at offset"), "{refused}");
+    node.stop().await;
+}
+
 async fn write(writer: usize, address: String, acknowledged: Acknowledged, stop: Arc<AtomicBool>) {
     let mut client = RegistryClient::connect(format!("http://{address}")).await.unwrap();
     for turn in 0.. {

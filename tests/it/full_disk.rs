@@ -142,12 +142,13 @@ impl Disk {
         }
     }
 
-    /// Waits until a batch is taken.
+    /// Sends a batch again and again until it is taken: nothing of it was written before.
     async fn recover(&mut self, name: &str, count: usize) {
         let began = Instant::now();
-        for turn in 0.. {
-            let refusals = self.write(&format!("{name}{turn}-"), count, 30).await;
+        loop {
+            let refusals = self.write(name, count, 30).await;
             let Some(refusal) = refusals.first() else { return };
+            is_full(refusal);
             assert!(began.elapsed() < RECOVERY_TIMEOUT, "there is room, and still: {}", refusal.message);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
