@@ -26,6 +26,8 @@ use crate::support::{Outcome, Running, config, create, directory, value};
 
 /// The size of the file system.
 const SIZE: &str = "size=48m";
+/// The smallest overlay: the index merges as often as it can.
+const OVERLAY_ENTRIES: usize = 1_024;
 /// How long a node may take to accept writes again after room was made.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -142,6 +144,12 @@ impl Disk {
         }
     }
 
+    /// Writes the first record of a batch that was taken once more.
+    async fn write_known(&self, name: &str) -> pb::Refusal {
+        let outcomes = self.node.apply_batch(vec![create(&format!("88.118/{name}-0"), vec![])]).await.unwrap();
+        outcomes[0].refusal().clone()
+    }
+
     /// Sends a batch again and again until it is taken: nothing of it was written before.
     async fn recover(&mut self, name: &str, count: usize) {
         let began = Instant::now();
@@ -204,7 +212,7 @@ async fn the_index_survives_a_full_disk() {
         println!("skipped: a small file system cannot be mounted here");
         return;
     };
-    let mut disk = Disk::start(small, |config| config.overlay_entries_max = 1_024).await;
+    let mut disk = Disk::start(small, |config| config.overlay_entries_max = OVERLAY_ENTRIES).await;
     for round in 0..3 {
         let filler = disk.small.fill();
         // Room for the ledger, and less than the index wants besides.
@@ -222,6 +230,30 @@ async fn the_index_survives_a_full_disk() {
         }
         disk.check().await;
     }
+    let disk = disk.restart().await;
+    disk.check().await;
+    disk.node.stop().await;
+}
+
+/// The merge of the index fails at the last entry that the ledger has room for; afterwards a create goes in once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_again_is_written_once() {
+    let Some(small) = Small::mount() else {
+        println!("skipped: a small file system cannot be mounted here");
+        return;
+    };
+    let mut disk = Disk::start(small, |config| config.overlay_entries_max = OVERLAY_ENTRIES).await;
+    assert_eq!(disk.write("before", OVERLAY_ENTRIES - 24, 30).await, []);
+    let filler = disk.small.fill();
+    is_full(&disk.write_until_refused("full", 1, 30).await);
+    // 1,024 leaf hashes fill their pages as exactly as 1,024 entries fill the overlay.
+    assert_eq!(disk.node.entries(), OVERLAY_ENTRIES as u64);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    fs::remove_file(filler).unwrap();
+    disk.recover("again", 1).await;
+    let refusal = disk.write_known("again").await;
+    assert!(refusal.message.contains("is already registered"), "{refusal:?}");
+    assert_eq!(disk.node.entries(), OVERLAY_ENTRIES as u64 + 1);
     let disk = disk.restart().await;
     disk.check().await;
     disk.node.stop().await;
