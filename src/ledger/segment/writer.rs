@@ -32,8 +32,9 @@ impl SegmentWriter {
         let mut writer = Self { segments, segment, end, allocated, segment_bytes_max: SEGMENT_BYTES_MAX };
         if tail == Tail::Torn {
             writer.cut()?;
-            writer.sync()?;
         }
+        // The last frame may have been written and not synced when the process died; what is found now is signed next.
+        writer.sync()?;
         Ok(writer)
     }
 
