@@ -210,11 +210,9 @@ impl Batch<'_> {
     ///
     /// [`LedgerError::Io`].
     pub fn leaf_hash(&self, index: u64) -> Result<Hash, LedgerError> {
-        let staged = index.checked_sub(self.appender.frontier.size());
-        match staged.and_then(|offset| self.appender.hashes.leaf(usize::try_from(offset).ok()?)) {
-            Some(leaf) => Ok(leaf),
-            None => self.appender.ledger.leaf_hash(index),
-        }
+        let Appender { ledger, frontier, hashes, .. } = &*self.appender;
+        let leaf = ledger.levels.leaf_with(index, frontier.size(), hashes);
+        leaf.map_err(|error| LedgerError::io("cannot read", ledger.levels.directory(), error))
     }
 
     /// Makes the batch durable, signs the tree with it, and publishes the checkpoint.

@@ -180,13 +180,9 @@ impl Auditor {
     }
 
     fn leaf(&self, index: u64, start: u64, hashes: &NewHashes) -> Result<Hash, LedgerError> {
-        let staged = index.checked_sub(start).and_then(|offset| hashes.leaf(usize::try_from(offset).ok()?));
-        match staged {
-            Some(leaf) => Ok(leaf),
-            None => {
-                self.levels.leaf(index).map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
-            }
-        }
+        self.levels
+            .leaf_with(index, start, hashes)
+            .map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
     }
 
     /// Compares derived hashes with those in the tree files.

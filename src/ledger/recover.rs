@@ -243,11 +243,7 @@ impl Opening {
     }
 
     fn leaf(&self, index: u64, start: u64, new: &NewHashes) -> Result<Hash, LedgerError> {
-        let staged = index.checked_sub(start).and_then(|offset| new.leaf(usize::try_from(offset).ok()?));
-        match staged {
-            Some(leaf) => Ok(leaf),
-            None => self.levels.leaf(index).map_err(|error| self.tree_error("cannot read", error)),
-        }
+        self.levels.leaf_with(index, start, new).map_err(|error| self.tree_error("cannot read", error))
     }
 
     /// Refuses to go on when the ledger does not hold what it has signed.

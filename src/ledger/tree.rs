@@ -172,6 +172,16 @@ impl Levels {
         Ok(Hash(bytes))
     }
 
+    /// The hash of leaf `index`, from the hashes of a batch that begins at leaf `start` when it is one of them.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Levels::read`].
+    pub fn leaf_with(&self, index: u64, start: u64, new: &NewHashes) -> io::Result<Hash> {
+        let staged = index.checked_sub(start).and_then(|offset| new.leaf(usize::try_from(offset).ok()?));
+        staged.map_or_else(|| self.leaf(index), Ok)
+    }
+
     /// Computes the right edge of the tree of the first `size` leaves from the files.
     ///
     /// # Errors
