@@ -1,7 +1,8 @@
 //! Compiles the protobuf definitions: `protox` parses them (no `protoc` needed), `tonic-prost-build` writes the code.
 //!
-//! Messages and clients go to `pb/`. The servers go to `wire/`, where answers are types that hold encoded bytes: an answer is
-//! encoded once, when it enters the cache, and not for every client that asks.
+//! Messages and clients go to `pb/`. The servers go to `wire/`, where answers and commands are types that hold encoded bytes:
+//! an answer is encoded once, when it enters the cache, and not for every client that asks; a command is decoded on its own, so
+//! that one that cannot be read does not spoil the batch or stream that it came in.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -22,8 +23,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_client(false)
         .codec_path("crate::server::grpc::RequestCodec")
         .extern_path(".touchmark.v1", "crate::protocol::grpc::pb")
-        .extern_path(".touchmark.v1.Answer", "crate::protocol::grpc::WireAnswer")
-        .extern_path(".touchmark.v1.ResolveBatchResponse", "crate::protocol::grpc::WireAnswers")
+        .extern_path(".touchmark.v1.Answer", "crate::protocol::grpc::Encoded")
+        .extern_path(".touchmark.v1.ResolveBatchResponse", "crate::protocol::grpc::EncodedAnswers")
+        .extern_path(".touchmark.v1.Command", "crate::protocol::grpc::Encoded")
+        .extern_path(".touchmark.v1.ApplyBatchRequest", "crate::protocol::grpc::EncodedCommands")
         .out_dir(servers)
         .compile_fds(descriptors)?;
     Ok(())

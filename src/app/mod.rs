@@ -113,6 +113,15 @@ impl AppError {
     fn system(what: impl Into<String>, source: io::Error) -> Self {
         Self::System { what: what.into(), source }
     }
+
+    /// True when a file of the ledger holds what nobody wrote there.
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Ledger(LedgerError::Damaged { .. })
+                | Self::Apply(apply::ApplyError::Ledger(LedgerError::Damaged { .. }))
+        )
+    }
 }
 
 impl Node {

@@ -7,7 +7,11 @@ use std::{
 };
 
 use super::{Server, failure::Failure};
-use crate::{client::Client, id::Scheme, protocol::json::record_to_json};
+use crate::{
+    client::Client,
+    id::Scheme,
+    protocol::{grpc::pb, json::record_to_json},
+};
 
 /// How much is written to a file at once, in bytes.
 const WRITE_BYTES: usize = 256 << 10;
@@ -20,11 +24,14 @@ Examples:
   touchmark export --scheme gs1 -o gs1.jsonl
   touchmark export | jq -r .identifier
 
-A line is what `touchmark import` reads. Retired records are written, too, and say so in their status.")]
+A line is what `touchmark import` reads.")]
 pub struct Args {
     /// Only records of this scheme: handle, oid, gs1, uri
     #[arg(long)]
     scheme: Option<Scheme>,
+    /// Write retired records, too; they say so in their status, and `import` refuses them
+    #[arg(long)]
+    retired: bool,
     /// Write to this file instead of the standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -44,7 +51,9 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         let mut records = client.export(scheme).await?;
         let mut output = Output::open(args.output.as_deref())?;
         while let Some(record) = records.next().await? {
-            output.line(&record_to_json(&record))?;
+            if args.retired || record.status() == pb::Status::Active {
+                output.line(&record_to_json(&record))?;
+            }
         }
         output.finish()?;
         Ok(0)

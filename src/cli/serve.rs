@@ -81,7 +81,10 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 }
 
 async fn serve(config: &Config, sample: bool) -> Result<u8, Failure> {
-    let node = Node::start(config).await?;
+    let node = Node::start(config).await.map_err(|error| match error.is_damage() {
+        true => Failure::new(format!("{error}; `touchmark fsck` names the first bad entry")),
+        false => error.into(),
+    })?;
     // Not before: a node that starts can be stopped like any process, and may replay a long ledger first.
     let mut stop = Stop::new()?;
     let served = tokio::select! {

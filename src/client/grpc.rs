@@ -12,7 +12,7 @@ use tonic_prost::ProstCodec;
 
 use super::ClientError;
 use crate::protocol::grpc::{
-    APPLY_REQUEST_BYTES_MAX, CommandBatch, REPLY_BYTES_MAX, WireCommands,
+    APPLY_REQUEST_BYTES_MAX, CommandBatch, Encoded, REPLY_BYTES_MAX,
     pb::{self, registry_client::RegistryClient, resolver_client::ResolverClient},
 };
 
@@ -106,7 +106,7 @@ impl Client {
             .max_decoding_message_size(REPLY_BYTES_MAX);
         client.ready().await.map_err(|error| self.unreachable(&error))?;
         let path = PathAndQuery::from_static("/touchmark.v1.Registry/ApplyBatch");
-        let codec = ProstCodec::<WireCommands, pb::ApplyBatchResponse>::default();
+        let codec = ProstCodec::<Encoded, pb::ApplyBatchResponse>::default();
         let response = client.unary(Request::new(batch.message()), path, codec).await;
         let results = response.map_err(|status| self.error(&status))?.into_inner().results;
         self.complete(batch.len(), results)

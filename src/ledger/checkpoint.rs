@@ -179,8 +179,7 @@ impl SignedHead {
     ///
     /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when neither slot can be read though something was written.
     pub(super) fn open(path: &Path, key: &LedgerKey) -> Result<(Self, Option<SignedCheckpoint>), LedgerError> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-        let file = file.map_err(|error| LedgerError::io("cannot open", path, error))?;
+        let file = open_or_create(path).map_err(|error| LedgerError::io("cannot open", path, error))?;
         let slots = read_slots(path, key)?;
         if slots.newest.is_none() && !slots.unreadable.is_empty() {
             return Err(LedgerError::damaged(path, "holds no checkpoint signed with this ledger's key"));
@@ -223,6 +222,16 @@ impl SignedHead {
         }
         Ok(())
     }
+}
+
+/// A new file is durable by its name before anything is signed: later on, that it is missing means something.
+fn open_or_create(path: &Path) -> io::Result<File> {
+    let is_new = !path.exists();
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    if let Some(directory) = path.parent().filter(|_| is_new) {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(file)
 }
 
 /// Reads both slots and verifies what they hold.

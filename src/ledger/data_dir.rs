@@ -30,7 +30,7 @@ impl DataDir {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Format`] for another version's or a foreign directory, [`LedgerError::Locked`] when it is in use,
+    /// [`LedgerError::Format`] for another version's directory, [`LedgerError::Foreign`], [`LedgerError::Locked`] when it is in use,
     /// [`LedgerError::Io`].
     pub fn open_or_create(path: &Path) -> Result<Self, LedgerError> {
         std::fs::create_dir_all(path).map_err(|error| LedgerError::io("cannot create", path, error))?;
@@ -51,7 +51,7 @@ impl DataDir {
         let lock = match File::open(&format) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_dir() => {
-                return Err(LedgerError::Format { path: path.into(), found: "no FORMAT file".into() });
+                return Err(LedgerError::Foreign { path: path.into() });
             }
             Err(error) => return Err(LedgerError::io("cannot open", &format, error)),
         };
@@ -141,6 +141,6 @@ mod tests {
         let refused = DataDir::open_or_create(path).unwrap_err().to_string();
         assert!(refused.contains("`touchmark data 2`") && refused.contains("`touchmark data 1`"), "{refused}");
         std::fs::remove_file(path.join("FORMAT")).unwrap();
-        assert!(matches!(DataDir::open_or_create(path), Err(LedgerError::Format { .. })));
+        assert!(matches!(DataDir::open_or_create(path), Err(LedgerError::Foreign { .. })));
     }
 }

@@ -140,7 +140,7 @@ pub enum LedgerError {
         source: io::Error,
     },
     /// A file holds what this program does not write.
-    #[error("{} {what}; `touchmark fsck` names the first bad entry", path.display())]
+    #[error("{} {what}", path.display())]
     Damaged {
         /// Which file or directory.
         path: PathBuf,
@@ -154,6 +154,15 @@ pub enum LedgerError {
         path: PathBuf,
         /// What its `FORMAT` file says.
         found: String,
+    },
+    /// The directory holds files, and none of them says that it is a data directory.
+    #[error(
+        "{} is not empty and has no FORMAT file, so it is no data directory; give one that is, or an empty or missing one",
+        path.display()
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
     },
     /// Someone else has the directory open.
     #[error("{} is in use by another process; one node at a time may have it open", path.display())]

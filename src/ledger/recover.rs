@@ -4,7 +4,10 @@
 //! written. So opening reads the frames behind the mark only, hands them to whoever applies them, and checks the tree
 //! files against the root in the last frame. When they do not fit, they are derived again from the entries.
 
-use std::sync::{Arc, RwLock};
+use std::{
+    path::PathBuf,
+    sync::{Arc, RwLock},
+};
 
 use super::{
     Appender, DataDir, Hash, Ledger, LedgerError, LedgerKey, Position, SignedCheckpoint, StoredEntry,
@@ -102,10 +105,13 @@ impl Opening {
     ///
     /// Any [`LedgerError`] but `Stopped`.
     pub fn new(directory: &DataDir, source: KeySource<'_>) -> Result<Self, LedgerError> {
+        let segments = Segments::open(&directory.segments())?;
+        if segments.bytes()? > 0 {
+            refuse_missing(&[directory.key(), directory.signed_head()])?;
+        }
         let key = Arc::new(LedgerKey::open_or_create(&directory.key(), source.origin, source.seed)?);
         let tree = directory.tree();
         let levels = Levels::open(&tree).map_err(|error| LedgerError::io("cannot open", &tree, error))?;
-        let segments = Segments::open(&directory.segments())?;
         let (head, signed) = SignedHead::open(&directory.signed_head(), &key)?;
         Ok(Self { segments: Arc::new(segments), levels: Arc::new(levels), key, head, signed })
     }
@@ -267,6 +273,16 @@ impl Opening {
 
     fn tree_error(&self, what: &'static str, error: std::io::Error) -> LedgerError {
         LedgerError::io(what, self.levels.directory(), error)
+    }
+}
+
+/// A ledger with entries has these files; without them nobody knows what it has signed, and as whom.
+fn refuse_missing(paths: &[PathBuf]) -> Result<(), LedgerError> {
+    match paths.iter().find(|path| !path.exists()) {
+        Some(path) => {
+            Err(LedgerError::damaged(path, "is missing beside a ledger with entries: restore it from a copy"))
+        }
+        None => Ok(()),
     }
 }
 

@@ -115,7 +115,7 @@ impl From<&Answer> for Outcome {
 impl From<&Refusal> for Outcome {
     fn from(refusal: &Refusal) -> Self {
         match refusal {
-            Refusal::Invalid { .. } | Refusal::TooMany { .. } => Self::Invalid,
+            Refusal::Invalid { .. } | Refusal::Unreadable { .. } | Refusal::TooMany { .. } => Self::Invalid,
             Refusal::AlreadyExists { .. } => Self::AlreadyExists,
             Refusal::NotFound { .. } => Self::NotFound,
             Refusal::Retired { .. } | Refusal::VersionMismatch { .. } | Refusal::RequestReused { .. } => {

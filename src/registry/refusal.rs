@@ -13,6 +13,12 @@ pub enum Refusal {
         /// Which rule, with its limit.
         reason: String,
     },
+    /// The bytes of the command are no message; mend the client.
+    #[error("the command cannot be read: {reason}")]
+    Unreadable {
+        /// Which field, and what is wrong with it.
+        reason: String,
+    },
     /// Too many commands at once; send them in smaller batches.
     #[error("{count} commands in one batch; the limit is {BATCH_COMMANDS_MAX}")]
     TooMany {

@@ -231,7 +231,9 @@ struct Decided {
 fn settle(decided: Result<Decided, Refusal>, outcome: &Result<Arc<str>, Refusal>) -> Result<Receipt, Refusal> {
     let decided = match decided {
         // What is wrong with the command itself is wrong whatever happened to the batch.
-        Err(refusal @ (Refusal::Invalid { .. } | Refusal::Denied { .. })) => return Err(refusal),
+        Err(refusal @ (Refusal::Invalid { .. } | Refusal::Unreadable { .. } | Refusal::Denied { .. })) => {
+            return Err(refusal);
+        }
         decided => decided,
     };
     let checkpoint = outcome.as_ref().map_err(Clone::clone)?;
@@ -446,7 +448,6 @@ impl Round<'_> {
 }
 
 /// Whether the edges of a create are those of its entry. An edge is known by its type and target; their order says nothing.
-/// Whether the edges of a create are those that are there, in whatever order.
 fn same_edges(wanted: &[Edge], there: &[EdgeChange]) -> bool {
     let mut wanted: Vec<&Edge> = wanted.iter().collect();
     let mut there: Vec<&EdgeChange> = there.iter().collect();

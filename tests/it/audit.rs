@@ -323,6 +323,22 @@ async fn another_version_is_refused() {
     assert!(!missing.exists());
 }
 
+/// Without its key or its signed head nobody knows what a ledger has signed: the node does not go on as somebody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_key_or_signed_head_is_refused() {
+    let sound = sound().await;
+    for name in ["ledger/key", "ledger/signed_head"] {
+        let (harmed, file) = (image(sound.path()), Path::new(name).file_name().unwrap().to_str().unwrap());
+        fs::remove_file(harmed.path().join(name)).unwrap();
+        // A refused start leaves nothing behind that makes the next one pass.
+        for _ in 0..2 {
+            let sentence = refusal(harmed.path()).await;
+            assert!(sentence.contains(file) && sentence.contains("is missing"), "{sentence}");
+        }
+        assert!(check(harmed.path()).unwrap_err().contains("is missing"));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_process_at_a_time() {
     let directory = directory();

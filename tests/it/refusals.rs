@@ -2,6 +2,7 @@
 //! over `Apply`, `ApplyBatch` and `ApplyStream`, and nothing of what was refused is written.
 
 use bytes::{Buf, BufMut, Bytes};
+use prost::Message as _;
 use tonic::{
     Code, Status,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
@@ -432,14 +433,23 @@ async fn what_is_no_message() {
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     assert!(status.message().contains("identifier") && status.message().contains("UTF-8"), "{status}");
     let batch = [&[0x0a, good.len() as u8], &good[..], &[0x0a, not_utf8.len() as u8], not_utf8].concat();
-    let status = send_raw(&running, BATCH, &batch).await.unwrap_err();
+    let cut = [&batch[..], &[0x0a, 9]].concat();
+    let status = send_raw(&running, BATCH, &cut).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     for cut in 1..good.len() - 2 {
         let status = send_raw(&running, APPLY, &good[..cut]).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "cut after {cut} bytes: {status}");
     }
     assert_eq!(running.entries(), 0);
-    send_raw(&running, APPLY, good).await.unwrap();
+    // In a batch it spoils only itself.
+    let reply = send_raw(&running, BATCH, &batch).await.unwrap();
+    let results = pb::ApplyBatchResponse::decode(reply).unwrap().results;
+    let [Some(pb::apply_result::Result::Receipt(_)), Some(pb::apply_result::Result::Refusal(refusal))] =
+        [&results[0].result, &results[1].result]
+    else {
+        panic!("{results:?}");
+    };
+    assert!(refusal.code == 3 && refusal.message.contains("UTF-8"), "{refusal:?}");
     assert_eq!(running.found("88.1/a").await.version, 1);
     running.stop().await;
 }

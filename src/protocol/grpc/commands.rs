@@ -5,16 +5,13 @@
 
 use std::ops::Range;
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use prost::{
-    DecodeError, Message,
-    encoding::{
-        DecodeContext, WireType, decode_varint, encode_key, encode_varint, encoded_len_varint, int64, skip_field,
-        uint32,
-    },
+    Message,
+    encoding::{WireType, decode_varint, encode_key, encode_varint, encoded_len_varint, int64, uint32},
 };
 
-use super::pb;
+use super::{Encoded, pb};
 use crate::record::EdgeType;
 
 /// A value that is to be registered, where it was read.
@@ -143,8 +140,8 @@ impl CommandBatch {
     }
 
     /// The message, ready to be sent.
-    pub fn message(&self) -> WireCommands {
-        WireCommands(Bytes::copy_from_slice(&self.bytes))
+    pub fn message(&self) -> Encoded {
+        Encoded(Bytes::copy_from_slice(&self.bytes))
     }
 
     fn range(&self, position: usize) -> Range<usize> {
@@ -212,35 +209,6 @@ fn put_message(out: &mut Vec<u8>, tag: u32, fill: impl FnOnce(&mut Vec<u8>)) {
         out.copy_within(body, length_at + 1 + more);
     }
     encode_varint(length, &mut &mut out[length_at..]);
-}
-
-/// An encoded `ApplyBatchRequest` on its way out.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct WireCommands(Bytes);
-
-impl Message for WireCommands {
-    fn encode_raw(&self, buf: &mut impl BufMut) {
-        buf.put_slice(&self.0);
-    }
-
-    fn encoded_len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Commands are only ever sent; what is received is skipped.
-    fn merge_field(
-        &mut self,
-        tag: u32,
-        wire_type: WireType,
-        buf: &mut impl Buf,
-        ctx: DecodeContext,
-    ) -> Result<(), DecodeError> {
-        skip_field(wire_type, tag, buf, ctx)
-    }
-
-    fn clear(&mut self) {
-        self.0.clear();
-    }
 }
 
 #[cfg(test)]

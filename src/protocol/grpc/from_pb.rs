@@ -1,5 +1,8 @@
 //! From messages to the cores' types, checked.
 
+use bytes::Bytes;
+use prost::Message;
+
 use super::pb;
 use crate::{
     id::Identifier,
@@ -17,6 +20,16 @@ enum Fault {
     Identifier { part: &'static str, source: crate::id::ParseError },
     #[error("{0}")]
     Rule(&'static str),
+}
+
+/// Reads an encoded command.
+///
+/// # Errors
+///
+/// [`Refusal::Unreadable`] when it is no message, else as for [`command`].
+pub fn decode_command(message: Bytes) -> Result<Command, Refusal> {
+    let message = pb::Command::decode(message);
+    command(message.map_err(|error| Refusal::Unreadable { reason: error.to_string() })?)
 }
 
 /// Reads a command.

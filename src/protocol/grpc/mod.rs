@@ -1,17 +1,18 @@
 //! The gRPC messages, and what they mean in the cores' types, both ways.
 //!
 //! [`pb`] is generated from `proto/`. Requests are checked while they are converted: what comes out of here obeys the rules
-//! of `id` and `record`, or is a [`Refusal`](crate::registry::Refusal) that says why not. Answers leave as [`WireAnswer`]s, encoded once.
+//! of `id` and `record`, or is a [`Refusal`](crate::registry::Refusal) that says why not. Answers leave as [`Encoded`] messages,
+//! encoded once.
 
 mod commands;
 mod from_pb;
 mod to_pb;
 mod wire;
 
-pub use commands::{CommandBatch, EdgeParts, ValueParts, WireCommands};
-pub use from_pb::{command, record_from_pb, values_from_pb};
+pub use commands::{CommandBatch, EdgeParts, ValueParts};
+pub use from_pb::{command, decode_command, record_from_pb, values_from_pb};
 pub use to_pb::{edge_to_pb, receipt_to_pb, record_to_pb, refusal_to_pb, result_to_pb, value_to_pb};
-pub use wire::{WireAnswer, WireAnswers};
+pub use wire::{Encoded, EncodedAnswers, EncodedCommands, encode_answer, encode_invalid};
 
 /// Messages and clients, generated from `proto/`.
 pub mod pb {

@@ -1,9 +1,9 @@
-//! Answers that are encoded already.
+//! Messages as their bytes: answers that are encoded once, commands that are decoded one by one.
 
 use bytes::{Buf, BufMut, Bytes};
 use prost::{
     DecodeError, Message,
-    encoding::{DecodeContext, WireType, encode_key, encode_varint, encoded_len_varint, key_len, skip_field},
+    encoding::{DecodeContext, WireType, skip_field},
 };
 
 use super::{pb, record_to_pb, value_to_pb};
@@ -13,56 +13,63 @@ use crate::{
     resolver::{Answer, Filter},
 };
 
-/// Field number of `ResolveBatchResponse.answers`.
-const ANSWERS_TAG: u32 = 1;
-
-/// The bytes of an `Answer` message.
+/// A message of any kind as its bytes, on its way out or in.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct WireAnswer(Bytes);
+pub struct Encoded(pub Bytes);
 
-/// The bytes of the answers of a `ResolveBatchResponse` message.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct WireAnswers(pub Vec<WireAnswer>);
+/// A `ResolveBatchResponse` whose answers are encoded.
+#[derive(Clone, PartialEq, Message)]
+pub struct EncodedAnswers {
+    /// `Answer` messages.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub answers: Vec<Bytes>,
+}
 
-impl WireAnswer {
-    /// Encodes an answer; a whole record is encoded once and kept with the cached answer.
-    ///
-    /// `asked` is the identifier as the client wrote it.
-    pub fn new(answer: &Answer, asked: &str, filter: &Filter) -> Self {
-        use pb::answer::Outcome;
-        let identifier = || asked.to_owned();
-        let outcome = match answer {
-            Answer::Found(found) if filter.takes_all() => return Self(found.rendered(|record| whole(record).0)),
-            Answer::Found(found) => Outcome::Found(filtered(found.record(), filter)),
-            Answer::Retired(tombstone) => Outcome::Retired(pb::Retired {
-                identifier: tombstone.identifier.to_string(),
-                version: tombstone.version.number,
-                ledger_index: tombstone.version.ledger_index,
-                time: tombstone.version.time_ms,
-            }),
-            Answer::NotFound => Outcome::NotFound(pb::NotFound { identifier: identifier() }),
-            Answer::Delegated(delegation) => {
-                Outcome::Delegated(pb::Delegated { identifier: identifier(), prefix: delegation.prefix.clone() })
-            }
-            Answer::Denied => Outcome::Denied(pb::Denied { identifier: identifier() }),
-        };
-        Self::encode(outcome)
-    }
+/// An `ApplyBatchRequest` whose commands are not decoded yet, so that one that cannot be read spoils only itself.
+#[derive(Clone, PartialEq, Message)]
+pub struct EncodedCommands {
+    /// `Command` messages.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub commands: Vec<Bytes>,
+}
 
-    /// Encodes that what was asked is no identifier.
-    pub fn invalid(asked: &str, error: &ParseError) -> Self {
-        let identifier = asked.chars().take(256).collect();
-        Self::encode(pb::answer::Outcome::Invalid(pb::Invalid { identifier, reason: error.to_string() }))
-    }
+/// Encodes an answer; a whole record is encoded once and kept with the cached answer.
+///
+/// `asked` is the identifier as the client wrote it.
+pub fn encode_answer(answer: &Answer, asked: &str, filter: &Filter) -> Encoded {
+    use pb::answer::Outcome;
+    let identifier = || asked.to_owned();
+    let outcome = match answer {
+        Answer::Found(found) if filter.takes_all() => return Encoded(found.rendered(|record| whole(record).0)),
+        Answer::Found(found) => Outcome::Found(filtered(found.record(), filter)),
+        Answer::Retired(tombstone) => Outcome::Retired(pb::Retired {
+            identifier: tombstone.identifier.to_string(),
+            version: tombstone.version.number,
+            ledger_index: tombstone.version.ledger_index,
+            time: tombstone.version.time_ms,
+        }),
+        Answer::NotFound => Outcome::NotFound(pb::NotFound { identifier: identifier() }),
+        Answer::Delegated(delegation) => {
+            Outcome::Delegated(pb::Delegated { identifier: identifier(), prefix: delegation.prefix.clone() })
+        }
+        Answer::Denied => Outcome::Denied(pb::Denied { identifier: identifier() }),
+    };
+    encode(outcome)
+}
 
-    fn encode(outcome: pb::answer::Outcome) -> Self {
-        Self(pb::Answer { outcome: Some(outcome) }.encode_to_vec().into())
-    }
+/// Encodes that what was asked is no identifier.
+pub fn encode_invalid(asked: &str, error: &ParseError) -> Encoded {
+    let identifier = asked.chars().take(256).collect();
+    encode(pb::answer::Outcome::Invalid(pb::Invalid { identifier, reason: error.to_string() }))
+}
+
+fn encode(outcome: pb::answer::Outcome) -> Encoded {
+    Encoded(pb::Answer { outcome: Some(outcome) }.encode_to_vec().into())
 }
 
 /// The public record as an encoded `Answer`.
-fn whole(record: &Record) -> WireAnswer {
-    WireAnswer::encode(pb::answer::Outcome::Found(record_to_pb(record)))
+fn whole(record: &Record) -> Encoded {
+    encode(pb::answer::Outcome::Found(record_to_pb(record)))
 }
 
 fn filtered(record: &Record, filter: &Filter) -> pb::Record {
@@ -71,7 +78,7 @@ fn filtered(record: &Record, filter: &Filter) -> pb::Record {
     answer
 }
 
-impl Message for WireAnswer {
+impl Message for Encoded {
     fn encode_raw(&self, buf: &mut impl BufMut) {
         buf.put_slice(&self.0);
     }
@@ -80,39 +87,13 @@ impl Message for WireAnswer {
         self.0.len()
     }
 
-    /// Answers are only ever sent; what is received is skipped.
-    fn merge_field(
-        &mut self,
-        tag: u32,
-        wire_type: WireType,
-        buf: &mut impl Buf,
-        ctx: DecodeContext,
-    ) -> Result<(), DecodeError> {
-        skip_field(wire_type, tag, buf, ctx)
+    /// Takes the message as it is.
+    fn merge(&mut self, mut buf: impl Buf) -> Result<(), DecodeError> {
+        self.0 = buf.copy_to_bytes(buf.remaining());
+        Ok(())
     }
 
-    fn clear(&mut self) {
-        self.0.clear();
-    }
-}
-
-impl Message for WireAnswers {
-    fn encode_raw(&self, buf: &mut impl BufMut) {
-        for WireAnswer(bytes) in &self.0 {
-            encode_key(ANSWERS_TAG, WireType::LengthDelimited, buf);
-            encode_varint(bytes.len() as u64, buf);
-            buf.put_slice(bytes);
-        }
-    }
-
-    fn encoded_len(&self) -> usize {
-        let field = |WireAnswer(bytes): &WireAnswer| {
-            key_len(ANSWERS_TAG) + encoded_len_varint(bytes.len() as u64) + bytes.len()
-        };
-        self.0.iter().map(field).sum()
-    }
-
-    /// Answers are only ever sent; what is received is skipped.
+    /// Not called: no field is looked at.
     fn merge_field(
         &mut self,
         tag: u32,
@@ -134,14 +115,24 @@ mod tests {
 
     #[test]
     fn encoded_answers_are_what_the_definitions_say() {
-        let not_found = WireAnswer::new(&Answer::NotFound, "88.1/a", &Filter::default());
-        let denied = WireAnswer::new(&Answer::Denied, "88.1/b", &Filter::default());
-        let batch = WireAnswers(vec![not_found.clone(), denied]);
+        let not_found = encode_answer(&Answer::NotFound, "88.1/a", &Filter::default());
+        let denied = encode_answer(&Answer::Denied, "88.1/b", &Filter::default());
+        let batch = EncodedAnswers { answers: vec![not_found.0.clone(), denied.0] };
         let answer = pb::Answer::decode(not_found.encode_to_vec().as_slice()).unwrap();
         let outcome = |answer: &pb::Answer| format!("{:?}", answer.outcome);
         assert!(outcome(&answer).contains("NotFound"), "{answer:?}");
         let decoded = pb::ResolveBatchResponse::decode(batch.encode_to_vec().as_slice()).unwrap();
         assert_eq!(decoded.answers[0], answer);
         assert!(outcome(&decoded.answers[1]).contains("Denied"), "{decoded:?}");
+    }
+
+    #[test]
+    fn what_comes_in_is_kept_as_it_is() {
+        let command = pb::Command { identifier: "88.1/a".into(), ..Default::default() };
+        let batch = pb::ApplyBatchRequest { commands: vec![command.clone(), pb::Command::default()] };
+        let undecoded = EncodedCommands::decode(batch.encode_to_vec().as_slice()).unwrap();
+        assert_eq!(undecoded.commands, [command.encode_to_vec(), vec![]]);
+        let single = Encoded::decode(command.encode_to_vec().as_slice()).unwrap();
+        assert_eq!(pb::Command::decode(single.0).unwrap(), command);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, pin::Pin, sync::Arc};
 
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -9,7 +10,10 @@ use super::{refused, unreadable};
 use crate::{
     id::{Key, KeyPrefix, Scheme},
     ledger::Principal,
-    protocol::grpc::{command, pb, receipt_to_pb, record_to_pb, result_to_pb, services::registry_server},
+    protocol::grpc::{
+        Encoded, EncodedCommands, decode_command, pb, receipt_to_pb, record_to_pb, result_to_pb,
+        services::registry_server,
+    },
     registry::{BATCH_COMMANDS_MAX, Prepared, Receipt, Refusal, Registry, WhenFull},
     resolver::Resolver,
 };
@@ -38,14 +42,14 @@ impl RegistryService {
         Self { registry, resolver }
     }
 
-    fn prepare(&self, message: pb::Command, principal: Principal) -> Result<Prepared, Refusal> {
-        self.registry.prepare(command(message)?, principal)
+    fn prepare(&self, message: Bytes, principal: Principal) -> Result<Prepared, Refusal> {
+        self.registry.prepare(decode_command(message)?, principal)
     }
 
-    /// Checks and hashes many commands, off the threads that serve connections when that takes long.
+    /// Decodes, checks and hashes many commands, off the threads that serve connections when that takes long.
     async fn prepare_all(
         &self,
-        messages: Vec<pb::Command>,
+        messages: Vec<Bytes>,
         principal: Principal,
     ) -> Result<Vec<Result<Prepared, Refusal>>, Status> {
         let service = self.clone();
@@ -90,9 +94,9 @@ impl registry_server::Registry for RegistryService {
     type ApplyStreamStream = Results;
     type ExportStream = Exported;
 
-    async fn apply(&self, request: Request<pb::Command>) -> Result<Response<pb::Receipt>, Status> {
+    async fn apply(&self, request: Request<Encoded>) -> Result<Response<pb::Receipt>, Status> {
         let principal = principal(request.remote_addr())?;
-        let prepared = self.prepare(request.into_inner(), principal).map_err(|refusal| refused(&refusal))?;
+        let prepared = self.prepare(request.into_inner().0, principal).map_err(|refusal| refused(&refusal))?;
         match self.registry.submit(vec![Ok(prepared)], WhenFull::Refuse).await.pop() {
             Some(Ok(receipt)) => Ok(Response::new(receipt_to_pb(receipt, ""))),
             Some(Err(refusal)) => Err(refused(&refusal)),
@@ -100,10 +104,7 @@ impl registry_server::Registry for RegistryService {
         }
     }
 
-    async fn apply_batch(
-        &self,
-        request: Request<pb::ApplyBatchRequest>,
-    ) -> Result<Response<pb::ApplyBatchResponse>, Status> {
+    async fn apply_batch(&self, request: Request<EncodedCommands>) -> Result<Response<pb::ApplyBatchResponse>, Status> {
         let principal = principal(request.remote_addr())?;
         let commands = request.into_inner().commands;
         match commands.len() {
@@ -125,7 +126,7 @@ impl registry_server::Registry for RegistryService {
 
     async fn apply_stream(
         &self,
-        request: Request<Streaming<pb::Command>>,
+        request: Request<Streaming<Encoded>>,
     ) -> Result<Response<Self::ApplyStreamStream>, Status> {
         let principal = principal(request.remote_addr())?;
         let service = self.clone();
@@ -138,7 +139,7 @@ impl registry_server::Registry for RegistryService {
                 let mut messages = Vec::with_capacity(chunk.len());
                 for item in chunk {
                     match item {
-                        Ok(message) => messages.push(message),
+                        Ok(Encoded(message)) => messages.push(message),
                         Err(status) => broken = Some(status),
                     }
                 }

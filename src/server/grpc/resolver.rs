@@ -8,7 +8,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::unreadable;
 use crate::{
     id::{Identifier, ParseError},
-    protocol::grpc::{RESOLVE_BATCH_MAX, WireAnswer, WireAnswers, pb, services::resolver_server},
+    protocol::grpc::{
+        Encoded, EncodedAnswers, RESOLVE_BATCH_MAX, encode_answer, encode_invalid, pb, services::resolver_server,
+    },
     resolver::{Filter, Resolver},
 };
 
@@ -29,19 +31,19 @@ impl ResolverService {
         Self { resolver }
     }
 
-    fn answer(&self, asked: &str, filter: &Filter) -> Result<WireAnswer, Unanswered> {
+    fn answer(&self, asked: &str, filter: &Filter) -> Result<Encoded, Unanswered> {
         let identifier = Identifier::parse(asked).map_err(Unanswered::Invalid)?;
         let answer = self.resolver.resolve(&identifier);
         let answer = answer.map_err(|error| Unanswered::Failed(unreadable(&error)))?;
-        Ok(WireAnswer::new(&answer, asked, filter))
+        Ok(encode_answer(&answer, asked, filter))
     }
 
     /// Answers one of many questions: an ill-formed one gets an answer that says so.
-    fn answer_in_place(&self, request: pb::ResolveRequest) -> Result<WireAnswer, Status> {
+    fn answer_in_place(&self, request: pb::ResolveRequest) -> Result<Encoded, Status> {
         let pb::ResolveRequest { identifier, types, indexes } = request;
         match self.answer(&identifier, &Filter { types, indexes }) {
             Ok(answer) => Ok(answer),
-            Err(Unanswered::Invalid(error)) => Ok(WireAnswer::invalid(&identifier, &error)),
+            Err(Unanswered::Invalid(error)) => Ok(encode_invalid(&identifier, &error)),
             Err(Unanswered::Failed(status)) => Err(status),
         }
     }
@@ -49,9 +51,9 @@ impl ResolverService {
 
 #[tonic::async_trait]
 impl resolver_server::Resolver for ResolverService {
-    type ResolveStreamStream = Pin<Box<dyn Stream<Item = Result<WireAnswer, Status>> + Send>>;
+    type ResolveStreamStream = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
 
-    async fn resolve(&self, request: Request<pb::ResolveRequest>) -> Result<Response<WireAnswer>, Status> {
+    async fn resolve(&self, request: Request<pb::ResolveRequest>) -> Result<Response<Encoded>, Status> {
         let pb::ResolveRequest { identifier, types, indexes } = request.into_inner();
         match self.answer(&identifier, &Filter { types, indexes }) {
             Ok(answer) => Ok(Response::new(answer)),
@@ -60,7 +62,10 @@ impl resolver_server::Resolver for ResolverService {
         }
     }
 
-    async fn resolve_batch(&self, request: Request<pb::ResolveBatchRequest>) -> Result<Response<WireAnswers>, Status> {
+    async fn resolve_batch(
+        &self,
+        request: Request<pb::ResolveBatchRequest>,
+    ) -> Result<Response<EncodedAnswers>, Status> {
         let requests = request.into_inner().requests;
         if !(1..=RESOLVE_BATCH_MAX).contains(&requests.len()) {
             let count = requests.len();
@@ -68,8 +73,8 @@ impl resolver_server::Resolver for ResolverService {
                 "{count} identifiers in one batch; give 1 to {RESOLVE_BATCH_MAX}"
             )));
         }
-        let answers = requests.into_iter().map(|request| self.answer_in_place(request));
-        Ok(Response::new(WireAnswers(answers.collect::<Result<_, _>>()?)))
+        let answers = requests.into_iter().map(|request| self.answer_in_place(request).map(|answer| answer.0));
+        Ok(Response::new(EncodedAnswers { answers: answers.collect::<Result<_, _>>()? }))
     }
 
     async fn resolve_stream(
