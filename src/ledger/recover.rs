@@ -106,7 +106,7 @@ impl Opening {
     /// Any [`LedgerError`] but `Stopped`.
     pub fn new(directory: &DataDir, source: KeySource<'_>) -> Result<Self, LedgerError> {
         let segments = Segments::open(&directory.segments())?;
-        if segments.bytes()? > 0 {
+        if matches!(segments.scan(Segments::first())?, Scanned::Frame(_)) {
             refuse_missing(&[directory.key(), directory.signed_head()])?;
         }
         let key = Arc::new(LedgerKey::open_or_create(&directory.key(), source.origin, source.seed)?);

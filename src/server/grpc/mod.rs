@@ -5,12 +5,15 @@
 //! blocking pool, so that a large one delays nobody.
 
 mod codec;
+mod connection;
 mod registry;
 mod resolver;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
 pub use codec::{RequestCodec, RequestDecoder};
+use connection::Connection;
+use futures_util::StreamExt as _;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::{
     Code, Status,
@@ -68,6 +71,8 @@ impl GrpcServer {
         let reflection_v1 = reflection().build_v1().map_err(io::Error::other)?;
         let reflection_v1alpha = reflection().build_v1alpha().map_err(io::Error::other)?;
         let (stop, stopped) = oneshot::channel::<()>();
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let incoming = incoming.map(|accepted| accepted.map(Connection));
         let server = Server::builder()
             .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX as usize)
             .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
@@ -78,7 +83,7 @@ impl GrpcServer {
             .add_service(health_service)
             .add_service(reflection_v1)
             .add_service(reflection_v1alpha)
-            .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async {
+            .serve_with_incoming_shutdown(incoming, async {
                 // A dropped sender stops the server, too.
                 let _ = stopped.await;
             });
