@@ -9,13 +9,13 @@
 
 use std::{
     fs, io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
 
-use crate::protocol::dns::zone_labels;
+use crate::protocol::dns::{IDENTITY_OCTETS_MAX, zone_labels};
 
 /// The default configuration with its comments, as `touchmark config print` shows it.
 pub const TEMPLATE: &str = include_str!("config.toml");
@@ -26,6 +26,10 @@ pub const CACHE_BYTES_MIN: usize = 1 << 20;
 pub const CACHE_BYTES_MAX: usize = 1 << 40;
 /// The bounds of the overlay, in entries.
 pub const OVERLAY_ENTRIES: std::ops::RangeInclusive<usize> = 1_024..=16_777_216;
+/// The most threads that answer over UDP on one address.
+pub const DNS_WORKERS_MAX: usize = 64;
+/// The most addresses on which DNS listens.
+pub const DNS_ADDRESSES_MAX: usize = 32;
 /// The longest origin, in bytes.
 pub const ORIGIN_BYTES_MAX: usize = 255;
 
@@ -38,6 +42,9 @@ pub struct Spec {
     pub zone: Option<String>,
     pub origin: Option<String>,
     pub dns: Option<String>,
+    pub dns_workers: Option<u64>,
+    pub dns_identity: Option<String>,
+    pub dns_cache_bytes_max: Option<u64>,
     pub grpc: Option<String>,
     pub cache_bytes_max: Option<u64>,
     pub index_cache_bytes_max: Option<u64>,
@@ -55,7 +62,13 @@ pub struct Config {
     /// The ledger's name in its checkpoints (C2SP tlog-checkpoint); set for good when the data directory is made.
     pub origin: String,
     /// Where DNS listens, UDP and TCP.
-    pub dns: SocketAddr,
+    pub dns: Vec<SocketAddr>,
+    /// Threads that answer over UDP on each address; 0 for one on each processor.
+    pub dns_workers: usize,
+    /// The node's name for NSID (RFC 5001) and `id.server`; empty to give none.
+    pub dns_identity: String,
+    /// The most bytes that answers ready for the DNS take.
+    pub dns_cache_bytes_max: usize,
     /// Where gRPC listens.
     pub grpc: SocketAddr,
     /// The most bytes that cached answers take.
@@ -108,6 +121,11 @@ pub enum ConfigError {
     },
 }
 
+impl Config {
+    /// Where DNS listens when nothing else is said.
+    pub const DNS_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5300);
+}
+
 impl Default for Config {
     fn default() -> Self {
         let zone = "id.test.";
@@ -115,7 +133,10 @@ impl Default for Config {
             data: "touchmark-data".into(),
             zone: zone.into(),
             origin: origin_of(zone),
-            dns: ([127, 0, 0, 1], 5300).into(),
+            dns: vec![Self::DNS_DEFAULT],
+            dns_workers: 0,
+            dns_identity: String::new(),
+            dns_cache_bytes_max: 64 << 20,
             grpc: ([127, 0, 0, 1], 50051).into(),
             cache_bytes_max: 64 << 20,
             index_cache_bytes_max: 128 << 20,
@@ -169,6 +190,9 @@ impl Spec {
             zone: text("zone"),
             origin: text("origin"),
             dns: text("dns"),
+            dns_workers: number("dns_workers")?,
+            dns_identity: text("dns_identity"),
+            dns_cache_bytes_max: number("dns_cache_bytes_max")?,
             grpc: text("grpc"),
             cache_bytes_max: number("cache_bytes_max")?,
             index_cache_bytes_max: number("index_cache_bytes_max")?,
@@ -205,17 +229,21 @@ impl Config {
         let defaults = Self::default();
         let keys = Layers(layers);
         let zone = keys.read("zone", |spec| spec.zone.as_deref(), zone)?.unwrap_or(defaults.zone);
-        let address = |text: &str| {
-            text.parse::<SocketAddr>()
-                .map_err(|_| format!("`{text}` is not an address with a port, such as 127.0.0.1:5300"))
-        };
+        let workers = |count: u64| within(count, 0..=DNS_WORKERS_MAX, "threads");
         let cache = |bytes: u64| within(bytes, CACHE_BYTES_MIN..=CACHE_BYTES_MAX, "bytes");
         let overlay = |entries: u64| within(entries, OVERLAY_ENTRIES, "entries");
         Ok(Self {
             data: keys.read("data", |spec| spec.data.as_deref(), data)?.unwrap_or(defaults.data),
             origin: keys.read("origin", |spec| spec.origin.as_deref(), origin)?.unwrap_or_else(|| origin_of(&zone)),
             zone,
-            dns: keys.read("dns", |spec| spec.dns.as_deref(), address)?.unwrap_or(defaults.dns),
+            dns: keys.read("dns", |spec| spec.dns.as_deref(), addresses)?.unwrap_or(defaults.dns),
+            dns_workers: keys.read("dns_workers", |spec| spec.dns_workers, workers)?.unwrap_or(defaults.dns_workers),
+            dns_identity: keys
+                .read("dns_identity", |spec| spec.dns_identity.as_deref(), identity)?
+                .unwrap_or(defaults.dns_identity),
+            dns_cache_bytes_max: keys
+                .read("dns_cache_bytes_max", |spec| spec.dns_cache_bytes_max, cache)?
+                .unwrap_or(defaults.dns_cache_bytes_max),
             grpc: keys.read("grpc", |spec| spec.grpc.as_deref(), address)?.unwrap_or(defaults.grpc),
             cache_bytes_max: keys
                 .read("cache_bytes_max", |spec| spec.cache_bytes_max, cache)?
@@ -267,6 +295,26 @@ fn variable(key: &str) -> String {
 /// The origin of a ledger whose node answers for a zone.
 fn origin_of(zone: &str) -> String {
     format!("{}/ledger", zone.trim_end_matches('.'))
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is not an address with a port, such as 127.0.0.1:5300"))
+}
+
+/// One address or several, with commas between them.
+fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
+    let addresses: Vec<_> = text.split(',').map(|text| address(text.trim())).collect::<Result<_, _>>()?;
+    match addresses.len() {
+        0..=DNS_ADDRESSES_MAX => Ok(addresses),
+        count => Err(format!("{count} addresses; the limit is {DNS_ADDRESSES_MAX}")),
+    }
+}
+
+fn identity(text: &str) -> Result<String, String> {
+    if text.len() <= IDENTITY_OCTETS_MAX {
+        return Ok(text.into());
+    }
+    Err(format!("the name takes {} bytes; the limit is {IDENTITY_OCTETS_MAX}", text.len()))
 }
 
 fn data(path: &Path) -> Result<PathBuf, String> {
@@ -345,7 +393,7 @@ mod tests {
             data: "f".into(),
             zone: "env.example.".into(),
             origin: "env.example/ledger".into(),
-            dns: ([127, 0, 0, 1], 2).into(),
+            dns: vec![([127, 0, 0, 1], 2).into()],
             grpc: "[::1]:1".parse().unwrap(),
             cache_bytes_max: 2 << 20,
             log: "warn".into(),
@@ -361,6 +409,8 @@ mod tests {
             ("\n\ndata = 1", "line 3: invalid type: integer `1`, expected path string"),
             ("data = \"a\"\ndata = \"b\"", "line 2: duplicate key"),
             ("dns = \"localhost\"", "t.toml, key `dns`: `localhost` is not an address with a port"),
+            ("dns = \"127.0.0.1:1,\"", "t.toml, key `dns`: `` is not an address with a port"),
+            ("dns_workers = 65", "t.toml, key `dns_workers`: 65 is outside 0 to 64 threads"),
             ("zone = \"a..b\"", "t.toml, key `zone`: zone `a..b`: label `` takes 0 octets; a label takes 1 to 63"),
             ("zone = \"\"", "t.toml, key `zone`: zone `` has no labels"),
             ("origin = \"a b\"", "t.toml, key `origin`: `a b` is not an origin: 1 to 255 bytes"),

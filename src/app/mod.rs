@@ -15,21 +15,23 @@ mod index;
 use std::{
     io,
     net::SocketAddr,
+    num::NonZero,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 pub use check::{FsckReport, RebuildReport, fsck, rebuild};
 
 use crate::{
-    config::Config,
+    config::{Config, DNS_WORKERS_MAX},
     ledger::{DataDir, KeySource, Ledger, LedgerError, Opening, Recovered},
-    protocol::dns::{DnsResponder, Zone, ZoneError},
-    registry::{Clock, Entropy, Sequencer, SequencerHandle, apply},
+    protocol::dns::{Responder, ResponderOptions, Zone, ZoneError},
+    registry::{Clock, Committer, Entropy, Sequencer, SequencerHandle, apply},
     resolver::Resolver,
     server::{
-        dns::{DnsLimits, DnsServer},
+        dns::{DnsLimits, DnsServer, ListenError},
         grpc::GrpcServer,
     },
     store::{Records, Store, StoreError, local::LocalStore},
@@ -83,6 +85,9 @@ pub enum AppError {
     /// The zone is no DNS name.
     #[error(transparent)]
     Zone(#[from] ZoneError),
+    /// An address for DNS could not be bound.
+    #[error(transparent)]
+    Dns(#[from] ListenError),
     /// An address could not be bound.
     #[error("cannot listen on {address} ({what}): {source}")]
     Listen {
@@ -131,19 +136,23 @@ impl Node {
     ///
     /// [`AppError`] with a sentence that says what is in the way.
     pub async fn start(config: &Config) -> Result<Self, AppError> {
-        let zone = Zone::new(&config.zone)?.with_addresses([config.dns.ip()]);
+        let zone = Zone::new(&config.zone)?.with_addresses(config.dns.iter().map(SocketAddr::ip));
         let directory = DataDir::open_or_create(&config.data)?;
         let opened = Opened::new(&directory, config)?;
         let Opened { recovered: Recovered { ledger, appender }, store } = opened;
         let shared: Arc<dyn Store> = store.clone();
         let records = Records::new(Arc::clone(&shared), Arc::clone(&ledger));
         let resolver = Arc::new(Resolver::new(records.clone(), config.cache_bytes_max));
-        let outdating = Arc::clone(&resolver);
+        let sizes = Arc::clone(&ledger);
+        let options =
+            ResponderOptions { identity: config.dns_identity.clone(), cache_bytes_max: config.dns_cache_bytes_max };
+        let responder = Responder::new(Arc::clone(&resolver), zone, move || sizes.size(), options);
+        let responder = Arc::new(responder);
         let sequencer = Sequencer {
             appender,
             records,
             store: shared,
-            committer: Box::new(move |keys| outdating.outdate(keys)),
+            committer: committer(&resolver, &responder),
             clock: clock(),
             entropy: entropy(),
         };
@@ -151,16 +160,20 @@ impl Node {
             sequencer.spawn().map_err(|error| AppError::system("cannot start the sequencer", error))?;
         let grpc = GrpcServer::start(config.grpc, Arc::clone(&resolver), registry).await;
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
-        let sizes = Arc::clone(&ledger);
-        let responder = Arc::new(DnsResponder::new(resolver, zone, move || sizes.checkpoint().size));
-        let dns = DnsServer::start(responder, config.dns, DnsLimits::default()).await;
-        let dns = dns.map_err(|source| AppError::Listen { address: config.dns, what: "DNS", source })?;
+        let limits = DnsLimits { udp_workers: workers(config.dns_workers), ..DnsLimits::default() };
+        let dns = DnsServer::start(&responder, &config.dns, limits).await?;
         Ok(Self { dns, grpc, sequencer, ledger, store, zone: config.zone.clone(), directory })
     }
 
-    /// The address that DNS listens on, over UDP and TCP.
+    /// The first address that DNS listens on, over UDP and TCP.
     pub fn dns_addr(&self) -> SocketAddr {
-        self.dns.local_addr()
+        // There is one at least: the configuration says so.
+        self.dns.local_addrs().first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into())
+    }
+
+    /// The addresses that DNS listens on, over UDP and TCP.
+    pub fn dns_addrs(&self) -> &[SocketAddr] {
+        self.dns.local_addrs()
     }
 
     /// The address that gRPC listens on.
@@ -224,6 +237,23 @@ impl Opened {
             Ok(())
         })?;
         Ok(Self { recovered, store })
+    }
+}
+
+/// What a change outdates: the answers of the resolver, then those that were made of them.
+fn committer(resolver: &Arc<Resolver>, responder: &Arc<Responder>) -> Committer {
+    let (resolver, responder) = (Arc::clone(resolver), Arc::clone(responder));
+    Box::new(move |changes| {
+        resolver.outdate(changes.iter().map(|change| &change.key));
+        responder.outdate(changes);
+    })
+}
+
+/// How many threads are meant: 0 stands for one on each processor.
+fn workers(configured: usize) -> usize {
+    match configured {
+        0 => thread::available_parallelism().map_or(1, NonZero::get).min(DNS_WORKERS_MAX),
+        count => count,
     }
 }
 

@@ -1,4 +1,5 @@
 //! A sharded LRU cache with a byte budget and single flight. Generic: it knows nothing of identifiers or answers.
+//! [`stamped`] is its sister for ready answers, outdated by topic.
 //!
 //! * Every entry has a weight in bytes; a shard over its share of the budget drops what was used longest ago.
 //! * Of many askers that miss the same key at once, one fills and the others wait for it (single flight).
@@ -8,6 +9,8 @@
 //!
 //! No lock is held while a value is filled. Deliberately absent: time. An entry stays until it is pushed out or outdated;
 //! answers that age carry their own time to live.
+
+pub mod stamped;
 
 use std::{
     borrow::Borrow,
@@ -121,6 +124,15 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
                 Ok(value)
             }
         }
+    }
+
+    /// The value of a key if it is there. Nothing is filled, and nothing counts as used.
+    pub fn peek<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.shard(key).entries.peek(key).cloned()
     }
 
     fn look<Q>(&self, key: &Q) -> Looked<V>

@@ -54,7 +54,7 @@ pub struct Args {
     #[command(flatten)]
     server: Server,
     /// The DNS server to ask, with --over dns
-    #[arg(long, value_name = "ADDR", default_value_t = Config::default().dns)]
+    #[arg(long, value_name = "ADDR", default_value_t = Config::DNS_DEFAULT)]
     dns: SocketAddr,
     /// The zone of the DNS server, with --over dns
     #[arg(long, default_value_t = Config::default().zone, value_parser = config::zone)]

@@ -46,7 +46,7 @@ pub struct Args {
     /// Load the sample data when nothing is registered yet
     #[arg(long)]
     sample: bool,
-    /// Where DNS listens, UDP and TCP [default: 127.0.0.1:5300]
+    /// Where DNS listens, UDP and TCP; several with commas between them [default: 127.0.0.1:5300]
     #[arg(long, value_name = "ADDR")]
     dns: Option<String>,
     /// Where gRPC listens [default: 127.0.0.1:50051]
@@ -120,21 +120,23 @@ async fn present(node: &Node, sample: bool) -> Result<(), Failure> {
     let answer = client.resolve(request).await?;
     let has_sample = matches!(answer.outcome, Some(pb::answer::Outcome::Found(_)));
     // A node whose standard output was closed goes on serving.
-    let _ = introduce(&node.summary(), node.grpc_addr(), node.dns_addr(), has_sample);
+    let _ = introduce(&node.summary(), node.grpc_addr(), node.dns_addrs(), has_sample);
     Ok(())
 }
 
-fn introduce(summary: &NodeSummary, grpc: SocketAddr, dns: SocketAddr, has_sample: bool) -> Result<(), Failure> {
+fn introduce(summary: &NodeSummary, grpc: SocketAddr, dns: &[SocketAddr], has_sample: bool) -> Result<(), Failure> {
     let NodeSummary { entries, verifier_key, zone, data } = summary;
     let mut out = Out::stdout();
     out.line(format_args!("touchmark {}", env!("CARGO_PKG_VERSION")))?;
     out.line(format_args!("  gRPC        {grpc}"))?;
-    out.line(format_args!("  DNS         {dns}, UDP and TCP, zone {zone}"))?;
+    let listening: Vec<String> = dns.iter().map(SocketAddr::to_string).collect();
+    out.line(format_args!("  DNS         {}, UDP and TCP, zone {zone}", listening.join(", ")))?;
     out.line(format_args!("  data        {}, {} ledger entries", data.display(), count(*entries)))?;
     out.line(format_args!("  ledger key  {verifier_key}"))?;
     out.line("  Until there are permits, writes are accepted from loopback addresses only.")?;
     out.line("\nTry:")?;
-    for command in commands(grpc, dns, zone, has_sample) {
+    let first = dns.first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 53).into());
+    for command in commands(grpc, first, zone, has_sample) {
         out.line(format_args!("  {command}"))?;
     }
     out.line("\nCtrl-C stops the node.")?;
@@ -225,14 +227,14 @@ mod tests {
     #[test]
     fn commands_to_try() {
         let default = Config::default();
-        let [resolve, dig, grpcurl] = commands(default.grpc, default.dns, &default.zone, true);
+        let [resolve, dig, grpcurl] = commands(default.grpc, default.dns[0], &default.zone, true);
         assert!(resolve.ends_with(" resolve 88.1000.LSN/GB120-3169"), "{resolve}");
         assert_eq!(dig, "dig @127.0.0.1 -p 5300 gb120-3169._.lsn.1000.88.hdl.id.test. TXT");
         assert_eq!(
             grpcurl,
             "grpcurl -plaintext -d '{\"identifier\":\"88.1000.LSN/GB120-3169\"}' 127.0.0.1:50051 touchmark.v1.Resolver/Resolve"
         );
-        let [register, resolve, _] = commands("0.0.0.0:1".parse().unwrap(), default.dns, "x.", false);
+        let [register, resolve, _] = commands("0.0.0.0:1".parse().unwrap(), default.dns[0], "x.", false);
         assert!(register.contains(" register "), "{register}");
         assert!(resolve.ends_with(" --server 127.0.0.1:1"), "{resolve}");
     }

@@ -30,7 +30,10 @@ mod tree;
 use std::{
     fmt, io,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 pub use append::{Appender, Batch, Committed, EdgesAfter, Pushed};
@@ -66,6 +69,8 @@ pub struct Ledger {
     levels: Arc<Levels>,
     key: Arc<LedgerKey>,
     published: RwLock<SignedCheckpoint>,
+    /// That of the checkpoint, for those who need no more and ask often.
+    size: AtomicU64,
 }
 
 impl Ledger {
@@ -81,6 +86,11 @@ impl Ledger {
     /// The newest signed checkpoint.
     pub fn checkpoint(&self) -> SignedCheckpoint {
         self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The number of entries that the last published checkpoint covers.
+    pub fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
     }
 
     /// The leaf hash of entry `index`.
@@ -99,6 +109,7 @@ impl Ledger {
     }
 
     fn publish(&self, checkpoint: SignedCheckpoint) {
+        self.size.store(checkpoint.size, Ordering::Release);
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = checkpoint;
     }
 }

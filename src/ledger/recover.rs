@@ -6,7 +6,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, RwLock},
+    sync::{Arc, RwLock, atomic::AtomicU64},
 };
 
 use super::{
@@ -173,7 +173,8 @@ impl Opening {
                 checkpoint
             }
         };
-        let ledger = Arc::new(Ledger { segments, levels, key, published: RwLock::new(checkpoint) });
+        let published = RwLock::new(checkpoint);
+        let ledger = Arc::new(Ledger { segments, levels, key, published, size: AtomicU64::new(size) });
         let last_time_ms = last.map_or(0, |info| info.last_time_ms);
         let appender = Appender::new(Arc::clone(&ledger), writer, frontier, head, last_time_ms);
         Ok(Recovered { ledger, appender })

@@ -85,8 +85,8 @@ impl Outcome {
         match self {
             Self::Success => row(0, NoError, None, 0, "ok"),
             Self::NotFound => row(5, NxDomain, None, 3, "not found"),
-            // A retired name existed and answers with no data: it is never anything else again.
-            Self::Retired => row(9, NoError, None, 4, "retired"),
+            // A retired name existed and answers with no data: it is never anything else again. 0: Other.
+            Self::Retired => row(9, NoError, Some(0), 4, "retired"),
             // 20: Not Authoritative.
             Self::Delegated => row(9, NoError, Some(20), 5, "delegated"),
             // 18: Prohibited.

@@ -60,6 +60,15 @@ pub struct Receipt {
     pub replayed: bool,
 }
 
+/// An identifier that changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Its key.
+    pub key: Key,
+    /// Whether it was registered just now, and did not exist before.
+    pub created: bool,
+}
+
 /// A command that was checked on its own, with everything computed that does not depend on other commands.
 #[derive(Debug)]
 pub struct Prepared {

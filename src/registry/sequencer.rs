@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use super::{
-    BATCH_COMMANDS_MAX, Clock, Command, Entropy, Existing, Job, Operation, Prepared, QUEUE_COMMANDS_MAX, QUEUE_KIB_MAX,
-    Receipt, Refusal, Registry, ValueChange, apply::edge_ops, draft, may_need_hash,
+    BATCH_COMMANDS_MAX, Changed, Clock, Command, Entropy, Existing, Job, Operation, Prepared, QUEUE_COMMANDS_MAX,
+    QUEUE_KIB_MAX, Receipt, Refusal, Registry, ValueChange, apply::edge_ops, draft, may_need_hash,
 };
 use crate::{
     id::{Identifier, Key},
@@ -34,7 +34,7 @@ use crate::{
 const HEAD_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Told of every batch after it was applied to the index and before its receipts go out: outdates cached answers.
-pub type Committer = Box<dyn Fn(&[Key]) + Send>;
+pub type Committer = Box<dyn Fn(&[Changed]) + Send>;
 
 /// What the sequencer works with.
 pub struct Sequencer {
@@ -158,10 +158,9 @@ impl Sequencer {
         if staged.changes.is_empty() {
             return Ok(committed.checkpoint.note);
         }
-        let keys: Vec<Key> = staged.changes.iter().map(|change| change.key.clone()).collect();
         let upto = Applied { entries: committed.mark.entries, next: committed.mark.position };
         let applied = self.store.apply(staged.changes, upto);
-        (self.committer)(&keys);
+        (self.committer)(&staged.changed);
         match applied {
             Ok(()) => Ok(committed.checkpoint.note),
             Err(error) => Err(Refusal::Unavailable {
@@ -217,6 +216,7 @@ struct Staged {
     latest: HashMap<Key, Position>,
     requests: HashMap<RequestKey, Position>,
     changes: Vec<IndexChange>,
+    changed: Vec<Changed>,
 }
 
 /// What was decided about a command, waiting for the batch's commit.
@@ -356,6 +356,7 @@ impl Round<'_> {
         if let Some(request) = request {
             self.staged.requests.insert(request, position);
         }
+        self.staged.changed.push(Changed { key: key.clone(), created: version == 1 });
         let name_hash = may_need_hash(&command.identifier);
         self.staged.changes.push(IndexChange { key, position, name_hash, request, edges });
         let identifier = spelling.unwrap_or(command.identifier.as_str()).into();

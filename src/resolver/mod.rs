@@ -156,6 +156,19 @@ impl Resolver {
         self.cache.get_or_fill(key, || Ok(Answer::of(self.records.latest(key)?)))
     }
 
+    /// Resolves an identifier for a front end with a cache of its own: nothing new is kept here.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Resolver::resolve`].
+    pub fn read(&self, identifier: &Identifier) -> Result<Answer, ReadError> {
+        let key = identifier.key();
+        match self.cache.peek(key) {
+            Some(answer) => Ok(answer),
+            None => Ok(Answer::of(self.records.latest(key)?)),
+        }
+    }
+
     /// The identifier that is known by a hash of its key; `None` when there is none.
     ///
     /// # Errors
@@ -193,7 +206,7 @@ impl Resolver {
     }
 
     /// Forgets what is cached about identifiers that changed.
-    pub fn outdate(&self, keys: &[Key]) {
+    pub fn outdate<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) {
         for key in keys {
             self.cache.invalidate(key);
         }

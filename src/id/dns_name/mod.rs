@@ -104,7 +104,11 @@ pub const ZONE_OCTETS_MAX: usize = 128;
 ///
 /// A zone of up to [`ZONE_OCTETS_MAX`] octets has room for every name; the hash form takes 35.
 pub fn name_of(identifier: &Identifier, zone_octets: usize) -> RelativeName {
-    let key = identifier.key();
+    name_of_key(identifier.key(), zone_octets)
+}
+
+/// The name of the identifier that has this key; see [`name_of`].
+pub fn name_of_key(key: &Key, zone_octets: usize) -> RelativeName {
     match own_name_octets(key) {
         Some(octets) if octets.saturating_add(zone_octets) <= NAME_OCTETS_MAX => own_name(key, octets),
         _ => RelativeName(format!("{}.h", BASE32_DNSSEC.encode(&name_hash(key)))),

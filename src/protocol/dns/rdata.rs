@@ -2,8 +2,10 @@
 
 use crate::record::Value;
 
+/// Order of all NAPTR records: they are alternatives.
+const NAPTR_ORDER: u16 = 100;
 /// The longest character-string (RFC 1035 section 3.3), in octets.
-pub const STRING_OCTETS_MAX: usize = 255;
+const STRING_OCTETS_MAX: usize = 255;
 
 /// The service of a `URL` value in NAPTR records: a web page about the identifier, as the Object Name Service has it.
 ///
@@ -31,14 +33,47 @@ pub fn preference(value: &Value) -> u16 {
     u16::try_from(value.index).unwrap_or(u16::MAX)
 }
 
-/// The first string of a value's TXT record: `<index> <type>`.
-pub fn text_head(value: &Value) -> String {
-    format!("{} {}", value.index, value.kind)
+/// Writes the data of a TXT record (RFC 1035 section 3.3.14): the string `<index> <type>`, then the value's data in
+/// strings of 255 octets.
+pub fn put_text(out: &mut Vec<u8>, value: &Value) {
+    // The type of a value is far shorter than a string may be.
+    let start = out.len();
+    out.push(0);
+    put_number(out, value.index);
+    out.push(b' ');
+    out.extend_from_slice(value.kind.as_str().as_bytes());
+    out[start] = (out.len() - start - 1) as u8;
+    value.data.chunks(STRING_OCTETS_MAX).for_each(|string| put_string(out, string));
 }
 
-/// The strings of a TXT record (RFC 1035 section 3.3.14): the head, then the data in strings of 255 octets.
-pub fn text_strings<'a>(head: &'a str, data: &'a [u8]) -> Vec<&'a [u8]> {
-    std::iter::once(head.as_bytes()).chain(data.chunks(STRING_OCTETS_MAX)).collect()
+/// Writes the data of a NAPTR record (RFC 3403 section 4.1): order, preference, flags, service, expression, replacement.
+pub fn put_naptr(out: &mut Vec<u8>, value: &Value, service: &str, regexp: &[u8]) {
+    out.extend_from_slice(&NAPTR_ORDER.to_be_bytes());
+    out.extend_from_slice(&preference(value).to_be_bytes());
+    put_string(out, b"u");
+    put_string(out, service.as_bytes());
+    put_string(out, regexp);
+    out.push(0);
+}
+
+/// Writes a character-string of at most 255 octets.
+fn put_string(out: &mut Vec<u8>, string: &[u8]) {
+    out.push(string.len() as u8);
+    out.extend_from_slice(string);
+}
+
+/// Writes a number in decimal digits.
+fn put_number(out: &mut Vec<u8>, number: u32) {
+    let start = out.len();
+    let mut rest = number;
+    loop {
+        out.push(b'0' + (rest % 10) as u8);
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out[start..].reverse();
 }
 
 /// The substitution expression that gives a URL for whatever was asked (RFC 3402 section 3.2); `None` when it does not
@@ -56,14 +91,12 @@ pub fn regexp(url: &[u8]) -> Option<Vec<u8>> {
     (regexp.len() <= STRING_OCTETS_MAX).then_some(regexp)
 }
 
-/// The data of a URI record (RFC 7553 section 4.5): priority, weight, and the target as it is.
-pub fn uri(value: &Value) -> Vec<u8> {
-    let mut data = Vec::with_capacity(4 + value.data.len());
-    data.extend_from_slice(&preference(value).to_be_bytes());
+/// Writes the data of a URI record (RFC 7553 section 4.5): priority, weight, and the target as it is.
+pub fn put_uri(out: &mut Vec<u8>, value: &Value) {
+    out.extend_from_slice(&preference(value).to_be_bytes());
     // One target for each priority: nothing to weigh.
-    data.extend_from_slice(&[0, 0]);
-    data.extend_from_slice(&value.data);
-    data
+    out.extend_from_slice(&[0, 0]);
+    out.extend_from_slice(&value.data);
 }
 
 #[cfg(test)]
@@ -90,11 +123,24 @@ mod tests {
     }
 
     #[test]
-    fn strings() {
-        let lengths = |data: &[u8]| text_strings("1 A", data).iter().map(|string| string.len()).collect::<Vec<_>>();
-        assert_eq!(lengths(b""), [3]);
-        assert_eq!(lengths(&[0; 255]), [3, 255]);
-        assert_eq!(lengths(&[0; 511]), [3, 255, 255, 1]);
+    fn texts() {
+        let text = |index: u32, data: &[u8]| {
+            let mut out = Vec::new();
+            put_text(&mut out, &Value { index, data: data.to_vec().into(), ..value("A", "") });
+            out
+        };
+        assert_eq!(text(1, b""), b"\x031 A");
+        assert_eq!(text(0, b"x"), b"\x030 A\x01x");
+        assert_eq!(text(4_294_967_295, b""), b"\x0c4294967295 A");
+        let long = text(1, &[7; 511]);
+        assert_eq!((long[4], long[260], long[516], long.len()), (255, 255, 1, 518));
+    }
+
+    #[test]
+    fn naptrs() {
+        let mut out = Vec::new();
+        put_naptr(&mut out, &value("URL", "a:b"), "S", b"!^.*$!a:b!");
+        assert_eq!(out, b"\x00\x64\xff\xff\x01u\x01S\x0a!^.*$!a:b!\x00");
     }
 
     #[test]
@@ -107,6 +153,8 @@ mod tests {
 
     #[test]
     fn uris() {
-        assert_eq!(uri(&value("URL", "a:b")), [0xff, 0xff, 0, 0, b'a', b':', b'b']);
+        let mut out = Vec::new();
+        put_uri(&mut out, &value("URL", "a:b"));
+        assert_eq!(out, [0xff, 0xff, 0, 0, b'a', b':', b'b']);
     }
 }

@@ -1,22 +1,32 @@
-//! The records of replies, without sockets.
+//! The records of responses, without sockets.
 
 use std::sync::Arc;
 
+use hickory_proto::{
+    op::{Edns, Message, Query, ResponseCode},
+    rr::{
+        DNSClass, Name, RData, Record as ResourceRecord, RecordType,
+        rdata::opt::{EdnsCode, EdnsOption},
+    },
+};
+use prost::Message as _;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::*;
+use super::{answer::EXTENDED_TEXT_OCTETS_MAX, *};
 use crate::{
-    id::Identifier,
+    id::{Identifier, dns_name},
     ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Position, Principal},
-    record::{Permissions, Values},
-    registry::{Command, Operation, Registry, Sequencer, WhenFull},
+    protocol::outcome::Outcome,
+    record::{Permissions, Value, Values},
+    registry::{Changed, Command, Operation, Registry, Sequencer, WhenFull},
+    resolver::Resolver,
     store::{Applied, IndexChange, Records, Store, memory::MemoryStore},
 };
 
 /// A registry and a responder over one ledger in a directory of its own.
 pub(crate) struct Node {
-    pub(crate) responder: Arc<DnsResponder>,
+    pub(crate) responder: Arc<Responder>,
     store: Arc<MemoryStore>,
     registry: Registry,
     runtime: Runtime,
@@ -33,9 +43,17 @@ impl Node {
         let store = Arc::new(MemoryStore::new());
         let records = Records::new(store.clone(), Arc::clone(&ledger));
         let resolver = Arc::new(Resolver::new(records.clone(), 1 << 20));
+        let zone = Zone::new("id.test")
+            .unwrap()
+            .with_addresses(["192.0.2.1", "2001:db8::1", "::"].map(|a| a.parse().unwrap()));
+        let options = ResponderOptions { identity: "here".into(), cache_bytes_max: 1 << 20 };
+        let responder = Arc::new(Responder::new(Arc::clone(&resolver), zone, move || ledger.size(), options));
         let committer = {
-            let resolver = Arc::clone(&resolver);
-            Box::new(move |keys: &[_]| resolver.outdate(keys))
+            let responder = Arc::clone(&responder);
+            Box::new(move |changes: &[Changed]| {
+                resolver.outdate(changes.iter().map(|change| &change.key));
+                responder.outdate(changes);
+            })
         };
         let sequencer = Sequencer {
             appender: recovered.appender,
@@ -46,10 +64,6 @@ impl Node {
             entropy: Arc::new(|| [7; 32]),
         };
         let (registry, _) = sequencer.spawn().unwrap();
-        let zone = Zone::new("id.test")
-            .unwrap()
-            .with_addresses(["192.0.2.1", "2001:db8::1", "::"].map(|a| a.parse().unwrap()));
-        let responder = Arc::new(DnsResponder::new(resolver, zone, move || ledger.checkpoint().size));
         let runtime = Runtime::new().unwrap();
         Self { responder, store, registry, runtime, _directory: directory }
     }
@@ -85,21 +99,34 @@ impl Node {
         self.apply(identifier, Operation::Retire);
     }
 
-    fn ask(&self, name: &str, kind: &str) -> Reply {
+    fn ask(&self, name: &str, kind: &str) -> Message {
         self.ask_in(name, kind, "IN")
     }
 
-    fn ask_in(&self, name: &str, kind: &str, class: &str) -> Reply {
-        let kind = match kind.strip_prefix("TYPE") {
+    /// Asks twice, the second time of the cache where there is something to cache.
+    fn ask_in(&self, name: &str, kind: &str, class: &str) -> Message {
+        let kind: RecordType = match kind.strip_prefix("TYPE") {
             Some(code) => code.parse::<u16>().unwrap().into(),
             None => kind.parse().unwrap(),
         };
-        let question = Question { name: Name::from_ascii(name).unwrap(), kind, class: class.parse().unwrap() };
-        let reply = self.responder.respond(&question);
-        let sections = [&reply.answers, &reply.authorities, &reply.additionals];
-        assert!(sections.into_iter().flatten().all(|record| record.dns_class == DNSClass::IN));
-        assert!(reply.extended.is_none_or(|extended| extended.text.len() <= EXTENDED_TEXT_OCTETS_MAX));
-        reply
+        let mut query = Query::query(Name::from_ascii(name).unwrap(), kind);
+        query.set_query_class(class.parse().unwrap());
+        let mut request = Message::query();
+        request.queries.push(query);
+        let mut edns = Edns::new();
+        edns.set_max_payload(1_232);
+        request.edns = Some(edns);
+        let request = request.to_vec().unwrap();
+        let client = Client { address: [192, 0, 2, 9].into(), transport: Transport::Stream };
+        let (mut first, mut again) = (Vec::new(), Vec::new());
+        assert!(matches!(self.responder.respond(&request, &client, Depth::Whole, &mut first), Responded::Written(_)));
+        self.responder.respond(&request, &client, Depth::Whole, &mut again);
+        assert_eq!(first, again, "the same again, from the cache");
+        let response = Message::from_vec(&first).unwrap();
+        let sections = [&response.answers, &response.authorities, &response.additionals];
+        assert!(sections.into_iter().flatten().all(|record| record.dns_class == DNSClass::IN || class == "CH"));
+        assert!(extended_shown(&response).len() <= EXTENDED_TEXT_OCTETS_MAX + 4);
+        response
     }
 
     /// Asks, and compares the reply in words; see [`shown`].
@@ -110,15 +137,26 @@ impl Node {
 
 const SOA_DATA: &str = "ns.id.test. hostmaster.id.test.";
 
-/// A reply as lines: code, flags and extended error, then the records, those behind the answer section with its first letter.
-fn shown(reply: &Reply) -> Vec<String> {
-    let flags = if reply.authoritative { " aa" } else { "" };
-    let extended = reply.extended.map_or_else(String::new, |error| format!(" {} {}", error.code, error.text));
-    let first = format!("{:?}{flags}{extended}", reply.rcode);
-    let answers = reply.answers.iter().map(record_shown);
-    let authorities = reply.authorities.iter().map(|record| format!("authority: {}", record_shown(record)));
-    let additionals = reply.additionals.iter().map(|record| format!("additional: {}", record_shown(record)));
+/// A response as lines: code, flags and extended error, then the records, those behind the answer section with its first
+/// letter.
+fn shown(response: &Message) -> Vec<String> {
+    let flags = if response.metadata.authoritative { " aa" } else { "" };
+    let code = match response.metadata.response_code {
+        ResponseCode::NXDomain => "NxDomain".into(),
+        code => format!("{code:?}"),
+    };
+    let first = format!("{code}{flags}{}", extended_shown(response));
+    let answers = response.answers.iter().map(record_shown);
+    let authorities = response.authorities.iter().map(|record| format!("authority: {}", record_shown(record)));
+    let additionals = response.additionals.iter().map(|record| format!("additional: {}", record_shown(record)));
     std::iter::once(first).chain(answers).chain(authorities).chain(additionals).collect()
+}
+
+/// Code and text of the extended error, behind a space.
+fn extended_shown(response: &Message) -> String {
+    let option = response.edns.as_ref().and_then(|edns| edns.option(EdnsCode::Unknown(15)));
+    let Some(EdnsOption::Unknown(15, data)) = option else { return String::new() };
+    format!(" {} {}", u16::from_be_bytes([data[0], data[1]]), str::from_utf8(&data[2..]).unwrap())
 }
 
 fn record_shown(record: &ResourceRecord) -> String {
@@ -175,7 +213,7 @@ fn what_is_refused() {
     for kind in ["AXFR", "TYPE251", "TYPE250", "TYPE128"] {
         node.check("id.test.", kind, &["Refused"]);
     }
-    for class in ["CH", "HS", "ANY", "NONE"] {
+    for class in ["HS", "ANY", "NONE"] {
         assert_eq!(shown(&node.ask_in("id.test.", "SOA", class)), ["Refused"], "{class}");
     }
 }
@@ -310,8 +348,9 @@ fn outcomes_without_records() {
         node.check("gone._.1.88.hdl.id.test.", kind, &["NoError aa 0 retired", soa]);
         node.check("secret._.1.88.hdl.id.test.", kind, &["Refused 18 denied"]);
     }
-    let delegated = node.responder.without_data(Outcome::Delegated);
-    assert_eq!(shown(&delegated), ["NoError 20 delegated"]);
+    let delegated = authority::without_data(Outcome::Delegated);
+    let error = delegated.extended.unwrap();
+    assert_eq!((delegated.rcode, error.code, error.text), (0, 20, "delegated"));
 }
 
 #[test]
@@ -360,12 +399,60 @@ fn a_read_error_is_a_server_failure() {
     for _ in 0..3 {
         node.check("lost._.1.88.hdl.id.test.", "TXT", &["ServFail"]);
     }
-    assert_eq!(node.responder.failures.load(Ordering::Relaxed), 3);
 }
 
 #[test]
 fn zones() {
     assert_eq!(Zone::new(Zone::DEFAULT).unwrap().octets(), 9);
-    assert_eq!(Zone::new("Id.Example.com").unwrap().to_string(), "id.example.com.");
+    let zone = Zone::new("Id.Example.com").unwrap();
+    assert_eq!((zone.to_string().as_str(), zone.apex()), ("id.example.com.", &b"\x02id\x07example\x03com\0"[..]));
+    assert_eq!(zone.offset_in(b"\x01a\x02ID\x07eXample\x03com\0"), Some(2));
+    assert_eq!(zone.offset_in(b"\x02id\x07example\x03com\0"), Some(0));
+    assert_eq!(zone.offset_in(b"\x03xid\x07example\x03com\0"), None);
+    assert_eq!(zone.offset_in(b"\0"), None);
     assert!(matches!(Zone::new("."), Err(ZoneError::NoLabels { .. })));
+}
+
+#[test]
+fn the_server_itself() {
+    let node = Node::new();
+    let version = concat!("touchmark ", env!("CARGO_PKG_VERSION"));
+    for (name, text) in
+        [("version.bind.", version), ("VERSION.server.", version), ("id.server.", "here"), ("hostname.bind.", "here")]
+    {
+        let lines = shown(&node.ask_in(name, "TXT", "CH"));
+        assert_eq!(lines, ["NoError aa".into(), format!("{name} 0 16 \"{text}\"")]);
+    }
+    for (name, kind) in [("id.test.", "TXT"), ("authors.bind.", "TXT"), ("version.bind.", "A")] {
+        assert_eq!(shown(&node.ask_in(name, kind, "CH")), ["Refused"], "{name} {kind}");
+    }
+}
+
+#[test]
+fn a_change_outdates_what_was_answered() {
+    let node = Node::new();
+    let name = "a_2fb._.2.1.88.hdl.id.test.";
+    let above = ["_.2.1.88.hdl.id.test.", "2.1.88.hdl.id.test.", "88.hdl.id.test.", "hdl.id.test."];
+    for name in above.iter().chain([&name]) {
+        assert_eq!(shown(&node.ask(name, "TXT")), no_name(0), "{name}");
+    }
+    node.create("88.1.2/A/b", &[("NAME", b"x", 60)]);
+    assert_eq!(node.ask(name, "TXT").answers.len(), 1);
+    for name in above {
+        assert_eq!(shown(&node.ask(name, "TXT")), no_data(1), "{name}");
+    }
+    // What is registered elsewhere changes nothing but the serial.
+    node.create("88.1.3/x", &[]);
+    assert_eq!(node.ask(name, "TXT").answers.len(), 1);
+    assert_eq!(shown(&node.ask("88.hdl.id.test.", "TXT")), no_data(2));
+    node.retire("88.1.2/a/B");
+    let soa = "authority: id.test. 60 6 serial 3 minimum 60";
+    node.check(name, "TXT", &["NoError aa 0 retired", soa]);
+    for (identifier, name) in [("1.2.3", "ors-dummy.3.2.1.oid.id.test."), ("https://a.example/p", "")] {
+        let hashed = format!("{}.id.test.", dns_name::name_of(&Identifier::parse(identifier).unwrap(), 9));
+        let name = if name.is_empty() { &hashed } else { name };
+        assert!(shown(&node.ask(name, "NAPTR"))[0].starts_with("NxDomain"), "{name}");
+        node.create(identifier, &[("URL", b"https://x.example", 60)]);
+        assert_eq!(node.ask(name, "NAPTR").answers.len(), 1, "{name}");
+    }
 }

@@ -1,0 +1,262 @@
+//! What the zone says about a name and a type.
+
+use std::{net::IpAddr, sync::Arc};
+
+use prost::Message as _;
+
+use super::{
+    answer::{ExtendedError, OwnedAnswer, Section},
+    kind,
+    message::{HEADER_OCTETS, Question, labels, rcode},
+    rdata,
+    zone::{NAME_SERVER_LABEL, NEGATIVE_TTL_SECONDS, Soa, ZONE_TTL_SECONDS, Zone},
+};
+use crate::{
+    id::dns_name::{self, Below, NameMeaning, NameTarget},
+    protocol::{
+        grpc::record_to_pb,
+        outcome::{DnsRcode, Outcome},
+    },
+    record::{Record, Value},
+    resolver::{Answer, Resolver},
+    store::ReadError,
+};
+
+/// How long the answer to ANY may be kept, in seconds: long, so that the same is not asked often (RFC 8482 section 4.2).
+const ANY_TTL_SECONDS: u32 = 3_600;
+/// INFO-CODE for what has no other (RFC 8914 section 4.1).
+const OTHER: u16 = 0;
+/// A reply without some values.
+const LEFT_OUT: ExtendedError = ExtendedError { code: OTHER, text: "values too long for this type are left out" };
+
+/// Answers for the names of a zone.
+pub(super) struct Authority {
+    pub(super) resolver: Arc<Resolver>,
+    pub(super) zone: Zone,
+    pub(super) ledger_size: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+/// What an answer follows from, and so what outdates it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Basis {
+    /// The zone itself: not worth keeping, or different every time.
+    Zone,
+    /// A record that exists.
+    Record,
+    /// That there is no record.
+    NoRecord,
+}
+
+impl Authority {
+    /// The answer for a name in the zone, whose apex stands at this offset in the name.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] when index or ledger cannot be read.
+    pub(super) fn answer(&self, question: Question<'_>, zone_at: usize) -> Result<(OwnedAnswer, Basis), ReadError> {
+        let before: Vec<&[u8]> = labels(&question.name()[..zone_at]).collect();
+        match before.as_slice() {
+            [] => Ok((self.apex(question), Basis::Zone)),
+            [label] if label.eq_ignore_ascii_case(NAME_SERVER_LABEL) => Ok((self.name_server(question), Basis::Zone)),
+            labels => self.identifier(question.kind(), labels),
+        }
+    }
+
+    /// The SOA record of a negative answer, which says how long it may be kept (RFC 2308 section 3).
+    pub(super) fn negative_soa(&self, zone_at: usize) -> Soa {
+        Soa {
+            apex_offset: HEADER_OCTETS + zone_at,
+            serial: self.serial(),
+            ttl: ZONE_TTL_SECONDS.min(NEGATIVE_TTL_SECONDS),
+            signature: None,
+        }
+    }
+
+    /// The version of the zone: the size of the ledger, mod 2^32. It grows with every change of a record (RFC 1982).
+    fn serial(&self) -> u32 {
+        (self.ledger_size)() as u32
+    }
+
+    fn apex(&self, question: Question<'_>) -> OwnedAnswer {
+        let mut answer = authoritative();
+        match question.kind() {
+            kind::SOA => {
+                let soa = self.negative_soa(0);
+                answer.push(Section::Answer, kind::SOA, ZONE_TTL_SECONDS, |out| soa.put_data(out));
+            }
+            kind::NS => {
+                answer.push(Section::Answer, kind::NS, ZONE_TTL_SECONDS, |out| {
+                    Zone::put_name_server(out, HEADER_OCTETS);
+                });
+                // The addresses belong to the name in the data of the record before, which is as long as its two parts.
+                let name_server_at = HEADER_OCTETS + question.octets().len() + NS_DATA_OFFSET;
+                self.push_addresses(&mut answer, Section::Additional, name_server_at, |_| true);
+            }
+            kind::ANY => push_any(&mut answer),
+            _ => {}
+        }
+        or_no_data(answer)
+    }
+
+    fn name_server(&self, question: Question<'_>) -> OwnedAnswer {
+        let mut answer = authoritative();
+        match question.kind() {
+            kind::ANY if !self.zone.addresses().is_empty() => push_any(&mut answer),
+            asked => self.push_addresses(&mut answer, Section::Answer, HEADER_OCTETS, |kind| kind == asked),
+        }
+        or_no_data(answer)
+    }
+
+    /// Adds the addresses of the node, as far as their type is wanted.
+    fn push_addresses(&self, answer: &mut OwnedAnswer, section: Section, owner: usize, wanted: impl Fn(u16) -> bool) {
+        for address in self.zone.addresses() {
+            match address {
+                IpAddr::V4(address) if wanted(kind::A) => {
+                    answer.push_at(section, owner, kind::A, ZONE_TTL_SECONDS, |out| out.extend(address.octets()));
+                }
+                IpAddr::V6(address) if wanted(kind::AAAA) => {
+                    answer.push_at(section, owner, kind::AAAA, ZONE_TTL_SECONDS, |out| out.extend(address.octets()));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn identifier(&self, kind: u16, labels: &[&[u8]]) -> Result<(OwnedAnswer, Basis), ReadError> {
+        let Some(meaning) = dns_name::parse(labels, self.zone.octets()) else {
+            return Ok((without_data(Outcome::NotFound), Basis::NoRecord));
+        };
+        Ok(match self.resolve(&meaning, labels)? {
+            Answer::Found(found) => (self::found(kind, found.record(), meaning.ors_dummy), Basis::Record),
+            Answer::NotFound if self.any_below(meaning.below.as_ref())? => {
+                (or_no_data(authoritative()), Basis::NoRecord)
+            }
+            Answer::NotFound => (without_data(Outcome::NotFound), Basis::NoRecord),
+            answer => (without_data(Outcome::from(&answer)), Basis::Record),
+        })
+    }
+
+    /// Resolves the identifier that a name stands for.
+    fn resolve(&self, meaning: &NameMeaning, labels: &[&[u8]]) -> Result<Answer, ReadError> {
+        let hash = match &meaning.target {
+            None => return Ok(Answer::NotFound),
+            Some(NameTarget::Identifier(identifier)) => return self.resolver.read(identifier),
+            Some(NameTarget::Hash(hash)) => hash,
+        };
+        let Some(identifier) = self.resolver.by_name_hash(hash)? else { return Ok(Answer::NotFound) };
+        // The index knows hashes for the longest zone; in this one the identifier may go by its own name.
+        let name = dns_name::name_of(&identifier, self.zone.octets());
+        let same = |(own, label): (&str, &&[u8])| label.eq_ignore_ascii_case(own.as_bytes());
+        if name.labels().count() == labels.len() && name.labels().zip(labels).all(same) {
+            self.resolver.read(&identifier)
+        } else {
+            Ok(Answer::NotFound)
+        }
+    }
+
+    fn any_below(&self, below: Option<&Below>) -> Result<bool, ReadError> {
+        match below {
+            None => Ok(false),
+            Some(Below::Keys(prefix)) => self.resolver.any_below(prefix),
+            Some(Below::AnyNameHash) => self.resolver.any_name_hash(),
+        }
+    }
+}
+
+/// Where the data of the first record behind the question begin: its owner is a pointer.
+const NS_DATA_OFFSET: usize = 12;
+
+/// The records of a type that a registered record has.
+fn found(kind: u16, record: &Record, ors_dummy: bool) -> OwnedAnswer {
+    let mut set = RecordSet { answer: authoritative(), ttl: u32::MAX, left_out: false };
+    match kind {
+        kind::NAPTR => record.values.iter().for_each(|value| set.push_naptr(value)),
+        // X.672 asks below the name of an OID only so that a DNAME can rewrite it, and for NAPTR only.
+        _ if ors_dummy => {}
+        kind::TXT => record.values.iter().for_each(|value| set.push_text(value)),
+        kind::ANY => push_any(&mut set.answer),
+        kind::URI => record.values.iter().for_each(|value| set.push_uri(value)),
+        kind::RECORD => set.push_record(record),
+        _ => {}
+    }
+    set.finish()
+}
+
+fn authoritative() -> OwnedAnswer {
+    OwnedAnswer { authoritative: true, ..OwnedAnswer::empty(rcode::NOERROR) }
+}
+
+/// An answer without records says that there are none (RFC 2308 section 2.2).
+fn or_no_data(answer: OwnedAnswer) -> OwnedAnswer {
+    OwnedAnswer { negative: answer.answer_count() == 0, ..answer }
+}
+
+/// An outcome that has no records to show, as the table spells it.
+pub(super) fn without_data(outcome: Outcome) -> OwnedAnswer {
+    let spelling = outcome.spelling();
+    let extended = spelling.dns_extended.map(|code| ExtendedError { code, text: spelling.word });
+    let code = match spelling.dns {
+        DnsRcode::NoError => rcode::NOERROR,
+        DnsRcode::ServFail => rcode::SERVFAIL,
+        DnsRcode::NxDomain => rcode::NXDOMAIN,
+        DnsRcode::Refused => rcode::REFUSED,
+    };
+    // Of the other outcomes the node says nothing with authority.
+    let is_ours = matches!(outcome, Outcome::NotFound | Outcome::Retired);
+    OwnedAnswer { authoritative: is_ours, negative: is_ours, extended, ..OwnedAnswer::empty(code) }
+}
+
+/// The answer to ANY at a name that has records (RFC 8482 section 4.2).
+fn push_any(answer: &mut OwnedAnswer) {
+    answer.push(Section::Answer, kind::HINFO, ANY_TTL_SECONDS, |out| out.extend_from_slice(b"\x07RFC8482\x00"));
+}
+
+/// Records of one name and type, as many as a message holds.
+struct RecordSet {
+    answer: OwnedAnswer,
+    ttl: u32,
+    left_out: bool,
+}
+
+impl RecordSet {
+    fn push(&mut self, kind: u16, ttl: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.answer.push(Section::Answer, kind, ttl, write) {
+            self.ttl = self.ttl.min(ttl);
+        } else {
+            self.left_out = true;
+        }
+    }
+
+    fn push_text(&mut self, value: &Value) {
+        self.push(kind::TXT, value.ttl, |out| rdata::put_text(out, value));
+    }
+
+    fn push_naptr(&mut self, value: &Value) {
+        let Some(service) = rdata::service(value) else { return };
+        match rdata::regexp(&value.data) {
+            Some(regexp) => self.push(kind::NAPTR, value.ttl, |out| rdata::put_naptr(out, value, service, &regexp)),
+            None => self.left_out = true,
+        }
+    }
+
+    fn push_uri(&mut self, value: &Value) {
+        if rdata::service(value).is_some() {
+            self.push(kind::URI, value.ttl, |out| rdata::put_uri(out, value));
+        }
+    }
+
+    fn push_record(&mut self, record: &Record) {
+        let message = record_to_pb(record);
+        let ttl = record.values.iter().map(|value| value.ttl).min().unwrap_or(Value::TTL_SECONDS_DEFAULT);
+        self.push(kind::RECORD, ttl, |out| message.encode_raw(out));
+    }
+
+    /// The answer, with one TTL (RFC 2181 section 5.2).
+    fn finish(mut self) -> OwnedAnswer {
+        if self.ttl != u32::MAX {
+            self.answer.set_ttl(self.ttl);
+        }
+        let extended = self.left_out.then_some(LEFT_OUT);
+        OwnedAnswer { extended, ..or_no_data(self.answer) }
+    }
+}

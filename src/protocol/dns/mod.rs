@@ -1,0 +1,77 @@
+//! DNS: from the bytes of a request to the bytes of its response. No sockets; those are the server's.
+//!
+//! ```text
+//! bytes -- message::Request -- Responder --(hit)---- StampedCache ------------------- message::write_response -- bytes
+//!                                  +------(miss)--- Authority -- id::dns_name -- resolver --+
+//! ```
+//!
+//! The node is authoritative for one [`Zone`], and everything in it follows from what is registered:
+//!
+//! | name | answers |
+//! |---|---|
+//! | the zone | SOA, NS; negative answers carry the SOA (RFC 2308) |
+//! | `ns.` + the zone | the addresses of the node, where it listens on particular ones; so NS and MNAME resolve |
+//! | the name of an identifier (`id::dns_name`) | TXT, NAPTR, URI, TYPE65280 |
+//! | `ors-dummy.` + the name of an OID (X.672) | NAPTR only |
+//! | a name with only names below it | no data: it exists (RFC 8020) |
+//!
+//! * **TXT**: a record for each value: the string `<index> <type>`, then the data in strings of 255 octets; the data may
+//!   be any octets.
+//! * **NAPTR** (RFC 3403): a record for each `URL` and `SVC:<service>` value: order 100, the index as preference, flags
+//!   `u`, the service (of a `URL`: `EPC+html`), `!^.*$!<url>!`. One whose expression passes 255 octets is left out.
+//! * **URI** (RFC 7553): the same values at any length: the index as priority, weight 0, the target as it is.
+//! * **TYPE65280** (private use, RFC 6895 section 3.1): one record, the public record as the protobuf message
+//!   `touchmark.v1.Record`.
+//! * **ANY**: one HINFO record (RFC 8482 section 4.2), whatever is there.
+//!
+//! All records of a set have the shortest TTL among their values, for they must have one (RFC 2181 section 5.2). A reply
+//! has to fit a message of 65,535 octets: what does not is left out, and the extended error "other" (RFC 8914 section
+//! 4.1) says so; gRPC carries everything. Owner names are spelled as the question was, in any mix of cases.
+//!
+//! Outside: classes but IN and CHAOS, zone transfers and other zones are refused. What each outcome is called stands in
+//! [`super::outcome`]. The codec is our own ([`message`], [`answer`]): it is on the way of every datagram, and a
+//! library that builds a tree of names and records for each of them takes several times as long.
+
+pub mod answer;
+mod authority;
+pub mod message;
+mod rdata;
+mod responder;
+mod zone;
+
+pub use answer::MESSAGE_OCTETS_MAX;
+pub use rdata::URL_SERVICE;
+pub use responder::{
+    Client, Depth, IDENTITY_OCTETS_MAX, Responded, Responder, ResponderOptions, Summary, Transport,
+    UDP_PAYLOAD_OCTETS_MAX,
+};
+pub use zone::{ZONE_OCTETS_MAX, Zone, ZoneError, labels as zone_labels};
+
+/// Types of records and of questions (IANA DNS resource record types).
+pub mod kind {
+    /// IPv4 address (RFC 1035).
+    pub const A: u16 = 1;
+    /// Name server (RFC 1035).
+    pub const NS: u16 = 2;
+    /// Start of a zone (RFC 1035).
+    pub const SOA: u16 = 6;
+    /// What RFC 8482 answers to ANY.
+    pub const HINFO: u16 = 13;
+    /// Text (RFC 1035).
+    pub const TXT: u16 = 16;
+    /// IPv6 address (RFC 3596).
+    pub const AAAA: u16 = 28;
+    /// Services by rewriting (RFC 3403).
+    pub const NAPTR: u16 = 35;
+    /// Signature (RFC 4034).
+    pub const RRSIG: u16 = 46;
+    /// Anything (RFC 8482).
+    pub const ANY: u16 = 255;
+    /// Links (RFC 7553).
+    pub const URI: u16 = 256;
+    /// Whole records (private use, RFC 6895 section 3.1).
+    pub const RECORD: u16 = 65_280;
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,411 @@
+//! From the bytes of a request to the bytes of its response.
+//!
+//! Most requests ask what was asked before: their answer lies ready in a cache, by name (in lower case) and type, and is
+//! copied behind the question as the client spelled it. An answer follows from one identifier, or from there being none at
+//! a name and below it. So a change outdates two kinds of topics (`cache::stamped`): the name of an identifier that changed,
+//! and, when it is new, its name and all names above it, for whoever was told that they do not exist.
+//!
+//! The answers are authoritative and never older than the last change, so they leave with the TTL that they were
+//! registered with, and not with what is left of it: counting down is for answers from other nodes.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use super::{
+    answer::{CLASS_CHAOS, CLASS_IN, ExtendedError, MESSAGE_OCTETS_MAX, OwnedAnswer, Section},
+    authority::{Authority, Basis, without_data},
+    kind,
+    message::{Fit, Options, Question, Rejected, Request, Shape, labels, rcode, write_response},
+    zone::{Soa, Zone},
+};
+use crate::{
+    cache::{
+        CacheStats,
+        stamped::{HashedKey, Kept, Stamp, StampedCache, Topics},
+    },
+    id::dns_name::{RelativeName, name_of_key},
+    protocol::outcome::Outcome,
+    registry::Changed,
+    resolver::Resolver,
+    store::ReadError,
+};
+
+/// The longest UDP response, in octets: what passes every path in one piece (DNS flag day 2020).
+pub const UDP_PAYLOAD_OCTETS_MAX: u16 = 1_232;
+/// The longest UDP response to a client without EDNS (RFC 1035 section 4.2.1), in octets.
+const UDP_PLAIN_OCTETS_MAX: u16 = 512;
+/// The longest name of this node that goes into answers, in octets: a character-string.
+pub const IDENTITY_OCTETS_MAX: usize = 255;
+/// Option of the name of the server (RFC 5001 section 2.3).
+const OPTION_NSID: u16 = 3;
+/// Option of extended errors (RFC 8914 section 2).
+const OPTION_EXTENDED_ERROR: u16 = 15;
+/// A name outside the zone (RFC 8914 section 4.21).
+const NOT_AUTHORITATIVE: ExtendedError = ExtendedError { code: 20, text: "another zone" };
+
+/// Who asks, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    /// The address.
+    pub address: IpAddr,
+    /// What carries the response.
+    pub transport: Transport,
+}
+
+/// What carries a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// One datagram, from a sender that may not be who it says.
+    Datagram,
+    /// A connection.
+    Stream,
+}
+
+/// How far to go for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Only what takes no disk: answers from the cache, and refusals.
+    Cached,
+    /// Index and ledger, too, which may block for a disk.
+    Whole,
+}
+
+/// What came of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Responded {
+    /// Nothing is to be sent.
+    Silent,
+    /// The answer is not cached, and no more was wanted.
+    NotCached,
+    /// The response was written.
+    Written(Summary),
+}
+
+/// What a response says, for limits and counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The response code.
+    pub rcode: u16,
+    /// The type that was asked; 0 where that is not known.
+    pub kind: u16,
+    /// Hash of name and type; 0 for what is no question of the zone.
+    pub question_hash: u64,
+    /// Whether there are records in the answer section.
+    pub has_data: bool,
+    /// Whether it came from the cache.
+    pub cached: bool,
+    /// Whether records had to be left out for its length.
+    pub truncated: bool,
+}
+
+/// What a responder is told about itself.
+#[derive(Clone, Debug)]
+pub struct ResponderOptions {
+    /// The node's name for NSID (RFC 5001) and `id.server` (RFC 4892), at most [`IDENTITY_OCTETS_MAX`] octets; empty to
+    /// give none.
+    pub identity: String,
+    /// How much memory cached answers may take, in bytes.
+    pub cache_bytes_max: usize,
+}
+
+/// Answers requests about the names of a zone.
+pub struct Responder {
+    authority: Authority,
+    options: ResponderOptions,
+    answers: StampedCache<KeptAnswer>,
+    /// What answers from records depend on: their names.
+    records: Topics,
+    /// What answers without a record depend on: that nothing was registered at or below a name.
+    absences: Topics,
+    topic_seed: u64,
+    failures: AtomicU64,
+}
+
+#[derive(Debug)]
+struct KeptAnswer {
+    answer: OwnedAnswer,
+    basis: Basis,
+    stamp: Stamp,
+}
+
+impl Kept for KeptAnswer {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.answer.records_octets()
+    }
+}
+
+/// A name and a type as they are looked up: the name in lower case, the type.
+struct CacheKey {
+    octets: [u8; Self::OCTETS_MAX],
+    len: usize,
+}
+
+impl CacheKey {
+    /// The longest name and a type.
+    const OCTETS_MAX: usize = 255 + 2;
+
+    fn new(question: Question<'_>) -> Self {
+        let name = question.name();
+        let mut octets = [0; Self::OCTETS_MAX];
+        // A question that was read has a name of at most 255 octets.
+        octets[..name.len()].copy_from_slice(name);
+        // Length octets are no letters, so that they stay as they are.
+        octets[..name.len()].make_ascii_lowercase();
+        octets[name.len()..name.len() + 2].copy_from_slice(&question.kind().to_be_bytes());
+        Self { octets, len: name.len() + 2 }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.octets[..self.len]
+    }
+}
+
+impl Responder {
+    /// Answers for this zone from this resolver. The serial of the zone is what `ledger_size` gives, mod 2^32: it grows
+    /// with every change of a record (RFC 1982).
+    pub fn new(
+        resolver: Arc<Resolver>,
+        zone: Zone,
+        ledger_size: impl Fn() -> u64 + Send + Sync + 'static,
+        options: ResponderOptions,
+    ) -> Self {
+        Self {
+            authority: Authority { resolver, zone, ledger_size: Box::new(ledger_size) },
+            answers: StampedCache::new(options.cache_bytes_max),
+            options,
+            records: Topics::default(),
+            absences: Topics::default(),
+            topic_seed: RandomState::new().hash_one(0),
+            failures: AtomicU64::new(0),
+        }
+    }
+
+    /// Writes the response to a request, in place of what `out` held.
+    pub fn respond(&self, message: &[u8], client: &Client, depth: Depth, out: &mut Vec<u8>) -> Responded {
+        let request = match Request::read(message) {
+            Ok(request) => request,
+            Err(Rejected::Silent) => return Responded::Silent,
+            Err(Rejected::Header { octets, rcode }) => {
+                out.clear();
+                out.extend_from_slice(&octets);
+                return Responded::Written(Summary::of_error(rcode));
+            }
+        };
+        let mut writing = Writing { responder: self, request, client, out, hash: 0, cached: true };
+        match self.admit(&request) {
+            Err(answer) => writing.write(&answer, None),
+            Ok(zone_at) => self.respond_in_zone(&mut writing, zone_at, depth),
+        }
+    }
+
+    /// Where the zone begins in the name that is asked, or the answer to what is not asked of the zone.
+    fn admit(&self, request: &Request<'_>) -> Result<usize, OwnedAnswer> {
+        // RFC 6891 section 6.1.3. Nothing else in the request can be relied on then.
+        if request.edns.is_some_and(|edns| edns.version > 0) {
+            return Err(OwnedAnswer::empty(rcode::BADVERS));
+        }
+        let question = request.question;
+        match question.class() {
+            CLASS_IN if is_meta(question.kind()) => Err(OwnedAnswer::empty(rcode::REFUSED)),
+            CLASS_IN => self
+                .authority
+                .zone
+                .offset_in(question.name())
+                .ok_or_else(|| OwnedAnswer { extended: Some(NOT_AUTHORITATIVE), ..OwnedAnswer::empty(rcode::REFUSED) }),
+            CLASS_CHAOS => Err(self.chaos(question)),
+            _ => Err(OwnedAnswer::empty(rcode::REFUSED)),
+        }
+    }
+
+    fn respond_in_zone(&self, writing: &mut Writing<'_>, zone_at: usize, depth: Depth) -> Responded {
+        let question = writing.request.question;
+        let soa = self.authority.negative_soa(zone_at);
+        if zone_at == 0 {
+            // What the apex says follows from the ledger's size; it is made faster than found.
+            return writing.write(&self.look_up(question, zone_at).0, Some(&soa));
+        }
+        let key = CacheKey::new(question);
+        let key = self.answers.hashed(key.as_bytes());
+        writing.hash = key.hash();
+        let hit = self.answers.read(key, |kept| {
+            let topics = if kept.basis == Basis::Record { &self.records } else { &self.absences };
+            topics.is_current(kept.stamp).then(|| writing.write(&kept.answer, Some(&soa)))
+        });
+        match hit {
+            Some(responded) => responded,
+            None if depth == Depth::Cached => Responded::NotCached,
+            None => {
+                writing.cached = false;
+                let answer = self.read(question, zone_at, key);
+                writing.write(&answer, Some(&soa))
+            }
+        }
+    }
+
+    /// Reads an answer from index and ledger, and keeps it.
+    fn read(&self, question: Question<'_>, zone_at: usize, key: HashedKey<'_>) -> OwnedAnswer {
+        // Taken before the answer is read: a change meanwhile outdates it.
+        let topic = self.topic_of(&question.name()[..zone_at]);
+        let stamps = [self.records.stamp(topic), self.absences.stamp(topic)];
+        let (answer, basis) = self.look_up(question, zone_at);
+        let stamp = match basis {
+            Some(Basis::Record) => stamps[0],
+            Some(Basis::NoRecord) => stamps[1],
+            Some(Basis::Zone) | None => return answer,
+        };
+        let kept = KeptAnswer { answer: answer.clone(), basis: basis.unwrap_or(Basis::Zone), stamp };
+        self.answers.put(key, kept);
+        answer
+    }
+
+    /// The answer of the zone, with what it follows from; a failure of the disk is an answer without that.
+    fn look_up(&self, question: Question<'_>, zone_at: usize) -> (OwnedAnswer, Option<Basis>) {
+        match self.authority.answer(question, zone_at) {
+            Ok((answer, basis)) => (answer, Some(basis)),
+            Err(error) => (self.failed(question, &error), None),
+        }
+    }
+
+    fn failed(&self, question: Question<'_>, error: &ReadError) -> OwnedAnswer {
+        let count = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        // A broken disk fails every question: the first is told, then the second, the fourth, the eighth.
+        if count.is_power_of_two() {
+            let name: String = labels(question.name()).map(|label| format!("{}.", label.escape_ascii())).collect();
+            tracing::error!(%error, name, count, "questions over DNS cannot be answered; check the disk, then run `touchmark fsck`");
+        }
+        without_data(Outcome::Unavailable)
+    }
+
+    /// What the node says about itself (RFC 4892): its version and, where it has one, its name.
+    fn chaos(&self, question: Question<'_>) -> OwnedAnswer {
+        let name = question.name().to_ascii_lowercase();
+        let text = match name.as_slice() {
+            b"\x07version\x04bind\0" | b"\x07version\x06server\0" => concat!("touchmark ", env!("CARGO_PKG_VERSION")),
+            b"\x02id\x06server\0" | b"\x08hostname\x04bind\0" => self.options.identity.as_str(),
+            _ => "",
+        };
+        if text.is_empty() || !matches!(question.kind(), kind::TXT | kind::ANY) {
+            return OwnedAnswer::empty(rcode::REFUSED);
+        }
+        let mut answer = OwnedAnswer { authoritative: true, ..OwnedAnswer::empty(rcode::NOERROR) };
+        answer.push_chaos(Section::Answer, kind::TXT, 0, |out| {
+            out.push(text.len() as u8);
+            out.extend_from_slice(text.as_bytes());
+        });
+        answer
+    }
+
+    /// Outdates cached answers about identifiers that changed: called after the index took a change, and before
+    /// anyone gets its receipt.
+    pub fn outdate(&self, changes: &[Changed]) {
+        for Changed { key, created } in changes {
+            let name = name_of_key(key, self.authority.zone.octets());
+            self.records.outdate(self.topic_of_name(&name));
+            if *created {
+                self.visit_topics(&name, |topic| self.absences.outdate(topic));
+            }
+        }
+    }
+
+    /// What the cache of answers has done and holds.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.answers.stats()
+    }
+
+    fn topic_of(&self, relative: &[u8]) -> u64 {
+        // Below `ors-dummy.` the record of the name behind it answers (X.672).
+        let own = relative.strip_prefix(b"\x09").and_then(|rest| rest.split_at_checked(ORS_DUMMY.len()));
+        let relative = match own {
+            Some((label, rest)) if label.eq_ignore_ascii_case(ORS_DUMMY) => rest,
+            _ => relative,
+        };
+        let labels: Vec<&[u8]> = labels(relative).collect();
+        labels.iter().rev().fold(self.topic_seed, |topic, label| next_topic(topic, label))
+    }
+
+    fn topic_of_name(&self, name: &RelativeName) -> u64 {
+        name.labels().rev().fold(self.topic_seed, |topic, label| next_topic(topic, label.as_bytes()))
+    }
+
+    /// Visits the topics of a name and of all names above it.
+    fn visit_topics(&self, name: &RelativeName, mut visit: impl FnMut(u64)) {
+        let mut topic = self.topic_seed;
+        for label in name.labels().rev() {
+            topic = next_topic(topic, label.as_bytes());
+            visit(topic);
+        }
+    }
+}
+
+/// First label of names that X.672 asks for.
+const ORS_DUMMY: &[u8] = b"ors-dummy";
+
+/// The topic of the name that has one more label than the name of `topic` (FNV-1a).
+fn next_topic(topic: u64, label: &[u8]) -> u64 {
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    // No label holds this octet beside letters of one case, so that it tells where labels end.
+    let hash = (topic ^ u64::from(b'.')).wrapping_mul(PRIME);
+    let hash =
+        label.iter().fold(hash, |hash, octet| (hash ^ u64::from(octet.to_ascii_lowercase())).wrapping_mul(PRIME));
+    hash ^ hash >> 32
+}
+
+/// True for types that only questions have, ANY aside (RFC 6895 section 3.1): transfers and the like.
+fn is_meta(kind: u16) -> bool {
+    (128..=254).contains(&kind)
+}
+
+impl Summary {
+    fn of_error(rcode: u16) -> Self {
+        Self { rcode, kind: 0, question_hash: 0, has_data: false, cached: true, truncated: false }
+    }
+}
+
+/// A response that is being written.
+struct Writing<'a> {
+    responder: &'a Responder,
+    request: Request<'a>,
+    client: &'a Client,
+    out: &'a mut Vec<u8>,
+    hash: u64,
+    cached: bool,
+}
+
+impl Writing<'_> {
+    fn write(&mut self, answer: &OwnedAnswer, soa: Option<&Soa>) -> Responded {
+        let mut options = Options::default();
+        if let Some(edns) = self.request.edns {
+            let identity = self.responder.options.identity.as_bytes();
+            if !identity.is_empty() && edns.option(OPTION_NSID).is_some() {
+                options.push(OPTION_NSID, [identity, &[]]);
+            }
+            if let Some(ExtendedError { code, text }) = answer.extended {
+                options.push(OPTION_EXTENDED_ERROR, [&code.to_be_bytes(), text.as_bytes()]);
+            }
+        }
+        let octets_max = match (self.client.transport, self.request.edns) {
+            (Transport::Stream, _) => MESSAGE_OCTETS_MAX,
+            (Transport::Datagram, None) => UDP_PLAIN_OCTETS_MAX.into(),
+            // RFC 6891 section 6.2.3: less than 512 counts as 512.
+            (Transport::Datagram, Some(edns)) => {
+                edns.payload_octets_max.clamp(UDP_PLAIN_OCTETS_MAX, UDP_PAYLOAD_OCTETS_MAX).into()
+            }
+        };
+        let shape = Shape { edns: self.request.edns.map(|_| (&options, UDP_PAYLOAD_OCTETS_MAX)), octets_max };
+        let fit = write_response(self.out, &self.request, &answer.with_soa(soa), shape);
+        Responded::Written(Summary {
+            rcode: answer.rcode,
+            kind: self.request.question.kind(),
+            question_hash: self.hash,
+            has_data: answer.answer_count() > 0,
+            cached: self.cached,
+            truncated: fit == Fit::Truncated,
+        })
+    }
+}

@@ -1,0 +1,147 @@
+//! The DNS listeners: UDP and TCP on the same addresses, answered by one [`Responder`].
+//!
+//! ```text
+//! UDP: recvmmsg, a batch ---+
+//!                           +-- Responder -- bytes
+//! TCP: accept, frame -------+
+//! ```
+//!
+//! [`udp`] is a loop of its own on threads of its own: most of what the node is asked comes that way. [`tcp`] is for
+//! what does not fit a datagram, and for clients that prove where they are (RFC 7766).
+//!
+//! Deliberately absent: zone transfers, updates.
+
+mod tcp;
+mod udp;
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+use self::udp::UdpListener;
+pub use tcp::TCP_REQUEST_OCTETS_MAX;
+
+use crate::protocol::dns::Responder;
+
+/// Log directives that keep the lines of a library about single requests out of the log.
+pub const LOG_DIRECTIVES: &str = "hickory_server=error,hickory_net=error,hickory_proto=error";
+/// How often a pair of ports is tried, when the system chooses it.
+const BIND_ATTEMPTS_MAX: u32 = 16;
+
+/// Bounds of the listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DnsLimits {
+    /// Threads that answer over UDP, for each address; each has another beside it that reads what is not cached.
+    pub udp_workers: usize,
+    /// The most TCP connections at once; more wait for one to end.
+    pub tcp_connections_max: usize,
+    /// How long a client may take to send a request or to take a response over TCP, in milliseconds: a few seconds
+    /// (RFC 7766 section 6.2.3).
+    pub tcp_idle_timeout_ms: u64,
+    /// How long connections may go on when the server stops, in milliseconds.
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for DnsLimits {
+    fn default() -> Self {
+        Self { udp_workers: 1, tcp_connections_max: 1_024, tcp_idle_timeout_ms: 10_000, drain_timeout_ms: 2_000 }
+    }
+}
+
+/// Running DNS listeners.
+pub struct DnsServer {
+    udp: Vec<UdpListener>,
+    tcp: Vec<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl DnsServer {
+    /// Binds UDP and TCP on each of the addresses and starts to answer. With port 0 the system chooses a port for both.
+    ///
+    /// # Errors
+    ///
+    /// When an address cannot be bound; the error says which.
+    pub async fn start(
+        responder: &Arc<Responder>,
+        addresses: &[SocketAddr],
+        limits: DnsLimits,
+    ) -> Result<Self, ListenError> {
+        let (stop, stopping) = watch::channel(false);
+        let mut server = Self { udp: Vec::new(), tcp: Vec::new(), stop, addresses: Vec::new() };
+        for &address in addresses {
+            let failed = |source| ListenError { address, source };
+            let Bound { sockets, listener } = bind(address, limits.udp_workers).await.map_err(failed)?;
+            server.addresses.push(listener.local_addr().map_err(failed)?);
+            server.udp.push(UdpListener::start(sockets, responder).map_err(failed)?);
+            server.tcp.push(tokio::spawn(tcp::accept(listener, Arc::clone(responder), limits, stopping.clone())));
+        }
+        Ok(server)
+    }
+
+    /// Where the server listens, in the order in which it was told to.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Stops listening, answers the TCP requests that were read, and waits for that. Datagrams that were not taken yet
+    /// are dropped; a client asks again.
+    pub async fn shutdown(self) {
+        self.stop.send_replace(true);
+        for task in self.tcp {
+            if let Err(error) = task.await {
+                tracing::warn!(%error, "a TCP listener for DNS did not stop cleanly");
+            }
+        }
+        let udp = self.udp;
+        let stopped = tokio::task::spawn_blocking(move || udp.into_iter().for_each(UdpListener::shutdown)).await;
+        if let Err(error) = stopped {
+            tracing::warn!(%error, "the UDP listeners for DNS did not stop cleanly");
+        }
+    }
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} (DNS): {source}")]
+pub struct ListenError {
+    /// The address.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// The sockets of one address.
+struct Bound {
+    /// One for each worker.
+    sockets: Vec<std::net::UdpSocket>,
+    listener: TcpListener,
+}
+
+/// Binds all sockets of an address. A port that the system chose for UDP may be taken for TCP.
+async fn bind(address: SocketAddr, workers: usize) -> io::Result<Bound> {
+    let mut attempts = 1;
+    let shares_port = workers > 1;
+    loop {
+        let socket = udp::open(address, shares_port)?;
+        let chosen = socket.local_addr()?;
+        match TcpListener::bind(chosen).await {
+            Ok(listener) => {
+                let mut sockets = vec![socket];
+                for _ in 1..workers {
+                    sockets.push(udp::open(chosen, shares_port)?);
+                }
+                return Ok(Bound { sockets, listener });
+            }
+            Err(error)
+                if address.port() == 0 && error.kind() == io::ErrorKind::AddrInUse && attempts < BIND_ATTEMPTS_MAX =>
+            {
+                attempts += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
