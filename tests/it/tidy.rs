@@ -29,7 +29,7 @@ const EDGES: [(&str, &[&str]); 14] = [
 ];
 
 /// Where each foreign crate may be named. Crates that are everyone's (`bytes`, `thiserror`, ...) are not listed.
-const FOREIGN: [(&str, &[&str]); 22] = [
+const FOREIGN: [(&str, &[&str]); 23] = [
     ("sled", &["src/store/local/blocks.rs"]),
     ("hickory_proto", &["src/protocol/dns/mod.rs", "src/server/dns/mod.rs"]),
     ("hickory_server", &["src/server/dns/mod.rs"]),
@@ -50,6 +50,7 @@ const FOREIGN: [(&str, &[&str]); 22] = [
     ("tracing_subscriber", &["src/cli/", "src/config.rs"]),
     ("toml", &["src/config.rs"]),
     ("serde_json", &["src/protocol/json/", "src/cli/"]),
+    ("siphasher", &["src/protocol/dns/cookie.rs"]),
     ("jiff", &["src/record/edge.rs", "src/protocol/json/"]),
     ("mimalloc", &["src/main.rs"]),
 ];

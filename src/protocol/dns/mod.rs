@@ -26,6 +26,7 @@
 //! Outside: other classes, zone transfers and other zones are refused. What each outcome is called stands in
 //! [`super::outcome`]. This file and `server::dns` alone know the DNS library.
 
+pub mod cookie;
 mod rdata;
 mod zone;
 

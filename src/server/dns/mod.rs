@@ -21,6 +21,8 @@
 //!
 //! Deliberately absent: TLS and QUIC, cookies (RFC 7873), rate limits, zone transfers, updates.
 
+pub mod cookie_file;
+
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hickory_proto::{
