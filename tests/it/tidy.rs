@@ -50,7 +50,7 @@ const FOREIGN: [(&str, &[&str]); 23] = [
     ("tracing_subscriber", &["src/cli/", "src/config.rs"]),
     ("toml", &["src/config.rs"]),
     ("serde_json", &["src/protocol/json/", "src/cli/"]),
-    ("siphasher", &["src/protocol/dns/cookie.rs"]),
+    ("siphasher", &["src/protocol/dns/cookie.rs", "src/server/dns/rate.rs"]),
     ("jiff", &["src/record/edge.rs", "src/protocol/json/"]),
     ("mimalloc", &["src/main.rs"]),
 ];

@@ -22,6 +22,8 @@
 //! Deliberately absent: TLS and QUIC, cookies (RFC 7873), rate limits, zone transfers, updates.
 
 pub mod cookie_file;
+pub mod network;
+pub mod rate;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
