@@ -24,6 +24,7 @@
 pub mod cookie_file;
 pub mod network;
 pub mod rate;
+pub mod sources;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
