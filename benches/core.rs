@@ -1,13 +1,15 @@
 //! The pieces of the two hot paths, one by one: `cargo bench --bench core`.
 
-use std::hint::black_box;
+use std::{hint::black_box, net::IpAddr};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use touchmark::{
     cache::Cache,
     id::{Identifier, Key, dns_name},
     ledger::{Draft, EntryKind, Place, Position, Principal, Statement, leaf_hash},
+    protocol::dns::cookie::CookieSecrets,
     record::{Permissions, Value, Values},
+    server::dns::rate::{AnswerClass, RateLimiter, RateLimits},
     store::{
         Applied, IndexChange, Store,
         local::{LocalOptions, LocalStore},
@@ -151,5 +153,57 @@ fn store(c: &mut Criterion) {
     let _ = store.close();
 }
 
-criterion_group!(benches, identifiers, entries, cache, store);
+fn cookies(c: &mut Criterion) {
+    const NOW_SECONDS: u64 = 1_763_820_000;
+    let secrets = CookieSecrets::new([1; 16], Some([2; 16]));
+    let old = CookieSecrets::new([2; 16], None);
+    let mut group = c.benchmark_group("DNS cookie");
+    for (version, address) in [("IPv4", IpAddr::from([192, 0, 2, 1])), ("IPv6", IpAddr::from([0x20; 16]))] {
+        let made = secrets.response_option([7; 8], address, NOW_SECONDS);
+        group.bench_function(format!("make, {version}"), |b| {
+            b.iter(|| secrets.response_option(black_box([7; 8]), black_box(address), NOW_SECONDS))
+        });
+        let made_before = old.response_option([7; 8], address, NOW_SECONDS);
+        for (what, option) in [("verify", made), ("verify with the second secret", made_before)] {
+            group.bench_function(format!("{what}, {version}"), |b| {
+                b.iter(|| secrets.verify(Some(black_box(&option)), black_box(address), NOW_SECONDS))
+            });
+        }
+    }
+    group.finish();
+}
+
+fn rate_limits(c: &mut Criterion) {
+    let limits = RateLimits { responses_per_second: 200, ..RateLimits::default() };
+    let limiter = RateLimiter::new(limits, [7; 16]);
+    let mut group = c.benchmark_group("rate limit");
+    let mut count = 0u64;
+    group.bench_function("one client, one name, in debt", |b| {
+        b.iter(|| {
+            count += 1;
+            limiter.check(black_box(IpAddr::from([192, 0, 2, 1])), AnswerClass::Positive, 1, count >> 13)
+        })
+    });
+    group.bench_function("one client, a million names", |b| {
+        b.iter(|| {
+            count += 1;
+            let name_hash = count.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44;
+            limiter.check(black_box(IpAddr::from([192, 0, 2, 1])), AnswerClass::Positive, name_hash, count >> 13)
+        })
+    });
+    group.bench_function("a million IPv6 clients", |b| {
+        b.iter(|| {
+            count += 1;
+            let network = count.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44;
+            let client = IpAddr::from((0x2001_0db8_u128 << 96 | u128::from(network) << 72).to_be_bytes());
+            limiter.check(black_box(client), AnswerClass::NxDomain, 1, count >> 13)
+        })
+    });
+    group.bench_function("a client without limits", |b| {
+        b.iter(|| limiter.check(black_box(IpAddr::from([127, 0, 0, 1])), AnswerClass::Positive, 1, 1))
+    });
+    group.finish();
+}
+
+criterion_group!(benches, identifiers, entries, cache, store, cookies, rate_limits);
 criterion_main!(benches);

@@ -8,6 +8,7 @@
 //! top of each other and checks each key once, so that an error names the key and where it was written.
 
 use std::{
+    fmt::Display,
     fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -15,7 +16,13 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::protocol::dns::{IDENTITY_OCTETS_MAX, zone_labels};
+use crate::{
+    protocol::dns::{IDENTITY_OCTETS_MAX, UDP_PAYLOAD_OCTETS_MAX, zone_labels},
+    server::dns::{
+        network::{Network, NetworkError},
+        rate::{self, EXEMPT_NETWORKS_MAX, RESPONSES_PER_SECOND, SLIP, WINDOW_SECONDS},
+    },
+};
 
 /// The default configuration with its comments, as `touchmark config print` shows it.
 pub const TEMPLATE: &str = include_str!("config.toml");
@@ -45,6 +52,13 @@ pub struct Spec {
     pub dns_workers: Option<u64>,
     pub dns_identity: Option<String>,
     pub dns_cache_bytes_max: Option<u64>,
+    pub dns_rate_per_second: Option<u64>,
+    pub dns_rate_window_seconds: Option<u64>,
+    pub dns_rate_slip: Option<u64>,
+    pub dns_rate_exempt: Option<String>,
+    pub dns_without_cookie_octets_max: Option<u64>,
+    pub dns_cookie_secrets: Option<PathBuf>,
+    pub dns_connections_per_source_max: Option<u64>,
     pub grpc: Option<String>,
     pub cache_bytes_max: Option<u64>,
     pub index_cache_bytes_max: Option<u64>,
@@ -69,6 +83,20 @@ pub struct Config {
     pub dns_identity: String,
     /// The most bytes that answers ready for the DNS take.
     pub dns_cache_bytes_max: usize,
+    /// Answers of a kind that a client network gets over UDP in a second; 0 for no limit.
+    pub dns_rate_per_second: u32,
+    /// Seconds that a client network pays for at most when it asked too much.
+    pub dns_rate_window_seconds: u32,
+    /// Of so many limited answers one is sent truncated; 0 for none.
+    pub dns_rate_slip: u8,
+    /// Networks without limits.
+    pub dns_rate_exempt: Vec<Network>,
+    /// The longest answer over UDP to a client without a valid cookie, in octets.
+    pub dns_without_cookie_octets_max: u16,
+    /// The file with the secrets of cookies; without one they are made at start.
+    pub dns_cookie_secrets: Option<PathBuf>,
+    /// TCP connections of a client network at once; 0 for no limit.
+    pub dns_connections_per_source_max: usize,
     /// Where gRPC listens.
     pub grpc: SocketAddr,
     /// The most bytes that cached answers take.
@@ -137,6 +165,13 @@ impl Default for Config {
             dns_workers: 0,
             dns_identity: String::new(),
             dns_cache_bytes_max: 64 << 20,
+            dns_rate_per_second: 200,
+            dns_rate_window_seconds: 15,
+            dns_rate_slip: 2,
+            dns_rate_exempt: rate::loopback().into(),
+            dns_without_cookie_octets_max: UDP_PAYLOAD_OCTETS_MAX,
+            dns_cookie_secrets: None,
+            dns_connections_per_source_max: 64,
             grpc: ([127, 0, 0, 1], 50051).into(),
             cache_bytes_max: 64 << 20,
             index_cache_bytes_max: 128 << 20,
@@ -193,6 +228,13 @@ impl Spec {
             dns_workers: number("dns_workers")?,
             dns_identity: text("dns_identity"),
             dns_cache_bytes_max: number("dns_cache_bytes_max")?,
+            dns_rate_per_second: number("dns_rate_per_second")?,
+            dns_rate_window_seconds: number("dns_rate_window_seconds")?,
+            dns_rate_slip: number("dns_rate_slip")?,
+            dns_rate_exempt: text("dns_rate_exempt"),
+            dns_without_cookie_octets_max: number("dns_without_cookie_octets_max")?,
+            dns_cookie_secrets: text("dns_cookie_secrets").map(PathBuf::from),
+            dns_connections_per_source_max: number("dns_connections_per_source_max")?,
             grpc: text("grpc"),
             cache_bytes_max: number("cache_bytes_max")?,
             index_cache_bytes_max: number("index_cache_bytes_max")?,
@@ -230,6 +272,11 @@ impl Config {
         let keys = Layers(layers);
         let zone = keys.read("zone", |spec| spec.zone.as_deref(), zone)?.unwrap_or(defaults.zone);
         let workers = |count: u64| within(count, 0..=DNS_WORKERS_MAX, "threads");
+        let rate = |rate: u64| within(rate, RESPONSES_PER_SECOND, "answers a second");
+        let window = |seconds: u64| within(seconds, WINDOW_SECONDS, "seconds");
+        let slip = |slip: u64| within(slip, SLIP, "answers");
+        let octets = |octets: u64| within(octets, 512..=UDP_PAYLOAD_OCTETS_MAX, "octets");
+        let connections = |count: u64| within(count, 0..=65_536, "connections");
         let cache = |bytes: u64| within(bytes, CACHE_BYTES_MIN..=CACHE_BYTES_MAX, "bytes");
         let overlay = |entries: u64| within(entries, OVERLAY_ENTRIES, "entries");
         Ok(Self {
@@ -244,6 +291,25 @@ impl Config {
             dns_cache_bytes_max: keys
                 .read("dns_cache_bytes_max", |spec| spec.dns_cache_bytes_max, cache)?
                 .unwrap_or(defaults.dns_cache_bytes_max),
+            dns_rate_per_second: keys
+                .read("dns_rate_per_second", |spec| spec.dns_rate_per_second, rate)?
+                .unwrap_or(defaults.dns_rate_per_second),
+            dns_rate_window_seconds: keys
+                .read("dns_rate_window_seconds", |spec| spec.dns_rate_window_seconds, window)?
+                .unwrap_or(defaults.dns_rate_window_seconds),
+            dns_rate_slip: keys
+                .read("dns_rate_slip", |spec| spec.dns_rate_slip, slip)?
+                .unwrap_or(defaults.dns_rate_slip),
+            dns_rate_exempt: keys
+                .read("dns_rate_exempt", |spec| spec.dns_rate_exempt.as_deref(), networks)?
+                .unwrap_or(defaults.dns_rate_exempt),
+            dns_without_cookie_octets_max: keys
+                .read("dns_without_cookie_octets_max", |spec| spec.dns_without_cookie_octets_max, octets)?
+                .unwrap_or(defaults.dns_without_cookie_octets_max),
+            dns_cookie_secrets: keys.read("dns_cookie_secrets", |spec| spec.dns_cookie_secrets.clone(), Ok)?,
+            dns_connections_per_source_max: keys
+                .read("dns_connections_per_source_max", |spec| spec.dns_connections_per_source_max, connections)?
+                .unwrap_or(defaults.dns_connections_per_source_max),
             grpc: keys.read("grpc", |spec| spec.grpc.as_deref(), address)?.unwrap_or(defaults.grpc),
             cache_bytes_max: keys
                 .read("cache_bytes_max", |spec| spec.cache_bytes_max, cache)?
@@ -349,8 +415,23 @@ fn log(text: &str) -> Result<String, String> {
     }
 }
 
-fn within(number: u64, range: std::ops::RangeInclusive<usize>, unit: &str) -> Result<usize, String> {
-    let fits = usize::try_from(number).ok().filter(|number| range.contains(number));
+/// Networks with commas between them; none when there is nothing.
+fn networks(text: &str) -> Result<Vec<Network>, String> {
+    let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+    let networks: Vec<Network> =
+        texts.map(|text| text.parse().map_err(|error: NetworkError| error.to_string())).collect::<Result<_, _>>()?;
+    match networks.len() {
+        0..=EXEMPT_NETWORKS_MAX => Ok(networks),
+        count => Err(format!("{count} networks; the limit is {EXEMPT_NETWORKS_MAX}")),
+    }
+}
+
+/// Checks that a number lies in a range, and gives it the type of the range.
+fn within<N>(number: u64, range: std::ops::RangeInclusive<N>, unit: &str) -> Result<N, String>
+where
+    N: TryFrom<u64> + PartialOrd + Display,
+{
+    let fits = N::try_from(number).ok().filter(|number| range.contains(number));
     fits.ok_or_else(|| format!("{number} is outside {} to {} {unit}", range.start(), range.end()))
 }
 
@@ -367,8 +448,10 @@ mod tests {
     fn the_template_says_the_defaults_and_every_key() {
         assert_eq!(file(TEMPLATE), Ok(Config::default()));
         // What follows from another key is commented out, and right all the same.
-        let all = TEMPLATE.replace("# origin = ", "origin = ");
-        assert_eq!(file(&all), Ok(Config::default()));
+        let all =
+            TEMPLATE.replace("# origin = ", "origin = ").replace("# dns_cookie_secrets = ", "dns_cookie_secrets = ");
+        let secrets = Some("dns-cookie-secrets".into());
+        assert_eq!(file(&all), Ok(Config { dns_cookie_secrets: secrets, ..Config::default() }));
         let spec = Spec::from_toml(&all).unwrap();
         let absent = format!("{spec:?}").matches("None").count();
         assert_eq!(absent, 0, "{spec:?}");
@@ -411,6 +494,8 @@ mod tests {
             ("dns = \"localhost\"", "t.toml, key `dns`: `localhost` is not an address with a port"),
             ("dns = \"127.0.0.1:1,\"", "t.toml, key `dns`: `` is not an address with a port"),
             ("dns_workers = 65", "t.toml, key `dns_workers`: 65 is outside 0 to 64 threads"),
+            ("dns_rate_exempt = \"10.0.0.1/8\"", "t.toml, key `dns_rate_exempt`: network `10.0.0.1/8` has bits set"),
+            ("dns_rate_slip = 11", "t.toml, key `dns_rate_slip`: 11 is outside 0 to 10 answers"),
             ("zone = \"a..b\"", "t.toml, key `zone`: zone `a..b`: label `` takes 0 octets; a label takes 1 to 63"),
             ("zone = \"\"", "t.toml, key `zone`: zone `` has no labels"),
             ("origin = \"a b\"", "t.toml, key `origin`: `a b` is not an origin: 1 to 255 bytes"),

@@ -50,10 +50,10 @@
 //! | [`cache`] | sharded LRU with a byte budget and single flight; knows nothing of ours | – |
 //! | [`resolver`] | the read core | `id`, `record`, `store`, `cache` |
 //! | [`registry`] | the write core | `id`, `record`, `ledger`, `store` |
-//! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, and the one table of outcomes | the cores' types |
+//! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, and the one table of outcomes | the cores' types, `cache` |
 //! | [`server`] | listeners: gRPC, DNS | `protocol`, the cores |
 //! | [`client`] | outbound connections | `protocol` |
-//! | [`config`] | file + environment + arguments -> `Config` | `id`, `protocol` |
+//! | [`config`] | file + environment + arguments -> `Config` | `id`, `protocol`, `server` |
 //! | [`app`] | `Config` -> running node; `fsck`, `rebuild` | everything below |
 //! | [`cli`] | the subcommands | `app`, `client` |
 //!

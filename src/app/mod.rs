@@ -27,11 +27,16 @@ pub use check::{FsckReport, RebuildReport, fsck, rebuild};
 use crate::{
     config::{Config, DNS_WORKERS_MAX},
     ledger::{DataDir, KeySource, Ledger, LedgerError, Opening, Recovered},
-    protocol::dns::{Responder, ResponderOptions, Zone, ZoneError},
+    protocol::dns::{Responder, ResponderOptions, Zone, ZoneError, cookie::CookieSecrets},
     registry::{Clock, Committer, Entropy, Sequencer, SequencerHandle, apply},
     resolver::Resolver,
     server::{
-        dns::{DnsLimits, DnsServer, ListenError},
+        dns::{
+            DnsLimits, DnsServer, ListenError,
+            cookie_file::{self, CookieFileError},
+            rate::RateLimits,
+            sources::SourceLimits,
+        },
         grpc::GrpcServer,
     },
     store::{Records, Store, StoreError, local::LocalStore},
@@ -85,6 +90,9 @@ pub enum AppError {
     /// The zone is no DNS name.
     #[error(transparent)]
     Zone(#[from] ZoneError),
+    /// The secrets of DNS cookies.
+    #[error(transparent)]
+    Cookies(#[from] CookieFileError),
     /// An address for DNS could not be bound.
     #[error(transparent)]
     Dns(#[from] ListenError),
@@ -144,8 +152,12 @@ impl Node {
         let records = Records::new(Arc::clone(&shared), Arc::clone(&ledger));
         let resolver = Arc::new(Resolver::new(records.clone(), config.cache_bytes_max));
         let sizes = Arc::clone(&ledger);
-        let options =
-            ResponderOptions { identity: config.dns_identity.clone(), cache_bytes_max: config.dns_cache_bytes_max };
+        let options = ResponderOptions {
+            identity: config.dns_identity.clone(),
+            cache_bytes_max: config.dns_cache_bytes_max,
+            without_cookie_octets_max: config.dns_without_cookie_octets_max,
+            cookies: cookies(config)?,
+        };
         let responder = Responder::new(Arc::clone(&resolver), zone, move || sizes.size(), options);
         let responder = Arc::new(responder);
         let sequencer = Sequencer {
@@ -160,8 +172,7 @@ impl Node {
             sequencer.spawn().map_err(|error| AppError::system("cannot start the sequencer", error))?;
         let grpc = GrpcServer::start(config.grpc, Arc::clone(&resolver), registry).await;
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
-        let limits = DnsLimits { udp_workers: workers(config.dns_workers), ..DnsLimits::default() };
-        let dns = DnsServer::start(&responder, &config.dns, limits).await?;
+        let dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()())).await?;
         Ok(Self { dns, grpc, sequencer, ledger, store, zone: config.zone.clone(), directory })
     }
 
@@ -247,6 +258,41 @@ fn committer(resolver: &Arc<Resolver>, responder: &Arc<Responder>) -> Committer 
         resolver.outdate(changes.iter().map(|change| &change.key));
         responder.outdate(changes);
     })
+}
+
+/// The secrets of cookies: those of a file, or one for as long as this process runs.
+fn cookies(config: &Config) -> Result<CookieSecrets, AppError> {
+    match &config.dns_cookie_secrets {
+        Some(path) => Ok(cookie_file::read(path)?),
+        None => Ok(CookieSecrets::new(half(entropy()()), None)),
+    }
+}
+
+/// The first half of random bytes.
+fn half(bytes: [u8; 32]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&bytes[..16]);
+    half
+}
+
+fn dns_limits(config: &Config) -> DnsLimits {
+    let exempt = || config.dns_rate_exempt.clone();
+    DnsLimits {
+        udp_workers: workers(config.dns_workers),
+        rate: RateLimits {
+            responses_per_second: config.dns_rate_per_second,
+            window_seconds: config.dns_rate_window_seconds,
+            slip: config.dns_rate_slip,
+            exempt: exempt(),
+            ..RateLimits::default()
+        },
+        sources: SourceLimits {
+            connections_per_source_max: config.dns_connections_per_source_max,
+            exempt: exempt(),
+            ..SourceLimits::default()
+        },
+        ..DnsLimits::default()
+    }
 }
 
 /// How many threads are meant: 0 stands for one on each processor.

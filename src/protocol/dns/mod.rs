@@ -34,6 +34,7 @@
 
 pub mod answer;
 mod authority;
+pub mod cookie;
 pub mod message;
 mod rdata;
 mod responder;
@@ -42,7 +43,7 @@ mod zone;
 pub use answer::MESSAGE_OCTETS_MAX;
 pub use rdata::URL_SERVICE;
 pub use responder::{
-    Client, Depth, IDENTITY_OCTETS_MAX, Responded, Responder, ResponderOptions, Summary, Transport,
+    Allowance, Client, Depth, IDENTITY_OCTETS_MAX, Limiter, Responded, Responder, ResponderOptions, Summary, Transport,
     UDP_PAYLOAD_OCTETS_MAX,
 };
 pub use zone::{ZONE_OCTETS_MAX, Zone, ZoneError, labels as zone_labels};

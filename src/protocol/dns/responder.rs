@@ -20,9 +20,10 @@ use std::{
 use super::{
     answer::{CLASS_CHAOS, CLASS_IN, ExtendedError, MESSAGE_OCTETS_MAX, OwnedAnswer, Section},
     authority::{Authority, Basis, without_data},
+    cookie::{COOKIE_OPTION, CookieCheck, CookieSecrets},
     kind,
-    message::{Fit, Options, Question, Rejected, Request, Shape, labels, rcode, write_response},
-    zone::{Soa, Zone},
+    message::{Edns, Fit, Options, Question, Rejected, Request, Shape, labels, rcode, write_response},
+    zone::Zone,
 };
 use crate::{
     cache::{
@@ -50,12 +51,34 @@ const OPTION_EXTENDED_ERROR: u16 = 15;
 const NOT_AUTHORITATIVE: ExtendedError = ExtendedError { code: 20, text: "another zone" };
 
 /// Who asks, and how.
-#[derive(Clone, Copy, Debug)]
-pub struct Client {
+#[derive(Clone, Copy)]
+pub struct Client<'a> {
     /// The address.
     pub address: IpAddr,
     /// What carries the response.
     pub transport: Transport,
+    /// When, in seconds since 1970 UTC.
+    pub now_unix: u64,
+    /// Who decides how much a client gets whose address may be forged: one that has no valid cookie and comes by
+    /// [`Transport::Datagram`].
+    pub limiter: Option<&'a dyn Limiter>,
+}
+
+/// Decides how much of its answers goes to a client.
+pub trait Limiter {
+    /// What may be sent of this answer.
+    fn allowance(&self, client: IpAddr, answer: &Summary) -> Allowance;
+}
+
+/// How much of an answer is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowance {
+    /// All of it.
+    Whole,
+    /// No records, and TC: who is really there asks again over TCP.
+    Truncated,
+    /// Nothing.
+    Nothing,
 }
 
 /// What carries a response.
@@ -85,6 +108,8 @@ pub enum Responded {
     NotCached,
     /// The response was written.
     Written(Summary),
+    /// Nothing is to be sent, for the client has had enough.
+    Withheld(Summary),
 }
 
 /// What a response says, for limits and counters.
@@ -94,13 +119,13 @@ pub struct Summary {
     pub rcode: u16,
     /// The type that was asked; 0 where that is not known.
     pub kind: u16,
-    /// Hash of name and type; 0 for what is no question of the zone.
-    pub question_hash: u64,
+    /// Hash of name and type, or of the name alone where there are no records; 0 for what is no question of the zone.
+    pub hash: u64,
     /// Whether there are records in the answer section.
     pub has_data: bool,
     /// Whether it came from the cache.
     pub cached: bool,
-    /// Whether records had to be left out for its length.
+    /// Whether it left without its records, for its length or for the client's allowance.
     pub truncated: bool,
 }
 
@@ -112,6 +137,10 @@ pub struct ResponderOptions {
     pub identity: String,
     /// How much memory cached answers may take, in bytes.
     pub cache_bytes_max: usize,
+    /// The longest UDP response to a client without a valid cookie, in octets: at most [`UDP_PAYLOAD_OCTETS_MAX`].
+    pub without_cookie_octets_max: u16,
+    /// What cookies are made and verified with (RFC 9018).
+    pub cookies: CookieSecrets,
 }
 
 /// Answers requests about the names of a zone.
@@ -187,7 +216,7 @@ impl Responder {
     }
 
     /// Writes the response to a request, in place of what `out` held.
-    pub fn respond(&self, message: &[u8], client: &Client, depth: Depth, out: &mut Vec<u8>) -> Responded {
+    pub fn respond(&self, message: &[u8], client: &Client<'_>, depth: Depth, out: &mut Vec<u8>) -> Responded {
         let request = match Request::read(message) {
             Ok(request) => request,
             Err(Rejected::Silent) => return Responded::Silent,
@@ -197,9 +226,16 @@ impl Responder {
                 return Responded::Written(Summary::of_error(rcode));
             }
         };
-        let mut writing = Writing { responder: self, request, client, out, hash: 0, cached: true };
+        let option = request.edns.and_then(|edns| edns.option(COOKIE_OPTION));
+        let cookie = self.options.cookies.verify(option, client.address, client.now_unix);
+        let mut writing =
+            Writing { responder: self, request, client, out, cookie, zone_at: None, hash: 0, cached: true };
+        // RFC 7873 section 5.2.2.
+        if cookie == CookieCheck::Malformed {
+            return writing.write(&OwnedAnswer::empty(rcode::FORMERR));
+        }
         match self.admit(&request) {
-            Err(answer) => writing.write(&answer, None),
+            Err(answer) => writing.write(&answer),
             Ok(zone_at) => self.respond_in_zone(&mut writing, zone_at, depth),
         }
     }
@@ -225,17 +261,17 @@ impl Responder {
 
     fn respond_in_zone(&self, writing: &mut Writing<'_>, zone_at: usize, depth: Depth) -> Responded {
         let question = writing.request.question;
-        let soa = self.authority.negative_soa(zone_at);
+        writing.zone_at = Some(zone_at);
         if zone_at == 0 {
             // What the apex says follows from the ledger's size; it is made faster than found.
-            return writing.write(&self.look_up(question, zone_at).0, Some(&soa));
+            return writing.write(&self.look_up(question, zone_at).0);
         }
         let key = CacheKey::new(question);
         let key = self.answers.hashed(key.as_bytes());
         writing.hash = key.hash();
         let hit = self.answers.read(key, |kept| {
             let topics = if kept.basis == Basis::Record { &self.records } else { &self.absences };
-            topics.is_current(kept.stamp).then(|| writing.write(&kept.answer, Some(&soa)))
+            topics.is_current(kept.stamp).then(|| writing.write(&kept.answer))
         });
         match hit {
             Some(responded) => responded,
@@ -243,7 +279,7 @@ impl Responder {
             None => {
                 writing.cached = false;
                 let answer = self.read(question, zone_at, key);
-                writing.write(&answer, Some(&soa))
+                writing.write(&answer)
             }
         }
     }
@@ -363,7 +399,7 @@ fn is_meta(kind: u16) -> bool {
 
 impl Summary {
     fn of_error(rcode: u16) -> Self {
-        Self { rcode, kind: 0, question_hash: 0, has_data: false, cached: true, truncated: false }
+        Self { rcode, kind: 0, hash: 0, has_data: false, cached: true, truncated: false }
     }
 }
 
@@ -371,41 +407,79 @@ impl Summary {
 struct Writing<'a> {
     responder: &'a Responder,
     request: Request<'a>,
-    client: &'a Client,
+    client: &'a Client<'a>,
     out: &'a mut Vec<u8>,
+    cookie: CookieCheck,
+    /// Where the zone begins in the name that is asked, for a question of the zone.
+    zone_at: Option<usize>,
     hash: u64,
     cached: bool,
 }
 
 impl Writing<'_> {
-    fn write(&mut self, answer: &OwnedAnswer, soa: Option<&Soa>) -> Responded {
-        let mut options = Options::default();
-        if let Some(edns) = self.request.edns {
-            let identity = self.responder.options.identity.as_bytes();
-            if !identity.is_empty() && edns.option(OPTION_NSID).is_some() {
-                options.push(OPTION_NSID, [identity, &[]]);
-            }
-            if let Some(ExtendedError { code, text }) = answer.extended {
-                options.push(OPTION_EXTENDED_ERROR, [&code.to_be_bytes(), text.as_bytes()]);
+    fn write(&mut self, answer: &OwnedAnswer) -> Responded {
+        let mut summary = self.summary(answer);
+        let mut octets_max = self.octets_max();
+        if let Some(limiter) = self.client.limiter.filter(|_| self.may_be_forged()) {
+            match limiter.allowance(self.client.address, &summary) {
+                Allowance::Whole => {}
+                Allowance::Truncated => octets_max = 0,
+                Allowance::Nothing => return Responded::Withheld(summary),
             }
         }
-        let octets_max = match (self.client.transport, self.request.edns) {
-            (Transport::Stream, _) => MESSAGE_OCTETS_MAX,
-            (Transport::Datagram, None) => UDP_PLAIN_OCTETS_MAX.into(),
-            // RFC 6891 section 6.2.3: less than 512 counts as 512.
-            (Transport::Datagram, Some(edns)) => {
-                edns.payload_octets_max.clamp(UDP_PLAIN_OCTETS_MAX, UDP_PAYLOAD_OCTETS_MAX).into()
+        let soa = self.zone_at.filter(|_| answer.negative).map(|at| self.responder.authority.negative_soa(at));
+        let options = self.request.edns.map(|edns| self.options(edns, answer.extended));
+        let edns = options.as_ref().map(|options| (options, UDP_PAYLOAD_OCTETS_MAX));
+        let fit = write_response(self.out, &self.request, &answer.with_soa(soa.as_ref()), Shape { edns, octets_max });
+        summary.truncated = fit == Fit::Truncated;
+        Responded::Written(summary)
+    }
+
+    fn summary(&self, answer: &OwnedAnswer) -> Summary {
+        let has_data = answer.answer_count() > 0;
+        let hash = match self.zone_at {
+            // Whoever asks for many types of one name gets the same; only limits look at this.
+            Some(at) if !has_data && answer.rcode == rcode::NOERROR && self.client.limiter.is_some() => {
+                self.responder.topic_of(&self.request.question.name()[..at])
             }
+            _ => self.hash,
         };
-        let shape = Shape { edns: self.request.edns.map(|_| (&options, UDP_PAYLOAD_OCTETS_MAX)), octets_max };
-        let fit = write_response(self.out, &self.request, &answer.with_soa(soa), shape);
-        Responded::Written(Summary {
-            rcode: answer.rcode,
-            kind: self.request.question.kind(),
-            question_hash: self.hash,
-            has_data: answer.answer_count() > 0,
-            cached: self.cached,
-            truncated: fit == Fit::Truncated,
-        })
+        let kind = self.request.question.kind();
+        Summary { rcode: answer.rcode, kind, hash, has_data, cached: self.cached, truncated: false }
+    }
+
+    /// True for a datagram whose sender has not shown that it gets what is sent to its address.
+    fn may_be_forged(&self) -> bool {
+        self.client.transport == Transport::Datagram && !matches!(self.cookie, CookieCheck::Valid { .. })
+    }
+
+    /// The longest response that may be sent, in octets.
+    fn octets_max(&self) -> usize {
+        if self.client.transport == Transport::Stream {
+            return MESSAGE_OCTETS_MAX;
+        }
+        // RFC 6891 section 6.2.3: less than 512 counts as 512.
+        let payload = self.request.edns.map_or(UDP_PLAIN_OCTETS_MAX, |edns| edns.payload_octets_max);
+        let most = match self.may_be_forged() {
+            true => self.responder.options.without_cookie_octets_max.min(UDP_PAYLOAD_OCTETS_MAX),
+            false => UDP_PAYLOAD_OCTETS_MAX,
+        };
+        payload.clamp(UDP_PLAIN_OCTETS_MAX, most.max(UDP_PLAIN_OCTETS_MAX)).into()
+    }
+
+    /// The options that go back: what was asked for, and what helps.
+    fn options(&self, edns: Edns<'_>, extended: Option<ExtendedError>) -> Options {
+        let ResponderOptions { identity, cookies, .. } = &self.responder.options;
+        let mut options = Options::default();
+        if !identity.is_empty() && edns.option(OPTION_NSID).is_some() {
+            options.push(OPTION_NSID, [identity.as_bytes(), &[]]);
+        }
+        if let Some(cookie) = cookies.response_to(&self.cookie, self.client.address, self.client.now_unix) {
+            options.push(COOKIE_OPTION, [&cookie, &[]]);
+        }
+        if let Some(ExtendedError { code, text }) = extended {
+            options.push(OPTION_EXTENDED_ERROR, [&code.to_be_bytes(), text.as_bytes()]);
+        }
+        options
     }
 }

@@ -13,7 +13,7 @@ use prost::Message as _;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::{answer::EXTENDED_TEXT_OCTETS_MAX, *};
+use super::{answer::EXTENDED_TEXT_OCTETS_MAX, cookie::CookieSecrets, *};
 use crate::{
     id::{Identifier, dns_name},
     ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Position, Principal},
@@ -46,7 +46,12 @@ impl Node {
         let zone = Zone::new("id.test")
             .unwrap()
             .with_addresses(["192.0.2.1", "2001:db8::1", "::"].map(|a| a.parse().unwrap()));
-        let options = ResponderOptions { identity: "here".into(), cache_bytes_max: 1 << 20 };
+        let options = ResponderOptions {
+            identity: "here".into(),
+            cache_bytes_max: 1 << 20,
+            without_cookie_octets_max: UDP_PAYLOAD_OCTETS_MAX,
+            cookies: CookieSecrets::new([3; 16], None),
+        };
         let responder = Arc::new(Responder::new(Arc::clone(&resolver), zone, move || ledger.size(), options));
         let committer = {
             let responder = Arc::clone(&responder);
@@ -117,7 +122,8 @@ impl Node {
         edns.set_max_payload(1_232);
         request.edns = Some(edns);
         let request = request.to_vec().unwrap();
-        let client = Client { address: [192, 0, 2, 9].into(), transport: Transport::Stream };
+        let address = [192, 0, 2, 9].into();
+        let client = Client { address, transport: Transport::Stream, now_unix: 1_700_000_000, limiter: None };
         let (mut first, mut again) = (Vec::new(), Vec::new());
         assert!(matches!(self.responder.respond(&request, &client, Depth::Whole, &mut first), Responded::Written(_)));
         self.responder.respond(&request, &client, Depth::Whole, &mut again);

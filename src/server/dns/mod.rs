@@ -6,21 +6,37 @@
 //! TCP: accept, frame -------+
 //! ```
 //!
+//! A client over UDP may not be who it says: without a valid cookie (`protocol::dns::cookie`) its answers are limited
+//! ([`rate`]). TCP connections are limited by client network ([`sources`]). What was asked is counted ([`counters`]).
+//!
 //! [`udp`] is a loop of its own on threads of its own: most of what the node is asked comes that way. [`tcp`] is for
 //! what does not fit a datagram, and for clients that prove where they are (RFC 7766).
 //!
 //! Deliberately absent: zone transfers, updates.
 
+pub mod cookie_file;
+pub mod counters;
+pub mod network;
+pub mod rate;
+pub mod sources;
 mod tcp;
 mod udp;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
+pub use tcp::TCP_REQUEST_OCTETS_MAX;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-use self::udp::UdpListener;
-pub use tcp::TCP_REQUEST_OCTETS_MAX;
-
+use self::{
+    counters::{Counted, Counters},
+    rate::{RateLimiter, RateLimits},
+    sources::{SourceLimits, Sources},
+    udp::UdpListener,
+};
 use crate::protocol::dns::Responder;
 
 /// Log directives that keep the lines of a library about single requests out of the log.
@@ -29,7 +45,7 @@ pub const LOG_DIRECTIVES: &str = "hickory_server=error,hickory_net=error,hickory
 const BIND_ATTEMPTS_MAX: u32 = 16;
 
 /// Bounds of the listeners.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsLimits {
     /// Threads that answer over UDP, for each address; each has another beside it that reads what is not cached.
     pub udp_workers: usize,
@@ -40,16 +56,44 @@ pub struct DnsLimits {
     pub tcp_idle_timeout_ms: u64,
     /// How long connections may go on when the server stops, in milliseconds.
     pub drain_timeout_ms: u64,
+    /// TCP connections of one client network.
+    pub sources: SourceLimits,
+    /// Answers over UDP to one client network.
+    pub rate: RateLimits,
 }
 
 impl Default for DnsLimits {
     fn default() -> Self {
-        Self { udp_workers: 1, tcp_connections_max: 1_024, tcp_idle_timeout_ms: 10_000, drain_timeout_ms: 2_000 }
+        Self {
+            udp_workers: 1,
+            tcp_connections_max: 1_024,
+            tcp_idle_timeout_ms: 10_000,
+            drain_timeout_ms: 2_000,
+            sources: SourceLimits::default(),
+            rate: RateLimits::default(),
+        }
+    }
+}
+
+/// What all listeners share.
+struct Context {
+    responder: Arc<Responder>,
+    limiter: Arc<RateLimiter>,
+    counters: Mutex<Vec<Arc<Counters>>>,
+}
+
+impl Context {
+    /// Counters for one more thread.
+    fn counters(&self) -> Arc<Counters> {
+        let counters = Arc::<Counters>::default();
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
+        counters
     }
 }
 
 /// Running DNS listeners.
 pub struct DnsServer {
+    context: Context,
     udp: Vec<UdpListener>,
     tcp: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
@@ -58,6 +102,7 @@ pub struct DnsServer {
 
 impl DnsServer {
     /// Binds UDP and TCP on each of the addresses and starts to answer. With port 0 the system chooses a port for both.
+    /// `seed` decides where the limits of a client are kept: random octets that nobody else knows.
     ///
     /// # Errors
     ///
@@ -66,15 +111,25 @@ impl DnsServer {
         responder: &Arc<Responder>,
         addresses: &[SocketAddr],
         limits: DnsLimits,
+        seed: [u8; 16],
     ) -> Result<Self, ListenError> {
         let (stop, stopping) = watch::channel(false);
-        let mut server = Self { udp: Vec::new(), tcp: Vec::new(), stop, addresses: Vec::new() };
+        let limiter = Arc::new(RateLimiter::new(limits.rate.clone(), seed));
+        let context = Context { responder: Arc::clone(responder), limiter, counters: Mutex::default() };
+        let sources = Sources::new(limits.sources.clone());
+        let mut server = Self { context, udp: Vec::new(), tcp: Vec::new(), stop, addresses: Vec::new() };
         for &address in addresses {
             let failed = |source| ListenError { address, source };
             let Bound { sockets, listener } = bind(address, limits.udp_workers).await.map_err(failed)?;
             server.addresses.push(listener.local_addr().map_err(failed)?);
-            server.udp.push(UdpListener::start(sockets, responder).map_err(failed)?);
-            server.tcp.push(tokio::spawn(tcp::accept(listener, Arc::clone(responder), limits, stopping.clone())));
+            server.udp.push(UdpListener::start(sockets, &server.context).map_err(failed)?);
+            let connections = tcp::Connections {
+                responder: Arc::clone(responder),
+                counters: server.context.counters(),
+                sources: Arc::clone(&sources),
+                limits: limits.clone(),
+            };
+            server.tcp.push(tokio::spawn(connections.accept(listener, stopping.clone())));
         }
         Ok(server)
     }
@@ -82,6 +137,14 @@ impl DnsServer {
     /// Where the server listens, in the order in which it was told to.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// What was asked since the start, and what came of it.
+    pub fn counted(&self) -> Counted {
+        let mut sum = Counted::default();
+        let counters = self.context.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        counters.iter().for_each(|counters| sum += counters.counted());
+        sum
     }
 
     /// Stops listening, answers the TCP requests that were read, and waits for that. Datagrams that were not taken yet

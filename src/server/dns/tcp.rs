@@ -5,7 +5,12 @@
 //! the ledger: microseconds when the page cache has them, which is less than handing the question to another thread
 //! and back. A stopping server finishes what it has read.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -15,7 +20,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::DnsLimits;
+use super::{
+    DnsLimits,
+    counters::Counters,
+    sources::{SourceGuard, Sources},
+};
 use crate::protocol::dns::{Client, Depth, Responded, Responder, Transport};
 
 /// The longest request over TCP, in octets: one question and EDNS options with padding. A longer one ends the connection.
@@ -28,63 +37,83 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-/// Takes TCP connections until the server stops, then waits for those that are there.
-pub(super) async fn accept(
-    listener: TcpListener,
-    responder: Arc<Responder>,
-    limits: DnsLimits,
-    stopping: watch::Receiver<bool>,
-) {
-    let mut stop = stopping.clone();
-    let mut connections = JoinSet::new();
-    let idle_timeout = Duration::from_millis(limits.tcp_idle_timeout_ms);
-    loop {
-        tokio::select! {
-            () = stopped(&mut stop) => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept(), if connections.len() < limits.tcp_connections_max => match accepted {
-                Ok((stream, peer)) => {
-                    connections.spawn(serve(stream, peer, Arc::clone(&responder), idle_timeout, stopping.clone()));
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "a TCP connection for DNS was not accepted");
-                    sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
-                }
-            },
-        }
-    }
-    drop(listener);
-    let drained = async { while connections.join_next().await.is_some() {} };
-    if timeout(Duration::from_millis(limits.drain_timeout_ms), drained).await.is_err() {
-        tracing::warn!(count = connections.len(), "TCP connections for DNS are cut off");
-    }
+/// What the connections of a listener share.
+pub(super) struct Connections {
+    pub(super) responder: Arc<Responder>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) sources: Arc<Sources>,
+    pub(super) limits: DnsLimits,
 }
 
-/// Answers the requests of one connection, one after the other (RFC 7766 section 6.2.1.1).
-async fn serve(
-    mut stream: TcpStream,
-    peer: SocketAddr,
-    responder: Arc<Responder>,
-    idle_timeout: Duration,
-    mut stopping: watch::Receiver<bool>,
-) {
-    // Responses leave whole; there is nothing to wait for.
-    let _ = stream.set_nodelay(true);
-    let client = Client { address: peer.ip().to_canonical(), transport: Transport::Stream };
-    let (mut response, mut framed) = (Vec::new(), Vec::new());
-    loop {
-        let request = tokio::select! {
-            () = stopped(&mut stopping) => return,
-            request = timeout(idle_timeout, read_request(&mut stream)) => request,
-        };
-        let Ok(Ok(request)) = request else { return };
-        // The length stands before the message (RFC 1035 section 4.2.2); both leave in one piece (RFC 7766 section 8).
-        let Responded::Written(_) = responder.respond(&request, &client, Depth::Whole, &mut response) else { return };
-        let Ok(octets) = u16::try_from(response.len()) else { return };
-        framed.clear();
-        framed.extend_from_slice(&octets.to_be_bytes());
-        framed.extend_from_slice(&response);
-        let Ok(Ok(())) = timeout(idle_timeout, stream.write_all(&framed)).await else { return };
+impl Connections {
+    /// Takes connections until the server stops, then waits for those that are there.
+    pub(super) async fn accept(self, listener: TcpListener, stopping: watch::Receiver<bool>) {
+        let shared = Arc::new(self);
+        let mut stop = stopping.clone();
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stopped(&mut stop) => break,
+                Some(_) = connections.join_next() => {}
+                accepted = listener.accept(), if connections.len() < shared.limits.tcp_connections_max => match accepted {
+                    Ok((stream, peer)) => {
+                        // A network that has all that it may have is turned away; the others find room.
+                        if let Some(guard) = shared.sources.admit(peer.ip()) {
+                            connections.spawn(Arc::clone(&shared).serve(stream, peer, stopping.clone(), guard));
+                        }
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "a TCP connection for DNS was not accepted");
+                        sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        let drained = async { while connections.join_next().await.is_some() {} };
+        if timeout(Duration::from_millis(shared.limits.drain_timeout_ms), drained).await.is_err() {
+            tracing::warn!(count = connections.len(), "TCP connections for DNS are cut off");
+        }
+    }
+
+    /// Answers the requests of one connection, one after the other (RFC 7766 section 6.2.1.1).
+    async fn serve(
+        self: Arc<Self>,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        mut stopping: watch::Receiver<bool>,
+        _guard: SourceGuard,
+    ) {
+        // Responses leave whole; there is nothing to wait for.
+        let _ = stream.set_nodelay(true);
+        let idle_timeout = Duration::from_millis(self.limits.tcp_idle_timeout_ms);
+        let (mut response, mut framed) = (Vec::new(), Vec::new());
+        loop {
+            let request = tokio::select! {
+                () = stopped(&mut stopping) => return,
+                request = timeout(idle_timeout, read_request(&mut stream)) => request,
+            };
+            let Ok(Ok(request)) = request else { return };
+            if !self.respond(&request, peer, &mut response) {
+                return;
+            }
+            // The length stands before the message (RFC 1035 section 4.2.2); both leave in one piece (RFC 7766 section 8).
+            let Ok(octets) = u16::try_from(response.len()) else { return };
+            framed.clear();
+            framed.extend_from_slice(&octets.to_be_bytes());
+            framed.extend_from_slice(&response);
+            let Ok(Ok(())) = timeout(idle_timeout, stream.write_all(&framed)).await else { return };
+        }
+    }
+
+    /// Writes the response to a request; false for what gets none.
+    fn respond(&self, request: &[u8], peer: SocketAddr, response: &mut Vec<u8>) -> bool {
+        let now_unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+        let address = peer.ip().to_canonical();
+        let client = Client { address, transport: Transport::Stream, now_unix, limiter: None };
+        let responded = self.responder.respond(request, &client, Depth::Whole, response);
+        self.counters.count(&responded);
+        matches!(responded, Responded::Written(_))
     }
 }
 

@@ -43,7 +43,7 @@ impl Listener {
         node.create("88.1/some", &values);
         let runtime = Runtime::new().unwrap();
         let responder = Arc::clone(&node.responder);
-        let server = runtime.block_on(DnsServer::start(&responder, &[address], limits)).unwrap();
+        let server = runtime.block_on(DnsServer::start(&responder, &[address], limits, [0; 16])).unwrap();
         let address = server.local_addrs()[0];
         Self { server: Some(server), address, runtime, _node: node }
     }
@@ -365,7 +365,8 @@ fn several_addresses_at_once() {
     let node = Node::new();
     let runtime = Runtime::new().unwrap();
     let addresses: Vec<SocketAddr> = ["127.0.0.1:0", "127.0.0.2:0"].map(|text| text.parse().unwrap()).into();
-    let server = runtime.block_on(DnsServer::start(&node.responder, &addresses, DnsLimits::default())).unwrap();
+    let server =
+        runtime.block_on(DnsServer::start(&node.responder, &addresses, DnsLimits::default(), [0; 16])).unwrap();
     assert_eq!(server.local_addrs().len(), 2);
     for &address in server.local_addrs() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -374,7 +375,7 @@ fn several_addresses_at_once() {
         assert_eq!(socket.recv_from(&mut [0; 512]).unwrap().1, address);
     }
     let taken = server.local_addrs()[1];
-    let again = runtime.block_on(DnsServer::start(&node.responder, &[taken], DnsLimits::default()));
+    let again = runtime.block_on(DnsServer::start(&node.responder, &[taken], DnsLimits::default(), [0; 16]));
     let error = again.err().unwrap().to_string();
     assert!(error.contains(&taken.to_string()), "{error}");
     runtime.block_on(server.shutdown());

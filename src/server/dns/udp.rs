@@ -20,10 +20,10 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use nix::{
@@ -39,7 +39,14 @@ use nix::{
     },
 };
 
-use crate::protocol::dns::{Client, Depth, Responded, Responder, Transport, UDP_PAYLOAD_OCTETS_MAX};
+use super::{
+    Context,
+    counters::{Count, Counters},
+    rate::{AnswerClass, RateLimiter, Verdict},
+};
+use crate::protocol::dns::{
+    Allowance, Client, Depth, Limiter, Responded, Responder, Summary, Transport, UDP_PAYLOAD_OCTETS_MAX, message::rcode,
+};
 
 /// Datagrams that are taken and answered together.
 const BATCH_DATAGRAMS: usize = 64;
@@ -66,19 +73,19 @@ impl UdpListener {
     /// # Errors
     ///
     /// When the system gives no thread or no second handle of a socket.
-    pub(super) fn start(sockets: Vec<UdpSocket>, responder: &Arc<Responder>) -> io::Result<Self> {
+    pub(super) fn start(sockets: Vec<UdpSocket>, context: &Context) -> io::Result<Self> {
         let mut listener = Self { stop: Arc::default(), threads: Vec::new() };
         for socket in sockets {
             let (queue, queued) = sync_channel(READING_BATCHES_MAX);
             let is_unbound = socket.local_addr()?.ip().is_unspecified();
-            let (second, for_reader) = (socket.try_clone()?, Arc::clone(responder));
+            let (second, answering) = (socket.try_clone()?, Answering::new(context));
             // What a thread sends with holds pointers, and so is made on the thread itself.
             listener.spawn("touchmark-read", move || {
-                Reader { responder: for_reader, sender: Sender::new(second, is_unbound), queued }.run();
+                Reader { answering, sender: Sender::new(second, is_unbound), queued }.run();
             })?;
-            let (responder, stop) = (Arc::clone(responder), Arc::clone(&listener.stop));
+            let (answering, stop) = (Answering::new(context), Arc::clone(&listener.stop));
             listener.spawn("touchmark-udp", move || {
-                Worker::new(Sender::new(socket, is_unbound), responder, queue, stop).run();
+                Worker::new(Sender::new(socket, is_unbound), answering, queue, stop).run();
             })?;
         }
         Ok(listener)
@@ -159,10 +166,78 @@ impl Local {
 }
 
 impl Path {
-    fn client(&self) -> Option<Client> {
+    /// The address of the client; `None` for families that nothing listens on.
+    fn address(&self) -> Option<IpAddr> {
         let v4 = self.peer.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
-        let address = v4.or_else(|| self.peer.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))?;
-        Some(Client { address, transport: Transport::Datagram })
+        v4.or_else(|| self.peer.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+    }
+}
+
+/// What a thread answers with.
+struct Answering {
+    responder: Arc<Responder>,
+    limiter: Arc<RateLimiter>,
+    counters: Arc<Counters>,
+}
+
+impl Answering {
+    fn new(context: &Context) -> Self {
+        let (responder, limiter) = (Arc::clone(&context.responder), Arc::clone(&context.limiter));
+        Self { responder, limiter, counters: context.counters() }
+    }
+
+    /// Answers a request as far as `depth` goes, into what leaves next; says whether it is not cached.
+    fn answer(&self, request: &[u8], path: Path, depth: Depth, now: Now, sender: &mut Sender) -> bool {
+        let Some(address) = path.address() else { return false };
+        let limits = Limits { limiter: &self.limiter, now_ms: now.ms };
+        let limiter: Option<&dyn Limiter> = if self.limiter.limits(address) { Some(&limits) } else { None };
+        let client = Client { address, transport: Transport::Datagram, now_unix: now.unix, limiter };
+        let responded = self.responder.respond(request, &client, depth, sender.next());
+        self.counters.count(&responded);
+        if let Responded::Written(_) = responded {
+            sender.keep(path);
+        }
+        responded == Responded::NotCached
+    }
+}
+
+/// The time at which a batch is answered.
+#[derive(Clone, Copy)]
+struct Now {
+    /// Seconds since 1970 UTC.
+    unix: u64,
+    /// Milliseconds since some time.
+    ms: u64,
+}
+
+impl Now {
+    fn get() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { unix: since.as_secs(), ms: since.as_millis() as u64 }
+    }
+}
+
+/// Response-rate limits at one time.
+struct Limits<'a> {
+    limiter: &'a RateLimiter,
+    now_ms: u64,
+}
+
+impl Limiter for Limits<'_> {
+    fn allowance(&self, client: IpAddr, answer: &Summary) -> Allowance {
+        let class = match answer.rcode {
+            rcode::NOERROR if answer.has_data => AnswerClass::Positive,
+            rcode::NOERROR => AnswerClass::NoData,
+            rcode::NXDOMAIN => AnswerClass::NxDomain,
+            _ => AnswerClass::Error,
+        };
+        // All names that do not exist are one: they are random when somebody makes us send them.
+        let hash = if class == AnswerClass::NxDomain { 0 } else { answer.hash };
+        match self.limiter.check(client, class, hash, self.now_ms) {
+            Verdict::Send => Allowance::Whole,
+            Verdict::Slip => Allowance::Truncated,
+            Verdict::Drop => Allowance::Nothing,
+        }
     }
 }
 
@@ -170,12 +245,11 @@ impl Path {
 struct Waiting {
     request: Box<[u8]>,
     path: Path,
-    client: Client,
 }
 
 /// The loop of one socket.
 struct Worker {
-    responder: Arc<Responder>,
+    answering: Answering,
     queue: SyncSender<Vec<Waiting>>,
     stop: Arc<AtomicBool>,
     headers: MultiHeaders<SockaddrStorage>,
@@ -186,10 +260,10 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(sender: Sender, responder: Arc<Responder>, queue: SyncSender<Vec<Waiting>>, stop: Arc<AtomicBool>) -> Self {
+    fn new(sender: Sender, answering: Answering, queue: SyncSender<Vec<Waiting>>, stop: Arc<AtomicBool>) -> Self {
         let control = sender.is_unbound.then(|| cmsg_space!(in6_pktinfo));
         Self {
-            responder,
+            answering,
             queue,
             stop,
             headers: MultiHeaders::preallocate(BATCH_DATAGRAMS, control),
@@ -240,27 +314,32 @@ impl Worker {
 
     /// Answers a batch as far as the cache goes, and hands on the rest.
     fn answer(&mut self) {
+        let now = Now::get();
         let mut waiting = Vec::new();
         for (request, received) in self.requests.iter().zip(&self.received) {
-            let Some((octets, path)) = *received else { continue };
-            let (Some(request), Some(client)) = (request.get(..octets), path.client()) else { continue };
-            match self.responder.respond(request, &client, Depth::Cached, self.sender.next()) {
-                Responded::Written(_) => self.sender.keep(path),
-                Responded::NotCached => waiting.push(Waiting { request: request.into(), path, client }),
-                Responded::Silent => {}
+            let Some((octets, path)) = *received else {
+                self.answering.counters.add(Count::Ignored, 1);
+                continue;
+            };
+            let Some(request) = request.get(..octets) else { continue };
+            if self.answering.answer(request, path, Depth::Cached, now, &mut self.sender) {
+                waiting.push(Waiting { request: request.into(), path });
             }
         }
         self.sender.flush();
-        if !waiting.is_empty() {
-            // A full queue means that the disk does not keep up: clients ask again, and what is cached goes on.
-            let _ = self.queue.try_send(waiting);
+        if waiting.is_empty() {
+            return;
+        }
+        // A full queue means that the disk does not keep up: clients ask again, and what is cached goes on.
+        if let Err(TrySendError::Full(shed) | TrySendError::Disconnected(shed)) = self.queue.try_send(waiting) {
+            self.answering.counters.add(Count::Shed, shed.len() as u64);
         }
     }
 }
 
 /// The thread that answers what is not cached.
 struct Reader {
-    responder: Arc<Responder>,
+    answering: Answering,
     queued: Receiver<Vec<Waiting>>,
     sender: Sender,
 }
@@ -269,11 +348,9 @@ impl Reader {
     /// Goes on until the worker is gone.
     fn run(mut self) {
         while let Ok(waiting) = self.queued.recv() {
-            for Waiting { request, path, client } in waiting {
-                match self.responder.respond(&request, &client, Depth::Whole, self.sender.next()) {
-                    Responded::Written(_) => self.sender.keep(path),
-                    Responded::NotCached | Responded::Silent => {}
-                }
+            let now = Now::get();
+            for Waiting { request, path } in waiting {
+                self.answering.answer(&request, path, Depth::Whole, now, &mut self.sender);
             }
             self.sender.flush();
         }

@@ -1,0 +1,192 @@
+//! What was asked over DNS and what came of it, counted.
+//!
+//! Every worker has counters of its own, so that counting costs no more than an addition; whoever reads adds them up.
+
+use std::{
+    ops::AddAssign,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crate::protocol::dns::{Responded, Summary, kind, message::rcode};
+
+/// What a worker has counted since it started.
+#[derive(Debug, Default)]
+pub struct Counters([AtomicU64; Count::ALL.len()]);
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// Requests that were read, answered or not.
+    Requests,
+    /// Those that were answered from the cache.
+    Cached,
+    /// By type: TXT.
+    Txt,
+    /// By type: NAPTR.
+    Naptr,
+    /// By type: URI.
+    Uri,
+    /// By type: whole records.
+    Record,
+    /// By type: any other.
+    OtherTypes,
+    /// By outcome: records.
+    Data,
+    /// By outcome: a name without records of the type.
+    NoData,
+    /// By outcome: no such name.
+    NxDomain,
+    /// By outcome: refused.
+    Refused,
+    /// By outcome: ill-formed, or of a kind or version that is not answered.
+    Malformed,
+    /// By outcome: index or ledger could not be read.
+    Failed,
+    /// Responses without their records, for their length or for a limit.
+    Truncated,
+    /// Requests that were not answered, for their client had had enough.
+    Withheld,
+    /// Requests that were not answered, for too many others waited for the disk.
+    Shed,
+    /// Datagrams that were no requests.
+    Ignored,
+}
+
+impl Count {
+    /// Everything that is counted, in order.
+    pub const ALL: [Self; 17] = [
+        Self::Requests,
+        Self::Cached,
+        Self::Txt,
+        Self::Naptr,
+        Self::Uri,
+        Self::Record,
+        Self::OtherTypes,
+        Self::Data,
+        Self::NoData,
+        Self::NxDomain,
+        Self::Refused,
+        Self::Malformed,
+        Self::Failed,
+        Self::Truncated,
+        Self::Withheld,
+        Self::Shed,
+        Self::Ignored,
+    ];
+
+    fn of_kind(asked: u16) -> Self {
+        match asked {
+            kind::TXT => Self::Txt,
+            kind::NAPTR => Self::Naptr,
+            kind::URI => Self::Uri,
+            kind::RECORD => Self::Record,
+            _ => Self::OtherTypes,
+        }
+    }
+
+    fn of_outcome(summary: &Summary) -> Self {
+        match summary.rcode {
+            rcode::NOERROR if summary.has_data => Self::Data,
+            rcode::NOERROR => Self::NoData,
+            rcode::NXDOMAIN => Self::NxDomain,
+            rcode::REFUSED => Self::Refused,
+            rcode::SERVFAIL => Self::Failed,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+/// Counts at one time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted([u64; Count::ALL.len()]);
+
+impl Counted {
+    /// The number of one thing.
+    pub fn get(&self, count: Count) -> u64 {
+        self.0[count as usize]
+    }
+
+    /// What was counted since an earlier time.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self(std::array::from_fn(|place| self.0[place].saturating_sub(before.0[place])))
+    }
+}
+
+impl AddAssign for Counted {
+    fn add_assign(&mut self, other: Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
+    }
+}
+
+impl Counters {
+    /// Counts what came of a request.
+    pub fn count(&self, responded: &Responded) {
+        let summary = match responded {
+            Responded::Silent => return self.add(Count::Ignored, 1),
+            // It is counted by whoever reads it.
+            Responded::NotCached => return,
+            Responded::Withheld(summary) => {
+                self.add(Count::Withheld, 1);
+                summary
+            }
+            Responded::Written(summary) => summary,
+        };
+        self.add(Count::Requests, 1);
+        self.add(Count::of_kind(summary.kind), 1);
+        self.add(Count::of_outcome(summary), 1);
+        if summary.cached {
+            self.add(Count::Cached, 1);
+        }
+        if summary.truncated {
+            self.add(Count::Truncated, 1);
+        }
+    }
+
+    /// Adds to a count. One thread alone adds, so that nothing has to be locked; TCP connections share theirs, and may
+    /// lose one now and then.
+    pub fn add(&self, count: Count, number: u64) {
+        let counter = &self.0[count as usize];
+        counter.store(counter.load(Ordering::Relaxed) + number, Ordering::Relaxed);
+    }
+
+    /// What was counted so far.
+    pub fn counted(&self) -> Counted {
+        Counted(std::array::from_fn(|place| self.0[place].load(Ordering::Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_count_has_its_place() {
+        assert!(Count::ALL.iter().enumerate().all(|(place, count)| *count as usize == place));
+    }
+
+    #[test]
+    fn requests_are_counted_by_type_and_outcome() {
+        let counters = Counters::default();
+        let written = |rcode, kind, has_data| {
+            Responded::Written(Summary { rcode, kind, hash: 0, has_data, cached: true, truncated: false })
+        };
+        for responded in [
+            written(0, kind::TXT, true),
+            written(0, kind::TXT, false),
+            written(3, kind::SOA, false),
+            written(1, 0, false),
+            Responded::Silent,
+            Responded::NotCached,
+        ] {
+            counters.count(&responded);
+        }
+        let before = counters.counted();
+        let gets = |counted: &Counted, counts: [Count; 6]| counts.map(|count| counted.get(count));
+        let looked = [Count::Requests, Count::Txt, Count::OtherTypes, Count::Data, Count::NoData, Count::NxDomain];
+        assert_eq!(gets(&before, looked), [4, 2, 2, 1, 1, 1]);
+        counters.count(&written(0, kind::URI, true));
+        let since = counters.counted().since(&before);
+        assert_eq!(gets(&since, looked), [1, 0, 0, 1, 0, 0]);
+    }
+}
