@@ -10,6 +10,7 @@
 //! ```
 
 mod check;
+pub mod dnssec;
 mod index;
 
 use std::{
@@ -88,6 +89,9 @@ pub enum AppError {
     /// An address for DNS could not be bound.
     #[error(transparent)]
     Dns(#[from] ListenError),
+    /// The keys of the zone.
+    #[error(transparent)]
+    Dnssec(#[from] dnssec::KeysError),
     /// An address could not be bound.
     #[error("cannot listen on {address} ({what}): {source}")]
     Listen {
