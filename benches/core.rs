@@ -7,7 +7,10 @@ use touchmark::{
     cache::Cache,
     id::{Identifier, Key, dns_name},
     ledger::{Draft, EntryKind, Place, Position, Principal, Statement, leaf_hash},
-    protocol::dns::cookie::CookieSecrets,
+    protocol::dns::{
+        cookie::CookieSecrets,
+        dnssec::{RrSet, Signer, denial::Existence, keys::Algorithm, ring::KeyRing},
+    },
     record::{Permissions, Value, Values},
     server::dns::rate::{AnswerClass, RateLimiter, RateLimits},
     store::{
@@ -205,5 +208,24 @@ fn rate_limits(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, identifiers, entries, cache, store, cookies, rate_limits);
+fn signatures(c: &mut Criterion) {
+    let owner = b"\x0agb120-3169\x01_\x03lsn\x041000\x0288\x03hdl\x02id\x04test\x00";
+    let set =
+        RrSet { owner, kind: 16, ttl: 3_600, rdatas: &[b"\x06NAME 1\x07Gearbox", b"\x05URL 4\x13https://example.com"] };
+    let now = 1_763_820_000;
+    let mut group = c.benchmark_group("signature");
+    for algorithm in Algorithm::ALL {
+        let Ok(ring) = KeyRing::new("id.test.", algorithm, now, || [7; 32]) else { return };
+        let signer = Signer::new(ring);
+        group.bench_function(format!("{algorithm} of two TXT records"), |b| {
+            b.iter(|| signer.rrsigs(black_box(&set), now))
+        });
+        group.bench_function(format!("{algorithm} of a name that does not exist"), |b| {
+            b.iter(|| signer.denial(black_box(owner), Existence::Missing, 60, now))
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, identifiers, entries, cache, store, cookies, rate_limits, signatures);
 criterion_main!(benches);

@@ -17,7 +17,11 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    protocol::dns::{IDENTITY_OCTETS_MAX, UDP_PAYLOAD_OCTETS_MAX, zone_labels},
+    protocol::dns::{
+        IDENTITY_OCTETS_MAX, UDP_PAYLOAD_OCTETS_MAX,
+        dnssec::keys::{Algorithm, UnknownAlgorithm},
+        zone_labels,
+    },
     server::dns::{
         network::{Network, NetworkError},
         rate::{self, EXEMPT_NETWORKS_MAX, RESPONSES_PER_SECOND, SLIP, WINDOW_SECONDS},
@@ -59,6 +63,7 @@ pub struct Spec {
     pub dns_without_cookie_octets_max: Option<u64>,
     pub dns_cookie_secrets: Option<PathBuf>,
     pub dns_connections_per_source_max: Option<u64>,
+    pub dnssec: Option<String>,
     pub grpc: Option<String>,
     pub cache_bytes_max: Option<u64>,
     pub index_cache_bytes_max: Option<u64>,
@@ -97,6 +102,8 @@ pub struct Config {
     pub dns_cookie_secrets: Option<PathBuf>,
     /// TCP connections of a client network at once; 0 for no limit.
     pub dns_connections_per_source_max: usize,
+    /// With which algorithm the zone is signed, when it is.
+    pub dnssec: Option<Algorithm>,
     /// Where gRPC listens.
     pub grpc: SocketAddr,
     /// The most bytes that cached answers take.
@@ -172,6 +179,7 @@ impl Default for Config {
             dns_without_cookie_octets_max: UDP_PAYLOAD_OCTETS_MAX,
             dns_cookie_secrets: None,
             dns_connections_per_source_max: 64,
+            dnssec: None,
             grpc: ([127, 0, 0, 1], 50051).into(),
             cache_bytes_max: 64 << 20,
             index_cache_bytes_max: 128 << 20,
@@ -235,6 +243,7 @@ impl Spec {
             dns_without_cookie_octets_max: number("dns_without_cookie_octets_max")?,
             dns_cookie_secrets: text("dns_cookie_secrets").map(PathBuf::from),
             dns_connections_per_source_max: number("dns_connections_per_source_max")?,
+            dnssec: text("dnssec"),
             grpc: text("grpc"),
             cache_bytes_max: number("cache_bytes_max")?,
             index_cache_bytes_max: number("index_cache_bytes_max")?,
@@ -310,6 +319,7 @@ impl Config {
             dns_connections_per_source_max: keys
                 .read("dns_connections_per_source_max", |spec| spec.dns_connections_per_source_max, connections)?
                 .unwrap_or(defaults.dns_connections_per_source_max),
+            dnssec: keys.read("dnssec", |spec| spec.dnssec.as_deref(), dnssec)?.unwrap_or(defaults.dnssec),
             grpc: keys.read("grpc", |spec| spec.grpc.as_deref(), address)?.unwrap_or(defaults.grpc),
             cache_bytes_max: keys
                 .read("cache_bytes_max", |spec| spec.cache_bytes_max, cache)?
@@ -412,6 +422,16 @@ fn log(text: &str) -> Result<String, String> {
         Ok(_) if !text.is_empty() => Ok(text.into()),
         Ok(_) => Err("there is no level; give error, warn, info, debug or trace".into()),
         Err(error) => Err(format!("`{}` is not a level or a list of directives: {error}", crate::id::excerpt(text))),
+    }
+}
+
+/// The word for a zone that is not signed.
+const DNSSEC_OFF: &str = "off";
+
+fn dnssec(text: &str) -> Result<Option<Algorithm>, String> {
+    match text {
+        DNSSEC_OFF => Ok(None),
+        text => text.parse().map(Some).map_err(|error: UnknownAlgorithm| format!("{error}, or {DNSSEC_OFF}")),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::Path};
 use data_encoding::BASE64;
 
 use super::{
-    AppError, Progress, entropy,
+    AppError, Progress, dnssec, entropy,
     index::{self, Seal},
     report,
 };
@@ -56,6 +56,9 @@ pub struct RebuildReport {
 /// [`AppError`] names the first bad entry or file.
 pub fn fsck(data: &Path, progress: &mut dyn FnMut(Progress)) -> Result<FsckReport, AppError> {
     let directory = DataDir::open(data)?;
+    if dnssec::file(data).exists() {
+        dnssec::keys(data)?;
+    }
     let seal = index::check_seal(&directory)?;
     if let Seal::Broken(what) = &seal {
         return Err(AppError::Index { what: format!("index: {what}") });

@@ -10,6 +10,7 @@
 //! ```
 
 mod check;
+pub mod dnssec;
 mod index;
 
 use std::{
@@ -19,15 +20,21 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+use tokio::task::JoinHandle;
 
 pub use check::{FsckReport, RebuildReport, fsck, rebuild};
 
 use crate::{
     config::{Config, DNS_WORKERS_MAX},
     ledger::{DataDir, KeySource, Ledger, LedgerError, Opening, Recovered},
-    protocol::dns::{Responder, ResponderOptions, Zone, ZoneError, cookie::CookieSecrets},
+    protocol::dns::{
+        Responder, ResponderOptions, Zone, ZoneError,
+        cookie::CookieSecrets,
+        dnssec::{Signer, keys::Algorithm},
+    },
     registry::{Clock, Committer, Entropy, Sequencer, SequencerHandle, apply},
     resolver::Resolver,
     server::{
@@ -45,6 +52,8 @@ use crate::{
 /// A running node.
 pub struct Node {
     dns: DnsServer,
+    /// Follows the keys of a signed zone.
+    signing: Option<JoinHandle<()>>,
     grpc: GrpcServer,
     sequencer: SequencerHandle,
     ledger: Arc<Ledger>,
@@ -96,6 +105,9 @@ pub enum AppError {
     /// An address for DNS could not be bound.
     #[error(transparent)]
     Dns(#[from] ListenError),
+    /// The keys of the zone.
+    #[error(transparent)]
+    Dnssec(#[from] dnssec::KeysError),
     /// An address could not be bound.
     #[error("cannot listen on {address} ({what}): {source}")]
     Listen {
@@ -172,8 +184,9 @@ impl Node {
             sequencer.spawn().map_err(|error| AppError::system("cannot start the sequencer", error))?;
         let grpc = GrpcServer::start(config.grpc, Arc::clone(&resolver), registry).await;
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
+        let signing = config.dnssec.map(|algorithm| sign(config, algorithm, &responder)).transpose()?;
         let dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()())).await?;
-        Ok(Self { dns, grpc, sequencer, ledger, store, zone: config.zone.clone(), directory })
+        Ok(Self { dns, signing, grpc, sequencer, ledger, store, zone: config.zone.clone(), directory })
     }
 
     /// The first address that DNS listens on, over UDP and TCP.
@@ -213,6 +226,9 @@ impl Node {
     ///
     /// [`AppError`] when the index could not be closed; the ledger is whole all the same, and the next start replays it.
     pub async fn stop(self) -> Result<(), AppError> {
+        if let Some(signing) = self.signing {
+            signing.abort();
+        }
         self.dns.shutdown().await;
         self.grpc.shutdown().await;
         let (sequencer, store, directory) = (self.sequencer, self.store, self.directory);
@@ -258,6 +274,35 @@ fn committer(resolver: &Arc<Resolver>, responder: &Arc<Responder>) -> Committer 
         resolver.outdate(changes.iter().map(|change| &change.key));
         responder.outdate(changes);
     })
+}
+
+/// How often the keys of a signed zone are looked at.
+const KEYS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Signs the zone with the keys of the data directory, and goes on to follow what `touchmark dnssec` does with them.
+fn sign(config: &Config, algorithm: Algorithm, responder: &Arc<Responder>) -> Result<JoinHandle<()>, AppError> {
+    let (mut store, ring) = dnssec::KeyStore::open_or_create(&config.data, &config.zone, algorithm)?;
+    responder.set_signer(Signer::new(ring));
+    let responder = Arc::clone(responder);
+    Ok(tokio::spawn(async move {
+        let mut failing = false;
+        loop {
+            tokio::time::sleep(KEYS_INTERVAL).await;
+            match store.reload_if_changed() {
+                Ok(None) => failing = false,
+                Ok(Some(ring)) => {
+                    tracing::info!("the keys of the zone changed: signing with them");
+                    responder.set_signer(Signer::new(ring));
+                    failing = false;
+                }
+                Err(error) if !failing => {
+                    tracing::error!(%error, "the keys of the zone cannot be read again; signing with those of before");
+                    failing = true;
+                }
+                Err(_) => {}
+            }
+        }
+    }))
 }
 
 /// The secrets of cookies: those of a file, or one for as long as this process runs.

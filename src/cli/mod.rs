@@ -4,6 +4,7 @@
 //! gives an exit code. What goes wrong is one sentence on the standard error output ([`failure::Failure`]).
 
 mod config_print;
+mod dnssec;
 mod export;
 pub mod failure;
 mod fsck;
@@ -58,6 +59,8 @@ enum Command {
     Fsck(fsck::Args),
     /// Make the index again from the ledger
     Rebuild(rebuild::Args),
+    /// Show and roll the keys that sign the DNS zone
+    Dnssec(dnssec::Args),
     /// Show the configuration
     Config(config_print::Args),
 }
@@ -121,6 +124,7 @@ impl Command {
             Self::Name(args) => name::run(args),
             Self::Fsck(args) => fsck::run(args),
             Self::Rebuild(args) => rebuild::run(args),
+            Self::Dnssec(args) => dnssec::run(args),
             Self::Config(args) => config_print::run(args),
         }
     }

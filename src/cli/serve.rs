@@ -19,7 +19,7 @@ use crate::{
     client::{Client, dns::name_in_zone},
     config::{Config, Spec},
     id::Identifier,
-    protocol::grpc::pb,
+    protocol::{dns::dnssec::keys::Algorithm, grpc::pb},
 };
 
 /// The sample that comes with the program.
@@ -55,6 +55,9 @@ pub struct Args {
     /// The DNS zone to answer for [default: id.test.]
     #[arg(long, value_name = "NAME")]
     zone: Option<String>,
+    /// Sign the zone (DNSSEC); its key is made at the first start
+    #[arg(long)]
+    dnssec: bool,
     /// Read the configuration from this file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -71,6 +74,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         dns: args.dns.clone(),
         grpc: args.grpc.clone(),
         zone: args.zone.clone(),
+        dnssec: args.dnssec.then(|| Algorithm::default().to_string()),
         ..Spec::default()
     };
     let config = Config::load(args.config.as_deref(), arguments)?;

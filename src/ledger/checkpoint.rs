@@ -144,8 +144,12 @@ fn encode_key(origin: &str, seed: [u8; 32]) -> Result<String, LedgerError> {
     Ok(format!("PRIVATE+KEY+{origin}+{id:08x}+{private}"))
 }
 
-/// Writes a file that only its owner may read, whole or not at all.
-fn write_secret(path: &Path, text: &str) -> io::Result<()> {
+/// Writes a file that only its owner may read, whole or not at all; a line end is added.
+///
+/// # Errors
+///
+/// What the system said; the file is then what it was.
+pub fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     let temporary = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     writeln!(file, "{text}")?;

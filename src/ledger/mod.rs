@@ -38,7 +38,7 @@ use std::{
 
 pub use append::{Appender, Batch, Committed, EdgesAfter, Pushed};
 pub use audit::{Audit, audit};
-pub use checkpoint::{LedgerKey, ORIGIN_BYTES_MAX, SignedCheckpoint};
+pub use checkpoint::{LedgerKey, ORIGIN_BYTES_MAX, SignedCheckpoint, write_secret};
 pub use data_dir::DataDir;
 pub use entry::{
     Draft, EntryKind, EntryTooLong, Place, Previous, Principal, REQUEST_ID_BYTES_MAX, RequestId, Statement,

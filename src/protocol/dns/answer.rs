@@ -155,6 +155,19 @@ impl OwnedAnswer {
         }
     }
 
+    /// The TTL of the records of the answer section, in seconds; none without records.
+    pub fn answer_ttl(&self) -> Option<u32> {
+        let octets = self.records.get(6..10).filter(|_| self.counts[0] > 0)?;
+        Some(u32::from_be_bytes([octets[0], octets[1], octets[2], octets[3]]))
+    }
+
+    /// Leaves out what stands behind the answer section.
+    pub fn keep_answer_section(&mut self) {
+        let octets = self.answer_data().iter().map(|data| RECORD_OCTETS + data.len()).sum();
+        self.records.truncate(octets);
+        self.counts = [self.counts[0], 0, 0];
+    }
+
     /// The data of the records of the answer section, in order; all of them must have been added with
     /// [`OwnedAnswer::push`].
     pub fn answer_data(&self) -> Vec<&[u8]> {

@@ -6,6 +6,7 @@ use prost::Message as _;
 
 use super::{
     answer::{ExtendedError, OwnedAnswer, Section},
+    dnssec::DNSKEY_TTL_SECONDS,
     kind,
     message::{HEADER_OCTETS, Question, labels, rcode},
     rdata,
@@ -36,15 +37,30 @@ pub(super) struct Authority {
     pub(super) ledger_size: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
+/// The sets of the keys of a signed zone: type, and the data of its records.
+pub(super) type KeySets = Vec<(u16, Vec<Vec<u8>>)>;
+
 /// What an answer follows from, and so what outdates it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Basis {
-    /// The zone itself: not worth keeping, or different every time.
-    Zone,
-    /// A record that exists.
+    /// A record that exists, or the zone itself.
     Record,
     /// That there is no record.
     NoRecord,
+}
+
+/// What the zone says.
+pub(super) struct Said {
+    pub(super) answer: OwnedAnswer,
+    pub(super) basis: Basis,
+    /// The types that the name has, where the answer has no records: for the denial of the others.
+    pub(super) types: Vec<u16>,
+}
+
+impl Said {
+    fn new(answer: OwnedAnswer, basis: Basis) -> Self {
+        Self { answer, basis, types: Vec::new() }
+    }
 }
 
 impl Authority {
@@ -53,12 +69,25 @@ impl Authority {
     /// # Errors
     ///
     /// [`ReadError`] when index or ledger cannot be read.
-    pub(super) fn answer(&self, question: Question<'_>, zone_at: usize) -> Result<(OwnedAnswer, Basis), ReadError> {
+    pub(super) fn answer(
+        &self,
+        question: Question<'_>,
+        zone_at: usize,
+        keys: Option<&KeySets>,
+    ) -> Result<Said, ReadError> {
         let before: Vec<&[u8]> = labels(&question.name()[..zone_at]).collect();
         match before.as_slice() {
-            [] => Ok((self.apex(question), Basis::Zone)),
-            [label] if label.eq_ignore_ascii_case(NAME_SERVER_LABEL) => Ok((self.name_server(question), Basis::Zone)),
+            [] => Ok(self.apex(question, keys)),
+            [label] if label.eq_ignore_ascii_case(NAME_SERVER_LABEL) => Ok(self.name_server(question)),
             labels => self.identifier(question.kind(), labels),
+        }
+    }
+
+    /// The data of the records of the answer section, with names in full, as they are signed.
+    pub(super) fn signed_data(&self, kind: u16, answer: &OwnedAnswer) -> Vec<Vec<u8>> {
+        match kind {
+            kind::NS => vec![self.zone.name_server_data()],
+            _ => answer.answer_data().into_iter().map(<[u8]>::to_vec).collect(),
         }
     }
 
@@ -68,8 +97,15 @@ impl Authority {
             apex_offset: HEADER_OCTETS + zone_at,
             serial: self.serial(),
             ttl: ZONE_TTL_SECONDS.min(NEGATIVE_TTL_SECONDS),
-            signature: None,
+            signed: None,
         }
+    }
+
+    /// The answer to a question for the SOA record, which follows from the size of the ledger at this moment.
+    pub(super) fn soa(&self) -> (OwnedAnswer, u32) {
+        let (mut answer, soa) = (authoritative(), self.negative_soa(0));
+        answer.push(Section::Answer, kind::SOA, ZONE_TTL_SECONDS, |out| soa.put_data(out));
+        (answer, soa.serial)
     }
 
     /// The version of the zone: the size of the ledger, mod 2^32. It grows with every change of a record (RFC 1982).
@@ -77,14 +113,10 @@ impl Authority {
         (self.ledger_size)() as u32
     }
 
-    fn apex(&self, question: Question<'_>) -> OwnedAnswer {
+    fn apex(&self, question: Question<'_>, keys: Option<&KeySets>) -> Said {
         let mut answer = authoritative();
-        match question.kind() {
-            kind::SOA => {
-                let soa = self.negative_soa(0);
-                answer.push(Section::Answer, kind::SOA, ZONE_TTL_SECONDS, |out| soa.put_data(out));
-            }
-            kind::NS => {
+        match (question.kind(), keys) {
+            (kind::NS, _) => {
                 answer.push(Section::Answer, kind::NS, ZONE_TTL_SECONDS, |out| {
                     Zone::put_name_server(out, HEADER_OCTETS);
                 });
@@ -92,19 +124,31 @@ impl Authority {
                 let name_server_at = HEADER_OCTETS + question.octets().len() + NS_DATA_OFFSET;
                 self.push_addresses(&mut answer, Section::Additional, name_server_at, |_| true);
             }
-            kind::ANY => push_any(&mut answer),
+            (kind::ANY, _) => push_any(&mut answer),
+            (asked, Some(keys)) => {
+                let set = keys.iter().filter(|(kind, _)| *kind == asked).flat_map(|(_, set)| set);
+                for data in set {
+                    answer.push(Section::Answer, asked, DNSKEY_TTL_SECONDS, |out| out.extend_from_slice(data));
+                }
+            }
             _ => {}
         }
-        or_no_data(answer)
+        let mut types = vec![kind::NS, kind::SOA];
+        types.extend(keys.into_iter().flatten().map(|(kind, _)| *kind));
+        Said { answer: or_no_data(answer), basis: Basis::Record, types }
     }
 
-    fn name_server(&self, question: Question<'_>) -> OwnedAnswer {
+    fn name_server(&self, question: Question<'_>) -> Said {
         let mut answer = authoritative();
         match question.kind() {
             kind::ANY if !self.zone.addresses().is_empty() => push_any(&mut answer),
             asked => self.push_addresses(&mut answer, Section::Answer, HEADER_OCTETS, |kind| kind == asked),
         }
-        or_no_data(answer)
+        let type_of = |address: &IpAddr| if address.is_ipv4() { kind::A } else { kind::AAAA };
+        let mut types: Vec<u16> = self.zone.addresses().iter().map(type_of).collect();
+        types.sort_unstable();
+        types.dedup();
+        Said { answer: or_no_data(answer), basis: Basis::Record, types }
     }
 
     /// Adds the addresses of the node, as far as their type is wanted.
@@ -122,17 +166,22 @@ impl Authority {
         }
     }
 
-    fn identifier(&self, kind: u16, labels: &[&[u8]]) -> Result<(OwnedAnswer, Basis), ReadError> {
+    fn identifier(&self, kind: u16, labels: &[&[u8]]) -> Result<Said, ReadError> {
         let Some(meaning) = dns_name::parse(labels, self.zone.octets()) else {
-            return Ok((without_data(Outcome::NotFound), Basis::NoRecord));
+            return Ok(Said::new(without_data(Outcome::NotFound), Basis::NoRecord));
         };
         Ok(match self.resolve(&meaning, labels)? {
-            Answer::Found(found) => (self::found(kind, found.record(), meaning.ors_dummy), Basis::Record),
-            Answer::NotFound if self.any_below(meaning.below.as_ref())? => {
-                (or_no_data(authoritative()), Basis::NoRecord)
+            Answer::Found(found) => {
+                let (record, ors_dummy) = (found.record(), meaning.ors_dummy);
+                let answer = self::found(kind, record, ors_dummy);
+                let types = if answer.negative { types(record, ors_dummy) } else { Vec::new() };
+                Said { answer, basis: Basis::Record, types }
             }
-            Answer::NotFound => (without_data(Outcome::NotFound), Basis::NoRecord),
-            answer => (without_data(Outcome::from(&answer)), Basis::Record),
+            Answer::NotFound if self.any_below(meaning.below.as_ref())? => {
+                Said::new(or_no_data(authoritative()), Basis::NoRecord)
+            }
+            Answer::NotFound => Said::new(without_data(Outcome::NotFound), Basis::NoRecord),
+            answer => Said::new(without_data(Outcome::from(&answer)), Basis::Record),
         })
     }
 
@@ -180,6 +229,24 @@ fn found(kind: u16, record: &Record, ors_dummy: bool) -> OwnedAnswer {
         _ => {}
     }
     set.finish()
+}
+
+/// The types that the name of a record has.
+fn types(record: &Record, ors_dummy: bool) -> Vec<u16> {
+    let links = || record.values.iter().filter(|value| rdata::service(value).is_some());
+    let has_naptr = links().any(|value| rdata::regexp(&value.data).is_some());
+    let mut types = Vec::new();
+    for (kind, there) in [
+        (kind::TXT, !ors_dummy && record.values.iter().next().is_some()),
+        (kind::NAPTR, has_naptr),
+        (kind::URI, !ors_dummy && links().next().is_some()),
+        (kind::RECORD, !ors_dummy),
+    ] {
+        if there {
+            types.push(kind);
+        }
+    }
+    types
 }
 
 fn authoritative() -> OwnedAnswer {

@@ -322,6 +322,8 @@ impl Options {
 pub struct Shape<'a> {
     /// The OPT record, when the request had one, and the payload size that it names.
     pub edns: Option<(&'a Options, u16)>,
+    /// Whether the zone is signed for this client: compact answers are only then understood.
+    pub is_signed: bool,
     /// The longest response that may be sent, in octets.
     pub octets_max: usize,
 }
@@ -361,14 +363,15 @@ pub fn write_response(out: &mut Vec<u8>, request: &Request<'_>, answer: &Answer<
         answer.write(out);
     }
     if let Some((options, payload)) = shape.edns {
-        write_opt(out, request, answer.rcode, options, payload);
+        // RFC 3225 section 3: the DO bit is copied; RFC 9824 section 5.1: so is CO in a signed response.
+        let copied = if shape.is_signed { edns_flag::DNSSEC_OK | edns_flag::COMPACT_OK } else { edns_flag::DNSSEC_OK };
+        let flags = request.edns.map_or(0, |edns| edns.flags & copied);
+        write_opt(out, flags, answer.rcode, options, payload);
     }
     fit
 }
 
-fn write_opt(out: &mut Vec<u8>, request: &Request<'_>, rcode: u16, options: &Options, payload: u16) {
-    // RFC 3225 section 3: the DO bit is copied; RFC 9824 section 5.1: so is CO.
-    let flags = request.edns.map_or(0, |edns| edns.flags & (edns_flag::DNSSEC_OK | edns_flag::COMPACT_OK));
+fn write_opt(out: &mut Vec<u8>, flags: u16, rcode: u16, options: &Options, payload: u16) {
     out.push(0);
     out.extend_from_slice(&TYPE_OPT.to_be_bytes());
     out.extend_from_slice(&payload.to_be_bytes());

@@ -35,6 +35,7 @@
 pub mod answer;
 mod authority;
 pub mod cookie;
+pub mod dnssec;
 pub mod message;
 mod rdata;
 mod responder;
@@ -66,6 +67,16 @@ pub mod kind {
     pub const NAPTR: u16 = 35;
     /// Signature (RFC 4034).
     pub const RRSIG: u16 = 46;
+    /// Denial (RFC 4034).
+    pub const NSEC: u16 = 47;
+    /// Key (RFC 4034).
+    pub const DNSKEY: u16 = 48;
+    /// What the parent should have as DS (RFC 7344).
+    pub const CDS: u16 = 59;
+    /// The key that the parent should make DS records of (RFC 7344).
+    pub const CDNSKEY: u16 = 60;
+    /// Marks names that do not exist; it stands in the bitmaps of denials and nowhere else (RFC 9824).
+    pub const NXNAME: u16 = 128;
     /// Anything (RFC 8482).
     pub const ANY: u16 = 255;
     /// Links (RFC 7553).

@@ -12,18 +12,22 @@ use std::{
     hash::{BuildHasher, RandomState},
     net::IpAddr,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use super::{
     answer::{CLASS_CHAOS, CLASS_IN, ExtendedError, MESSAGE_OCTETS_MAX, OwnedAnswer, Section},
-    authority::{Authority, Basis, without_data},
+    authority::{Authority, Basis, KeySets, Said, without_data},
     cookie::{COOKIE_OPTION, CookieCheck, CookieSecrets},
+    dnssec::{
+        RrSet, SIGNATURE_KEEP_SECONDS, SignedRecord, Signer,
+        denial::{Existence, INVALID_QUERY_TYPE},
+    },
     kind,
     message::{Edns, Fit, Options, Question, Rejected, Request, Shape, labels, rcode, write_response},
-    zone::Zone,
+    zone::{NEGATIVE_TTL_SECONDS, Soa, ZONE_TTL_SECONDS, Zone},
 };
 use crate::{
     cache::{
@@ -49,6 +53,9 @@ const OPTION_NSID: u16 = 3;
 const OPTION_EXTENDED_ERROR: u16 = 15;
 /// A name outside the zone (RFC 8914 section 4.21).
 const NOT_AUTHORITATIVE: ExtendedError = ExtendedError { code: 20, text: "another zone" };
+
+/// A type that nothing can have (RFC 9824 section 3.5).
+const INVALID_TYPE: ExtendedError = ExtendedError { code: INVALID_QUERY_TYPE, text: "a type of denials only" };
 
 /// Who asks, and how.
 #[derive(Clone, Copy)]
@@ -154,6 +161,14 @@ pub struct Responder {
     absences: Topics,
     topic_seed: u64,
     failures: AtomicU64,
+    /// What signs the zone, if it is signed.
+    signing: RwLock<Option<Arc<Signing>>>,
+}
+
+/// A signer, and how many there were before it: answers that another one signed do not count any more.
+struct Signing {
+    signer: Signer,
+    generation: u32,
 }
 
 #[derive(Debug)]
@@ -161,6 +176,8 @@ struct KeptAnswer {
     answer: OwnedAnswer,
     basis: Basis,
     stamp: Stamp,
+    /// Generation of the signer and time of the signatures in it, for an answer that has some.
+    signed: Option<(u32, u32)>,
 }
 
 impl Kept for KeptAnswer {
@@ -169,17 +186,17 @@ impl Kept for KeptAnswer {
     }
 }
 
-/// A name and a type as they are looked up: the name in lower case, the type.
+/// What is looked up: the name in lower case, the type, whether signatures go with it.
 struct CacheKey {
     octets: [u8; Self::OCTETS_MAX],
     len: usize,
 }
 
 impl CacheKey {
-    /// The longest name and a type.
-    const OCTETS_MAX: usize = 255 + 2;
+    /// The longest name, a type, and whether it is signed.
+    const OCTETS_MAX: usize = 255 + 2 + 1;
 
-    fn new(question: Question<'_>) -> Self {
+    fn new(question: Question<'_>, is_signed: bool) -> Self {
         let name = question.name();
         let mut octets = [0; Self::OCTETS_MAX];
         // A question that was read has a name of at most 255 octets.
@@ -187,7 +204,8 @@ impl CacheKey {
         // Length octets are no letters, so that they stay as they are.
         octets[..name.len()].make_ascii_lowercase();
         octets[name.len()..name.len() + 2].copy_from_slice(&question.kind().to_be_bytes());
-        Self { octets, len: name.len() + 2 }
+        octets[name.len() + 2] = u8::from(is_signed);
+        Self { octets, len: name.len() + 3 }
     }
 
     fn as_bytes(&self) -> &[u8] {
@@ -212,7 +230,19 @@ impl Responder {
             absences: Topics::default(),
             topic_seed: RandomState::new().hash_one(0),
             failures: AtomicU64::new(0),
+            signing: RwLock::new(None),
         }
+    }
+
+    /// Signs the zone from now on, with these keys.
+    pub fn set_signer(&self, signer: Signer) {
+        let mut signing = self.signing.write().unwrap_or_else(PoisonError::into_inner);
+        let generation = signing.as_ref().map_or(0, |before| before.generation + 1);
+        *signing = Some(Arc::new(Signing { signer, generation }));
+    }
+
+    fn signing(&self) -> Option<Arc<Signing>> {
+        self.signing.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Writes the response to a request, in place of what `out` held.
@@ -228,8 +258,9 @@ impl Responder {
         };
         let option = request.edns.and_then(|edns| edns.option(COOKIE_OPTION));
         let cookie = self.options.cookies.verify(option, client.address, client.now_unix);
+        let signing = if request.dnssec_ok() { self.signing() } else { None };
         let mut writing =
-            Writing { responder: self, request, client, out, cookie, zone_at: None, hash: 0, cached: true };
+            Writing { responder: self, request, client, out, cookie, signing, zone_at: None, hash: 0, cached: true };
         // RFC 7873 section 5.2.2.
         if cookie == CookieCheck::Malformed {
             return writing.write(&OwnedAnswer::empty(rcode::FORMERR));
@@ -248,6 +279,10 @@ impl Responder {
         }
         let question = request.question;
         match question.class() {
+            // RFC 9824 section 3.5: this type stands in denials only.
+            CLASS_IN if question.kind() == kind::NXNAME => {
+                Err(OwnedAnswer { extended: Some(INVALID_TYPE), ..OwnedAnswer::empty(rcode::FORMERR) })
+            }
             CLASS_IN if is_meta(question.kind()) => Err(OwnedAnswer::empty(rcode::REFUSED)),
             CLASS_IN => self
                 .authority
@@ -262,50 +297,109 @@ impl Responder {
     fn respond_in_zone(&self, writing: &mut Writing<'_>, zone_at: usize, depth: Depth) -> Responded {
         let question = writing.request.question;
         writing.zone_at = Some(zone_at);
-        if zone_at == 0 {
-            // What the apex says follows from the ledger's size; it is made faster than found.
-            return writing.write(&self.look_up(question, zone_at).0);
+        if zone_at == 0 && question.kind() == kind::SOA {
+            let (answer, serial) = self.authority.soa();
+            return writing.write(&self.with_soa_signature(answer, serial, writing));
         }
-        let key = CacheKey::new(question);
+        let key = CacheKey::new(question, writing.signing.is_some());
         let key = self.answers.hashed(key.as_bytes());
         writing.hash = key.hash();
         let hit = self.answers.read(key, |kept| {
             let topics = if kept.basis == Basis::Record { &self.records } else { &self.absences };
-            topics.is_current(kept.stamp).then(|| writing.write(&kept.answer))
+            (topics.is_current(kept.stamp) && writing.counts(kept.signed)).then(|| writing.write(&kept.answer))
         });
         match hit {
             Some(responded) => responded,
             None if depth == Depth::Cached => Responded::NotCached,
             None => {
                 writing.cached = false;
-                let answer = self.read(question, zone_at, key);
+                let answer = self.read(writing, zone_at, key);
                 writing.write(&answer)
             }
         }
     }
 
     /// Reads an answer from index and ledger, and keeps it.
-    fn read(&self, question: Question<'_>, zone_at: usize, key: HashedKey<'_>) -> OwnedAnswer {
+    fn read(&self, writing: &Writing<'_>, zone_at: usize, key: HashedKey<'_>) -> OwnedAnswer {
+        let question = writing.request.question;
         // Taken before the answer is read: a change meanwhile outdates it.
         let topic = self.topic_of(&question.name()[..zone_at]);
         let stamps = [self.records.stamp(topic), self.absences.stamp(topic)];
-        let (answer, basis) = self.look_up(question, zone_at);
-        let stamp = match basis {
-            Some(Basis::Record) => stamps[0],
-            Some(Basis::NoRecord) => stamps[1],
-            Some(Basis::Zone) | None => return answer,
+        let keys = if zone_at == 0 { self.key_sets(writing.now()) } else { None };
+        let mut said = match self.authority.answer(question, zone_at, keys.as_ref()) {
+            Ok(said) => said,
+            Err(error) => return self.failed(question, &error),
         };
-        let kept = KeptAnswer { answer: answer.clone(), basis: basis.unwrap_or(Basis::Zone), stamp };
+        let signed = writing.signing.as_ref().map(|signing| {
+            self.sign(signing, question, &mut said, writing.now());
+            (signing.generation, writing.now())
+        });
+        let stamp = if said.basis == Basis::Record { stamps[0] } else { stamps[1] };
+        let kept = KeptAnswer { answer: said.answer.clone(), basis: said.basis, stamp, signed };
         self.answers.put(key, kept);
+        said.answer
+    }
+
+    /// Adds signatures to an answer, and the denial of what is not there (RFC 4035 section 3.1, RFC 9824).
+    fn sign(&self, Signing { signer, .. }: &Signing, question: Question<'_>, said: &mut Said, now: u32) {
+        let Said { answer, types, .. } = said;
+        if let Some(ttl) = answer.answer_ttl() {
+            let kind = if question.kind() == kind::ANY { kind::HINFO } else { question.kind() };
+            let data = self.authority.signed_data(kind, answer);
+            let rdatas: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
+            // What is in the additional section is not signed, and has to stand behind the signatures: it is left out.
+            answer.keep_answer_section();
+            let set = RrSet { owner: question.name(), kind, ttl, rdatas: &rdatas };
+            push_signatures(answer, Section::Answer, ttl, &signer.rrsigs(&set, now));
+        } else if answer.negative {
+            let existence = match answer.rcode {
+                rcode::NXDOMAIN => Existence::Missing,
+                _ => Existence::Types(types),
+            };
+            let SignedRecord { rdata, rrsigs } = signer.denial(question.name(), existence, NEGATIVE_TTL_SECONDS, now);
+            let put = |out: &mut Vec<u8>| out.extend_from_slice(&rdata);
+            match question.kind() {
+                // The bitmap says that these two are there, so they are (RFC 9824 section 3.2).
+                kind::NSEC => {
+                    *answer = OwnedAnswer { authoritative: true, ..OwnedAnswer::empty(rcode::NOERROR) };
+                    answer.push(Section::Answer, kind::NSEC, NEGATIVE_TTL_SECONDS, put);
+                    push_signatures(answer, Section::Answer, NEGATIVE_TTL_SECONDS, &rrsigs);
+                }
+                kind::RRSIG => {
+                    *answer = OwnedAnswer { authoritative: true, ..OwnedAnswer::empty(rcode::NOERROR) };
+                    push_signatures(answer, Section::Answer, NEGATIVE_TTL_SECONDS, &rrsigs);
+                }
+                _ => {
+                    answer.push(Section::Authority, kind::NSEC, NEGATIVE_TTL_SECONDS, put);
+                    push_signatures(answer, Section::Authority, NEGATIVE_TTL_SECONDS, &rrsigs);
+                }
+            }
+        }
+    }
+
+    /// Adds the signature of the SOA record, which is kept for as long as the serial is the same.
+    fn with_soa_signature(&self, mut answer: OwnedAnswer, serial: u32, writing: &Writing<'_>) -> OwnedAnswer {
+        if let Some(signing) = &writing.signing {
+            let signed = self.signed_soa(signing, serial, writing.now());
+            push_signatures(&mut answer, Section::Answer, ZONE_TTL_SECONDS, &signed.rrsigs);
+        }
         answer
     }
 
-    /// The answer of the zone, with what it follows from; a failure of the disk is an answer without that.
-    fn look_up(&self, question: Question<'_>, zone_at: usize) -> (OwnedAnswer, Option<Basis>) {
-        match self.authority.answer(question, zone_at) {
-            Ok((answer, basis)) => (answer, Some(basis)),
-            Err(error) => (self.failed(question, &error), None),
-        }
+    fn signed_soa(&self, signing: &Signing, serial: u32, now: u32) -> Arc<SignedRecord> {
+        signing.signer.soa(serial, ZONE_TTL_SECONDS, now, || self.authority.zone.soa_data(serial))
+    }
+
+    /// The sets of keys at the apex of a signed zone.
+    fn key_sets(&self, now: u32) -> Option<KeySets> {
+        let signing = self.signing()?;
+        let signer = &signing.signer;
+        let owned = |set: Vec<&[u8]>| set.into_iter().map(<[u8]>::to_vec).collect();
+        Some(vec![
+            (kind::DNSKEY, owned(signer.dnskeys())),
+            (kind::CDS, signer.cds(now)),
+            (kind::CDNSKEY, owned(signer.cdnskeys(now))),
+        ])
     }
 
     fn failed(&self, question: Question<'_>, error: &ReadError) -> OwnedAnswer {
@@ -392,6 +486,12 @@ fn next_topic(topic: u64, label: &[u8]) -> u64 {
     hash ^ hash >> 32
 }
 
+fn push_signatures(answer: &mut OwnedAnswer, section: Section, ttl: u32, signatures: &[Vec<u8>]) {
+    for signature in signatures {
+        answer.push(section, kind::RRSIG, ttl, |out| out.extend_from_slice(signature));
+    }
+}
+
 /// True for types that only questions have, ANY aside (RFC 6895 section 3.1): transfers and the like.
 fn is_meta(kind: u16) -> bool {
     (128..=254).contains(&kind)
@@ -410,6 +510,8 @@ struct Writing<'a> {
     client: &'a Client<'a>,
     out: &'a mut Vec<u8>,
     cookie: CookieCheck,
+    /// What signs the response, when that is wanted and the zone is signed.
+    signing: Option<Arc<Signing>>,
     /// Where the zone begins in the name that is asked, for a question of the zone.
     zone_at: Option<usize>,
     hash: u64,
@@ -427,12 +529,41 @@ impl Writing<'_> {
                 Allowance::Nothing => return Responded::Withheld(summary),
             }
         }
-        let soa = self.zone_at.filter(|_| answer.negative).map(|at| self.responder.authority.negative_soa(at));
+        let soa = self.zone_at.filter(|_| answer.negative).map(|at| self.soa(at));
         let options = self.request.edns.map(|edns| self.options(edns, answer.extended));
         let edns = options.as_ref().map(|options| (options, UDP_PAYLOAD_OCTETS_MAX));
-        let fit = write_response(self.out, &self.request, &answer.with_soa(soa.as_ref()), Shape { edns, octets_max });
+        let mut answer = answer.with_soa(soa.as_ref());
+        let compact_ok = self.request.edns.is_some_and(Edns::compact_ok);
+        if answer.rcode == rcode::NXDOMAIN && self.signing.is_some() && !compact_ok {
+            // RFC 9824 section 5.1: the denial says it, and a validator may know no better.
+            answer.rcode = rcode::NOERROR;
+        }
+        let shape = Shape { edns, is_signed: self.signing.is_some(), octets_max };
+        let fit = write_response(self.out, &self.request, &answer, shape);
         summary.truncated = fit == Fit::Truncated;
         Responded::Written(summary)
+    }
+
+    /// Now, as signatures count (RFC 4034 section 3.1.5).
+    fn now(&self) -> u32 {
+        self.client.now_unix as u32
+    }
+
+    /// Whether a kept answer counts that was signed so: by the signer of now, and not too long ago.
+    fn counts(&self, signed: Option<(u32, u32)>) -> bool {
+        match (signed, &self.signing) {
+            (Some((generation, at)), Some(signing)) => {
+                generation == signing.generation && self.now().wrapping_sub(at) < SIGNATURE_KEEP_SECONDS
+            }
+            _ => true,
+        }
+    }
+
+    /// The SOA record that goes with a negative answer now.
+    fn soa(&self, zone_at: usize) -> Soa {
+        let soa = self.responder.authority.negative_soa(zone_at);
+        let signed = self.signing.as_ref().map(|signing| self.responder.signed_soa(signing, soa.serial, self.now()));
+        Soa { signed, ..soa }
     }
 
     fn summary(&self, answer: &OwnedAnswer) -> Summary {

@@ -4,6 +4,7 @@ use std::{fmt, net::IpAddr, sync::Arc};
 
 use super::{
     answer::{CLASS_IN, pointer},
+    dnssec::SignedRecord,
     kind,
 };
 use crate::id::dns_name;
@@ -123,6 +124,14 @@ impl Zone {
         (at == before && name[at..].eq_ignore_ascii_case(&self.apex)).then_some(at)
     }
 
+    /// The data of the NS record with its name in full, as it is signed.
+    pub(super) fn name_server_data(&self) -> Vec<u8> {
+        let mut data = Vec::new();
+        push_label(&mut data, NAME_SERVER_LABEL);
+        data.extend_from_slice(&self.apex);
+        data
+    }
+
     /// Writes the name of the node, where the apex stands at an offset in the message.
     pub(super) fn put_name_server(out: &mut Vec<u8>, apex_offset: usize) {
         push_label(out, NAME_SERVER_LABEL);
@@ -157,8 +166,8 @@ pub struct Soa {
     pub serial: u32,
     /// How long the record may be kept, in seconds.
     pub ttl: u32,
-    /// Data of the record's signature, when one is wanted.
-    pub signature: Option<Arc<[u8]>>,
+    /// The record with its signatures, when they are wanted.
+    pub signed: Option<Arc<SignedRecord>>,
 }
 
 impl Soa {
@@ -168,18 +177,23 @@ impl Soa {
     const RECORD_OCTETS: usize = 12;
 
     pub(super) fn octets(&self) -> usize {
-        let signature = self.signature.as_ref().map_or(0, |data| Self::RECORD_OCTETS + data.len());
-        Self::RECORD_OCTETS + Self::DATA_OCTETS + signature
+        let signatures: usize = self.signatures().map(|data| Self::RECORD_OCTETS + data.len()).sum();
+        Self::RECORD_OCTETS + Self::DATA_OCTETS + signatures
     }
 
     pub(super) fn count(&self) -> u16 {
-        1 + u16::from(self.signature.is_some())
+        // One, or two while the zone goes from one algorithm to another.
+        1 + self.signatures().count() as u16
+    }
+
+    fn signatures(&self) -> impl Iterator<Item = &[u8]> {
+        self.signed.iter().flat_map(|signed| &signed.rrsigs).map(Vec::as_slice)
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         self.head(out, kind::SOA, Self::DATA_OCTETS);
         self.put_data(out);
-        if let Some(signature) = &self.signature {
+        for signature in self.signatures() {
             self.head(out, kind::RRSIG, signature.len());
             out.extend_from_slice(signature);
         }

@@ -375,7 +375,7 @@ impl Sender {
             socket,
             is_unbound,
             headers: MultiHeaders::preallocate(BATCH_DATAGRAMS, control),
-            responses: vec![Vec::with_capacity(usize::from(UDP_PAYLOAD_OCTETS_MAX)); BATCH_DATAGRAMS],
+            responses: (0..BATCH_DATAGRAMS).map(|_| Vec::with_capacity(UDP_PAYLOAD_OCTETS_MAX.into())).collect(),
             paths: Vec::with_capacity(BATCH_DATAGRAMS),
         }
     }

@@ -1,0 +1,237 @@
+//! `touchmark dnssec`: the keys that sign the DNS zone, and the roll from one to the next.
+
+use clap::Subcommand;
+use serde::Serialize;
+
+use super::{
+    Data,
+    failure::Failure,
+    output::{self, Out},
+};
+use crate::{
+    app::{
+        AppError,
+        dnssec::{self, KeysError},
+    },
+    protocol::{
+        dns::dnssec::{
+            DNSKEY_TTL_SECONDS,
+            keys::{Algorithm, Key},
+            ring::{Haste, KeyRing, KeyState, ZoneKey},
+        },
+        json::time_text,
+        outcome::Outcome,
+    },
+};
+
+/// Shows and rolls the keys that sign the DNS zone, while the node runs or not.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  touchmark dnssec status
+  touchmark dnssec roll
+  touchmark dnssec roll --finish
+
+`touchmark serve --dnssec` makes the first key. To change it: `roll`, wait until `status` says that the new key is active,
+replace the DS at the parent, wait until the old DS has left all caches, `roll --finish`.")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the keys, what they do, and what the parent zone and validators need of them
+    Status(StatusArgs),
+    /// Add a key that takes the place of the one there is, or drop the old one
+    Roll(RollArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct StatusArgs {
+    #[command(flatten)]
+    data: Data,
+    /// Print the keys as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct RollArgs {
+    #[command(flatten)]
+    data: Data,
+    /// The algorithm of the new key: ecdsap256sha256 or ed25519 [default: that of the old one]
+    #[arg(long, value_name = "NAME", conflicts_with = "finish")]
+    algorithm: Option<Algorithm>,
+    /// Drop the old key; its DS must be gone from the parent zone and from caches
+    #[arg(long)]
+    finish: bool,
+    /// Do not wait until the signatures of the old key have expired: answers in caches may fail to validate
+    #[arg(long, requires = "finish")]
+    force: bool,
+    /// Print the keys as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct JsonKeys<'a> {
+    zone: &'a str,
+    keys: Vec<JsonKey>,
+    finish_from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped: Option<JsonKey>,
+}
+
+#[derive(Serialize)]
+struct JsonKey {
+    tag: u16,
+    algorithm: u8,
+    algorithm_name: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'static str>,
+    published: String,
+    active: String,
+    ds: String,
+    dnskey: String,
+}
+
+impl From<KeysError> for Failure {
+    fn from(error: KeysError) -> Self {
+        match error {
+            KeysError::Roll(error) => Self::of(Outcome::FailedPrecondition, error.to_string()),
+            error => AppError::from(error).into(),
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// [`Failure`] when there are no keys, when they cannot be read or written, when it is not the time to roll.
+pub fn run(args: &Args) -> Result<u8, Failure> {
+    match &args.command {
+        Command::Status(args) => status(args)?,
+        Command::Roll(args) if args.finish => finish(args)?,
+        Command::Roll(args) => roll(args)?,
+    }
+    Ok(0)
+}
+
+fn status(args: &StatusArgs) -> Result<(), Failure> {
+    let data = args.data.config()?.data;
+    let (ring, now) = (dnssec::keys(&data)?, dnssec::now_unix());
+    if args.json {
+        return print_json(&ring, None, now);
+    }
+    let mut out = Out::stdout();
+    print_keys(&mut out, &ring, now)?;
+    print_use(&mut out, &ring, now)?;
+    out.flush()
+}
+
+fn roll(args: &RollArgs) -> Result<(), Failure> {
+    let ring = dnssec::roll(&args.data.config()?.data, args.algorithm)?;
+    let now = dnssec::now_unix();
+    if args.json {
+        return print_json(&ring, None, now);
+    }
+    let mut out = Out::stdout();
+    print_keys(&mut out, &ring, now)?;
+    let new = ring.keys(now).last().map(|(key, _)| (ds(&ring, &key.key), time(key.active_at)));
+    if let (Some((ds, active)), Some(finish)) = (new, ring.finish_from()) {
+        out.line("\nWhat to do next:")?;
+        out.line(format_args!("  1. from {active} on, put this into the parent zone in place of the old DS"))?;
+        out.line(format_args!("     {ds}"))?;
+        out.line("     (a parent that reads CDS does it by itself)")?;
+        out.line("  2. wait until the old DS has left all caches: its TTL in the parent zone")?;
+        out.line(format_args!("  3. not before {}: touchmark dnssec roll --finish", time(finish)))?;
+    }
+    out.flush()
+}
+
+fn finish(args: &RollArgs) -> Result<(), Failure> {
+    let haste = if args.force { Haste::Now } else { Haste::Wait };
+    let (ring, dropped) = dnssec::finish_roll(&args.data.config()?.data, haste)?;
+    let now = dnssec::now_unix();
+    if args.json {
+        let dropped = JsonKey::new(&ring, &dropped.key, None, (dropped.published_at, dropped.active_at));
+        return print_json(&ring, Some(dropped), now);
+    }
+    let mut out = Out::stdout();
+    out.line(format_args!("dropped key {}; this must not be in the parent zone any more:", dropped.key.tag()))?;
+    out.line(format_args!("  {}", ds(&ring, &dropped.key)))?;
+    print_keys(&mut out, &ring, now)?;
+    out.flush()
+}
+
+fn print_keys(out: &mut Out, ring: &KeyRing, now_unix: u32) -> Result<(), Failure> {
+    out.line(format_args!("zone {}", ring.zone()))?;
+    for (key, state) in ring.keys(now_unix) {
+        let (tag, algorithm) = (key.key.tag(), key.key.algorithm());
+        let remark = match state {
+            KeyState::Published => format!("active from {}", time(key.active_at)),
+            KeyState::Active => format!("since {}", time(key.active_at)),
+            KeyState::Retired => {
+                ring.finish_from().map_or_else(String::new, |from| format!("may go from {}", time(from)))
+            }
+        };
+        out.line(format_args!("  key {tag:>5}  {algorithm:<15}  {:<9}  {remark}", state.as_str()))?;
+    }
+    Ok(())
+}
+
+/// What the parent zone and validators take.
+fn print_use(out: &mut Out, ring: &KeyRing, now_unix: u32) -> Result<(), Failure> {
+    out.line("\nFor the parent zone:")?;
+    out.line(format_args!("  {}", ds(ring, &ring.active(now_unix).key)))?;
+    out.line(format_args!("\nAs trust anchor for delv, in a file for `delv -a FILE +root={}`:", ring.zone()))?;
+    out.line("  trust-anchors {")?;
+    for (key, _) in ring.keys(now_unix) {
+        let (number, public) = (key.key.algorithm().number(), key.key.public_text());
+        out.line(format_args!("    \"{}\" static-key 257 3 {number} \"{public}\";", ring.zone()))?;
+    }
+    out.line("  };")?;
+    out.line("\nAs trust anchor for unbound:")?;
+    for (key, _) in ring.keys(now_unix) {
+        out.line(format_args!("  trust-anchor: \"{}\"", dnskey(ring, &key.key)))?;
+    }
+    Ok(())
+}
+
+fn print_json(ring: &KeyRing, dropped: Option<JsonKey>, now_unix: u32) -> Result<(), Failure> {
+    let key = |(key, state): (&ZoneKey, KeyState)| {
+        JsonKey::new(ring, &key.key, Some(state), (key.published_at, key.active_at))
+    };
+    let keys = ring.keys(now_unix).map(key).collect();
+    let keys = JsonKeys { zone: ring.zone(), keys, finish_from: ring.finish_from().map(time), dropped };
+    output::line(serde_json::to_string(&keys).unwrap_or_default())
+}
+
+impl JsonKey {
+    fn new(ring: &KeyRing, key: &Key, state: Option<KeyState>, (published, active): (u32, u32)) -> Self {
+        Self {
+            tag: key.tag(),
+            algorithm: key.algorithm().number(),
+            algorithm_name: key.algorithm().mnemonic(),
+            state: state.map(KeyState::as_str),
+            published: time(published),
+            active: time(active),
+            ds: ds(ring, key),
+            dnskey: dnskey(ring, key),
+        }
+    }
+}
+
+fn ds(ring: &KeyRing, key: &Key) -> String {
+    format!("{} {DNSKEY_TTL_SECONDS} IN DS {}", ring.zone(), key.ds_text(ring.apex()))
+}
+
+fn dnskey(ring: &KeyRing, key: &Key) -> String {
+    format!("{} {DNSKEY_TTL_SECONDS} IN DNSKEY {}", ring.zone(), key.dnskey_text())
+}
+
+fn time(unix: u32) -> String {
+    time_text(u64::from(unix) * 1_000)
+}

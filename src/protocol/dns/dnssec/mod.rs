@@ -1,0 +1,219 @@
+//! DNSSEC: signatures made when a question is answered, and what speaks of their keys. No sockets, no files, no clock.
+//!
+//! | file | duty |
+//! |---|---|
+//! | [`keys`] | one key: algorithm, signature, DNSKEY, DS |
+//! | [`ring`] | the keys of the zone, and the roll from one to the next |
+//! | `canonical` | which bytes a signature covers (RFC 4034 section 6) |
+//! | [`denial`] | NSEC records for what is not there (RFC 9824) |
+//! | this one | [`Signer`]: signatures (RFC 4034 section 3) of sets in wire form |
+//!
+//! To a question with DNSSEC OK the zone answers so:
+//!
+//! * data: every set with [`Signer::rrsigs`] of it, in the same section;
+//! * no data, no name: the SOA with its signatures ([`Signer::soa`]), and one NSEC record with its signatures
+//!   ([`Signer::denial`]), all with the TTL of negative answers (RFC 9077);
+//! * at the apex also DNSKEY, CDS and CDNSKEY ([`Signer::dnskeys`], [`Signer::cds`], [`Signer::cdnskeys`]).
+//!
+//! A signature record has the owner, the class and the TTL of its set, however far that is counted down.
+//!
+//! What always holds: a signature is valid from an hour before it was made, for clocks that are behind, until seven days
+//! after. What keeps an answer with its signatures makes it again after [`SIGNATURE_KEEP_SECONDS`], so that two days are
+//! left at least, longer than any TTL of a cache in between should be. The same set signed in the same second has the
+//! same signature. Only class IN is signed. Deliberately absent: NSEC3 (compact denial shows no names that were not
+//! asked for), separate keys for the key set and the rest, and validation.
+
+mod canonical;
+pub mod denial;
+pub mod keys;
+pub mod ring;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::{answer::CLASS_IN, kind};
+use denial::Existence;
+use keys::Key;
+use ring::{KeyRing, KeyState};
+
+/// How long a signature is valid after it was made, in seconds (7 days).
+pub const SIGNATURE_SECONDS: u32 = 7 * DAY_SECONDS;
+/// How long before it was made a signature is valid, in seconds: for clocks that are behind.
+pub const SIGNATURE_BACKDATED_SECONDS: u32 = 3_600;
+/// How long a signature may be kept before it is made again, in seconds: at least 2 days of it are left then.
+pub const SIGNATURE_KEEP_SECONDS: u32 = SIGNATURE_SECONDS - 2 * DAY_SECONDS;
+/// The TTL of the DNSKEY, CDS and CDNSKEY sets, in seconds; how long a roll takes follows from it.
+pub const DNSKEY_TTL_SECONDS: u32 = 3_600;
+
+const DAY_SECONDS: u32 = 86_400;
+/// Octets of the data of a signature before the signer's name (RFC 4034 section 3.1), and where algorithm and key tag
+/// stand among them.
+const RRSIG_FIXED_OCTETS: usize = 18;
+const ALGORITHM_AT: usize = 2;
+const KEY_TAG_AT: usize = 16;
+
+/// The records of one name and type, in class IN.
+#[derive(Clone, Copy, Debug)]
+pub struct RrSet<'a> {
+    /// The name in wire form, in any case.
+    pub owner: &'a [u8],
+    /// The type.
+    pub kind: u16,
+    /// The TTL that the records have before it is counted down, in seconds.
+    pub ttl: u32,
+    /// The data of the records in wire form, without compressed names, in any order.
+    pub rdatas: &'a [&'a [u8]],
+}
+
+/// The data of a record that stands alone in its set, and that of its signatures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedRecord {
+    /// The data of the record.
+    pub rdata: Vec<u8>,
+    /// The data of its RRSIG records.
+    pub rrsigs: Vec<Vec<u8>>,
+}
+
+/// Signs the sets of a zone with its keys.
+#[derive(Debug)]
+pub struct Signer {
+    ring: KeyRing,
+    soa: RwLock<Option<KeptSoa>>,
+}
+
+/// The SOA record that was signed last.
+#[derive(Debug)]
+struct KeptSoa {
+    serial: u32,
+    ttl: u32,
+    signed_at: u32,
+    record: Arc<SignedRecord>,
+}
+
+/// When a signature begins and ceases to be valid, in seconds since 1970 UTC mod 2^32 (RFC 4034 section 3.1.5).
+#[derive(Clone, Copy, Debug)]
+struct Validity {
+    inception: u32,
+    expiration: u32,
+}
+
+impl Validity {
+    fn from(now_unix: u32) -> Self {
+        Self {
+            inception: now_unix.wrapping_sub(SIGNATURE_BACKDATED_SECONDS),
+            expiration: now_unix.wrapping_add(SIGNATURE_SECONDS),
+        }
+    }
+}
+
+impl Signer {
+    /// Signs with these keys, for their zone.
+    pub fn new(ring: KeyRing) -> Self {
+        Self { ring, soa: RwLock::new(None) }
+    }
+
+    /// The keys.
+    pub fn ring(&self) -> &KeyRing {
+        &self.ring
+    }
+
+    /// The data of the RRSIG records of a set: one, and two during a roll for the sets of keys and between algorithms. An
+    /// empty set has none.
+    pub fn rrsigs(&self, set: &RrSet<'_>, now_unix: u32) -> Vec<Vec<u8>> {
+        if set.rdatas.is_empty() {
+            return Vec::new();
+        }
+        let (apex, validity) = (self.ring.apex(), Validity::from(now_unix));
+        match set.kind {
+            // Whichever DS the parent has, it leads to these (RFC 7344 section 4.1).
+            kind::DNSKEY | kind::CDS | kind::CDNSKEY => rrsigs(set, apex, self.ring.published(), validity),
+            _ => rrsigs(set, apex, self.ring.signing(now_unix), validity),
+        }
+    }
+
+    /// The data of the DNSKEY records of the apex.
+    pub fn dnskeys(&self) -> Vec<&[u8]> {
+        self.ring.published().map(Key::dnskey).collect()
+    }
+
+    /// The data of the CDS records of the apex: the key that signs (RFC 7344 section 4).
+    pub fn cds(&self, now_unix: u32) -> Vec<Vec<u8>> {
+        self.wanted(now_unix).map(|key| key.ds(self.ring.apex())).collect()
+    }
+
+    /// The data of the CDNSKEY records of the apex: the key that signs (RFC 7344 section 4).
+    pub fn cdnskeys(&self, now_unix: u32) -> Vec<&[u8]> {
+        self.wanted(now_unix).map(Key::dnskey).collect()
+    }
+
+    fn wanted(&self, now_unix: u32) -> impl Iterator<Item = &Key> {
+        self.ring.keys(now_unix).filter(|(_, state)| *state == KeyState::Active).map(|(key, _)| &key.key)
+    }
+
+    /// The SOA record of the zone with its signatures, signed when the serial or the TTL is another one than at the last
+    /// call, or when the signature is old. `ttl` is the TTL of the record itself, in seconds; negative answers show it,
+    /// and its signatures, with theirs.
+    pub fn soa(&self, serial: u32, ttl: u32, now_unix: u32, rdata: impl FnOnce() -> Vec<u8>) -> Arc<SignedRecord> {
+        let fits = |kept: &&KeptSoa| {
+            let age = now_unix.wrapping_sub(kept.signed_at);
+            kept.serial == serial && kept.ttl == ttl && age < SIGNATURE_KEEP_SECONDS
+        };
+        let kept = self.soa.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = kept.as_ref().filter(fits) {
+            return Arc::clone(&kept.record);
+        }
+        drop(kept);
+        // Two that come here at once sign the same; the lock is not held for that.
+        let record = Arc::new(self.signed(self.ring.apex(), kind::SOA, ttl, now_unix, rdata()));
+        let kept = KeptSoa { serial, ttl, signed_at: now_unix, record: Arc::clone(&record) };
+        *self.soa.write().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        record
+    }
+
+    /// The NSEC record at a name of the zone, which is in wire form and in any case, with its signatures. `ttl` is that of
+    /// negative answers, in seconds (RFC 9077).
+    pub fn denial(&self, owner: &[u8], existence: Existence<'_>, ttl: u32, now_unix: u32) -> SignedRecord {
+        let rdata = denial::nsec(owner, self.ring.apex(), existence);
+        self.signed(owner, kind::NSEC, ttl, now_unix, rdata)
+    }
+
+    fn signed(&self, owner: &[u8], kind: u16, ttl: u32, now_unix: u32, rdata: Vec<u8>) -> SignedRecord {
+        let rrsigs = self.rrsigs(&RrSet { owner, kind, ttl, rdatas: &[&rdata] }, now_unix);
+        SignedRecord { rdata, rrsigs }
+    }
+}
+
+/// Signs a set with each of the keys.
+fn rrsigs<'a>(set: &RrSet<'_>, apex: &[u8], keys: impl Iterator<Item = &'a Key>, validity: Validity) -> Vec<Vec<u8>> {
+    let (mut message, head_octets) = message(set, apex, validity);
+    let sign = |key| {
+        stamp(&mut message, key);
+        [&message[..head_octets], &key.sign(&message)].concat()
+    };
+    keys.map(sign).collect()
+}
+
+/// What is signed: the data of the signature without the signature itself, then the records (RFC 4034 section 3.1.8.1).
+/// Gives the length of the former, too. Algorithm and key tag are missing yet.
+fn message(set: &RrSet<'_>, apex: &[u8], Validity { inception, expiration }: Validity) -> (Vec<u8>, usize) {
+    let head_octets = RRSIG_FIXED_OCTETS + apex.len();
+    let records: usize = set.rdatas.iter().map(|rdata| set.owner.len() + 10 + rdata.len()).sum();
+    let mut message = Vec::with_capacity(head_octets + records);
+    message.extend_from_slice(&set.kind.to_be_bytes());
+    message.extend_from_slice(&[0, canonical::label_count(set.owner)]);
+    message.extend_from_slice(&set.ttl.to_be_bytes());
+    message.extend_from_slice(&expiration.to_be_bytes());
+    message.extend_from_slice(&inception.to_be_bytes());
+    message.extend_from_slice(&[0, 0]);
+    message.extend_from_slice(apex);
+    canonical::put_records(&mut message, set);
+    (message, head_octets)
+}
+
+/// Writes algorithm and key tag into what is signed.
+fn stamp(message: &mut [u8], key: &Key) {
+    message[ALGORITHM_AT] = key.algorithm().number();
+    message[KEY_TAG_AT..RRSIG_FIXED_OCTETS].copy_from_slice(&key.tag().to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,397 @@
+//! The keys of a zone and how one takes the place of another.
+//!
+//! A zone has one key, and two during a roll (RFC 6781 section 4.1.3, RFC 7583). When each of them does what follows from
+//! the clock and from two times that are kept with it:
+//!
+//! ```text
+//!          roll             + 2 hours               + 7 days: finish
+//!  old  ---- active ----------|---- retired ------------|   removed
+//!  new       |-- published ---|---- active ------------------------------
+//! ```
+//!
+//! * `published`: it is in the DNSKEY set and signs that set, so that everyone gets to know it.
+//! * `active`: it signs everything, and the CDS and CDNSKEY sets ask the parent for its DS.
+//! * `retired`: it is still in the DNSKEY set and signs that set, for caches hold what it signed, and DS records that
+//!   name it.
+//!
+//! It is always safe to change the DS at the parent while the new key is active and the old one retired: both sign the
+//! DNSKEY set, and either DS leads to it. The old key goes by command only, when somebody knows that its DS is gone, and
+//! not before its last signature has expired. A set other than DNSKEY is signed by one key of each algorithm, so that a
+//! roll within an algorithm makes no answer longer, and one to another algorithm leaves none of the two out (RFC 4035
+//! section 2.2; the liberal way of RFC 6781 section 4.1.4).
+//!
+//! No clock and no files here; both are the caller's.
+
+use data_encoding::BASE64;
+
+use super::{
+    DNSKEY_TTL_SECONDS, SIGNATURE_SECONDS,
+    keys::{Algorithm, Key, SECRET_OCTETS},
+};
+use crate::protocol::dns::{ZoneError, zone_labels};
+
+/// The most keys that a zone has at a time.
+pub const KEYS_MAX: usize = 2;
+/// From when it is published until a new key signs, in seconds: caches have forgotten the set without it, twice over.
+pub const PUBLISH_SECONDS: u32 = 2 * DNSKEY_TTL_SECONDS;
+/// From when it last signed until an old key may go, in seconds: nothing that it signed is valid any more.
+pub const RETIRE_SECONDS: u32 = SIGNATURE_SECONDS;
+
+/// What a file of keys of this version begins with. Another layout takes another number.
+const FORMAT: &str = "touchmark dnssec keys 1";
+
+/// What a key does at some moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyState {
+    /// It gets known.
+    Published,
+    /// It signs.
+    Active,
+    /// It stays for what it signed.
+    Retired,
+}
+
+impl KeyState {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Active => "active",
+            Self::Retired => "retired",
+        }
+    }
+}
+
+/// A key of a zone with its times, in seconds since 1970 UTC.
+#[derive(Clone, Debug)]
+pub struct ZoneKey {
+    /// The key.
+    pub key: Key,
+    /// When it was made and published.
+    pub published_at: u32,
+    /// From when on it signs; the key before it is retired then.
+    pub active_at: u32,
+}
+
+/// The keys of a zone, from the oldest to the newest; never none, at most [`KEYS_MAX`].
+#[derive(Clone, Debug)]
+pub struct KeyRing {
+    zone: String,
+    apex: Vec<u8>,
+    keys: Vec<ZoneKey>,
+}
+
+/// Why a roll cannot begin or finish.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RollError {
+    /// One is under way.
+    #[error("a roll is under way: key {old} gives way to key {new}; finish it before the next one begins")]
+    UnderWay {
+        /// The tag of the old key.
+        old: u16,
+        /// The tag of the new key.
+        new: u16,
+    },
+    /// None is under way.
+    #[error("no roll is under way: key {tag} is the only one")]
+    NotUnderWay {
+        /// Its tag.
+        tag: u16,
+    },
+    /// Something that the old key signed may still be valid.
+    #[error("what key {old} signed is valid for another {left_seconds} s; it can go then")]
+    TooEarly {
+        /// The tag of the old key.
+        old: u16,
+        /// How long it has to stay.
+        left_seconds: u32,
+    },
+}
+
+/// Whether a roll waits until it is safe to finish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// It waits.
+    Wait,
+    /// It does not: what caches hold may fail to validate. For a key that others know.
+    Now,
+}
+
+impl KeyRing {
+    /// The first key of a zone. `entropy` gives fresh random octets at each call.
+    ///
+    /// # Errors
+    ///
+    /// [`ZoneError`] when the zone is no name.
+    pub fn new(
+        zone: &str,
+        algorithm: Algorithm,
+        now_unix: u32,
+        entropy: impl FnMut() -> [u8; SECRET_OCTETS],
+    ) -> Result<Self, ZoneError> {
+        let (zone, apex) = names(zone)?;
+        let key = ZoneKey { key: fresh_key(algorithm, &[], entropy), published_at: now_unix, active_at: now_unix };
+        Ok(Self { zone, apex, keys: vec![key] })
+    }
+
+    /// The zone, in lower case, with the dot at its end.
+    pub fn zone(&self) -> &str {
+        &self.zone
+    }
+
+    /// The zone in wire form, in lower case.
+    pub fn apex(&self) -> &[u8] {
+        &self.apex
+    }
+
+    /// The keys and what they do now, from the oldest to the newest.
+    pub fn keys(&self, now_unix: u32) -> impl Iterator<Item = (&ZoneKey, KeyState)> {
+        let current = self.current(now_unix);
+        self.keys.iter().enumerate().map(move |(place, key)| match place.cmp(&current) {
+            std::cmp::Ordering::Less => (key, KeyState::Retired),
+            std::cmp::Ordering::Equal => (key, KeyState::Active),
+            std::cmp::Ordering::Greater => (key, KeyState::Published),
+        })
+    }
+
+    /// The key that signs now.
+    pub fn active(&self, now_unix: u32) -> &ZoneKey {
+        // There is always one.
+        &self.keys[self.current(now_unix)]
+    }
+
+    /// The keys that are in the DNSKEY set, and sign it: all.
+    pub(super) fn published(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter().map(|key| &key.key)
+    }
+
+    /// The keys that sign other sets: one of each algorithm.
+    pub(super) fn signing(&self, now_unix: u32) -> impl Iterator<Item = &Key> {
+        let algorithm = self.active(now_unix).key.algorithm();
+        let signs = move |key: &&ZoneKey, state| state == KeyState::Active || key.key.algorithm() != algorithm;
+        self.keys(now_unix).filter(move |(key, state)| signs(key, *state)).map(|(key, _)| &key.key)
+    }
+
+    /// The place of the newest key whose time has come. Before that of the first one, as a clock that was set back has
+    /// it, it is the first one.
+    fn current(&self, now_unix: u32) -> usize {
+        self.keys.iter().rposition(|key| key.active_at <= now_unix).unwrap_or(0)
+    }
+
+    /// Adds a key that will take the place of the one that is there.
+    ///
+    /// # Errors
+    ///
+    /// [`RollError::UnderWay`].
+    pub fn roll(
+        &self,
+        algorithm: Algorithm,
+        now_unix: u32,
+        entropy: impl FnMut() -> [u8; SECRET_OCTETS],
+    ) -> Result<Self, RollError> {
+        if let [old, new] = self.keys.as_slice() {
+            return Err(RollError::UnderWay { old: old.key.tag(), new: new.key.tag() });
+        }
+        let key = fresh_key(algorithm, &self.keys, entropy);
+        // Not before the key that it follows: the order of the keys is that of their times.
+        let published_at = self.keys.iter().map(|key| key.active_at).fold(now_unix, u32::max);
+        let active_at = published_at.saturating_add(PUBLISH_SECONDS);
+        let mut rolled = self.clone();
+        rolled.keys.push(ZoneKey { key, published_at, active_at });
+        Ok(rolled)
+    }
+
+    /// When the roll that is under way may be finished, in seconds since 1970 UTC; `None` when none is.
+    pub fn finish_from(&self) -> Option<u32> {
+        match self.keys.as_slice() {
+            [_, new] => Some(new.active_at.saturating_add(RETIRE_SECONDS)),
+            _ => None,
+        }
+    }
+
+    /// Drops the old key, and gives the ring without it, and the old key. Its DS must be gone from the parent; nobody
+    /// here can know that.
+    ///
+    /// # Errors
+    ///
+    /// [`RollError::NotUnderWay`], [`RollError::TooEarly`].
+    pub fn finish(&self, haste: Haste, now_unix: u32) -> Result<(Self, ZoneKey), RollError> {
+        let [old, new] = self.keys.as_slice() else {
+            return Err(RollError::NotUnderWay { tag: self.active(now_unix).key.tag() });
+        };
+        let left_seconds = self.finish_from().unwrap_or(0).saturating_sub(now_unix);
+        if haste == Haste::Wait && left_seconds > 0 {
+            return Err(RollError::TooEarly { old: old.key.tag(), left_seconds });
+        }
+        Ok((Self { keys: vec![new.clone()], ..self.clone() }, old.clone()))
+    }
+
+    /// The text of the file that keeps the keys: the format, the zone, then a line for each key with algorithm, tag, both
+    /// times, public and private half.
+    pub fn to_text(&self) -> String {
+        let mut text = format!("{FORMAT}\nzone {}", self.zone);
+        for ZoneKey { key, published_at, active_at } in &self.keys {
+            let (algorithm, tag, public) = (key.algorithm(), key.tag(), key.public_text());
+            let secret = BASE64.encode(&key.secret());
+            text.push_str(&format!(
+                "\nkey {algorithm} {tag} published {published_at} active {active_at} {public} {secret}"
+            ));
+        }
+        text
+    }
+
+    /// Reads [`KeyRing::to_text`], spelled exactly so: a public half, a tag or a time that does not fit the rest is
+    /// noticed. `None` for anything else.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let mut lines = text.strip_prefix(FORMAT)?.strip_prefix("\nzone ")?.split('\n');
+        let (zone, apex) = names(lines.next()?).ok()?;
+        let keys = lines.map(ZoneKey::from_line).collect::<Option<Vec<_>>>()?;
+        let in_order =
+            keys.is_sorted_by_key(|key| key.active_at) && keys.iter().all(|key| key.published_at <= key.active_at);
+        let ring = Self { zone, apex, keys };
+        ((1..=KEYS_MAX).contains(&ring.keys.len()) && in_order && ring.to_text() == text).then_some(ring)
+    }
+}
+
+impl ZoneKey {
+    fn from_line(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        let mut word = |place: usize| words.nth(place);
+        let algorithm: Algorithm = word(1)?.parse().ok()?;
+        let published_at = word(2)?.parse().ok()?;
+        let active_at = word(1)?.parse().ok()?;
+        let secret = BASE64.decode(word(1)?.as_bytes()).ok()?;
+        let key = Key::new(algorithm, secret.as_slice().try_into().ok()?)?;
+        Some(Self { key, published_at, active_at })
+    }
+}
+
+/// A key with another tag than those have, so that no signature has to be tried with two keys.
+fn fresh_key(algorithm: Algorithm, others: &[ZoneKey], mut entropy: impl FnMut() -> [u8; SECRET_OCTETS]) -> Key {
+    loop {
+        let key = Key::new(algorithm, &entropy());
+        if let Some(key) = key.filter(|key| others.iter().all(|other| other.key.tag() != key.tag())) {
+            return key;
+        }
+    }
+}
+
+/// The name of a zone as text and in wire form.
+fn names(zone: &str) -> Result<(String, Vec<u8>), ZoneError> {
+    let labels = zone_labels(zone)?;
+    let mut apex = Vec::new();
+    for label in &labels {
+        // A label has at most 63 octets.
+        apex.push(label.len() as u8);
+        apex.extend_from_slice(label.as_bytes());
+    }
+    apex.push(0);
+    Ok((labels.join(".") + ".", apex))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: u32 = 1_763_820_000;
+
+    /// Octets that differ from call to call.
+    fn entropy() -> impl FnMut() -> [u8; SECRET_OCTETS] {
+        let mut last = 6;
+        move || {
+            last += 1;
+            [last; SECRET_OCTETS]
+        }
+    }
+
+    fn ring(algorithm: Algorithm) -> KeyRing {
+        KeyRing::new("ID.test", algorithm, START, entropy()).unwrap()
+    }
+
+    fn states(ring: &KeyRing, now_unix: u32) -> Vec<&'static str> {
+        ring.keys(now_unix).map(|(_, state)| state.as_str()).collect()
+    }
+
+    #[test]
+    fn a_roll_from_its_beginning_to_its_end() {
+        let before = ring(Algorithm::EcdsaP256Sha256);
+        assert_eq!((before.zone(), before.apex()), ("id.test.", &b"\x02id\x04test\x00"[..]));
+        let mut fresh = entropy();
+        fresh();
+        let rolled = before.roll(Algorithm::EcdsaP256Sha256, START + 10, fresh).unwrap();
+        let [old, new] = [&rolled.keys[0].key, &rolled.keys[1].key].map(Key::tag);
+        let (active, finish) = (START + 10 + PUBLISH_SECONDS, START + 10 + PUBLISH_SECONDS + RETIRE_SECONDS);
+        let table: [(u32, &[&str], u16); 6] = [
+            (0, &["active", "published"], old),
+            (START, &["active", "published"], old),
+            (active - 1, &["active", "published"], old),
+            (active, &["retired", "active"], new),
+            (finish, &["retired", "active"], new),
+            (u32::MAX, &["retired", "active"], new),
+        ];
+        for (now, expected, signs) in table {
+            assert_eq!(states(&rolled, now), expected, "{now}");
+            assert_eq!(rolled.active(now).key.tag(), signs, "{now}");
+            assert_eq!(rolled.signing(now).map(Key::tag).collect::<Vec<_>>(), [signs], "{now}");
+            assert_eq!(rolled.published().map(Key::tag).collect::<Vec<_>>(), [old, new], "{now}");
+        }
+        assert_eq!(rolled.finish_from(), Some(finish));
+        let early = rolled.finish(Haste::Wait, finish - 1).unwrap_err();
+        assert_eq!(early, RollError::TooEarly { old, left_seconds: 1 });
+        let again = rolled.roll(Algorithm::Ed25519, finish, entropy()).unwrap_err();
+        assert_eq!(again, RollError::UnderWay { old, new });
+        let (after, dropped) = rolled.finish(Haste::Wait, finish).unwrap();
+        assert_eq!((states(&after, finish), after.active(finish).key.tag()), (vec!["active"], new));
+        assert_eq!((dropped.key.tag(), after.finish_from()), (old, None));
+        assert_eq!(after.finish(Haste::Now, finish).unwrap_err(), RollError::NotUnderWay { tag: new });
+        // In haste, the new key signs at once.
+        let (hasty, _) = rolled.finish(Haste::Now, START + 20).unwrap();
+        assert_eq!((states(&hasty, START + 20), hasty.active(START + 20).key.tag()), (vec!["active"], new));
+    }
+
+    #[test]
+    fn a_roll_to_another_algorithm_signs_everything_with_both() {
+        let rolled = ring(Algorithm::Ed25519).roll(Algorithm::EcdsaP256Sha256, START, entropy()).unwrap();
+        for now in [START, START + PUBLISH_SECONDS] {
+            assert_eq!(rolled.signing(now).count(), 2, "{now}");
+        }
+    }
+
+    #[test]
+    fn no_two_keys_have_the_same_tag() {
+        let first = ring(Algorithm::Ed25519);
+        // The same octets come first, and give the same key.
+        let rolled = first.roll(Algorithm::Ed25519, START, entropy()).unwrap();
+        assert_ne!(rolled.keys[0].key.tag(), rolled.keys[1].key.tag());
+    }
+
+    #[test]
+    fn texts() {
+        let one = ring(Algorithm::EcdsaP256Sha256);
+        let two = one.roll(Algorithm::Ed25519, START + 7, entropy()).unwrap();
+        for ring in [&one, &two] {
+            let again = KeyRing::from_text(&ring.to_text()).unwrap();
+            assert_eq!(again.to_text(), ring.to_text());
+            assert_eq!((again.zone(), again.apex()), (ring.zone(), ring.apex()));
+        }
+        let text = two.to_text();
+        assert_eq!(text.lines().count(), 4);
+        // Whatever bit is flipped in what makes out the keys, it is noticed.
+        for (place, byte) in text.bytes().enumerate().filter(|(_, byte)| *byte != b'\n') {
+            let mut damaged = text.clone().into_bytes();
+            damaged[place] = byte ^ 1;
+            let damaged = String::from_utf8(damaged).unwrap();
+            let read = KeyRing::from_text(&damaged).map(|ring| {
+                ring.keys.iter().map(|key| (key.published_at, key.active_at)).collect::<Vec<_>>()
+                    != [(START, START), (START + 7, START + 7 + PUBLISH_SECONDS)]
+                    || ring.zone() != "id.test."
+            });
+            assert_ne!(read, Some(false), "octet {place}");
+        }
+        for text in ["", FORMAT, "touchmark dnssec keys 1\nzone id.test.", "touchmark dnssec keys 1\nzone -.\n"] {
+            assert!(KeyRing::from_text(text).is_none(), "{text}");
+        }
+        let three = format!("{text}\n{}", text.lines().last().unwrap());
+        assert!(KeyRing::from_text(&three).is_none());
+    }
+}
