@@ -5,6 +5,7 @@ use std::{net::SocketAddr, process::Command};
 use touchmark::{client::dns::name_in_zone, id::Identifier, protocol::grpc::pb};
 
 use crate::{
+    dns_support::{IDENTITY, named_node},
     program::Ran,
     support::{Running, create, create_with_edges, directory, edge, retire, value},
 };
@@ -265,4 +266,83 @@ async fn kdig_agrees() {
     let both = ask(&format!("+tcp +keepopen {part} TXT hdl.id.test. TXT"));
     both.holds("1 NAME").holds("hdl.id.test.");
     node.stop().await;
+}
+
+/// What `dig` asks a server about itself, and how it keeps a cookie.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dig_is_told_about_the_server() {
+    if !is_installed("dig") {
+        return;
+    }
+    let data = directory();
+    let node = node(data.path()).await;
+    let ask = |options: &str| Said::ask("dig", node.node.dns_addr(), options);
+    let field = |said: &Said, head: &str| {
+        let line = said.text.lines().find_map(|line| line.trim_start_matches("; ").strip_prefix(head));
+        line.unwrap_or_else(|| panic!("no `{head}` in\n{}", said.text)).trim().to_owned()
+    };
+
+    let version = format!("\"touchmark {}\"", env!("CARGO_PKG_VERSION"));
+    ask("version.bind. TXT -c CH").holds("status: NOERROR").holds(&version);
+
+    // RFC 7873: dig checks that its own part came back ("good"), and may say the whole again.
+    for transport in ["", "+tcp"] {
+        let cookie = field(&ask(&format!("id.test. SOA +cookie=0102030405060708 {transport}")), "COOKIE:");
+        let cookie = cookie.strip_suffix(" (good)").unwrap_or_else(|| panic!("{cookie}"));
+        assert!(cookie.len() == 48 && cookie.starts_with("0102030405060708"), "{cookie}");
+        let again = ask(&format!("id.test. SOA +cookie={cookie} {transport}"));
+        again.holds("status: NOERROR").holds("(good)");
+        // A wrong one is answered with a right one; dig asks again when it is told to.
+        let wrong = format!("{}{}", &cookie[..46], if cookie.ends_with("00") { "01" } else { "00" });
+        let said = ask(&format!("id.test. SOA +cookie={wrong} {transport}"));
+        said.holds("status: NOERROR").holds("(good)");
+        assert_ne!(field(&said, "COOKIE:"), format!("{wrong} (good)"));
+    }
+    ask("id.test. SOA +nocookie").lacks("COOKIE").lacks("NSID");
+
+    // RFC 6891 section 6.2.3: what the node says of itself does not depend on the client.
+    for size in [0, 512, 1_232, 1_400, 4_096, 65_535] {
+        let said = ask(&format!("middle._.118.88.hdl.id.test. TXT +ignore +bufsize={size}"));
+        let expected = if size < 1_232 { "NOERROR: qr aa tc rd" } else { "NOERROR: qr aa rd" };
+        assert_eq!(said.status(), expected, "{size}");
+    }
+    node.stop().await;
+}
+
+/// RFC 7766 section 6.2.1: one connection for several questions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_are_kept_open() {
+    let data = directory();
+    let node = node(data.path()).await;
+    let part = "part._.118.88.hdl.id.test.";
+    for client in ["dig", "kdig"] {
+        if !is_installed(client) {
+            continue;
+        }
+        let names = format!("{part} TXT long._.118.88.hdl.id.test. TXT hdl.id.test. TXT none.id.test. TXT");
+        let said = Said::ask(client, node.node.dns_addr(), &format!("+tcp +keepopen {names}"));
+        let statuses: Vec<_> =
+            said.text.split("status: ").skip(1).map(|rest| &rest[..rest.find([',', ';']).unwrap()]).collect();
+        assert_eq!(statuses, ["NOERROR", "NOERROR", "NOERROR", "NXDOMAIN"], "{client}: {}", said.text);
+        said.holds("1 NAME").holds("2 B");
+    }
+    node.stop().await;
+}
+
+/// RFC 5001: octets, and the same as text.
+#[test]
+fn clients_are_told_which_node_it_is() {
+    let data = directory();
+    let node = named_node(&data.path().join("data"));
+    for (client, options) in [("dig", "+nsid"), ("dig", "+nsid +tcp"), ("dig", "+nsid +dnssec"), ("kdig", "+nsid")] {
+        if is_installed(client) {
+            let said = Said::ask(client, node.dns, &format!("id.test. SOA {options}"));
+            said.holds("NSID: ").holds(&format!("\"{IDENTITY}\""));
+            Said::ask(client, node.dns, "id.test. SOA +edns").lacks("NSID");
+        }
+    }
+    if is_installed("kdig") {
+        let said = Said::ask("kdig", node.dns, "id.test. SOA +cookie=0102030405060708 +bufsize=1232");
+        said.holds("COOKIE: 0102030405060708");
+    }
 }

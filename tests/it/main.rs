@@ -7,10 +7,15 @@
 //! | `command_line` | the real program: exit codes, what is printed, signals, imports that were broken off |
 //! | `crash` | kill -9 of the real binary under load loses nothing that was acknowledged |
 //! | `dig` | what `dig` and `kdig` say about the DNS |
+//! | `dns_cookies` | DNS cookies: who gets which, and what comes of wrong ones |
+//! | `dns_fuzz` | whatever comes over UDP and TCP: an answer or silence, and the node goes on |
+//! | `dns_rules` | answers over DNS by RFC: sections, codes, lifetimes, lengths, what is said on request |
+//! | `dns_tcp` | DNS over TCP: many questions at once, in any pieces, and connections that say nothing |
 //! | `full_disk` | on a full disk writes are refused, reads go on, nothing is lost; with room, writes go on |
 //! | `idempotency` | what a receipt promises, and what each change does to a record |
 //! | `model` | random commands, restarts and crashes against a `BTreeMap` |
 //! | `refusals` | every bad command is refused with the right status and words, over three ways of writing |
+//! | `rfc8906` | the checks of RFC 8906, section by section |
 //! | `scenario` | the same steps come to the same over every protocol |
 //! | `shared_data` | all of the real input is taken, and resolves over gRPC and DNS to what it says |
 //! | `tidy` | the sources keep their shape |
@@ -23,11 +28,17 @@ mod backup;
 mod command_line;
 mod crash;
 mod dig;
+mod dns_cookies;
+mod dns_fuzz;
+mod dns_rules;
+mod dns_support;
+mod dns_tcp;
 mod full_disk;
 mod idempotency;
 mod model;
 mod program;
 mod refusals;
+mod rfc8906;
 mod scenario;
 mod shared_data;
 mod support;

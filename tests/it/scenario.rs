@@ -254,7 +254,7 @@ fn query(name: &str) -> Vec<u8> {
         message.push(label.len() as u8);
         message.extend_from_slice(label.as_bytes());
     }
-    message.extend_from_slice(&touchmark::protocol::dns::TYPE_RECORD.to_be_bytes());
+    message.extend_from_slice(&touchmark::protocol::dns::kind::RECORD.to_be_bytes());
     message.extend_from_slice(&[0, 1]);
     message.extend_from_slice(&[0, 0, 41, 0xff, 0xff, 0, 0, 0, 0, 0, 0]);
     message

@@ -13,7 +13,7 @@ use prost::Message as _;
 use serde_json::Value as Json;
 use touchmark::{
     id::{Identifier, dns_name},
-    protocol::{dns::TYPE_RECORD, grpc::pb},
+    protocol::{dns::kind, grpc::pb},
 };
 
 use crate::support::{Outcome, Running, directory};
@@ -187,7 +187,7 @@ fn question(id: u16, identifier: &str) -> Vec<u8> {
         packet.push(label.len() as u8);
         packet.extend_from_slice(label.as_bytes());
     }
-    packet.extend_from_slice(&TYPE_RECORD.to_be_bytes());
+    packet.extend_from_slice(&kind::RECORD.to_be_bytes());
     packet.extend_from_slice(&[0, 1]);
     // OPT, 1232 octets.
     packet.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);

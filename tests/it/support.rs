@@ -17,7 +17,12 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A configuration for a data directory, with ports that the system chooses.
 pub fn config(data: &Path) -> Config {
-    Config { data: data.into(), dns: ([127, 0, 0, 1], 0).into(), grpc: ([127, 0, 0, 1], 0).into(), ..Config::default() }
+    Config {
+        data: data.into(),
+        dns: vec![([127, 0, 0, 1], 0).into()],
+        grpc: ([127, 0, 0, 1], 0).into(),
+        ..Config::default()
+    }
 }
 
 /// A temporary directory with room for one data directory.

@@ -1,153 +1,224 @@
 //! An answer is never older than the last receipt: a writer and readers at full speed, over every way of asking.
+//!
+//! A reader notes the newest stage of an identifier that was acknowledged before it sends its question, and the answer must
+//! show that stage or a later one ([`stages`]). What is asked for is changed all the time, comes into being under names that
+//! were asked for before (so "no such name" and "no data" were kept), and is retired.
+//!
+//! A short run; with `TOUCHMARK_ANSWERS=10000000` one that goes on until so many answers were checked:
+//!
+//! ```text
+//! TOUCHMARK_ANSWERS=10000000 cargo test --release --test it visibility -- --nocapture
+//! ```
 
 use std::{
-    net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
     },
+    thread,
     time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 use touchmark::{
     client::dns::{self, Said},
     id::Identifier,
     protocol::grpc::pb::{self, answer::Outcome as Answer, resolver_client::ResolverClient},
 };
 
+use self::stages::{Position, RETIRED, SUBJECTS, Seen};
 use crate::support::*;
 
-/// How long writer and readers go on.
-const RUN: Duration = Duration::from_secs(4);
-/// Records that change in turn.
-const RECORDS: usize = 4;
+mod over_dns;
+mod stages;
+
+/// How long writer and readers go on when no number of answers is given.
+const RUN: Duration = Duration::from_secs(5);
+/// How long the readers of a long run may get no answer at all.
+const STANDSTILL: Duration = Duration::from_secs(30);
+/// How many answers a long run checks.
+const ANSWERS_VARIABLE: &str = "TOUCHMARK_ANSWERS";
+/// Every how many turns the writer sends its commands one by one.
+const SINGLY_EVERY: u64 = 8;
+/// Questions in a batch, and under way on a stream.
+const BATCH: usize = 32;
 const ZONE: &str = "id.test.";
 
-/// The newest version of each record that has a receipt.
-struct Acknowledged {
-    versions: [AtomicU64; RECORDS],
+/// What writer and readers share.
+struct Shared {
+    /// The newest stage of each subject that has a receipt.
+    acknowledged: [AtomicU64; SUBJECTS],
+    answers: AtomicU64,
     over: AtomicBool,
 }
 
-impl Acknowledged {
-    /// The version that an answer to a question asked now must have at least.
-    fn least(&self, record: usize) -> u64 {
-        self.versions[record].load(SeqCst)
+impl Shared {
+    fn new() -> Arc<Self> {
+        let acknowledged = std::array::from_fn(|subject| AtomicU64::new(Position::first(subject).packed()));
+        Arc::new(Self { acknowledged, answers: AtomicU64::new(0), over: AtomicBool::new(false) })
     }
 
-    fn over(&self) -> bool {
-        self.over.load(SeqCst)
+    /// The stage that the answer to a question asked now must have at least.
+    fn least(&self, subject: usize) -> Position {
+        Position::unpacked(subject, self.acknowledged[subject].load(SeqCst))
+    }
+
+    fn acknowledge(&self, position: Position) {
+        self.acknowledged[position.subject].store(position.packed(), SeqCst);
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Relaxed)
+    }
+
+    /// Waits until the run has lasted as long as it should.
+    async fn end(&self) {
+        let wanted = std::env::var(ANSWERS_VARIABLE).ok().map(|text| text.parse::<u64>().unwrap());
+        let began = Instant::now();
+        let (mut last, mut moved) = (0, began);
+        loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let answers = self.answers.load(Relaxed);
+            if self.is_over() || wanted.map_or(began.elapsed() >= RUN, |wanted| answers >= wanted) {
+                break;
+            }
+            if answers > last {
+                (last, moved) = (answers, Instant::now());
+            }
+            assert!(moved.elapsed() < STANDSTILL, "no answers for {STANDSTILL:?} after {answers}");
+        }
+        self.over.store(true, SeqCst);
     }
 }
 
-fn identifier(record: usize) -> String {
-    format!("88.118/{record}")
+/// What one reader saw.
+#[derive(Debug, Default)]
+struct Tally {
+    way: &'static str,
+    no_name: u64,
+    no_data: u64,
+    retired: u64,
+    found: u64,
+    /// Questions without an answer: datagrams get lost.
+    lost: u64,
 }
 
-fn check(way: &str, least: u64, record: &pb::Record) {
-    assert!(record.version >= least, "{way}: version {} after the receipt of {least}", record.version);
-    let number = String::from_utf8(record.values[0].data.to_vec()).unwrap();
-    assert_eq!(number, record.version.to_string(), "{way}: values of another version");
+impl Tally {
+    fn of(way: &'static str) -> Self {
+        Self { way, ..Self::default() }
+    }
+
+    /// Checks an answer against what was acknowledged before its question was sent.
+    fn check(&mut self, shared: &Shared, least: Position, seen: Seen) {
+        let stage = seen.stage(least.subject);
+        if stage < least.stage {
+            shared.over.store(true, SeqCst);
+            panic!("{}: {} is {seen:?} after the receipt of {least:?}", self.way, least.identifier());
+        }
+        match seen {
+            Seen::NoName | Seen::NotFound => self.no_name += 1,
+            _ if stage == RETIRED => self.retired += 1,
+            Seen::Version(_) => self.found += 1,
+            _ => self.no_data += 1,
+        }
+        shared.answers.fetch_add(1, Relaxed);
+    }
+
+    fn answers(&self) -> u64 {
+        self.no_name + self.no_data + self.retired + self.found
+    }
 }
 
-fn found(answer: Answer) -> pb::Record {
+/// Takes every subject from stage to stage, mostly all in one batch.
+async fn write(running: Running, shared: Arc<Shared>) -> (Running, usize) {
+    let mut positions: [Position; SUBJECTS] = std::array::from_fn(Position::first);
+    let mut written = 0;
+    for turn in (0_u64..).take_while(|_| !shared.is_over()) {
+        let steps: Vec<_> = positions.iter().map(|position| position.next()).collect();
+        let (commands, reached): (Vec<_>, Vec<_>) =
+            steps.iter().filter_map(|(command, next)| command.clone().map(|command| (command, *next))).unzip();
+        // Batches change more in less time; a command of its own ends in a receipt of its own.
+        if turn % SINGLY_EVERY == 0 {
+            for (command, next) in commands.into_iter().zip(&reached) {
+                assert_eq!(running.apply(command).await.unwrap().version, u64::from(next.version()));
+                shared.acknowledge(*next);
+            }
+        } else {
+            let outcomes = running.apply_batch(commands).await.unwrap();
+            for (outcome, next) in outcomes.iter().zip(&reached) {
+                assert_eq!(outcome.receipt().version, u64::from(next.version()));
+                shared.acknowledge(*next);
+            }
+        }
+        // Another identifier takes the place of one that is done: nothing to write, and nothing there yet.
+        for (position, (command, next)) in positions.iter_mut().zip(steps) {
+            *position = next;
+            if command.is_none() {
+                shared.acknowledge(next);
+            }
+        }
+        written += reached.len();
+    }
+    (running, written)
+}
+
+fn seen(answer: Answer) -> Seen {
     match answer {
-        Answer::Found(record) => record,
+        Answer::Found(record) => {
+            let number = String::from_utf8(record.values[0].data.to_vec()).unwrap();
+            assert_eq!(number, record.version.to_string(), "values of another version: {record:?}");
+            Seen::Version(record.version as u32)
+        }
+        Answer::Retired(_) => Seen::Retired,
+        Answer::NotFound(_) => Seen::NotFound,
         other => panic!("{other:?}"),
     }
 }
 
-fn version(record: usize, number: u64) -> pb::Command {
-    replace(&identifier(record), vec![value(1, "VERSION", number.to_string())])
-}
-
-async fn write(running: &Running, acknowledged: &Acknowledged) -> u64 {
-    let (began, mut written, mut number) = (Instant::now(), 0, 1);
-    while began.elapsed() < RUN {
-        number += 1;
-        // One by one, and all in one batch, in turn.
-        if number % 2 == 0 {
-            for record in 0..RECORDS {
-                let receipt = running.apply(version(record, number)).await.unwrap();
-                acknowledged.versions[record].store(receipt.version, SeqCst);
-            }
-        } else {
-            let commands = (0..RECORDS).map(|record| version(record, number)).collect();
-            for (record, outcome) in running.apply_batch(commands).await.unwrap().iter().enumerate() {
-                acknowledged.versions[record].store(outcome.receipt().version, SeqCst);
-            }
-        }
-        written += RECORDS as u64;
+async fn read_single(mut resolver: ResolverClient<Channel>, shared: Arc<Shared>) -> Tally {
+    let mut tally = Tally::of("Resolve");
+    for subject in (0..SUBJECTS).cycle().take_while(|_| !shared.is_over()) {
+        let least = shared.least(subject);
+        let answer = resolver.resolve(question(&least.identifier())).await.unwrap().into_inner();
+        tally.check(&shared, least, seen(answer.outcome.unwrap()));
     }
-    acknowledged.over.store(true, SeqCst);
-    written
+    tally
 }
 
-async fn read_single(mut resolver: ResolverClient<tonic::transport::Channel>, acknowledged: Arc<Acknowledged>) -> u64 {
-    let mut read = 0;
-    while !acknowledged.over() {
-        let record = read as usize % RECORDS;
-        let least = acknowledged.least(record);
-        let answer = resolver.resolve(question(&identifier(record))).await.unwrap().into_inner();
-        check("Resolve", least, &found(answer.outcome.unwrap()));
-        read += 1;
-    }
-    read
-}
-
-async fn read_batch(mut resolver: ResolverClient<tonic::transport::Channel>, acknowledged: Arc<Acknowledged>) -> u64 {
-    let mut read = 0;
-    while !acknowledged.over() {
-        let requests = (0..RECORDS).map(|record| question(&identifier(record))).collect();
-        let least: Vec<_> = (0..RECORDS).map(|record| acknowledged.least(record)).collect();
+async fn read_batch(mut resolver: ResolverClient<Channel>, shared: Arc<Shared>) -> Tally {
+    let mut tally = Tally::of("ResolveBatch");
+    while !shared.is_over() {
+        let leasts: Vec<_> = (0..BATCH).map(|number| shared.least(number % SUBJECTS)).collect();
+        let requests = leasts.iter().map(|least| question(&least.identifier())).collect();
         let answers = resolver.resolve_batch(pb::ResolveBatchRequest { requests }).await.unwrap().into_inner().answers;
-        for (answer, least) in answers.into_iter().zip(least) {
-            check("ResolveBatch", least, &found(answer.outcome.unwrap()));
-            read += 1;
+        for (answer, least) in answers.into_iter().zip(leasts) {
+            tally.check(&shared, least, seen(answer.outcome.unwrap()));
         }
     }
-    read
+    tally
 }
 
 /// Keeps some questions of one stream under way; each must be as new as the receipts before it was sent.
-async fn read_stream(mut resolver: ResolverClient<tonic::transport::Channel>, acknowledged: Arc<Acknowledged>) -> u64 {
+async fn read_stream(mut resolver: ResolverClient<Channel>, shared: Arc<Shared>) -> Tally {
+    let mut tally = Tally::of("ResolveStream");
     let (questions, asked) = mpsc::channel(8);
-    let (leasts, mut expected) = mpsc::channel(64);
-    let asking = Arc::clone(&acknowledged);
+    let (leasts, mut expected) = mpsc::channel(BATCH);
+    let asking = Arc::clone(&shared);
     let asker = tokio::spawn(async move {
-        for record in (0..RECORDS).cycle() {
-            if asking.over() {
-                break;
-            }
-            leasts.send(asking.least(record)).await.unwrap();
-            questions.send(question(&identifier(record))).await.unwrap();
+        for subject in (0..SUBJECTS).cycle().take_while(|_| !asking.is_over()) {
+            let least = asking.least(subject);
+            leasts.send(least).await.unwrap();
+            questions.send(question(&least.identifier())).await.unwrap();
         }
     });
     let mut answers = resolver.resolve_stream(ReceiverStream::new(asked)).await.unwrap().into_inner();
-    let mut read = 0;
     while let Some(answer) = answers.message().await.unwrap() {
-        check("ResolveStream", expected.recv().await.unwrap(), &found(answer.outcome.unwrap()));
-        read += 1;
+        tally.check(&shared, expected.recv().await.unwrap(), seen(answer.outcome.unwrap()));
     }
     asker.await.unwrap();
-    read
-}
-
-async fn read_dns(server: SocketAddr, acknowledged: Arc<Acknowledged>) -> u64 {
-    let identifiers: Vec<_> = (0..RECORDS).map(|record| Identifier::parse(&identifier(record)).unwrap()).collect();
-    let mut read = 0;
-    while !acknowledged.over() {
-        let record = read as usize % RECORDS;
-        let least = acknowledged.least(record);
-        match dns::resolve(&identifiers[record], ZONE, server).await.unwrap() {
-            Said::Found(found) => check("DNS", least, &found),
-            other => panic!("{other:?}"),
-        }
-        read += 1;
-    }
-    read
+    tally
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,26 +227,36 @@ async fn no_answer_is_older_than_a_receipt() {
     // Small, so that the index is merged meanwhile.
     let small = touchmark::config::Config { overlay_entries_max: 64, ..config(directory.path()) };
     let running = Running::with(&small).await.unwrap();
-    for record in 0..RECORDS {
-        running.apply(create(&identifier(record), vec![value(1, "VERSION", "1")])).await.unwrap();
-    }
-    let versions = std::array::from_fn(|_| AtomicU64::new(1));
-    let acknowledged = Arc::new(Acknowledged { versions, over: AtomicBool::new(false) });
-    let (single, batch, stream) =
-        (running.another_channel().await, running.another_channel().await, running.another_channel().await);
-    let readers = [
-        tokio::spawn(read_single(ResolverClient::new(single), Arc::clone(&acknowledged))),
-        tokio::spawn(read_batch(ResolverClient::new(batch), Arc::clone(&acknowledged))),
-        tokio::spawn(read_stream(ResolverClient::new(stream), Arc::clone(&acknowledged))),
-        tokio::spawn(read_dns(running.node.dns_addr(), Arc::clone(&acknowledged))),
+    let server = running.node.dns_addr();
+    let shared = Shared::new();
+    let resolver = async || ResolverClient::new(running.another_channel().await);
+    let over_grpc = [
+        tokio::spawn(read_single(resolver().await, Arc::clone(&shared))),
+        tokio::spawn(read_batch(resolver().await, Arc::clone(&shared))),
+        tokio::spawn(read_stream(resolver().await, Arc::clone(&shared))),
     ];
-    let written = write(&running, &acknowledged).await;
-    let mut read = Vec::new();
-    for reader in readers {
-        read.push(reader.await.unwrap());
+    let over_dns = [over_dns::read_udp, over_dns::read_udp_without_edns, over_dns::read_tcp].map(|read| {
+        let shared = Arc::clone(&shared);
+        thread::spawn(move || read(server, &shared))
+    });
+    let writer = tokio::spawn(write(running, Arc::clone(&shared)));
+    shared.end().await;
+    let (running, written) = writer.await.unwrap();
+    let mut tallies = Vec::new();
+    for reader in over_grpc {
+        tallies.push(reader.await.unwrap());
     }
-    println!("{written} versions written; read: {read:?} (Resolve, ResolveBatch, ResolveStream, DNS)");
-    assert!(written > 20 && read.iter().all(|&count| count > 20));
+    // A reader that failed says so by itself.
+    tallies.extend(over_dns.map(|reader| reader.join().unwrap()));
+    let answers: u64 = tallies.iter().map(Tally::answers).sum();
+    println!("{written} changes written, {answers} answers checked:");
+    for tally in &tallies {
+        println!("{tally:?}");
+        // What was never seen was never checked.
+        assert!(tally.answers() > 20 && tally.no_name > 0 && tally.retired > 0 && tally.found > 0, "{tally:?}");
+    }
+    assert!(tallies[3..].iter().all(|tally| tally.no_data > 0), "{tallies:?}");
+    assert!(written > 20);
     running.stop().await;
 }
 
