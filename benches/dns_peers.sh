@@ -76,9 +76,9 @@ trap 'exit 130' INT TERM
 # ---------------------------------------------------------------- what there is
 
 say "building"
-cargo build --quiet --release --locked
-bench=$(cargo bench --no-run --locked --bench dns 2>&1 | sed -n 's/.*Executable.*(\(.*\)).*/\1/p')
-[ -x "$bench" ] || die "the benchmark was not built"
+# This builds touchmark too.
+bench=$(cargo bench --no-run --locked --bench dns 2>&1 | tee "$work/build.log" | sed -n 's/.*Executable.*(\(.*\)).*/\1/p')
+[ -x "$bench" ] || { tail -5 "$work/build.log" >&2; die "the benchmark was not built"; }
 : "${TOUCHMARK:=$(cargo metadata --format-version 1 --no-deps --locked |
   sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/touchmark}"
 
