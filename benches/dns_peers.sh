@@ -17,15 +17,15 @@
 #   ROUND_SECONDS=10       length of a turn
 #   CLIENT=dnsperf         or load, the client in benches/dns, which is also taken where dnsperf is missing
 #   WINDOW=100             queries without an answer at most
-#   QUERIES=1000000        queries in a file, which is asked again and again
+#   QUERIES=               queries in a file, which is asked again and again [default: RECORDS, at least 1,000,000]
 #   EDNS=0                 1: queries carry EDNS
 #   PIN=1                  0: do not bind server and client to a processor each (never done for mix and workers)
 #   TOUCHMARK=             another binary than that of this source
 #   TOUCHMARK_CONFIG_LINES=  further lines of its configuration, separated by semicolons
 #   WORKERS_KEY=dns_workers  the key of its configuration for the number of UDP workers; ignored where it has none
-#   CACHE_BYTES=4294967296   cache_bytes_max where everything is cached
-#   CACHE_BYTES_COLD=        the same for cold [default: RECORDS / 10 * ANSWER_BYTES]
-#   ANSWER_BYTES=512         what an answer takes in the cache, about
+#   CACHE_BYTES=4294967296   dns_cache_bytes_max where everything is cached; a node that has no such key gets cache_bytes_max
+#   CACHE_BYTES_COLD=        the same for cold [default: RECORDS / 10 * ANSWER_BYTES]; cache_bytes_max is 1 MiB then
+#   ANSWER_BYTES=350         what an answer takes in the cache, about
 #   CACHE_BYTES_MISSING=67108864
 #
 # The target for 10 M identifiers of which the cache holds 1 M:
@@ -44,8 +44,8 @@ export LC_ALL=C
 : "${RECORDS:=1000000}" "${CASES:=cached zipf cold missing mix workers}" "${SERVERS:=touchmark nsd knot bind empty}"
 : "${ROUNDS:=5}" "${ROUND_SECONDS:=10}" "${CLIENT:=dnsperf}" "${WINDOW:=100}" "${EDNS:=0}" "${PIN:=1}"
 : "${TOUCHMARK:=}" "${TOUCHMARK_CONFIG_LINES:=}" "${WORKERS_KEY=dns_workers}"
-: "${CACHE_BYTES:=4294967296}" "${CACHE_BYTES_MISSING:=67108864}" "${ANSWER_BYTES:=512}"
-: "${CACHE_BYTES_COLD:=$((RECORDS / 10 * ANSWER_BYTES))}" "${QUERIES:=1000000}"
+: "${CACHE_BYTES:=4294967296}" "${CACHE_BYTES_MISSING:=67108864}" "${ANSWER_BYTES:=350}"
+: "${CACHE_BYTES_COLD:=$((RECORDS / 10 * ANSWER_BYTES))}" "${QUERIES:=$((RECORDS > 1000000 ? RECORDS : 1000000))}"
 # The smallest cache that touchmark takes.
 ((CACHE_BYTES_COLD >= 1048576)) || CACHE_BYTES_COLD=1048576
 
@@ -107,6 +107,8 @@ if [ -n "$WORKERS_KEY" ] && ! "$TOUCHMARK" config print | grep -Eq "^(# *)?$WORK
   say "touchmark has no key $WORKERS_KEY: it runs with as many workers as it likes"
   WORKERS_KEY=""
 fi
+CACHE_KEY=dns_cache_bytes_max
+"$TOUCHMARK" config print | grep -q "^$CACHE_KEY *=" || CACHE_KEY=cache_bytes_max
 processors=$(nproc)
 if [ "$processors" -lt 2 ] || ! command -v taskset >/dev/null; then PIN=0; fi
 
@@ -154,7 +156,9 @@ start_touchmark() { # CACHE_BYTES WORKERS
     echo "zone = \"id.test.\""
     echo "dns = \"127.0.0.1:${ports[touchmark]}\""
     echo "grpc = \"127.0.0.1:${ports[grpc]}\""
-    echo "cache_bytes_max = $1"
+    echo "$CACHE_KEY = $1"
+    # What other protocols would keep must not stand in for the ledger.
+    [ "$CACHE_KEY" = cache_bytes_max ] || [ "$1" != "$CACHE_BYTES_COLD" ] || echo "cache_bytes_max = 1048576"
     echo "log = \"warn\""
     [ -z "$WORKERS_KEY" ] || echo "$WORKERS_KEY = $2"
     tr ';' '\n' <<<"$TOUCHMARK_CONFIG_LINES"
@@ -385,7 +389,10 @@ warm() { # every name once
 }
 has() { case " $SERVERS " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 queries() { # DISTRIBUTION SEED FILE
-  "$bench" queries --records "$RECORDS" --distribution "$1" --count "$QUERIES" --seed "$2" >"$3"
+  local count=$QUERIES
+  # None twice in a turn, or negative answers come from the cache.
+  [ "$1" != missing ] || count=$((ROUND_SECONDS * 300000))
+  "$bench" queries --records "$RECORDS" --distribution "$1" --count "$count" --seed "$2" >"$3"
 }
 
 # ---------------------------------------------------------------- cases

@@ -8,8 +8,8 @@ use std::{net::SocketAddrV4, os::fd::AsRawFd, thread};
 use nix::{
     errno::Errno,
     sys::socket::{
-        AddressFamily, ControlMessage, MsgFlags, MultiHeaders, SockFlag, SockType, SockaddrIn, bind, recvmmsg,
-        sendmmsg, setsockopt, socket, sockopt::ReusePort,
+        AddressFamily, MsgFlags, MultiHeaders, SockFlag, SockType, SockaddrIn, bind, recvmmsg, sendmmsg, setsockopt,
+        socket, sockopt::ReusePort,
     },
 };
 
@@ -64,7 +64,6 @@ fn answer(socket: &impl AsRawFd, reply_octets: usize) -> Outcome<()> {
     let mut received = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
     let mut replied = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
     let (mut lengths, mut addresses) = ([0; BATCH], [None; BATCH]);
-    let no_control: [ControlMessage<'_>; 0] = [];
     loop {
         let mut count = 0;
         let mut slices = buffers.each_mut().map(|buffer| [std::io::IoSliceMut::new(buffer)]);
@@ -94,7 +93,7 @@ fn answer(socket: &impl AsRawFd, reply_octets: usize) -> Outcome<()> {
             let slices: [_; BATCH] = std::array::from_fn(|at| [std::io::IoSlice::new(&buffers[at][..lengths[at]])]);
             let (slices, addresses) = (&slices[sent..count], &addresses[sent..count]);
             // A reply that cannot be sent is dropped, as a server would drop it.
-            let done = sendmmsg(socket, &mut replied, slices, addresses, &no_control, MsgFlags::empty());
+            let done = sendmmsg(socket, &mut replied, slices, addresses, [], MsgFlags::empty());
             sent += done.map_or(1, |messages| messages.count().max(1));
         }
     }

@@ -9,7 +9,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg},
+    sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg},
 };
 
 use super::{Figures, names::Queries};
@@ -121,11 +121,10 @@ impl Lane {
             let query = if at < count { queries.get(figures.sent + at as u64) } else { &[] };
             [IoSlice::new(&ids[at]), IoSlice::new(query)]
         });
-        let no_control: [ControlMessage<'_>; 0] = [];
         let (socket, flags) = (self.socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
         let now = began.elapsed();
         // Connected: no addresses.
-        let done = sendmmsg(socket, &mut batch.sent, &slices[..count], [None; BATCH], &no_control, flags);
+        let done = sendmmsg(socket, &mut batch.sent, &slices[..count], [None; BATCH], [], flags);
         let sent = match done {
             Ok(messages) => messages.count(),
             Err(error) => return is_nothing(error).map(|()| 0),
