@@ -18,7 +18,8 @@ pub fn identifier(number: u64) -> String {
     format!("88.118.8/{:016x}", scramble(number))
 }
 
-fn values(number: u64) -> [(&'static str, String); 4] {
+/// Types and data of the values of the `number`th record, in the order of their indexes from 1.
+pub fn values(number: u64) -> [(&'static str, String); 4] {
     let digits = scramble(number ^ 0x5bd1_e995);
     [
         ("NAME", format!("Ball bearing 6205-2RS / {}", digits % 1_000)),
