@@ -23,6 +23,7 @@ use crate::{
         zone_labels,
     },
     server::dns::{
+        encrypted::EncryptedAddresses,
         network::{Network, NetworkError},
         rate::{self, EXEMPT_NETWORKS_MAX, RESPONSES_PER_SECOND, SLIP, WINDOW_SECONDS},
     },
@@ -64,6 +65,11 @@ pub struct Spec {
     pub dns_cookie_secrets: Option<PathBuf>,
     pub dns_connections_per_source_max: Option<u64>,
     pub dnssec: Option<String>,
+    pub dns_tls: Option<String>,
+    pub dns_https: Option<String>,
+    pub dns_quic: Option<String>,
+    pub dns_certificate: Option<PathBuf>,
+    pub dns_certificate_key: Option<PathBuf>,
     pub grpc: Option<String>,
     pub cache_bytes_max: Option<u64>,
     pub index_cache_bytes_max: Option<u64>,
@@ -104,6 +110,10 @@ pub struct Config {
     pub dns_connections_per_source_max: usize,
     /// With which algorithm the zone is signed, when it is.
     pub dnssec: Option<Algorithm>,
+    /// Where DNS listens over TLS, HTTPS and QUIC.
+    pub dns_encrypted: EncryptedAddresses,
+    /// The certificate for that and its key, in files.
+    pub dns_certificate: Option<[PathBuf; 2]>,
     /// Where gRPC listens.
     pub grpc: SocketAddr,
     /// The most bytes that cached answers take.
@@ -180,6 +190,8 @@ impl Default for Config {
             dns_cookie_secrets: None,
             dns_connections_per_source_max: 64,
             dnssec: None,
+            dns_encrypted: EncryptedAddresses::default(),
+            dns_certificate: None,
             grpc: ([127, 0, 0, 1], 50051).into(),
             cache_bytes_max: 64 << 20,
             index_cache_bytes_max: 128 << 20,
@@ -244,6 +256,11 @@ impl Spec {
             dns_cookie_secrets: text("dns_cookie_secrets").map(PathBuf::from),
             dns_connections_per_source_max: number("dns_connections_per_source_max")?,
             dnssec: text("dnssec"),
+            dns_tls: text("dns_tls"),
+            dns_https: text("dns_https"),
+            dns_quic: text("dns_quic"),
+            dns_certificate: text("dns_certificate").map(PathBuf::from),
+            dns_certificate_key: text("dns_certificate_key").map(PathBuf::from),
             grpc: text("grpc"),
             cache_bytes_max: number("cache_bytes_max")?,
             index_cache_bytes_max: number("index_cache_bytes_max")?,
@@ -320,6 +337,12 @@ impl Config {
                 .read("dns_connections_per_source_max", |spec| spec.dns_connections_per_source_max, connections)?
                 .unwrap_or(defaults.dns_connections_per_source_max),
             dnssec: keys.read("dnssec", |spec| spec.dnssec.as_deref(), dnssec)?.unwrap_or(defaults.dnssec),
+            dns_encrypted: EncryptedAddresses {
+                tls: keys.read("dns_tls", |spec| spec.dns_tls.as_deref(), address)?,
+                https: keys.read("dns_https", |spec| spec.dns_https.as_deref(), address)?,
+                quic: keys.read("dns_quic", |spec| spec.dns_quic.as_deref(), address)?,
+            },
+            dns_certificate: keys.certificate()?,
             grpc: keys.read("grpc", |spec| spec.grpc.as_deref(), address)?.unwrap_or(defaults.grpc),
             cache_bytes_max: keys
                 .read("cache_bytes_max", |spec| spec.cache_bytes_max, cache)?
@@ -350,6 +373,21 @@ impl Source {
 struct Layers<'a>(&'a [(Spec, Source)]);
 
 impl Layers<'_> {
+    /// The files of the certificate, of which either both or none are given.
+    fn certificate(&self) -> Result<Option<[PathBuf; 2]>, ConfigError> {
+        let chain = self.read("dns_certificate", |spec| spec.dns_certificate.clone(), Ok)?;
+        let with_chain = |key: PathBuf| match &chain {
+            Some(chain) => Ok([chain.clone(), key]),
+            None => Err("there is a key and no `dns_certificate`; give both or none".into()),
+        };
+        let both = self.read("dns_certificate_key", |spec| spec.dns_certificate_key.clone(), with_chain)?;
+        let alone = |_: PathBuf| Err("there is a certificate and no `dns_certificate_key`; give both or none".into());
+        match both {
+            Some(both) => Ok(Some(both)),
+            None => self.read("dns_certificate", |spec| spec.dns_certificate.clone(), alone),
+        }
+    }
+
     /// Reads a key from the highest layer that has it.
     fn read<'s, Raw, Value>(
         &'s self,
@@ -467,11 +505,17 @@ mod tests {
     #[test]
     fn the_template_says_the_defaults_and_every_key() {
         assert_eq!(file(TEMPLATE), Ok(Config::default()));
-        // What follows from another key is commented out, and right all the same.
-        let all =
-            TEMPLATE.replace("# origin = ", "origin = ").replace("# dns_cookie_secrets = ", "dns_cookie_secrets = ");
-        let secrets = Some("dns-cookie-secrets".into());
-        assert_eq!(file(&all), Ok(Config { dns_cookie_secrets: secrets, ..Config::default() }));
+        // What follows from another key, or is off unless it is said, is commented out: a line as it would be written.
+        let uncommented = |line: &str| match line.strip_prefix("# ").filter(|rest| {
+            rest.split_once(" = ")
+                .is_some_and(|(key, _)| key.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase()))
+        }) {
+            Some(rest) => format!("{rest}\n"),
+            None => format!("{line}\n"),
+        };
+        let all: String = TEMPLATE.lines().map(uncommented).collect();
+        let read = file(&all).unwrap();
+        assert_eq!((read.origin, read.dns_certificate.is_some()), (Config::default().origin, true));
         let spec = Spec::from_toml(&all).unwrap();
         let absent = format!("{spec:?}").matches("None").count();
         assert_eq!(absent, 0, "{spec:?}");
@@ -515,6 +559,11 @@ mod tests {
             ("dns = \"127.0.0.1:1,\"", "t.toml, key `dns`: `` is not an address with a port"),
             ("dns_workers = 65", "t.toml, key `dns_workers`: 65 is outside 0 to 64 threads"),
             ("dns_rate_exempt = \"10.0.0.1/8\"", "t.toml, key `dns_rate_exempt`: network `10.0.0.1/8` has bits set"),
+            (
+                "dns_certificate = \"a\"",
+                "t.toml, key `dns_certificate`: there is a certificate and no `dns_certificate_key`",
+            ),
+            ("dns_certificate_key = \"a\"", "t.toml, key `dns_certificate_key`: there is a key and no"),
             ("dns_rate_slip = 11", "t.toml, key `dns_rate_slip`: 11 is outside 0 to 10 answers"),
             ("zone = \"a..b\"", "t.toml, key `zone`: zone `a..b`: label `` takes 0 octets; a label takes 1 to 63"),
             ("zone = \"\"", "t.toml, key `zone`: zone `` has no labels"),

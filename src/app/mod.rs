@@ -40,7 +40,9 @@ use crate::{
     server::{
         dns::{
             DnsLimits, DnsServer, ListenError,
+            certificate::{Certificate, CertificateError},
             cookie_file::{self, CookieFileError},
+            encrypted::EncryptedAddresses,
             rate::RateLimits,
             sources::SourceLimits,
         },
@@ -99,6 +101,9 @@ pub enum AppError {
     /// The zone is no DNS name.
     #[error(transparent)]
     Zone(#[from] ZoneError),
+    /// The certificate of DNS over TLS, HTTPS and QUIC.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The secrets of DNS cookies.
     #[error(transparent)]
     Cookies(#[from] CookieFileError),
@@ -185,7 +190,12 @@ impl Node {
         let grpc = GrpcServer::start(config.grpc, Arc::clone(&resolver), registry).await;
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
         let signing = config.dnssec.map(|algorithm| sign(config, algorithm, &responder)).transpose()?;
-        let dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()())).await?;
+        let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()())).await?;
+        if config.dns_encrypted != EncryptedAddresses::default() {
+            let certificate = Arc::new(certificate(config)?);
+            let listening = dns.listen_encrypted(config.dns_encrypted, certificate).await;
+            listening.map_err(|error| AppError::system("cannot listen for DNS over TLS, HTTPS or QUIC", error))?;
+        }
         Ok(Self { dns, signing, grpc, sequencer, ledger, store, zone: config.zone.clone(), directory })
     }
 
@@ -198,6 +208,11 @@ impl Node {
     /// The addresses that DNS listens on, over UDP and TCP.
     pub fn dns_addrs(&self) -> &[SocketAddr] {
         self.dns.local_addrs()
+    }
+
+    /// The addresses that DNS listens on over TLS, HTTPS and QUIC.
+    pub fn dns_encrypted_addrs(&self) -> EncryptedAddresses {
+        self.dns.encrypted_addrs()
     }
 
     /// The address that gRPC listens on.
@@ -303,6 +318,14 @@ fn sign(config: &Config, algorithm: Algorithm, responder: &Arc<Responder>) -> Re
             }
         }
     }))
+}
+
+/// The certificate of the encrypted listeners: of files, or made now.
+fn certificate(config: &Config) -> Result<Certificate, AppError> {
+    Ok(match &config.dns_certificate {
+        Some([chain, key]) => Certificate::from_files(chain, key)?,
+        None => Certificate::self_signed(&[config.zone.trim_end_matches('.').to_owned(), "localhost".into()])?,
+    })
 }
 
 /// The secrets of cookies: those of a file, or one for as long as this process runs.

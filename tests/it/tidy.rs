@@ -29,11 +29,14 @@ const EDGES: [(&str, &[&str]); 14] = [
 ];
 
 /// Where each foreign crate may be named. Crates that are everyone's (`bytes`, `thiserror`, ...) are not listed.
-const FOREIGN: [(&str, &[&str]); 23] = [
+const FOREIGN: [(&str, &[&str]); 27] = [
     ("sled", &["src/store/local/blocks.rs"]),
-    ("hickory_proto", &["src/protocol/dns/mod.rs", "src/server/dns/mod.rs"]),
-    ("hickory_server", &["src/server/dns/mod.rs"]),
-    ("async_trait", &["src/server/dns/mod.rs"]),
+    ("hickory_proto", &["src/server/dns/encrypted.rs"]),
+    ("hickory_server", &["src/server/dns/encrypted.rs"]),
+    ("async_trait", &["src/server/dns/encrypted.rs"]),
+    ("rustls", &["src/server/dns/certificate.rs"]),
+    ("rcgen", &["src/server/dns/certificate.rs"]),
+    ("nix", &["src/server/dns/udp.rs"]),
     ("tonic", &["src/server/grpc/", "src/client/grpc.rs"]),
     ("tonic_prost", &["src/server/grpc/", "src/client/grpc.rs"]),
     ("tonic_health", &["src/server/grpc/"]),

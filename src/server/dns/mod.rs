@@ -4,18 +4,21 @@
 //! UDP: recvmmsg, a batch ---+
 //!                           +-- Responder -- bytes
 //! TCP: accept, frame -------+
+//! TLS, HTTPS, QUIC ---------+
 //! ```
 //!
 //! A client over UDP may not be who it says: without a valid cookie (`protocol::dns::cookie`) its answers are limited
-//! ([`rate`]). TCP connections are limited by client network ([`sources`]). What was asked is counted ([`counters`]).
+//! ([`rate`]). [`encrypted`] is TLS, HTTPS and QUIC, with its [`certificate`]. TCP connections are limited by client network ([`sources`]). What was asked is counted ([`counters`]).
 //!
 //! [`udp`] is a loop of its own on threads of its own: most of what the node is asked comes that way. [`tcp`] is for
 //! what does not fit a datagram, and for clients that prove where they are (RFC 7766).
 //!
 //! Deliberately absent: zone transfers, updates.
 
+pub mod certificate;
 pub mod cookie_file;
 pub mod counters;
+pub mod encrypted;
 pub mod network;
 pub mod rate;
 pub mod sources;
@@ -24,20 +27,23 @@ mod udp;
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 pub use tcp::TCP_REQUEST_OCTETS_MAX;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use self::{
+    certificate::Certificate,
     counters::{Counted, Counters},
+    encrypted::{EncryptedAddresses, EncryptedLimits, EncryptedServer},
     rate::{RateLimiter, RateLimits},
     sources::{SourceLimits, Sources},
     udp::UdpListener,
 };
-use crate::protocol::dns::Responder;
+use crate::protocol::dns::{Client, Depth, Responded, Responder, Transport};
 
 /// Log directives that keep the lines of a library about single requests out of the log.
 pub const LOG_DIRECTIVES: &str = "hickory_server=error,hickory_net=error,hickory_proto=error";
@@ -94,6 +100,7 @@ impl Context {
 /// Running DNS listeners.
 pub struct DnsServer {
     context: Context,
+    encrypted: Option<EncryptedServer>,
     udp: Vec<UdpListener>,
     tcp: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
@@ -117,7 +124,8 @@ impl DnsServer {
         let limiter = Arc::new(RateLimiter::new(limits.rate.clone(), seed));
         let context = Context { responder: Arc::clone(responder), limiter, counters: Mutex::default() };
         let sources = Sources::new(limits.sources.clone());
-        let mut server = Self { context, udp: Vec::new(), tcp: Vec::new(), stop, addresses: Vec::new() };
+        let mut server =
+            Self { context, encrypted: None, udp: Vec::new(), tcp: Vec::new(), stop, addresses: Vec::new() };
         for &address in addresses {
             let failed = |source| ListenError { address, source };
             let Bound { sockets, listener } = bind(address, limits.udp_workers).await.map_err(failed)?;
@@ -132,6 +140,33 @@ impl DnsServer {
             server.tcp.push(tokio::spawn(connections.accept(listener, stopping.clone())));
         }
         Ok(server)
+    }
+
+    /// Listens for TLS, HTTPS and QUIC, too.
+    ///
+    /// # Errors
+    ///
+    /// When one of the addresses cannot be bound.
+    pub async fn listen_encrypted(
+        &mut self,
+        addresses: EncryptedAddresses,
+        certificate: Arc<Certificate>,
+    ) -> io::Result<()> {
+        let (responder, counters) = (Arc::clone(&self.context.responder), self.context.counters());
+        let respond = move |request: &[u8], client: IpAddr| {
+            let mut response = Vec::new();
+            let responded = responder.respond(request, &over_stream(client), Depth::Whole, &mut response);
+            counters.count(&responded);
+            matches!(responded, Responded::Written(_)).then_some(response)
+        };
+        let limits = EncryptedLimits::default();
+        self.encrypted = Some(EncryptedServer::start(Arc::new(respond), certificate, addresses, limits).await?);
+        Ok(())
+    }
+
+    /// Where TLS, HTTPS and QUIC are listened for.
+    pub fn encrypted_addrs(&self) -> EncryptedAddresses {
+        self.encrypted.as_ref().map(EncryptedServer::addresses).unwrap_or_default()
     }
 
     /// Where the server listens, in the order in which it was told to.
@@ -151,6 +186,9 @@ impl DnsServer {
     /// are dropped; a client asks again.
     pub async fn shutdown(self) {
         self.stop.send_replace(true);
+        if let Some(encrypted) = self.encrypted {
+            encrypted.shutdown().await;
+        }
         for task in self.tcp {
             if let Err(error) = task.await {
                 tracing::warn!(%error, "a TCP listener for DNS did not stop cleanly");
@@ -162,6 +200,12 @@ impl DnsServer {
             tracing::warn!(%error, "the UDP listeners for DNS did not stop cleanly");
         }
     }
+}
+
+/// A client that asks over a connection.
+fn over_stream(client: IpAddr) -> Client<'static> {
+    let now_unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    Client { address: client.to_canonical(), transport: Transport::Stream, now_unix, limiter: None }
 }
 
 /// An address that cannot be listened on.

@@ -5,12 +5,7 @@
 //! the ledger: microseconds when the page cache has them, which is less than handing the question to another thread
 //! and back. A stopping server finishes what it has read.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -23,9 +18,10 @@ use tokio::{
 use super::{
     DnsLimits,
     counters::Counters,
+    over_stream,
     sources::{SourceGuard, Sources},
 };
-use crate::protocol::dns::{Client, Depth, Responded, Responder, Transport};
+use crate::protocol::dns::{Depth, Responded, Responder};
 
 /// The longest request over TCP, in octets: one question and EDNS options with padding. A longer one ends the connection.
 pub const TCP_REQUEST_OCTETS_MAX: u16 = 4_096;
@@ -108,10 +104,7 @@ impl Connections {
 
     /// Writes the response to a request; false for what gets none.
     fn respond(&self, request: &[u8], peer: SocketAddr, response: &mut Vec<u8>) -> bool {
-        let now_unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-        let address = peer.ip().to_canonical();
-        let client = Client { address, transport: Transport::Stream, now_unix, limiter: None };
-        let responded = self.responder.respond(request, &client, Depth::Whole, response);
+        let responded = self.responder.respond(request, &over_stream(peer.ip()), Depth::Whole, response);
         self.counters.count(&responded);
         matches!(responded, Responded::Written(_))
     }
