@@ -55,7 +55,7 @@ use crate::{
 pub struct Node {
     dns: DnsServer,
     /// Follows the keys of a signed zone.
-    signing: Option<JoinHandle<()>>,
+    _signing: Option<KeysTask>,
     grpc: GrpcServer,
     sequencer: SequencerHandle,
     ledger: Arc<Ledger>,
@@ -196,7 +196,7 @@ impl Node {
             let listening = dns.listen_encrypted(config.dns_encrypted, certificate).await;
             listening.map_err(|error| AppError::system("cannot listen for DNS over TLS, HTTPS or QUIC", error))?;
         }
-        Ok(Self { dns, signing, grpc, sequencer, ledger, store, zone: config.zone.clone(), directory })
+        Ok(Self { dns, _signing: signing, grpc, sequencer, ledger, store, zone: config.zone.clone(), directory })
     }
 
     /// The first address that DNS listens on, over UDP and TCP.
@@ -241,9 +241,6 @@ impl Node {
     ///
     /// [`AppError`] when the index could not be closed; the ledger is whole all the same, and the next start replays it.
     pub async fn stop(self) -> Result<(), AppError> {
-        if let Some(signing) = self.signing {
-            signing.abort();
-        }
         self.dns.shutdown().await;
         self.grpc.shutdown().await;
         let (sequencer, store, directory) = (self.sequencer, self.store, self.directory);
@@ -295,11 +292,11 @@ fn committer(resolver: &Arc<Resolver>, responder: &Arc<Responder>) -> Committer 
 const KEYS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Signs the zone with the keys of the data directory, and goes on to follow what `touchmark dnssec` does with them.
-fn sign(config: &Config, algorithm: Algorithm, responder: &Arc<Responder>) -> Result<JoinHandle<()>, AppError> {
+fn sign(config: &Config, algorithm: Algorithm, responder: &Arc<Responder>) -> Result<KeysTask, AppError> {
     let (mut store, ring) = dnssec::KeyStore::open_or_create(&config.data, &config.zone, algorithm)?;
     responder.set_signer(Signer::new(ring));
     let responder = Arc::clone(responder);
-    Ok(tokio::spawn(async move {
+    Ok(KeysTask(tokio::spawn(async move {
         let mut failing = false;
         loop {
             tokio::time::sleep(KEYS_INTERVAL).await;
@@ -317,7 +314,16 @@ fn sign(config: &Config, algorithm: Algorithm, responder: &Arc<Responder>) -> Re
                 Err(_) => {}
             }
         }
-    }))
+    })))
+}
+
+/// The task that follows the keys of a signed zone; it ends when this is dropped.
+struct KeysTask(JoinHandle<()>);
+
+impl Drop for KeysTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The certificate of the encrypted listeners: of files, or made now.

@@ -154,7 +154,7 @@ mod tests {
             [
                 "ok: 0 NoError - 0",
                 "not found: 5 NxDomain - 3",
-                "retired: 9 NoError - 4",
+                "retired: 9 NoError 0 4",
                 "delegated: 9 NoError 20 5",
                 "denied: 7 Refused 18 6",
                 "invalid: 3 NxDomain - 2",

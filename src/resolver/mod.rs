@@ -169,6 +169,11 @@ impl Resolver {
         }
     }
 
+    /// True when an identifier was certainly never registered; costs no disk. False says nothing.
+    pub fn surely_absent(&self, identifier: &Identifier) -> bool {
+        self.records.store().surely_absent(identifier.key())
+    }
+
     /// The identifier that is known by a hash of its key; `None` when there is none.
     ///
     /// # Errors

@@ -65,6 +65,10 @@ impl Store for MemoryStore {
         Ok(self.model().latest.get(key).copied())
     }
 
+    fn surely_absent(&self, key: &Key) -> bool {
+        !self.model().latest.contains_key(key)
+    }
+
     fn by_name_hash(&self, hash: &NameHash) -> Result<Option<Position>, StoreError> {
         Ok(self.model().by_name_hash.get(hash).copied())
     }

@@ -86,6 +86,9 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError`] when the index cannot be read; so for every method.
     fn latest(&self, key: &Key) -> Result<Option<Position>, StoreError>;
 
+    /// True when the identifier was certainly never registered, said without a disk. False says nothing.
+    fn surely_absent(&self, key: &Key) -> bool;
+
     /// The newest entry of the identifier whose key has this hash.
     ///
     /// # Errors

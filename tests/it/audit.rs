@@ -395,6 +395,10 @@ async fn another_key_is_refused() {
     let lost = image(sound.path());
     fs::remove_file(lost.path().join("ledger/key")).unwrap();
     assert!(check(lost.path()).unwrap_err().contains("ledger/key is missing"));
+    assert!(refusal(lost.path()).await.contains("ledger/key is missing"));
+    let other = directory();
+    Running::start(other.path()).await.stop().await;
+    fs::copy(other.path().join("ledger/key"), lost.path().join("ledger/key")).unwrap();
     assert!(refusal(lost.path()).await.contains("holds no checkpoint signed with this ledger's key"));
     fs::copy(sound.path().join("ledger/key"), lost.path().join("ledger/key")).unwrap();
     assert_eq!(contents(lost.path()).await.len(), 300);
@@ -409,7 +413,7 @@ async fn damage_is_not_cut_away() {
     flip(&segment, 8 * 200);
     let before = fs::read(&segment).unwrap();
     let sentence = refusal(sound.path()).await;
-    assert!(sentence.contains("no whole frame at offset 32") && sentence.contains("fsck"), "{sentence}");
+    assert!(sentence.contains("no whole frame at offset 32"), "{sentence}");
     assert!(fs::read(&segment).unwrap() == before);
     flip(&segment, 8 * 200);
     assert_eq!(contents(sound.path()).await.len(), 300);

@@ -333,7 +333,9 @@ fn what_is_exported_is_the_same_after_an_import() {
     assert_eq!(node.run(&["retire", "88.118/gone"]).exit, 0);
     let path = files.path().join("export.jsonl");
     let path = path.to_str().unwrap();
-    assert_eq!(node.run(&["export", "-o", path]).exit, 0);
+    assert_eq!(node.run(&["export", "--retired", "-o", path]).exit, 0);
+    let active = node.run(&["export"]).out;
+    assert!(active.contains("\"88.118/private\"") && !active.contains("\"88.118/gone\""));
     let exported = fs::read_to_string(path).unwrap();
     let gone = 1 + exported.lines().position(|line| line.contains("\"88.118/gone\"")).unwrap();
     let ran = second.run(&["import", path]);

@@ -43,7 +43,7 @@ fn questions(count: usize) -> Vec<Query> {
     let query = |number: usize| {
         let (name, kind) = table[number % table.len()];
         let query = Query::new(name, kind).id(number as u16);
-        if number % 2 == 0 { query.edns() } else { query }
+        if number.is_multiple_of(2) { query.edns() } else { query }
     };
     (0..count).map(query).collect()
 }

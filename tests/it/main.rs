@@ -11,6 +11,7 @@
 //! | `dns_fuzz` | whatever comes over UDP and TCP: an answer or silence, and the node goes on |
 //! | `dns_rules` | answers over DNS by RFC: sections, codes, lifetimes, lengths, what is said on request |
 //! | `dns_tcp` | DNS over TCP: many questions at once, in any pieces, and connections that say nothing |
+//! | `dnssec` | `delv` validates the signed zone through a roll; `kdig` over TLS, HTTPS and QUIC |
 //! | `full_disk` | on a full disk writes are refused, reads go on, nothing is lost; with room, writes go on |
 //! | `idempotency` | what a receipt promises, and what each change does to a record |
 //! | `model` | random commands, restarts and crashes against a `BTreeMap` |
@@ -33,6 +34,7 @@ mod dns_fuzz;
 mod dns_rules;
 mod dns_support;
 mod dns_tcp;
+mod dnssec;
 mod full_disk;
 mod idempotency;
 mod model;

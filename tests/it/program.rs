@@ -124,6 +124,11 @@ pub fn touchmark() -> Command {
     command
 }
 
+/// Whether a foreign program is there.
+pub fn installed(program: &str) -> bool {
+    Command::new(program).arg("-h").output().is_ok()
+}
+
 /// Runs the program to its end.
 pub fn run(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ran {
     touchmark().args(arguments).output().unwrap().into()

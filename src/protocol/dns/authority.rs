@@ -83,6 +83,18 @@ impl Authority {
         }
     }
 
+    /// The answer for a name at which there is nothing, and below which there can be nothing, when that is known without
+    /// a disk.
+    pub(super) fn surely_nothing(&self, question: Question<'_>, zone_at: usize) -> Option<OwnedAnswer> {
+        let labels: Vec<&[u8]> = labels(&question.name()[..zone_at]).collect();
+        match dns_name::parse(&labels, self.zone.octets())? {
+            NameMeaning { target: Some(NameTarget::Identifier(identifier)), below: None, .. } => {
+                self.resolver.surely_absent(&identifier).then(|| without_data(Outcome::NotFound))
+            }
+            _ => None,
+        }
+    }
+
     /// The data of the records of the answer section, with names in full, as they are signed.
     pub(super) fn signed_data(&self, kind: u16, answer: &OwnedAnswer) -> Vec<Vec<u8>> {
         match kind {

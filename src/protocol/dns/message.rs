@@ -36,6 +36,8 @@ pub mod rcode {
     pub const REFUSED: u16 = 5;
     /// Another version of EDNS than 0 (RFC 6891 section 6.1.3).
     pub const BADVERS: u16 = 16;
+    /// A server cookie that is not valid (RFC 7873 section 8).
+    pub const BADCOOKIE: u16 = 23;
 }
 
 /// Bits of the second word of a header (RFC 1035 section 4.1.1, RFC 4035 section 3).
@@ -151,8 +153,8 @@ impl Request<'_> {
 }
 
 /// What is no request that can be answered from the zone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rejected {
+#[derive(Clone, Copy, Debug)]
+pub enum Rejected<'a> {
     /// No header, or a response: silence.
     Silent,
     /// A header goes back, and nothing else.
@@ -162,6 +164,13 @@ pub enum Rejected {
         /// Its response code.
         rcode: u16,
     },
+    /// There is no question; what is said by EDNS may ask for a cookie (RFC 7873 section 5.4).
+    NoQuestion {
+        /// The header of the response, with FORMERR.
+        octets: [u8; HEADER_OCTETS],
+        /// What is said.
+        edns: Edns<'a>,
+    },
 }
 
 impl<'a> Request<'a> {
@@ -170,7 +179,7 @@ impl<'a> Request<'a> {
     /// # Errors
     ///
     /// [`Rejected`] for what is no query with one question (RFC 9619 section 4), or cannot be read to its end.
-    pub fn read(message: &'a [u8]) -> Result<Self, Rejected> {
+    pub fn read(message: &'a [u8]) -> Result<Self, Rejected<'a>> {
         if message.len() < HEADER_OCTETS {
             return Err(Rejected::Silent);
         }
@@ -183,28 +192,53 @@ impl<'a> Request<'a> {
             return Err(rejected(id, flags, rcode::NOTIMP));
         }
         match read_body(message) {
-            Some((question, edns)) => Ok(Self { id, flags, question, edns }),
-            None => Err(rejected(id, flags, rcode::FORMERR)),
+            Some((Some(question), edns)) => Ok(Self { id, flags, question, edns }),
+            Some((None, Some(edns))) => {
+                Err(Rejected::NoQuestion { octets: header_alone(id, flags, rcode::FORMERR), edns })
+            }
+            _ => Err(rejected(id, flags, rcode::FORMERR)),
         }
     }
 }
 
-fn rejected(id: u16, flags: u16, rcode: u16) -> Rejected {
+fn rejected(id: u16, flags: u16, rcode: u16) -> Rejected<'static> {
+    Rejected::Header { octets: header_alone(id, flags, rcode), rcode }
+}
+
+/// The header of a response that says nothing else.
+fn header_alone(id: u16, flags: u16, rcode: u16) -> [u8; HEADER_OCTETS] {
     let mut octets = [0; HEADER_OCTETS];
     let flags = flag::RESPONSE | flags & (flag::OPCODE | flag::RECURSION_DESIRED) | rcode;
     octets[..2].copy_from_slice(&id.to_be_bytes());
     octets[2..4].copy_from_slice(&flags.to_be_bytes());
-    Rejected::Header { octets, rcode }
+    octets
+}
+
+/// Writes the response to a request without a question: its header, made anew with this response code, and its options.
+pub fn write_options_alone(
+    out: &mut Vec<u8>,
+    header: [u8; HEADER_OCTETS],
+    rcode: u16,
+    options: &Options,
+    payload: u16,
+) {
+    out.clear();
+    out.extend_from_slice(&header);
+    out[3] = out[3] & 0xf0 | (rcode & 0x0f) as u8;
+    out[11] = 1;
+    write_opt(out, 0, rcode, options, payload);
 }
 
 /// Reads what follows the header; `None` when it cannot be read.
-fn read_body(message: &[u8]) -> Option<(Question<'_>, Option<Edns<'_>>)> {
-    if word(message, 4) != 1 {
-        return None;
-    }
-    let name_end = name_end(message, HEADER_OCTETS)?;
-    let question = Question { octets: message.get(HEADER_OCTETS..name_end + 4)? };
-    let mut at = name_end + 4;
+fn read_body(message: &[u8]) -> Option<(Option<Question<'_>>, Option<Edns<'_>>)> {
+    let (question, mut at) = match word(message, 4) {
+        0 => (None, HEADER_OCTETS),
+        1 => {
+            let end = name_end(message, HEADER_OCTETS)? + 4;
+            (Some(Question { octets: message.get(HEADER_OCTETS..end)? }), end)
+        }
+        _ => return None,
+    };
     for _ in 0..u32::from(word(message, 6)) + u32::from(word(message, 8)) {
         at = record(message, at)?.end;
     }
@@ -402,6 +436,7 @@ mod tests {
         match Request::read(message) {
             Ok(_) => Some(rcode::NOERROR),
             Err(Rejected::Silent) => None,
+            Err(Rejected::NoQuestion { octets, .. }) => Some(u16::from(octets[3])),
             Err(Rejected::Header { octets, rcode }) => {
                 assert_eq!((octets[..2].to_vec(), octets[2] & 0x80), (message[..2].to_vec(), 0x80));
                 assert_eq!(u16::from(octets[3]), rcode);

@@ -39,6 +39,9 @@ pub mod dnssec;
 pub mod message;
 mod rdata;
 mod responder;
+mod signing;
+mod topics;
+mod writing;
 mod zone;
 
 pub use answer::MESSAGE_OCTETS_MAX;

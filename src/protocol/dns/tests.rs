@@ -216,9 +216,10 @@ fn what_is_refused() {
     for name in [".", "test.", "example.com.", "xid.test.", "id.test.example."] {
         node.check(name, "SOA", &["Refused 20 another zone"]);
     }
-    for kind in ["AXFR", "TYPE251", "TYPE250", "TYPE128"] {
+    for kind in ["AXFR", "TYPE251", "TYPE250", "TYPE129"] {
         node.check("id.test.", kind, &["Refused"]);
     }
+    node.check("id.test.", "TYPE128", &["FormErr 30 a type of denials only"]);
     for class in ["HS", "ANY", "NONE"] {
         assert_eq!(shown(&node.ask_in("id.test.", "SOA", class)), ["Refused"], "{class}");
     }

@@ -9,7 +9,7 @@ use std::{
 use hickory_proto::{
     op::{Edns, Message, OpCode, Query, ResponseCode},
     rr::{
-        DNSClass, Name, RecordType,
+        Name, RecordType,
         rdata::opt::{EdnsCode, EdnsOption},
     },
 };

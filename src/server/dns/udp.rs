@@ -15,6 +15,7 @@
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
+    mem,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     os::fd::{AsRawFd, OwnedFd},
     sync::{
@@ -98,13 +99,20 @@ impl UdpListener {
 
     /// Stops after what was taken has been answered. Datagrams that still wait in the system are dropped; a client
     /// asks again.
-    pub(super) fn shutdown(self) {
+    pub(super) fn shutdown(mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads {
+        for thread in mem::take(&mut self.threads) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the UDP listener for DNS died");
             }
         }
+    }
+}
+
+impl Drop for UdpListener {
+    /// Whoever does not wait for the threads does not keep them either.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 

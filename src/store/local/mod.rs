@@ -197,6 +197,12 @@ impl Store for LocalStore {
         self.shared.get(&keys::latest(key.as_bytes()))
     }
 
+    fn surely_absent(&self, key: &Key) -> bool {
+        let key = keys::latest(key.as_bytes());
+        // The overlay first: what it gives up is in the filter before.
+        self.shared.overlay.get(&key).map_or_else(|| !self.shared.blocks_may_hold(&key), |found| found.is_none())
+    }
+
     fn by_name_hash(&self, hash: &NameHash) -> Result<Option<Position>, StoreError> {
         self.shared.get(&keys::name_hash(hash))
     }

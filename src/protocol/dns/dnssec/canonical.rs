@@ -118,7 +118,8 @@ mod tests {
     /// RFC 4034 section 6.3: as unsigned octets from the left, and a record that ends sorts before one that goes on.
     #[test]
     fn order_of_records() {
-        let table: [(&[&[u8]], &[&[u8]]); 6] = [
+        type Octets<'a> = &'a [&'a [u8]];
+        let table: [(Octets<'_>, Octets<'_>); 6] = [
             (&[b"b", b"a"], &[b"a", b"b"]),
             (&[b"aa", b"a"], &[b"a", b"aa"]),
             (&[b"a\x00", b"a"], &[b"a", b"a\x00"]),

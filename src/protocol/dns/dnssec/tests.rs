@@ -126,7 +126,8 @@ fn another_implementation_verifies_every_set() {
     let owner: &[u8] = b"\x0eGB120-3169-001\x01_\x03lsn\x041000\x0288\x03hdl\x02iD\x04test\x00";
     let soa = [&b"\x02Ns\x02id\x04test\x00\x0ahostmaster\x02id\x04test\x00"[..], &[0; 20]].concat();
     let naptr: &[u8] = b"\x00\x64\x00\x01\x01u\x08EPC+html\x08!^.*$!A!\x00";
-    let sets: [(&[u8], u16, &[&[u8]]); 8] = [
+    type Set<'a> = (&'a [u8], u16, &'a [&'a [u8]]);
+    let sets: [Set<'_>; 8] = [
         (owner, 16, &[b"\x06NAME 1\x07Gearbox"]),
         (owner, 16, &[b"\x06URL  4\x03b:c", b"\x06NAME 1\x07Gearbox", b"\x06NAME 2\x02Ge", b"\x06NAME 1\x07Gearboy"]),
         (owner, 35, &[naptr]),

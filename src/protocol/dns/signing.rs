@@ -1,0 +1,79 @@
+//! Signatures on answers, and the denial of what is not there (RFC 4035 section 3.1, RFC 9824).
+
+use std::sync::Arc;
+
+use super::{
+    answer::{OwnedAnswer, Section},
+    authority::{Authority, KeySets, Said},
+    dnssec::{RrSet, SignedRecord, Signer, denial::Existence},
+    kind,
+    message::{Question, rcode},
+    zone::{NEGATIVE_TTL_SECONDS, ZONE_TTL_SECONDS, Zone},
+};
+
+/// A signer, and how many there were before it: answers that another one signed do not count any more.
+pub(super) struct Signing {
+    pub(super) signer: Signer,
+    pub(super) generation: u32,
+}
+
+impl Signing {
+    /// Adds signatures to an answer, and the denial of what is not there.
+    pub(super) fn sign(&self, authority: &Authority, question: Question<'_>, said: &mut Said, now: u32) {
+        let Said { answer, types, .. } = said;
+        if let Some(ttl) = answer.answer_ttl() {
+            let kind = if question.kind() == kind::ANY { kind::HINFO } else { question.kind() };
+            let data = authority.signed_data(kind, answer);
+            let rdatas: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
+            // What is in the additional section is not signed, and would stand before the signatures: it is left out.
+            answer.keep_answer_section();
+            let set = RrSet { owner: question.name(), kind, ttl, rdatas: &rdatas };
+            push_signatures(answer, Section::Answer, ttl, &self.signer.rrsigs(&set, now));
+        } else if answer.negative {
+            let existence = match answer.rcode {
+                rcode::NXDOMAIN => Existence::Missing,
+                _ => Existence::Types(types),
+            };
+            let denial = self.signer.denial(question.name(), existence, NEGATIVE_TTL_SECONDS, now);
+            push_denial(answer, question.kind(), &denial);
+        }
+    }
+
+    /// The SOA record of the zone with its signatures, which are kept for as long as the serial is the same.
+    pub(super) fn soa(&self, zone: &Zone, serial: u32, now: u32) -> Arc<SignedRecord> {
+        self.signer.soa(serial, ZONE_TTL_SECONDS, now, || zone.soa_data(serial))
+    }
+
+    /// The sets of keys at the apex.
+    pub(super) fn key_sets(&self, now: u32) -> KeySets {
+        let owned = |set: Vec<&[u8]>| set.into_iter().map(<[u8]>::to_vec).collect();
+        vec![
+            (kind::DNSKEY, owned(self.signer.dnskeys())),
+            (kind::CDS, self.signer.cds(now)),
+            (kind::CDNSKEY, owned(self.signer.cdnskeys(now))),
+        ]
+    }
+}
+
+/// Adds an NSEC record with its signatures to a negative answer. Its bitmap says that it and they are there, so who asks for
+/// them gets them as an answer (RFC 9824 section 3.2).
+fn push_denial(answer: &mut OwnedAnswer, asked: u16, SignedRecord { rdata, rrsigs }: &SignedRecord) {
+    let section = match asked {
+        kind::NSEC | kind::RRSIG => {
+            *answer = OwnedAnswer { authoritative: true, ..OwnedAnswer::empty(rcode::NOERROR) };
+            Section::Answer
+        }
+        _ => Section::Authority,
+    };
+    if asked != kind::RRSIG {
+        answer.push(section, kind::NSEC, NEGATIVE_TTL_SECONDS, |out| out.extend_from_slice(rdata));
+    }
+    push_signatures(answer, section, NEGATIVE_TTL_SECONDS, rrsigs);
+}
+
+/// Adds signatures, with the TTL of what they sign.
+pub(super) fn push_signatures(answer: &mut OwnedAnswer, section: Section, ttl: u32, signatures: &[Vec<u8>]) {
+    for signature in signatures {
+        answer.push(section, kind::RRSIG, ttl, |out| out.extend_from_slice(signature));
+    }
+}

@@ -1,0 +1,103 @@
+//! Which change outdates which answers.
+//!
+//! An answer follows from one identifier, or from there being none at a name and below it. So a change outdates two kinds of
+//! topics ([`crate::cache::stamped`]): the name of an identifier that changed, and, when it is new, its name and all names above
+//! it, for whoever was told that they do not exist.
+
+use std::hash::{BuildHasher as _, RandomState};
+
+use super::{authority::Basis, message::labels};
+use crate::{
+    cache::stamped::{Stamp, Topics},
+    id::dns_name::RelativeName,
+};
+
+/// First label of names that X.672 asks for.
+const ORS_DUMMY: &[u8] = b"ors-dummy";
+
+/// The topics of the names of a zone.
+#[derive(Debug)]
+pub(super) struct NameTopics {
+    /// What answers from records depend on: their names.
+    records: Topics,
+    /// What answers without a record depend on: that nothing was registered at or below a name.
+    absences: Topics,
+    seed: u64,
+}
+
+/// What an answer depends on, as it was before the answer was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NameStamp {
+    basis: Basis,
+    stamp: Stamp,
+}
+
+/// Both stamps of a name, until it is known which one counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NameStamps {
+    record: Stamp,
+    absence: Stamp,
+}
+
+impl NameStamps {
+    /// The one for an answer that follows from this.
+    pub(super) fn on(self, basis: Basis) -> NameStamp {
+        let stamp = if basis == Basis::Record { self.record } else { self.absence };
+        NameStamp { basis, stamp }
+    }
+}
+
+impl Default for NameTopics {
+    fn default() -> Self {
+        Self { records: Topics::default(), absences: Topics::default(), seed: RandomState::new().hash_one(0) }
+    }
+}
+
+impl NameTopics {
+    /// The stamps of a name on the wire, without its zone: taken before its answer is read.
+    pub(super) fn stamps(&self, relative: &[u8]) -> NameStamps {
+        let topic = self.hash(relative);
+        NameStamps { record: self.records.stamp(topic), absence: self.absences.stamp(topic) }
+    }
+
+    /// True while nothing has happened to what an answer depends on.
+    pub(super) fn is_current(&self, NameStamp { basis, stamp }: NameStamp) -> bool {
+        match basis {
+            Basis::Record => self.records.is_current(stamp),
+            Basis::NoRecord => self.absences.is_current(stamp),
+        }
+    }
+
+    /// Outdates what was answered about an identifier with this name, and, when it is new, that there was nothing.
+    pub(super) fn outdate(&self, name: &RelativeName, created: bool) {
+        let mut topic = self.seed;
+        for label in name.labels().rev() {
+            topic = next(topic, label.as_bytes());
+            if created {
+                self.absences.outdate(topic);
+            }
+        }
+        self.records.outdate(topic);
+    }
+
+    /// The topic of a name on the wire, without its zone, in any case.
+    pub(super) fn hash(&self, relative: &[u8]) -> u64 {
+        // Below `ors-dummy.` the record of the name behind it answers (X.672).
+        let own = relative.strip_prefix(b"\x09").and_then(|rest| rest.split_at_checked(ORS_DUMMY.len()));
+        let relative = match own {
+            Some((label, rest)) if label.eq_ignore_ascii_case(ORS_DUMMY) => rest,
+            _ => relative,
+        };
+        let labels: Vec<&[u8]> = labels(relative).collect();
+        labels.iter().rev().fold(self.seed, |topic, label| next(topic, label))
+    }
+}
+
+/// The topic of the name that has one more label than the name of `topic` (FNV-1a).
+fn next(topic: u64, label: &[u8]) -> u64 {
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let step = |hash: u64, octet: u8| (hash ^ u64::from(octet)).wrapping_mul(PRIME);
+    // A dot stands for the end of a label; in none of our own names is there one within.
+    let hash = label.iter().fold(step(topic, b'.'), |hash, octet| step(hash, octet.to_ascii_lowercase()));
+    hash ^ hash >> 32
+}

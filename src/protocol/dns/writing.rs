@@ -1,0 +1,136 @@
+//! From an answer to the bytes of a response to one client: how long it may be, which options go with it, what it shows.
+
+use std::sync::Arc;
+
+use super::{
+    answer::{ExtendedError, MESSAGE_OCTETS_MAX, OwnedAnswer},
+    authority::Authority,
+    cookie::{COOKIE_OPTION, CookieCheck},
+    dnssec::SIGNATURE_KEEP_SECONDS,
+    message::{Edns, Fit, Options, Request, Shape, rcode, write_response},
+    responder::{
+        Allowance, Client, Responded, Responder, ResponderOptions, Summary, Transport, UDP_PAYLOAD_OCTETS_MAX,
+    },
+    signing::Signing,
+    zone::Soa,
+};
+
+/// The longest UDP response to a client without EDNS (RFC 1035 section 4.2.1), in octets.
+const UDP_PLAIN_OCTETS_MAX: u16 = 512;
+/// Option of the name of the server (RFC 5001 section 2.3).
+const OPTION_NSID: u16 = 3;
+/// Option of extended errors (RFC 8914 section 2).
+const OPTION_EXTENDED_ERROR: u16 = 15;
+
+/// A response that is being written.
+pub(super) struct Writing<'a> {
+    pub(super) responder: &'a Responder,
+    pub(super) request: Request<'a>,
+    pub(super) client: &'a Client<'a>,
+    pub(super) out: &'a mut Vec<u8>,
+    pub(super) cookie: CookieCheck,
+    /// What signs the response, when that is wanted and the zone is signed.
+    pub(super) signing: Option<Arc<Signing>>,
+    /// Where the zone begins in the name that is asked, for a question of the zone.
+    pub(super) zone_at: Option<usize>,
+    pub(super) hash: u64,
+    pub(super) cached: bool,
+}
+
+impl Writing<'_> {
+    pub(super) fn write(&mut self, answer: &OwnedAnswer) -> Responded {
+        let mut summary = self.summary(answer);
+        let mut octets_max = self.octets_max();
+        if let Some(limiter) = self.client.limiter.filter(|_| self.may_be_forged()) {
+            match limiter.allowance(self.client.address, &summary) {
+                Allowance::Whole => {}
+                Allowance::Truncated => octets_max = 0,
+                Allowance::Nothing => return Responded::Withheld(summary),
+            }
+        }
+        let soa = self.zone_at.filter(|_| answer.negative).map(|at| self.soa(at));
+        let options = self.request.edns.map(|edns| self.options(edns, answer.extended));
+        let edns = options.as_ref().map(|options| (options, UDP_PAYLOAD_OCTETS_MAX));
+        let mut answer = answer.with_soa(soa.as_ref());
+        let compact_ok = self.request.edns.is_some_and(Edns::compact_ok);
+        if answer.rcode == rcode::NXDOMAIN && self.signing.is_some() && !compact_ok {
+            // RFC 9824 section 5.1: the denial says it, and a validator may know no better.
+            answer.rcode = rcode::NOERROR;
+        }
+        let shape = Shape { edns, is_signed: self.signing.is_some(), octets_max };
+        let fit = write_response(self.out, &self.request, &answer, shape);
+        summary.truncated = fit == Fit::Truncated;
+        Responded::Written(summary)
+    }
+
+    /// Now, as signatures count (RFC 4034 section 3.1.5).
+    pub(super) fn now(&self) -> u32 {
+        self.client.now_unix as u32
+    }
+
+    /// Whether a kept answer counts that was signed so: by the signer of now, and not too long ago.
+    pub(super) fn counts(&self, signed: Option<(u32, u32)>) -> bool {
+        match (signed, &self.signing) {
+            (Some((generation, at)), Some(signing)) => {
+                generation == signing.generation && self.now().wrapping_sub(at) < SIGNATURE_KEEP_SECONDS
+            }
+            _ => true,
+        }
+    }
+
+    /// The SOA record that goes with a negative answer now.
+    fn soa(&self, zone_at: usize) -> Soa {
+        let Authority { zone, .. } = &self.responder.authority;
+        let soa = self.responder.authority.negative_soa(zone_at);
+        let signed = self.signing.as_ref().map(|signing| signing.soa(zone, soa.serial, self.now()));
+        Soa { signed, ..soa }
+    }
+
+    fn summary(&self, answer: &OwnedAnswer) -> Summary {
+        let has_data = answer.answer_count() > 0;
+        let hash = match self.zone_at {
+            // Whoever asks for many types of one name gets the same; only limits look at this.
+            Some(at) if !has_data && answer.rcode == rcode::NOERROR && self.client.limiter.is_some() => {
+                self.responder.topics.hash(&self.request.question.name()[..at])
+            }
+            _ => self.hash,
+        };
+        let kind = self.request.question.kind();
+        Summary { rcode: answer.rcode, kind, hash, has_data, cached: self.cached, truncated: false }
+    }
+
+    /// True for a datagram whose sender has not shown that it gets what is sent to its address.
+    fn may_be_forged(&self) -> bool {
+        self.client.transport == Transport::Datagram && !matches!(self.cookie, CookieCheck::Valid { .. })
+    }
+
+    /// The longest response that may be sent, in octets.
+    fn octets_max(&self) -> usize {
+        if self.client.transport == Transport::Stream {
+            return MESSAGE_OCTETS_MAX;
+        }
+        // RFC 6891 section 6.2.3: less than 512 counts as 512.
+        let payload = self.request.edns.map_or(UDP_PLAIN_OCTETS_MAX, |edns| edns.payload_octets_max);
+        let most = match self.may_be_forged() {
+            true => self.responder.options.without_cookie_octets_max.min(UDP_PAYLOAD_OCTETS_MAX),
+            false => UDP_PAYLOAD_OCTETS_MAX,
+        };
+        payload.clamp(UDP_PLAIN_OCTETS_MAX, most.max(UDP_PLAIN_OCTETS_MAX)).into()
+    }
+
+    /// The options that go back: what was asked for, and what helps.
+    fn options(&self, edns: Edns<'_>, extended: Option<ExtendedError>) -> Options {
+        let ResponderOptions { identity, cookies, .. } = &self.responder.options;
+        let mut options = Options::default();
+        if !identity.is_empty() && edns.option(OPTION_NSID).is_some() {
+            options.push(OPTION_NSID, [identity.as_bytes(), &[]]);
+        }
+        if let Some(cookie) = cookies.response_to(&self.cookie, self.client.address, self.client.now_unix) {
+            options.push(COOKIE_OPTION, [&cookie, &[]]);
+        }
+        if let Some(ExtendedError { code, text }) = extended {
+            options.push(OPTION_EXTENDED_ERROR, [&code.to_be_bytes(), text.as_bytes()]);
+        }
+        options
+    }
+}

@@ -1,0 +1,131 @@
+//! The signed zone: `delv` validates what the node says, with the key that `touchmark dnssec status` shows as its only
+//! trust anchor; before, during and after a roll; and `kdig` over TLS, HTTPS and QUIC.
+
+use std::{fs, net::SocketAddr, path::Path, process::Command};
+
+use tempfile::TempDir;
+
+use crate::{
+    program::{Program, Ran, file, installed, run, wait_until},
+    support::directory,
+};
+
+const BOLT: &str = "bolt._.8.118.88.hdl.id.test.";
+/// Names and types, and what delv says of them: what exists, what does not, what has only names below it.
+const QUESTIONS: [(&str, &str, &str); 12] = [
+    (BOLT, "TXT", "\"1 NAME\" \"Bolt\""),
+    ("bOLt._.8.118.88.HDL.id.test.", "NAPTR", "EPC+html"),
+    (BOLT, "TYPE256", "TYPE256"),
+    (BOLT, "TYPE65280", "TYPE65280"),
+    (BOLT, "A", "ncache nxrrset"),
+    ("8.118.88.hdl.id.test.", "TXT", "ncache nxrrset"),
+    ("nut._.8.118.88.hdl.id.test.", "TXT", "ncache nxdomain"),
+    ("gone._.8.118.88.hdl.id.test.", "TXT", "ncache nxrrset"),
+    ("id.test.", "SOA", "hostmaster.id.test."),
+    ("id.test.", "NS", "ns.id.test."),
+    ("id.test.", "DNSKEY", "257 3"),
+    ("id.test.", "TXT", "ncache nxrrset"),
+];
+
+/// A node with a signed zone and three records.
+fn signed(algorithm: &str) -> (TempDir, Program) {
+    let directory = directory();
+    let config = file(&directory, "touchmark.toml", format!("dnssec = \"{algorithm}\""));
+    let data = directory.path().join("data");
+    let program = Program::serve(&data, &["--config", &config]);
+    for arguments in [
+        &["register", "88.118.8/Bolt", "--value", "NAME=Bolt", "--value", "URL=https://m.example"][..],
+        &["register", "88.118.8/gone"],
+        &["retire", "88.118.8/gone"],
+    ] {
+        let ran = program.run(arguments);
+        assert_eq!(ran.exit, 0, "{ran:?}");
+    }
+    (directory, program)
+}
+
+fn dnssec(data: &Path, arguments: &[&str]) -> Ran {
+    run([&["dnssec"], arguments, &["--data", data.to_str().unwrap()]].concat())
+}
+
+/// Writes the trust anchors that `dnssec status` shows into a file.
+fn anchors(directory: &TempDir, data: &Path) -> String {
+    let status = dnssec(data, &["status"]);
+    assert_eq!(status.exit, 0, "{status:?}");
+    let start = status.out.find("trust-anchors {").unwrap();
+    let end = start + status.out[start..].find("};").unwrap() + 2;
+    file(directory, "anchors", &status.out[start..end])
+}
+
+#[track_caller]
+fn check_delv(server: SocketAddr, anchors: &str) {
+    for (name, kind, expected) in QUESTIONS {
+        let mut delv = Command::new("delv");
+        delv.args([&format!("@{}", server.ip()), "-p", &server.port().to_string(), "-a", anchors, "+root=id.test."]);
+        let ran = Ran::from(delv.args([name, kind]).output().unwrap());
+        let says = |text: &str| ran.out.contains(text) || ran.err.contains(text);
+        let validated = says("; fully validated") || says("; negative response, fully validated");
+        assert!(validated && says(expected), "{name} {kind}: {ran:?}");
+    }
+}
+
+#[test]
+fn delv_validates_every_kind_of_answer() {
+    if !installed("delv") {
+        println!("skipped: delv is not installed");
+        return;
+    }
+    for algorithm in ["ECDSAP256SHA256", "ED25519"] {
+        let (directory, program) = signed(algorithm);
+        let data = directory.path().join("data");
+        let before = anchors(&directory, &data);
+        check_delv(program.dns, &before);
+        // During a roll both keys lead to the zone.
+        let other = if algorithm == "ED25519" { "ECDSAP256SHA256" } else { "ED25519" };
+        let rolled = dnssec(&data, &["roll", "--algorithm", other]);
+        assert_eq!(rolled.exit, 0, "{rolled:?}");
+        wait_until("the node to sign with both keys", || program.log().contains("the keys of the zone changed"));
+        check_delv(program.dns, &before);
+        let both = anchors(&directory, &data);
+        check_delv(program.dns, &both);
+        // Not before what the old key signed has expired.
+        assert_ne!(dnssec(&data, &["roll", "--finish"]).exit, 0);
+        assert_eq!(program.stop("INT"), Some(0));
+        let checked = run(["fsck", "--data", data.to_str().unwrap()]);
+        assert_eq!(checked.exit, 0, "{checked:?}");
+        let keys = data.join("dnssec/keys");
+        let damaged = fs::read_to_string(&keys).unwrap().replacen("active 1", "active 2", 1);
+        fs::write(&keys, damaged).unwrap();
+        assert_ne!(run(["fsck", "--data", data.to_str().unwrap()]).exit, 0);
+    }
+}
+
+#[test]
+fn kdig_over_tls_https_and_quic() {
+    if !installed("kdig") {
+        println!("skipped: kdig is not installed");
+        return;
+    }
+    let directory = directory();
+    let free = || {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.local_addr().unwrap()
+    };
+    let (tls, https, quic) = (free(), free(), free());
+    let text = format!("dns_tls = \"{tls}\"\ndns_https = \"{https}\"\ndns_quic = \"{quic}\"\n");
+    let config = file(&directory, "touchmark.toml", text);
+    let program = Program::serve(&directory.path().join("data"), &["--config", &config]);
+    let long = format!("NAME={}", "x".repeat(20_000));
+    assert_eq!(program.run(&["register", "88.118.8/Bolt", "--value", &long]).exit, 0);
+    for (option, address) in [("+tls", tls), ("+https", https), ("+quic", quic)] {
+        let mut kdig = Command::new("kdig");
+        kdig.args([&format!("@{}", address.ip()), "-p", &address.port().to_string(), option, BOLT, "TXT"]);
+        let ran = Ran::from(kdig.output().unwrap());
+        if ran.err.contains("not compiled") || ran.err.contains("invalid option") {
+            println!("skipped: this kdig does not know {option}");
+            continue;
+        }
+        assert!(ran.out.contains("NOERROR") && ran.out.contains(&"x".repeat(255)), "{option}: {ran:?}");
+    }
+    assert_eq!(program.stop("INT"), Some(0));
+}
