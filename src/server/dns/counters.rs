@@ -3,8 +3,12 @@
 //! Every worker has counters of its own, so that counting costs no more than an addition; whoever reads adds them up.
 
 use std::{
+    fmt,
     ops::AddAssign,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crate::protocol::dns::{Responded, Summary, kind, message::rcode};
@@ -74,6 +78,29 @@ impl Count {
         Self::Ignored,
     ];
 
+    /// What it is called in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Cached => "cached",
+            Self::Txt => "TXT",
+            Self::Naptr => "NAPTR",
+            Self::Uri => "URI",
+            Self::Record => "TYPE65280",
+            Self::OtherTypes => "other types",
+            Self::Data => "with data",
+            Self::NoData => "no data",
+            Self::NxDomain => "no such name",
+            Self::Refused => "refused",
+            Self::Malformed => "malformed",
+            Self::Failed => "failed",
+            Self::Truncated => "truncated",
+            Self::Withheld => "withheld (rate limit)",
+            Self::Shed => "shed (disk too slow)",
+            Self::Ignored => "ignored",
+        }
+    }
+
     fn of_kind(asked: u16) -> Self {
         match asked {
             kind::TXT => Self::Txt,
@@ -96,6 +123,26 @@ impl Count {
     }
 }
 
+/// The counters of all threads.
+#[derive(Debug, Default)]
+pub struct AllCounters(Mutex<Vec<Arc<Counters>>>);
+
+impl AllCounters {
+    /// Counters for one more thread.
+    pub fn add(&self) -> Arc<Counters> {
+        let counters = Arc::<Counters>::default();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
+        counters
+    }
+
+    /// What all of them have counted so far.
+    pub fn counted(&self) -> Counted {
+        let mut sum = Counted::default();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|counters| sum += counters.counted());
+        sum
+    }
+}
+
 /// Counts at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted([u64; Count::ALL.len()]);
@@ -110,6 +157,18 @@ impl Counted {
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         Self(std::array::from_fn(|place| self.0[place].saturating_sub(before.0[place])))
+    }
+}
+
+impl fmt::Display for Counted {
+    /// What was counted, without the zeros: `requests 12, cached 3, txt 12, data 12`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counted = Count::ALL.into_iter().map(|count| (count, self.get(count))).filter(|(_, number)| *number > 0);
+        for (place, (count, number)) in counted.enumerate() {
+            let comma = if place == 0 { "" } else { ", " };
+            write!(f, "{comma}{} {number}", count.as_str())?;
+        }
+        Ok(())
     }
 }
 
@@ -188,5 +247,6 @@ mod tests {
         counters.count(&written(0, kind::URI, true));
         let since = counters.counted().since(&before);
         assert_eq!(gets(&since, looked), [1, 0, 0, 1, 0, 0]);
+        assert_eq!(since.to_string(), "requests 1, cached 1, URI 1, with data 1");
     }
 }

@@ -28,8 +28,8 @@ mod udp;
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 pub use tcp::TCP_REQUEST_OCTETS_MAX;
@@ -37,7 +37,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use self::{
     certificate::Certificate,
-    counters::{Counted, Counters},
+    counters::{AllCounters, Counted, Counters},
     encrypted::{EncryptedAddresses, EncryptedLimits, EncryptedServer},
     rate::{RateLimiter, RateLimits},
     sources::{SourceLimits, Sources},
@@ -85,15 +85,13 @@ impl Default for DnsLimits {
 struct Context {
     responder: Arc<Responder>,
     limiter: Arc<RateLimiter>,
-    counters: Mutex<Vec<Arc<Counters>>>,
+    counters: Arc<AllCounters>,
 }
 
 impl Context {
     /// Counters for one more thread.
     fn counters(&self) -> Arc<Counters> {
-        let counters = Arc::<Counters>::default();
-        self.counters.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
-        counters
+        self.counters.add()
     }
 }
 
@@ -101,6 +99,7 @@ impl Context {
 pub struct DnsServer {
     context: Context,
     encrypted: Option<EncryptedServer>,
+    report: Option<JoinHandle<()>>,
     udp: Vec<UdpListener>,
     tcp: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
@@ -122,10 +121,17 @@ impl DnsServer {
     ) -> Result<Self, ListenError> {
         let (stop, stopping) = watch::channel(false);
         let limiter = Arc::new(RateLimiter::new(limits.rate.clone(), seed));
-        let context = Context { responder: Arc::clone(responder), limiter, counters: Mutex::default() };
+        let context = Context { responder: Arc::clone(responder), limiter, counters: Arc::default() };
         let sources = Sources::new(limits.sources.clone());
-        let mut server =
-            Self { context, encrypted: None, udp: Vec::new(), tcp: Vec::new(), stop, addresses: Vec::new() };
+        let mut server = Self {
+            context,
+            encrypted: None,
+            report: None,
+            udp: Vec::new(),
+            tcp: Vec::new(),
+            stop,
+            addresses: Vec::new(),
+        };
         for &address in addresses {
             let failed = |source| ListenError { address, source };
             let Bound { sockets, listener } = bind(address, limits.udp_workers).await.map_err(failed)?;
@@ -139,6 +145,7 @@ impl DnsServer {
             };
             server.tcp.push(tokio::spawn(connections.accept(listener, stopping.clone())));
         }
+        server.report = Some(tokio::spawn(report(Arc::clone(&server.context.counters), stopping)));
         Ok(server)
     }
 
@@ -176,10 +183,7 @@ impl DnsServer {
 
     /// What was asked since the start, and what came of it.
     pub fn counted(&self) -> Counted {
-        let mut sum = Counted::default();
-        let counters = self.context.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        counters.iter().for_each(|counters| sum += counters.counted());
-        sum
+        self.context.counters.counted()
     }
 
     /// Stops listening, answers the TCP requests that were read, and waits for that. Datagrams that were not taken yet
@@ -189,15 +193,35 @@ impl DnsServer {
         if let Some(encrypted) = self.encrypted {
             encrypted.shutdown().await;
         }
-        for task in self.tcp {
+        for task in self.tcp.into_iter().chain(self.report) {
             if let Err(error) = task.await {
-                tracing::warn!(%error, "a TCP listener for DNS did not stop cleanly");
+                tracing::warn!(%error, "a task of the DNS listeners did not stop cleanly");
             }
         }
         let udp = self.udp;
         let stopped = tokio::task::spawn_blocking(move || udp.into_iter().for_each(UdpListener::shutdown)).await;
         if let Err(error) = stopped {
             tracing::warn!(%error, "the UDP listeners for DNS did not stop cleanly");
+        }
+    }
+}
+
+/// How often the log says what was asked.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Writes a line to the log for every minute in which something was asked, until the server stops.
+async fn report(counters: Arc<AllCounters>, mut stopping: watch::Receiver<bool>) {
+    let mut before = Counted::default();
+    loop {
+        tokio::select! {
+            _ = stopping.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(REPORT_INTERVAL) => {}
+        }
+        let now = counters.counted();
+        let counted = now.since(&before);
+        before = now;
+        if counted != Counted::default() {
+            tracing::info!("DNS in the last minute: {counted}");
         }
     }
 }

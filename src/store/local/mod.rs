@@ -199,8 +199,10 @@ impl Store for LocalStore {
 
     fn surely_absent(&self, key: &Key) -> bool {
         let key = keys::latest(key.as_bytes());
-        // The overlay first: what it gives up is in the filter before.
-        self.shared.overlay.get(&key).map_or_else(|| !self.shared.blocks_may_hold(&key), |found| found.is_none())
+        // Asked first, the filter spares most lookups in the overlay; asked again, it knows what the overlay gave up
+        // meanwhile, for that was in the filter before.
+        let in_no_block = || !self.shared.blocks_may_hold(&key);
+        in_no_block() && self.shared.overlay.get(&key).is_none() && in_no_block()
     }
 
     fn by_name_hash(&self, hash: &NameHash) -> Result<Option<Position>, StoreError> {
