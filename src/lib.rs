@@ -20,7 +20,9 @@
 //!
 //! A listener ([`server`]) reads it, [`protocol`] decodes it to an [`id::Identifier`], [`resolver::Resolver::resolve`] looks
 //! into the [`cache`]; on a miss [`store::Records`] asks the index ([`store::Store`]) for a position and reads the entry from
-//! the [`ledger`]. The answer goes back the same way; its encoded form stays with it in the cache.
+//! the [`ledger`]. The answer goes back the same way; its encoded form stays with it in the cache. Over DNS most answers lie
+//! ready for the wire ([`protocol::dns::Responder`]): the loop that took a datagram copies one behind the question and sends
+//! it, and only what does not lie ready goes the whole way, on another thread.
 //!
 //! # The way of a change
 //!
