@@ -1,9 +1,7 @@
 //! From the bytes of a request to the bytes of its response.
 //!
 //! Most requests ask what was asked before: their answer lies ready in a cache, by name (in lower case) and type, and is
-//! copied behind the question as the client spelled it. An answer follows from one identifier, or from there being none at
-//! a name and below it. So a change outdates two kinds of topics (`cache::stamped`): the name of an identifier that changed,
-//! and, when it is new, its name and all names above it, for whoever was told that they do not exist.
+//! copied behind the question as the client spelled it. Which change outdates which answers stands in [`super::topics`].
 //!
 //! The answers are authoritative and never older than the last change, so they leave with the TTL that they were
 //! registered with, and not with what is left of it: counting down is for answers from other nodes.
@@ -20,7 +18,7 @@ use super::{
     answer::{CLASS_CHAOS, CLASS_IN, ExtendedError, OwnedAnswer, Section},
     authority::{Authority, without_data},
     cookie::{COOKIE_OPTION, CookieCheck, CookieSecrets},
-    dnssec::{Signer, denial::INVALID_QUERY_TYPE},
+    dnssec::{SIGNATURE_KEEP_SECONDS, Signer, denial::INVALID_QUERY_TYPE},
     kind,
     message::{Edns, HEADER_OCTETS, Options, Question, Rejected, Request, labels, rcode, write_options_alone},
     signing::{Signing, push_signatures},
@@ -29,10 +27,7 @@ use super::{
     zone::{ZONE_TTL_SECONDS, Zone},
 };
 use crate::{
-    cache::{
-        CacheStats,
-        stamped::{HashedKey, Kept, StampedCache},
-    },
+    cache::stamped::{HashedKey, Kept, StampedCache},
     id::dns_name::name_of_key,
     protocol::outcome::Outcome,
     registry::Changed,
@@ -44,6 +39,8 @@ use crate::{
 pub const UDP_PAYLOAD_OCTETS_MAX: u16 = 1_232;
 /// The longest name of this node that goes into answers, in octets: a character-string.
 pub const IDENTITY_OCTETS_MAX: usize = 255;
+/// How long an answer of the apex of a signed zone is kept, in seconds: what its keys do changes with time.
+const KEY_SETS_KEEP_SECONDS: u32 = 60;
 /// A name outside the zone (RFC 8914 section 4.21).
 const NOT_AUTHORITATIVE: ExtendedError = ExtendedError { code: 20, text: "another zone" };
 
@@ -158,8 +155,16 @@ pub struct Responder {
 struct KeptAnswer {
     answer: OwnedAnswer,
     stamp: NameStamp,
-    /// Generation of the signer and time of the signatures in it, for an answer that has some.
-    signed: Option<(u32, u32)>,
+    /// What else bounds an answer with signatures or keys in it.
+    signed: Option<SignedBy>,
+}
+
+/// Which signer an answer is of, and how long it may be kept.
+#[derive(Clone, Copy, Debug)]
+struct SignedBy {
+    generation: u32,
+    made_at: u32,
+    keep_seconds: u32,
 }
 
 impl Kept for KeptAnswer {
@@ -214,7 +219,7 @@ impl Responder {
         }
     }
 
-    /// Signs the zone from now on, with these keys.
+    /// Signs the zone from now on, with these keys; the first ones are given before anything is asked.
     pub fn set_signer(&self, signer: Signer) {
         let mut signing = self.signing.write().unwrap_or_else(PoisonError::into_inner);
         let generation = signing.as_ref().map_or(0, |before| before.generation + 1);
@@ -310,19 +315,18 @@ impl Responder {
         let key = self.answers.hashed(key.as_bytes());
         writing.hash = key.hash();
         let hit = self.answers.read(key, |kept| {
-            let counts = self.topics.is_current(kept.stamp) && writing.counts(kept.signed);
+            let counts = self.topics.is_current(kept.stamp) && self.counts(kept.signed, writing.now());
             counts.then(|| writing.write(&kept.answer))
         });
         if let Some(responded) = hit {
             return responded;
         }
-        // Names that were never registered are asked in any number, and hardly one twice: they are not kept.
-        if writing.signing.is_none()
-            && let Some(answer) = self.authority.surely_nothing(question, zone_at)
-        {
-            return writing.write(&answer);
-        }
         match depth {
+            // Names that were never registered are asked in any number, and hardly one twice: they are not kept.
+            Depth::Cached if writing.signing.is_none() => match self.authority.surely_nothing(question, zone_at) {
+                Some(answer) => writing.write(&answer),
+                None => Responded::NotCached,
+            },
             Depth::Cached => Responded::NotCached,
             Depth::Whole => {
                 writing.cached = false;
@@ -337,19 +341,31 @@ impl Responder {
         let question = writing.request.question;
         // Taken before the answer is read: a change meanwhile outdates it.
         let stamps = self.topics.stamps(&question.name()[..zone_at]);
-        let signing = if zone_at == 0 { self.signing() } else { None };
-        let keys = signing.map(|signing| signing.key_sets(writing.now()));
+        let now = writing.now();
+        // The sets of keys go out unsigned, too.
+        let signing = if zone_at == 0 { self.signing() } else { writing.signing.clone() };
+        let keys = signing.as_ref().filter(|_| zone_at == 0).map(|signing| signing.key_sets(now));
         let mut said = match self.authority.answer(question, zone_at, keys.as_ref()) {
             Ok(said) => said,
             Err(error) => return self.failed(question, &error),
         };
-        let signed = writing.signing.as_ref().map(|signing| {
-            signing.sign(&self.authority, question, &mut said, writing.now());
-            (signing.generation, writing.now())
-        });
+        if let Some(signing) = &writing.signing {
+            signing.sign(&self.authority, question, &mut said, now);
+        }
+        let keep_seconds = if zone_at == 0 { KEY_SETS_KEEP_SECONDS } else { SIGNATURE_KEEP_SECONDS };
+        let signed = signing.map(|signing| SignedBy { generation: signing.generation, made_at: now, keep_seconds });
         let kept = KeptAnswer { answer: said.answer.clone(), stamp: stamps.on(said.basis), signed };
         self.answers.put(key, kept);
         said.answer
+    }
+
+    /// Whether a kept answer counts that a signer had to do with: the one of now, and not too long ago.
+    fn counts(&self, signed: Option<SignedBy>, now: u32) -> bool {
+        let is_current = |SignedBy { generation, made_at, keep_seconds }| {
+            let same = self.signing().is_some_and(|signing| signing.generation == generation);
+            same && now.wrapping_sub(made_at) < keep_seconds
+        };
+        signed.is_none_or(is_current)
     }
 
     /// Adds the signature of the SOA record, which is kept for as long as the serial is the same.
@@ -397,11 +413,6 @@ impl Responder {
             let name = name_of_key(key, self.authority.zone.octets());
             self.topics.outdate(&name, *created);
         }
-    }
-
-    /// What the cache of answers has done and holds.
-    pub fn cache_stats(&self) -> CacheStats {
-        self.answers.stats()
     }
 }
 

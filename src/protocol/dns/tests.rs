@@ -13,7 +13,16 @@ use prost::Message as _;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::{answer::EXTENDED_TEXT_OCTETS_MAX, cookie::CookieSecrets, *};
+use super::{
+    answer::EXTENDED_TEXT_OCTETS_MAX,
+    cookie::CookieSecrets,
+    dnssec::{
+        Signer,
+        keys::Algorithm,
+        ring::{Haste, KeyRing},
+    },
+    *,
+};
 use crate::{
     id::{Identifier, dns_name},
     ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Position, Principal},
@@ -462,4 +471,21 @@ fn a_change_outdates_what_was_answered() {
         node.create(identifier, &[("URL", b"https://x.example", 60)]);
         assert_eq!(node.ask(name, "NAPTR").answers.len(), 1, "{name}");
     }
+}
+
+/// The sets of keys follow the keys, for those who ask without DNSSEC OK, too (RFC 7344: a parent may).
+#[test]
+fn sets_of_keys_are_those_of_now() {
+    let node = Node::new();
+    let now = 1_700_000_000;
+    let ring = KeyRing::new("id.test.", Algorithm::Ed25519, now, || [7; 32]).unwrap();
+    let rolled = ring.roll(Algorithm::Ed25519, now, || [8; 32]).unwrap();
+    let last = ring.finish(Haste::Now, now).map_or(ring.clone(), |(ring, _)| ring);
+    for (ring, count) in [(ring, 1), (rolled, 2), (last, 1)] {
+        node.responder.set_signer(Signer::new(ring));
+        for _ in 0..2 {
+            assert_eq!(node.ask("id.test.", "DNSKEY").answers.len(), count);
+        }
+    }
+    assert_eq!(node.ask("id.test.", "CDS").answers.len(), 1);
 }

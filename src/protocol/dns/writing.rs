@@ -6,7 +6,6 @@ use super::{
     answer::{ExtendedError, MESSAGE_OCTETS_MAX, OwnedAnswer},
     authority::Authority,
     cookie::{COOKIE_OPTION, CookieCheck},
-    dnssec::SIGNATURE_KEEP_SECONDS,
     message::{Edns, Fit, Options, Request, Shape, rcode, write_response},
     responder::{
         Allowance, Client, Responded, Responder, ResponderOptions, Summary, Transport, UDP_PAYLOAD_OCTETS_MAX,
@@ -66,16 +65,6 @@ impl Writing<'_> {
     /// Now, as signatures count (RFC 4034 section 3.1.5).
     pub(super) fn now(&self) -> u32 {
         self.client.now_unix as u32
-    }
-
-    /// Whether a kept answer counts that was signed so: by the signer of now, and not too long ago.
-    pub(super) fn counts(&self, signed: Option<(u32, u32)>) -> bool {
-        match (signed, &self.signing) {
-            (Some((generation, at)), Some(signing)) => {
-                generation == signing.generation && self.now().wrapping_sub(at) < SIGNATURE_KEEP_SECONDS
-            }
-            _ => true,
-        }
     }
 
     /// The SOA record that goes with a negative answer now.
