@@ -210,11 +210,6 @@ impl Node {
         self.dns.local_addrs()
     }
 
-    /// The addresses that DNS listens on over TLS, HTTPS and QUIC.
-    pub fn dns_encrypted_addrs(&self) -> EncryptedAddresses {
-        self.dns.encrypted_addrs()
-    }
-
     /// The address that gRPC listens on.
     pub fn grpc_addr(&self) -> SocketAddr {
         self.grpc.local_addr()

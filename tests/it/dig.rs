@@ -6,7 +6,7 @@ use touchmark::{client::dns::name_in_zone, id::Identifier, protocol::grpc::pb};
 
 use crate::{
     dns_support::{IDENTITY, named_node},
-    program::Ran,
+    program::{Ran, is_installed},
     support::{Running, create, create_with_edges, directory, edge, retire, value},
 };
 
@@ -84,15 +84,6 @@ async fn node(data: &std::path::Path) -> Running {
     }
     node.apply(retire("88.118/gone")).await.unwrap();
     node
-}
-
-/// True when a client can be run; says so when it cannot.
-fn is_installed(client: &str) -> bool {
-    let installed = Command::new(client).arg("-v").output().is_ok();
-    if !installed {
-        println!("skipped: {client} is not installed");
-    }
-    installed
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@ use std::{fs, net::SocketAddr, path::Path, process::Command};
 use tempfile::TempDir;
 
 use crate::{
-    program::{Program, Ran, file, installed, run, wait_until},
+    program::{Program, Ran, file, is_installed, run, wait_until},
     support::directory,
 };
 
@@ -73,8 +73,7 @@ fn check_delv(server: SocketAddr, anchors: &str) {
 
 #[test]
 fn delv_validates_every_kind_of_answer() {
-    if !installed("delv") {
-        println!("skipped: delv is not installed");
+    if !is_installed("delv") {
         return;
     }
     for algorithm in ["ECDSAP256SHA256", "ED25519"] {
@@ -104,8 +103,7 @@ fn delv_validates_every_kind_of_answer() {
 
 #[test]
 fn kdig_over_tls_https_and_quic() {
-    if !installed("kdig") {
-        println!("skipped: kdig is not installed");
+    if !is_installed("kdig") {
         return;
     }
     let directory = directory();

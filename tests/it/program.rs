@@ -124,9 +124,13 @@ pub fn touchmark() -> Command {
     command
 }
 
-/// Whether a foreign program is there.
-pub fn installed(program: &str) -> bool {
-    Command::new(program).arg("-h").output().is_ok()
+/// True when a foreign client can be run; says so when it cannot.
+pub fn is_installed(client: &str) -> bool {
+    let installed = Command::new(client).arg("-v").output().is_ok();
+    if !installed {
+        println!("skipped: {client} is not installed");
+    }
+    installed
 }
 
 /// Runs the program to its end.

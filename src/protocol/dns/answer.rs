@@ -11,7 +11,7 @@ pub const MESSAGE_OCTETS_MAX: usize = 65_535;
 /// The longest text of an extended error, in octets.
 pub const EXTENDED_TEXT_OCTETS_MAX: usize = 64;
 /// Octets of a record beside its data, with an owner that is a pointer.
-const RECORD_OCTETS: usize = 12;
+pub(super) const RECORD_OCTETS: usize = 12;
 /// What a message may need beside its answer: header, the longest question, an OPT record with every option of this node.
 const REST_OCTETS_MAX: usize = HEADER_OCTETS + 255 + 4 + 11 + 256;
 /// What the records of an answer may take together, in octets.
@@ -123,11 +123,7 @@ impl OwnedAnswer {
         write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
         let start = self.records.len();
-        self.records.extend_from_slice(&pointer(owner_offset));
-        self.records.extend_from_slice(&kind.to_be_bytes());
-        self.records.extend_from_slice(&class.to_be_bytes());
-        self.records.extend_from_slice(&ttl.to_be_bytes());
-        self.records.extend_from_slice(&[0, 0]);
+        put_head(&mut self.records, (owner_offset, class), kind, ttl, 0);
         write(&mut self.records);
         let data_octets = self.records.len() - start - RECORD_OCTETS;
         let fits = self.records.len() <= RECORDS_OCTETS_MAX;
@@ -201,6 +197,15 @@ impl Answer<'_> {
         }
         out.extend_from_slice(self.records);
     }
+}
+
+/// Writes what a record has before its data (RFC 1035 section 4.1.3); its owner stands at an offset in the message.
+pub(super) fn put_head(out: &mut Vec<u8>, (owner_offset, class): (usize, u16), kind: u16, ttl: u32, data_octets: u16) {
+    out.extend_from_slice(&pointer(owner_offset));
+    out.extend_from_slice(&kind.to_be_bytes());
+    out.extend_from_slice(&class.to_be_bytes());
+    out.extend_from_slice(&ttl.to_be_bytes());
+    out.extend_from_slice(&data_octets.to_be_bytes());
 }
 
 /// A pointer to an earlier place in the message (RFC 1035 section 4.1.4).

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use prost::Message as _;
 
 use super::{
-    answer::{ExtendedError, OwnedAnswer, Section},
+    answer::{ExtendedError, OwnedAnswer, RECORD_OCTETS, Section},
     dnssec::DNSKEY_TTL_SECONDS,
     kind,
     message::{HEADER_OCTETS, Question, labels, rcode},
@@ -133,7 +133,7 @@ impl Authority {
                     Zone::put_name_server(out, HEADER_OCTETS);
                 });
                 // The addresses belong to the name in the data of the record before, which is as long as its two parts.
-                let name_server_at = HEADER_OCTETS + question.octets().len() + NS_DATA_OFFSET;
+                let name_server_at = HEADER_OCTETS + question.octets().len() + RECORD_OCTETS;
                 self.push_addresses(&mut answer, Section::Additional, name_server_at, |_| true);
             }
             (kind::ANY, _) => push_any(&mut answer),
@@ -223,9 +223,6 @@ impl Authority {
         }
     }
 }
-
-/// Where the data of the first record behind the question begin: its owner is a pointer.
-const NS_DATA_OFFSET: usize = 12;
 
 /// The records of a type that a registered record has.
 fn found(kind: u16, record: &Record, ors_dummy: bool) -> OwnedAnswer {

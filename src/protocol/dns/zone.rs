@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use super::{
-    answer::{CLASS_IN, pointer},
+    answer::{CLASS_IN, RECORD_OCTETS, pointer, put_head},
     dnssec::SignedRecord,
     kind,
 };
@@ -173,12 +173,9 @@ pub struct Soa {
 impl Soa {
     /// Octets of the data: two names of one label and a pointer, five numbers.
     const DATA_OCTETS: usize = NAME_SERVER_LABEL.len() + MAILBOX_LABEL.len() + 2 * 3 + 5 * 4;
-    /// Octets of a record beside its data.
-    const RECORD_OCTETS: usize = 12;
-
     pub(super) fn octets(&self) -> usize {
-        let signatures: usize = self.signatures().map(|data| Self::RECORD_OCTETS + data.len()).sum();
-        Self::RECORD_OCTETS + Self::DATA_OCTETS + signatures
+        let signatures: usize = self.signatures().map(|data| RECORD_OCTETS + data.len()).sum();
+        RECORD_OCTETS + Self::DATA_OCTETS + signatures
     }
 
     pub(super) fn count(&self) -> u16 {
@@ -209,12 +206,8 @@ impl Soa {
     }
 
     fn head(&self, out: &mut Vec<u8>, kind: u16, data_octets: usize) {
-        out.extend_from_slice(&pointer(self.apex_offset));
-        out.extend_from_slice(&kind.to_be_bytes());
-        out.extend_from_slice(&CLASS_IN.to_be_bytes());
-        out.extend_from_slice(&self.ttl.to_be_bytes());
         // Signatures take some hundred octets at most.
-        out.extend_from_slice(&(data_octets as u16).to_be_bytes());
+        put_head(out, (self.apex_offset, CLASS_IN), kind, self.ttl, data_octets as u16);
     }
 }
 

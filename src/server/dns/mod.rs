@@ -8,10 +8,11 @@
 //! ```
 //!
 //! A client over UDP may not be who it says: without a valid cookie (`protocol::dns::cookie`) its answers are limited
-//! ([`rate`]). [`encrypted`] is TLS, HTTPS and QUIC, with its [`certificate`]. TCP connections are limited by client network ([`sources`]). What was asked is counted ([`counters`]).
+//! ([`rate`]). TCP connections are limited by client network ([`sources`]). What was asked is counted ([`counters`]).
 //!
 //! [`udp`] is a loop of its own on threads of its own: most of what the node is asked comes that way. [`tcp`] is for
-//! what does not fit a datagram, and for clients that prove where they are (RFC 7766).
+//! what does not fit a datagram, and for clients that prove where they are (RFC 7766). [`encrypted`] is TLS, HTTPS and QUIC,
+//! with its [`certificate`].
 //!
 //! Deliberately absent: zone transfers, updates.
 
@@ -171,19 +172,9 @@ impl DnsServer {
         Ok(())
     }
 
-    /// Where TLS, HTTPS and QUIC are listened for.
-    pub fn encrypted_addrs(&self) -> EncryptedAddresses {
-        self.encrypted.as_ref().map(EncryptedServer::addresses).unwrap_or_default()
-    }
-
     /// Where the server listens, in the order in which it was told to.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
-    }
-
-    /// What was asked since the start, and what came of it.
-    pub fn counted(&self) -> Counted {
-        self.context.counters.counted()
     }
 
     /// Stops listening, answers the TCP requests that were read, and waits for that. Datagrams that were not taken yet
@@ -228,8 +219,13 @@ async fn report(counters: Arc<AllCounters>, mut stopping: watch::Receiver<bool>)
 
 /// A client that asks over a connection.
 fn over_stream(client: IpAddr) -> Client<'static> {
-    let now_unix = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    let now_unix = since_1970().as_secs();
     Client { address: client.to_canonical(), transport: Transport::Stream, now_unix, limiter: None }
+}
+
+/// The time since 1970 UTC; a clock before that counts as 1970.
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// An address that cannot be listened on.

@@ -24,7 +24,7 @@ use std::{
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use nix::{
@@ -44,6 +44,7 @@ use super::{
     Context,
     counters::{Count, Counters},
     rate::{AnswerClass, RateLimiter, Verdict},
+    since_1970,
 };
 use crate::protocol::dns::{
     Allowance, Client, Depth, Limiter, Responded, Responder, Summary, Transport, UDP_PAYLOAD_OCTETS_MAX, message::rcode,
@@ -220,7 +221,7 @@ struct Now {
 
 impl Now {
     fn get() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = since_1970();
         Self { unix: since.as_secs(), ms: since.as_millis() as u64 }
     }
 }
@@ -410,8 +411,8 @@ impl Sender {
         self.paths.clear();
     }
 
-    /// Sends as many of these responses as the system takes at once; says how many are done with. One that cannot be sent is dropped:
-    /// the client asks again.
+    /// Sends as many of these responses as the system takes at once; says how many are done with. One that cannot be sent
+    /// is dropped: the client asks again.
     fn send(&mut self, start: usize, count: usize) -> usize {
         let responses = self.responses.iter().skip(start).take(count);
         let slices: Vec<_> = responses.map(|response| [IoSlice::new(response)]).collect();
