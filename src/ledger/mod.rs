@@ -62,6 +62,15 @@ impl fmt::Display for Position {
     }
 }
 
+/// What a read found that waits for no disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resident<T> {
+    /// It was in memory.
+    Here(T),
+    /// It may be on the disk: only a read that may wait can tell.
+    OnDisk,
+}
+
 /// The ledger as everyone may read it.
 #[derive(Debug)]
 pub struct Ledger {
@@ -81,6 +90,18 @@ impl Ledger {
     /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when no entry lies there.
     pub fn entry(&self, position: Position) -> Result<EntryBytes, LedgerError> {
         Ok(EntryBytes { bytes: self.segments.read_entry(position)?, position })
+    }
+
+    /// Reads the entry at a position if the system holds it in memory.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Ledger::entry`].
+    pub fn entry_resident(&self, position: Position) -> Result<Resident<EntryBytes>, LedgerError> {
+        Ok(match self.segments.read_entry_resident(position)? {
+            Resident::Here(bytes) => Resident::Here(EntryBytes { bytes, position }),
+            Resident::OnDisk => Resident::OnDisk,
+        })
     }
 
     /// The newest signed checkpoint.

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use crate::{
     cache::{Cache, CacheStats},
     id::{Identifier, Key, KeyPrefix, dns_name::NameHash},
+    ledger::Resident,
     record::{Record, Status, Value, Values, Version},
     store::{ReadError, Records},
 };
@@ -169,9 +170,20 @@ impl Resolver {
         }
     }
 
-    /// True when an identifier was certainly never registered; costs no disk. False says nothing.
-    pub fn surely_absent(&self, identifier: &Identifier) -> bool {
-        self.records.store().surely_absent(identifier.key())
+    /// As [`Resolver::read`], as far as that can be said without waiting for a disk.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Resolver::resolve`].
+    pub fn read_resident(&self, identifier: &Identifier) -> Result<Resident<Answer>, ReadError> {
+        let key = identifier.key();
+        if let Some(answer) = self.cache.peek(key) {
+            return Ok(Resident::Here(answer));
+        }
+        Ok(match self.records.latest_resident(key)? {
+            Resident::Here(record) => Resident::Here(Answer::of(record)),
+            Resident::OnDisk => Resident::OnDisk,
+        })
     }
 
     /// The identifier that is known by a hash of its key; `None` when there is none.

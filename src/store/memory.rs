@@ -11,7 +11,7 @@ use std::{
 use super::{Applied, EdgeOp, IndexChange, IndexedEdge, RequestKey, Store, StoreError};
 use crate::{
     id::{Key, KeyPrefix, dns_name::NameHash},
-    ledger::Position,
+    ledger::{Position, Resident},
     record::EdgeType,
 };
 
@@ -65,8 +65,8 @@ impl Store for MemoryStore {
         Ok(self.model().latest.get(key).copied())
     }
 
-    fn surely_absent(&self, key: &Key) -> bool {
-        !self.model().latest.contains_key(key)
+    fn latest_resident(&self, key: &Key) -> Result<Resident<Option<Position>>, StoreError> {
+        self.latest(key).map(Resident::Here)
     }
 
     fn by_name_hash(&self, hash: &NameHash) -> Result<Option<Position>, StoreError> {

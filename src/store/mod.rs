@@ -16,7 +16,7 @@ pub use records::{ReadError, Records};
 
 use crate::{
     id::{Key, KeyPrefix, dns_name::NameHash},
-    ledger::Position,
+    ledger::{Position, Resident},
     record::EdgeType,
 };
 
@@ -86,8 +86,12 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError`] when the index cannot be read; so for every method.
     fn latest(&self, key: &Key) -> Result<Option<Position>, StoreError>;
 
-    /// True when the identifier was certainly never registered, said without a disk. False says nothing.
-    fn surely_absent(&self, key: &Key) -> bool;
+    /// As [`Store::latest`], as far as that can be said without waiting for a disk.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::latest`].
+    fn latest_resident(&self, key: &Key) -> Result<Resident<Option<Position>>, StoreError>;
 
     /// The newest entry of the identifier whose key has this hash.
     ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Store, StoreError};
 use crate::{
     id::{Identifier, Key, KeyPrefix, dns_name::NameHash},
-    ledger::{EntryBytes, EntryKind, Ledger, LedgerError, Position, StoredEntry},
+    ledger::{EntryBytes, EntryKind, Ledger, LedgerError, Position, Resident, StoredEntry},
     record::{Edge, EdgeChange, EdgeType, Record, Status, Version},
 };
 
@@ -52,6 +52,26 @@ impl Records {
         self.store.latest(key)?.map(|position| self.at(position)).transpose()
     }
 
+    /// As [`Records::latest`], as far as that can be said without waiting for a disk.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub fn latest_resident(&self, key: &Key) -> Result<Resident<Option<Record>>, ReadError> {
+        let position = match self.store.latest_resident(key)? {
+            Resident::Here(Some(position)) => position,
+            Resident::Here(None) => return Ok(Resident::Here(None)),
+            Resident::OnDisk => return Ok(Resident::OnDisk),
+        };
+        let Resident::Here(bytes) = self.ledger.entry_resident(position)? else { return Ok(Resident::OnDisk) };
+        let entry = bytes.decode()?;
+        // Edges that came with other entries may be anywhere.
+        if entry.has_edges {
+            return Ok(Resident::OnDisk);
+        }
+        Ok(Resident::Here(Some(self.record(&entry)?)))
+    }
+
     /// The identifier that is known by a hash; `None` when there is none.
     ///
     /// # Errors
@@ -83,15 +103,19 @@ impl Records {
 
     fn at(&self, position: Position) -> Result<Record, ReadError> {
         let bytes = self.ledger.entry(position)?;
-        let entry = bytes.decode()?;
-        let identifier = identifier(&entry)?;
+        self.record(&bytes.decode()?)
+    }
+
+    /// The record as an entry left it.
+    fn record(&self, entry: &StoredEntry<'_>) -> Result<Record, ReadError> {
+        let identifier = identifier(entry)?;
         let active = entry.kind != EntryKind::Retire;
         let (edges, edges_truncated) = match (active, entry.has_edges) {
-            (true, true) => self.edges(identifier.key(), &entry)?,
+            (true, true) => self.edges(identifier.key(), entry)?,
             _ => (Vec::new(), false),
         };
         Ok(Record {
-            values: entry.decode_values().map_err(|_| damaged(&entry, "holds values that no record may have"))?,
+            values: entry.decode_values().map_err(|_| damaged(entry, "holds values that no record may have"))?,
             status: if active { Status::Active } else { Status::Retired },
             version: Version { number: entry.version, ledger_index: entry.index, time_ms: entry.time_ms },
             identifier,

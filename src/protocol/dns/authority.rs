@@ -10,10 +10,15 @@ use super::{
     kind,
     message::{HEADER_OCTETS, Question, labels, rcode},
     rdata,
+    responder::Depth,
     zone::{NAME_SERVER_LABEL, NEGATIVE_TTL_SECONDS, Soa, ZONE_TTL_SECONDS, Zone},
 };
 use crate::{
-    id::dns_name::{self, Below, NameMeaning, NameTarget},
+    id::{
+        Identifier,
+        dns_name::{self, Below, NameMeaning, NameTarget},
+    },
+    ledger::Resident,
     protocol::{
         grpc::record_to_pb,
         outcome::{DnsRcode, Outcome},
@@ -74,24 +79,13 @@ impl Authority {
         question: Question<'_>,
         zone_at: usize,
         keys: Option<&KeySets>,
-    ) -> Result<Said, ReadError> {
+        depth: Depth,
+    ) -> Result<Resident<Said>, ReadError> {
         let before: Vec<&[u8]> = labels(&question.name()[..zone_at]).collect();
         match before.as_slice() {
-            [] => Ok(self.apex(question, keys)),
-            [label] if label.eq_ignore_ascii_case(NAME_SERVER_LABEL) => Ok(self.name_server(question)),
-            labels => self.identifier(question.kind(), labels),
-        }
-    }
-
-    /// The answer for a name at which there is nothing, and below which there can be nothing, when that is known without
-    /// a disk.
-    pub(super) fn surely_nothing(&self, question: Question<'_>, zone_at: usize) -> Option<OwnedAnswer> {
-        let labels: Vec<&[u8]> = labels(&question.name()[..zone_at]).collect();
-        match dns_name::parse(&labels, self.zone.octets())? {
-            NameMeaning { target: Some(NameTarget::Identifier(identifier)), below: None, .. } => {
-                self.resolver.surely_absent(&identifier).then(|| without_data(Outcome::NotFound))
-            }
-            _ => None,
+            [] => Ok(Resident::Here(self.apex(question, keys))),
+            [label] if label.eq_ignore_ascii_case(NAME_SERVER_LABEL) => Ok(Resident::Here(self.name_server(question))),
+            labels => self.identifier(question.kind(), labels, depth),
         }
     }
 
@@ -178,48 +172,55 @@ impl Authority {
         }
     }
 
-    fn identifier(&self, kind: u16, labels: &[&[u8]]) -> Result<Said, ReadError> {
-        let Some(meaning) = dns_name::parse(labels, self.zone.octets()) else {
-            return Ok(Said::new(without_data(Outcome::NotFound), Basis::NoRecord));
-        };
-        Ok(match self.resolve(&meaning, labels)? {
+    fn identifier(&self, kind: u16, labels: &[&[u8]], depth: Depth) -> Result<Resident<Said>, ReadError> {
+        let nothing = || Ok(Resident::Here(Said::new(without_data(Outcome::NotFound), Basis::NoRecord)));
+        let Some(meaning) = dns_name::parse(labels, self.zone.octets()) else { return nothing() };
+        let Resident::Here(answer) = self.resolve(&meaning, labels, depth)? else { return Ok(Resident::OnDisk) };
+        Ok(Resident::Here(match answer {
             Answer::Found(found) => {
                 let (record, ors_dummy) = (found.record(), meaning.ors_dummy);
                 let answer = self::found(kind, record, ors_dummy);
                 let types = if answer.negative { types(record, ors_dummy) } else { Vec::new() };
                 Said { answer, basis: Basis::Record, types }
             }
-            Answer::NotFound if self.any_below(meaning.below.as_ref())? => {
-                Said::new(or_no_data(authoritative()), Basis::NoRecord)
-            }
-            Answer::NotFound => Said::new(without_data(Outcome::NotFound), Basis::NoRecord),
+            Answer::NotFound => match (&meaning.below, depth) {
+                (None, _) => return nothing(),
+                (Some(_), Depth::Resident) => return Ok(Resident::OnDisk),
+                (Some(below), Depth::Whole) if !self.any_below(below)? => return nothing(),
+                (Some(_), Depth::Whole) => Said::new(or_no_data(authoritative()), Basis::NoRecord),
+            },
             answer => Said::new(without_data(Outcome::from(&answer)), Basis::Record),
-        })
+        }))
     }
 
     /// Resolves the identifier that a name stands for.
-    fn resolve(&self, meaning: &NameMeaning, labels: &[&[u8]]) -> Result<Answer, ReadError> {
+    fn resolve(&self, meaning: &NameMeaning, labels: &[&[u8]], depth: Depth) -> Result<Resident<Answer>, ReadError> {
+        let read = |identifier: &Identifier| match depth {
+            Depth::Resident => self.resolver.read_resident(identifier),
+            Depth::Whole => self.resolver.read(identifier).map(Resident::Here),
+        };
         let hash = match &meaning.target {
-            None => return Ok(Answer::NotFound),
-            Some(NameTarget::Identifier(identifier)) => return self.resolver.read(identifier),
+            None => return Ok(Resident::Here(Answer::NotFound)),
+            Some(NameTarget::Identifier(identifier)) => return read(identifier),
+            Some(NameTarget::Hash(_)) if depth == Depth::Resident => return Ok(Resident::OnDisk),
             Some(NameTarget::Hash(hash)) => hash,
         };
-        let Some(identifier) = self.resolver.by_name_hash(hash)? else { return Ok(Answer::NotFound) };
+        let not_found = Ok(Resident::Here(Answer::NotFound));
+        let Some(identifier) = self.resolver.by_name_hash(hash)? else { return not_found };
         // The index knows hashes for the longest zone; in this one the identifier may go by its own name.
         let name = dns_name::name_of(&identifier, self.zone.octets());
         let same = |(own, label): (&str, &&[u8])| label.eq_ignore_ascii_case(own.as_bytes());
         if name.labels().count() == labels.len() && name.labels().zip(labels).all(same) {
-            self.resolver.read(&identifier)
+            read(&identifier)
         } else {
-            Ok(Answer::NotFound)
+            not_found
         }
     }
 
-    fn any_below(&self, below: Option<&Below>) -> Result<bool, ReadError> {
+    fn any_below(&self, below: &Below) -> Result<bool, ReadError> {
         match below {
-            None => Ok(false),
-            Some(Below::Keys(prefix)) => self.resolver.any_below(prefix),
-            Some(Below::AnyNameHash) => self.resolver.any_name_hash(),
+            Below::Keys(prefix) => self.resolver.any_below(prefix),
+            Below::AnyNameHash => self.resolver.any_name_hash(),
         }
     }
 }

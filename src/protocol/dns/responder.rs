@@ -16,7 +16,7 @@ use std::{
 
 use super::{
     answer::{CLASS_CHAOS, CLASS_IN, ExtendedError, OwnedAnswer, Section},
-    authority::{Authority, without_data},
+    authority::{Authority, Basis, without_data},
     cookie::{COOKIE_OPTION, CookieCheck, CookieSecrets},
     dnssec::{SIGNATURE_KEEP_SECONDS, Signer, denial::INVALID_QUERY_TYPE},
     kind,
@@ -29,6 +29,7 @@ use super::{
 use crate::{
     cache::stamped::{HashedKey, Kept, StampedCache},
     id::dns_name::name_of_key,
+    ledger::Resident,
     protocol::outcome::Outcome,
     registry::Changed,
     resolver::Resolver,
@@ -90,9 +91,9 @@ pub enum Transport {
 /// How far to go for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// Only what takes no disk: answers from the cache, refusals, most of what does not exist.
-    Cached,
-    /// Index and ledger, too, which may block for a disk.
+    /// What lies in memory: answers from the cache, and what those parts of index and ledger say that are there.
+    Resident,
+    /// All of index and ledger, which may wait for a disk, and signatures, which take long to make.
     Whole,
 }
 
@@ -101,8 +102,8 @@ pub enum Depth {
 pub enum Responded {
     /// Nothing is to be sent.
     Silent,
-    /// The answer is not cached, and no more was wanted.
-    NotCached,
+    /// The answer takes more than was wanted.
+    Deferred,
     /// The response was written.
     Written(Summary),
     /// Nothing is to be sent, for the client has had enough.
@@ -321,23 +322,24 @@ impl Responder {
         if let Some(responded) = hit {
             return responded;
         }
-        match depth {
-            // Names that were never registered are asked in any number, and hardly one twice: they are not kept.
-            Depth::Cached if writing.signing.is_none() => match self.authority.surely_nothing(question, zone_at) {
-                Some(answer) => writing.write(&answer),
-                None => Responded::NotCached,
-            },
-            Depth::Cached => Responded::NotCached,
-            Depth::Whole => {
-                writing.cached = false;
-                let answer = self.read(writing, zone_at, key);
-                writing.write(&answer)
-            }
+        if depth == Depth::Resident && writing.signing.is_some() {
+            return Responded::Deferred;
+        }
+        writing.cached = false;
+        match self.read(writing, zone_at, key, depth) {
+            Resident::Here(answer) => writing.write(&answer),
+            Resident::OnDisk => Responded::Deferred,
         }
     }
 
     /// Reads an answer from index and ledger, and keeps it.
-    fn read(&self, writing: &Writing<'_>, zone_at: usize, key: HashedKey<'_>) -> OwnedAnswer {
+    fn read(
+        &self,
+        writing: &Writing<'_>,
+        zone_at: usize,
+        key: HashedKey<'_>,
+        depth: Depth,
+    ) -> Resident<OwnedAnswer> {
         let question = writing.request.question;
         // Taken before the answer is read: a change meanwhile outdates it.
         let stamps = self.topics.stamps(&question.name()[..zone_at]);
@@ -345,18 +347,23 @@ impl Responder {
         // The sets of keys go out unsigned, too.
         let signing = if zone_at == 0 { self.signing() } else { writing.signing.clone() };
         let keys = signing.as_ref().filter(|_| zone_at == 0).map(|signing| signing.key_sets(now));
-        let mut said = match self.authority.answer(question, zone_at, keys.as_ref()) {
-            Ok(said) => said,
-            Err(error) => return self.failed(question, &error),
+        let mut said = match self.authority.answer(question, zone_at, keys.as_ref(), depth) {
+            Ok(Resident::Here(said)) => said,
+            Ok(Resident::OnDisk) => return Resident::OnDisk,
+            Err(error) => return Resident::Here(self.failed(question, &error)),
         };
         if let Some(signing) = &writing.signing {
             signing.sign(&self.authority, question, &mut said, now);
+        }
+        // Names that were never registered are asked in any number, and hardly one twice.
+        if said.basis == Basis::NoRecord && signing.is_none() && depth == Depth::Resident {
+            return Resident::Here(said.answer);
         }
         let keep_seconds = if zone_at == 0 { KEY_SETS_KEEP_SECONDS } else { SIGNATURE_KEEP_SECONDS };
         let signed = signing.map(|signing| SignedBy { generation: signing.generation, made_at: now, keep_seconds });
         let kept = KeptAnswer { answer: said.answer.clone(), stamp: stamps.on(said.basis), signed };
         self.answers.put(key, kept);
-        said.answer
+        Resident::Here(said.answer)
     }
 
     /// Whether a kept answer counts that a signer had to do with: the one of now, and not too long ago.

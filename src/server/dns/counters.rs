@@ -184,7 +184,7 @@ impl Counters {
         let summary = match responded {
             Responded::Silent => return self.add(Count::Ignored, 1),
             // It is counted by whoever reads it.
-            Responded::NotCached => return,
+            Responded::Deferred => return,
             Responded::Withheld(summary) => {
                 self.add(Count::Withheld, 1);
                 summary
@@ -236,7 +236,7 @@ mod tests {
             written(3, kind::SOA, false),
             written(1, 0, false),
             Responded::Silent,
-            Responded::NotCached,
+            Responded::Deferred,
         ] {
             counters.count(&responded);
         }

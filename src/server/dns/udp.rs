@@ -206,7 +206,7 @@ impl Answering {
         if let Responded::Written(_) = responded {
             sender.keep(path);
         }
-        responded == Responded::NotCached
+        responded == Responded::Deferred
     }
 }
 
@@ -331,7 +331,7 @@ impl Worker {
                 continue;
             };
             let Some(request) = request.get(..octets) else { continue };
-            if self.answering.answer(request, path, Depth::Cached, now, &mut self.sender) {
+            if self.answering.answer(request, path, Depth::Resident, now, &mut self.sender) {
                 waiting.push(Waiting { request: request.into(), path });
             }
         }

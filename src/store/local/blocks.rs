@@ -158,6 +158,14 @@ impl Blocks {
         })
     }
 
+    /// The block that holds a key if any does, when it is in the cache.
+    pub(super) fn find_resident(&self, key: &[u8]) -> Option<Bytes> {
+        // Under the lock no block is cut shorter, and none of the calls waits for a disk.
+        let directory = self.directory();
+        let place = directory.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
+        self.cache.get(place).ok()
+    }
+
     /// As [`Blocks::find`], for who passes over all blocks and should not fill the cache.
     pub(super) fn find_in_passing(&self, key: &[u8]) -> Result<Span, StoreError> {
         self.find_with(key, |block_key, db| self.read(block_key, db))
@@ -261,9 +269,9 @@ impl Blocks {
         }
     }
 
-    /// The error for a block that cannot be read.
+    /// The error for the block of a key, when it cannot be read.
     pub(super) fn bad_block(&self, key: &[u8], error: BlockError) -> StoreError {
-        self.damaged(format!("block {}: {error}", key.escape_ascii()))
+        self.damaged(format!("block of {}: {error}", key.escape_ascii()))
     }
 
     /// An error that says that the index has to be made again.

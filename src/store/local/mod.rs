@@ -52,7 +52,7 @@ use self::{
 use super::{Applied, IndexChange, IndexedEdge, RequestKey, Store, StoreError};
 use crate::{
     id::{Key, KeyPrefix, dns_name::NameHash},
-    ledger::Position,
+    ledger::{Position, Resident},
 };
 
 /// Called when a merge is on the disk and before it is marked as applied: whoever keeps files that must not fall behind
@@ -197,12 +197,8 @@ impl Store for LocalStore {
         self.shared.get(&keys::latest(key.as_bytes()))
     }
 
-    fn surely_absent(&self, key: &Key) -> bool {
-        let key = keys::latest(key.as_bytes());
-        // Asked first, the filter spares most lookups in the overlay; asked again, it knows what the overlay gave up
-        // meanwhile, for that was in the filter before.
-        let in_no_block = || !self.shared.blocks_may_hold(&key);
-        in_no_block() && self.shared.overlay.get(&key).is_none() && in_no_block()
+    fn latest_resident(&self, key: &Key) -> Result<Resident<Option<Position>>, StoreError> {
+        self.shared.get_resident(&keys::latest(key.as_bytes()))
     }
 
     fn by_name_hash(&self, hash: &NameHash) -> Result<Option<Position>, StoreError> {
@@ -302,8 +298,26 @@ impl Shared {
         }
         let span = self.blocks.find(key)?;
         let Some(block) = &span.block else { return Ok(None) };
+        self.get_in(block, key)
+    }
+
+    /// Where a key leads, as far as that can be said without waiting for a disk.
+    fn get_resident(&self, key: &[u8]) -> Result<Resident<Option<Position>>, StoreError> {
+        if let Some(position) = self.overlay.get(key) {
+            return Ok(Resident::Here(position));
+        }
+        if !self.blocks_may_hold(key) {
+            return Ok(Resident::Here(None));
+        }
+        match self.blocks.find_resident(key) {
+            Some(block) => self.get_in(&block, key).map(Resident::Here),
+            None => Ok(Resident::OnDisk),
+        }
+    }
+
+    fn get_in(&self, block: &[u8], key: &[u8]) -> Result<Option<Position>, StoreError> {
         let found = Block::open(block).and_then(|block| block.get(key));
-        found.map_err(|error| self.blocks.bad_block(&span.key, error))
+        found.map_err(|error| self.blocks.bad_block(key, error))
     }
 
     /// False when the key is certainly in no block.
