@@ -405,8 +405,8 @@ rounds() { # CASE DISTRIBUTION
   # Once without counting: buffers, branch predictors, caches.
   for server in $SERVERS; do ask "$server" "$file" $((ROUND_SECONDS < 3 ? ROUND_SECONDS : 3)) 1; done
   for ((number = 1; number <= ROUNDS; number++)); do
-    # Names that do not exist are new ones in each round.
-    [ "$2" != missing ] || queries "$2" $((number + 1)) "$file"
+    # Names that are not cached are others in each round: those of the round before may be by now.
+    case $1 in cold | missing) queries "$2" $((number + 1)) "$file" ;; esac
     for server in $SERVERS; do round "$1" "$server" "$server" "$number" "$file" "$ROUND_SECONDS" 1; done
   done
 }

@@ -6,6 +6,9 @@
 //! with an older stamp are misses from then on, those that are being made at that moment included. Topics share a fixed
 //! number of generations: now and then an entry is outdated for another's sake, never the other way round.
 //!
+//! Once a shard is full, an answer comes in at its second miss: most of what is asked once is not asked again, and would
+//! only push out what is (the doorkeeper of TinyLFU, Einziger et al. 2017, section 3.4.2, here a table of the last misses).
+//!
 //! A hit hashes the key, takes one short lock, and reads the value where it lies. One hit in eight moves the entry to the front:
 //! moving touches five entries, and which of them were used last is known well enough without it.
 
@@ -100,6 +103,8 @@ pub struct StampedCache<V> {
 struct Shard<V> {
     /// By the hash of the key; of two keys with one hash the later one stays.
     entries: LruCache<u64, Entry<V>, BuildHasherDefault<AsIs>>,
+    /// The last hash that missed, for each slot; empty until the shard is full.
+    missed: Box<[u32]>,
     bytes: usize,
     asked: u64,
     hits: u64,
@@ -116,7 +121,7 @@ impl<V: Kept> StampedCache<V> {
     pub fn new(bytes_max: usize) -> Self {
         let shard = || {
             let entries = LruCache::unbounded_with_hasher(BuildHasherDefault::default());
-            Mutex::new(Shard { entries, bytes: 0, asked: 0, hits: 0 })
+            Mutex::new(Shard { entries, missed: Box::default(), bytes: 0, asked: 0, hits: 0 })
         };
         Self {
             shards: (0..SHARD_COUNT).map(|_| shard()).collect(),
@@ -146,10 +151,13 @@ impl<V: Kept> StampedCache<V> {
         found
     }
 
-    /// Keeps a value for a key.
-    pub fn put(&self, key: HashedKey<'_>, value: V) {
+    /// Keeps the value that `make` gives for a key, if it comes in.
+    pub fn put(&self, key: HashedKey<'_>, make: impl FnOnce() -> V) {
         let mut shard = self.shard(key);
-        let entry = Entry { key: key.key.into(), value };
+        if !shard.lets_in(key.hash) {
+            return;
+        }
+        let entry = Entry { key: key.key.into(), value: make() };
         let weight = entry.weight();
         if weight > self.shard_bytes_max {
             return;
@@ -159,8 +167,7 @@ impl<V: Kept> StampedCache<V> {
             shard.bytes -= old.weight();
         }
         while shard.bytes > self.shard_bytes_max {
-            let Some((_, oldest)) = shard.entries.pop_lru() else { break };
-            shard.bytes -= oldest.weight();
+            shard.drop_oldest();
         }
     }
 
@@ -180,6 +187,29 @@ impl<V: Kept> StampedCache<V> {
     fn shard(&self, key: HashedKey<'_>) -> MutexGuard<'_, Shard<V>> {
         // The table of a shard uses the low and the highest bits.
         super::lock(&self.shards[(key.hash >> 32) as usize % SHARD_COUNT])
+    }
+}
+
+impl<V: Kept> Shard<V> {
+    /// Whether an answer may come in: when there is room, when it replaces one, or when it was missed not long ago.
+    fn lets_in(&mut self, hash: u64) -> bool {
+        if self.missed.is_empty() || self.entries.contains(&hash) {
+            return true;
+        }
+        // Shards and their tables use other bits.
+        let slot = (hash >> 8) as usize % self.missed.len();
+        let mark = (hash >> 40) as u32 | 1;
+        std::mem::replace(&mut self.missed[slot], mark) == mark
+    }
+
+    fn drop_oldest(&mut self) {
+        if self.missed.is_empty() {
+            self.missed = vec![0; self.entries.len()].into();
+        }
+        match self.entries.pop_lru() {
+            Some((_, oldest)) => self.bytes -= oldest.weight(),
+            None => self.bytes = 0,
+        }
     }
 }
 
@@ -236,7 +266,7 @@ mod tests {
 
         fn put(&self, key: &str, topic: u64, text: &str) {
             let answer = Answer { stamp: self.topics.stamp(topic), text: text.into() };
-            self.cache.put(self.cache.hashed(key.as_bytes()), answer);
+            self.cache.put(self.cache.hashed(key.as_bytes()), || answer);
         }
 
         fn read(&self, key: &str) -> Option<String> {
@@ -264,7 +294,7 @@ mod tests {
         let cached = Cached::new(1 << 20);
         let begun = Answer { stamp: cached.topics.stamp(1), text: "old".into() };
         cached.topics.outdate(1);
-        cached.cache.put(cached.cache.hashed(b"a"), begun);
+        cached.cache.put(cached.cache.hashed(b"a"), || begun);
         assert_eq!(cached.read("a"), None);
     }
 
@@ -282,7 +312,9 @@ mod tests {
         let cached = Cached::new(bytes_max);
         cached.put("used  ", 0, "x");
         for number in 0..20_000 {
-            cached.put(&format!("{number:06}"), 1, "twelve bytes");
+            let key = format!("{number:06}");
+            cached.put(&key, 1, "twelve bytes");
+            cached.put(&key, 1, "twelve bytes");
             assert!((0..HITS_PER_MOVE).all(|_| cached.read("used  ").is_some()), "after {number}");
         }
         let stats = cached.cache.stats();
@@ -290,5 +322,18 @@ mod tests {
         assert!(cached.read("019999").is_some() && cached.read("000000").is_none());
         cached.put("huge", 1, &"x".repeat(bytes_max));
         assert!(cached.read("huge").is_none(), "heavier than a shard, never kept");
+    }
+
+    #[test]
+    fn when_full_an_answer_comes_in_at_its_second_miss() {
+        let cached = Cached::new(SHARD_COUNT * 20 * (ENTRY_BYTES + 18));
+        (0..20_000).for_each(|number| cached.put(&format!("{number:06}"), 1, "twelve bytes"));
+        cached.put("new", 1, "x");
+        assert_eq!(cached.read("new"), None);
+        cached.put("new", 1, "x");
+        assert_eq!(cached.read("new").as_deref(), Some("x"));
+        cached.topics.outdate(1);
+        cached.put("new", 1, "y");
+        assert_eq!(cached.read("new").as_deref(), Some("y"), "what is there is replaced at once");
     }
 }

@@ -333,13 +333,7 @@ impl Responder {
     }
 
     /// Reads an answer from index and ledger, and keeps it.
-    fn read(
-        &self,
-        writing: &Writing<'_>,
-        zone_at: usize,
-        key: HashedKey<'_>,
-        depth: Depth,
-    ) -> Resident<OwnedAnswer> {
+    fn read(&self, writing: &Writing<'_>, zone_at: usize, key: HashedKey<'_>, depth: Depth) -> Resident<OwnedAnswer> {
         let question = writing.request.question;
         // Taken before the answer is read: a change meanwhile outdates it.
         let stamps = self.topics.stamps(&question.name()[..zone_at]);
@@ -361,8 +355,8 @@ impl Responder {
         }
         let keep_seconds = if zone_at == 0 { KEY_SETS_KEEP_SECONDS } else { SIGNATURE_KEEP_SECONDS };
         let signed = signing.map(|signing| SignedBy { generation: signing.generation, made_at: now, keep_seconds });
-        let kept = KeptAnswer { answer: said.answer.clone(), stamp: stamps.on(said.basis), signed };
-        self.answers.put(key, kept);
+        let stamp = stamps.on(said.basis);
+        self.answers.put(key, || KeptAnswer { answer: said.answer.clone(), stamp, signed });
         Resident::Here(said.answer)
     }
 
