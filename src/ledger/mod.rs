@@ -71,6 +71,16 @@ pub enum Resident<T> {
     OnDisk,
 }
 
+impl<T> Resident<T> {
+    /// What `change` makes of what was in memory.
+    pub fn map<R>(self, change: impl FnOnce(T) -> R) -> Resident<R> {
+        match self {
+            Self::Here(found) => Resident::Here(change(found)),
+            Self::OnDisk => Resident::OnDisk,
+        }
+    }
+}
+
 /// The ledger as everyone may read it.
 #[derive(Debug)]
 pub struct Ledger {
@@ -98,10 +108,7 @@ impl Ledger {
     ///
     /// As for [`Ledger::entry`].
     pub fn entry_resident(&self, position: Position) -> Result<Resident<EntryBytes>, LedgerError> {
-        Ok(match self.segments.read_entry_resident(position)? {
-            Resident::Here(bytes) => Resident::Here(EntryBytes { bytes, position }),
-            Resident::OnDisk => Resident::OnDisk,
-        })
+        Ok(self.segments.read_entry_resident(position)?.map(|bytes| EntryBytes { bytes, position }))
     }
 
     /// The newest signed checkpoint.
@@ -154,7 +161,12 @@ impl EntryBytes {
     ///
     /// [`LedgerError::Damaged`] when the bytes are not an entry.
     pub fn decode(&self) -> Result<StoredEntry<'_>, LedgerError> {
-        StoredEntry::read(&self.bytes).map_err(|torn| LedgerError::entry(self.position, torn))
+        StoredEntry::read(&self.bytes).map_err(|torn| self.damaged(torn))
+    }
+
+    /// The error for a part of the entry that cannot be read.
+    pub fn damaged(&self, torn: Torn) -> LedgerError {
+        LedgerError::entry(self.position, torn)
     }
 }
 

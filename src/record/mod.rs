@@ -12,7 +12,7 @@ pub mod stored;
 mod value;
 
 pub use edge::{Edge, EdgeChange, EdgeType, Quantity, Unit};
-pub use value::{Permissions, Reference, Value, ValueType, Values};
+pub use value::{Permissions, Reference, Value, ValueType, ValueView, Values};
 
 use crate::id::{Identifier, excerpt};
 

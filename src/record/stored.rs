@@ -11,7 +11,7 @@
 
 use bytes::Bytes;
 
-use super::{Permissions, Reference, Value, ValueType, Values};
+use super::{Permissions, Reference, Value, ValueType, ValueView, Values};
 use crate::{
     codec::{Reader, Torn, put_bytes, put_varint},
     id::Identifier,
@@ -71,17 +71,46 @@ impl<'a> StoredValue<'a> {
     /// [`Torn`] when the canonical bytes are not those of a value.
     pub fn decode(&self) -> Result<Value, Torn> {
         let mut reader = Reader::new(self.canonical);
-        let permissions = Permissions::from_bits(u32::from(reader.byte()?)).map_err(|_| Torn)?;
-        let ttl = reader.varint_u32()?;
-        let timestamp = reader.varint()?;
-        let count = reader.varint()?;
-        if count > Value::REFERENCES_MAX as u64 {
-            return Err(Torn);
-        }
-        let references = (0..count).map(|_| read_reference(&mut reader)).collect::<Result<_, _>>()?;
+        let CanonicalHead { permissions, ttl, timestamp, references } = CanonicalHead::read(&mut reader)?;
+        let references = (0..references).map(|_| read_reference(&mut reader)).collect::<Result<_, _>>()?;
         let kind: ValueType = self.kind.parse().map_err(|_| Torn)?;
         let data = Bytes::copy_from_slice(reader.rest());
         Ok(Value { index: self.index, kind, data, ttl, timestamp, permissions, references })
+    }
+
+    /// What the value says, without taking it out.
+    ///
+    /// # Errors
+    ///
+    /// [`Torn`] when the canonical bytes are not those of a value.
+    pub fn view(&self) -> Result<ValueView<'a>, Torn> {
+        let mut reader = Reader::new(self.canonical);
+        let CanonicalHead { permissions, ttl, references, .. } = CanonicalHead::read(&mut reader)?;
+        for _ in 0..references {
+            reader.bytes()?;
+            reader.varint_u32()?;
+        }
+        Ok(ValueView { index: self.index, kind: self.kind, data: reader.rest(), ttl, permissions })
+    }
+}
+
+/// What canonical bytes begin with.
+struct CanonicalHead {
+    permissions: Permissions,
+    ttl: u32,
+    timestamp: u64,
+    /// How many references follow.
+    references: u64,
+}
+
+impl CanonicalHead {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Torn> {
+        let permissions = Permissions::from_bits(u32::from(reader.byte()?)).map_err(|_| Torn)?;
+        let (ttl, timestamp, references) = (reader.varint_u32()?, reader.varint()?, reader.varint()?);
+        if references > Value::REFERENCES_MAX as u64 {
+            return Err(Torn);
+        }
+        Ok(Self { permissions, ttl, timestamp, references })
     }
 }
 

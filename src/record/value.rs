@@ -125,7 +125,28 @@ pub struct Value {
     pub references: Vec<Reference>,
 }
 
+/// What a value says, while its parts lie where they were read: enough to show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ValueView<'a> {
+    /// As in [`Value::index`].
+    pub index: u32,
+    /// As in [`Value::kind`].
+    pub kind: &'a str,
+    /// As in [`Value::data`].
+    pub data: &'a [u8],
+    /// As in [`Value::ttl`].
+    pub ttl: u32,
+    /// As in [`Value::permissions`].
+    pub permissions: Permissions,
+}
+
 impl Value {
+    /// The value, to be shown.
+    pub fn view(&self) -> ValueView<'_> {
+        let Self { index, kind, data, ttl, permissions, .. } = self;
+        ValueView { index: *index, kind: kind.as_str(), data, ttl: *ttl, permissions: *permissions }
+    }
+
     /// The longest TTL, in seconds: two days, the longest that Handle clients keep a value.
     pub const TTL_SECONDS_MAX: u32 = 172_800;
     /// The TTL of a value for which none is given, in seconds.

@@ -15,9 +15,10 @@ use bytes::Bytes;
 
 use crate::{
     cache::{Cache, CacheStats},
+    codec::Torn,
     id::{Identifier, Key, KeyPrefix, dns_name::NameHash},
-    ledger::Resident,
-    record::{Record, Status, Value, Values, Version},
+    ledger::{EntryBytes, EntryKind, Resident},
+    record::{Record, Status, Value, ValueView, Values, Version, stored::StoredValue},
     store::{ReadError, Records},
 };
 
@@ -121,6 +122,16 @@ impl Answer {
         }
     }
 
+    fn seen(&self) -> Seen<'_> {
+        match self {
+            Self::Found(found) => Seen::Found(found.record.values.iter().map(Value::view).collect()),
+            Self::Retired(_) => Seen::Retired,
+            Self::NotFound => Seen::NotFound,
+            Self::Delegated(_) => Seen::Delegated,
+            Self::Denied => Seen::Denied,
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Found(found) => found.bytes(),
@@ -128,6 +139,65 @@ impl Answer {
             Self::Delegated(delegation) => 64 + delegation.prefix.len(),
             Self::NotFound | Self::Denied => 0,
         }
+    }
+}
+
+/// How far to go for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// What lies in memory, and nothing that may wait for a disk.
+    Resident,
+    /// All of index and ledger, which may wait for a disk.
+    Whole,
+}
+
+/// What there is about an identifier: an answer that was kept, or the newest entry as it lies in the ledger.
+#[derive(Debug)]
+pub struct Reading(Source);
+
+#[derive(Debug)]
+enum Source {
+    Answer(Answer),
+    Entry(EntryBytes),
+}
+
+/// An answer whose values lie where they were read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen<'a> {
+    /// As [`Answer::Found`]: the values that anyone may read.
+    Found(Vec<ValueView<'a>>),
+    /// As [`Answer::Retired`].
+    Retired,
+    /// As [`Answer::NotFound`].
+    NotFound,
+    /// As [`Answer::Delegated`].
+    Delegated,
+    /// As [`Answer::Denied`].
+    Denied,
+}
+
+impl Reading {
+    /// What the reading says.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Ledger`] when the entry cannot be read.
+    pub fn seen(&self) -> Result<Seen<'_>, ReadError> {
+        let bytes = match &self.0 {
+            Source::Answer(answer) => return Ok(answer.seen()),
+            Source::Entry(bytes) => bytes,
+        };
+        let entry = bytes.decode()?;
+        if entry.kind == EntryKind::Retire {
+            return Ok(Seen::Retired);
+        }
+        let values = entry.values.iter().map(StoredValue::view).filter(|value| match value {
+            Ok(value) => value.permissions.public_read(),
+            Err(Torn) => true,
+        });
+        let values = values.collect::<Result<Vec<_>, _>>().map_err(|torn| bytes.damaged(torn))?;
+        // As for `Found::public`: none of those that there are.
+        Ok(if values.is_empty() && !entry.values.is_empty() { Seen::Denied } else { Seen::Found(values) })
     }
 }
 
@@ -157,33 +227,39 @@ impl Resolver {
         self.cache.get_or_fill(key, || Ok(Answer::of(self.records.latest(key)?)))
     }
 
-    /// Resolves an identifier for a front end with a cache of its own: nothing new is kept here.
+    /// Reads what there is about an identifier, for a front end with a cache of its own: nothing new is kept here.
     ///
     /// # Errors
     ///
     /// As for [`Resolver::resolve`].
-    pub fn read(&self, identifier: &Identifier) -> Result<Answer, ReadError> {
-        let key = identifier.key();
-        match self.cache.peek(key) {
-            Some(answer) => Ok(answer),
-            None => Ok(Answer::of(self.records.latest(key)?)),
-        }
-    }
-
-    /// As [`Resolver::read`], as far as that can be said without waiting for a disk.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Resolver::resolve`].
-    pub fn read_resident(&self, identifier: &Identifier) -> Result<Resident<Answer>, ReadError> {
+    pub fn read(&self, identifier: &Identifier, depth: Depth) -> Result<Resident<Reading>, ReadError> {
         let key = identifier.key();
         if let Some(answer) = self.cache.peek(key) {
-            return Ok(Resident::Here(answer));
+            return Ok(Resident::Here(Reading(Source::Answer(answer))));
         }
-        Ok(match self.records.latest_resident(key)? {
-            Resident::Here(record) => Resident::Here(Answer::of(record)),
-            Resident::OnDisk => Resident::OnDisk,
-        })
+        let newest = match depth {
+            Depth::Resident => self.records.newest_resident(key)?,
+            Depth::Whole => Resident::Here(self.records.newest(key)?),
+        };
+        Ok(newest.map(|entry| Reading(entry.map_or(Source::Answer(Answer::NotFound), Source::Entry))))
+    }
+
+    /// The whole answer of a reading. It takes more than the reading when edges leave the record.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Resolver::resolve`].
+    pub fn whole(&self, reading: Reading, depth: Depth) -> Result<Resident<Answer>, ReadError> {
+        let bytes = match reading.0 {
+            Source::Answer(answer) => return Ok(Resident::Here(answer)),
+            Source::Entry(bytes) => bytes,
+        };
+        let entry = bytes.decode()?;
+        // Edges that came with other entries may be anywhere.
+        if entry.has_edges && depth == Depth::Resident {
+            return Ok(Resident::OnDisk);
+        }
+        Ok(Resident::Here(Answer::of(Some(self.records.record(&entry)?))))
     }
 
     /// The identifier that is known by a hash of its key; `None` when there is none.

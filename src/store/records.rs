@@ -52,24 +52,26 @@ impl Records {
         self.store.latest(key)?.map(|position| self.at(position)).transpose()
     }
 
-    /// As [`Records::latest`], as far as that can be said without waiting for a disk.
+    /// The newest entry about a key; `None` when there is none.
     ///
     /// # Errors
     ///
     /// [`ReadError`].
-    pub fn latest_resident(&self, key: &Key) -> Result<Resident<Option<Record>>, ReadError> {
-        let position = match self.store.latest_resident(key)? {
-            Resident::Here(Some(position)) => position,
-            Resident::Here(None) => return Ok(Resident::Here(None)),
-            Resident::OnDisk => return Ok(Resident::OnDisk),
-        };
-        let Resident::Here(bytes) = self.ledger.entry_resident(position)? else { return Ok(Resident::OnDisk) };
-        let entry = bytes.decode()?;
-        // Edges that came with other entries may be anywhere.
-        if entry.has_edges {
-            return Ok(Resident::OnDisk);
-        }
-        Ok(Resident::Here(Some(self.record(&entry)?)))
+    pub fn newest(&self, key: &Key) -> Result<Option<EntryBytes>, ReadError> {
+        self.store.latest(key)?.map(|position| self.entry(position)).transpose()
+    }
+
+    /// As [`Records::newest`], as far as that can be said without waiting for a disk.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub fn newest_resident(&self, key: &Key) -> Result<Resident<Option<EntryBytes>>, ReadError> {
+        Ok(match self.store.latest_resident(key)? {
+            Resident::Here(Some(position)) => self.ledger.entry_resident(position)?.map(Some),
+            Resident::Here(None) => Resident::Here(None),
+            Resident::OnDisk => Resident::OnDisk,
+        })
     }
 
     /// The identifier that is known by a hash; `None` when there is none.
@@ -102,12 +104,15 @@ impl Records {
     }
 
     fn at(&self, position: Position) -> Result<Record, ReadError> {
-        let bytes = self.ledger.entry(position)?;
-        self.record(&bytes.decode()?)
+        self.record(&self.ledger.entry(position)?.decode()?)
     }
 
-    /// The record as an entry left it.
-    fn record(&self, entry: &StoredEntry<'_>) -> Result<Record, ReadError> {
+    /// The record as its newest entry left it.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub fn record(&self, entry: &StoredEntry<'_>) -> Result<Record, ReadError> {
         let identifier = identifier(entry)?;
         let active = entry.kind != EntryKind::Retire;
         let (edges, edges_truncated) = match (active, entry.has_edges) {

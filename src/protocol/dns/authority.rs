@@ -10,7 +10,6 @@ use super::{
     kind,
     message::{HEADER_OCTETS, Question, labels, rcode},
     rdata,
-    responder::Depth,
     zone::{NAME_SERVER_LABEL, NEGATIVE_TTL_SECONDS, Soa, ZONE_TTL_SECONDS, Zone},
 };
 use crate::{
@@ -23,13 +22,15 @@ use crate::{
         grpc::record_to_pb,
         outcome::{DnsRcode, Outcome},
     },
-    record::{Record, Value},
-    resolver::{Answer, Resolver},
+    record::{Record, Value, ValueView},
+    resolver::{Answer, Depth, Reading, Resolver, Seen},
     store::ReadError,
 };
 
 /// How long the answer to ANY may be kept, in seconds: long, so that the same is not asked often (RFC 8482 section 4.2).
 const ANY_TTL_SECONDS: u32 = 3_600;
+/// What the records of most answers take together, in octets.
+const RECORDS_OCTETS_USUAL: usize = 384;
 /// INFO-CODE for what has no other (RFC 8914 section 4.1).
 const OTHER: u16 = 0;
 /// A reply without some values.
@@ -65,6 +66,11 @@ pub(super) struct Said {
 impl Said {
     fn new(answer: OwnedAnswer, basis: Basis) -> Self {
         Self { answer, basis, types: Vec::new() }
+    }
+
+    /// That the name does not exist.
+    fn nothing() -> Self {
+        Self::new(without_data(Outcome::NotFound), Basis::NoRecord)
     }
 }
 
@@ -173,47 +179,61 @@ impl Authority {
     }
 
     fn identifier(&self, kind: u16, labels: &[&[u8]], depth: Depth) -> Result<Resident<Said>, ReadError> {
-        let nothing = || Ok(Resident::Here(Said::new(without_data(Outcome::NotFound), Basis::NoRecord)));
-        let Some(meaning) = dns_name::parse(labels, self.zone.octets()) else { return nothing() };
-        let Resident::Here(answer) = self.resolve(&meaning, labels, depth)? else { return Ok(Resident::OnDisk) };
-        Ok(Resident::Here(match answer {
-            Answer::Found(found) => {
-                let (record, ors_dummy) = (found.record(), meaning.ors_dummy);
-                let answer = self::found(kind, record, ors_dummy);
-                let types = if answer.negative { types(record, ors_dummy) } else { Vec::new() };
-                Said { answer, basis: Basis::Record, types }
+        let Some(meaning) = dns_name::parse(labels, self.zone.octets()) else {
+            return Ok(Resident::Here(Said::nothing()));
+        };
+        let Resident::Here(reading) = self.read(&meaning, labels, depth)? else { return Ok(Resident::OnDisk) };
+        let Some(reading) = reading else { return self.without_record(&meaning, depth) };
+        let ors_dummy = meaning.ors_dummy;
+        let outcome = match reading.seen()? {
+            Seen::Found(_) if kind == kind::RECORD && !ors_dummy => {
+                return Ok(self.resolver.whole(reading, depth)?.map(|answer| record(&answer)));
             }
-            Answer::NotFound => match (&meaning.below, depth) {
-                (None, _) => return nothing(),
-                (Some(_), Depth::Resident) => return Ok(Resident::OnDisk),
-                (Some(below), Depth::Whole) if !self.any_below(below)? => return nothing(),
-                (Some(_), Depth::Whole) => Said::new(or_no_data(authoritative()), Basis::NoRecord),
-            },
-            answer => Said::new(without_data(Outcome::from(&answer)), Basis::Record),
-        }))
+            Seen::Found(values) => {
+                let answer = found(kind, &values, ors_dummy);
+                let types = if answer.negative { types(&values, ors_dummy) } else { Vec::new() };
+                return Ok(Resident::Here(Said { answer, basis: Basis::Record, types }));
+            }
+            Seen::NotFound => return self.without_record(&meaning, depth),
+            Seen::Retired => Outcome::Retired,
+            Seen::Delegated => Outcome::Delegated,
+            Seen::Denied => Outcome::Denied,
+        };
+        Ok(Resident::Here(Said::new(without_data(outcome), Basis::Record)))
     }
 
-    /// Resolves the identifier that a name stands for.
-    fn resolve(&self, meaning: &NameMeaning, labels: &[&[u8]], depth: Depth) -> Result<Resident<Answer>, ReadError> {
-        let read = |identifier: &Identifier| match depth {
-            Depth::Resident => self.resolver.read_resident(identifier),
-            Depth::Whole => self.resolver.read(identifier).map(Resident::Here),
-        };
+    /// The answer for a name that stands for no registered identifier, or for none at all.
+    fn without_record(&self, meaning: &NameMeaning, depth: Depth) -> Result<Resident<Said>, ReadError> {
+        Ok(match (&meaning.below, depth) {
+            (None, _) => Resident::Here(Said::nothing()),
+            (Some(_), Depth::Resident) => Resident::OnDisk,
+            (Some(below), Depth::Whole) if !self.any_below(below)? => Resident::Here(Said::nothing()),
+            (Some(_), Depth::Whole) => Resident::Here(Said::new(or_no_data(authoritative()), Basis::NoRecord)),
+        })
+    }
+
+    /// Reads about the identifier that a name stands for; nothing when it stands for none.
+    fn read(
+        &self,
+        meaning: &NameMeaning,
+        labels: &[&[u8]],
+        depth: Depth,
+    ) -> Result<Resident<Option<Reading>>, ReadError> {
+        let read = |identifier: &Identifier| Ok(self.resolver.read(identifier, depth)?.map(Some));
         let hash = match &meaning.target {
-            None => return Ok(Resident::Here(Answer::NotFound)),
+            None => return Ok(Resident::Here(None)),
             Some(NameTarget::Identifier(identifier)) => return read(identifier),
             Some(NameTarget::Hash(_)) if depth == Depth::Resident => return Ok(Resident::OnDisk),
             Some(NameTarget::Hash(hash)) => hash,
         };
-        let not_found = Ok(Resident::Here(Answer::NotFound));
-        let Some(identifier) = self.resolver.by_name_hash(hash)? else { return not_found };
+        let Some(identifier) = self.resolver.by_name_hash(hash)? else { return Ok(Resident::Here(None)) };
         // The index knows hashes for the longest zone; in this one the identifier may go by its own name.
         let name = dns_name::name_of(&identifier, self.zone.octets());
         let same = |(own, label): (&str, &&[u8])| label.eq_ignore_ascii_case(own.as_bytes());
         if name.labels().count() == labels.len() && name.labels().zip(labels).all(same) {
             read(&identifier)
         } else {
-            not_found
+            Ok(Resident::Here(None))
         }
     }
 
@@ -225,29 +245,41 @@ impl Authority {
     }
 }
 
-/// The records of a type that a registered record has.
-fn found(kind: u16, record: &Record, ors_dummy: bool) -> OwnedAnswer {
-    let mut set = RecordSet { answer: authoritative(), ttl: u32::MAX, left_out: false };
+/// The records of a type that a registered record with these values has; [`kind::RECORD`] aside.
+fn found(kind: u16, values: &[ValueView<'_>], ors_dummy: bool) -> OwnedAnswer {
+    let mut set = RecordSet::new();
     match kind {
-        kind::NAPTR => record.values.iter().for_each(|value| set.push_naptr(value)),
+        kind::NAPTR => values.iter().for_each(|value| set.push_naptr(value)),
         // X.672 asks below the name of an OID only so that a DNAME can rewrite it, and for NAPTR only.
         _ if ors_dummy => {}
-        kind::TXT => record.values.iter().for_each(|value| set.push_text(value)),
+        kind::TXT => values.iter().for_each(|value| set.push_text(value)),
         kind::ANY => push_any(&mut set.answer),
-        kind::URI => record.values.iter().for_each(|value| set.push_uri(value)),
-        kind::RECORD => set.push_record(record),
+        kind::URI => values.iter().for_each(|value| set.push_uri(value)),
         _ => {}
     }
     set.finish()
 }
 
-/// The types that the name of a record has.
-fn types(record: &Record, ors_dummy: bool) -> Vec<u16> {
-    let links = || record.values.iter().filter(|value| rdata::service(value).is_some());
-    let has_naptr = links().any(|value| rdata::regexp(&value.data).is_some());
+/// The answer that holds the whole record.
+fn record(answer: &Answer) -> Said {
+    let answer = match answer {
+        Answer::Found(found) => {
+            let mut set = RecordSet::new();
+            set.push_record(found.record());
+            set.finish()
+        }
+        other => without_data(Outcome::from(other)),
+    };
+    Said::new(answer, Basis::Record)
+}
+
+/// The types that the name of a record with these values has.
+fn types(values: &[ValueView<'_>], ors_dummy: bool) -> Vec<u16> {
+    let links = || values.iter().filter(|value| rdata::service(value).is_some());
+    let has_naptr = links().any(|value| rdata::regexp(value.data).is_some());
     let mut types = Vec::new();
     for (kind, there) in [
-        (kind::TXT, !ors_dummy && record.values.iter().next().is_some()),
+        (kind::TXT, !ors_dummy && !values.is_empty()),
         (kind::NAPTR, has_naptr),
         (kind::URI, !ors_dummy && links().next().is_some()),
         (kind::RECORD, !ors_dummy),
@@ -296,6 +328,11 @@ struct RecordSet {
 }
 
 impl RecordSet {
+    fn new() -> Self {
+        let answer = OwnedAnswer { records: Vec::with_capacity(RECORDS_OCTETS_USUAL), ..authoritative() };
+        Self { answer, ttl: u32::MAX, left_out: false }
+    }
+
     fn push(&mut self, kind: u16, ttl: u32, write: impl FnOnce(&mut Vec<u8>)) {
         if self.answer.push(Section::Answer, kind, ttl, write) {
             self.ttl = self.ttl.min(ttl);
@@ -304,19 +341,19 @@ impl RecordSet {
         }
     }
 
-    fn push_text(&mut self, value: &Value) {
+    fn push_text(&mut self, value: &ValueView<'_>) {
         self.push(kind::TXT, value.ttl, |out| rdata::put_text(out, value));
     }
 
-    fn push_naptr(&mut self, value: &Value) {
+    fn push_naptr(&mut self, value: &ValueView<'_>) {
         let Some(service) = rdata::service(value) else { return };
-        match rdata::regexp(&value.data) {
+        match rdata::regexp(value.data) {
             Some(regexp) => self.push(kind::NAPTR, value.ttl, |out| rdata::put_naptr(out, value, service, &regexp)),
             None => self.left_out = true,
         }
     }
 
-    fn push_uri(&mut self, value: &Value) {
+    fn push_uri(&mut self, value: &ValueView<'_>) {
         if rdata::service(value).is_some() {
             self.push(kind::URI, value.ttl, |out| rdata::put_uri(out, value));
         }

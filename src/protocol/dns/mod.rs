@@ -47,7 +47,7 @@ mod zone;
 pub use answer::MESSAGE_OCTETS_MAX;
 pub use rdata::URL_SERVICE;
 pub use responder::{
-    Allowance, Client, Depth, IDENTITY_OCTETS_MAX, Limiter, Responded, Responder, ResponderOptions, Summary, Transport,
+    Allowance, Client, IDENTITY_OCTETS_MAX, Limiter, Responded, Responder, ResponderOptions, Summary, Transport,
     UDP_PAYLOAD_OCTETS_MAX,
 };
 pub use zone::{ZONE_OCTETS_MAX, Zone, ZoneError, labels as zone_labels};

@@ -1,6 +1,6 @@
 //! What a value says in the data of a resource record, in plain bytes.
 
-use crate::record::Value;
+use crate::record::ValueView;
 
 /// Order of all NAPTR records: they are alternatives.
 const NAPTR_ORDER: u16 = 100;
@@ -18,8 +18,8 @@ pub const URL_SERVICE: &str = "EPC+html";
 const SERVICE_PREFIX: &str = "SVC:";
 
 /// The service under which a value is found, when it is a link: `URL` values and `SVC:<service>` values with data.
-pub fn service(value: &Value) -> Option<&str> {
-    let kind = value.kind.as_str();
+pub fn service<'a>(value: &ValueView<'a>) -> Option<&'a str> {
+    let kind = value.kind;
     let service = match kind.split_at_checked(SERVICE_PREFIX.len()) {
         Some((prefix, service)) if prefix.eq_ignore_ascii_case(SERVICE_PREFIX) => service,
         _ if kind.eq_ignore_ascii_case("URL") => URL_SERVICE,
@@ -29,25 +29,25 @@ pub fn service(value: &Value) -> Option<&str> {
 }
 
 /// The place of a value among its like: lower ones are to be tried first.
-pub fn preference(value: &Value) -> u16 {
+pub fn preference(value: &ValueView<'_>) -> u16 {
     u16::try_from(value.index).unwrap_or(u16::MAX)
 }
 
 /// Writes the data of a TXT record (RFC 1035 section 3.3.14): the string `<index> <type>`, then the value's data in
 /// strings of 255 octets.
-pub fn put_text(out: &mut Vec<u8>, value: &Value) {
+pub fn put_text(out: &mut Vec<u8>, value: &ValueView<'_>) {
     // The type of a value is far shorter than a string may be.
     let start = out.len();
     out.push(0);
     put_number(out, value.index);
     out.push(b' ');
-    out.extend_from_slice(value.kind.as_str().as_bytes());
+    out.extend_from_slice(value.kind.as_bytes());
     out[start] = (out.len() - start - 1) as u8;
     value.data.chunks(STRING_OCTETS_MAX).for_each(|string| put_string(out, string));
 }
 
 /// Writes the data of a NAPTR record (RFC 3403 section 4.1): order, preference, flags, service, expression, replacement.
-pub fn put_naptr(out: &mut Vec<u8>, value: &Value, service: &str, regexp: &[u8]) {
+pub fn put_naptr(out: &mut Vec<u8>, value: &ValueView<'_>, service: &str, regexp: &[u8]) {
     out.extend_from_slice(&NAPTR_ORDER.to_be_bytes());
     out.extend_from_slice(&preference(value).to_be_bytes());
     put_string(out, b"u");
@@ -92,11 +92,11 @@ pub fn regexp(url: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Writes the data of a URI record (RFC 7553 section 4.5): priority, weight, and the target as it is.
-pub fn put_uri(out: &mut Vec<u8>, value: &Value) {
+pub fn put_uri(out: &mut Vec<u8>, value: &ValueView<'_>) {
     out.extend_from_slice(&preference(value).to_be_bytes());
     // One target for each priority: nothing to weigh.
     out.extend_from_slice(&[0, 0]);
-    out.extend_from_slice(&value.data);
+    out.extend_from_slice(value.data);
 }
 
 #[cfg(test)]
@@ -104,10 +104,8 @@ mod tests {
     use super::*;
     use crate::record::Permissions;
 
-    fn value(kind: &str, data: &str) -> Value {
-        let (kind, data) = (kind.parse().unwrap(), data.to_owned().into());
-        let permissions = Permissions::DEFAULT;
-        Value { index: 70_000, kind, data, ttl: 60, timestamp: 0, permissions, references: Vec::new() }
+    fn value<'a>(kind: &'a str, data: &'a str) -> ValueView<'a> {
+        ValueView { index: 70_000, kind, data: data.as_bytes(), ttl: 60, permissions: Permissions::DEFAULT }
     }
 
     #[test]
@@ -126,7 +124,7 @@ mod tests {
     fn texts() {
         let text = |index: u32, data: &[u8]| {
             let mut out = Vec::new();
-            put_text(&mut out, &Value { index, data: data.to_vec().into(), ..value("A", "") });
+            put_text(&mut out, &ValueView { index, data, ..value("A", "") });
             out
         };
         assert_eq!(text(1, b""), b"\x031 A");

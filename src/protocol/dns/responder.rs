@@ -32,7 +32,7 @@ use crate::{
     ledger::Resident,
     protocol::outcome::Outcome,
     registry::Changed,
-    resolver::Resolver,
+    resolver::{Depth, Resolver},
     store::ReadError,
 };
 
@@ -86,15 +86,6 @@ pub enum Transport {
     Datagram,
     /// A connection.
     Stream,
-}
-
-/// How far to go for an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
-    /// What lies in memory: answers from the cache, and what those parts of index and ledger say that are there.
-    Resident,
-    /// All of index and ledger, which may wait for a disk, and signatures, which take long to make.
-    Whole,
 }
 
 /// What came of a request.
@@ -322,6 +313,7 @@ impl Responder {
         if let Some(responded) = hit {
             return responded;
         }
+        // A signature takes as long as a disk.
         if depth == Depth::Resident && writing.signing.is_some() {
             return Responded::Deferred;
         }

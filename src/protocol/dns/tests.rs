@@ -29,7 +29,7 @@ use crate::{
     protocol::outcome::Outcome,
     record::{Permissions, Value, Values},
     registry::{Changed, Command, Operation, Registry, Sequencer, WhenFull},
-    resolver::Resolver,
+    resolver::{Depth, Resolver},
     store::{Applied, IndexChange, Records, Store, memory::MemoryStore},
 };
 

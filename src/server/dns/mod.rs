@@ -44,7 +44,10 @@ use self::{
     sources::{SourceLimits, Sources},
     udp::UdpListener,
 };
-use crate::protocol::dns::{Client, Depth, Responded, Responder, Transport};
+use crate::{
+    protocol::dns::{Client, Responded, Responder, Transport},
+    resolver::Depth,
+};
 
 /// Log directives that keep the lines of a library about single requests out of the log.
 pub const LOG_DIRECTIVES: &str = "hickory_server=error,hickory_net=error,hickory_proto=error";

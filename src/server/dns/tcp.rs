@@ -21,7 +21,10 @@ use super::{
     over_stream,
     sources::{SourceGuard, Sources},
 };
-use crate::protocol::dns::{Depth, Responded, Responder};
+use crate::{
+    protocol::dns::{Responded, Responder},
+    resolver::Depth,
+};
 
 /// The longest request over TCP, in octets: one question and EDNS options with padding. A longer one ends the connection.
 pub const TCP_REQUEST_OCTETS_MAX: u16 = 4_096;

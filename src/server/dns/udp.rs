@@ -46,8 +46,11 @@ use super::{
     rate::{AnswerClass, RateLimiter, Verdict},
     since_1970,
 };
-use crate::protocol::dns::{
-    Allowance, Client, Depth, Limiter, Responded, Responder, Summary, Transport, UDP_PAYLOAD_OCTETS_MAX, message::rcode,
+use crate::{
+    protocol::dns::{
+        Allowance, Client, Limiter, Responded, Responder, Summary, Transport, UDP_PAYLOAD_OCTETS_MAX, message::rcode,
+    },
+    resolver::Depth,
 };
 
 /// Datagrams that are taken and answered together.
