@@ -1,8 +1,7 @@
 //! The block tree: blocks under their lowest key, in one sled tree. The only file that knows sled.
 //!
-//! The keys of all blocks are also kept in memory (a few bytes each, one for about 90 entries), so that a lookup is one
-//! exact `get`. sled's own way to the key before copies a whole leaf of the tree for it. Every block that leaves this
-//! file has had its checksum checked.
+//! The keys of all blocks are also kept in memory ([`Directory`]), so that a lookup is one exact `get`. sled's own way to
+//! the key before copies a whole leaf of the tree for it. Every block that leaves this file has had its checksum checked.
 //!
 //! What sled 0.34.7 does and how it is met here:
 //!
@@ -20,10 +19,9 @@
 //! * The lock on the files is given back when the last of its threads lets go: [`Blocks::close`] waits for that.
 
 use std::{
-    collections::BTreeSet,
     fs::{self, File},
     io::{self, ErrorKind},
-    ops::{Bound, Deref},
+    ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
@@ -35,7 +33,7 @@ use sled::{Config, Db, IVec, Mode};
 
 use super::{
     block::{self, BlockError},
-    cache::BlockCache,
+    directory::{Directory, Missed, Place},
     keys,
 };
 use crate::store::StoreError;
@@ -79,10 +77,7 @@ pub(super) struct Blocks {
     sled_cache_bytes: u64,
     /// `None` once closed.
     db: RwLock<Option<Db>>,
-    /// The keys of all blocks. A key comes in after its block has been written; none ever leaves, unless the tree is
-    /// opened anew.
-    directory: RwLock<BTreeSet<Box<[u8]>>>,
-    cache: BlockCache<Bytes>,
+    directory: Directory<Bytes>,
 }
 
 /// How much memory the tree may use.
@@ -101,8 +96,7 @@ impl Blocks {
             path: path.to_owned(),
             sled_cache_bytes: cache_bytes.sled,
             db: RwLock::new(None),
-            directory: RwLock::default(),
-            cache: BlockCache::new(cache_bytes.blocks),
+            directory: Directory::new(cache_bytes.blocks),
         };
         blocks.open_tree(&mut blocks.guard_mut())?;
         Ok(blocks)
@@ -126,9 +120,8 @@ impl Blocks {
             .use_compression(false)
             .flush_every_ms(None);
         let db = self.caught(|| config.open())?;
-        let directory = self.caught(|| read_directory(&db))?;
-        self.cache.clear();
-        *self.directory.write().unwrap_or_else(PoisonError::into_inner) = directory;
+        let keys = self.caught(|| read_keys(&db))?;
+        self.directory.reset(keys.into_iter());
         *slot = Some(db);
         Ok(())
     }
@@ -143,53 +136,39 @@ impl Blocks {
 
     /// The number of blocks.
     pub(super) fn len(&self) -> usize {
-        self.directory().len()
+        self.directory.len()
     }
 
-    /// The stretch that a key lies in. Its block is cached for the next time.
-    pub(super) fn find(&self, key: &[u8]) -> Result<Span, StoreError> {
-        self.find_with(key, |block_key, db| match self.cache.get(block_key) {
-            Ok(block) => Ok(block),
-            Err(missed) => {
-                let block = self.read(block_key, db)?;
-                self.cache.fill(block_key, &block, missed);
-                Ok(block)
-            }
-        })
-    }
-
-    /// The block that holds a key if any does, when it is in the cache.
+    /// The block that holds a key if any does, when it is in memory.
     pub(super) fn find_resident(&self, key: &[u8]) -> Option<Bytes> {
-        // Under the lock no block is cut shorter, and none of the calls waits for a disk.
-        let directory = self.directory();
-        let place = directory.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
-        self.cache.get(place).ok()
+        self.directory.get(key)
     }
 
-    /// As [`Blocks::find`], for who passes over all blocks and should not fill the cache.
+    /// The stretch that a key lies in. Its block stays in memory for the next time.
+    pub(super) fn find(&self, key: &[u8]) -> Result<Span, StoreError> {
+        self.find_with(key, |place, missed, block| self.directory.fill(place, block, missed))
+    }
+
+    /// As [`Blocks::find`], for who passes over all blocks and should not fill the memory.
     pub(super) fn find_in_passing(&self, key: &[u8]) -> Result<Span, StoreError> {
-        self.find_with(key, |block_key, db| self.read(block_key, db))
+        self.find_with(key, |_, _, _| ())
     }
 
-    fn find_with(
-        &self,
-        key: &[u8],
-        read: impl Fn(&[u8], &Db) -> Result<Bytes, StoreError>,
-    ) -> Result<Span, StoreError> {
+    fn find_with(&self, key: &[u8], keep: impl Fn(&[u8], Missed, &Bytes)) -> Result<Span, StoreError> {
         let guard = self.guard();
         let db = self.db(&guard)?;
         loop {
-            let (place, end, known) = {
-                let directory = self.directory();
-                let upto = directory.range::<[u8], _>((Bound::Unbounded, Bound::Included(key)));
-                let mut after = directory.range::<[u8], _>((Bound::Excluded(key), Bound::Unbounded));
-                let place = { upto }.next_back().cloned();
-                (place, after.next().cloned(), directory.len())
+            let Place { key: place, end, block, known } = self.directory.place(key);
+            let Some(place) = place else { return Ok(Span { key: keys::LOWEST.into(), block: None, end }) };
+            let missed = match block {
+                Ok(block) => return Ok(Span { key: place, block: Some(block), end }),
+                Err(missed) => missed,
             };
-            let block = place.as_deref().map(|place| read(place, db)).transpose()?;
+            let block = self.read(&place, db)?;
+            keep(&place, missed, &block);
             // When blocks were added meanwhile, this one may have been cut shorter before it was read.
-            if self.directory().len() == known {
-                return Ok(Span { key: place.unwrap_or_else(|| keys::LOWEST.into()), block, end });
+            if self.directory.len() == known {
+                return Ok(Span { key: place, block: Some(block), end });
             }
         }
     }
@@ -205,11 +184,8 @@ impl Blocks {
     /// Writes a block, in place of the one that lies there.
     pub(super) fn put(&self, key: &[u8], block: Vec<u8>) -> Result<(), StoreError> {
         let block = IVec::from(block);
-        let is_new = self.write(key, block.clone())?.is_none();
-        self.cache.write(key, &Bytes(block));
-        if is_new {
-            self.directory.write().unwrap_or_else(PoisonError::into_inner).insert(key.into());
-        }
+        self.write(key, block.clone())?;
+        self.directory.write(key, &Bytes(block));
         Ok(())
     }
 
@@ -285,10 +261,6 @@ impl Blocks {
         self.caught(|| db.insert(key, value))
     }
 
-    fn directory(&self) -> RwLockReadGuard<'_, BTreeSet<Box<[u8]>>> {
-        self.directory.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn guard(&self) -> RwLockReadGuard<'_, Option<Db>> {
         self.db.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -314,16 +286,16 @@ impl Blocks {
 }
 
 /// Lists the keys of all blocks. It reads every page of the tree, so that what sled cannot read is found at once.
-fn read_directory(db: &Db) -> sled::Result<BTreeSet<Box<[u8]>>> {
-    let mut directory = BTreeSet::new();
+fn read_keys(db: &Db) -> sled::Result<Vec<Box<[u8]>>> {
+    let mut keys = Vec::new();
     for key in db.range(keys::LOWEST..).keys() {
         let key = key?;
         // sled forgets pages only after pages near them (by number) have been used 64 times, and a walk uses each just
         // once: without this, the whole tree would stay in memory.
         db.contains_key(&key)?;
-        directory.insert(Box::from(&*key));
+        keys.push(Box::from(&*key));
     }
-    Ok(directory)
+    Ok(keys)
 }
 
 /// Syncs every file of the tree, its directories, and the directory that it lies in.

@@ -14,12 +14,12 @@
 //! [`LocalStore::ready`] refuses more than the maps hold. A mark is written only after everything below it, here and in the ledger's own derived files, is on the disk.
 //!
 //! [`keys`] lays out the key space, [`block`] is the format of a block, [`blocks`] the tree with its
-//! [`cache`], [`filter`] tells most of what is not in it, [`merge`] the merge
+//! [`directory`], [`filter`] tells most of what is not in it, [`merge`] the merge
 //! pass, [`mark`] its record, [`scan`] reads stretches.
 
 mod block;
 mod blocks;
-mod cache;
+mod directory;
 mod filter;
 mod keys;
 mod mark;

@@ -187,7 +187,7 @@ fn an_unknown_record_or_none_beside_blocks_is_damage() {
     blocks.close().unwrap();
     let store = open(&directory, tiny());
     let error = store.latest(&key("a")).unwrap_err().to_string();
-    assert!(error.contains("block \\x01: checksum"), "{error}");
+    assert!(error.contains("block of \\x01: checksum"), "{error}");
     assert!(store.scan(&KeyPrefix::from_bytes(&b""[..]), None, 1).is_err());
     assert!(store.close().is_err(), "the merge thread saw it too");
 }
