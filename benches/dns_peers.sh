@@ -5,11 +5,13 @@
 # usage: [NAME=VALUE ...] benches/dns_peers.sh
 #
 #   RECORDS=1000000        identifiers
-#   CASES="cached zipf cold missing mix workers"
+#   CASES="cached zipf cold missing overload mix workers"
 #                          cached   uniform, every answer in touchmark's cache
 #                          zipf     the same with a Zipf distribution, exponent 1
 #                          cold     uniform, the cache holds a tenth of the answers
 #                          missing  names that do not exist, random, below the prefix of those that do
+#                          overload uniform, cached, asked twice as fast as it can be answered; so that a client can ask so
+#                                   fast, a process that does nothing else takes half of the servers' processor
 #                          mix      touchmark at half its best rate, 20 % of all operations are registrations: latency
 #                          workers  touchmark with two workers against one; asks for 4 processors
 #   SERVERS="touchmark nsd knot bind empty"
@@ -41,7 +43,7 @@
 set -euo pipefail
 export LC_ALL=C
 
-: "${RECORDS:=1000000}" "${CASES:=cached zipf cold missing mix workers}" "${SERVERS:=touchmark nsd knot bind empty}"
+: "${RECORDS:=1000000}" "${CASES:=cached zipf cold missing overload mix workers}" "${SERVERS:=touchmark nsd knot bind empty}"
 : "${ROUNDS:=5}" "${ROUND_SECONDS:=10}" "${CLIENT:=dnsperf}" "${WINDOW:=100}" "${EDNS:=0}" "${PIN:=1}"
 : "${TOUCHMARK:=}" "${TOUCHMARK_CONFIG_LINES:=}" "${WORKERS_KEY=dns_workers}"
 : "${CACHE_BYTES:=4294967296}" "${CACHE_BYTES_MISSING:=67108864}" "${ANSWER_BYTES:=350}"
@@ -383,9 +385,9 @@ reply_octets() { # QUERIES
   [ "$EDNS" = 0 ] || options=(--edns)
   field "$("$bench" load --server "127.0.0.1:${ports[touchmark]}" --queries "$work/some" --once "${options[@]}")" octets
 }
-warm() { # every name once
-  "$bench" load --server "127.0.0.1:${ports[touchmark]}" --queries "$work/each" --once --window 64 >"$work/warm"
-  [ "$(field "$(cat "$work/warm")" noerror)" = "$RECORDS" ] || say "not all is warm: $(cat "$work/warm")"
+warm() { # [QUERIES]: each of them once, or every name
+  "$bench" load --server "127.0.0.1:${ports[touchmark]}" --queries "${1:-$work/each}" --once --window 64 >"$work/warm"
+  [ "$(field "$(cat "$work/warm")" noerror)" = "$(wc -l <"${1:-$work/each}")" ] || say "not all is warm: $(cat "$work/warm")"
 }
 has() { case " $SERVERS " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 queries() { # DISTRIBUTION SEED FILE
@@ -416,7 +418,14 @@ throughput() { # CASE DISTRIBUTION CACHE_BYTES TITLE
   if has touchmark; then
     start_touchmark "$3" 1
     await touchmark
-    case $1 in cached | zipf) warm ;; esac
+    case $1 in
+      cached | zipf) warm ;;
+      # Until the cache is as full as it gets.
+      cold)
+        head -n $((RECORDS / 5)) "$work/queries" >"$work/fill"
+        warm "$work/fill"
+        ;;
+    esac
     octets=$(reply_octets "$work/queries")
   fi
   if has empty; then
@@ -425,6 +434,36 @@ throughput() { # CASE DISTRIBUTION CACHE_BYTES TITLE
   fi
   rounds "$1" "$2"
   table "$4; $RECORDS identifiers, replies of $octets octets, median of $ROUNDS rounds of $ROUND_SECONDS s, $CLIENT"
+  stop touchmark
+  stop empty
+}
+
+overload() {
+  local number server best octets=300
+  queries uniform 1 "$work/queries"
+  if has touchmark; then
+    start_touchmark "$CACHE_BYTES" 1
+    await touchmark
+    warm
+    octets=$(reply_octets "$work/queries")
+  fi
+  if has empty; then
+    start_empty "$octets" 1
+    await empty
+  fi
+  start hog sh -c 'while :; do :; done'
+  : >"$work/figures"
+  for ((number = 1; number <= ROUNDS; number++)); do
+    for server in $SERVERS; do
+      round overload "$server/best" "$server" "$number" "$work/queries" "$ROUND_SECONDS" 16 --timeout-ms 1000
+      best=$rate
+      # Open: whatever is not answered within the time is lost, and the next is asked all the same.
+      WINDOW=500000 round overload "$server/twice" "$server" "$number" "$work/queries" "$ROUND_SECONDS" 16 \
+        --timeout-ms 1000 --rate "$(awk -v rate="$best" 'BEGIN { printf "%.0f", 2 * rate }')"
+    done
+  done
+  table "overload; name/best answers as much as it can, name/twice is asked for twice as much, with half a processor; $RECORDS identifiers, median of $ROUNDS rounds of $ROUND_SECONDS s"
+  stop hog
   stop touchmark
   stop empty
 }
@@ -521,6 +560,7 @@ for case in $CASES; do
     zipf) throughput zipf zipf "$CACHE_BYTES" "cached, Zipf" ;;
     cold) throughput cold uniform "$CACHE_BYTES_COLD" "cold: touchmark's cache of $CACHE_BYTES_COLD bytes" ;;
     missing) throughput missing missing "$CACHE_BYTES_MISSING" "missing: names that do not exist" ;;
+    overload) overload ;;
     mix | workers) ;;
     *) die "no such case: $case" ;;
   esac
