@@ -9,7 +9,7 @@ use touchmark::{
     ledger::{Draft, EntryKind, Place, Position, Principal, Statement, leaf_hash},
     protocol::dns::{
         cookie::CookieSecrets,
-        dnssec::{RrSet, Signer, denial::Existence, keys::Algorithm, ring::KeyRing},
+        dnssec::{RrSet, Signer, denial::Existence, key_ring::KeyRing, keys::Algorithm},
     },
     record::{Permissions, Value, Values},
     server::dns::rate::{AnswerClass, RateLimiter, RateLimits},

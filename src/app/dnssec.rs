@@ -1,7 +1,7 @@
 //! The keys of the signed zone in the data directory, `DIR/dnssec/keys`: made at the first start, read again when a command
 //! has changed them.
 //!
-//! The file holds all keys of the zone (`protocol::dns::dnssec::ring` says in which form), is readable by its owner
+//! The file holds all keys of the zone (`protocol::dns::dnssec::key_ring` says in which form), is readable by its owner
 //! alone, and is always replaced as a whole, so that a roll happens or does not. Whoever changes it holds a lock on the
 //! folder meanwhile; readers need none. The commands work beside a running node, for its lock is another one.
 
@@ -18,8 +18,8 @@ use crate::{
     protocol::dns::{
         ZoneError,
         dnssec::{
+            key_ring::{Haste, KeyRing, RollError, ZoneKey},
             keys::Algorithm,
-            ring::{Haste, KeyRing, RollError, ZoneKey},
         },
     },
 };

@@ -18,8 +18,8 @@ use super::{
     cookie::CookieSecrets,
     dnssec::{
         Signer,
+        key_ring::{Haste, KeyRing},
         keys::Algorithm,
-        ring::{Haste, KeyRing},
     },
     *,
 };

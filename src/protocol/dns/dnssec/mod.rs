@@ -3,7 +3,7 @@
 //! | file | duty |
 //! |---|---|
 //! | [`keys`] | one key: algorithm, signature, DNSKEY, DS |
-//! | [`ring`] | the keys of the zone, and the roll from one to the next |
+//! | [`key_ring`] | the keys of the zone, and the roll from one to the next |
 //! | `canonical` | which bytes a signature covers (RFC 4034 section 6) |
 //! | [`denial`] | NSEC records for what is not there (RFC 9824) |
 //! | this one | [`Signer`]: signatures (RFC 4034 section 3) of sets in wire form |
@@ -25,15 +25,15 @@
 
 mod canonical;
 pub mod denial;
+pub mod key_ring;
 pub mod keys;
-pub mod ring;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::{answer::CLASS_IN, kind};
 use denial::Existence;
+use key_ring::{KeyRing, KeyState};
 use keys::Key;
-use ring::{KeyRing, KeyState};
 
 /// How long a signature is valid after it was made, in seconds (7 days).
 pub const SIGNATURE_SECONDS: u32 = 7 * DAY_SECONDS;

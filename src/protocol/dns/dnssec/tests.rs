@@ -12,11 +12,11 @@ use hickory_proto::{
 use p256::ecdsa::signature::Verifier as _;
 
 use super::{
+    key_ring::{Haste, PUBLISH_SECONDS, RETIRE_SECONDS},
     keys::{
         Algorithm,
         tests::{RFC6605, RFC8080, key},
     },
-    ring::{Haste, PUBLISH_SECONDS, RETIRE_SECONDS},
     *,
 };
 
