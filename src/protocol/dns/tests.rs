@@ -19,7 +19,7 @@ use super::{
     dnssec::{
         Signer,
         key_ring::{Haste, KeyRing},
-        keys::Algorithm,
+        keys::{Algorithm, tests::two_keys},
     },
     *,
 };
@@ -478,8 +478,9 @@ fn a_change_outdates_what_was_answered() {
 fn sets_of_keys_are_those_of_now() {
     let node = Node::new();
     let now = 1_700_000_000;
-    let ring = KeyRing::new("id.test.", Algorithm::Ed25519, now, || [7; 32]).unwrap();
-    let rolled = ring.roll(Algorithm::Ed25519, now, || [8; 32]).unwrap();
+    let [old, new] = two_keys(Algorithm::Ed25519);
+    let ring = KeyRing::new("id.test.", old, now).unwrap();
+    let rolled = ring.roll(new, now).unwrap();
     let last = ring.finish(Haste::Now, now).map_or(ring.clone(), |(ring, _)| ring);
     for (ring, count) in [(ring, 1), (rolled, 2), (last, 1)] {
         node.responder.set_signer(Signer::new(ring));

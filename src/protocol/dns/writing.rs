@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{
     answer::{ExtendedError, MESSAGE_OCTETS_MAX, OwnedAnswer},
-    authority::Authority,
     cookie::{COOKIE_OPTION, CookieCheck},
+    dnssec::keys::NoRandomness,
     message::{Edns, Fit, Options, Request, Shape, rcode, write_response},
     responder::{
         Allowance, Client, Responded, Responder, ResponderOptions, Summary, Transport, UDP_PAYLOAD_OCTETS_MAX,
@@ -38,6 +38,13 @@ pub(super) struct Writing<'a> {
 
 impl Writing<'_> {
     pub(super) fn write(&mut self, answer: &OwnedAnswer) -> Responded {
+        match self.soa(answer) {
+            Ok(soa) => self.write_with(answer, soa.as_ref()),
+            Err(error) => self.write_with(&self.responder.not_signed(self.request.question, error), None),
+        }
+    }
+
+    fn write_with(&mut self, answer: &OwnedAnswer, soa: Option<&Soa>) -> Responded {
         let mut summary = self.summary(answer);
         let mut octets_max = self.octets_max();
         if let Some(limiter) = self.client.limiter.filter(|_| self.may_be_forged()) {
@@ -47,10 +54,9 @@ impl Writing<'_> {
                 Allowance::Nothing => return Responded::Withheld(summary),
             }
         }
-        let soa = self.zone_at.filter(|_| answer.negative).map(|at| self.soa(at));
         let options = self.request.edns.map(|edns| self.options(edns, answer.extended));
         let edns = options.as_ref().map(|options| (options, UDP_PAYLOAD_OCTETS_MAX));
-        let mut answer = answer.with_soa(soa.as_ref());
+        let mut answer = answer.with_soa(soa);
         let compact_ok = self.request.edns.is_some_and(Edns::compact_ok);
         if answer.rcode == rcode::NXDOMAIN && self.signing.is_some() && !compact_ok {
             // RFC 9824 section 5.1: the denial says it, and a validator may know no better.
@@ -68,11 +74,13 @@ impl Writing<'_> {
     }
 
     /// The SOA record that goes with a negative answer now.
-    fn soa(&self, zone_at: usize) -> Soa {
-        let Authority { zone, .. } = &self.responder.authority;
-        let soa = self.responder.authority.negative_soa(zone_at);
-        let signed = self.signing.as_ref().map(|signing| signing.soa(zone, soa.serial, self.now()));
-        Soa { signed, ..soa }
+    fn soa(&self, answer: &OwnedAnswer) -> Result<Option<Soa>, NoRandomness> {
+        let Some(zone_at) = self.zone_at.filter(|_| answer.negative) else { return Ok(None) };
+        let mut soa = self.responder.authority.negative_soa(zone_at);
+        if let Some(signing) = &self.signing {
+            soa.signed = Some(signing.soa(&self.responder.authority.zone, soa.serial, self.now())?);
+        }
+        Ok(Some(soa))
     }
 
     fn summary(&self, answer: &OwnedAnswer) -> Summary {
