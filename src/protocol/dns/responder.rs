@@ -318,10 +318,13 @@ impl Responder {
         writing.hash = key.hash();
         let hit = self.answers.read(key, |kept| {
             let counts = self.topics.is_current(kept.stamp) && self.counts(kept.signed, writing.now());
-            counts.then(|| writing.write(&kept.answer))
+            // Nothing is signed here: others wait for what lies beside it.
+            counts.then(|| writing.write_unless_to_sign(&kept.answer).ok_or_else(|| kept.answer.clone()))
         });
-        if let Some(responded) = hit {
-            return responded;
+        match hit {
+            Some(Ok(responded)) => return responded,
+            Some(Err(answer)) => return writing.write(&answer),
+            None => {}
         }
         if depth == Depth::Resident && writing.signing.is_some() {
             return Responded::Deferred;

@@ -59,6 +59,11 @@ impl Signing {
         self.signer.soa(serial, ZONE_TTL_SECONDS, now, || zone.soa_data(serial))
     }
 
+    /// The same, if that is signed already.
+    pub(super) fn kept_soa(&self, serial: u32, now: u32) -> Option<Arc<SignedRecord>> {
+        self.signer.kept_soa(serial, ZONE_TTL_SECONDS, now)
+    }
+
     /// The sets of keys at the apex.
     pub(super) fn key_sets(&self, now: u32) -> KeySets {
         let owned = |set: Vec<&[u8]>| set.into_iter().map(<[u8]>::to_vec).collect();

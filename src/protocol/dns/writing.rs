@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     answer::{ExtendedError, MESSAGE_OCTETS_MAX, OwnedAnswer},
     cookie::{COOKIE_OPTION, CookieCheck},
-    dnssec::keys::NoRandomness,
+    dnssec::SignedRecord,
     message::{Edns, Fit, Options, Request, Shape, rcode, write_response},
     responder::{
         Allowance, Client, Responded, Responder, ResponderOptions, Summary, Transport, UDP_PAYLOAD_OCTETS_MAX,
@@ -37,11 +37,21 @@ pub(super) struct Writing<'a> {
 }
 
 impl Writing<'_> {
+    /// Writes the response with this answer. A negative one goes with the SOA record of now, which is signed first where
+    /// nobody did that yet.
     pub(super) fn write(&mut self, answer: &OwnedAnswer) -> Responded {
-        match self.soa(answer) {
+        let (zone, now) = (&self.responder.authority.zone, self.now());
+        match self.soa(answer, |signing, serial| signing.soa(zone, serial, now)) {
             Ok(soa) => self.write_with(answer, soa.as_ref()),
             Err(error) => self.write_with(&self.responder.not_signed(self.request.question, error), None),
         }
+    }
+
+    /// The same where nothing has to be signed for that; `None`, and nothing written, where it has.
+    pub(super) fn write_unless_to_sign(&mut self, answer: &OwnedAnswer) -> Option<Responded> {
+        let now = self.now();
+        let soa = self.soa(answer, |signing, serial| signing.kept_soa(serial, now).ok_or(())).ok()?;
+        Some(self.write_with(answer, soa.as_ref()))
     }
 
     fn write_with(&mut self, answer: &OwnedAnswer, soa: Option<&Soa>) -> Responded {
@@ -73,13 +83,15 @@ impl Writing<'_> {
         self.client.now_unix as u32
     }
 
-    /// The SOA record that goes with a negative answer now.
-    fn soa(&self, answer: &OwnedAnswer) -> Result<Option<Soa>, NoRandomness> {
+    /// The SOA record that goes with a negative answer now; `signed` gives that of a serial with its signatures.
+    fn soa<E>(
+        &self,
+        answer: &OwnedAnswer,
+        signed: impl FnOnce(&Signing, u32) -> Result<Arc<SignedRecord>, E>,
+    ) -> Result<Option<Soa>, E> {
         let Some(zone_at) = self.zone_at.filter(|_| answer.negative) else { return Ok(None) };
         let mut soa = self.responder.authority.negative_soa(zone_at);
-        if let Some(signing) = &self.signing {
-            soa.signed = Some(signing.soa(&self.responder.authority.zone, soa.serial, self.now())?);
-        }
+        soa.signed = self.signing.as_ref().map(|signing| signed(signing, soa.serial)).transpose()?;
         Ok(Some(soa))
     }
 

@@ -166,20 +166,24 @@ impl Signer {
         now_unix: u32,
         rdata: impl FnOnce() -> Vec<u8>,
     ) -> Result<Arc<SignedRecord>, NoRandomness> {
-        let fits = |kept: &&KeptSoa| {
-            let age = now_unix.wrapping_sub(kept.signed_at);
-            kept.serial == serial && kept.ttl == ttl && age < SIGNATURE_KEEP_SECONDS
-        };
-        let kept = self.soa.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = kept.as_ref().filter(fits) {
-            return Ok(Arc::clone(&kept.record));
+        if let Some(kept) = self.kept_soa(serial, ttl, now_unix) {
+            return Ok(kept);
         }
-        drop(kept);
         // Two that come here at once sign the same; the lock is not held for that.
         let record = Arc::new(self.signed(self.ring.apex(), kind::SOA, ttl, now_unix, rdata())?);
         let kept = KeptSoa { serial, ttl, signed_at: now_unix, record: Arc::clone(&record) };
         *self.soa.write().unwrap_or_else(PoisonError::into_inner) = Some(kept);
         Ok(record)
+    }
+
+    /// What [`Signer::soa`] gives, if that is signed already.
+    pub fn kept_soa(&self, serial: u32, ttl: u32, now_unix: u32) -> Option<Arc<SignedRecord>> {
+        let fits = |kept: &&KeptSoa| {
+            let age = now_unix.wrapping_sub(kept.signed_at);
+            kept.serial == serial && kept.ttl == ttl && age < SIGNATURE_KEEP_SECONDS
+        };
+        let kept = self.soa.read().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref().filter(fits).map(|kept| Arc::clone(&kept.record))
     }
 
     /// The NSEC record at a name of the zone, which is in wire form and in any case, with its signatures. `ttl` is that of

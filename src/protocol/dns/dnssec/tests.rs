@@ -213,6 +213,7 @@ fn the_soa_is_signed_once_for_each_serial() {
     for (serial, ttl, later, same) in table {
         let kept = signer.soa(1, 3_600, NOW, || rdata(1)).unwrap();
         let now = NOW.wrapping_add(later);
+        assert_eq!(signer.kept_soa(serial, ttl, now).is_some(), same, "{serial} {ttl} {later}");
         let next = signer.soa(serial, ttl, now, || rdata(serial)).unwrap();
         assert_eq!(Arc::ptr_eq(&kept, &next), same, "{serial} {ttl} {later}");
         assert!(Arc::ptr_eq(&next, &signer.soa(serial, ttl, now, || unreachable!()).unwrap()));
