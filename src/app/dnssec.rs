@@ -1,7 +1,7 @@
 //! The keys of the signed zone in the data directory, `DIR/dnssec/keys`: made at the first start, read again when a command
 //! has changed them.
 //!
-//! The file holds all keys of the zone (`protocol::dns::dnssec::ring` says in which form), is readable by its owner
+//! The file holds all keys of the zone (`protocol::dns::dnssec::key_ring` says in which form), is readable by its owner
 //! alone, and is always replaced as a whole, so that a roll happens or does not. Whoever changes it holds a lock on the
 //! folder meanwhile; readers need none. The commands work beside a running node, for its lock is another one.
 
@@ -12,14 +12,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{clock, entropy};
+use super::clock;
 use crate::{
     ledger::write_secret,
     protocol::dns::{
         ZoneError,
         dnssec::{
-            keys::Algorithm,
-            ring::{Haste, KeyRing, RollError, ZoneKey},
+            key_ring::{Haste, KeyRing, RollError, ZoneKey},
+            keys::{Algorithm, Key, NoRandomness},
         },
     },
 };
@@ -66,6 +66,9 @@ pub enum KeysError {
     /// The zone is no DNS name.
     #[error(transparent)]
     Zone(#[from] ZoneError),
+    /// There can be no new key.
+    #[error("cannot make a key: {0}")]
+    Make(#[from] NoRandomness),
     /// This is not the time for it.
     #[error(transparent)]
     Roll(#[from] RollError),
@@ -157,7 +160,7 @@ pub fn roll(data: &Path, algorithm: Option<Algorithm>) -> Result<KeyRing, KeysEr
     let (ring, _) = read(&path)?;
     let now = now_unix();
     let algorithm = algorithm.unwrap_or_else(|| ring.active(now).key.algorithm());
-    let rolled = ring.roll(algorithm, now, || entropy()())?;
+    let rolled = with_new_key(&ring, algorithm, now)?;
     write(&path, &rolled)?;
     Ok(rolled)
 }
@@ -176,8 +179,19 @@ pub fn finish_roll(data: &Path, haste: Haste) -> Result<(KeyRing, ZoneKey), Keys
     Ok((left, dropped))
 }
 
+/// Begins a roll to a key that was not there before.
+fn with_new_key(ring: &KeyRing, algorithm: Algorithm, now_unix: u32) -> Result<KeyRing, KeysError> {
+    loop {
+        match ring.roll(Key::generate(algorithm)?, now_unix) {
+            // Another one has another tag.
+            Err(RollError::SameTag { .. }) => {}
+            rolled => return Ok(rolled?),
+        }
+    }
+}
+
 fn create(path: &Path, zone: &str, algorithm: Algorithm) -> Result<(), KeysError> {
-    let ring = KeyRing::new(zone, algorithm, now_unix(), || entropy()())?;
+    let ring = KeyRing::new(zone, Key::generate(algorithm)?, now_unix())?;
     let directory = path.parent().unwrap_or(path);
     let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
     made.map_err(|error| KeysError::io("create", directory, error))?;

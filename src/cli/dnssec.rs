@@ -16,8 +16,8 @@ use crate::{
     protocol::{
         dns::dnssec::{
             DNSKEY_TTL_SECONDS,
+            key_ring::{Haste, KeyRing, KeyState, ZoneKey},
             keys::{Algorithm, Key},
-            ring::{Haste, KeyRing, KeyState, ZoneKey},
         },
         json::time_text,
         outcome::Outcome,

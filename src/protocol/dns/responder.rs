@@ -7,6 +7,7 @@
 //! registered with, and not with what is left of it: counting down is for answers from other nodes.
 
 use std::{
+    fmt::Display,
     net::IpAddr,
     sync::{
         Arc, PoisonError, RwLock,
@@ -18,7 +19,7 @@ use super::{
     answer::{CLASS_CHAOS, CLASS_IN, ExtendedError, OwnedAnswer, Section},
     authority::{Authority, Basis, without_data},
     cookie::{COOKIE_OPTION, CookieCheck, CookieSecrets},
-    dnssec::{SIGNATURE_KEEP_SECONDS, Signer, denial::INVALID_QUERY_TYPE},
+    dnssec::{SIGNATURE_KEEP_SECONDS, Signer, denial::INVALID_QUERY_TYPE, keys::NoRandomness},
     kind,
     message::{Edns, HEADER_OCTETS, Options, Question, Rejected, Request, labels, rcode, write_options_alone},
     signing::{Signing, push_signatures},
@@ -308,10 +309,13 @@ impl Responder {
         writing.hash = key.hash();
         let hit = self.answers.read(key, |kept| {
             let counts = self.topics.is_current(kept.stamp) && self.counts(kept.signed, writing.now());
-            counts.then(|| writing.write(&kept.answer))
+            // Nothing is signed here: others wait for what lies beside it.
+            counts.then(|| writing.write_unless_to_sign(&kept.answer).ok_or_else(|| kept.answer.clone()))
         });
-        if let Some(responded) = hit {
-            return responded;
+        match hit {
+            Some(Ok(responded)) => return responded,
+            Some(Err(answer)) => return writing.write(&answer),
+            None => {}
         }
         // A signature takes as long as a disk.
         if depth == Depth::Resident && writing.signing.is_some() {
@@ -336,10 +340,12 @@ impl Responder {
         let mut said = match self.authority.answer(question, zone_at, keys.as_ref(), depth) {
             Ok(Resident::Here(said)) => said,
             Ok(Resident::OnDisk) => return Resident::OnDisk,
-            Err(error) => return Resident::Here(self.failed(question, &error)),
+            Err(error) => return Resident::Here(self.not_read(question, &error)),
         };
-        if let Some(signing) = &writing.signing {
-            signing.sign(&self.authority, question, &mut said, now);
+        if let Some(signing) = &writing.signing
+            && let Err(error) = signing.sign(&self.authority, question, &mut said, now)
+        {
+            return Resident::Here(self.not_signed(question, error));
         }
         // Names that were never registered are asked in any number, and hardly one twice.
         if said.basis == Basis::NoRecord && signing.is_none() && depth == Depth::Resident {
@@ -364,18 +370,29 @@ impl Responder {
     /// Adds the signature of the SOA record, which is kept for as long as the serial is the same.
     fn with_soa_signature(&self, mut answer: OwnedAnswer, serial: u32, writing: &Writing<'_>) -> OwnedAnswer {
         if let Some(signing) = &writing.signing {
-            let signed = signing.soa(&self.authority.zone, serial, writing.now());
-            push_signatures(&mut answer, Section::Answer, ZONE_TTL_SECONDS, &signed.rrsigs);
+            match signing.soa(&self.authority.zone, serial, writing.now()) {
+                Ok(signed) => push_signatures(&mut answer, Section::Answer, ZONE_TTL_SECONDS, &signed.rrsigs),
+                Err(error) => return self.not_signed(writing.request.question, error),
+            }
         }
         answer
     }
 
-    fn failed(&self, question: Question<'_>, error: &ReadError) -> OwnedAnswer {
+    fn not_read(&self, question: Question<'_>, error: &ReadError) -> OwnedAnswer {
+        self.failed(question, error, "check the disk, then run `touchmark fsck`")
+    }
+
+    /// The answer in place of one without its signatures, which a validator would take for a forged one.
+    pub(super) fn not_signed(&self, question: Question<'_>, error: NoRandomness) -> OwnedAnswer {
+        self.failed(question, &error, "nothing can be signed")
+    }
+
+    fn failed(&self, question: Question<'_>, error: &dyn Display, advice: &str) -> OwnedAnswer {
         let count = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        // A broken disk fails every question: the first is told, then the second, the fourth, the eighth.
+        // What is broken fails every question: the first is told, then the second, the fourth, the eighth.
         if count.is_power_of_two() {
             let name: String = labels(question.name()).map(|label| format!("{}.", label.escape_ascii())).collect();
-            tracing::error!(%error, name, count, "questions over DNS cannot be answered; check the disk, then run `touchmark fsck`");
+            tracing::error!(%error, name, count, "questions over DNS cannot be answered; {advice}");
         }
         without_data(Outcome::Unavailable)
     }

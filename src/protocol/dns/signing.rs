@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     answer::{OwnedAnswer, Section},
     authority::{Authority, KeySets, Said},
-    dnssec::{RrSet, SignedRecord, Signer, denial::Existence},
+    dnssec::{RrSet, SignedRecord, Signer, denial::Existence, keys::NoRandomness},
     kind,
     message::{Question, rcode},
     zone::{NEGATIVE_TTL_SECONDS, ZONE_TTL_SECONDS, Zone},
@@ -19,7 +19,17 @@ pub(super) struct Signing {
 
 impl Signing {
     /// Adds signatures to an answer, and the denial of what is not there.
-    pub(super) fn sign(&self, authority: &Authority, question: Question<'_>, said: &mut Said, now: u32) {
+    ///
+    /// # Errors
+    ///
+    /// [`NoRandomness`]; the answer is to be dropped then.
+    pub(super) fn sign(
+        &self,
+        authority: &Authority,
+        question: Question<'_>,
+        said: &mut Said,
+        now: u32,
+    ) -> Result<(), NoRandomness> {
         let Said { answer, types, .. } = said;
         if let Some(ttl) = answer.answer_ttl() {
             let kind = if question.kind() == kind::ANY { kind::HINFO } else { question.kind() };
@@ -28,20 +38,30 @@ impl Signing {
             // What is in the additional section is not signed, and would stand before the signatures: it is left out.
             answer.keep_answer_section();
             let set = RrSet { owner: question.name(), kind, ttl, rdatas: &rdatas };
-            push_signatures(answer, Section::Answer, ttl, &self.signer.rrsigs(&set, now));
+            push_signatures(answer, Section::Answer, ttl, &self.signer.rrsigs(&set, now)?);
         } else if answer.negative {
             let existence = match answer.rcode {
                 rcode::NXDOMAIN => Existence::Missing,
                 _ => Existence::Types(types),
             };
-            let denial = self.signer.denial(question.name(), existence, NEGATIVE_TTL_SECONDS, now);
+            let denial = self.signer.denial(question.name(), existence, NEGATIVE_TTL_SECONDS, now)?;
             push_denial(answer, question.kind(), &denial);
         }
+        Ok(())
     }
 
     /// The SOA record of the zone with its signatures, which are kept for as long as the serial is the same.
-    pub(super) fn soa(&self, zone: &Zone, serial: u32, now: u32) -> Arc<SignedRecord> {
+    ///
+    /// # Errors
+    ///
+    /// [`NoRandomness`].
+    pub(super) fn soa(&self, zone: &Zone, serial: u32, now: u32) -> Result<Arc<SignedRecord>, NoRandomness> {
         self.signer.soa(serial, ZONE_TTL_SECONDS, now, || zone.soa_data(serial))
+    }
+
+    /// The same, if that is signed already.
+    pub(super) fn kept_soa(&self, serial: u32, now: u32) -> Option<Arc<SignedRecord>> {
+        self.signer.kept_soa(serial, ZONE_TTL_SECONDS, now)
     }
 
     /// The sets of keys at the apex.

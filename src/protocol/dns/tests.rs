@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hickory_proto::{
+    dnssec::{Verifier as _, rdata::DNSSECRData},
     op::{Edns, Message, Query, ResponseCode},
     rr::{
         DNSClass, Name, RData, Record as ResourceRecord, RecordType,
@@ -18,8 +19,8 @@ use super::{
     cookie::CookieSecrets,
     dnssec::{
         Signer,
-        keys::Algorithm,
-        ring::{Haste, KeyRing},
+        key_ring::{Haste, KeyRing},
+        keys::{Algorithm, tests::two_keys},
     },
     *,
 };
@@ -119,18 +120,7 @@ impl Node {
 
     /// Asks twice, the second time of the cache where there is something to cache.
     fn ask_in(&self, name: &str, kind: &str, class: &str) -> Message {
-        let kind: RecordType = match kind.strip_prefix("TYPE") {
-            Some(code) => code.parse::<u16>().unwrap().into(),
-            None => kind.parse().unwrap(),
-        };
-        let mut query = Query::query(Name::from_ascii(name).unwrap(), kind);
-        query.set_query_class(class.parse().unwrap());
-        let mut request = Message::query();
-        request.queries.push(query);
-        let mut edns = Edns::new();
-        edns.set_max_payload(1_232);
-        request.edns = Some(edns);
-        let request = request.to_vec().unwrap();
+        let request = request(name, kind, class, Edns::new());
         let address = [192, 0, 2, 9].into();
         let client = Client { address, transport: Transport::Stream, now_unix: 1_700_000_000, limiter: None };
         let (mut first, mut again) = (Vec::new(), Vec::new());
@@ -148,6 +138,20 @@ impl Node {
     fn check(&self, name: &str, kind: &str, expected: &[&str]) {
         assert_eq!(shown(&self.ask(name, kind)), expected, "{name} {kind}");
     }
+}
+
+fn request(name: &str, kind: &str, class: &str, mut edns: Edns) -> Vec<u8> {
+    let kind: RecordType = match kind.strip_prefix("TYPE") {
+        Some(code) => code.parse::<u16>().unwrap().into(),
+        None => kind.parse().unwrap(),
+    };
+    let mut query = Query::query(Name::from_ascii(name).unwrap(), kind);
+    query.set_query_class(class.parse().unwrap());
+    let mut request = Message::query();
+    request.queries.push(query);
+    edns.set_max_payload(1_232);
+    request.edns = Some(edns);
+    request.to_vec().unwrap()
 }
 
 const SOA_DATA: &str = "ns.id.test. hostmaster.id.test.";
@@ -473,13 +477,50 @@ fn a_change_outdates_what_was_answered() {
     }
 }
 
+/// The SOA record of a kept denial is that of now, with its signature.
+#[test]
+fn denials_go_with_the_serial_of_now() {
+    let node = Node::new();
+    let [key, _] = two_keys(Algorithm::EcdsaP256Sha256);
+    node.responder.set_signer(Signer::new(KeyRing::new("id.test.", key, 1_700_000_000).unwrap()));
+    let dnskey = node.ask("id.test.", "DNSKEY").answers.remove(0);
+    let RData::DNSSEC(DNSSECRData::DNSKEY(dnskey)) = dnskey.data else { panic!("{dnskey}") };
+    let mut edns = Edns::new();
+    edns.set_dnssec_ok(true);
+    let request = request("bolt._.8.118.88.hdl.id.test.", "A", "IN", edns);
+    let client =
+        Client { address: [192, 0, 2, 9].into(), transport: Transport::Stream, now_unix: 1_700_000_000, limiter: None };
+    let mut out = Vec::new();
+    // The serial, the record whose registration makes it, whether the first answer after that is a kept one.
+    for (serial, identifier, kept) in
+        [(1, "88.118.8/bolt", false), (2, "88.118.8/nut", true), (3, "88.118.8/cog", true)]
+    {
+        node.create(identifier, &[("URL", b"https://a.example", 60)]);
+        for kept in [kept, true] {
+            let responded = node.responder.respond(&request, &client, Depth::Whole, &mut out);
+            assert!(matches!(responded, Responded::Written(summary) if summary.cached == kept), "{responded:?}");
+            let response = Message::from_vec(&out).unwrap();
+            let soa = response.authorities.iter().find(|record| record.record_type() == RecordType::SOA).unwrap();
+            assert!(record_shown(soa).contains(&format!("serial {serial} ")), "{soa}");
+            let signature = response.authorities.iter().find_map(|record| match &record.data {
+                RData::DNSSEC(DNSSECRData::RRSIG(rrsig)) if rrsig.input().type_covered == RecordType::SOA => {
+                    Some(rrsig)
+                }
+                _ => None,
+            });
+            dnskey.verify_rrsig(&soa.name, soa.dns_class, signature.unwrap(), [soa].into_iter()).unwrap();
+        }
+    }
+}
+
 /// The sets of keys follow the keys, for those who ask without DNSSEC OK, too (RFC 7344: a parent may).
 #[test]
 fn sets_of_keys_are_those_of_now() {
     let node = Node::new();
     let now = 1_700_000_000;
-    let ring = KeyRing::new("id.test.", Algorithm::Ed25519, now, || [7; 32]).unwrap();
-    let rolled = ring.roll(Algorithm::Ed25519, now, || [8; 32]).unwrap();
+    let [old, new] = two_keys(Algorithm::Ed25519);
+    let ring = KeyRing::new("id.test.", old, now).unwrap();
+    let rolled = ring.roll(new, now).unwrap();
     let last = ring.finish(Haste::Now, now).map_or(ring.clone(), |(ring, _)| ring);
     for (ring, count) in [(ring, 1), (rolled, 2), (last, 1)] {
         node.responder.set_signer(Signer::new(ring));

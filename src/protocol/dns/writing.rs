@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{
     answer::{ExtendedError, MESSAGE_OCTETS_MAX, OwnedAnswer},
-    authority::Authority,
     cookie::{COOKIE_OPTION, CookieCheck},
+    dnssec::SignedRecord,
     message::{Edns, Fit, Options, Request, Shape, rcode, write_response},
     responder::{
         Allowance, Client, Responded, Responder, ResponderOptions, Summary, Transport, UDP_PAYLOAD_OCTETS_MAX,
@@ -37,7 +37,24 @@ pub(super) struct Writing<'a> {
 }
 
 impl Writing<'_> {
+    /// Writes the response with this answer. A negative one goes with the SOA record of now, which is signed first where
+    /// nobody did that yet.
     pub(super) fn write(&mut self, answer: &OwnedAnswer) -> Responded {
+        let (zone, now) = (&self.responder.authority.zone, self.now());
+        match self.soa(answer, |signing, serial| signing.soa(zone, serial, now)) {
+            Ok(soa) => self.write_with(answer, soa.as_ref()),
+            Err(error) => self.write_with(&self.responder.not_signed(self.request.question, error), None),
+        }
+    }
+
+    /// The same where nothing has to be signed for that; `None`, and nothing written, where it has.
+    pub(super) fn write_unless_to_sign(&mut self, answer: &OwnedAnswer) -> Option<Responded> {
+        let now = self.now();
+        let soa = self.soa(answer, |signing, serial| signing.kept_soa(serial, now).ok_or(())).ok()?;
+        Some(self.write_with(answer, soa.as_ref()))
+    }
+
+    fn write_with(&mut self, answer: &OwnedAnswer, soa: Option<&Soa>) -> Responded {
         let mut summary = self.summary(answer);
         let mut octets_max = self.octets_max();
         if let Some(limiter) = self.client.limiter.filter(|_| self.may_be_forged()) {
@@ -47,10 +64,9 @@ impl Writing<'_> {
                 Allowance::Nothing => return Responded::Withheld(summary),
             }
         }
-        let soa = self.zone_at.filter(|_| answer.negative).map(|at| self.soa(at));
         let options = self.request.edns.map(|edns| self.options(edns, answer.extended));
         let edns = options.as_ref().map(|options| (options, UDP_PAYLOAD_OCTETS_MAX));
-        let mut answer = answer.with_soa(soa.as_ref());
+        let mut answer = answer.with_soa(soa);
         let compact_ok = self.request.edns.is_some_and(Edns::compact_ok);
         if answer.rcode == rcode::NXDOMAIN && self.signing.is_some() && !compact_ok {
             // RFC 9824 section 5.1: the denial says it, and a validator may know no better.
@@ -67,12 +83,16 @@ impl Writing<'_> {
         self.client.now_unix as u32
     }
 
-    /// The SOA record that goes with a negative answer now.
-    fn soa(&self, zone_at: usize) -> Soa {
-        let Authority { zone, .. } = &self.responder.authority;
-        let soa = self.responder.authority.negative_soa(zone_at);
-        let signed = self.signing.as_ref().map(|signing| signing.soa(zone, soa.serial, self.now()));
-        Soa { signed, ..soa }
+    /// The SOA record that goes with a negative answer now; `signed` gives that of a serial with its signatures.
+    fn soa<E>(
+        &self,
+        answer: &OwnedAnswer,
+        signed: impl FnOnce(&Signing, u32) -> Result<Arc<SignedRecord>, E>,
+    ) -> Result<Option<Soa>, E> {
+        let Some(zone_at) = self.zone_at.filter(|_| answer.negative) else { return Ok(None) };
+        let mut soa = self.responder.authority.negative_soa(zone_at);
+        soa.signed = self.signing.as_ref().map(|signing| signed(signing, soa.serial)).transpose()?;
+        Ok(Some(soa))
     }
 
     fn summary(&self, answer: &OwnedAnswer) -> Summary {

@@ -19,7 +19,7 @@ use std::{
 
 use data_encoding::BASE64;
 use rustls::{
-    crypto::ring,
+    crypto::ring::default_provider,
     pki_types::{
         CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer,
         pem::{self, PemObject as _},
@@ -149,7 +149,7 @@ impl Certificate {
         let refused = |why: String| CertificateError::Make { names: names.into(), why };
         let made = rcgen::generate_simple_self_signed(names).map_err(|error| refused(error.to_string()))?;
         let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
-        let provider = ring::default_provider();
+        let provider = default_provider();
         let current = CertifiedKey::from_der(vec![made.cert.der().clone()], key, &provider)
             .map_err(|error| refused(error.to_string()))?;
         let state = State { current: Arc::new(current), checked: Instant::now(), stamp: Stamp::default() };
@@ -230,7 +230,7 @@ impl Files {
             .map_err(|why| refused(Part::Chain, &self.chain, why))?;
         let text = read(Part::Key, &self.key)?;
         let key = PrivateKeyDer::from_pem_slice(&text).map_err(|why| refused(Part::Key, &self.key, why))?;
-        CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|why| CertificateError::Unusable {
+        CertifiedKey::from_der(chain, key, &default_provider()).map_err(|why| CertificateError::Unusable {
             chain: self.chain.clone(),
             key: self.key.clone(),
             why,

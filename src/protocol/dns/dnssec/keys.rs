@@ -1,21 +1,22 @@
 //! One key: its algorithm, what signs with it, and the records that speak of it.
 //!
 //! Every key is a combined signing key: it has flags 257 and signs everything, its own set included. Its private half is
-//! 32 octets, for both algorithms. This file alone knows the libraries that sign.
+//! 32 octets, for both algorithms. This file alone knows the library that signs. For keys and
+//! signatures of ECDSA it takes random octets from the system, and none that are passed in.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use data_encoding::{BASE64, HEXUPPER};
-use ed25519_dalek::Signer as _;
-use p256::ecdsa::signature::Signer as _;
+use ring::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair},
+};
 use sha2::{Digest as _, Sha256};
 
 use super::canonical::lower;
 
 /// Octets of the private half of a key.
 pub const SECRET_OCTETS: usize = 32;
-/// Octets of a signature (RFC 6605 section 4, RFC 8080 section 4).
-pub const SIGNATURE_OCTETS: usize = 64;
 
 /// Zone key and secure entry point (RFC 4034 section 2.1.1).
 const FLAGS: u16 = 257;
@@ -23,14 +24,17 @@ const FLAGS: u16 = 257;
 const PROTOCOL: u8 = 3;
 /// SHA-256, the digest of DS records (RFC 4509).
 const DIGEST_SHA256: u8 = 2;
+/// What stands before a point of a curve whose x and y follow (SEC 1 section 2.3.3); DNSKEY leaves it out.
+const UNCOMPRESSED: u8 = 4;
 
 /// An algorithm that signs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Algorithm {
-    /// ECDSA on P-256 with SHA-256 (RFC 6605), with the nonce of RFC 6979: the same is always signed in the same way.
+    /// ECDSA on P-256 with SHA-256 (RFC 6605), with nonces that random octets, the key and the message go into: no two
+    /// signatures are the same.
     #[default]
     EcdsaP256Sha256,
-    /// Ed25519 (RFC 8080).
+    /// Ed25519 (RFC 8080): the same is always signed in the same way.
     Ed25519,
 }
 
@@ -40,6 +44,11 @@ pub enum Algorithm {
 pub struct UnknownAlgorithm {
     text: String,
 }
+
+/// The system gave no random octets, without which there are no new keys and no signatures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the system gives no random octets")]
+pub struct NoRandomness;
 
 impl Algorithm {
     /// All of them.
@@ -84,15 +93,16 @@ impl FromStr for Algorithm {
 #[derive(Clone)]
 pub struct Key {
     algorithm: Algorithm,
-    private: Private,
+    pair: Pair,
+    secret: [u8; SECRET_OCTETS],
     dnskey: Vec<u8>,
     tag: u16,
 }
 
 #[derive(Clone)]
-enum Private {
-    EcdsaP256(p256::ecdsa::SigningKey),
-    Ed25519(ed25519_dalek::SigningKey),
+enum Pair {
+    EcdsaP256(Arc<EcdsaKeyPair>),
+    Ed25519(Arc<Ed25519KeyPair>),
 }
 
 impl fmt::Debug for Key {
@@ -103,24 +113,44 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
-    /// The key with this private half; `None` for the one in four thousand million that ECDSA cannot use.
-    pub fn new(algorithm: Algorithm, secret: &[u8; SECRET_OCTETS]) -> Option<Self> {
-        let (private, public) = match algorithm {
+    /// A new key.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRandomness`].
+    pub fn generate(algorithm: Algorithm) -> Result<Self, NoRandomness> {
+        let random = SystemRandom::new();
+        // New keys come as PKCS#8 alone: everything but the halves is always the same, the public one is at the end (RFC
+        // 5958, with RFC 5915 or RFC 8410 inside).
+        let (document, secret_at, public_octets) = match algorithm {
             Algorithm::EcdsaP256Sha256 => {
-                let private = p256::ecdsa::SigningKey::from_slice(secret).ok()?;
-                // x and y, without the octet that says that both are there (RFC 6605 section 4).
-                let public = private.verifying_key().to_sec1_point(false).as_bytes().get(1..)?.to_vec();
-                (Private::EcdsaP256(private), public)
+                (EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random), 36, 64)
+            }
+            Algorithm::Ed25519 => (Ed25519KeyPair::generate_pkcs8(&random), 16, 32),
+        };
+        let document = document.map_err(|_| NoRandomness)?;
+        let halves = halves(document.as_ref(), secret_at, public_octets);
+        // They are of one key: nothing but random octets can be missing.
+        halves.and_then(|(public, secret)| Self::new(algorithm, public, secret)).ok_or(NoRandomness)
+    }
+
+    /// The key with these halves, the public one as the DNSKEY record has it (RFC 6605 section 4, RFC 8080 section 3);
+    /// `None` when they are not of one key.
+    pub fn new(algorithm: Algorithm, public: &[u8], secret: &[u8; SECRET_OCTETS]) -> Option<Self> {
+        let pair = match algorithm {
+            Algorithm::EcdsaP256Sha256 => {
+                let (kind, point) = (&ECDSA_P256_SHA256_FIXED_SIGNING, [&[UNCOMPRESSED], public].concat());
+                let random = SystemRandom::new();
+                let pair = EcdsaKeyPair::from_private_key_and_public_key(kind, secret, &point, &random);
+                Pair::EcdsaP256(Arc::new(pair.ok()?))
             }
             Algorithm::Ed25519 => {
-                let private = ed25519_dalek::SigningKey::from_bytes(secret);
-                let public = private.verifying_key().to_bytes().to_vec();
-                (Private::Ed25519(private), public)
+                Pair::Ed25519(Arc::new(Ed25519KeyPair::from_seed_and_public_key(secret, public).ok()?))
             }
         };
-        let dnskey = [&FLAGS.to_be_bytes()[..], &[PROTOCOL, algorithm.number()], &public].concat();
+        let dnskey = [&FLAGS.to_be_bytes()[..], &[PROTOCOL, algorithm.number()], public].concat();
         let tag = key_tag(&dnskey);
-        Some(Self { algorithm, private, dnskey, tag })
+        Some(Self { algorithm, pair, secret: *secret, dnskey, tag })
     }
 
     /// The algorithm.
@@ -164,24 +194,27 @@ impl Key {
     }
 
     /// The private half, for the file that keeps it.
-    pub(super) fn secret(&self) -> [u8; SECRET_OCTETS] {
-        match &self.private {
-            Private::EcdsaP256(private) => private.to_bytes().into(),
-            Private::Ed25519(private) => private.to_bytes(),
-        }
+    pub(super) fn secret(&self) -> &[u8; SECRET_OCTETS] {
+        &self.secret
     }
 
-    /// Signs a message.
-    pub(super) fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_OCTETS] {
-        match &self.private {
-            Private::EcdsaP256(private) => {
-                // r and s, 32 octets each (RFC 6605 section 4).
-                let signature: p256::ecdsa::Signature = private.sign(message);
-                signature.to_bytes().into()
-            }
-            Private::Ed25519(private) => private.sign(message).to_bytes(),
+    /// Signs a message: 64 octets, r and s of ECDSA (RFC 6605 section 4) or a signature of Ed25519 (RFC 8080 section 4).
+    ///
+    /// # Errors
+    ///
+    /// [`NoRandomness`], of ECDSA alone.
+    pub(super) fn sign(&self, message: &[u8]) -> Result<impl AsRef<[u8]>, NoRandomness> {
+        match &self.pair {
+            Pair::EcdsaP256(pair) => pair.sign(&SystemRandom::new(), message).map_err(|_| NoRandomness),
+            Pair::Ed25519(pair) => Ok(pair.sign(message)),
         }
     }
+}
+
+/// The public and the private half in a PKCS#8 document.
+fn halves(document: &[u8], secret_at: usize, public_octets: usize) -> Option<(&[u8], &[u8; SECRET_OCTETS])> {
+    let public = document.get(document.len().checked_sub(public_octets)?..)?;
+    Some((public, document.get(secret_at..)?.first_chunk()?))
 }
 
 /// The key tag of the data of a DNSKEY record (RFC 4034 appendix B).
@@ -197,20 +230,47 @@ fn key_tag(dnskey: &[u8]) -> u16 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::protocol::dns) mod tests {
     use super::*;
 
-    /// The private half, as the examples of the RFCs have it.
-    pub(in crate::protocol::dns::dnssec) fn key(algorithm: Algorithm, secret: &str) -> Key {
-        let secret = BASE64.decode(secret.as_bytes()).unwrap();
-        Key::new(algorithm, secret.as_slice().try_into().unwrap()).unwrap()
+    /// The public and the private half.
+    pub(in crate::protocol::dns) type Halves = [&'static str; 2];
+
+    /// RFC 6605 section 6.1.
+    pub(in crate::protocol::dns) const RFC6605: Halves = [
+        "GojIhhXUN/u4v54ZQqGSnyhWJwaubCvTmeexv7bR6edbkrSqQpF64cYbcB7wNcP+e+MAnLr+Wi9xMWyQLc8NAA==",
+        "GU6SnQ/Ou+xC5RumuIUIuJZteXT2z0O/ok1s38Et6mQ=",
+    ];
+    /// RFC 6979 appendix A.2.5.
+    const RFC6979: Halves = [
+        "YP7UuiVanTHJYet0xjVtaMBJuJI7Yfps5mliLmDyn7Z5A/4QCLi8maQa6elWKLxk8vGyDC1+n1F3o8KU1EYimQ==",
+        "ya+p2EW6dRZrXCFXZ7HWk05Qw9s26JsSe4piKxIPZyE=",
+    ];
+    /// RFC 8080 section 6.1.
+    pub(in crate::protocol::dns) const RFC8080: [Halves; 2] = [
+        ["l02Woi0iS8Aa25FQkUd9RMzZHJpBoRQwAQEX1SxZJA4=", "ODIyNjAzODQ2MjgwODAxMjI2NDUxOTAyMDQxNDIyNjI="],
+        ["zPnZ/QwEe7S8C5SPz2OfS5RR40ATk2/rYnE9xHIEijs=", "DSSF3o0s0f+ElWzj9E/Osxw8hLpk55chkmx0LYN5WiY="],
+    ];
+
+    fn try_key(algorithm: Algorithm, halves: Halves) -> Option<Key> {
+        let [public, secret] = halves.map(|half| BASE64.decode(half.as_bytes()).unwrap());
+        Key::new(algorithm, &public, secret.as_slice().try_into().unwrap())
     }
 
-    pub(in crate::protocol::dns::dnssec) const RFC6605: &str = "GU6SnQ/Ou+xC5RumuIUIuJZteXT2z0O/ok1s38Et6mQ=";
-    pub(in crate::protocol::dns::dnssec) const RFC8080: [&str; 2] =
-        ["ODIyNjAzODQ2MjgwODAxMjI2NDUxOTAyMDQxNDIyNjI=", "DSSF3o0s0f+ElWzj9E/Osxw8hLpk55chkmx0LYN5WiY="];
+    pub(in crate::protocol::dns) fn key(algorithm: Algorithm, halves: Halves) -> Key {
+        try_key(algorithm, halves).unwrap()
+    }
 
-    /// RFC 6605 section 6.1, RFC 8080 section 6.1: public half, key tag and DS of private halves.
+    /// Two keys that are always the same.
+    pub(in crate::protocol::dns) fn two_keys(algorithm: Algorithm) -> [Key; 2] {
+        let halves = match algorithm {
+            Algorithm::EcdsaP256Sha256 => [RFC6605, RFC6979],
+            Algorithm::Ed25519 => RFC8080,
+        };
+        halves.map(|halves| key(algorithm, halves))
+    }
+
+    /// RFC 6605 section 6.1, RFC 8080 section 6.1: key tag and DS.
     #[test]
     fn keys_of_the_rfcs() {
         let net: &[u8] = b"\x07exaMple\x03net\x00";
@@ -235,8 +295,19 @@ pub(super) mod tests {
         for (key, dnskey, (apex, ds)) in table {
             assert_eq!(key.dnskey_text(), dnskey);
             assert_eq!(key.ds_text(apex), ds);
-            assert_eq!(Key::new(key.algorithm(), &key.secret()).unwrap().dnskey(), key.dnskey());
-            assert!(!format!("{key:?}").contains(&BASE64.encode(&key.secret())));
+            assert!(!format!("{key:?}").contains(&BASE64.encode(key.secret())));
+        }
+    }
+
+    #[test]
+    fn new_keys() {
+        for (algorithm, public_octets) in [(Algorithm::EcdsaP256Sha256, 64), (Algorithm::Ed25519, 32)] {
+            let [one, other] = [(); 2].map(|()| Key::generate(algorithm).unwrap());
+            assert_eq!((one.algorithm(), one.dnskey().len()), (algorithm, 4 + public_octets));
+            assert_ne!((one.dnskey(), one.secret()), (other.dnskey(), other.secret()));
+            let again = Key::new(algorithm, &one.dnskey()[4..], one.secret()).unwrap();
+            assert_eq!(again.dnskey(), one.dnskey());
+            assert!(Key::new(algorithm, &one.dnskey()[4..], other.secret()).is_none());
         }
     }
 
@@ -260,10 +331,22 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_private_half_that_is_no_number_of_the_group_is_refused() {
-        for secret in [[0; 32], [0xff; 32]] {
-            assert!(Key::new(Algorithm::EcdsaP256Sha256, &secret).is_none());
-            assert!(Key::new(Algorithm::Ed25519, &secret).is_some());
+    fn halves_that_are_not_of_one_key_are_refused() {
+        const ZERO: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        let (ecdsa, ed25519) = (Algorithm::EcdsaP256Sha256, Algorithm::Ed25519);
+        let table = [
+            (ecdsa, [RFC6605[0], RFC6979[1]]),
+            (ecdsa, [RFC6979[0], RFC6605[1]]),
+            (ecdsa, [RFC6605[0], ZERO]),
+            (ecdsa, ["", RFC6605[1]]),
+            (ecdsa, RFC8080[0]),
+            (ed25519, [RFC8080[0][0], RFC8080[1][1]]),
+            (ed25519, [ZERO, RFC8080[1][1]]),
+            (ed25519, ["", RFC8080[1][1]]),
+            (ed25519, RFC6605),
+        ];
+        for (row, (algorithm, halves)) in table.into_iter().enumerate() {
+            assert!(try_key(algorithm, halves).is_none(), "row {row}");
         }
     }
 

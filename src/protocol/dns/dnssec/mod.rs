@@ -3,7 +3,7 @@
 //! | file | duty |
 //! |---|---|
 //! | [`keys`] | one key: algorithm, signature, DNSKEY, DS |
-//! | [`ring`] | the keys of the zone, and the roll from one to the next |
+//! | [`key_ring`] | the keys of the zone, and the roll from one to the next |
 //! | `canonical` | which bytes a signature covers (RFC 4034 section 6) |
 //! | [`denial`] | NSEC records for what is not there (RFC 9824) |
 //! | this one | [`Signer`]: signatures (RFC 4034 section 3) of sets in wire form |
@@ -19,21 +19,20 @@
 //!
 //! What always holds: a signature is valid from an hour before it was made, for clocks that are behind, until seven days
 //! after. What keeps an answer with its signatures makes it again after [`SIGNATURE_KEEP_SECONDS`], so that two days are
-//! left at least, longer than any TTL of a cache in between should be. The same set signed in the same second has the
-//! same signature. Only class IN is signed. Deliberately absent: NSEC3 (compact denial shows no names that were not
-//! asked for), separate keys for the key set and the rest, and validation.
+//! left at least, longer than any TTL of a cache in between should be. Only class IN is signed. Deliberately absent: NSEC3
+//! (compact denial shows no names that were not asked for), separate keys for the key set and the rest, and validation.
 
 mod canonical;
 pub mod denial;
+pub mod key_ring;
 pub mod keys;
-pub mod ring;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::{answer::CLASS_IN, kind};
 use denial::Existence;
-use keys::Key;
-use ring::{KeyRing, KeyState};
+use key_ring::{KeyRing, KeyState};
+use keys::{Key, NoRandomness};
 
 /// How long a signature is valid after it was made, in seconds (7 days).
 pub const SIGNATURE_SECONDS: u32 = 7 * DAY_SECONDS;
@@ -118,9 +117,13 @@ impl Signer {
 
     /// The data of the RRSIG records of a set: one, and two during a roll for the sets of keys and between algorithms. An
     /// empty set has none.
-    pub fn rrsigs(&self, set: &RrSet<'_>, now_unix: u32) -> Vec<Vec<u8>> {
+    ///
+    /// # Errors
+    ///
+    /// [`NoRandomness`].
+    pub fn rrsigs(&self, set: &RrSet<'_>, now_unix: u32) -> Result<Vec<Vec<u8>>, NoRandomness> {
         if set.rdatas.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let (apex, validity) = (self.ring.apex(), Validity::from(now_unix));
         match set.kind {
@@ -152,42 +155,78 @@ impl Signer {
     /// The SOA record of the zone with its signatures, signed when the serial or the TTL is another one than at the last
     /// call, or when the signature is old. `ttl` is the TTL of the record itself, in seconds; negative answers show it,
     /// and its signatures, with theirs.
-    pub fn soa(&self, serial: u32, ttl: u32, now_unix: u32, rdata: impl FnOnce() -> Vec<u8>) -> Arc<SignedRecord> {
+    ///
+    /// # Errors
+    ///
+    /// [`NoRandomness`].
+    pub fn soa(
+        &self,
+        serial: u32,
+        ttl: u32,
+        now_unix: u32,
+        rdata: impl FnOnce() -> Vec<u8>,
+    ) -> Result<Arc<SignedRecord>, NoRandomness> {
+        if let Some(kept) = self.kept_soa(serial, ttl, now_unix) {
+            return Ok(kept);
+        }
+        // Two that come here at once sign the same; the lock is not held for that.
+        let record = Arc::new(self.signed(self.ring.apex(), kind::SOA, ttl, now_unix, rdata())?);
+        let kept = KeptSoa { serial, ttl, signed_at: now_unix, record: Arc::clone(&record) };
+        *self.soa.write().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        Ok(record)
+    }
+
+    /// What [`Signer::soa`] gives, if that is signed already.
+    pub fn kept_soa(&self, serial: u32, ttl: u32, now_unix: u32) -> Option<Arc<SignedRecord>> {
         let fits = |kept: &&KeptSoa| {
             let age = now_unix.wrapping_sub(kept.signed_at);
             kept.serial == serial && kept.ttl == ttl && age < SIGNATURE_KEEP_SECONDS
         };
         let kept = self.soa.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = kept.as_ref().filter(fits) {
-            return Arc::clone(&kept.record);
-        }
-        drop(kept);
-        // Two that come here at once sign the same; the lock is not held for that.
-        let record = Arc::new(self.signed(self.ring.apex(), kind::SOA, ttl, now_unix, rdata()));
-        let kept = KeptSoa { serial, ttl, signed_at: now_unix, record: Arc::clone(&record) };
-        *self.soa.write().unwrap_or_else(PoisonError::into_inner) = Some(kept);
-        record
+        kept.as_ref().filter(fits).map(|kept| Arc::clone(&kept.record))
     }
 
     /// The NSEC record at a name of the zone, which is in wire form and in any case, with its signatures. `ttl` is that of
     /// negative answers, in seconds (RFC 9077).
-    pub fn denial(&self, owner: &[u8], existence: Existence<'_>, ttl: u32, now_unix: u32) -> SignedRecord {
+    ///
+    /// # Errors
+    ///
+    /// [`NoRandomness`].
+    pub fn denial(
+        &self,
+        owner: &[u8],
+        existence: Existence<'_>,
+        ttl: u32,
+        now_unix: u32,
+    ) -> Result<SignedRecord, NoRandomness> {
         let rdata = denial::nsec(owner, self.ring.apex(), existence);
         self.signed(owner, kind::NSEC, ttl, now_unix, rdata)
     }
 
-    fn signed(&self, owner: &[u8], kind: u16, ttl: u32, now_unix: u32, rdata: Vec<u8>) -> SignedRecord {
-        let rrsigs = self.rrsigs(&RrSet { owner, kind, ttl, rdatas: &[&rdata] }, now_unix);
-        SignedRecord { rdata, rrsigs }
+    fn signed(
+        &self,
+        owner: &[u8],
+        kind: u16,
+        ttl: u32,
+        now_unix: u32,
+        rdata: Vec<u8>,
+    ) -> Result<SignedRecord, NoRandomness> {
+        let rrsigs = self.rrsigs(&RrSet { owner, kind, ttl, rdatas: &[&rdata] }, now_unix)?;
+        Ok(SignedRecord { rdata, rrsigs })
     }
 }
 
 /// Signs a set with each of the keys.
-fn rrsigs<'a>(set: &RrSet<'_>, apex: &[u8], keys: impl Iterator<Item = &'a Key>, validity: Validity) -> Vec<Vec<u8>> {
+fn rrsigs<'a>(
+    set: &RrSet<'_>,
+    apex: &[u8],
+    keys: impl Iterator<Item = &'a Key>,
+    validity: Validity,
+) -> Result<Vec<Vec<u8>>, NoRandomness> {
     let (mut message, head_octets) = message(set, apex, validity);
-    let sign = |key| {
+    let sign = |key: &Key| {
         stamp(&mut message, key);
-        [&message[..head_octets], &key.sign(&message)].concat()
+        Ok([&message[..head_octets], key.sign(&message)?.as_ref()].concat())
     };
     keys.map(sign).collect()
 }

@@ -20,13 +20,13 @@
 //! roll within an algorithm makes no answer longer, and one to another algorithm leaves none of the two out (RFC 4035
 //! section 2.2; the liberal way of RFC 6781 section 4.1.4).
 //!
-//! No clock and no files here; both are the caller's.
+//! No clock, no files and no new keys here; all of them are the caller's.
 
 use data_encoding::BASE64;
 
 use super::{
     DNSKEY_TTL_SECONDS, SIGNATURE_SECONDS,
-    keys::{Algorithm, Key, SECRET_OCTETS},
+    keys::{Algorithm, Key},
 };
 use crate::protocol::dns::{ZoneError, zone_labels};
 
@@ -92,6 +92,13 @@ pub enum RollError {
         /// The tag of the new key.
         new: u16,
     },
+    /// The new key has the tag of the old one, so that signatures would have to be tried with both: one in 65,536 has,
+    /// and another one will do.
+    #[error("the new key has the tag of the old one, {tag}")]
+    SameTag {
+        /// The tag.
+        tag: u16,
+    },
     /// None is under way.
     #[error("no roll is under way: key {tag} is the only one")]
     NotUnderWay {
@@ -118,19 +125,14 @@ pub enum Haste {
 }
 
 impl KeyRing {
-    /// The first key of a zone. `entropy` gives fresh random octets at each call.
+    /// The keys of a zone that begins with this one.
     ///
     /// # Errors
     ///
     /// [`ZoneError`] when the zone is no name.
-    pub fn new(
-        zone: &str,
-        algorithm: Algorithm,
-        now_unix: u32,
-        entropy: impl FnMut() -> [u8; SECRET_OCTETS],
-    ) -> Result<Self, ZoneError> {
+    pub fn new(zone: &str, key: Key, now_unix: u32) -> Result<Self, ZoneError> {
         let (zone, apex) = names(zone)?;
-        let key = ZoneKey { key: fresh_key(algorithm, &[], entropy), published_at: now_unix, active_at: now_unix };
+        let key = ZoneKey { key, published_at: now_unix, active_at: now_unix };
         Ok(Self { zone, apex, keys: vec![key] })
     }
 
@@ -182,17 +184,15 @@ impl KeyRing {
     ///
     /// # Errors
     ///
-    /// [`RollError::UnderWay`].
-    pub fn roll(
-        &self,
-        algorithm: Algorithm,
-        now_unix: u32,
-        entropy: impl FnMut() -> [u8; SECRET_OCTETS],
-    ) -> Result<Self, RollError> {
+    /// [`RollError::UnderWay`], [`RollError::SameTag`].
+    pub fn roll(&self, key: Key, now_unix: u32) -> Result<Self, RollError> {
         if let [old, new] = self.keys.as_slice() {
             return Err(RollError::UnderWay { old: old.key.tag(), new: new.key.tag() });
         }
-        let key = fresh_key(algorithm, &self.keys, entropy);
+        let tag = key.tag();
+        if self.published().any(|old| old.tag() == tag) {
+            return Err(RollError::SameTag { tag });
+        }
         // Not before the key that it follows: the order of the keys is that of their times.
         let published_at = self.keys.iter().map(|key| key.active_at).fold(now_unix, u32::max);
         let active_at = published_at.saturating_add(PUBLISH_SECONDS);
@@ -232,7 +232,7 @@ impl KeyRing {
         let mut text = format!("{FORMAT}\nzone {}", self.zone);
         for ZoneKey { key, published_at, active_at } in &self.keys {
             let (algorithm, tag, public) = (key.algorithm(), key.tag(), key.public_text());
-            let secret = BASE64.encode(&key.secret());
+            let secret = BASE64.encode(key.secret());
             text.push_str(&format!(
                 "\nkey {algorithm} {tag} published {published_at} active {active_at} {public} {secret}"
             ));
@@ -240,8 +240,8 @@ impl KeyRing {
         text
     }
 
-    /// Reads [`KeyRing::to_text`], spelled exactly so: a public half, a tag or a time that does not fit the rest is
-    /// noticed. `None` for anything else.
+    /// Reads [`KeyRing::to_text`], spelled exactly so: a half, a tag or a time that does not fit the rest is noticed.
+    /// `None` for anything else.
     pub fn from_text(text: &str) -> Option<Self> {
         let mut lines = text.strip_prefix(FORMAT)?.strip_prefix("\nzone ")?.split('\n');
         let (zone, apex) = names(lines.next()?).ok()?;
@@ -260,19 +260,10 @@ impl ZoneKey {
         let algorithm: Algorithm = word(1)?.parse().ok()?;
         let published_at = word(2)?.parse().ok()?;
         let active_at = word(1)?.parse().ok()?;
-        let secret = BASE64.decode(word(1)?.as_bytes()).ok()?;
-        let key = Key::new(algorithm, secret.as_slice().try_into().ok()?)?;
+        let public = BASE64.decode(word(0)?.as_bytes()).ok()?;
+        let secret = BASE64.decode(word(0)?.as_bytes()).ok()?;
+        let key = Key::new(algorithm, &public, secret.as_slice().try_into().ok()?)?;
         Some(Self { key, published_at, active_at })
-    }
-}
-
-/// A key with another tag than those have, so that no signature has to be tried with two keys.
-fn fresh_key(algorithm: Algorithm, others: &[ZoneKey], mut entropy: impl FnMut() -> [u8; SECRET_OCTETS]) -> Key {
-    loop {
-        let key = Key::new(algorithm, &entropy());
-        if let Some(key) = key.filter(|key| others.iter().all(|other| other.key.tag() != key.tag())) {
-            return key;
-        }
     }
 }
 
@@ -291,21 +282,12 @@ fn names(zone: &str) -> Result<(String, Vec<u8>), ZoneError> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::keys::tests::two_keys, *};
 
     const START: u32 = 1_763_820_000;
 
-    /// Octets that differ from call to call.
-    fn entropy() -> impl FnMut() -> [u8; SECRET_OCTETS] {
-        let mut last = 6;
-        move || {
-            last += 1;
-            [last; SECRET_OCTETS]
-        }
-    }
-
-    fn ring(algorithm: Algorithm) -> KeyRing {
-        KeyRing::new("ID.test", algorithm, START, entropy()).unwrap()
+    fn ring(key: &Key) -> KeyRing {
+        KeyRing::new("ID.test", key.clone(), START).unwrap()
     }
 
     fn states(ring: &KeyRing, now_unix: u32) -> Vec<&'static str> {
@@ -314,11 +296,10 @@ mod tests {
 
     #[test]
     fn a_roll_from_its_beginning_to_its_end() {
-        let before = ring(Algorithm::EcdsaP256Sha256);
+        let [first, second] = two_keys(Algorithm::EcdsaP256Sha256);
+        let before = ring(&first);
         assert_eq!((before.zone(), before.apex()), ("id.test.", &b"\x02id\x04test\x00"[..]));
-        let mut fresh = entropy();
-        fresh();
-        let rolled = before.roll(Algorithm::EcdsaP256Sha256, START + 10, fresh).unwrap();
+        let rolled = before.roll(second, START + 10).unwrap();
         let [old, new] = [&rolled.keys[0].key, &rolled.keys[1].key].map(Key::tag);
         let (active, finish) = (START + 10 + PUBLISH_SECONDS, START + 10 + PUBLISH_SECONDS + RETIRE_SECONDS);
         let table: [(u32, &[&str], u16); 6] = [
@@ -338,7 +319,8 @@ mod tests {
         assert_eq!(rolled.finish_from(), Some(finish));
         let early = rolled.finish(Haste::Wait, finish - 1).unwrap_err();
         assert_eq!(early, RollError::TooEarly { old, left_seconds: 1 });
-        let again = rolled.roll(Algorithm::Ed25519, finish, entropy()).unwrap_err();
+        let [third, _] = two_keys(Algorithm::Ed25519);
+        let again = rolled.roll(third, finish).unwrap_err();
         assert_eq!(again, RollError::UnderWay { old, new });
         let (after, dropped) = rolled.finish(Haste::Wait, finish).unwrap();
         assert_eq!((states(&after, finish), after.active(finish).key.tag()), (vec!["active"], new));
@@ -351,7 +333,8 @@ mod tests {
 
     #[test]
     fn a_roll_to_another_algorithm_signs_everything_with_both() {
-        let rolled = ring(Algorithm::Ed25519).roll(Algorithm::EcdsaP256Sha256, START, entropy()).unwrap();
+        let [[one, _], [other, _]] = Algorithm::ALL.map(two_keys);
+        let rolled = ring(&other).roll(one, START).unwrap();
         for now in [START, START + PUBLISH_SECONDS] {
             assert_eq!(rolled.signing(now).count(), 2, "{now}");
         }
@@ -359,16 +342,34 @@ mod tests {
 
     #[test]
     fn no_two_keys_have_the_same_tag() {
-        let first = ring(Algorithm::Ed25519);
-        // The same octets come first, and give the same key.
-        let rolled = first.roll(Algorithm::Ed25519, START, entropy()).unwrap();
-        assert_ne!(rolled.keys[0].key.tag(), rolled.keys[1].key.tag());
+        let [first, _] = two_keys(Algorithm::Ed25519);
+        let same = ring(&first).roll(first.clone(), START).unwrap_err();
+        assert_eq!(same, RollError::SameTag { tag: first.tag() });
+    }
+
+    /// The text of a file as it was written when another library signed, with the tags and DS of that time.
+    #[test]
+    fn texts_of_before() {
+        let text = "touchmark dnssec keys 1\nzone id.test.\n\
+            key ED25519 31353 published 1795383637 active 1795383637 \
+            vrxkrXhi64/qpR1vVG3fvmMpyD1DgKZyNVKckMqsAOI= +xyHPMKJjcLfqBRN0pE7Iq1zXxonr9eyXoMr6Sxc4yY=\n\
+            key ECDSAP256SHA256 39097 published 1795383641 active 1795390841 \
+            hZM5X/yGpvGb1NLzUMJ8MAvAC+4xFwZVd+YUouVo1qaE03FkNkE+5gLLb1H1jpwYyftToNyfjQsTvwTufkTRdQ== \
+            oEji+Vsj/w1FWN7awsulmLS9D4C+3AqoKGq2i3+CT24=";
+        let ring = KeyRing::from_text(text).unwrap();
+        assert_eq!(ring.to_text(), text);
+        let expected = [
+            "31353 15 2 EA5132DA45CBD87F0769EF4E1C388CB60319BCDE1A0F623255A297F858EEDA22",
+            "39097 13 2 2AC4918EAF78756B017D805D1AC77861BB8D746DB1F1415C64F8DEC5137965C4",
+        ];
+        assert_eq!(ring.published().map(|key| key.ds_text(ring.apex())).collect::<Vec<_>>(), expected);
     }
 
     #[test]
     fn texts() {
-        let one = ring(Algorithm::EcdsaP256Sha256);
-        let two = one.roll(Algorithm::Ed25519, START + 7, entropy()).unwrap();
+        let [[first, _], [second, _]] = Algorithm::ALL.map(two_keys);
+        let one = ring(&first);
+        let two = one.roll(second, START + 7).unwrap();
         for ring in [&one, &two] {
             let again = KeyRing::from_text(&ring.to_text()).unwrap();
             assert_eq!(again.to_text(), ring.to_text());
