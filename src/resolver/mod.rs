@@ -15,11 +15,9 @@ use bytes::Bytes;
 
 use crate::{
     cache::{Cache, CacheStats},
-    codec::Torn,
     id::{Identifier, Key, KeyPrefix, dns_name::NameHash},
-    ledger::{EntryBytes, EntryKind, Resident},
-    record::{Record, Status, Value, ValueView, Values, Version, stored::StoredValue},
-    store::{ReadError, Records},
+    record::{Record, Status, Value, ValueView, Values, Version},
+    store::{Newest, ReadError, Records, Resident},
 };
 
 /// What an identifier resolves to.
@@ -158,7 +156,7 @@ pub struct Reading(Source);
 #[derive(Debug)]
 enum Source {
     Answer(Answer),
-    Entry(EntryBytes),
+    Newest(Newest),
 }
 
 /// An answer whose values lie where they were read.
@@ -183,21 +181,15 @@ impl Reading {
     ///
     /// [`ReadError::Ledger`] when the entry cannot be read.
     pub fn seen(&self) -> Result<Seen<'_>, ReadError> {
-        let bytes = match &self.0 {
+        let newest = match &self.0 {
             Source::Answer(answer) => return Ok(answer.seen()),
-            Source::Entry(bytes) => bytes,
+            Source::Newest(newest) => newest,
         };
-        let entry = bytes.decode()?;
-        if entry.kind == EntryKind::Retire {
-            return Ok(Seen::Retired);
-        }
-        let values = entry.values.iter().map(StoredValue::view).filter(|value| match value {
-            Ok(value) => value.permissions.public_read(),
-            Err(Torn) => true,
-        });
-        let values = values.collect::<Result<Vec<_>, _>>().map_err(|torn| bytes.damaged(torn))?;
-        // As for `Found::public`: none of those that there are.
-        Ok(if values.is_empty() && !entry.values.is_empty() { Seen::Denied } else { Seen::Found(values) })
+        let Some(mut values) = newest.values()? else { return Ok(Seen::Retired) };
+        let none = values.is_empty();
+        values.retain(|value| value.permissions.public_read());
+        // As for `Found::public`.
+        Ok(if values.is_empty() && !none { Seen::Denied } else { Seen::Found(values) })
     }
 }
 
@@ -241,7 +233,7 @@ impl Resolver {
             Depth::Resident => self.records.newest_resident(key)?,
             Depth::Whole => Resident::Here(self.records.newest(key)?),
         };
-        Ok(newest.map(|entry| Reading(entry.map_or(Source::Answer(Answer::NotFound), Source::Entry))))
+        Ok(newest.map(|newest| Reading(newest.map_or(Source::Answer(Answer::NotFound), Source::Newest))))
     }
 
     /// The whole answer of a reading. It takes more than the reading when edges leave the record.
@@ -250,16 +242,15 @@ impl Resolver {
     ///
     /// As for [`Resolver::resolve`].
     pub fn whole(&self, reading: Reading, depth: Depth) -> Result<Resident<Answer>, ReadError> {
-        let bytes = match reading.0 {
+        let newest = match reading.0 {
             Source::Answer(answer) => return Ok(Resident::Here(answer)),
-            Source::Entry(bytes) => bytes,
+            Source::Newest(newest) => newest,
         };
-        let entry = bytes.decode()?;
-        // Edges that came with other entries may be anywhere.
-        if entry.has_edges && depth == Depth::Resident {
-            return Ok(Resident::OnDisk);
-        }
-        Ok(Resident::Here(Answer::of(Some(self.records.record(&entry)?))))
+        let record = match depth {
+            Depth::Resident => self.records.record_resident(&newest)?,
+            Depth::Whole => Resident::Here(self.records.record(&newest)?),
+        };
+        Ok(record.map(|record| Answer::of(Some(record))))
     }
 
     /// The identifier that is known by a hash of its key; `None` when there is none.

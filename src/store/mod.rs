@@ -12,11 +12,12 @@ pub mod local;
 pub mod memory;
 mod records;
 
-pub use records::{ReadError, Records};
+pub use records::{Newest, ReadError, Records};
 
+pub use crate::ledger::Resident;
 use crate::{
     id::{Key, KeyPrefix, dns_name::NameHash},
-    ledger::{Position, Resident},
+    ledger::Position,
     record::EdgeType,
 };
 

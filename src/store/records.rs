@@ -6,7 +6,7 @@ use super::{Store, StoreError};
 use crate::{
     id::{Identifier, Key, KeyPrefix, dns_name::NameHash},
     ledger::{EntryBytes, EntryKind, Ledger, LedgerError, Position, Resident, StoredEntry},
-    record::{Edge, EdgeChange, EdgeType, Record, Status, Version},
+    record::{Edge, EdgeChange, EdgeType, Record, Status, ValueView, Version, stored::StoredValue},
 };
 
 /// The index and the ledger behind it, read together.
@@ -57,8 +57,8 @@ impl Records {
     /// # Errors
     ///
     /// [`ReadError`].
-    pub fn newest(&self, key: &Key) -> Result<Option<EntryBytes>, ReadError> {
-        self.store.latest(key)?.map(|position| self.entry(position)).transpose()
+    pub fn newest(&self, key: &Key) -> Result<Option<Newest>, ReadError> {
+        self.store.latest(key)?.map(|position| Ok(Newest(self.ledger.entry(position)?))).transpose()
     }
 
     /// As [`Records::newest`], as far as that can be said without waiting for a disk.
@@ -66,12 +66,35 @@ impl Records {
     /// # Errors
     ///
     /// [`ReadError`].
-    pub fn newest_resident(&self, key: &Key) -> Result<Resident<Option<EntryBytes>>, ReadError> {
+    pub fn newest_resident(&self, key: &Key) -> Result<Resident<Option<Newest>>, ReadError> {
         Ok(match self.store.latest_resident(key)? {
-            Resident::Here(Some(position)) => self.ledger.entry_resident(position)?.map(Some),
+            Resident::Here(Some(position)) => self.ledger.entry_resident(position)?.map(|bytes| Some(Newest(bytes))),
             Resident::Here(None) => Resident::Here(None),
             Resident::OnDisk => Resident::OnDisk,
         })
+    }
+
+    /// The record as its newest entry left it.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub fn record(&self, newest: &Newest) -> Result<Record, ReadError> {
+        self.record_of(&newest.0.decode()?)
+    }
+
+    /// As [`Records::record`], as far as that can be said without waiting for a disk.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub fn record_resident(&self, newest: &Newest) -> Result<Resident<Record>, ReadError> {
+        let entry = newest.0.decode()?;
+        // Edges that came with other entries may be anywhere.
+        match entry.has_edges {
+            true => Ok(Resident::OnDisk),
+            false => Ok(Resident::Here(self.record_of(&entry)?)),
+        }
     }
 
     /// The identifier that is known by a hash; `None` when there is none.
@@ -104,15 +127,10 @@ impl Records {
     }
 
     fn at(&self, position: Position) -> Result<Record, ReadError> {
-        self.record(&self.ledger.entry(position)?.decode()?)
+        self.record_of(&self.ledger.entry(position)?.decode()?)
     }
 
-    /// The record as its newest entry left it.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError`].
-    pub fn record(&self, entry: &StoredEntry<'_>) -> Result<Record, ReadError> {
+    fn record_of(&self, entry: &StoredEntry<'_>) -> Result<Record, ReadError> {
         let identifier = identifier(entry)?;
         let active = entry.kind != EntryKind::Retire;
         let (edges, edges_truncated) = match (active, entry.has_edges) {
@@ -152,6 +170,26 @@ impl Records {
             }
         }
         Ok((edges, truncated))
+    }
+}
+
+/// The newest entry about an identifier, as it lies in the ledger.
+#[derive(Debug)]
+pub struct Newest(EntryBytes);
+
+impl Newest {
+    /// The values of the record, whoever may read them; `None` when it was retired.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Ledger`] when the entry cannot be read.
+    pub fn values(&self) -> Result<Option<Vec<ValueView<'_>>>, ReadError> {
+        let entry = self.0.decode()?;
+        if entry.kind == EntryKind::Retire {
+            return Ok(None);
+        }
+        let values = entry.values.iter().map(StoredValue::view).collect::<Result<_, _>>();
+        Ok(Some(values.map_err(|torn| self.0.damaged(torn))?))
     }
 }
 

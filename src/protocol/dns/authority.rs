@@ -17,14 +17,13 @@ use crate::{
         Identifier,
         dns_name::{self, Below, NameMeaning, NameTarget},
     },
-    ledger::Resident,
     protocol::{
         grpc::record_to_pb,
         outcome::{DnsRcode, Outcome},
     },
     record::{Record, Value, ValueView},
     resolver::{Answer, Depth, Reading, Resolver, Seen},
-    store::ReadError,
+    store::{ReadError, Resident},
 };
 
 /// How long the answer to ANY may be kept, in seconds: long, so that the same is not asked often (RFC 8482 section 4.2).

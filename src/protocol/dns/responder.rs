@@ -30,11 +30,10 @@ use super::{
 use crate::{
     cache::stamped::{HashedKey, Kept, StampedCache},
     id::dns_name::name_of_key,
-    ledger::Resident,
     protocol::outcome::Outcome,
     registry::Changed,
     resolver::{Depth, Resolver},
-    store::ReadError,
+    store::{ReadError, Resident},
 };
 
 /// The longest UDP response, in octets: what passes every path in one piece (DNS flag day 2020).
