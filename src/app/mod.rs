@@ -210,6 +210,11 @@ impl Node {
         self.dns.local_addrs()
     }
 
+    /// The addresses that DNS over TLS, HTTPS and QUIC listens on, where it does.
+    pub fn dns_encrypted_addrs(&self) -> EncryptedAddresses {
+        self.dns.encrypted_addrs()
+    }
+
     /// The address that gRPC listens on.
     pub fn grpc_addr(&self) -> SocketAddr {
         self.grpc.local_addr()

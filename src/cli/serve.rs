@@ -20,6 +20,7 @@ use crate::{
     config::{Config, Spec},
     id::Identifier,
     protocol::{dns::dnssec::keys::Algorithm, grpc::pb},
+    server::dns::encrypted::{EncryptedAddresses, HTTPS_PATH},
 };
 
 /// The sample that comes with the program.
@@ -124,17 +125,21 @@ async fn present(node: &Node, sample: bool) -> Result<(), Failure> {
     let answer = client.resolve(request).await?;
     let has_sample = matches!(answer.outcome, Some(pb::answer::Outcome::Found(_)));
     // A node whose standard output was closed goes on serving.
-    let _ = introduce(&node.summary(), node.grpc_addr(), node.dns_addrs(), has_sample);
+    let _ = introduce(node, has_sample);
     Ok(())
 }
 
-fn introduce(summary: &NodeSummary, grpc: SocketAddr, dns: &[SocketAddr], has_sample: bool) -> Result<(), Failure> {
-    let NodeSummary { entries, verifier_key, zone, data } = summary;
+fn introduce(node: &Node, has_sample: bool) -> Result<(), Failure> {
+    let NodeSummary { entries, verifier_key, zone, data } = &node.summary();
+    let (grpc, dns) = (node.grpc_addr(), node.dns_addrs());
     let mut out = Out::stdout();
     out.line(format_args!("touchmark {}", env!("CARGO_PKG_VERSION")))?;
     out.line(format_args!("  gRPC        {grpc}"))?;
     let listening: Vec<String> = dns.iter().map(SocketAddr::to_string).collect();
     out.line(format_args!("  DNS         {}, UDP and TCP, zone {zone}", listening.join(", ")))?;
+    for line in encrypted_lines(node.dns_encrypted_addrs()) {
+        out.line(format_args!("  {line}"))?;
+    }
     out.line(format_args!("  data        {}, {} ledger entries", data.display(), count(*entries)))?;
     out.line(format_args!("  ledger key  {verifier_key}"))?;
     out.line("  Until there are permits, writes are accepted from loopback addresses only.")?;
@@ -145,6 +150,15 @@ fn introduce(summary: &NodeSummary, grpc: SocketAddr, dns: &[SocketAddr], has_sa
     }
     out.line("\nCtrl-C stops the node.")?;
     out.flush()
+}
+
+/// Where the encrypted listeners are, those that were asked for.
+fn encrypted_lines(addresses: EncryptedAddresses) -> impl Iterator<Item = String> {
+    let EncryptedAddresses { tls, https, quic } = addresses;
+    let tls = tls.map(|address| format!("over TLS    {address}"));
+    let https = https.map(|address| format!("over HTTPS  {address}, at {HTTPS_PATH}"));
+    let quic = quic.map(|address| format!("over QUIC   {address}"));
+    [tls, https, quic].into_iter().flatten()
 }
 
 /// Three commands that work when they are pasted into a shell on this machine.

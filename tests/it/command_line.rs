@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use touchmark::id::{Identifier, Scheme};
 
 use crate::{
-    program::{Program, Ran, exit_code, file, is_installed, run, touchmark, wait_until},
+    program::{ENCRYPTED, Program, Ran, exit_code, file, is_installed, run, touchmark, wait_until},
     support::directory,
 };
 
@@ -447,6 +447,21 @@ fn a_printed_configuration_serves() {
     assert!(node.introduction.contains("zone id.test."), "{}", node.introduction);
     let wrong = file(&files, "wrong.toml", config.replace("zone = ", "zome = "));
     check(run(["serve", "--config", &wrong]), "an unknown key", 2, "", "line 10: unknown field `zome`");
+}
+
+#[test]
+fn encrypted_listeners_are_introduced() {
+    let (data, files) = (directory(), directory());
+    let node = Program::serve(data.path(), &[]);
+    assert!(!node.introduction.contains("over "), "{}", node.introduction);
+    drop(node);
+    let config = file(&files, "touchmark.toml", ENCRYPTED);
+    let node = Program::serve(data.path(), &["--config", &config]);
+    let [tls, https, quic] = ["TLS", "HTTPS", "QUIC"].map(|protocol| node.dns_over(protocol).unwrap());
+    // As they are, and not as they were asked for.
+    assert!(std::net::TcpStream::connect(tls).is_ok() && std::net::TcpStream::connect(https).is_ok());
+    assert_ne!(quic.port(), 0);
+    assert!(node.introduction.contains(&format!("{https}, at /dns-query\n")), "{}", node.introduction);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! DNS for tests, octet by octet: messages ([`message`]), sockets to ask with, and a node to ask. It shares no code with the
-//! node.
+//! node, but for what encrypts ([`encrypted`]).
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -21,6 +21,7 @@ use crate::{
     support::{Running, directory},
 };
 
+pub mod encrypted;
 mod message;
 
 /// How long an answer may take.

@@ -6,7 +6,7 @@ use std::{fs, net::SocketAddr, path::Path, process::Command};
 use tempfile::TempDir;
 
 use crate::{
-    program::{Program, Ran, file, is_installed, run, wait_until},
+    program::{ENCRYPTED, Program, Ran, file, is_installed, run, wait_until},
     support::directory,
 };
 
@@ -107,17 +107,12 @@ fn kdig_over_tls_https_and_quic() {
         return;
     }
     let directory = directory();
-    let free = || {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        socket.local_addr().unwrap()
-    };
-    let (tls, https, quic) = (free(), free(), free());
-    let text = format!("dns_tls = \"{tls}\"\ndns_https = \"{https}\"\ndns_quic = \"{quic}\"\n");
-    let config = file(&directory, "touchmark.toml", text);
+    let config = file(&directory, "touchmark.toml", ENCRYPTED);
     let program = Program::serve(&directory.path().join("data"), &["--config", &config]);
     let long = format!("NAME={}", "x".repeat(20_000));
     assert_eq!(program.run(&["register", "88.118.8/Bolt", "--value", &long]).exit, 0);
-    for (option, address) in [("+tls", tls), ("+https", https), ("+quic", quic)] {
+    for (option, protocol) in [("+tls", "TLS"), ("+https", "HTTPS"), ("+quic", "QUIC")] {
+        let address = program.dns_over(protocol).unwrap();
         let mut kdig = Command::new("kdig");
         kdig.args([&format!("@{}", address.ip()), "-p", &address.port().to_string(), option, BOLT, "TXT"]);
         let ran = Ran::from(kdig.output().unwrap());

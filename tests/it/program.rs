@@ -18,6 +18,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(30);
 /// The last line that a node prints when it is ready.
 const READY: &str = "Ctrl-C stops the node.";
 
+/// A configuration with DNS over TLS, HTTPS and QUIC, on ports that the system chooses.
+pub const ENCRYPTED: &str = "dns_tls = \"127.0.0.1:0\"\ndns_https = \"127.0.0.1:0\"\ndns_quic = \"127.0.0.1:0\"\n";
+
 /// A node in a process of its own, on ports that the system chose. Killed when it is dropped.
 pub struct Program {
     child: Child,
@@ -53,13 +56,17 @@ impl Program {
             }
         }
         let after = |head: &str| {
-            let line = introduction.lines().find_map(|line| line.trim().strip_prefix(head));
             let log = || fs::read_to_string(log.path()).unwrap();
-            line.unwrap_or_else(|| panic!("the node is not ready: {introduction}\n{}", log())).trim()
+            introduced(&introduction, head)
+                .unwrap_or_else(|| panic!("the node is not ready: {introduction}\n{}", log()))
         };
-        let grpc = after("gRPC").to_owned();
-        let dns = after("DNS").split(',').next().unwrap().parse().unwrap();
+        let (grpc, dns) = (after("gRPC").to_owned(), after("DNS").parse().unwrap());
         Self { child, log, introduction, grpc, dns }
+    }
+
+    /// Where it listens for DNS over `TLS`, `HTTPS` or `QUIC`; `None` where it does not say so.
+    pub fn dns_over(&self, protocol: &str) -> Option<SocketAddr> {
+        introduced(&self.introduction, &format!("over {protocol} ")).map(|address| address.parse().unwrap())
     }
 
     /// Runs a command that talks to the node.
@@ -89,6 +96,12 @@ impl Program {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+}
+
+/// The first address in the line of an introduction that begins with a word.
+fn introduced<'a>(introduction: &'a str, head: &str) -> Option<&'a str> {
+    let line = introduction.lines().find_map(|line| line.trim().strip_prefix(head))?;
+    Some(line.split(',').next().unwrap_or_default().trim())
 }
 
 impl Drop for Program {

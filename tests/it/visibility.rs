@@ -24,14 +24,19 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use touchmark::{
     client::dns::{self, Said},
+    config::Config,
     id::Identifier,
     protocol::grpc::pb::{self, answer::Outcome as Answer, resolver_client::ResolverClient},
 };
 
 use self::stages::{Position, RETIRED, SUBJECTS, Seen};
-use crate::support::*;
+use crate::{
+    dns_support::encrypted::{self, Certificate},
+    support::*,
+};
 
 mod over_dns;
+mod over_encrypted;
 mod stages;
 
 /// How long writer and readers go on when no number of answers is given.
@@ -223,10 +228,16 @@ async fn read_stream(mut resolver: ResolverClient<Channel>, shared: Arc<Shared>)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_answer_is_older_than_a_receipt() {
-    let directory = directory();
-    // Small, so that the index is merged meanwhile.
-    let small = touchmark::config::Config { overlay_entries_max: 64, ..config(directory.path()) };
-    let running = Running::with(&small).await.unwrap();
+    let (directory, files) = (directory(), directory());
+    let certificate = Certificate::make(files.path());
+    let config = Config {
+        dns_encrypted: encrypted::anywhere(),
+        dns_certificate: Some(certificate.files()),
+        // Small, so that the index is merged meanwhile.
+        overlay_entries_max: 64,
+        ..config(directory.path())
+    };
+    let running = Running::with(&config).await.unwrap();
     let server = running.node.dns_addr();
     let shared = Shared::new();
     let resolver = async || ResolverClient::new(running.another_channel().await);
@@ -239,6 +250,7 @@ async fn no_answer_is_older_than_a_receipt() {
         let shared = Arc::clone(&shared);
         thread::spawn(move || read(server, &shared))
     });
+    let over_encrypted = over_encrypted::start(running.node.dns_encrypted_addrs(), &certificate, &shared);
     let writer = tokio::spawn(write(running, Arc::clone(&shared)));
     shared.end().await;
     let (running, written) = writer.await.unwrap();
@@ -247,7 +259,7 @@ async fn no_answer_is_older_than_a_receipt() {
         tallies.push(reader.await.unwrap());
     }
     // A reader that failed says so by itself.
-    tallies.extend(over_dns.map(|reader| reader.join().unwrap()));
+    tallies.extend(over_dns.into_iter().chain(over_encrypted).map(|reader| reader.join().unwrap()));
     let answers: u64 = tallies.iter().map(Tally::answers).sum();
     println!("{written} changes written, {answers} answers checked:");
     for tally in &tallies {

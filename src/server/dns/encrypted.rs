@@ -2,8 +2,8 @@
 //!
 //! A request arrives here as its bytes and is answered by the same responder as everywhere; the library wants records and
 //! encodes them again. It bounds how long a client may take, and not how many there are at once; HTTPS is by POST
-//! only, and a QUIC handshake that stalls delays the next one by up to 5 s. Where that matters, a proxy that ends TLS
-//! belongs in front of the TCP listener.
+//! only; a QUIC handshake that stalls delays the next one by up to 5 s, and a QUIC connection ends with its hundredth request,
+//! which may get no response. Where that matters, a proxy that ends TLS belongs in front of the TCP listener.
 //!
 //! The library logs single requests at level `info` and what clients send wrongly at `warn`; [`super::LOG_DIRECTIVES`]
 //! keeps that out of the log.

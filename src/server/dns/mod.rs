@@ -180,6 +180,11 @@ impl DnsServer {
         &self.addresses
     }
 
+    /// Where TLS, HTTPS and QUIC listen, those that do.
+    pub fn encrypted_addrs(&self) -> EncryptedAddresses {
+        self.encrypted.as_ref().map(EncryptedServer::addresses).unwrap_or_default()
+    }
+
     /// Stops listening, answers the TCP requests that were read, and waits for that. Datagrams that were not taken yet
     /// are dropped; a client asks again.
     pub async fn shutdown(self) {

@@ -29,9 +29,7 @@ enum Manner {
 
 impl Manner {
     fn query(&self, position: Position, number: u32) -> Query {
-        // Now and then the whole record, which is another answer to keep.
-        let kind = if number % 4 == 3 { kind::RECORD } else { kind::TXT };
-        let query = Query::new(&position.name(), kind);
+        let query = question(position, number);
         match self {
             Self::Plain => query,
             Self::WithCookie(cookie) => query.option(option::COOKIE, cookie),
@@ -39,8 +37,13 @@ impl Manner {
     }
 }
 
+/// A question about an identifier; now and then for the whole record, which is another answer to keep.
+pub fn question(position: Position, number: u32) -> Query {
+    Query::new(&position.name(), if number % 4 == 3 { kind::RECORD } else { kind::TXT })
+}
+
 /// What a response says; `None` when it is cut, as those to a client that asks too fast may be.
-fn seen(response: &Response) -> Option<Seen> {
+pub fn seen(response: &Response) -> Option<Seen> {
     if response.flags & flag::TC != 0 {
         return None;
     }

@@ -1,0 +1,71 @@
+//! Readers over TLS, HTTPS and QUIC: one connection each, over QUIC one after the other, with several questions under way.
+
+use std::{
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use futures_util::{StreamExt as _, stream};
+use tokio::runtime::Builder;
+use touchmark::server::dns::encrypted::EncryptedAddresses;
+
+use super::{
+    Shared, Tally,
+    over_dns::{question, seen},
+    stages::SUBJECTS,
+};
+use crate::dns_support::encrypted::{Certificate, Encrypted};
+
+/// Questions under way at the same time.
+const WINDOW: usize = 8;
+/// Questions of one QUIC connection: the listener ends it with the hundredth, whose answer may be lost.
+const QUIC_QUESTIONS_EACH: u32 = 99;
+
+/// A reader for each of them, on a thread of its own: the threads of the node are left to the node.
+pub fn start(at: EncryptedAddresses, certificate: &Certificate, shared: &Arc<Shared>) -> [JoinHandle<Tally>; 3] {
+    let spawn = |reader: fn(SocketAddr, &Certificate, &Shared) -> Tally, at: Option<SocketAddr>| {
+        let (certificate, shared) = (certificate.clone(), Arc::clone(shared));
+        thread::spawn(move || reader(at.unwrap(), &certificate, &shared))
+    };
+    [spawn(read_tls, at.tls), spawn(read_https, at.https), spawn(read_quic, at.quic)]
+}
+
+fn read_tls(server: SocketAddr, certificate: &Certificate, shared: &Shared) -> Tally {
+    read("TLS", u32::MAX, shared, || Encrypted::tls(server, certificate))
+}
+
+fn read_https(server: SocketAddr, certificate: &Certificate, shared: &Shared) -> Tally {
+    read("HTTPS", u32::MAX, shared, || Encrypted::https(server, certificate))
+}
+
+fn read_quic(server: SocketAddr, certificate: &Certificate, shared: &Shared) -> Tally {
+    read("QUIC", QUIC_QUESTIONS_EACH, shared, || Encrypted::quic(server, certificate))
+}
+
+/// Reads over one connection after the other, of so many questions each.
+fn read(way: &'static str, questions_each: u32, shared: &Shared, connect: impl AsyncFn() -> Encrypted) -> Tally {
+    Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let mut tally = Tally::of(way);
+        while !shared.is_over() {
+            ask(&connect().await, questions_each, shared, &mut tally).await;
+        }
+        tally
+    })
+}
+
+/// Asks over one connection; with each answer the next question is sent.
+async fn ask(connection: &Encrypted, questions: u32, shared: &Shared, tally: &mut Tally) {
+    let numbers = stream::iter((0..questions).take_while(|_| !shared.is_over()));
+    let answers = numbers.map(|number| async move {
+        let least = shared.least(number as usize % SUBJECTS);
+        // With EDNS, to be told that something was retired.
+        let response = connection.ask(&question(least, number / SUBJECTS as u32).edns()).await;
+        (least, seen(&response).expect("nothing is cut over a stream"))
+    });
+    let mut answers = pin!(answers.buffer_unordered(WINDOW));
+    while let Some((least, seen)) = answers.next().await {
+        tally.check(shared, least, seen);
+    }
+}
