@@ -134,6 +134,7 @@ fn store(c: &mut Criterion) {
             let change = |number: u64| IndexChange {
                 key: key(number),
                 position: Position(number),
+                superseded: None,
                 name_hash: None,
                 request: None,
                 edges: Vec::new(),

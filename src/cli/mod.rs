@@ -8,6 +8,7 @@ mod dnssec;
 mod export;
 pub mod failure;
 mod fsck;
+mod history;
 pub mod import;
 mod name;
 pub mod output;
@@ -49,6 +50,8 @@ enum Command {
     Retire(retire::Args),
     /// Look identifiers up
     Resolve(resolve::Args),
+    /// Show every version of an identifier
+    History(history::Args),
     /// Register many records from files
     Import(import::Args),
     /// Write all records as JSON lines
@@ -119,6 +122,7 @@ impl Command {
             Self::Update(args) => update::run(args),
             Self::Retire(args) => retire::run(args),
             Self::Resolve(args) => resolve::run(args),
+            Self::History(args) => history::run(args),
             Self::Import(args) => import::run(args),
             Self::Export(args) => export::run(args),
             Self::Name(args) => name::run(args),

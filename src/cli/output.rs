@@ -89,20 +89,43 @@ pub fn record(out: &mut Out, record: &pb::Record) -> Result<(), Failure> {
     let (version, index) = (record.version, record.ledger_index);
     out.line(clean(&record.identifier))?;
     out.line(format_args!("  version {version}, ledger index {index}, {}", time_text(record.time)))?;
-    let width = record.values.iter().map(|value| value.r#type.chars().count()).max().unwrap_or(0);
+    let width = type_width(&record.values);
     for value in &record.values {
-        let kind = clean(&value.r#type);
-        out.line(format_args!("  {:>4}  {kind:width$}  {}{}", value.index, data(&value.data), remarks(value)))?;
+        out.line(format_args!("  {}", self::value(value, width)))?;
     }
     for edge in &record.edges {
-        let kind = u8::try_from(edge.r#type).ok().and_then(EdgeType::from_code);
-        let kind = kind.map_or("unknown", EdgeType::as_str);
-        out.line(format_args!("  {kind} -> {}{}", clean(&edge.to), quantity(edge)))?;
+        out.line(format_args!("  {}", self::edge(edge)))?;
     }
     if record.edges_truncated {
         out.line(format_args!("  and more edges than the {} shown", record.edges.len()))?;
     }
     Ok(())
+}
+
+/// Values, for people, each behind a mark.
+///
+/// # Errors
+///
+/// [`Failure::stdout`].
+pub fn values(out: &mut Out, values: &[pb::Value], mark: impl Fn(u32) -> char) -> Result<(), Failure> {
+    let width = type_width(values);
+    values.iter().try_for_each(|value| out.line(format_args!("  {} {}", mark(value.index), self::value(value, width))))
+}
+
+fn type_width(values: &[pb::Value]) -> usize {
+    values.iter().map(|value| value.r#type.chars().count()).max().unwrap_or(0)
+}
+
+fn value(value: &pb::Value, type_width: usize) -> String {
+    let kind = clean(&value.r#type);
+    format!("{:>4}  {kind:type_width$}  {}{}", value.index, data(&value.data), remarks(value))
+}
+
+/// An edge, for people.
+pub fn edge(edge: &pb::Edge) -> String {
+    let kind = u8::try_from(edge.r#type).ok().and_then(EdgeType::from_code);
+    let kind = kind.map_or("unknown", EdgeType::as_str);
+    format!("{kind} -> {}{}", clean(&edge.to), quantity(edge))
 }
 
 /// Data as text; what is not text as Base64, with its length.

@@ -19,9 +19,9 @@ use crate::{
     protocol::{
         grpc::{
             RESOLVE_BATCH_MAX,
-            pb::{self, answer::Outcome as Answer},
+            pb::{self, answer::Outcome as Answer, resolve_at_request::At},
         },
-        json::{answer_to_json, time_text},
+        json::{answer_to_json, time_ms, time_text},
         outcome::Outcome,
     },
     record::ValueType,
@@ -34,6 +34,7 @@ Examples:
   touchmark resolve 88.1000.LSN/GB120-3169
   touchmark resolve '(01)09521141101209(21)TW120-0401' --type NAME --type URL
   touchmark resolve urn:oid:2.999.7.1.1.2 did:example:tavrenholt --json
+  touchmark resolve 88.1000.LSN/GB120-3169 --as-of 2026-03-14T12:10:00Z
   touchmark resolve 88.1000.LSN/GB120-3169 --over dns --dns 127.0.0.1:5300
 
 What has no record to show is named with the reason: not found, retired, delegated, denied or invalid. The exit code is
@@ -48,6 +49,9 @@ pub struct Args {
     /// Show the value with this index only
     #[arg(long = "index", value_name = "N")]
     indexes: Vec<u32>,
+    /// As it was behind a ledger index, or at a time (RFC 3339)
+    #[arg(long, value_name = "INDEX|TIME", value_parser = point)]
+    as_of: Option<At>,
     /// Which protocol to ask over
     #[arg(long, default_value = "grpc")]
     over: Protocol,
@@ -83,26 +87,54 @@ struct Reply {
 /// [`Failure`] when nobody answers; not found and the like are no failures, and show in the exit code.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     super::block_on(async {
-        match args.over {
-            Protocol::Grpc => over_grpc(args).await,
-            Protocol::Dns => over_dns(args).await,
+        match (args.over, args.as_of) {
+            (Protocol::Grpc, None) => over_grpc(args).await,
+            (Protocol::Grpc, Some(at)) => as_of(args, at).await,
+            (Protocol::Dns, None) => over_dns(args).await,
+            (Protocol::Dns, Some(_)) => Err(Failure::usage("--as-of is answered over gRPC only")),
         }
     })
+}
+
+/// Reads a point of the ledger: an index, or a time.
+fn point(text: &str) -> Result<At, String> {
+    match text.parse::<u64>() {
+        Ok(index) => Ok(At::LedgerIndex(index)),
+        Err(_) => {
+            let time = time_ms(text).map_err(|rule| format!("neither a ledger index nor a time: {rule}"))?;
+            // The ledger began long after 1970.
+            Ok(At::Time(u64::try_from(time).unwrap_or(0)))
+        }
+    }
+}
+
+async fn as_of(args: &Args, at: At) -> Result<u8, Failure> {
+    let client = Client::connect(&args.server.server).await?;
+    let mut printer = Printer::new(args);
+    for identifier in &args.identifiers {
+        let request = pb::ResolveAtRequest { request: Some(request(identifier, args)), at: Some(at) };
+        let answer = client.resolve_at(request).await?.outcome;
+        printer.print(Reply { answer: answer.ok_or_else(|| no_answer(identifier, args))?, remark: None })?;
+    }
+    printer.finish()
+}
+
+fn request(identifier: &str, args: &Args) -> pb::ResolveRequest {
+    pb::ResolveRequest { identifier: identifier.into(), types: args.types.clone(), indexes: args.indexes.clone() }
+}
+
+fn no_answer(identifier: &str, args: &Args) -> Failure {
+    Failure::new(format!("the node at {} gave no answer for `{identifier}`", args.server.server))
 }
 
 async fn over_grpc(args: &Args) -> Result<u8, Failure> {
     let client = Client::connect(&args.server.server).await?;
     let mut printer = Printer::new(args);
     for identifiers in args.identifiers.chunks(RESOLVE_BATCH_MAX) {
-        let request = |identifier: &String| pb::ResolveRequest {
-            identifier: identifier.clone(),
-            types: args.types.clone(),
-            indexes: args.indexes.clone(),
-        };
-        let answers = client.resolve_batch(identifiers.iter().map(request).collect()).await?;
+        let requests = identifiers.iter().map(|identifier| request(identifier, args));
+        let answers = client.resolve_batch(requests.collect()).await?;
         for (identifier, answer) in identifiers.iter().zip(answers) {
-            let reason = || format!("the node at {} gave no answer for `{identifier}`", args.server.server);
-            let answer = answer.outcome.ok_or_else(|| Failure::new(reason()))?;
+            let answer = answer.outcome.ok_or_else(|| no_answer(identifier, args))?;
             printer.print(Reply { answer, remark: None })?;
         }
     }

@@ -13,7 +13,7 @@ use tonic_prost::ProstCodec;
 use super::ClientError;
 use crate::protocol::grpc::{
     APPLY_REQUEST_BYTES_MAX, CommandBatch, Encoded, REPLY_BYTES_MAX,
-    pb::{self, registry_client::RegistryClient, resolver_client::ResolverClient},
+    pb::{self, auditor_client::AuditorClient, registry_client::RegistryClient, resolver_client::ResolverClient},
 };
 
 /// How long to wait for a connection.
@@ -84,6 +84,26 @@ impl Client {
         self.complete(asked, answers)
     }
 
+    /// Resolves one identifier as it was at a point of the ledger.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]; an entry that is still to come is refused as out of range.
+    pub async fn resolve_at(&self, request: pb::ResolveAtRequest) -> Result<pb::Answer, ClientError> {
+        let answer = self.auditor().resolve_at(request).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+    }
+
+    /// A page of the versions of an identifier, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]; an ill-formed identifier is refused as invalid argument.
+    pub async fn history(&self, request: pb::HistoryRequest) -> Result<pb::HistoryResponse, ClientError> {
+        let page = self.auditor().history(request).await;
+        page.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+    }
+
     /// Carries out one command.
     ///
     /// # Errors
@@ -125,6 +145,10 @@ impl Client {
 
     fn resolver(&self) -> ResolverClient<Channel> {
         ResolverClient::new(self.channel.clone()).max_decoding_message_size(REPLY_BYTES_MAX)
+    }
+
+    fn auditor(&self) -> AuditorClient<Channel> {
+        AuditorClient::new(self.channel.clone()).max_decoding_message_size(REPLY_BYTES_MAX)
     }
 
     fn registry(&self) -> RegistryClient<Channel> {

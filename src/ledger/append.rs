@@ -199,6 +199,7 @@ impl Batch<'_> {
         let position = Position(self.start.0 + frame.len() as u64);
         frame.push(|out| draft.put_stored(out, &place));
         hashes.push(0, leaf_hash);
+        hashes.push_position(position);
         self.frontier.push(leaf_hash, |level, hash| hashes.push(level, hash));
         self.count += 1;
         Ok(Pushed { position, index, time_ms: self.time_ms, leaf_hash })

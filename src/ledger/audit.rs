@@ -96,6 +96,7 @@ impl Auditor {
             let (position, bytes) = item.ok_or_else(|| bad(index, "fails its checksum"))?;
             let entry = StoredEntry::read(bytes).map_err(|_| bad(index, "cannot be read"))?;
             self.entry(index, &entry, start, &mut hashes)?;
+            hashes.push_position(position);
             visit(position, &entry)?;
             count += 1;
         }
@@ -196,14 +197,20 @@ impl Auditor {
                 return Err(bad(entry, &format!("has another hash in level {level} of the tree files")));
             }
         }
-        Ok(())
+        let derived: Vec<Position> = hashes.positions().collect();
+        let stored = self.levels.read_positions(start, derived.len());
+        let stored = stored.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))?;
+        match derived.iter().zip(&stored).position(|(derived, stored)| derived != stored) {
+            Some(offset) => Err(bad(start + offset as u64, "lies elsewhere than the tree files say")),
+            None => Ok(()),
+        }
     }
 
     /// Bytes of tree hashes beyond the last entry: a batch's hashes are written before its frame.
     fn torn_hash_bytes(&self, size: u64) -> Result<u64, LedgerError> {
         let lens = self.levels.file_lens();
         let lens = lens.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))?;
-        let expected = (0..lens.len()).map(|level| Levels::width(level, size) * 32);
+        let expected = Levels::file_lens_of(size);
         lens.iter()
             .zip(expected)
             .map(|(&len, expected)| {

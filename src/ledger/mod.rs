@@ -5,7 +5,7 @@
 //! DIR/ledger/key        the signing key, made at the first start                   checkpoint
 //! DIR/ledger/signed_head  the last checkpoint signed                               checkpoint
 //! DIR/ledger/segments/  frames of entries with their values and salts              segment, entry
-//! DIR/ledger/tree/      hashes of the Merkle tree, level by level                  tree
+//! DIR/ledger/tree/      hashes of the Merkle tree, level by level; where entries lie  tree
 //! DIR/index/            where is what (`store`); disposable
 //! ```
 //!
@@ -111,6 +111,34 @@ impl Ledger {
         Ok(self.segments.read_entry_resident(position)?.map(|bytes| EntryBytes { bytes, position }))
     }
 
+    /// Where entry `index` lies.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`], also when there is no such entry.
+    pub fn position(&self, index: u64) -> Result<Position, LedgerError> {
+        self.levels.position(index).map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
+    }
+
+    /// The number of entries that the ledger had taken at a time, in milliseconds since 1970 UTC: a binary search, for
+    /// times never decrease.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`].
+    pub fn entries_until(&self, time_ms: u64) -> Result<u64, LedgerError> {
+        let (mut before, mut after) = (0, self.size());
+        while before < after {
+            let middle = before.midpoint(after);
+            if self.entry(self.position(middle)?)?.decode()?.time_ms <= time_ms {
+                before = middle + 1;
+            } else {
+                after = middle;
+            }
+        }
+        Ok(before)
+    }
+
     /// The newest signed checkpoint.
     pub fn checkpoint(&self) -> SignedCheckpoint {
         self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -153,6 +181,12 @@ impl EntryBytes {
     /// Copies the bytes of an entry that is still in its batch.
     pub(crate) fn staged(bytes: &[u8], position: Position) -> Self {
         Self { bytes: bytes.into(), position }
+    }
+
+    /// How many there are.
+    #[expect(clippy::len_without_is_empty, reason = "an entry is never empty")]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Takes the entry apart.

@@ -149,8 +149,13 @@ impl Opening {
         mut replay: impl FnMut(&ReplayedFrame<'_>) -> Result<(), E>,
     ) -> Result<Recovered, E> {
         let mut last: Option<FrameInfo> = None;
+        // Where they are missing further back, all of them are derived again below.
+        let knows_positions = self.positions_len()? >= from.entries;
         let (end, tail) = for_each_frame::<E>(&self.segments, from, |frame| {
             last = Some(frame.info);
+            if knows_positions {
+                self.note_positions(frame)?;
+            }
             replay(&ReplayedFrame { frame })
         })?;
         let size = last.map_or(0, |info| info.first_index + u64::from(info.count));
@@ -180,6 +185,13 @@ impl Opening {
         Ok(Recovered { ledger, appender })
     }
 
+    /// Writes where the entries of a frame lie; what a crash left there does not count.
+    fn note_positions(&self, frame: &Frame) -> Result<(), LedgerError> {
+        let mut new = NewHashes::default();
+        frame.entries().flatten().for_each(|(position, _)| new.push_position(position));
+        self.append_tree(frame.info.first_index, &new)
+    }
+
     /// Checks the tree files against the root that the last frame names. `None`: they have to be derived again.
     fn check_tree(&self, from: Mark, size: u64, root: Hash) -> Result<Option<Frontier>, LedgerError> {
         if self.levels.whole().map_err(|error| self.tree_error("cannot read", error))? < size {
@@ -197,7 +209,7 @@ impl Opening {
                 frontier.push(leaf, |level, hash| new.push(level, hash));
             }
             // The upper levels follow from the leaves; what a crash left of them does not count.
-            self.levels.append(start, &new).map_err(|error| self.tree_error("cannot write", error))?;
+            self.append_tree(start, &new)?;
             start += count;
         }
         Ok((frontier.root() == root && self.frontier(size)?.root() == root).then_some(frontier))
@@ -228,7 +240,7 @@ impl Opening {
             let start = frontier.size();
             let mut new = NewHashes::default();
             for entry in decoded(frame) {
-                let (_, entry) = entry?;
+                let (position, entry) = entry?;
                 let previous = match entry.previous {
                     Some((index, _)) => Some(self.leaf(index, start, &new)?),
                     None => None,
@@ -237,13 +249,14 @@ impl Opening {
                 entry.put_text(&mut text, previous);
                 let leaf = leaf_hash(&text);
                 new.push(0, leaf);
+                new.push_position(position);
                 frontier.push(leaf, |level, hash| new.push(level, hash));
             }
             if frontier.root() != frame.info.root {
                 let what = format!("hold entries from {start} on that do not give the root their frame names");
                 return Err(LedgerError::Damaged { path: self.levels.directory().into(), what });
             }
-            self.levels.append(start, &new).map_err(|error| self.tree_error("cannot write", error))
+            self.append_tree(start, &new)
         })?;
         self.levels.sync().map_err(|error| self.tree_error("cannot sync", error))?;
         Ok(frontier)
@@ -266,6 +279,14 @@ impl Opening {
 
     fn frontier(&self, size: u64) -> Result<Frontier, LedgerError> {
         self.levels.frontier(size).map_err(|error| self.tree_error("cannot read", error))
+    }
+
+    fn append_tree(&self, size: u64, new: &NewHashes) -> Result<(), LedgerError> {
+        self.levels.append(size, new).map_err(|error| self.tree_error("cannot write", error))
+    }
+
+    fn positions_len(&self) -> Result<u64, LedgerError> {
+        self.levels.positions_len().map_err(|error| self.tree_error("cannot read", error))
     }
 
     fn cut_tree(&self, size: u64) -> Result<(), LedgerError> {

@@ -1,9 +1,10 @@
 //! The Merkle tree (RFC 6962 section 2.1): its right edge in memory, its hashes in flat files.
 //!
 //! Level L of the files holds the hashes of full subtrees of 256^L leaves, 32 bytes each, one after the other: tile
-//! (L, N) of C2SP tlog-tiles is 8,192 bytes at offset 8,192·N, and every partial tile is a prefix of one. The files can
-//! be derived from the segments, so nothing waits for their fsync; [`Levels::sync`] is called before the index
-//! marks entries as applied, and what lies behind that mark is trusted at start.
+//! (L, N) of C2SP tlog-tiles is 8,192 bytes at offset 8,192·N, and every partial tile is a prefix of one. Beside them, in the
+//! same way, `positions` says where each entry lies (u64, LE). The files can be derived from the segments, so nothing
+//! waits for their fsync; [`Levels::sync`] is called before the index marks entries as applied, and what lies behind
+//! that mark is trusted at start.
 
 use std::{
     fs::{File, OpenOptions},
@@ -14,11 +15,14 @@ use std::{
 
 use tlog_tiles::{Hash, node_hash};
 
+use super::Position;
+
 /// Levels that a tree can have: 256^8 entries are more than a 64-bit index counts.
 const LEVEL_COUNT: usize = 8;
 /// Height of a tile: 256 hashes.
 const TILE_HEIGHT: u32 = 8;
 const HASH_BYTES: u64 = 32;
+const POSITION_BYTES: u64 = 8;
 
 /// The right edge of a tree: roots of its full subtrees, largest first; one for each bit set in its size.
 #[derive(Clone, Debug, Default)]
@@ -65,10 +69,11 @@ fn empty_root() -> Hash {
     Hash(Sha256::digest([]).into())
 }
 
-/// New hashes of one batch, level by level, before they are written.
+/// New hashes of one batch, level by level, and where its entries lie, before they are written.
 #[derive(Clone, Debug, Default)]
 pub struct NewHashes {
     levels: [Vec<u8>; LEVEL_COUNT],
+    positions: Vec<u8>,
 }
 
 impl NewHashes {
@@ -77,6 +82,16 @@ impl NewHashes {
         if let Some(hashes) = self.levels.get_mut(level) {
             hashes.extend_from_slice(&hash.0);
         }
+    }
+
+    /// Adds where the next entry lies.
+    pub fn push_position(&mut self, position: Position) {
+        self.positions.extend_from_slice(&position.0.to_le_bytes());
+    }
+
+    /// Where the entries lie.
+    pub fn positions(&self) -> impl Iterator<Item = Position> {
+        self.positions.as_chunks().0.iter().map(|bytes| Position(u64::from_le_bytes(*bytes)))
     }
 
     /// The `offset`th leaf hash of the batch.
@@ -97,6 +112,7 @@ impl NewHashes {
     /// Forgets everything, and keeps the memory.
     pub fn clear(&mut self) {
         self.levels.iter_mut().for_each(Vec::clear);
+        self.positions.clear();
     }
 }
 
@@ -105,6 +121,7 @@ impl NewHashes {
 pub struct Levels {
     directory: PathBuf,
     files: Vec<File>,
+    positions: File,
 }
 
 impl Levels {
@@ -115,13 +132,13 @@ impl Levels {
     /// Whatever the file system says.
     pub fn open(directory: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(directory)?;
-        let open = |level: usize| {
-            let path = directory.join(level.to_string());
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+        let open = |name: &str| {
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(directory.join(name))
         };
-        let files = (0..LEVEL_COUNT).map(open).collect::<io::Result<_>>()?;
+        let files = (0..LEVEL_COUNT).map(|level| open(&level.to_string())).collect::<io::Result<_>>()?;
+        let positions = open("positions")?;
         File::open(directory)?.sync_all()?;
-        Ok(Self { directory: directory.into(), files })
+        Ok(Self { directory: directory.into(), files, positions })
     }
 
     /// Where the files lie.
@@ -134,7 +151,7 @@ impl Levels {
         size.checked_shr(TILE_HEIGHT * level as u32).unwrap_or(0)
     }
 
-    /// Writes the hashes that a batch adds to a tree of `size` leaves.
+    /// Writes the hashes and positions that a batch adds to a tree of `size` leaves.
     ///
     /// # Errors
     ///
@@ -145,7 +162,38 @@ impl Levels {
                 file.write_all_at(hashes, Self::width(level, size) * HASH_BYTES)?;
             }
         }
-        Ok(())
+        self.positions.write_all_at(&new.positions, size * POSITION_BYTES)
+    }
+
+    /// Reads where `count` entries lie, from entry `start` on.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Levels::read`].
+    pub fn read_positions(&self, start: u64, count: usize) -> io::Result<Vec<Position>> {
+        let mut bytes = vec![0; count * POSITION_BYTES as usize];
+        self.positions.read_exact_at(&mut bytes, start * POSITION_BYTES)?;
+        Ok(bytes.as_chunks().0.iter().map(|bytes| Position(u64::from_le_bytes(*bytes))).collect())
+    }
+
+    /// Where an entry lies.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Levels::read`].
+    pub fn position(&self, index: u64) -> io::Result<Position> {
+        let mut bytes = [0; POSITION_BYTES as usize];
+        self.positions.read_exact_at(&mut bytes, index * POSITION_BYTES)?;
+        Ok(Position(u64::from_le_bytes(bytes)))
+    }
+
+    /// The number of entries whose position is known.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the file system says.
+    pub fn positions_len(&self) -> io::Result<u64> {
+        Ok(self.positions.metadata()?.len() / POSITION_BYTES)
     }
 
     /// Reads `count` hashes of a level from `start` on.
@@ -203,14 +251,14 @@ impl Levels {
         Ok(frontier)
     }
 
-    /// The number of leaves whose hashes the files hold whole: every level must be long enough.
+    /// The number of leaves whose hashes and positions the files hold whole: every level must be long enough.
     ///
     /// # Errors
     ///
     /// Whatever the file system says.
     pub fn whole(&self) -> io::Result<u64> {
         let leaves = self.files[0].metadata()?.len() / HASH_BYTES;
-        let mut whole = leaves;
+        let mut whole = leaves.min(self.positions_len()?);
         for (level, file) in self.files.iter().enumerate().skip(1) {
             let have = file.metadata()?.len() / HASH_BYTES;
             if have < Self::width(level, leaves) {
@@ -233,6 +281,10 @@ impl Levels {
                 file.set_len(len)?;
             }
         }
+        let len = size * POSITION_BYTES;
+        if self.positions.metadata()?.len() > len {
+            self.positions.set_len(len)?;
+        }
         Ok(())
     }
 
@@ -242,16 +294,22 @@ impl Levels {
     ///
     /// Whatever the file system says.
     pub fn sync(&self) -> io::Result<()> {
-        self.files.iter().try_for_each(File::sync_data)
+        self.files.iter().chain([&self.positions]).try_for_each(File::sync_data)
     }
 
-    /// The length of each level's file, in bytes.
+    /// The length of each file, in bytes: those of the levels, and that of the positions.
     ///
     /// # Errors
     ///
     /// Whatever the file system says.
     pub fn file_lens(&self) -> io::Result<Vec<u64>> {
-        self.files.iter().map(|file| Ok(file.metadata()?.len())).collect()
+        self.files.iter().chain([&self.positions]).map(|file| Ok(file.metadata()?.len())).collect()
+    }
+
+    /// The lengths that [`Levels::file_lens`] gives for a tree of `size` leaves.
+    pub fn file_lens_of(size: u64) -> impl Iterator<Item = u64> {
+        let levels = (0..LEVEL_COUNT).map(move |level| Self::width(level, size) * HASH_BYTES);
+        levels.chain([size * POSITION_BYTES])
     }
 }
 
@@ -316,9 +374,11 @@ mod tests {
                 let leaf = leaf(frontier.size());
                 leaves.push(leaf);
                 new.push(0, leaf);
+                new.push_position(Position(frontier.size() * 10));
                 frontier.push(leaf, |level, hash| new.push(level, hash));
             }
             levels.append(size, &new).unwrap();
+            assert_eq!(levels.position(size).unwrap(), Position(size * 10));
             assert_eq!(levels.whole().unwrap(), frontier.size());
             assert_eq!(levels.frontier(frontier.size()).unwrap().root(), frontier.root());
             assert_eq!(root_by_definition(&leaves), frontier.root());
@@ -337,6 +397,7 @@ mod tests {
         let mut new = NewHashes::default();
         for index in 0..1_000 {
             new.push(0, leaf(index));
+            new.push_position(Position(index));
             frontier.push(leaf(index), |level, hash| new.push(level, hash));
         }
         levels.append(0, &new).unwrap();
@@ -345,5 +406,8 @@ mod tests {
         levels.cut(600).unwrap();
         assert_eq!(levels.whole().unwrap(), 600);
         assert_eq!(levels.file_lens().unwrap()[..2], [600 * HASH_BYTES, 2 * HASH_BYTES]);
+        assert_eq!(levels.positions_len().unwrap(), 600);
+        levels.positions.set_len(100 * POSITION_BYTES + 3).unwrap();
+        assert_eq!(levels.whole().unwrap(), 100);
     }
 }

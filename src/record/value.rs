@@ -214,6 +214,13 @@ impl Values {
         self.0.iter().filter(|value| value.permissions.public_read())
     }
 
+    /// The values that anyone may read, and no other.
+    pub fn only_public(mut self) -> Self {
+        // A part of values that were within the limits is within them, too.
+        self.0.retain(|value| value.permissions.public_read());
+        self
+    }
+
     /// True when both hold the same values, whenever they were written.
     pub fn same_content(&self, other: &Self) -> bool {
         self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(|(a, b)| a.same_content(b))

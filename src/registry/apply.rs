@@ -49,6 +49,7 @@ pub fn change_of(position: Position, entry: &StoredEntry<'_>) -> Result<IndexCha
         name_hash: may_need_hash(&identifier),
         key: identifier.key().clone(),
         position,
+        superseded: entry.previous,
         request,
         edges: edge_ops(&entry.edges),
     })

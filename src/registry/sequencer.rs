@@ -282,7 +282,7 @@ impl Round<'_> {
         let edges_after = if edges.is_empty() { EdgesAfter::None } else { EdgesAfter::Some };
         let Some(draft) = &prepared.draft else { return Err(Refusal::TryLater) };
         let pushed = self.batch.push(draft, 1, None, edges_after).map_err(|error| unavailable(&error))?;
-        Ok(self.stage(prepared, pushed, 1, None))
+        Ok(self.stage(prepared, pushed, None))
     }
 
     /// A command about an identifier whose newest entry is `entry`.
@@ -311,7 +311,7 @@ impl Round<'_> {
         let version = entry.version + 1;
         let pushed = self.batch.push(draft, version, Some((entry.index, position)), edges_after);
         let pushed = pushed.map_err(|error| unavailable(&error))?;
-        Ok(self.stage(prepared, pushed, version, Some(entry.identifier)))
+        Ok(self.stage(prepared, pushed, Some((position, entry))))
     }
 
     /// A new draft where the prepared one does not fit what is there: a merge, or another spelling of the identifier.
@@ -340,8 +340,8 @@ impl Round<'_> {
         draft.map(Some).map_err(|error| invalid(error.to_string()))
     }
 
-    /// Notes what a pushed entry changes.
-    fn stage(&mut self, prepared: Prepared, pushed: Pushed, version: u64, spelling: Option<&str>) -> Decided {
+    /// Notes what a pushed entry changes; `before` is the entry that it supersedes.
+    fn stage(&mut self, prepared: Prepared, pushed: Pushed, before: Option<(Position, &StoredEntry<'_>)>) -> Decided {
         let Prepared { command, request, .. } = prepared;
         let Pushed { position, index, time_ms, leaf_hash } = pushed;
         let edges = match &command.operation {
@@ -356,11 +356,13 @@ impl Round<'_> {
         if let Some(request) = request {
             self.staged.requests.insert(request, position);
         }
-        self.staged.changed.push(Changed { key: key.clone(), created: version == 1 });
+        self.staged.changed.push(Changed { key: key.clone(), created: before.is_none() });
         let name_hash = may_need_hash(&command.identifier);
-        self.staged.changes.push(IndexChange { key, position, name_hash, request, edges });
-        let identifier = spelling.unwrap_or(command.identifier.as_str()).into();
-        let version = Version { number: version, ledger_index: index, time_ms };
+        let superseded = before.map(|(position, entry)| (entry.index, position));
+        self.staged.changes.push(IndexChange { key, position, superseded, name_hash, request, edges });
+        let identifier = before.map_or(command.identifier.as_str(), |(_, entry)| entry.identifier).into();
+        let number = before.map_or(1, |(_, entry)| entry.version + 1);
+        let version = Version { number, ledger_index: index, time_ms };
         Decided { identifier, version, leaf_hash, replayed: false }
     }
 

@@ -9,14 +9,17 @@
 //!
 //! Deliberately absent: transports, DNS names (`id::dns_name`), permits: only what anyone may read gets this far.
 
+mod history;
+
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+pub use history::{Change, Difference, History, HistoryError, Moment};
 
 use crate::{
     cache::{Cache, CacheStats},
     id::{Identifier, Key, KeyPrefix, dns_name::NameHash},
-    record::{Record, Status, Value, ValueView, Values, Version},
+    record::{Record, Status, Value, ValueView, Version},
     store::{Newest, ReadError, Records, Resident},
 };
 
@@ -84,10 +87,10 @@ impl Filter {
 impl Found {
     /// Keeps what anyone may read of a record; `None` when the record has values, and none of them may be read.
     fn public(mut record: Record) -> Option<Self> {
-        if record.values.public().count() != record.values.len() {
-            let public: Vec<Value> = record.values.public().cloned().collect();
-            // A part of values that were within the limits is within them, too.
-            record.values = Values::new(public).ok().filter(|values| !values.is_empty())?;
+        let none = record.values.is_empty();
+        record.values = record.values.only_public();
+        if record.values.is_empty() && !none {
+            return None;
         }
         Some(Self { record, rendered: OnceLock::new() })
     }

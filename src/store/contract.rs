@@ -1,6 +1,7 @@
 //! The contract of [`Store`], run on every implementation.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -26,7 +27,14 @@ pub(crate) fn prefix(bytes: impl AsRef<[u8]>) -> KeyPrefix {
 }
 
 pub(crate) fn change(bytes: impl AsRef<[u8]>, position: u64) -> IndexChange {
-    IndexChange { key: key(bytes), position: Position(position), name_hash: None, request: None, edges: Vec::new() }
+    IndexChange {
+        key: key(bytes),
+        position: Position(position),
+        superseded: None,
+        name_hash: None,
+        request: None,
+        edges: Vec::new(),
+    }
 }
 
 /// How far the ledger is applied after `entries` entries, when each lies at its own number.
@@ -38,6 +46,7 @@ pub(crate) fn upto(entries: u64) -> Applied {
 pub(crate) fn check(open: &mut dyn FnMut() -> Box<dyn Store>) {
     empty(&*open());
     visible_and_ordered(&*open());
+    older_versions_stay(&*open());
     edges_come_and_go(&*open());
     hashes_and_requests(&*open());
     scans_stretches(&*open());
@@ -69,6 +78,28 @@ fn visible_and_ordered(store: &dyn Store) {
     assert_eq!(store.latest(&key([0xff; 2_304])), Ok(Some(Position(5))));
     assert_eq!(store.latest(&key([0xff; 2_303])), Ok(None));
     assert!(store.durable().entries <= 6);
+    store.close().unwrap();
+}
+
+fn older_versions_stay(store: &dyn Store) {
+    let after = |bytes: &str, before: u64, now: u64| IndexChange {
+        superseded: Some((before, Position(before * 10))),
+        ..change(bytes, now * 10)
+    };
+    let first = [change("a", 0), after("a", 0, 1), change("aa", 20), change("", 30), after("a", 1, 300)];
+    store.apply(first.to_vec(), upto(301)).unwrap();
+    let version = |index: u64| (index, Position(index * 10));
+    assert_eq!(store.superseded(&key("a"), u64::MAX, 10), Ok(vec![version(1), version(0)]));
+    assert_eq!(store.superseded(&key("aa"), u64::MAX, 10), Ok(vec![]));
+    store.apply(vec![after("a", 300, 400), after("aa", 2, 401), after("", 3, 402)], upto(403)).unwrap();
+    assert_eq!(store.superseded(&key("a"), u64::MAX, 2), Ok(vec![version(300), version(1)]));
+    assert_eq!(store.superseded(&key("a"), 300, 1), Ok(vec![version(300)]));
+    assert_eq!(store.superseded(&key("a"), 299, 1), Ok(vec![version(1)]));
+    assert_eq!(store.superseded(&key("a"), 0, 5), Ok(vec![version(0)]));
+    assert_eq!(store.superseded(&key("aa"), 1, 5), Ok(vec![]));
+    assert_eq!(store.superseded(&key(""), u64::MAX, 5), Ok(vec![version(3)]));
+    assert_eq!(store.latest(&key("a")), Ok(Some(Position(4_000))));
+    assert_eq!(store.scan(&prefix(""), None, 10).unwrap().len(), 3, "only the newest ones are scanned");
     store.close().unwrap();
 }
 
@@ -230,7 +261,9 @@ pub(crate) fn any_changes(count_max: usize) -> impl Strategy<Value = Vec<IndexCh
     let one = (any_key(), hash.clone(), hash, vec((kind, any_key(), op), 0..4));
     vec(one, 0..count_max).prop_map(|changes| {
         let numbered = changes.into_iter().zip(0..);
-        let change = |((key, name_hash, request, edges), entry)| IndexChange {
+        let mut newest = BTreeMap::new();
+        let change = |((key, name_hash, request, edges), entry): ((Key, _, _, _), u64)| IndexChange {
+            superseded: newest.insert(key.clone(), entry).map(|before| (before, Position(before))),
             key,
             position: Position(entry),
             name_hash,
@@ -248,6 +281,9 @@ pub(crate) fn answers_alike(store: &dyn Store, model: &MemoryStore, changes: &[I
     for change in changes {
         let under = prefix(change.key.as_bytes());
         assert_eq!(store.latest(&change.key), model.latest(&change.key));
+        for upto in [u64::MAX, change.position.0, change.position.0 / 2] {
+            assert_eq!(store.superseded(&change.key, upto, 3), model.superseded(&change.key, upto, 3));
+        }
         assert_eq!(store.edges_out(&change.key, 3), model.edges_out(&change.key, 3));
         assert_eq!(store.any_below(&under), model.any_below(&under));
         assert_eq!(store.scan(&under, Some(&change.key), 2), model.scan(&under, Some(&change.key), 2));

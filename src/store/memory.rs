@@ -3,6 +3,7 @@
 //! For tests, and for nodes that keep nothing: it holds everything in memory and starts empty.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     ops::Bound,
     sync::{PoisonError, RwLock, RwLockReadGuard},
@@ -24,6 +25,7 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Model {
     latest: BTreeMap<Key, Position>,
+    superseded: BTreeMap<Key, BTreeMap<Reverse<u64>, Position>>,
     edges_out: BTreeMap<Key, BTreeMap<(EdgeType, Key), Position>>,
     by_name_hash: BTreeMap<NameHash, Position>,
     by_request: BTreeMap<RequestKey, Position>,
@@ -42,7 +44,10 @@ impl MemoryStore {
 
 impl Model {
     fn apply(&mut self, change: IndexChange) {
-        let IndexChange { key, position, name_hash, request, edges } = change;
+        let IndexChange { key, position, superseded, name_hash, request, edges } = change;
+        if let Some((index, position)) = superseded {
+            self.superseded.entry(key.clone()).or_default().insert(Reverse(index), position);
+        }
         for (kind, to, op) in edges {
             let out = self.edges_out.entry(key.clone()).or_default();
             match op {
@@ -71,6 +76,12 @@ impl Store for MemoryStore {
 
     fn by_name_hash(&self, hash: &NameHash) -> Result<Option<Position>, StoreError> {
         Ok(self.model().by_name_hash.get(hash).copied())
+    }
+
+    fn superseded(&self, key: &Key, upto: u64, limit: usize) -> Result<Vec<(u64, Position)>, StoreError> {
+        let model = self.model();
+        let versions = model.superseded.get(key).into_iter().flat_map(|versions| versions.range(Reverse(upto)..));
+        Ok(versions.map(|(Reverse(index), position)| (*index, *position)).take(limit).collect())
     }
 
     fn by_request(&self, request: &RequestKey) -> Result<Option<Position>, StoreError> {

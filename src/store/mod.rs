@@ -8,10 +8,12 @@
 
 #[cfg(test)]
 mod contract;
+mod history;
 pub mod local;
 pub mod memory;
 mod records;
 
+pub use history::PastVersion;
 pub use records::{Newest, ReadError, Records};
 
 pub use crate::ledger::Resident;
@@ -28,6 +30,8 @@ pub struct IndexChange {
     pub key: Key,
     /// Where the entry lies; from now on the newest of this identifier.
     pub position: Position,
+    /// Index and position of the entry that was the newest before, when there was one.
+    pub superseded: Option<(u64, Position)>,
     /// Under which hash the identifier is found, when its DNS name may be a hash.
     pub name_hash: Option<NameHash>,
     /// Under which key a retry of the same request finds this entry, when the client gave a request id.
@@ -100,6 +104,14 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// As for [`Store::latest`].
     fn by_name_hash(&self, hash: &NameHash) -> Result<Option<Position>, StoreError>;
+
+    /// Entries of an identifier that are not its newest any more, with their ledger indexes, newest first: at most `limit`
+    /// of those up to ledger index `upto`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::latest`].
+    fn superseded(&self, key: &Key, upto: u64, limit: usize) -> Result<Vec<(u64, Position)>, StoreError>;
 
     /// The entry that a client's request became.
     ///

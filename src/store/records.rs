@@ -131,20 +131,12 @@ impl Records {
     }
 
     fn record_of(&self, entry: &StoredEntry<'_>) -> Result<Record, ReadError> {
-        let identifier = identifier(entry)?;
-        let active = entry.kind != EntryKind::Retire;
-        let (edges, edges_truncated) = match (active, entry.has_edges) {
-            (true, true) => self.edges(identifier.key(), entry)?,
+        let record = record_without_edges(entry)?;
+        let (edges, edges_truncated) = match (record.status, entry.has_edges) {
+            (Status::Active, true) => self.edges(record.identifier.key(), entry)?,
             _ => (Vec::new(), false),
         };
-        Ok(Record {
-            values: entry.decode_values().map_err(|_| damaged(entry, "holds values that no record may have"))?,
-            status: if active { Status::Active } else { Status::Retired },
-            version: Version { number: entry.version, ledger_index: entry.index, time_ms: entry.time_ms },
-            identifier,
-            edges,
-            edges_truncated,
-        })
+        Ok(Record { edges, edges_truncated, ..record })
     }
 
     /// The edges that leave a record now, and whether there are more than are shown.
@@ -198,6 +190,19 @@ fn added(entry: &StoredEntry<'_>, kind: EdgeType, to: &Key) -> Option<Edge> {
     entry.edges.iter().find_map(|change| match change {
         EdgeChange::Add(edge) if edge.kind == kind && edge.to.key() == to => Some(edge.clone()),
         _ => None,
+    })
+}
+
+/// The record as an entry left it, its edges aside.
+pub(super) fn record_without_edges(entry: &StoredEntry<'_>) -> Result<Record, ReadError> {
+    let active = entry.kind != EntryKind::Retire;
+    Ok(Record {
+        identifier: identifier(entry)?,
+        values: entry.decode_values().map_err(|_| damaged(entry, "holds values that no record may have"))?,
+        status: if active { Status::Active } else { Status::Retired },
+        version: Version { number: entry.version, ledger_index: entry.index, time_ms: entry.time_ms },
+        edges: Vec::new(),
+        edges_truncated: false,
     })
 }
 

@@ -13,6 +13,7 @@
 //! | `dns_tcp` | DNS over TCP: many questions at once, in any pieces, and connections that say nothing |
 //! | `dnssec` | `delv` validates the signed zone through a roll; `kdig` over TLS, HTTPS and QUIC |
 //! | `full_disk` | on a full disk writes are refused, reads go on, nothing is lost; with room, writes go on |
+//! | `history` | every version of a record can be asked for, by index and by time, and what each change did |
 //! | `idempotency` | what a receipt promises, and what each change does to a record |
 //! | `model` | random commands, restarts and crashes against a `BTreeMap` |
 //! | `refusals` | every bad command is refused with the right status and words, over three ways of writing |
@@ -36,6 +37,7 @@ mod dns_support;
 mod dns_tcp;
 mod dnssec;
 mod full_disk;
+mod history;
 mod idempotency;
 mod model;
 mod program;

@@ -411,6 +411,7 @@ fn a_read_error_is_a_server_failure() {
     let change = IndexChange {
         key: identifier.key().clone(),
         position: Position(12_345),
+        superseded: None,
         name_hash: None,
         request: None,
         edges: Vec::new(),

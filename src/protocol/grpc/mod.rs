@@ -11,7 +11,7 @@ mod wire;
 
 pub use commands::{CommandBatch, EdgeParts, ValueParts};
 pub use from_pb::{command, decode_command, record_from_pb, values_from_pb};
-pub use to_pb::{edge_to_pb, receipt_to_pb, record_to_pb, refusal_to_pb, result_to_pb, value_to_pb};
+pub use to_pb::{edge_to_pb, history_to_pb, receipt_to_pb, record_to_pb, refusal_to_pb, result_to_pb, value_to_pb};
 pub use wire::{Encoded, EncodedAnswers, EncodedCommands, encode_answer, encode_invalid};
 
 /// Messages and clients, generated from `proto/`.
@@ -31,6 +31,10 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/touchma
 
 /// The most identifiers of one `ResolveBatch`.
 pub const RESOLVE_BATCH_MAX: usize = 1_000;
+/// The most versions of one page of a history.
+pub const HISTORY_LIMIT_MAX: u32 = 1_000;
+/// The versions of a page for which no number is given.
+pub const HISTORY_LIMIT_DEFAULT: u32 = 50;
 /// The longest request that resolves, in bytes.
 pub const RESOLVE_REQUEST_BYTES_MAX: usize = 4 << 20;
 /// The longest request that writes, in bytes.

@@ -2,9 +2,11 @@
 
 use super::pb;
 use crate::{
+    ledger::EntryKind,
     protocol::outcome::Outcome,
-    record::{Edge, EdgeType, Record, Status, Value},
+    record::{Edge, EdgeChange, EdgeType, Record, Status, Value},
     registry::{Receipt, Refusal},
+    resolver::{Change, Difference, History},
 };
 
 /// A record as a message.
@@ -44,17 +46,63 @@ pub fn value_to_pb(value: &Value) -> pb::Value {
 
 /// An edge as a message.
 pub fn edge_to_pb(edge: &Edge) -> pb::Edge {
-    let kind = match edge.kind {
+    let (quantity, unit) = edge.quantity.as_ref().map_or_else(Default::default, |(quantity, unit)| {
+        (quantity.as_str().to_owned(), unit.as_ref().map_or_else(String::new, |unit| unit.as_str().to_owned()))
+    });
+    let kind = edge_type_to_pb(edge.kind).into();
+    pb::Edge { r#type: kind, to: edge.to.to_string(), quantity, unit, valid_from: edge.valid_from_ms }
+}
+
+fn edge_type_to_pb(kind: EdgeType) -> pb::EdgeType {
+    match kind {
         EdgeType::MadeOf => pb::EdgeType::MadeOf,
         EdgeType::DerivedFrom => pb::EdgeType::DerivedFrom,
         EdgeType::PackedIn => pb::EdgeType::PackedIn,
         EdgeType::TransferredTo => pb::EdgeType::TransferredTo,
         EdgeType::Replaces => pb::EdgeType::Replaces,
+    }
+}
+
+/// A page of a history as a message.
+pub fn history_to_pb(history: &History) -> pb::HistoryResponse {
+    pb::HistoryResponse { versions: history.versions.iter().map(change_to_pb).collect(), next_before: history.before }
+}
+
+fn change_to_pb(change: &Change) -> pb::VersionChange {
+    use pb::{value_difference, version_change};
+    let Change { past, withheld, differences } = change;
+    let kind = match past.kind {
+        EntryKind::Create => version_change::Kind::Create,
+        EntryKind::Update => version_change::Kind::Update,
+        EntryKind::Retire => version_change::Kind::Retire,
     };
-    let (quantity, unit) = edge.quantity.as_ref().map_or_else(Default::default, |(quantity, unit)| {
-        (quantity.as_str().to_owned(), unit.as_ref().map_or_else(String::new, |unit| unit.as_str().to_owned()))
-    });
-    pb::Edge { r#type: kind.into(), to: edge.to.to_string(), quantity, unit, valid_from: edge.valid_from_ms }
+    let difference = |(index, difference): &(u32, Difference)| {
+        let kind = match difference {
+            Difference::Added => value_difference::Kind::Added,
+            Difference::Changed => value_difference::Kind::Changed,
+            Difference::Removed => value_difference::Kind::Removed,
+        };
+        pb::ValueDifference { index: *index, kind: kind.into() }
+    };
+    let (mut edges_added, mut edges_removed) = (Vec::new(), Vec::new());
+    for edge in &past.edges {
+        match edge {
+            EdgeChange::Add(edge) => edges_added.push(edge_to_pb(edge)),
+            EdgeChange::Remove(kind, to) => {
+                let kind = edge_type_to_pb(*kind).into();
+                edges_removed.push(pb::Edge { r#type: kind, to: to.to_string(), ..pb::Edge::default() });
+            }
+        }
+    }
+    pb::VersionChange {
+        kind: kind.into(),
+        record: Some(record_to_pb(&past.record)),
+        by: past.principal.as_str().into(),
+        values_withheld: u32::try_from(*withheld).unwrap_or(u32::MAX),
+        differences: differences.iter().map(difference).collect(),
+        edges_added,
+        edges_removed,
+    }
 }
 
 /// A receipt as a message; the checkpoint is left out when it is that of the receipt before.

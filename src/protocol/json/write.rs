@@ -94,7 +94,11 @@ struct LineReceipt<'a> {
 
 /// A record as one line, without the line's end.
 pub fn record_to_json(record: &pb::Record) -> String {
-    to_json(&LineRecord {
+    to_json(&line_record(record))
+}
+
+fn line_record(record: &pb::Record) -> LineRecord<'_> {
+    LineRecord {
         identifier: &record.identifier,
         status: match record.status() {
             pb::Status::Retired => Outcome::Retired.spelling().word,
@@ -106,7 +110,7 @@ pub fn record_to_json(record: &pb::Record) -> String {
         values: record.values.iter().map(value).collect(),
         edges: record.edges.iter().map(edge).collect(),
         edges_truncated: record.edges_truncated,
-    })
+    }
 }
 
 /// An answer as one line, without the line's end: the record, or its `status` (`not found`, `retired`, `delegated`,
@@ -134,6 +138,56 @@ pub fn answer_to_json(answer: &Found) -> String {
         Found::Invalid(invalid) => {
             LineOutcome { reason: Some(&invalid.reason), ..said(Outcome::Invalid, &invalid.identifier) }
         }
+    })
+}
+
+#[derive(Serialize)]
+struct LineChange<'a> {
+    change: &'static str,
+    by: &'a str,
+    #[serde(flatten)]
+    record: LineRecord<'a>,
+    #[serde(skip_serializing_if = "is_none")]
+    values_withheld: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    values_added: Vec<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    values_changed: Vec<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    values_removed: Vec<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    edges_added: Vec<LineEdge<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    edges_removed: Vec<LineEdge<'a>>,
+}
+
+fn is_none(count: &u32) -> bool {
+    *count == 0
+}
+
+/// A version and the change that made it as one line, without the line's end.
+pub fn change_to_json(change: &pb::VersionChange) -> String {
+    use pb::{value_difference::Kind, version_change};
+    let indexes = |kind| {
+        let differences = change.differences.iter().filter(move |difference| difference.kind() == kind);
+        differences.map(|difference| difference.index).collect()
+    };
+    let record = change.record.clone().unwrap_or_default();
+    to_json(&LineChange {
+        change: match change.kind() {
+            version_change::Kind::Create => "create",
+            version_change::Kind::Update => "update",
+            version_change::Kind::Retire => "retire",
+            version_change::Kind::Unspecified => "unknown",
+        },
+        by: &change.by,
+        record: line_record(&record),
+        values_withheld: change.values_withheld,
+        values_added: indexes(Kind::Added),
+        values_changed: indexes(Kind::Changed),
+        values_removed: indexes(Kind::Removed),
+        edges_added: change.edges_added.iter().map(edge).collect(),
+        edges_removed: change.edges_removed.iter().map(edge).collect(),
     })
 }
 

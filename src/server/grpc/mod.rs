@@ -4,6 +4,7 @@
 //! read it: from the cache in about a microsecond, past it in a few. Batches of commands are checked and hashed on the
 //! blocking pool, so that a large one delays nobody.
 
+mod auditor;
 mod codec;
 mod connection;
 mod registry;
@@ -24,7 +25,9 @@ use crate::{
     protocol::{
         grpc::{
             APPLY_REQUEST_BYTES_MAX, CALLS_PER_CONNECTION_MAX, DESCRIPTORS, REPLY_BYTES_MAX, RESOLVE_REQUEST_BYTES_MAX,
-            services::{registry_server::RegistryServer, resolver_server::ResolverServer},
+            services::{
+                auditor_server::AuditorServer, registry_server::RegistryServer, resolver_server::ResolverServer,
+            },
         },
         outcome::Outcome,
     },
@@ -56,11 +59,15 @@ impl GrpcServer {
         let resolver_service = ResolverServer::new(resolver::ResolverService::new(Arc::clone(&resolver)))
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
+        let auditor_service = AuditorServer::new(auditor::AuditorService::new(Arc::clone(&resolver)))
+            .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
+            .max_encoding_message_size(REPLY_BYTES_MAX);
         let registry_service = RegistryServer::new(registry::RegistryService::new(registry, resolver))
             .max_decoding_message_size(APPLY_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<ResolverServer<resolver::ResolverService>>().await;
+        health.set_serving::<AuditorServer<auditor::AuditorService>>().await;
         health.set_serving::<RegistryServer<registry::RegistryService>>().await;
         // Clients are divided between the two versions of the reflection protocol.
         let reflection = || {
@@ -80,6 +87,7 @@ impl GrpcServer {
             .initial_connection_window_size(WINDOW_BYTES)
             .add_service(resolver_service)
             .add_service(registry_service)
+            .add_service(auditor_service)
             .add_service(health_service)
             .add_service(reflection_v1)
             .add_service(reflection_v1alpha)

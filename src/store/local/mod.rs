@@ -205,6 +205,13 @@ impl Store for LocalStore {
         self.shared.get(&keys::name_hash(hash))
     }
 
+    fn superseded(&self, key: &Key, upto: u64, limit: usize) -> Result<Vec<(u64, Position)>, StoreError> {
+        let (prefix, first) = (keys::superseded_all(key), keys::superseded(key, upto));
+        let found = self.shared.scan(&prefix, Bound::Included(&first), limit)?;
+        let with_index = |(key, position): Entry| Some((keys::superseded_index(&key)?, position));
+        Ok(found.into_iter().filter_map(with_index).collect())
+    }
+
     fn by_request(&self, request: &RequestKey) -> Result<Option<Position>, StoreError> {
         self.shared.get(&keys::request(request))
     }

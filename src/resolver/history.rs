@@ -1,0 +1,144 @@
+//! What an identifier resolved to at some point of the ledger, and all that ever happened to it.
+
+use super::{Answer, Resolver};
+use crate::{
+    id::Identifier,
+    record::{Record, Value},
+    store::{PastVersion, ReadError},
+};
+
+/// A point of the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Behind the entry with this index.
+    Index(u64),
+    /// Behind everything that the ledger had taken by this time, milliseconds since 1970 UTC.
+    Time(u64),
+}
+
+/// Why a moment has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// The entry is still to come: what it changes is not known.
+    #[error("ledger index {index} is still to come; the ledger has {entries} entries")]
+    ToCome {
+        /// What was asked for.
+        index: u64,
+        /// The size of the ledger.
+        entries: u64,
+    },
+    /// Index or ledger cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Some versions of an identifier, newest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct History {
+    /// The versions.
+    pub versions: Vec<Change>,
+    /// Ledger index below which there is more; `None` when the first version is among them.
+    pub before: Option<u64>,
+}
+
+/// A version of a record, as far as anyone may read it, and what is different from the version before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The version; of its record, only values that anyone may read.
+    pub past: PastVersion,
+    /// How many of its values nobody may read without a permit.
+    pub withheld: usize,
+    /// Which values came, changed and went, by index.
+    pub differences: Vec<(u32, Difference)>,
+}
+
+/// What happened to a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// It was not there before.
+    Added,
+    /// It says something else than before.
+    Changed,
+    /// It is there no more.
+    Removed,
+}
+
+impl Resolver {
+    /// What an identifier resolved to at a moment; edges are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`HistoryError`].
+    pub fn resolve_at(&self, identifier: &Identifier, moment: Moment) -> Result<Answer, HistoryError> {
+        let Some(upto) = self.last_entry(moment)? else { return Ok(Answer::NotFound) };
+        let version = self.records.versions(identifier.key(), upto, 1)?.pop();
+        Ok(Answer::of(version.map(|past| past.record)))
+    }
+
+    /// Versions of an identifier, newest first, at most `limit` of those before a ledger index.
+    ///
+    /// # Errors
+    ///
+    /// [`HistoryError::Read`].
+    pub fn history(&self, identifier: &Identifier, before: Option<u64>, limit: usize) -> Result<History, HistoryError> {
+        let upto = match before {
+            Some(before) => match before.checked_sub(1) {
+                Some(upto) => upto,
+                None => return Ok(History::default()),
+            },
+            None => u64::MAX,
+        };
+        // One more than is shown: the last one is compared with it.
+        let mut versions = self.records.versions(identifier.key(), upto, limit.saturating_add(1))?;
+        let mut history = History::default();
+        let is_cut = versions.len() > 1 && versions.last().is_some_and(|past| past.record.version.number > 1);
+        let mut further = if is_cut || versions.len() > limit { versions.pop() } else { None };
+        for past in versions.into_iter().rev() {
+            let change = change(past, further.take());
+            further = Some(change.1);
+            history.versions.push(change.0);
+        }
+        history.versions.reverse();
+        let oldest = history.versions.last().map(|change| change.past.record.version);
+        history.before = oldest.filter(|version| version.number > 1).map(|version| version.ledger_index);
+        Ok(history)
+    }
+
+    /// The index of the last entry at a moment; `None` before the first.
+    fn last_entry(&self, moment: Moment) -> Result<Option<u64>, HistoryError> {
+        match moment {
+            Moment::Index(index) => {
+                let entries = self.records.ledger().size();
+                if index < entries { Ok(Some(index)) } else { Err(HistoryError::ToCome { index, entries }) }
+            }
+            Moment::Time(time_ms) => Ok(self.records.entries_until(time_ms)?.checked_sub(1)),
+        }
+    }
+}
+
+/// A version as anyone may see it, compared with the one before; gives the version back for the next one.
+fn change(mut past: PastVersion, before: Option<PastVersion>) -> (Change, PastVersion) {
+    let whole = past.clone();
+    let all = past.record.values.len();
+    past.record.values = std::mem::take(&mut past.record.values).only_public();
+    let withheld = all - past.record.values.len();
+    let differences = differences(&past.record, before.as_ref().map(|before| &before.record));
+    (Change { past, withheld, differences }, whole)
+}
+
+fn differences(now: &Record, before: Option<&Record>) -> Vec<(u32, Difference)> {
+    let earlier: Vec<&Value> = before.map(|before| before.values.public().collect()).unwrap_or_default();
+    let same_index = |value: &Value, other: &&Value| value.index == other.index;
+    let mut differences = Vec::new();
+    for value in now.values.iter() {
+        match earlier.iter().find(|other| same_index(value, other)) {
+            None => differences.push((value.index, Difference::Added)),
+            Some(other) if !value.same_content(other) => differences.push((value.index, Difference::Changed)),
+            Some(_) => {}
+        }
+    }
+    let gone = earlier.iter().filter(|other| !now.values.iter().any(|value| same_index(value, other)));
+    differences.extend(gone.map(|value| (value.index, Difference::Removed)));
+    differences.sort_by_key(|(index, _)| *index);
+    differences
+}

@@ -1,0 +1,68 @@
+//! The `Auditor` service.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::unreadable;
+use crate::{
+    id::Identifier,
+    protocol::grpc::{
+        Encoded, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, encode_answer, history_to_pb,
+        pb::{self, resolve_at_request::At},
+        services::auditor_server,
+    },
+    resolver::{Filter, HistoryError, Moment, Resolver},
+};
+
+/// Answers questions about the past from the read core.
+#[derive(Clone)]
+pub(super) struct AuditorService {
+    resolver: Arc<Resolver>,
+}
+
+impl AuditorService {
+    pub(super) fn new(resolver: Arc<Resolver>) -> Self {
+        Self { resolver }
+    }
+}
+
+#[tonic::async_trait]
+impl auditor_server::Auditor for AuditorService {
+    async fn resolve_at(&self, request: Request<pb::ResolveAtRequest>) -> Result<Response<Encoded>, Status> {
+        let pb::ResolveAtRequest { request, at } = request.into_inner();
+        let pb::ResolveRequest { identifier: asked, types, indexes } = request.unwrap_or_default();
+        let identifier = identifier(&asked)?;
+        let moment = match at {
+            Some(At::LedgerIndex(index)) => Moment::Index(index),
+            Some(At::Time(time_ms)) => Moment::Time(time_ms),
+            None => return Err(Status::invalid_argument("no point of the ledger is given: an index or a time")),
+        };
+        let answer = self.resolver.resolve_at(&identifier, moment).map_err(|error| without_answer(&error))?;
+        Ok(Response::new(encode_answer(&answer, &asked, &Filter { types, indexes })))
+    }
+
+    async fn history(&self, request: Request<pb::HistoryRequest>) -> Result<Response<pb::HistoryResponse>, Status> {
+        let pb::HistoryRequest { identifier: asked, limit, before } = request.into_inner();
+        let identifier = identifier(&asked)?;
+        let limit = limit.unwrap_or(HISTORY_LIMIT_DEFAULT);
+        if !(1..=HISTORY_LIMIT_MAX).contains(&limit) {
+            return Err(Status::invalid_argument(format!(
+                "{limit} versions in one page; ask for 1 to {HISTORY_LIMIT_MAX}"
+            )));
+        }
+        let history = self.resolver.history(&identifier, before, limit as usize);
+        Ok(Response::new(history_to_pb(&history.map_err(|error| without_answer(&error))?)))
+    }
+}
+
+fn identifier(asked: &str) -> Result<Identifier, Status> {
+    Identifier::parse(asked).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+fn without_answer(error: &HistoryError) -> Status {
+    match error {
+        HistoryError::ToCome { .. } => Status::out_of_range(error.to_string()),
+        HistoryError::Read(error) => unreadable(error),
+    }
+}

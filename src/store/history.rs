@@ -1,0 +1,72 @@
+//! Past versions: what was registered under an identifier at some point of the ledger, and who made it so.
+
+use super::{ReadError, Records, records};
+use crate::{
+    id::Key,
+    ledger::{EntryKind, Principal, StoredEntry},
+    record::{EdgeChange, Record},
+};
+
+/// A version of a record, and the change that made it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PastVersion {
+    /// What happened.
+    pub kind: EntryKind,
+    /// Who made the change.
+    pub principal: Principal,
+    /// The record as it was then, without its edges.
+    pub record: Record,
+    /// Edges that came and went with the change.
+    pub edges: Vec<EdgeChange>,
+}
+
+/// How much of the ledger is read for one list of versions, in bytes; two versions are always given.
+const VERSIONS_BYTES_MAX: usize = 4 << 20;
+
+impl Records {
+    /// Versions of what is registered under a key, newest first: at most `limit` of those up to a ledger index, and
+    /// fewer when they are long. However long the history, it takes one search of the index and a read of each version.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub fn versions(&self, key: &Key, upto: u64, limit: usize) -> Result<Vec<PastVersion>, ReadError> {
+        let mut versions = Vec::new();
+        let Some(newest) = self.store().latest(key)? else { return Ok(versions) };
+        let bytes = self.ledger().entry(newest)?;
+        let entry = bytes.decode()?;
+        if entry.index <= upto && limit > 0 {
+            versions.push(past(&entry)?);
+        }
+        // What was superseded since the newest one was looked up is newer than that, or it itself.
+        let Some(before) = entry.index.checked_sub(1) else { return Ok(versions) };
+        let mut read = bytes.len();
+        for (_, position) in self.store().superseded(key, upto.min(before), limit - versions.len())? {
+            if read > VERSIONS_BYTES_MAX && versions.len() > 1 {
+                break;
+            }
+            let bytes = self.ledger().entry(position)?;
+            read += bytes.len();
+            versions.push(past(&bytes.decode()?)?);
+        }
+        Ok(versions)
+    }
+
+    /// The number of entries that the ledger had taken at a time, in milliseconds since 1970 UTC.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Ledger`].
+    pub fn entries_until(&self, time_ms: u64) -> Result<u64, ReadError> {
+        Ok(self.ledger().entries_until(time_ms)?)
+    }
+}
+
+fn past(entry: &StoredEntry<'_>) -> Result<PastVersion, ReadError> {
+    Ok(PastVersion {
+        kind: entry.kind,
+        principal: entry.principal,
+        record: records::record_without_edges(entry)?,
+        edges: entry.edges.clone(),
+    })
+}
