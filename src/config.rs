@@ -106,7 +106,7 @@ pub struct Config {
     pub dns_without_cookie_octets_max: u16,
     /// The file with the secrets of cookies; without one they are made at start.
     pub dns_cookie_secrets: Option<PathBuf>,
-    /// TCP connections of a client network at once; 0 for no limit.
+    /// Connections of a client network at once, over TCP, TLS and QUIC together; 0 for no limit.
     pub dns_connections_per_source_max: usize,
     /// With which algorithm the zone is signed, when it is.
     pub dnssec: Option<Algorithm>,

@@ -193,8 +193,7 @@ impl Node {
         let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()())).await?;
         if config.dns_encrypted != EncryptedAddresses::default() {
             let certificate = Arc::new(certificate(config)?);
-            let listening = dns.listen_encrypted(config.dns_encrypted, certificate).await;
-            listening.map_err(|error| AppError::system("cannot listen for DNS over TLS, HTTPS or QUIC", error))?;
+            dns.listen_encrypted(config.dns_encrypted, certificate).await?;
         }
         Ok(Self { dns, _signing: signing, grpc, sequencer, ledger, store, zone: config.zone.clone(), directory })
     }

@@ -29,12 +29,14 @@ const EDGES: [(&str, &[&str]); 14] = [
 ];
 
 /// Where each foreign crate may be named. Crates that are everyone's (`bytes`, `thiserror`, ...) are not listed.
-const FOREIGN: [(&str, &[&str]); 27] = [
+const FOREIGN: [(&str, &[&str]); 29] = [
     ("sled", &["src/store/local/blocks.rs"]),
-    ("hickory_proto", &["src/server/dns/encrypted.rs"]),
-    ("hickory_server", &["src/server/dns/encrypted.rs"]),
-    ("async_trait", &["src/server/dns/encrypted.rs"]),
-    ("rustls", &["src/server/dns/certificate.rs"]),
+    ("hickory_proto", &["src/server/dns/encrypted/https.rs"]),
+    ("hickory_server", &["src/server/dns/encrypted/https.rs"]),
+    ("async_trait", &["src/server/dns/encrypted/https.rs"]),
+    ("rustls", &["src/server/dns/certificate.rs", "src/server/dns/encrypted.rs", "src/server/dns/encrypted/quic.rs"]),
+    ("tokio_rustls", &["src/server/dns/encrypted.rs"]),
+    ("quinn", &["src/server/dns/encrypted/quic.rs"]),
     ("rcgen", &["src/server/dns/certificate.rs"]),
     ("nix", &["src/server/dns/udp.rs"]),
     ("tonic", &["src/server/grpc/", "src/client/grpc.rs"]),
@@ -498,7 +500,7 @@ fn the_rules_can_fail() {
         (foreign, "src/store/local/blocks.rs", "use sled::Db;", 0),
         (foreign, "src/store/mod.rs", "//! sled::Db is not used here\nstruct A { sled: u8 }", 0),
         (foreign, "src/resolver/mod.rs", "fn f() -> tonic::Status { tonic_health::x() }", 2),
-        (foreign, "src/server/dns/encrypted.rs", "use hickory_server::Server; use tonic;", 1),
+        (foreign, "src/server/dns/encrypted/https.rs", "use hickory_server::Server; use tonic;", 1),
         (header, "src/a.rs", "// A comment.\n", 1),
         (header, "src/a.rs", "//! What it is.\n", 0),
         (unfinished, "src/a.rs", "// TODO: later\nfn f() { todo!() }", 2),

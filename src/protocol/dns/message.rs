@@ -5,7 +5,7 @@
 //!
 //! Deliberately absent: what the answers are (`answer`), and which options this node gives (`Responder`).
 
-use super::answer::Answer;
+use super::answer::{Answer, MESSAGE_OCTETS_MAX};
 
 /// Octets of a header (RFC 1035 section 4.1.1).
 pub const HEADER_OCTETS: usize = 12;
@@ -19,6 +19,10 @@ const TYPE_OPT: u16 = 41;
 pub const OPT_OCTETS: usize = 11;
 /// Octets of an option before its data (RFC 6891 section 6.1.2).
 const OPTION_HEAD_OCTETS: usize = 4;
+/// Option of padding (RFC 7830 section 3).
+pub const OPTION_PADDING: u16 = 12;
+/// The length that padded responses are a multiple of, in octets (RFC 8467 section 4.1).
+pub const PADDING_BLOCK_OCTETS: usize = 468;
 
 /// Response codes (IANA DNS RCODEs).
 pub mod rcode {
@@ -351,6 +355,22 @@ impl Options {
     }
 }
 
+/// Fills a response up to a multiple of [`PADDING_BLOCK_OCTETS`], or to the longest message. Its last record has to be the
+/// OPT record with these options.
+pub fn pad(out: &mut Vec<u8>, options: &Options) {
+    let octets = out.len() + OPTION_HEAD_OCTETS;
+    let octets_padded = octets.next_multiple_of(PADDING_BLOCK_OCTETS).min(MESSAGE_OCTETS_MAX);
+    // There may be no room for even an empty option.
+    let Some(fill) = octets_padded.checked_sub(octets) else { return };
+    let length_at = out.len() - options.octets.len() - 2;
+    let data_octets = options.octets.len() + OPTION_HEAD_OCTETS + fill;
+    // Both are less than the length of the message.
+    out[length_at..length_at + 2].copy_from_slice(&(data_octets as u16).to_be_bytes());
+    out.extend_from_slice(&OPTION_PADDING.to_be_bytes());
+    out.extend_from_slice(&(fill as u16).to_be_bytes());
+    out.resize(octets_padded, 0);
+}
+
 /// How a response is made of an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape<'a> {
@@ -473,6 +493,36 @@ mod tests {
             let whole_option = cut == 6;
             let expected = if whole_option { 0 } else { rcode::FORMERR };
             assert_eq!(code(&query([1, 0, 0, 1], &[QUESTION, &short])), Some(expected), "{cut}");
+        }
+    }
+
+    // RFC 8467 section 4.1: to a multiple of 468 octets; and never beyond the longest message.
+    #[test]
+    fn a_padded_response_is_no_longer_than_a_message_may_be() {
+        let mut options = Options::default();
+        options.push(10, [b"hi", &[]]);
+        for (octets, expected) in [
+            (60, 468),
+            (463, 468),
+            (464, 468),
+            (465, 936),
+            (65_516, 65_520),
+            (65_517, 65_535),
+            (65_531, 65_535),
+            (65_532, 65_532),
+        ] {
+            // One record of a private type fills it up.
+            let mut message = query([1, 1, 0, 1], &[QUESTION, b"\x00\xff\x00\x00\x01\x00\x00\x00\x3c"]);
+            let data_octets = octets - message.len() - 2 - options.record_octets();
+            message.extend_from_slice(&(data_octets as u16).to_be_bytes());
+            message.resize(message.len() + data_octets, 7);
+            write_opt(&mut message, 0, 0, &options, 1_232);
+            assert_eq!(message.len(), octets);
+            pad(&mut message, &options);
+            let edns = Request::read(&message).unwrap().edns.unwrap();
+            assert_eq!((message.len(), edns.option(10)), (expected, Some(&b"hi"[..])), "{octets}");
+            let fill = edns.option(OPTION_PADDING).map(<[u8]>::len);
+            assert_eq!(fill, expected.checked_sub(octets + 4), "{octets}");
         }
     }
 

@@ -86,6 +86,9 @@ pub enum Transport {
     Datagram,
     /// A connection.
     Stream,
+    /// A connection that others see the lengths of, and nothing else: a response is padded when its request is (RFC 7830,
+    /// RFC 8467 section 4.1).
+    EncryptedStream,
 }
 
 /// What came of a request.

@@ -514,6 +514,30 @@ fn denials_go_with_the_serial_of_now() {
     }
 }
 
+/// RFC 8467 section 4.1: when the request is padded, and where others see the length alone.
+#[test]
+fn responses_are_padded_where_they_are_encrypted() {
+    let node = Node::new();
+    node.create("88.118.8/bolt", &[("NAME", b"Bolt", 60)]);
+    let mut padded = Edns::new();
+    padded.options_mut().insert(EdnsOption::Unknown(12, vec![0; 30]));
+    let name = "bolt._.8.118.88.hdl.id.test.";
+    for (edns, transport, expected) in [
+        (padded.clone(), Transport::EncryptedStream, true),
+        (padded.clone(), Transport::Stream, false),
+        (padded, Transport::Datagram, false),
+        (Edns::new(), Transport::EncryptedStream, false),
+    ] {
+        let client = Client { address: [192, 0, 2, 9].into(), transport, now_unix: 1_700_000_000, limiter: None };
+        let mut out = Vec::new();
+        node.responder.respond(&request(name, "TXT", "IN", edns), &client, Depth::Whole, &mut out);
+        assert_eq!(out.len() == 468, expected, "{transport:?}");
+        let response = Message::from_vec(&out).unwrap();
+        assert_eq!(response.answers.len(), 1);
+        assert_eq!(response.edns.unwrap().option(EdnsCode::Padding).is_some(), expected, "{transport:?}");
+    }
+}
+
 /// The sets of keys follow the keys, for those who ask without DNSSEC OK, too (RFC 7344: a parent may).
 #[test]
 fn sets_of_keys_are_those_of_now() {

@@ -6,7 +6,7 @@ use super::{
     answer::{ExtendedError, MESSAGE_OCTETS_MAX, OwnedAnswer},
     cookie::{COOKIE_OPTION, CookieCheck},
     dnssec::SignedRecord,
-    message::{Edns, Fit, Options, Request, Shape, rcode, write_response},
+    message::{Edns, Fit, OPTION_PADDING, Options, Request, Shape, pad, rcode, write_response},
     responder::{
         Allowance, Client, Responded, Responder, ResponderOptions, Summary, Transport, UDP_PAYLOAD_OCTETS_MAX,
     },
@@ -75,6 +75,9 @@ impl Writing<'_> {
         let shape = Shape { edns, is_signed: self.signing.is_some(), octets_max };
         let fit = write_response(self.out, &self.request, &answer, shape);
         summary.truncated = fit == Fit::Truncated;
+        if let Some(options) = options.filter(|_| self.wants_padding()) {
+            pad(self.out, &options);
+        }
         Responded::Written(summary)
     }
 
@@ -113,9 +116,14 @@ impl Writing<'_> {
         self.client.transport == Transport::Datagram && !matches!(self.cookie, CookieCheck::Valid { .. })
     }
 
+    fn wants_padding(&self) -> bool {
+        let edns = self.request.edns.filter(|_| self.client.transport == Transport::EncryptedStream);
+        edns.is_some_and(|edns| edns.option(OPTION_PADDING).is_some())
+    }
+
     /// The longest response that may be sent, in octets.
     fn octets_max(&self) -> usize {
-        if self.client.transport == Transport::Stream {
+        if self.client.transport != Transport::Datagram {
             return MESSAGE_OCTETS_MAX;
         }
         // RFC 6891 section 6.2.3: less than 512 counts as 512.

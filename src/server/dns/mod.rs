@@ -4,11 +4,14 @@
 //! UDP: recvmmsg, a batch ---+
 //!                           +-- Responder -- bytes
 //! TCP: accept, frame -------+
-//! TLS, HTTPS, QUIC ---------+
+//! TLS: as TCP --------------+
+//! QUIC: stream, frame ------+
+//! HTTPS: hickory-server ----+
 //! ```
 //!
 //! A client over UDP may not be who it says: without a valid cookie (`protocol::dns::cookie`) its answers are limited
-//! ([`rate`]). TCP connections are limited by client network ([`sources`]). What was asked is counted ([`counters`]).
+//! ([`rate`]). Connections over TCP, TLS and QUIC are limited by client network ([`sources`]), those over HTTPS are not. What
+//! was asked is counted ([`counters`]).
 //!
 //! [`udp`] is a loop of its own on threads of its own: most of what the node is asked comes that way. [`tcp`] is for
 //! what does not fit a datagram, and for clients that prove where they are (RFC 7766). [`encrypted`] is TLS, HTTPS and QUIC,
@@ -27,6 +30,7 @@ mod tcp;
 mod udp;
 
 use std::{
+    future::ready,
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -34,12 +38,16 @@ use std::{
 };
 
 pub use tcp::TCP_REQUEST_OCTETS_MAX;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
 
 use self::{
     certificate::Certificate,
     counters::{AllCounters, Counted, Counters},
-    encrypted::{EncryptedAddresses, EncryptedLimits, EncryptedServer},
+    encrypted::{EncryptedAddresses, EncryptedParts, EncryptedServer},
     rate::{RateLimiter, RateLimits},
     sources::{SourceLimits, Sources},
     udp::UdpListener,
@@ -49,8 +57,8 @@ use crate::{
     resolver::Depth,
 };
 
-/// Log directives that keep the lines of a library about single requests out of the log.
-pub const LOG_DIRECTIVES: &str = "hickory_server=error,hickory_net=error,hickory_proto=error";
+/// Log directives that keep the lines of libraries about single requests and packets out of the log.
+pub const LOG_DIRECTIVES: &str = "hickory_server=error,hickory_net=error,hickory_proto=error,quinn_proto=error";
 /// How often a pair of ports is tried, when the system chooses it.
 const BIND_ATTEMPTS_MAX: u32 = 16;
 
@@ -59,14 +67,19 @@ const BIND_ATTEMPTS_MAX: u32 = 16;
 pub struct DnsLimits {
     /// Threads that answer over UDP, for each address; each has another beside it that reads what is not cached.
     pub udp_workers: usize,
-    /// The most TCP connections at once; more wait for one to end.
-    pub tcp_connections_max: usize,
-    /// How long a client may take to send a request or to take a response over TCP, in milliseconds: a few seconds
-    /// (RFC 7766 section 6.2.3).
-    pub tcp_idle_timeout_ms: u64,
+    /// The most connections at once of each address, over TCP, TLS and QUIC each; more wait for one to end, over QUIC they are
+    /// refused.
+    pub connections_max: usize,
+    /// The most requests that are answered at once on one connection over QUIC.
+    pub quic_streams_max: u32,
+    /// How long a handshake may take over TLS and QUIC, in milliseconds.
+    pub handshake_timeout_ms: u64,
+    /// How long a client may take to send a request or to take a response over a connection, in milliseconds: a few
+    /// seconds (RFC 7766 section 6.2.3).
+    pub idle_timeout_ms: u64,
     /// How long connections may go on when the server stops, in milliseconds.
     pub drain_timeout_ms: u64,
-    /// TCP connections of one client network.
+    /// Connections of one client network, over TCP, TLS and QUIC together.
     pub sources: SourceLimits,
     /// Answers over UDP to one client network.
     pub rate: RateLimits,
@@ -76,8 +89,10 @@ impl Default for DnsLimits {
     fn default() -> Self {
         Self {
             udp_workers: 1,
-            tcp_connections_max: 1_024,
-            tcp_idle_timeout_ms: 10_000,
+            connections_max: 1_024,
+            quic_streams_max: 32,
+            handshake_timeout_ms: 5_000,
+            idle_timeout_ms: 10_000,
             drain_timeout_ms: 2_000,
             sources: SourceLimits::default(),
             rate: RateLimits::default(),
@@ -85,10 +100,26 @@ impl Default for DnsLimits {
     }
 }
 
+impl DnsLimits {
+    fn handshake_timeout(&self) -> Duration {
+        Duration::from_millis(self.handshake_timeout_ms)
+    }
+
+    fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
+    }
+}
+
+/// Writes the response to a request that a client sent over a connection, in place of what the buffer held; false for what
+/// gets none.
+type Respond = dyn Fn(&[u8], IpAddr, &mut Vec<u8>) -> bool + Send + Sync;
+
 /// What all listeners share.
 struct Context {
     responder: Arc<Responder>,
     limiter: Arc<RateLimiter>,
+    sources: Arc<Sources>,
+    limits: DnsLimits,
     counters: Arc<AllCounters>,
 }
 
@@ -96,6 +127,18 @@ impl Context {
     /// Counters for one more thread.
     fn counters(&self) -> Arc<Counters> {
         self.counters.add()
+    }
+
+    /// What answers on one more listener for connections.
+    fn respond(&self, transport: Transport) -> Arc<Respond> {
+        let (responder, counters) = (Arc::clone(&self.responder), self.counters());
+        Arc::new(move |request: &[u8], client: IpAddr, response: &mut Vec<u8>| {
+            let now_unix = since_1970().as_secs();
+            let client = Client { address: client.to_canonical(), transport, now_unix, limiter: None };
+            let responded = responder.respond(request, &client, Depth::Whole, response);
+            counters.count(&responded);
+            matches!(responded, Responded::Written(_))
+        })
     }
 }
 
@@ -125,8 +168,9 @@ impl DnsServer {
     ) -> Result<Self, ListenError> {
         let (stop, stopping) = watch::channel(false);
         let limiter = Arc::new(RateLimiter::new(limits.rate.clone(), seed));
-        let context = Context { responder: Arc::clone(responder), limiter, counters: Arc::default() };
         let sources = Sources::new(limits.sources.clone());
+        let responder = Arc::clone(responder);
+        let context = Context { responder, limiter, sources, limits, counters: Arc::default() };
         let mut server = Self {
             context,
             encrypted: None,
@@ -137,17 +181,18 @@ impl DnsServer {
             addresses: Vec::new(),
         };
         for &address in addresses {
-            let failed = |source| ListenError { address, source };
-            let Bound { sockets, listener } = bind(address, limits.udp_workers).await.map_err(failed)?;
+            let failed = |source| ListenError { protocol: "DNS", address, source };
+            let Bound { sockets, listener } = bind(address, server.context.limits.udp_workers).await.map_err(failed)?;
             server.addresses.push(listener.local_addr().map_err(failed)?);
             server.udp.push(UdpListener::start(sockets, &server.context).map_err(failed)?);
             let connections = tcp::Connections {
-                responder: Arc::clone(responder),
-                counters: server.context.counters(),
-                sources: Arc::clone(&sources),
-                limits: limits.clone(),
+                protocol: "TCP",
+                respond: server.context.respond(Transport::Stream),
+                sources: Arc::clone(&server.context.sources),
+                limits: server.context.limits.clone(),
             };
-            server.tcp.push(tokio::spawn(connections.accept(listener, stopping.clone())));
+            let handshake = |stream: TcpStream| ready(Ok(stream));
+            server.tcp.push(tokio::spawn(connections.accept(listener, handshake, stopping.clone())));
         }
         server.report = Some(tokio::spawn(report(Arc::clone(&server.context.counters), stopping)));
         Ok(server)
@@ -162,16 +207,15 @@ impl DnsServer {
         &mut self,
         addresses: EncryptedAddresses,
         certificate: Arc<Certificate>,
-    ) -> io::Result<()> {
-        let (responder, counters) = (Arc::clone(&self.context.responder), self.context.counters());
-        let respond = move |request: &[u8], client: IpAddr| {
-            let mut response = Vec::new();
-            let responded = responder.respond(request, &over_stream(client), Depth::Whole, &mut response);
-            counters.count(&responded);
-            matches!(responded, Responded::Written(_)).then_some(response)
+    ) -> Result<(), ListenError> {
+        let parts = EncryptedParts {
+            respond: self.context.respond(Transport::EncryptedStream),
+            respond_https: self.context.respond(Transport::Stream),
+            certificate,
+            sources: Arc::clone(&self.context.sources),
+            limits: self.context.limits.clone(),
         };
-        let limits = EncryptedLimits::default();
-        self.encrypted = Some(EncryptedServer::start(Arc::new(respond), certificate, addresses, limits).await?);
+        self.encrypted = Some(EncryptedServer::start(addresses, &parts).await?);
         Ok(())
     }
 
@@ -185,7 +229,7 @@ impl DnsServer {
         self.encrypted.as_ref().map(EncryptedServer::addresses).unwrap_or_default()
     }
 
-    /// Stops listening, answers the TCP requests that were read, and waits for that. Datagrams that were not taken yet
+    /// Stops listening, answers the requests that were read from connections, and waits for that. Datagrams that were not taken yet
     /// are dropped; a client asks again.
     pub async fn shutdown(self) {
         self.stop.send_replace(true);
@@ -225,12 +269,6 @@ async fn report(counters: Arc<AllCounters>, mut stopping: watch::Receiver<bool>)
     }
 }
 
-/// A client that asks over a connection.
-fn over_stream(client: IpAddr) -> Client<'static> {
-    let now_unix = since_1970().as_secs();
-    Client { address: client.to_canonical(), transport: Transport::Stream, now_unix, limiter: None }
-}
-
 /// The time since 1970 UTC; a clock before that counts as 1970.
 fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
@@ -238,8 +276,10 @@ fn since_1970() -> Duration {
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} (DNS): {source}")]
+#[error("cannot listen on {address} ({protocol}): {source}")]
 pub struct ListenError {
+    /// What was to be spoken there.
+    pub protocol: &'static str,
     /// The address.
     pub address: SocketAddr,
     /// What the system said.

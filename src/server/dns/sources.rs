@@ -1,5 +1,5 @@
-//! How many TCP connections a client network may have open at once, so that one client cannot take them all (RFC 9210
-//! section 4.2).
+//! How many connections a client network may have open at once, over TCP, TLS and QUIC together, so that one client cannot
+//! take them all (RFC 9210 section 4.2).
 //!
 //! A connection counts from [`Sources::admit`] until its [`SourceGuard`] is dropped, however that comes about. The table
 //! holds only networks with open connections, and no more than a fixed number of them: beyond that, a network that has

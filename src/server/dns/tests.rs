@@ -296,7 +296,7 @@ fn a_tcp_connection_takes_many_requests_at_once() {
 
 #[test]
 fn tcp_connections_are_bounded() {
-    let limits = DnsLimits { tcp_connections_max: 1, tcp_idle_timeout_ms: 200, ..DnsLimits::default() };
+    let limits = DnsLimits { connections_max: 1, idle_timeout_ms: 200, ..DnsLimits::default() };
     let listener = Listener::start_with(limits);
     let mut first = listener.connect();
     let request = query(SHORT, RecordType::TXT).to_vec().unwrap();

@@ -12,14 +12,14 @@ use std::{
 };
 
 use data_encoding::BASE64;
-use hickory_proto::op::{DnsRequest, DnsRequestOptions, Message};
-use hickory_server::net::{
+use hickory_net::{
     h2::HttpsClientStream,
     quic::QuicClientStream,
     runtime::{RuntimeProvider as _, Spawn as _, TokioRuntimeProvider},
     tls::tls_exchange,
     xfer::{DnsExchange, DnsHandle as _, FirstAnswer as _},
 };
+use hickory_proto::op::{DnsRequest, DnsRequestOptions, Message};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,

@@ -1,4 +1,4 @@
-//! Readers over TLS, HTTPS and QUIC: one connection each, over QUIC one after the other, with several questions under way.
+//! Readers over TLS, HTTPS and QUIC: one connection each, with several questions under way.
 
 use std::{
     net::SocketAddr,
@@ -20,8 +20,6 @@ use crate::dns_support::encrypted::{Certificate, Encrypted};
 
 /// Questions under way at the same time.
 const WINDOW: usize = 8;
-/// Questions of one QUIC connection: the listener ends it with the hundredth, whose answer may be lost.
-const QUIC_QUESTIONS_EACH: u32 = 99;
 
 /// A reader for each of them, on a thread of its own: the threads of the node are left to the node.
 pub fn start(at: EncryptedAddresses, certificate: &Certificate, shared: &Arc<Shared>) -> [JoinHandle<Tally>; 3] {
@@ -33,39 +31,32 @@ pub fn start(at: EncryptedAddresses, certificate: &Certificate, shared: &Arc<Sha
 }
 
 fn read_tls(server: SocketAddr, certificate: &Certificate, shared: &Shared) -> Tally {
-    read("TLS", u32::MAX, shared, || Encrypted::tls(server, certificate))
+    read("TLS", shared, Encrypted::tls(server, certificate))
 }
 
 fn read_https(server: SocketAddr, certificate: &Certificate, shared: &Shared) -> Tally {
-    read("HTTPS", u32::MAX, shared, || Encrypted::https(server, certificate))
+    read("HTTPS", shared, Encrypted::https(server, certificate))
 }
 
 fn read_quic(server: SocketAddr, certificate: &Certificate, shared: &Shared) -> Tally {
-    read("QUIC", QUIC_QUESTIONS_EACH, shared, || Encrypted::quic(server, certificate))
+    read("QUIC", shared, Encrypted::quic(server, certificate))
 }
 
-/// Reads over one connection after the other, of so many questions each.
-fn read(way: &'static str, questions_each: u32, shared: &Shared, connect: impl AsyncFn() -> Encrypted) -> Tally {
+/// Reads over one connection; with each answer the next question is sent.
+fn read(way: &'static str, shared: &Shared, connecting: impl Future<Output = Encrypted>) -> Tally {
     Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-        let mut tally = Tally::of(way);
-        while !shared.is_over() {
-            ask(&connect().await, questions_each, shared, &mut tally).await;
+        let (mut tally, connection) = (Tally::of(way), &connecting.await);
+        let numbers = stream::iter((0u32..).take_while(|_| !shared.is_over()));
+        let answers = numbers.map(|number| async move {
+            let least = shared.least(number as usize % SUBJECTS);
+            // With EDNS, to be told that something was retired.
+            let response = connection.ask(&question(least, number / SUBJECTS as u32).edns()).await;
+            (least, seen(&response).expect("nothing is cut over a stream"))
+        });
+        let mut answers = pin!(answers.buffer_unordered(WINDOW));
+        while let Some((least, seen)) = answers.next().await {
+            tally.check(shared, least, seen);
         }
         tally
     })
-}
-
-/// Asks over one connection; with each answer the next question is sent.
-async fn ask(connection: &Encrypted, questions: u32, shared: &Shared, tally: &mut Tally) {
-    let numbers = stream::iter((0..questions).take_while(|_| !shared.is_over()));
-    let answers = numbers.map(|number| async move {
-        let least = shared.least(number as usize % SUBJECTS);
-        // With EDNS, to be told that something was retired.
-        let response = connection.ask(&question(least, number / SUBJECTS as u32).edns()).await;
-        (least, seen(&response).expect("nothing is cut over a stream"))
-    });
-    let mut answers = pin!(answers.buffer_unordered(WINDOW));
-    while let Some((least, seen)) = answers.next().await {
-        tally.check(shared, least, seen);
-    }
 }
