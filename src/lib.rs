@@ -22,7 +22,11 @@
 //! into the [`cache`]; on a miss [`store::Records`] asks the index ([`store::Store`]) for a position and reads the entry from
 //! the [`ledger`]. The answer goes back the same way; its encoded form stays with it in the cache. Over DNS most answers lie
 //! ready for the wire ([`protocol::dns::Responder`]): the loop that took a datagram copies one behind the question and sends
-//! it, and only what does not lie ready goes the whole way, on another thread.
+//! it. What does not lie ready it reads itself as far as index and ledger are in memory; only what may wait for a disk goes the
+//! whole way on another thread.
+//!
+//! Questions about the past ([`resolver::Resolver::history`], [`resolver::Resolver::resolve_at`]) find older versions in the
+//! index, and times by halving the ledger.
 //!
 //! # The way of a change
 //!

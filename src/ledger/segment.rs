@@ -568,6 +568,10 @@ mod tests {
             assert!(found == self.positions, "scanned entries are the appended ones");
             for (position, entry) in &self.positions {
                 assert!(segments.read_entry(*position).unwrap() == *entry, "entry at {position}");
+                // Where the file system cannot tell what is in memory, nothing is.
+                if let Resident::Here(resident) = segments.read_entry_resident(*position).unwrap() {
+                    assert!(resident == *entry, "resident entry at {position}");
+                }
             }
             end
         }

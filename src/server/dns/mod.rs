@@ -65,7 +65,7 @@ const BIND_ATTEMPTS_MAX: u32 = 16;
 /// Bounds of the listeners.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsLimits {
-    /// Threads that answer over UDP, for each address; each has another beside it that reads what is not cached.
+    /// Threads that answer over UDP, for each address; each has another beside it that reads what is not in memory.
     pub udp_workers: usize,
     /// The most connections at once of each address, over TCP, TLS and QUIC each; more wait for one to end, over QUIC they are
     /// refused.

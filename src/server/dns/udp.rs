@@ -1,15 +1,16 @@
 //! DNS over UDP: a loop that answers a batch of datagrams at a time.
 //!
 //! ```text
-//!             +-> Responder, cached -> sendmmsg --------------------> client
+//!             +-> Responder: what is in memory -> sendmmsg -----------------------> client
 //! recvmmsg ---+
-//!  (a batch)  +-> not cached -> bounded queue -> reading thread -> sendmmsg -> client
+//!  (a batch)  +-> on disk, to be signed -> bounded queue -> reading thread -> sendmmsg -> client
 //! ```
 //!
 //! Each worker is two threads over one socket; several workers share the port (SO_REUSEPORT), and the system divides the clients
-//! among them. The loop takes what has arrived, answers what is cached, sends all of it with one call, and hands the rest to
-//! the thread that may wait for a disk. When that one falls behind, questions that are not cached are dropped, and the
-//! others are answered as before. A socket that is bound to no particular address answers from the one that was asked.
+//! among them. The loop takes what has arrived, answers what takes no disk (answers that lie ready, and what those blocks of
+//! the index and pages of the ledger say that are in memory), sends all of it with one call, and hands the rest to the thread
+//! that may wait. When that one falls behind, what it would read is dropped, and the others are answered as before. A
+//! socket that is bound to no particular address answers from the one that was asked.
 //!
 //! Deliberately absent: what the answers are (`protocol::dns`).
 
@@ -198,7 +199,7 @@ impl Answering {
         Self { responder, limiter, counters: context.counters() }
     }
 
-    /// Answers a request as far as `depth` goes, into what leaves next; says whether it is not cached.
+    /// Answers a request as far as `depth` goes, into what leaves next; says whether it takes more.
     fn answer(&self, request: &[u8], path: Path, depth: Depth, now: Now, sender: &mut Sender) -> bool {
         let Some(address) = path.address() else { return false };
         let limits = Limits { limiter: &self.limiter, now_ms: now.ms };
@@ -342,14 +343,14 @@ impl Worker {
         if waiting.is_empty() {
             return;
         }
-        // A full queue means that the disk does not keep up: clients ask again, and what is cached goes on.
+        // A full queue means that the disk does not keep up: clients ask again, and what is in memory goes on.
         if let Err(TrySendError::Full(shed) | TrySendError::Disconnected(shed)) = self.queue.try_send(waiting) {
             self.answering.counters.add(Count::Shed, shed.len() as u64);
         }
     }
 }
 
-/// The thread that answers what is not cached.
+/// The thread that answers what takes a disk or a signature.
 struct Reader {
     answering: Answering,
     queued: Receiver<Vec<Waiting>>,

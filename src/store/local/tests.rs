@@ -114,7 +114,7 @@ fn marks_only_after_the_hook_and_keeps_its_error() {
         let seen = Arc::clone(&seen);
         move |mark| {
             seen.lock().unwrap().push(mark.entries);
-            if mark.entries < 2 { Ok(()) } else { Err(io::Error::other("no space")) }
+            if mark.entries < 2 { Ok(()) } else { Err(std::io::Error::other("no space")) }
         }
     });
     let store = open(&directory, LocalOptions { overlay_entries_max: 1, before_mark, ..tiny() });
