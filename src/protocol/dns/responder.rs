@@ -62,6 +62,13 @@ pub struct Client<'a> {
     pub limiter: Option<&'a dyn Limiter>,
 }
 
+impl Client<'_> {
+    /// True for a datagram whose sender has not shown that it gets what is sent to its address.
+    pub(super) fn may_be_forged(&self, cookie: CookieCheck) -> bool {
+        self.transport == Transport::Datagram && !matches!(cookie, CookieCheck::Valid { .. })
+    }
+}
+
 /// Decides how much of its answers goes to a client.
 pub trait Limiter {
     /// What may be sent of this answer.
@@ -233,7 +240,7 @@ impl Responder {
             Err(Rejected::Header { octets, rcode }) => {
                 out.clear();
                 out.extend_from_slice(&octets);
-                return Responded::Written(Summary::of_error(rcode));
+                return without_question(rcode, client, CookieCheck::None);
             }
             Err(Rejected::NoQuestion { octets, edns }) => return self.give_cookie(octets, edns, client, out),
         };
@@ -273,7 +280,7 @@ impl Responder {
             CookieCheck::ClientOnly(_) | CookieCheck::Valid { .. } => rcode::NOERROR,
         };
         write_options_alone(out, header, rcode, &options, UDP_PAYLOAD_OCTETS_MAX);
-        Responded::Written(Summary::of_error(rcode))
+        without_question(rcode, client, check)
     }
 
     /// Where the zone begins in the name that is asked, or the answer to what is not asked of the zone.
@@ -425,6 +432,16 @@ impl Responder {
             let name = name_of_key(key, self.authority.zone.octets());
             self.topics.outdate(&name, *created);
         }
+    }
+}
+
+/// What comes of a response without a question: it is short, but who has had enough gets not even that.
+fn without_question(rcode: u16, client: &Client<'_>, cookie: CookieCheck) -> Responded {
+    let summary = Summary::of_error(rcode);
+    let limiter = client.limiter.filter(|_| client.may_be_forged(cookie));
+    match limiter.map(|limiter| limiter.allowance(client.address, &summary)) {
+        Some(Allowance::Nothing) => Responded::Withheld(summary),
+        Some(Allowance::Whole | Allowance::Truncated) | None => Responded::Written(summary),
     }
 }
 

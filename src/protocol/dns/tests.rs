@@ -1,6 +1,6 @@
 //! The records of responses, without sockets.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use hickory_proto::{
     dnssec::{Verifier as _, rdata::DNSSECRData},
@@ -510,6 +510,39 @@ fn denials_go_with_the_serial_of_now() {
                 _ => None,
             });
             dnskey.verify_rrsig(&soa.name, soa.dns_class, signature.unwrap(), [soa].into_iter()).unwrap();
+        }
+    }
+}
+
+/// Whoever makes a node send to others could do so with messages that nobody can read, too.
+#[test]
+fn limits_hold_for_responses_without_a_question() {
+    struct Always(Allowance);
+
+    impl Limiter for Always {
+        fn allowance(&self, _: IpAddr, _: &Summary) -> Allowance {
+            self.0
+        }
+    }
+
+    let node = Node::new();
+    let cut_off = vec![0, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    let opt = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 12, 0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8];
+    let cookie_alone = [&[0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1][..], &opt].concat();
+    for request in [cut_off, cookie_alone] {
+        for (allowance, transport, is_sent) in [
+            (Allowance::Nothing, Transport::Datagram, false),
+            (Allowance::Truncated, Transport::Datagram, true),
+            (Allowance::Whole, Transport::Datagram, true),
+            (Allowance::Nothing, Transport::Stream, true),
+        ] {
+            let limiter = Always(allowance);
+            let (address, now_unix) = ([192, 0, 2, 9].into(), 1_700_000_000);
+            let client = Client { address, transport, now_unix, limiter: Some(&limiter) };
+            let responded = node.responder.respond(&request, &client, Depth::Resident, &mut Vec::new());
+            let (sent, withheld) =
+                (matches!(responded, Responded::Written(_)), matches!(responded, Responded::Withheld(_)));
+            assert_eq!((sent, withheld), (is_sent, !is_sent), "{allowance:?} {transport:?}: {responded:?}");
         }
     }
 }

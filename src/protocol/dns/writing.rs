@@ -57,7 +57,7 @@ impl Writing<'_> {
     fn write_with(&mut self, answer: &OwnedAnswer, soa: Option<&Soa>) -> Responded {
         let mut summary = self.summary(answer);
         let mut octets_max = self.octets_max();
-        if let Some(limiter) = self.client.limiter.filter(|_| self.may_be_forged()) {
+        if let Some(limiter) = self.client.limiter.filter(|_| self.client.may_be_forged(self.cookie)) {
             match limiter.allowance(self.client.address, &summary) {
                 Allowance::Whole => {}
                 Allowance::Truncated => octets_max = 0,
@@ -111,11 +111,6 @@ impl Writing<'_> {
         Summary { rcode: answer.rcode, kind, hash, has_data, cached: self.cached, truncated: false }
     }
 
-    /// True for a datagram whose sender has not shown that it gets what is sent to its address.
-    fn may_be_forged(&self) -> bool {
-        self.client.transport == Transport::Datagram && !matches!(self.cookie, CookieCheck::Valid { .. })
-    }
-
     fn wants_padding(&self) -> bool {
         let edns = self.request.edns.filter(|_| self.client.transport == Transport::EncryptedStream);
         edns.is_some_and(|edns| edns.option(OPTION_PADDING).is_some())
@@ -128,7 +123,7 @@ impl Writing<'_> {
         }
         // RFC 6891 section 6.2.3: less than 512 counts as 512.
         let payload = self.request.edns.map_or(UDP_PLAIN_OCTETS_MAX, |edns| edns.payload_octets_max);
-        let most = match self.may_be_forged() {
+        let most = match self.client.may_be_forged(self.cookie) {
             true => self.responder.options.without_cookie_octets_max.min(UDP_PAYLOAD_OCTETS_MAX),
             false => UDP_PAYLOAD_OCTETS_MAX,
         };
