@@ -8,7 +8,7 @@ use crate::store::Applied;
 /// the mark makes them durable here. An error keeps the mark from being written and stops merging.
 pub type BeforeMark = Box<dyn Fn(Applied) -> io::Result<()> + Send + Sync>;
 
-/// How a [`LocalStore`] works.
+/// How a [`LocalStore`](super::LocalStore) works.
 pub struct LocalOptions {
     /// Cache of the tree's pages, as sled counts them. Blocks that are used again are in the block cache; more here
     /// measured no better.
