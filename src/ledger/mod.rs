@@ -67,7 +67,7 @@ impl fmt::Display for Position {
 pub enum Resident<T> {
     /// It was in memory.
     Here(T),
-    /// It may be on the disk: only a read that may wait can tell.
+    /// It may be on the disk, or is too long to be read in passing: only a read that may wait can tell.
     OnDisk,
 }
 

@@ -15,21 +15,21 @@
 //! A torn frame can only be the last one: nothing is written behind a frame before its sync returned. Bad bytes with a
 //! good frame behind them, or in an older segment, are damage, and nothing is cut.
 
+mod entries;
 mod writer;
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, IoSliceMut},
+    io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
 
-use rustix::io::{ReadWriteFlags, preadv2};
 use tlog_tiles::Hash;
 pub(super) use writer::{SegmentWriter, Tail};
 
-use super::{LedgerError, Position, Resident};
+use super::{LedgerError, Position};
 
 /// A new segment begins when the newest one has reached this length, in bytes.
 const SEGMENT_BYTES_MAX: u64 = 256 << 20;
@@ -46,9 +46,6 @@ const FRAME_MAGIC: &[u8; 4] = b"TMF1";
 /// Bytes before the body of a frame.
 pub(super) const FRAME_HEADER_BYTES: usize = 64;
 const ENTRY_HEADER_BYTES: usize = 8;
-/// What one read of an entry fetches at first; most entries are shorter.
-const ENTRY_READ_BYTES: usize = 512;
-
 /// What a frame says about itself, beside its entries.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct FrameInfo {
@@ -192,24 +189,6 @@ impl Segment {
     fn read_exact(&self, bytes: &mut [u8], offset: u64) -> Result<(), LedgerError> {
         self.file.read_exact_at(bytes, offset).map_err(|error| LedgerError::io("cannot read", &self.path, error))
     }
-
-    /// Where the stored entry ends that these bytes, from this offset in the file, begin with.
-    fn entry_end(&self, bytes: &[u8], offset: u64) -> Result<usize, LedgerError> {
-        let len = bytes.first_chunk::<4>().map(|len| u32::from_le_bytes(*len) as usize);
-        let len = len.filter(|len| *len <= ENTRY_BYTES_MAX).ok_or_else(|| self.no_entry(offset))?;
-        Ok(ENTRY_HEADER_BYTES + len)
-    }
-
-    /// The entry in its stored form, whose checksum has to be right.
-    fn take_entry(&self, mut stored: Vec<u8>, offset: u64) -> Result<Vec<u8>, LedgerError> {
-        split_entry(&stored).ok_or_else(|| self.no_entry(offset))?;
-        stored.drain(..ENTRY_HEADER_BYTES);
-        Ok(stored)
-    }
-
-    fn no_entry(&self, offset: u64) -> LedgerError {
-        LedgerError::damaged(&self.path, &format!("holds no whole entry at offset {offset}"))
-    }
 }
 
 /// All segments of a ledger, for reading; safe to use from any thread while the ledger grows.
@@ -325,54 +304,6 @@ impl Segments {
         Position(SEGMENT_HEADER_BYTES as u64)
     }
 
-    /// Reads the stored entry at a position and checks its checksum.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when no entry lies there.
-    pub(super) fn read_entry(&self, position: Position) -> Result<Vec<u8>, LedgerError> {
-        let (segment, offset) = self.place(position)?;
-        let mut bytes = vec![0; ENTRY_READ_BYTES];
-        let read = read_up_to(&segment.file, &mut bytes, offset);
-        bytes.truncate(read.map_err(|error| LedgerError::io("cannot read", &segment.path, error))?);
-        let end = segment.entry_end(&bytes, offset)?;
-        if end > bytes.len() {
-            let have = bytes.len();
-            bytes.resize(end, 0);
-            segment.read_exact(&mut bytes[have..], offset + have as u64)?;
-        }
-        bytes.truncate(end);
-        segment.take_entry(bytes, offset)
-    }
-
-    /// As [`Segments::read_entry`], if the system holds the entry in memory.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Segments::read_entry`].
-    pub(super) fn read_entry_resident(&self, position: Position) -> Result<Resident<Vec<u8>>, LedgerError> {
-        let (segment, offset) = self.place(position)?;
-        let mut bytes = vec![0; ENTRY_READ_BYTES];
-        let have = read_resident(&segment.file, &mut bytes, offset);
-        if have < ENTRY_HEADER_BYTES {
-            return Ok(Resident::OnDisk);
-        }
-        let end = segment.entry_end(&bytes, offset)?;
-        bytes.resize(end, 0);
-        if end > have && read_resident(&segment.file, &mut bytes[have..], offset + have as u64) < end - have {
-            return Ok(Resident::OnDisk);
-        }
-        Ok(Resident::Here(segment.take_entry(bytes, offset)?))
-    }
-
-    /// The segment that a position lies in, and where in its file.
-    fn place(&self, position: Position) -> Result<(Arc<Segment>, u64), LedgerError> {
-        let outside = || LedgerError::damaged(&self.directory, &format!("hold no entry at position {position}"));
-        let (segment, _) = self.find(position).ok_or_else(outside)?;
-        let offset = position.0 - segment.base;
-        Ok((segment, offset))
-    }
-
     /// Says what is wrong at a position where [`Segments::scan`] finds no whole frame.
     ///
     /// # Errors
@@ -483,12 +414,6 @@ fn read_up_to(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     Ok(have)
 }
 
-/// Reads what the system holds in memory, without waiting for a disk; returns how much that was. It may be less than
-/// there is: then it is not in memory, or the file system cannot tell, or a read that waits will say what is wrong.
-fn read_resident(file: &File, bytes: &mut [u8], offset: u64) -> usize {
-    preadv2(file, &mut [IoSliceMut::new(bytes)], offset, ReadWriteFlags::NOWAIT).unwrap_or(0)
-}
-
 fn segment_header(base: u64, first_index: u64) -> [u8; SEGMENT_HEADER_BYTES] {
     let mut header = [0; SEGMENT_HEADER_BYTES];
     header[..8].copy_from_slice(SEGMENT_MAGIC);
@@ -502,6 +427,7 @@ fn segment_header(base: u64, first_index: u64) -> [u8; SEGMENT_HEADER_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Resident;
 
     struct Files {
         directory: tempfile::TempDir,
