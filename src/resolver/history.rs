@@ -111,7 +111,10 @@ impl Resolver {
                 let entries = self.records.ledger().size();
                 if index < entries { Ok(Some(index)) } else { Err(HistoryError::ToCome { index, entries }) }
             }
-            Moment::Time(time_ms) => Ok(self.records.entries_until(time_ms)?.checked_sub(1)),
+            Moment::Time(time_ms) => {
+                let entries = self.records.ledger().entries_until(time_ms).map_err(ReadError::from)?;
+                Ok(entries.checked_sub(1))
+            }
         }
     }
 }

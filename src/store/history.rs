@@ -33,7 +33,7 @@ impl Records {
     pub fn versions(&self, key: &Key, upto: u64, limit: usize) -> Result<Vec<PastVersion>, ReadError> {
         let mut versions = Vec::new();
         let Some(newest) = self.store().latest(key)? else { return Ok(versions) };
-        let bytes = self.ledger().entry(newest)?;
+        let bytes = self.entry(newest)?;
         let entry = bytes.decode()?;
         if entry.index <= upto && limit > 0 {
             versions.push(past(&entry)?);
@@ -45,20 +45,11 @@ impl Records {
             if read > VERSIONS_BYTES_MAX && versions.len() > 1 {
                 break;
             }
-            let bytes = self.ledger().entry(position)?;
+            let bytes = self.entry(position)?;
             read += bytes.len();
             versions.push(past(&bytes.decode()?)?);
         }
         Ok(versions)
-    }
-
-    /// The number of entries that the ledger had taken at a time, in milliseconds since 1970 UTC.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::Ledger`].
-    pub fn entries_until(&self, time_ms: u64) -> Result<u64, ReadError> {
-        Ok(self.ledger().entries_until(time_ms)?)
     }
 }
 

@@ -49,7 +49,7 @@ impl Records {
     ///
     /// [`ReadError`].
     pub fn latest(&self, key: &Key) -> Result<Option<Record>, ReadError> {
-        self.store.latest(key)?.map(|position| self.at(position)).transpose()
+        self.newest(key)?.map(|newest| self.record(&newest)).transpose()
     }
 
     /// The newest entry about a key; `None` when there is none.
@@ -58,7 +58,7 @@ impl Records {
     ///
     /// [`ReadError`].
     pub fn newest(&self, key: &Key) -> Result<Option<Newest>, ReadError> {
-        self.store.latest(key)?.map(|position| Ok(Newest(self.ledger.entry(position)?))).transpose()
+        self.store.latest(key)?.map(|position| Ok(Newest(self.entry(position)?))).transpose()
     }
 
     /// As [`Records::newest`], as far as that can be said without waiting for a disk.

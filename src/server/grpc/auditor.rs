@@ -25,6 +25,17 @@ impl AuditorService {
     pub(super) fn new(resolver: Arc<Resolver>) -> Self {
         Self { resolver }
     }
+
+    /// Asks the read core on the blocking pool: the past is read entry by entry, and is hardly in memory.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Resolver) -> Result<T, HistoryError> + Send + 'static,
+    ) -> Result<T, Status> {
+        let resolver = Arc::clone(&self.resolver);
+        let read = tokio::task::spawn_blocking(move || read(&resolver)).await;
+        let read = read.map_err(|_| Status::internal("the past could not be read"))?;
+        read.map_err(|error| without_answer(&error))
+    }
 }
 
 #[tonic::async_trait]
@@ -38,7 +49,7 @@ impl auditor_server::Auditor for AuditorService {
             Some(At::Time(time_ms)) => Moment::Time(time_ms),
             None => return Err(Status::invalid_argument("no point of the ledger is given: an index or a time")),
         };
-        let answer = self.resolver.resolve_at(&identifier, moment).map_err(|error| without_answer(&error))?;
+        let answer = self.read(move |resolver| resolver.resolve_at(&identifier, moment)).await?;
         Ok(Response::new(encode_answer(&answer, &asked, &Filter { types, indexes })))
     }
 
@@ -51,8 +62,8 @@ impl auditor_server::Auditor for AuditorService {
                 "{limit} versions in one page; ask for 1 to {HISTORY_LIMIT_MAX}"
             )));
         }
-        let history = self.resolver.history(&identifier, before, limit as usize);
-        Ok(Response::new(history_to_pb(&history.map_err(|error| without_answer(&error))?)))
+        let history = self.read(move |resolver| resolver.history(&identifier, before, limit as usize)).await?;
+        Ok(Response::new(history_to_pb(&history)))
     }
 }
 
