@@ -158,6 +158,7 @@ start_touchmark() { # CACHE_BYTES WORKERS
     echo "zone = \"id.test.\""
     echo "dns = \"127.0.0.1:${ports[touchmark]}\""
     echo "grpc = \"127.0.0.1:${ports[grpc]}\""
+    echo "http = \"off\""
     echo "$CACHE_KEY = $1"
     # What other protocols would keep must not stand in for the ledger.
     [ "$CACHE_KEY" = cache_bytes_max ] || [ "$1" != "$CACHE_BYTES_COLD" ] || echo "cache_bytes_max = 1048576"

@@ -24,7 +24,9 @@ impl Process {
     pub async fn node(data: &Path) -> Outcome<Self> {
         let address = free_address()?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_touchmark"));
-        command.args(["serve", "--dns", "127.0.0.1:0", "--grpc", &address, "--data"]).arg(data);
+        command
+            .args(["serve", "--dns", "127.0.0.1:0", "--http", "127.0.0.1:0", "--grpc", &address, "--data"])
+            .arg(data);
         Self::start(command, address).await
     }
 

@@ -47,6 +47,7 @@ use crate::{
             sources::SourceLimits,
         },
         grpc::GrpcServer,
+        http::{self, HttpServer},
     },
     store::{Records, Store, StoreError, local::LocalStore},
 };
@@ -57,6 +58,7 @@ pub struct Node {
     /// Follows the keys of a signed zone.
     _signing: Option<KeysTask>,
     grpc: GrpcServer,
+    http: Option<HttpServer>,
     sequencer: SequencerHandle,
     ledger: Arc<Ledger>,
     store: Arc<LocalStore>,
@@ -189,13 +191,14 @@ impl Node {
             sequencer.spawn().map_err(|error| AppError::system("cannot start the sequencer", error))?;
         let grpc = GrpcServer::start(config.grpc, Arc::clone(&resolver), registry).await;
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
+        let http = listen_http(config).await?;
         let signing = config.dnssec.map(|algorithm| sign(config, algorithm, &responder)).transpose()?;
         let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()())).await?;
         if config.dns_encrypted != EncryptedAddresses::default() {
             let certificate = Arc::new(certificate(config)?);
             dns.listen_encrypted(config.dns_encrypted, certificate).await?;
         }
-        Ok(Self { dns, _signing: signing, grpc, sequencer, ledger, store, zone: config.zone.clone(), directory })
+        Ok(Self { dns, _signing: signing, grpc, http, sequencer, ledger, store, zone: config.zone.clone(), directory })
     }
 
     /// The first address that DNS listens on, over UDP and TCP.
@@ -217,6 +220,11 @@ impl Node {
     /// The address that gRPC listens on.
     pub fn grpc_addr(&self) -> SocketAddr {
         self.grpc.local_addr()
+    }
+
+    /// The address that HTTP listens on, when it does.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(HttpServer::local_addr)
     }
 
     /// True when nothing was ever registered.
@@ -242,6 +250,9 @@ impl Node {
     pub async fn stop(self) -> Result<(), AppError> {
         self.dns.shutdown().await;
         self.grpc.shutdown().await;
+        if let Some(http) = self.http {
+            http.shutdown().await;
+        }
         let (sequencer, store, directory) = (self.sequencer, self.store, self.directory);
         let close = move || {
             sequencer.join();
@@ -276,6 +287,13 @@ impl Opened {
         })?;
         Ok(Self { recovered, store })
     }
+}
+
+/// Starts the HTTP listener, where one is wanted.
+async fn listen_http(config: &Config) -> Result<Option<HttpServer>, AppError> {
+    let Some(address) = config.http else { return Ok(None) };
+    let started = HttpServer::start(address, http::routes()).await;
+    started.map(Some).map_err(|source| AppError::Listen { address, what: "HTTP", source })
 }
 
 /// What a change outdates: the answers of the resolver, then those that were made of them.

@@ -53,6 +53,9 @@ pub struct Args {
     /// Where gRPC listens [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDR")]
     grpc: Option<String>,
+    /// Where HTTP listens, or `off` [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "ADDR")]
+    http: Option<String>,
     /// The DNS zone to answer for [default: id.test.]
     #[arg(long, value_name = "NAME")]
     zone: Option<String>,
@@ -74,6 +77,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         data: args.data.clone(),
         dns: args.dns.clone(),
         grpc: args.grpc.clone(),
+        http: args.http.clone(),
         zone: args.zone.clone(),
         dnssec: args.dnssec.then(|| Algorithm::default().to_string()),
         ..Spec::default()
@@ -135,6 +139,9 @@ fn introduce(node: &Node, has_sample: bool) -> Result<(), Failure> {
     let mut out = Out::stdout();
     out.line(format_args!("touchmark {}", env!("CARGO_PKG_VERSION")))?;
     out.line(format_args!("  gRPC        {grpc}"))?;
+    if let Some(http) = node.http_addr() {
+        out.line(format_args!("  HTTP        {http}"))?;
+    }
     let listening: Vec<String> = dns.iter().map(SocketAddr::to_string).collect();
     out.line(format_args!("  DNS         {}, UDP and TCP, zone {zone}", listening.join(", ")))?;
     for line in encrypted_lines(node.dns_encrypted_addrs()) {

@@ -26,8 +26,10 @@
 //!               · 0, or 1 and the time in ms (varint, zigzag)
 //! ```
 
+mod parse;
 mod text;
 
+pub use parse::{EdgeLine, EdgeLineOp, EntryText, EntryTextError, ValueLine};
 use text::{ValueSalts, put_edge_line, put_head, put_place, put_request_line, put_value_line};
 use tlog_tiles::{Hash, record_hash};
 

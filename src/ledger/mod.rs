@@ -41,8 +41,8 @@ pub use audit::{Audit, audit};
 pub use checkpoint::{LedgerKey, ORIGIN_BYTES_MAX, SignedCheckpoint, write_secret};
 pub use data_dir::DataDir;
 pub use entry::{
-    Draft, EntryKind, EntryTooLong, Place, Previous, Principal, REQUEST_ID_BYTES_MAX, RequestId, Statement,
-    StoredEntry, TEXT_BYTES_MAX, leaf_hash,
+    Draft, EdgeLine, EdgeLineOp, EntryKind, EntryText, EntryTextError, EntryTooLong, Place, Previous, Principal,
+    REQUEST_ID_BYTES_MAX, RequestId, Statement, StoredEntry, TEXT_BYTES_MAX, ValueLine, leaf_hash,
 };
 pub use recover::{KeySource, Mark, Opening, Recovered, ReplayedFrame};
 pub use tlog_tiles::Hash;
@@ -109,6 +109,31 @@ impl Ledger {
     /// As for [`Ledger::entry`].
     pub fn entry_resident(&self, position: Position) -> Result<Resident<EntryBytes>, LedgerError> {
         Ok(self.segments.read_entry_resident(position)?.map(|bytes| EntryBytes { bytes, position }))
+    }
+
+    /// Reads consecutive entries from `index` on, with few reads of the disk: at most `count_max` of those that the last
+    /// checkpoint covers, fewer when they are long; at least one where there is one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Ledger::entry`].
+    pub fn entries(&self, index: u64, count_max: usize) -> Result<Vec<EntryBytes>, LedgerError> {
+        let count = count_max.min(usize::try_from(self.size().saturating_sub(index)).unwrap_or(usize::MAX));
+        let positions = self.levels.read_positions(index, count);
+        let positions = positions.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))?;
+        let entries = self.segments.read_entries(&positions)?;
+        Ok(entries.into_iter().zip(positions).map(|(bytes, position)| EntryBytes { bytes, position }).collect())
+    }
+
+    /// Appends the text of an entry, which its leaf hash covers.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`].
+    pub fn put_text(&self, entry: &StoredEntry<'_>, out: &mut Vec<u8>) -> Result<(), LedgerError> {
+        let previous = entry.previous.map(|(index, _)| self.leaf_hash(index)).transpose()?;
+        entry.put_text(out, previous);
+        Ok(())
     }
 
     /// Where entry `index` lies.

@@ -499,6 +499,12 @@ mod tests {
                     assert!(resident == *entry, "resident entry at {position}");
                 }
             }
+            let positions: Vec<Position> = self.positions.iter().map(|(position, _)| *position).collect();
+            let mut together = Vec::new();
+            while together.len() < positions.len() {
+                together.extend(segments.read_entries(&positions[together.len()..]).unwrap());
+            }
+            assert!(together.iter().eq(self.positions.iter().map(|(_, entry)| entry)), "entries read together");
             end
         }
     }

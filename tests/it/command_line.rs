@@ -379,11 +379,13 @@ fn a_stopped_directory_is_checked_and_its_index_made_again() {
     let locked = format!("touchmark: {path} is in use by another process; one node at a time may have it open");
     check(run(["fsck", "--data", path]), "fsck while the node runs", 1, "", &locked);
     check(run(["rebuild", "--data", path]), "rebuild while the node runs", 1, "", &locked);
-    let second = touchmark().args(["serve", "--grpc", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--data", path]).output();
+    let second = touchmark()
+        .args(["serve", "--grpc", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--http", "off", "--data", path])
+        .output();
     check(second.unwrap().into(), "a second node", 1, "", &locked);
     let taken = directory();
     let taken = taken.path().to_str().unwrap();
-    let second = run(["serve", "--grpc", &node.grpc, "--dns", "127.0.0.1:0", "--data", taken]);
+    let second = run(["serve", "--grpc", &node.grpc, "--dns", "127.0.0.1:0", "--http", "off", "--data", taken]);
     check(second, "the same port", 1, "", &format!("touchmark: cannot listen on {} (gRPC): ", node.grpc));
     assert_eq!(node.stop("TERM"), Some(0));
 

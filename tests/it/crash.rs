@@ -72,7 +72,7 @@ impl Node {
     fn start(data: &Path) -> Self {
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         let mut child = Command::new(env!("CARGO_BIN_EXE_touchmark"))
-            .args(["serve", "--dns", "127.0.0.1:0", "--grpc", &address, "--data"])
+            .args(["serve", "--dns", "127.0.0.1:0", "--http", "127.0.0.1:0", "--grpc", &address, "--data"])
             .arg(data)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -181,7 +181,7 @@ impl Served {
     pub fn listening(dns: &str, commands: Vec<pb::Command>) -> Self {
         let data = directory();
         let [dns, grpc] = [dns, "127.0.0.1:0"].map(|address| Some(address.into()));
-        let spec = Spec { data: Some(data.path().into()), dns, grpc, ..Spec::default() };
+        let spec = Spec { data: Some(data.path().into()), dns, grpc, http: Some("off".into()), ..Spec::default() };
         let config = Config::from_layers(&[(spec, Source::Arguments)]).unwrap();
         let runtime = Runtime::new().unwrap();
         let running = runtime.block_on(Running::with(&config)).unwrap();

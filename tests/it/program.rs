@@ -31,6 +31,8 @@ pub struct Program {
     pub grpc: String,
     /// Where it listens for DNS.
     pub dns: SocketAddr,
+    /// Where it listens for HTTP.
+    pub http: SocketAddr,
 }
 
 impl Program {
@@ -43,7 +45,7 @@ impl Program {
     pub fn spawn(command: &mut Command) -> Self {
         let log = NamedTempFile::new().unwrap();
         let mut child = command
-            .args(["--grpc", "127.0.0.1:0", "--dns", "127.0.0.1:0"])
+            .args(["--grpc", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--http", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .stderr(log.reopen().unwrap())
             .spawn()
@@ -61,7 +63,8 @@ impl Program {
                 .unwrap_or_else(|| panic!("the node is not ready: {introduction}\n{}", log()))
         };
         let (grpc, dns) = (after("gRPC").to_owned(), after("DNS").parse().unwrap());
-        Self { child, log, introduction, grpc, dns }
+        let http = after("HTTP").parse().unwrap();
+        Self { child, log, introduction, grpc, dns, http }
     }
 
     /// Where it listens for DNS over `TLS`, `HTTPS` or `QUIC`; `None` where it does not say so.

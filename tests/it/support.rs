@@ -21,6 +21,7 @@ pub fn config(data: &Path) -> Config {
         data: data.into(),
         dns: vec![([127, 0, 0, 1], 0).into()],
         grpc: ([127, 0, 0, 1], 0).into(),
+        http: Some(([127, 0, 0, 1], 0).into()),
         ..Config::default()
     }
 }

@@ -29,7 +29,7 @@ const EDGES: [(&str, &[&str]); 14] = [
 ];
 
 /// Where each foreign crate may be named. Crates that are everyone's (`bytes`, `thiserror`, ...) are not listed.
-const FOREIGN: [(&str, &[&str]); 29] = [
+const FOREIGN: [(&str, &[&str]); 33] = [
     ("sled", &["src/store/local/blocks.rs"]),
     ("hickory_proto", &["src/server/dns/encrypted/https.rs"]),
     ("hickory_server", &["src/server/dns/encrypted/https.rs"]),
@@ -39,6 +39,10 @@ const FOREIGN: [(&str, &[&str]); 29] = [
     ("quinn", &["src/server/dns/encrypted/quic.rs"]),
     ("rcgen", &["src/server/dns/certificate.rs"]),
     ("nix", &["src/server/dns/udp.rs"]),
+    ("axum", &["src/server/http/"]),
+    ("prometheus_client", &["src/server/http/"]),
+    ("rust_decimal", &["src/record/", "src/resolver/"]),
+    ("ureq", &["src/client/"]),
     ("tonic", &["src/server/grpc/", "src/client/grpc.rs"]),
     ("tonic_prost", &["src/server/grpc/", "src/client/grpc.rs"]),
     ("tonic_health", &["src/server/grpc/"]),
@@ -53,8 +57,8 @@ const FOREIGN: [(&str, &[&str]); 29] = [
     ("crc32c", &["src/ledger/", "src/store/local/", "src/app/index.rs"]),
     ("clap", &["src/cli/"]),
     ("indicatif", &["src/cli/"]),
-    ("tracing_subscriber", &["src/cli/", "src/config.rs"]),
-    ("toml", &["src/config.rs"]),
+    ("tracing_subscriber", &["src/cli/", "src/config/checks.rs"]),
+    ("toml", &["src/config/mod.rs"]),
     ("serde_json", &["src/protocol/json/", "src/cli/"]),
     ("siphasher", &["src/protocol/dns/cookie.rs", "src/server/dns/rate.rs"]),
     ("jiff", &["src/record/edge.rs", "src/protocol/json/"]),

@@ -9,6 +9,8 @@ use crate::ledger::{LedgerError, Position, Resident};
 
 /// What one read of an entry fetches at first; most entries are shorter.
 const ENTRY_READ_BYTES: usize = 512;
+/// The most that one read of consecutive entries fetches, in bytes.
+const ENTRIES_READ_BYTES: usize = 1 << 20;
 /// The longest stored entry that is read without waiting, in bytes: to copy and check a longer one takes as long as a disk.
 const RESIDENT_ENTRY_BYTES_MAX: usize = 16 << 10;
 
@@ -31,6 +33,31 @@ impl Segments {
         }
         bytes.truncate(end);
         segment.take_entry(bytes, offset)
+    }
+
+    /// Reads entries whose positions follow on each other, many with one read; stops after about [`ENTRIES_READ_BYTES`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Segments::read_entry`].
+    pub(in crate::ledger) fn read_entries(&self, positions: &[Position]) -> Result<Vec<Vec<u8>>, LedgerError> {
+        let Some(first) = positions.first() else { return Ok(Vec::new()) };
+        let (segment, offset) = self.place(*first)?;
+        let span = positions.last().map_or(0, |last| last.0 - first.0) + ENTRY_READ_BYTES as u64;
+        let mut bytes = vec![0; usize::try_from(span).unwrap_or(usize::MAX).min(ENTRIES_READ_BYTES)];
+        let read = read_up_to(&segment.file, &mut bytes, offset);
+        bytes.truncate(read.map_err(|error| LedgerError::io("cannot read", &segment.path, error))?);
+        let mut entries = Vec::with_capacity(positions.len());
+        for position in positions {
+            // What the one read does not hold whole lies in the next segment, or waits for the next call.
+            let here = usize::try_from(position.0 - first.0).ok().and_then(|start| bytes.get(start..));
+            match here.and_then(split_entry) {
+                Some((entry, _)) => entries.push(entry.into()),
+                None if entries.is_empty() => return Ok(vec![self.read_entry(*position)?]),
+                None => break,
+            }
+        }
+        Ok(entries)
     }
 
     /// As [`Segments::read_entry`], if the system holds the entry in memory and it is not long.

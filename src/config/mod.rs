@@ -7,25 +7,24 @@
 //! A [`Spec`] is one layer of it: every key may be left out, none that is unknown is let by. [`Config::from_layers`] puts the layers on
 //! top of each other and checks each key once, so that an error names the key and where it was written.
 
+mod checks;
+
 use std::{
-    fmt::Display,
     fs, io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
+pub use checks::zone;
+use checks::{address, address_or_off, addresses, data, dnssec, identity, log, networks, origin, within};
 use serde::Deserialize;
 
 use crate::{
-    protocol::dns::{
-        IDENTITY_OCTETS_MAX, UDP_PAYLOAD_OCTETS_MAX,
-        dnssec::keys::{Algorithm, UnknownAlgorithm},
-        zone_labels,
-    },
+    protocol::dns::{UDP_PAYLOAD_OCTETS_MAX, dnssec::keys::Algorithm},
     server::dns::{
         encrypted::EncryptedAddresses,
-        network::{Network, NetworkError},
-        rate::{self, EXEMPT_NETWORKS_MAX, RESPONSES_PER_SECOND, SLIP, WINDOW_SECONDS},
+        network::Network,
+        rate::{self, RESPONSES_PER_SECOND, SLIP, WINDOW_SECONDS},
     },
 };
 
@@ -71,6 +70,7 @@ pub struct Spec {
     pub dns_certificate: Option<PathBuf>,
     pub dns_certificate_key: Option<PathBuf>,
     pub grpc: Option<String>,
+    pub http: Option<String>,
     pub cache_bytes_max: Option<u64>,
     pub index_cache_bytes_max: Option<u64>,
     pub overlay_entries_max: Option<u64>,
@@ -116,6 +116,8 @@ pub struct Config {
     pub dns_certificate: Option<[PathBuf; 2]>,
     /// Where gRPC listens.
     pub grpc: SocketAddr,
+    /// Where HTTP listens, when it does.
+    pub http: Option<SocketAddr>,
     /// The most bytes that cached answers take.
     pub cache_bytes_max: usize,
     /// The most bytes that the index keeps in memory of what lies on the disk.
@@ -193,6 +195,7 @@ impl Default for Config {
             dns_encrypted: EncryptedAddresses::default(),
             dns_certificate: None,
             grpc: ([127, 0, 0, 1], 50051).into(),
+            http: Some(([127, 0, 0, 1], 8000).into()),
             cache_bytes_max: 64 << 20,
             index_cache_bytes_max: 128 << 20,
             overlay_entries_max: 524_288,
@@ -262,6 +265,7 @@ impl Spec {
             dns_certificate: text("dns_certificate").map(PathBuf::from),
             dns_certificate_key: text("dns_certificate_key").map(PathBuf::from),
             grpc: text("grpc"),
+            http: text("http"),
             cache_bytes_max: number("cache_bytes_max")?,
             index_cache_bytes_max: number("index_cache_bytes_max")?,
             overlay_entries_max: number("overlay_entries_max")?,
@@ -344,6 +348,7 @@ impl Config {
             },
             dns_certificate: keys.certificate()?,
             grpc: keys.read("grpc", |spec| spec.grpc.as_deref(), address)?.unwrap_or(defaults.grpc),
+            http: keys.read("http", |spec| spec.http.as_deref(), address_or_off)?.unwrap_or(defaults.http),
             cache_bytes_max: keys
                 .read("cache_bytes_max", |spec| spec.cache_bytes_max, cache)?
                 .unwrap_or(defaults.cache_bytes_max),
@@ -409,88 +414,6 @@ fn variable(key: &str) -> String {
 /// The origin of a ledger whose node answers for a zone.
 fn origin_of(zone: &str) -> String {
     format!("{}/ledger", zone.trim_end_matches('.'))
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| format!("`{text}` is not an address with a port, such as 127.0.0.1:5300"))
-}
-
-/// One address or several, with commas between them.
-fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
-    let addresses: Vec<_> = text.split(',').map(|text| address(text.trim())).collect::<Result<_, _>>()?;
-    match addresses.len() {
-        0..=DNS_ADDRESSES_MAX => Ok(addresses),
-        count => Err(format!("{count} addresses; the limit is {DNS_ADDRESSES_MAX}")),
-    }
-}
-
-fn identity(text: &str) -> Result<String, String> {
-    if text.len() <= IDENTITY_OCTETS_MAX {
-        return Ok(text.into());
-    }
-    Err(format!("the name takes {} bytes; the limit is {IDENTITY_OCTETS_MAX}", text.len()))
-}
-
-fn data(path: &Path) -> Result<PathBuf, String> {
-    if path.as_os_str().is_empty() { Err("the data directory has no name".into()) } else { Ok(path.into()) }
-}
-
-/// Checks a zone and brings it to lower case with a dot at its end.
-///
-/// # Errors
-///
-/// The rule that broke, with its limit.
-pub fn zone(text: &str) -> Result<String, String> {
-    let labels = zone_labels(text).map_err(|error| error.to_string())?;
-    Ok(labels.iter().flat_map(|label| [label, "."]).collect())
-}
-
-/// An origin is the first line of a checkpoint and the name of a key: no spaces, no plus (C2SP signed-note).
-fn origin(text: &str) -> Result<String, String> {
-    let well_formed = !text.contains(|letter: char| letter.is_whitespace() || letter.is_control() || letter == '+');
-    if well_formed && (1..=ORIGIN_BYTES_MAX).contains(&text.len()) {
-        return Ok(text.into());
-    }
-    let text = crate::id::excerpt(text);
-    Err(format!("`{text}` is not an origin: 1 to {ORIGIN_BYTES_MAX} bytes without spaces and +"))
-}
-
-fn log(text: &str) -> Result<String, String> {
-    match tracing_subscriber::EnvFilter::try_new(text) {
-        Ok(_) if !text.is_empty() => Ok(text.into()),
-        Ok(_) => Err("there is no level; give error, warn, info, debug or trace".into()),
-        Err(error) => Err(format!("`{}` is not a level or a list of directives: {error}", crate::id::excerpt(text))),
-    }
-}
-
-/// The word for a zone that is not signed.
-const DNSSEC_OFF: &str = "off";
-
-fn dnssec(text: &str) -> Result<Option<Algorithm>, String> {
-    match text {
-        DNSSEC_OFF => Ok(None),
-        text => text.parse().map(Some).map_err(|error: UnknownAlgorithm| format!("{error}, or {DNSSEC_OFF}")),
-    }
-}
-
-/// Networks with commas between them; none when there is nothing.
-fn networks(text: &str) -> Result<Vec<Network>, String> {
-    let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
-    let networks: Vec<Network> =
-        texts.map(|text| text.parse().map_err(|error: NetworkError| error.to_string())).collect::<Result<_, _>>()?;
-    match networks.len() {
-        0..=EXEMPT_NETWORKS_MAX => Ok(networks),
-        count => Err(format!("{count} networks; the limit is {EXEMPT_NETWORKS_MAX}")),
-    }
-}
-
-/// Checks that a number lies in a range, and gives it the type of the range.
-fn within<N>(number: u64, range: std::ops::RangeInclusive<N>, unit: &str) -> Result<N, String>
-where
-    N: TryFrom<u64> + PartialOrd + Display,
-{
-    let fits = N::try_from(number).ok().filter(|number| range.contains(number));
-    fits.ok_or_else(|| format!("{number} is outside {} to {} {unit}", range.start(), range.end()))
 }
 
 #[cfg(test)]

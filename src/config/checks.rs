@@ -1,0 +1,106 @@
+//! What each key of the configuration may hold: one function a form, whose error is the rule that broke, with its limit.
+
+use std::{
+    fmt::Display,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use super::{DNS_ADDRESSES_MAX, ORIGIN_BYTES_MAX};
+use crate::{
+    protocol::dns::{
+        IDENTITY_OCTETS_MAX,
+        dnssec::keys::{Algorithm, UnknownAlgorithm},
+        zone_labels,
+    },
+    server::dns::{
+        network::{Network, NetworkError},
+        rate::EXEMPT_NETWORKS_MAX,
+    },
+};
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is not an address with a port, such as 127.0.0.1:5300"))
+}
+
+/// The word for what is not wanted.
+const OFF: &str = "off";
+
+pub(super) fn address_or_off(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == OFF { Ok(None) } else { address(text).map(Some) }
+}
+
+/// One address or several, with commas between them.
+pub(super) fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
+    let addresses: Vec<_> = text.split(',').map(|text| address(text.trim())).collect::<Result<_, _>>()?;
+    match addresses.len() {
+        0..=DNS_ADDRESSES_MAX => Ok(addresses),
+        count => Err(format!("{count} addresses; the limit is {DNS_ADDRESSES_MAX}")),
+    }
+}
+
+pub(super) fn identity(text: &str) -> Result<String, String> {
+    if text.len() <= IDENTITY_OCTETS_MAX {
+        return Ok(text.into());
+    }
+    Err(format!("the name takes {} bytes; the limit is {IDENTITY_OCTETS_MAX}", text.len()))
+}
+
+pub(super) fn data(path: &Path) -> Result<PathBuf, String> {
+    if path.as_os_str().is_empty() { Err("the data directory has no name".into()) } else { Ok(path.into()) }
+}
+
+/// Checks a zone and brings it to lower case with a dot at its end.
+///
+/// # Errors
+///
+/// The rule that broke, with its limit.
+pub fn zone(text: &str) -> Result<String, String> {
+    let labels = zone_labels(text).map_err(|error| error.to_string())?;
+    Ok(labels.iter().flat_map(|label| [label, "."]).collect())
+}
+
+/// An origin is the first line of a checkpoint and the name of a key: no spaces, no plus (C2SP signed-note).
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let well_formed = !text.contains(|letter: char| letter.is_whitespace() || letter.is_control() || letter == '+');
+    if well_formed && (1..=ORIGIN_BYTES_MAX).contains(&text.len()) {
+        return Ok(text.into());
+    }
+    let text = crate::id::excerpt(text);
+    Err(format!("`{text}` is not an origin: 1 to {ORIGIN_BYTES_MAX} bytes without spaces and +"))
+}
+
+pub(super) fn log(text: &str) -> Result<String, String> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) if !text.is_empty() => Ok(text.into()),
+        Ok(_) => Err("there is no level; give error, warn, info, debug or trace".into()),
+        Err(error) => Err(format!("`{}` is not a level or a list of directives: {error}", crate::id::excerpt(text))),
+    }
+}
+
+pub(super) fn dnssec(text: &str) -> Result<Option<Algorithm>, String> {
+    match text {
+        OFF => Ok(None),
+        text => text.parse().map(Some).map_err(|error: UnknownAlgorithm| format!("{error}, or {OFF}")),
+    }
+}
+
+/// Networks with commas between them; none when there is nothing.
+pub(super) fn networks(text: &str) -> Result<Vec<Network>, String> {
+    let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+    let networks: Vec<Network> =
+        texts.map(|text| text.parse().map_err(|error: NetworkError| error.to_string())).collect::<Result<_, _>>()?;
+    match networks.len() {
+        0..=EXEMPT_NETWORKS_MAX => Ok(networks),
+        count => Err(format!("{count} networks; the limit is {EXEMPT_NETWORKS_MAX}")),
+    }
+}
+
+/// Checks that a number lies in a range, and gives it the type of the range.
+pub(super) fn within<N>(number: u64, range: std::ops::RangeInclusive<N>, unit: &str) -> Result<N, String>
+where
+    N: TryFrom<u64> + PartialOrd + Display,
+{
+    let fits = N::try_from(number).ok().filter(|number| range.contains(number));
+    fits.ok_or_else(|| format!("{number} is outside {} to {} {unit}", range.start(), range.end()))
+}
