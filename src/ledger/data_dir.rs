@@ -11,6 +11,11 @@ use super::LedgerError;
 /// What the `FORMAT` file of a directory of this version says. Another layout takes another number.
 pub(super) const FORMAT: &str = "touchmark data 1";
 
+/// What the `FORMAT` file is called until it is whole.
+const FORMAT_TEMPORARY: &str = "FORMAT.new";
+/// The folder of the ledger.
+const LEDGER: &str = "ledger";
+
 /// An open data directory, locked until this is dropped.
 #[derive(Debug)]
 pub struct DataDir {
@@ -34,8 +39,7 @@ impl DataDir {
     /// [`LedgerError::Io`].
     pub fn open_or_create(path: &Path) -> Result<Self, LedgerError> {
         std::fs::create_dir_all(path).map_err(|error| LedgerError::io("cannot create", path, error))?;
-        let mut items = std::fs::read_dir(path).map_err(|error| LedgerError::io("cannot list", path, error))?;
-        if items.next().is_none() {
+        if is_new(path).map_err(|error| LedgerError::io("cannot list", path, error))? {
             write_format(path).map_err(|error| LedgerError::io("cannot write to", path, error))?;
         }
         Self::open(path)
@@ -88,7 +92,7 @@ impl DataDir {
     }
 
     pub(super) fn ledger(&self) -> PathBuf {
-        self.path.join("ledger")
+        self.path.join(LEDGER)
     }
 
     pub(super) fn segments(&self) -> PathBuf {
@@ -108,9 +112,25 @@ impl DataDir {
     }
 }
 
+/// True when the directory holds nothing but what [`write_format`] leaves when it is cut off.
+fn is_new(path: &Path) -> io::Result<bool> {
+    for item in std::fs::read_dir(path)? {
+        let item = item?;
+        let is_ours = match item.file_name().to_str() {
+            Some(FORMAT_TEMPORARY) => true,
+            Some(LEDGER) => item.file_type()?.is_dir() && std::fs::read_dir(item.path())?.next().is_none(),
+            _ => false,
+        };
+        if !is_ours {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 fn write_format(path: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(path.join("ledger"))?;
-    let temporary = path.join("FORMAT.new");
+    std::fs::create_dir_all(path.join(LEDGER))?;
+    let temporary = path.join(FORMAT_TEMPORARY);
     let mut file = File::create(&temporary)?;
     writeln!(file, "{FORMAT}")?;
     file.sync_all()?;
@@ -133,6 +153,19 @@ mod tests {
     }
 
     #[test]
+    fn making_it_can_be_cut_off_anywhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        std::fs::create_dir(path.join(LEDGER)).unwrap();
+        std::fs::write(path.join(FORMAT_TEMPORARY), "touch").unwrap();
+        drop(DataDir::open_or_create(path).unwrap());
+        DataDir::open(path).unwrap();
+        std::fs::remove_file(path.join("FORMAT")).unwrap();
+        std::fs::write(path.join(LEDGER).join("key"), "x").unwrap();
+        assert!(matches!(DataDir::open_or_create(path), Err(LedgerError::Foreign { .. })));
+    }
+
+    #[test]
     fn another_version_and_a_foreign_directory_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
@@ -140,7 +173,7 @@ mod tests {
         std::fs::write(path.join("FORMAT"), "touchmark data 2\n").unwrap();
         let refused = DataDir::open_or_create(path).unwrap_err().to_string();
         assert!(refused.contains("`touchmark data 2`") && refused.contains("`touchmark data 1`"), "{refused}");
-        std::fs::remove_file(path.join("FORMAT")).unwrap();
+        std::fs::rename(path.join("FORMAT"), path.join("letter.txt")).unwrap();
         assert!(matches!(DataDir::open_or_create(path), Err(LedgerError::Foreign { .. })));
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! `TOUCHMARK_KILLS` says how often (8 times when it is not set); `TOUCHMARK_SEED` repeats a run.
 
+mod matrix;
+
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
@@ -12,6 +14,7 @@ use std::{
 };
 
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
+use tempfile::NamedTempFile;
 use tlog_tiles::{Checkpoint, Hash, node_hash};
 use touchmark::{
     app,
@@ -23,9 +26,7 @@ const WRITERS: u64 = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_writes_survive_kill_9() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let kills = number("TOUCHMARK_KILLS").unwrap_or(8);
-    let seed = number("TOUCHMARK_SEED").unwrap_or_else(|| rand::rng().next_u64());
+    let (kills, seed) = (number("TOUCHMARK_KILLS").unwrap_or(8), seed());
     println!("TOUCHMARK_KILLS={kills} TOUCHMARK_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let directory = tempfile::tempdir().unwrap();
@@ -62,6 +63,16 @@ async fn acknowledged_writes_survive_kill_9() {
     assert!(acknowledged.receipts.len() as u64 > kills * 10, "the kills left room for real load");
 }
 
+/// The number in an environment variable.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// What random choices begin with.
+fn seed() -> u64 {
+    number("TOUCHMARK_SEED").unwrap_or_else(|| rand::rng().next_u64())
+}
+
 /// A node process.
 struct Node {
     child: Child,
@@ -71,17 +82,19 @@ struct Node {
 impl Node {
     fn start(data: &Path) -> Self {
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let log = NamedTempFile::new().unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_touchmark"))
             .args(["serve", "--dns", "127.0.0.1:0", "--http", "127.0.0.1:0", "--grpc", &address, "--data"])
             .arg(data)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(log.reopen().unwrap())
             .spawn()
             .unwrap();
         let began = Instant::now();
         while std::net::TcpStream::connect(&address).is_err() {
-            assert_eq!(child.try_wait().unwrap(), None, "the node did not start again");
+            let said = || fs::read_to_string(log.path()).unwrap();
+            assert_eq!(child.try_wait().unwrap(), None, "the node did not start again: {}", said());
             assert!(began.elapsed() < Duration::from_secs(30), "the node does not listen");
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -158,7 +171,7 @@ fn data_of(command: &pb::Command) -> String {
 }
 
 /// Everything that was ever acknowledged.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Acknowledged {
     receipts: HashMap<String, (pb::Receipt, String)>,
     checkpoints: BTreeMap<u64, Hash>,

@@ -5,7 +5,7 @@
 //! | `audit` | `fsck` finds a flipped bit anywhere; a start mends what follows from the ledger and refuses the rest |
 //! | `backup` | a copy of a running node's directory is a backup |
 //! | `command_line` | the real program: exit codes, what is printed, signals, imports that were broken off |
-//! | `crash` | kill -9 of the real binary under load loses nothing that was acknowledged |
+//! | `crash` | kill -9 of the real binary under load, and a fault at any of its writes, lose nothing that was acknowledged |
 //! | `dig` | what `dig` and `kdig` say about the DNS |
 //! | `dns_cookies` | DNS cookies: who gets which, and what comes of wrong ones |
 //! | `dns_fuzz` | whatever comes over UDP and TCP: an answer or silence, and the node goes on |
