@@ -24,16 +24,16 @@ use crate::{
 };
 
 /// Identifiers in one `ResolveBatch`.
-const BATCH: u64 = 1_000;
+pub const BATCH: u64 = 1_000;
 /// Calls under way at once in the resolve case.
 const CALLERS: u64 = 16;
 
 /// One round's figures.
-struct Round {
-    operations: u64,
-    wall: Duration,
-    cpu_us: u64,
-    latency: Option<Histogram<u64>>,
+pub struct Round {
+    pub operations: u64,
+    pub wall: Duration,
+    pub cpu_us: u64,
+    pub latency: Option<Histogram<u64>>,
 }
 
 impl Round {
@@ -41,7 +41,8 @@ impl Round {
         self.cpu_us as f64 / self.operations as f64
     }
 
-    fn print(&self, name: &str) {
+    /// Prints a line.
+    pub fn print(&self, name: &str) {
         let rate = self.operations as f64 / self.wall.as_secs_f64();
         print!("{name:<16} {rate:>10.0}/s  node CPU {:>6.2} us/op", self.cpu_us_per_operation());
         if let Some(latency) = &self.latency {
@@ -57,7 +58,8 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-async fn connect(address: &str) -> Outcome<Channel> {
+/// A connection to a node.
+pub async fn connect(address: &str) -> Outcome<Channel> {
     Ok(Endpoint::from_shared(format!("http://{address}"))?.connect().await?)
 }
 

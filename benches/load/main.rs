@@ -12,6 +12,7 @@
 mod cases;
 mod floor;
 mod node;
+mod provenance;
 mod records;
 
 use std::process::ExitCode;
@@ -73,6 +74,12 @@ enum Case {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
+    /// The history of an identifier with many versions: pages, and answers as of an index.
+    History {
+        /// How many versions.
+        #[arg(long, default_value_t = 100_000)]
+        versions: u64,
+    },
     /// Prints the records that `import` loads as JSON lines, for other systems to load.
     Records {
         /// How many records.
@@ -111,12 +118,14 @@ async fn run(case: Case) -> Outcome<()> {
         Case::All => {
             cases::resolve(10_000, 200_000, 5).await?;
             cases::apply(64, 200_000, 5).await?;
-            cases::import(1_000_000).await
+            cases::import(1_000_000).await?;
+            provenance::history(100_000).await
         }
         Case::Import { records } => cases::import(records).await,
         Case::Apply { clients, calls, rounds } => cases::apply(clients, calls, rounds).await,
         Case::Batch { records, commands, calls } => cases::batch(records, commands, calls).await,
         Case::Resolve { records, calls, rounds } => cases::resolve(records, calls, rounds).await,
+        Case::History { versions } => provenance::history(versions).await,
         Case::Records { records } => {
             records::write_jsonl(&mut std::io::BufWriter::new(std::io::stdout().lock()), records)?;
             Ok(())
