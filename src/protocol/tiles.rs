@@ -82,7 +82,7 @@ impl TilePath {
         let tile = Tile::parse(groups)?;
         match head {
             "entries" => Some(Self::Entries(tile)),
-            level if level == "0" => Some(Self::Hashes { level: 0, tile }),
+            "0" => Some(Self::Hashes { level: 0, tile }),
             level => Some(Self::Hashes { level: u8::try_from(decimal(level, LEVEL_MAX.into())?).ok()?, tile }),
         }
     }

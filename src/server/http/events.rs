@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn where_a_client_left_off() {
-        let table = [("0", Some(1)), (" 41 ", Some(42)), ("", None), ("-1", None), ("x", None), ("18446744073709551615", None)];
+        let table =
+            [("0", Some(1)), (" 41 ", Some(42)), ("", None), ("-1", None), ("x", None), ("18446744073709551615", None)];
         for (last, expected) in table {
             assert_eq!(behind(last.as_bytes()).ok(), expected, "{last}");
         }

@@ -54,7 +54,8 @@ async fn tile(State(Log { ledger, reader }): State<Log>, Path(path): Path<String
     });
     match read.await? {
         Ok(Some(bytes)) => {
-            Ok(([(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, KEPT)], bytes).into_response())
+            Ok(([(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, KEPT)], bytes)
+                .into_response())
         }
         Ok(None) => Err(Problem::not_found(format!("the newest checkpoint does not cover the tile `{asked}`"))),
         Err(error) => Err(Problem::unreadable(&error)),

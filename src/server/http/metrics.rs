@@ -184,8 +184,7 @@ impl Scrape {
         let kinds = [Count::Txt, Count::Naptr, Count::Uri, Count::Record, Count::OtherTypes];
         let kinds = kinds.map(|count| ([("type", count.as_str())], dns.get(count)));
         out.family("touchmark_dns_questions", "Requests over DNS by type", MetricType::Counter, kinds)?;
-        let outcomes =
-            [Count::Data, Count::NoData, Count::NxDomain, Count::Refused, Count::Malformed, Count::Failed];
+        let outcomes = [Count::Data, Count::NoData, Count::NxDomain, Count::Refused, Count::Malformed, Count::Failed];
         let outcomes = outcomes.map(|count| ([("outcome", count.as_str())], dns.get(count)));
         out.family("touchmark_dns_responses", "Requests over DNS by outcome", MetricType::Counter, outcomes)?;
         let limited = [Count::Truncated, Count::Withheld, Count::Shed, Count::Ignored];

@@ -88,7 +88,10 @@ impl Reader {
     /// # Errors
     ///
     /// A problem when the node is ending.
-    pub(super) async fn read<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
         let ending = || Problem::of(Outcome::Unavailable, "the node is stopping");
         let place = Arc::clone(&self.0).acquire_owned().await.map_err(|_| ending())?;
         let read = tokio::task::spawn_blocking(move || {

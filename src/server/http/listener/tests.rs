@@ -25,7 +25,8 @@ struct Server {
 
 /// A server with a short response, and one that does not end.
 async fn server() -> Server {
-    let endless = || async { Body::from_stream(stream::repeat_with(|| Ok::<_, io::Error>(Bytes::from(vec![b'x'; 65_536])))) };
+    let endless =
+        || async { Body::from_stream(stream::repeat_with(|| Ok::<_, io::Error>(Bytes::from(vec![b'x'; 65_536])))) };
     let silent = || async { Body::from_stream(stream::pending::<Result<Bytes, io::Error>>()) };
     let routes = Router::new().route("/", get(|| async { "short" }));
     let routes = routes.route("/endless", get(endless)).route("/silent", get(silent));

@@ -57,6 +57,9 @@ mod tests {
         assert_eq!(ticks(stat), Some(Ticks { busy: 300, started: 12_345 }));
         assert_eq!((ticks("7 (a) S 1"), ticks("")), (None, None));
         assert_eq!(boot_time("cpu 1 2\nbtime 1700000000\nprocesses 3\n"), Some(1_700_000_000));
-        assert_eq!((resident_bytes("10 2 1"), resident_bytes("x")), (Some(2 * rustix::param::page_size() as u64), None));
+        assert_eq!(
+            (resident_bytes("10 2 1"), resident_bytes("x")),
+            (Some(2 * rustix::param::page_size() as u64), None)
+        );
     }
 }
