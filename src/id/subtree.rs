@@ -103,6 +103,8 @@ fn is_other(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -144,6 +146,28 @@ mod tests {
         for (text, rule) in table {
             let error = Subtree::parse(text).unwrap_err();
             assert!(error.rule.contains(rule), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn prefixes_of_handles_count_by_label(
+            prefix in proptest::collection::vec("[0-9a-cA-C]{1,2}", 1..4),
+            labels in proptest::collection::vec("[0-9a-cA-C]{1,2}", 1..5),
+            suffix in "[a-z0-9./]{1,4}",
+        ) {
+            let subtree = Subtree::parse(&format!("hdl:{}", prefix.join("."))).unwrap();
+            let identifier = Identifier::parse(&format!("{}/{suffix}", labels.join("."))).unwrap();
+            let fold = |labels: &[String]| labels.iter().map(|label| label.to_lowercase()).collect::<Vec<_>>();
+            prop_assert_eq!(subtree.covers(identifier.key()), fold(&labels).starts_with(&fold(&prefix)));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,40}") {
+            // An identifier covers itself.
+            if let (Ok(subtree), Ok(identifier)) = (Subtree::parse(&text), Identifier::parse(&text)) {
+                prop_assert!(subtree.covers(identifier.key()));
+            }
         }
     }
 }

@@ -212,16 +212,6 @@ pub fn history_to_json(page: &pb::HistoryResponse) -> String {
 }
 
 #[derive(Serialize)]
-struct LineProgress {
-    next_index: u64,
-}
-
-/// How far a feed has come, as one line.
-pub fn progress_to_json(progress: &pb::Progress) -> String {
-    to_json(&LineProgress { next_index: progress.next_index })
-}
-
-#[derive(Serialize)]
 struct LineProblem<'a> {
     title: &'a str,
     status: u16,

@@ -28,13 +28,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// A connection that is cut when `cutting` holds true.
+    /// A connection that is cut when `cutting` holds true, or its sender is gone.
     pub(super) fn new(stream: TcpStream, mut cutting: watch::Receiver<bool>) -> Self {
         let cut = async move {
-            if cutting.wait_for(|cut| *cut).await.is_err() {
-                // Nobody is there to cut it.
-                std::future::pending::<()>().await;
-            }
+            // A server that was dropped cuts its connections, too.
+            let _ = cutting.wait_for(|cut| *cut).await;
         };
         Self { stream, cut: Box::pin(cut) }
     }
