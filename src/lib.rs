@@ -1,8 +1,8 @@
 //! Touchmark: register industrial identifiers, keep every change in a signed ledger, resolve them at line rate.
 //!
 //! ```text
-//!          UDP/TCP DNS        gRPC
-//!                  \           |
+//!          UDP/TCP DNS        gRPC       HTTP
+//!                  \           |         /
 //!                   +------ server ------+        sockets, admission, limits
 //!                              |
 //!                          protocol               bytes <-> questions, answers, commands, receipts
@@ -34,6 +34,12 @@
 //! what needs no order (salts, commitments), the sequencer thread gives it its place in a batch, the [`ledger`] writes and
 //! fsyncs the batch and signs the tree, the index takes it in, cached answers are outdated, and the receipt goes out.
 //!
+//! # The way of an auditor
+//!
+//! Over HTTP the ledger is a C2SP log: its newest checkpoint, tiles of hashes, bundles of entries ([`ledger::Ledger::tile`]).
+//! Who wants to know of every change takes a feed ([`resolver::feed`]), which reads the ledger page by page, as fast as its
+//! client takes it, and is told by the sequencer how far it may go.
+//!
 //! # What always holds
 //!
 //! 1. Nothing is acknowledged before it is durable and in the signed Merkle tree.
@@ -56,8 +62,8 @@
 //! | [`cache`] | sharded LRU with a byte budget and single flight; knows nothing of ours | – |
 //! | [`resolver`] | the read core | `id`, `record`, `store`, `cache` |
 //! | [`registry`] | the write core | `id`, `record`, `ledger`, `store` |
-//! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, and the one table of outcomes | the cores' types, `cache` |
-//! | [`server`] | listeners: gRPC, DNS | `protocol`, the cores |
+//! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, paths of tiles, and the one table of outcomes | the cores' types, `cache` |
+//! | [`server`] | listeners: gRPC, DNS, HTTP | `protocol`, the cores |
 //! | [`client`] | outbound connections | `protocol` |
 //! | [`config`] | file + environment + arguments -> `Config` | `id`, `protocol`, `server` |
 //! | [`app`] | `Config` -> running node; `fsck`, `rebuild` | everything below |

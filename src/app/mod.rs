@@ -11,6 +11,7 @@
 
 mod check;
 pub mod dnssec;
+mod http;
 mod index;
 
 use std::{
@@ -36,7 +37,7 @@ use crate::{
         dnssec::{Signer, keys::Algorithm},
     },
     registry::{Clock, Committer, Entropy, Sequencer, SequencerHandle, apply},
-    resolver::Resolver,
+    resolver::{Resolver, feed::Feeds},
     server::{
         dns::{
             DnsLimits, DnsServer, ListenError,
@@ -46,8 +47,8 @@ use crate::{
             rate::RateLimits,
             sources::SourceLimits,
         },
-        grpc::GrpcServer,
-        http::{self, HttpServer},
+        grpc::{Calls, GrpcParts, GrpcServer},
+        http::{HttpParts, HttpServer, MetricSources},
     },
     store::{Records, Store, StoreError, local::LocalStore},
 };
@@ -59,6 +60,7 @@ pub struct Node {
     _signing: Option<KeysTask>,
     grpc: GrpcServer,
     http: Option<HttpServer>,
+    feeds: Arc<Feeds>,
     sequencer: SequencerHandle,
     ledger: Arc<Ledger>,
     store: Arc<LocalStore>,
@@ -179,26 +181,46 @@ impl Node {
         };
         let responder = Responder::new(Arc::clone(&resolver), zone, move || sizes.size(), options);
         let responder = Arc::new(responder);
+        let feeds = Arc::new(Feeds::new(records.clone()));
         let sequencer = Sequencer {
             appender,
             records,
-            store: shared,
-            committer: committer(&resolver, &responder),
+            store: Arc::clone(&shared),
+            committer: committer(&resolver, &responder, &feeds),
             clock: clock(),
             entropy: entropy(),
         };
         let (registry, sequencer) =
             sequencer.spawn().map_err(|error| AppError::system("cannot start the sequencer", error))?;
-        let grpc = GrpcServer::start(config.grpc, Arc::clone(&resolver), registry).await;
+        let (stats, calls) = (Arc::clone(registry.stats()), Arc::<Calls>::default());
+        let parts = GrpcParts {
+            resolver: Arc::clone(&resolver),
+            registry,
+            feeds: Arc::clone(&feeds),
+            calls: Arc::clone(&calls),
+        };
+        let grpc = GrpcServer::start(config.grpc, parts).await;
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
-        let http = listen_http(config).await?;
         let signing = config.dnssec.map(|algorithm| sign(config, algorithm, &responder)).transpose()?;
         let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()())).await?;
         if config.dns_encrypted != EncryptedAddresses::default() {
             let certificate = Arc::new(certificate(config)?);
             dns.listen_encrypted(config.dns_encrypted, certificate).await?;
         }
-        Ok(Self { dns, _signing: signing, grpc, http, sequencer, ledger, store, zone: config.zone.clone(), directory })
+        let metrics = MetricSources {
+            resolver: Arc::clone(&resolver),
+            ledger: Arc::clone(&ledger),
+            store: shared,
+            registry: stats,
+            feeds: Arc::clone(&feeds),
+            dns: Arc::clone(dns.counters()),
+            grpc: calls,
+        };
+        let (checkpoint, of) = (http::newest_checkpoint(&ledger), Arc::clone(&ledger));
+        let parts = HttpParts { resolver, ledger: of, checkpoint, feeds: Arc::clone(&feeds), metrics };
+        let http = http::listen(config, parts).await?;
+        let zone = config.zone.clone();
+        Ok(Self { dns, _signing: signing, grpc, http, feeds, sequencer, ledger, store, zone, directory })
     }
 
     /// The first address that DNS listens on, over UDP and TCP.
@@ -248,6 +270,8 @@ impl Node {
     ///
     /// [`AppError`] when the index could not be closed; the ledger is whole all the same, and the next start replays it.
     pub async fn stop(self) -> Result<(), AppError> {
+        // Before the listeners: they wait for their calls, and a feed has no end of its own.
+        self.feeds.close();
         self.dns.shutdown().await;
         self.grpc.shutdown().await;
         if let Some(http) = self.http {
@@ -289,19 +313,13 @@ impl Opened {
     }
 }
 
-/// Starts the HTTP listener, where one is wanted.
-async fn listen_http(config: &Config) -> Result<Option<HttpServer>, AppError> {
-    let Some(address) = config.http else { return Ok(None) };
-    let started = HttpServer::start(address, http::routes()).await;
-    started.map(Some).map_err(|source| AppError::Listen { address, what: "HTTP", source })
-}
-
-/// What a change outdates: the answers of the resolver, then those that were made of them.
-fn committer(resolver: &Arc<Resolver>, responder: &Arc<Responder>) -> Committer {
-    let (resolver, responder) = (Arc::clone(resolver), Arc::clone(responder));
+/// What a change outdates: the answers of the resolver, then those that were made of them. Then it is news.
+fn committer(resolver: &Arc<Resolver>, responder: &Arc<Responder>, feeds: &Arc<Feeds>) -> Committer {
+    let (resolver, responder, feeds) = (Arc::clone(resolver), Arc::clone(responder), Arc::clone(feeds));
     Box::new(move |changes| {
         resolver.outdate(changes.iter().map(|change| &change.key));
         responder.outdate(changes);
+        feeds.advance();
     })
 }
 

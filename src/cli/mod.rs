@@ -19,6 +19,7 @@ mod resolve;
 mod retire;
 mod serve;
 mod update;
+mod watch;
 
 use std::{future::Future, io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
@@ -52,6 +53,8 @@ enum Command {
     Resolve(resolve::Args),
     /// Show every version of an identifier
     History(history::Args),
+    /// Show changes as they are made
+    Watch(watch::Args),
     /// Register many records from files
     Import(import::Args),
     /// Write all records as JSON lines
@@ -123,6 +126,7 @@ impl Command {
             Self::Retire(args) => retire::run(args),
             Self::Resolve(args) => resolve::run(args),
             Self::History(args) => history::run(args),
+            Self::Watch(args) => watch::run(args),
             Self::Import(args) => import::run(args),
             Self::Export(args) => export::run(args),
             Self::Name(args) => name::run(args),

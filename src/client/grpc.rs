@@ -13,7 +13,10 @@ use tonic_prost::ProstCodec;
 use super::ClientError;
 use crate::protocol::grpc::{
     APPLY_REQUEST_BYTES_MAX, CommandBatch, Encoded, REPLY_BYTES_MAX,
-    pb::{self, auditor_client::AuditorClient, registry_client::RegistryClient, resolver_client::ResolverClient},
+    pb::{
+        self, auditor_client::AuditorClient, change_event::Event, registry_client::RegistryClient,
+        resolver_client::ResolverClient,
+    },
 };
 
 /// How long to wait for a connection.
@@ -33,6 +36,13 @@ pub struct Client {
 pub struct Exported {
     server: String,
     records: Streaming<pb::Record>,
+}
+
+/// Changes as they come.
+#[derive(Debug)]
+pub struct Watched {
+    server: String,
+    events: Streaming<pb::ChangeEvent>,
 }
 
 impl Client {
@@ -102,6 +112,17 @@ impl Client {
     pub async fn history(&self, request: pb::HistoryRequest) -> Result<pb::HistoryResponse, ClientError> {
         let page = self.auditor().history(request).await;
         page.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+    }
+
+    /// Asks for changes from a ledger index on.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]; an index that is still to come is refused as out of range.
+    pub async fn watch(&self, request: pb::WatchRequest) -> Result<Watched, ClientError> {
+        let response = self.auditor().watch(request).await;
+        let events = response.map_err(|status| self.error(&status))?.into_inner();
+        Ok(Watched { server: self.server.clone(), events })
     }
 
     /// Carries out one command.
@@ -183,6 +204,24 @@ impl Exported {
     /// [`ClientError`]; what came before is a part of the export only.
     pub async fn next(&mut self) -> Result<Option<pb::Record>, ClientError> {
         self.records.message().await.map_err(|status| client_error(&self.server, &status))
+    }
+}
+
+impl Watched {
+    /// What comes next; `None` when the node ended the feed without a word.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]; the feed is over then. What came before is whole up to the last event.
+    pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
+        loop {
+            match self.events.message().await.map_err(|status| client_error(&self.server, &status))? {
+                Some(pb::ChangeEvent { event: Some(event) }) => return Ok(Some(event)),
+                // What this version does not know is let by.
+                Some(pb::ChangeEvent { event: None }) => {}
+                None => return Ok(None),
+            }
+        }
     }
 }
 

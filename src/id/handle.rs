@@ -9,7 +9,7 @@
 //!
 //! Control characters are refused, so nothing in a label or suffix can be taken for a separator.
 
-use super::{Identifier, Key, Refusal, Scheme, Shape, refuse_controls, refuse_outer_space, shape};
+use super::{Identifier, Key, KeyPrefix, Refusal, Scheme, Shape, refuse_controls, refuse_outer_space, shape};
 
 /// The longest Handle, in characters.
 pub(super) const CHARS_MAX: usize = 255;
@@ -59,9 +59,24 @@ fn check_length(text: &str) -> Result<(), Refusal> {
     }
 }
 
-/// Builds the key, and refuses empty labels on the way.
+/// What the keys of all Handles begin with whose prefix is this one or below it.
+pub(super) fn prefix_key(prefix: &str) -> Result<KeyPrefix, Refusal> {
+    check_length(prefix)?;
+    let mut key = Vec::with_capacity(prefix.len() + 2);
+    put_labels(&mut key, prefix)?;
+    Ok(KeyPrefix::from_bytes(key))
+}
+
 fn key(prefix: &str, suffix: &str) -> Result<Key, Refusal> {
     let mut key = Vec::with_capacity(prefix.len() + suffix.len() + 3);
+    put_labels(&mut key, prefix)?;
+    key.push(SUFFIX_START);
+    key.extend(suffix.bytes().map(|byte| byte.to_ascii_lowercase()));
+    Ok(Key::from_bytes(key))
+}
+
+/// Appends the scheme and the labels of a prefix, and refuses empty ones.
+fn put_labels(key: &mut Vec<u8>, prefix: &str) -> Result<(), Refusal> {
     key.push(Scheme::Handle.key_byte());
     let mut label_start = 0;
     for (position, byte) in prefix.bytes().chain([b'.']).enumerate() {
@@ -75,9 +90,7 @@ fn key(prefix: &str, suffix: &str) -> Result<Key, Refusal> {
         key.push(LABEL_END);
         label_start = position + 1;
     }
-    key.push(SUFFIX_START);
-    key.extend(suffix.bytes().map(|byte| byte.to_ascii_lowercase()));
-    Ok(Key::from_bytes(key))
+    Ok(())
 }
 
 #[cfg(test)]

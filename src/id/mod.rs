@@ -22,11 +22,13 @@ pub mod gs1;
 pub mod handle;
 pub mod key;
 pub mod oid;
+mod subtree;
 pub mod uri;
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
 pub use key::{Key, KeyPrefix};
+pub use subtree::Subtree;
 
 /// The naming scheme that an identifier belongs to; ordered like the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

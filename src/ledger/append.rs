@@ -53,9 +53,7 @@ impl Appender {
     /// [`LedgerError::Stopped`] after a failure that left the disk in doubt; [`LedgerError::Io`] when there is no room for
     /// a new segment: try again later.
     pub fn begin(&mut self, now_ms: u64) -> Result<Batch<'_>, LedgerError> {
-        if let Some(reason) = &self.stopped {
-            return Err(LedgerError::Stopped { reason: reason.clone() });
-        }
+        self.check()?;
         let start = self.writer.begin(self.frontier.size())?;
         self.frame.begin();
         self.hashes.clear();
@@ -66,6 +64,18 @@ impl Appender {
             count: 0,
             appender: self,
         })
+    }
+
+    /// Whether batches are taken, as far as is known without trying.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Stopped`] after a failure that left the disk in doubt.
+    pub fn check(&self) -> Result<(), LedgerError> {
+        match &self.stopped {
+            Some(reason) => Err(LedgerError::Stopped { reason: reason.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// Makes the last signed checkpoint durable against a power cut, too.

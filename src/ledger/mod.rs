@@ -5,7 +5,7 @@
 //! DIR/ledger/key        the signing key, made at the first start                   checkpoint
 //! DIR/ledger/signed_head  the last checkpoint signed                               checkpoint
 //! DIR/ledger/segments/  frames of entries with their values and salts              segment, entry
-//! DIR/ledger/tree/      hashes of the Merkle tree, level by level; where entries lie  tree
+//! DIR/ledger/tree/      hashes of the Merkle tree, level by level; where entries lie  tree, tiles
 //! DIR/index/            where is what (`store`); disposable
 //! ```
 //!
@@ -25,6 +25,7 @@ mod data_dir;
 mod entry;
 mod recover;
 mod segment;
+mod tiles;
 mod tree;
 
 use std::{

@@ -202,11 +202,21 @@ impl Levels {
     ///
     /// Whatever the file system says; an early end of the file is an `UnexpectedEof`.
     pub fn read(&self, level: usize, start: u64, count: usize) -> io::Result<Vec<Hash>> {
+        let bytes = self.read_bytes(level, start, count)?;
+        let (hashes, _) = bytes.as_chunks::<32>();
+        Ok(hashes.iter().copied().map(Hash).collect())
+    }
+
+    /// As [`Levels::read`], the hashes as they lie, 32 bytes each.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Levels::read`].
+    pub fn read_bytes(&self, level: usize, start: u64, count: usize) -> io::Result<Vec<u8>> {
         let file = self.files.get(level).ok_or(io::ErrorKind::InvalidInput)?;
         let mut bytes = vec![0; count * HASH_BYTES as usize];
         file.read_exact_at(&mut bytes, start * HASH_BYTES)?;
-        let (hashes, _) = bytes.as_chunks::<32>();
-        Ok(hashes.iter().copied().map(Hash).collect())
+        Ok(bytes)
     }
 
     /// The hash of leaf `index`.

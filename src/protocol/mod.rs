@@ -8,3 +8,4 @@ pub mod dns;
 pub mod grpc;
 pub mod json;
 pub mod outcome;
+pub mod tiles;

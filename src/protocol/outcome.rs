@@ -50,6 +50,8 @@ pub struct Spelling {
     pub dns: DnsRcode,
     /// Extended DNS error (RFC 8914), where one helps.
     pub dns_extended: Option<u16>,
+    /// Status code of HTTP (RFC 9110 section 15).
+    pub http: u16,
     /// Exit code of the command line.
     pub exit: u8,
     /// The word for it.
@@ -81,21 +83,21 @@ impl Outcome {
     /// The row of the table.
     pub fn spelling(self) -> Spelling {
         use DnsRcode::{NoError, NxDomain, Refused, ServFail};
-        let row = |grpc, dns, dns_extended, exit, word| Spelling { grpc, dns, dns_extended, exit, word };
+        let row = |grpc, dns, dns_extended, http, exit, word| Spelling { grpc, dns, dns_extended, http, exit, word };
         match self {
-            Self::Success => row(0, NoError, None, 0, "ok"),
-            Self::NotFound => row(5, NxDomain, None, 3, "not found"),
+            Self::Success => row(0, NoError, None, 200, 0, "ok"),
+            Self::NotFound => row(5, NxDomain, None, 404, 3, "not found"),
             // A retired name existed and answers with no data: it is never anything else again. 0: Other.
-            Self::Retired => row(9, NoError, Some(0), 4, "retired"),
-            // 20: Not Authoritative.
-            Self::Delegated => row(9, NoError, Some(20), 5, "delegated"),
+            Self::Retired => row(9, NoError, Some(0), 410, 4, "retired"),
+            // 20: Not Authoritative. 421: Misdirected Request, for until sites are known another node can only be named.
+            Self::Delegated => row(9, NoError, Some(20), 421, 5, "delegated"),
             // 18: Prohibited.
-            Self::Denied => row(7, Refused, Some(18), 6, "denied"),
-            Self::Invalid => row(3, NxDomain, None, 2, "invalid"),
-            Self::AlreadyExists => row(6, ServFail, None, 7, "already exists"),
-            Self::FailedPrecondition => row(9, ServFail, None, 8, "failed precondition"),
-            Self::TryLater => row(8, ServFail, None, 9, "try later"),
-            Self::Unavailable => row(14, ServFail, None, 9, "unavailable"),
+            Self::Denied => row(7, Refused, Some(18), 403, 6, "denied"),
+            Self::Invalid => row(3, NxDomain, None, 400, 2, "invalid"),
+            Self::AlreadyExists => row(6, ServFail, None, 409, 7, "already exists"),
+            Self::FailedPrecondition => row(9, ServFail, None, 409, 8, "failed precondition"),
+            Self::TryLater => row(8, ServFail, None, 429, 9, "try later"),
+            Self::Unavailable => row(14, ServFail, None, 503, 9, "unavailable"),
         }
     }
 }
@@ -145,23 +147,26 @@ mod tests {
         let table: Vec<_> = Outcome::ALL
             .iter()
             .map(|outcome| {
-                let Spelling { grpc, dns, dns_extended, exit, word } = outcome.spelling();
-                format!("{word}: {grpc} {dns:?} {} {exit}", dns_extended.map_or("-".into(), |code| code.to_string()))
+                let Spelling { grpc, dns, dns_extended, http, exit, word } = outcome.spelling();
+                format!(
+                    "{word}: {grpc} {dns:?} {} {http} {exit}",
+                    dns_extended.map_or("-".into(), |code| code.to_string())
+                )
             })
             .collect();
         assert_eq!(
             table,
             [
-                "ok: 0 NoError - 0",
-                "not found: 5 NxDomain - 3",
-                "retired: 9 NoError 0 4",
-                "delegated: 9 NoError 20 5",
-                "denied: 7 Refused 18 6",
-                "invalid: 3 NxDomain - 2",
-                "already exists: 6 ServFail - 7",
-                "failed precondition: 9 ServFail - 8",
-                "try later: 8 ServFail - 9",
-                "unavailable: 14 ServFail - 9",
+                "ok: 0 NoError - 200 0",
+                "not found: 5 NxDomain - 404 3",
+                "retired: 9 NoError 0 410 4",
+                "delegated: 9 NoError 20 421 5",
+                "denied: 7 Refused 18 403 6",
+                "invalid: 3 NxDomain - 400 2",
+                "already exists: 6 ServFail - 409 7",
+                "failed precondition: 9 ServFail - 409 8",
+                "try later: 8 ServFail - 429 9",
+                "unavailable: 14 ServFail - 503 9",
             ]
         );
     }

@@ -16,15 +16,17 @@ pub mod apply;
 mod command;
 mod refusal;
 mod sequencer;
+pub mod stats;
 
 use std::sync::{Arc, mpsc};
 
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 pub use command::{Command, Operation, ValueChange};
 pub use refusal::{Existing, Refusal};
 pub use sequencer::{Committer, Sequencer, SequencerHandle};
+use stats::Stats;
 
 use crate::{
     id::{Key, dns_name},
@@ -92,8 +94,7 @@ struct Job {
 #[derive(Clone)]
 pub struct Registry {
     jobs: mpsc::Sender<Job>,
-    commands_room: Arc<Semaphore>,
-    kib_room: Arc<Semaphore>,
+    stats: Arc<Stats>,
     entropy: Entropy,
 }
 
@@ -107,6 +108,11 @@ pub enum WhenFull {
 }
 
 impl Registry {
+    /// What was done so far, and whether more can be. To keep it keeps no queue open.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
     /// Checks a command and computes its draft. Costs a few microseconds of hashing a value; needs no lock.
     ///
     /// # Errors
@@ -140,15 +146,20 @@ impl Registry {
     pub async fn enqueue(&self, commands: Vec<Result<Prepared, Refusal>>, when_full: WhenFull) -> Enqueued {
         let count = commands.len();
         if count > BATCH_COMMANDS_MAX {
-            return Enqueued { count, replied: Err(Refusal::TooMany { count }) };
+            return self.refused(count, Refusal::TooMany { count });
         }
         let room = match self.room(&commands, when_full).await {
             Ok(room) => room,
-            Err(refusal) => return Enqueued { count, replied: Err(refusal) },
+            Err(refusal) => return self.refused(count, refusal),
         };
         let (reply, replied) = oneshot::channel();
         let sent = self.jobs.send(Job { commands, reply, _room: room });
-        Enqueued { count, replied: sent.map(|()| replied).map_err(|_| stopping()) }
+        let replied = sent.map(|()| replied).map_err(|_| stopping());
+        Enqueued { count, replied, stats: Arc::clone(&self.stats) }
+    }
+
+    fn refused(&self, count: usize, refusal: Refusal) -> Enqueued {
+        Enqueued { count, replied: Err(refusal), stats: Arc::clone(&self.stats) }
     }
 
     async fn room(
@@ -158,7 +169,7 @@ impl Registry {
     ) -> Result<[OwnedSemaphorePermit; 2], Refusal> {
         let bytes: usize = commands.iter().flatten().map(Prepared::bytes).sum();
         let kib = (bytes / 1_024 + 1).min(QUEUE_KIB_MAX) as u32;
-        let (slots, kib_room) = (Arc::clone(&self.commands_room), Arc::clone(&self.kib_room));
+        let (slots, kib_room) = (Arc::clone(&self.stats.commands_room), Arc::clone(&self.stats.kib_room));
         let count = commands.len() as u32;
         let (slots, kib_room) = match when_full {
             WhenFull::Refuse => (slots.try_acquire_many_owned(count).ok(), kib_room.try_acquire_many_owned(kib).ok()),
@@ -173,19 +184,19 @@ impl Registry {
 pub struct Enqueued {
     count: usize,
     replied: Result<oneshot::Receiver<Vec<Result<Receipt, Refusal>>>, Refusal>,
+    stats: Arc<Stats>,
 }
 
 impl Enqueued {
     /// Waits for the results, one for each command, in their order.
     pub async fn results(self) -> Vec<Result<Receipt, Refusal>> {
-        let refusal = match self.replied {
-            Ok(replied) => match replied.await {
-                Ok(results) => return results,
-                Err(_) => stopping(),
-            },
-            Err(refusal) => refusal,
+        let results = match self.replied {
+            Ok(replied) => replied.await.map_err(|_| stopping()),
+            Err(refusal) => Err(refusal),
         };
-        vec![Err(refusal); self.count]
+        let results = results.unwrap_or_else(|refusal| vec![Err(refusal); self.count]);
+        self.stats.count(&results);
+        results
     }
 }
 

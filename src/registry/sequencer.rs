@@ -11,14 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::{Semaphore, oneshot},
-};
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
-    BATCH_COMMANDS_MAX, Changed, Clock, Command, Entropy, Existing, Job, Operation, Prepared, QUEUE_COMMANDS_MAX,
-    QUEUE_KIB_MAX, Receipt, Refusal, Registry, ValueChange, apply::edge_ops, draft, may_need_hash,
+    BATCH_COMMANDS_MAX, Changed, Clock, Command, Entropy, Existing, Job, Operation, Prepared, Receipt, Refusal,
+    Registry, ValueChange, apply::edge_ops, draft, may_need_hash, stats::Stats,
 };
 use crate::{
     id::{Identifier, Key},
@@ -75,18 +72,14 @@ impl Sequencer {
     /// When the system gives no thread.
     pub fn spawn(self) -> std::io::Result<(Registry, SequencerHandle)> {
         let (jobs, queue) = mpsc::channel();
-        let registry = Registry {
-            jobs,
-            commands_room: Arc::new(Semaphore::new(QUEUE_COMMANDS_MAX)),
-            kib_room: Arc::new(Semaphore::new(QUEUE_KIB_MAX)),
-            entropy: Arc::clone(&self.entropy),
-        };
-        let answerer = Answerer(Handle::try_current().ok());
+        let registry = Registry { jobs, stats: Arc::default(), entropy: Arc::clone(&self.entropy) };
+        let answerer = Answerer { runtime: Handle::try_current().ok(), stats: Arc::clone(&registry.stats) };
         let thread = thread::Builder::new().name("touchmark-seq".into()).spawn(move || self.run(&queue, &answerer))?;
         Ok((registry, SequencerHandle { thread }))
     }
 
     fn run(mut self, queue: &mpsc::Receiver<Job>, answerer: &Answerer) {
+        let _ending = Ending(&answerer.stats);
         let mut carried: Option<Job> = None;
         let mut head_synced = Instant::now();
         loop {
@@ -104,6 +97,7 @@ impl Sequencer {
             }
             if head_synced.elapsed() >= HEAD_SYNC_INTERVAL {
                 self.sync_head();
+                self.look(&answerer.stats);
                 head_synced = Instant::now();
             }
         }
@@ -116,9 +110,18 @@ impl Sequencer {
         }
     }
 
+    /// Notes whether a batch would be taken, as far as is known without one.
+    fn look(&self, stats: &Stats) {
+        let index = self.store.ready().map_err(|error| error.to_string());
+        match index.and_then(|()| self.appender.check().map_err(|error| error.to_string())) {
+            Ok(()) => stats.nothing_against(),
+            Err(reason) => stats.refused(reason),
+        }
+    }
+
     /// One batch: decide, commit, apply, answer.
     fn round(&mut self, jobs: Vec<Job>, answerer: &Answerer) {
-        let now_ms = (self.clock)();
+        let (now_ms, stats) = ((self.clock)(), &answerer.stats);
         let mut staged = Staged::default();
         let mut replies = Vec::with_capacity(jobs.len());
         let ready = self.store.ready().map_err(|error| Refusal::Unavailable { reason: error.to_string() });
@@ -130,7 +133,12 @@ impl Sequencer {
                     let decided: Vec<_> = job.commands.into_iter().map(|command| round.decide(command?)).collect();
                     replies.push((job.reply, decided, job._room));
                 }
-                round.batch.commit().map_err(|error| unavailable(&error))
+                let (count, began) = (round.batch.len(), Instant::now());
+                let committed = round.batch.commit().map_err(|error| unavailable(&error));
+                if committed.is_ok() && count > 0 {
+                    stats.committed(count, began.elapsed());
+                }
+                committed.map(|committed| (committed, count))
             }
             Err(refusal) => {
                 replies.extend(jobs.into_iter().map(|job| {
@@ -141,8 +149,16 @@ impl Sequencer {
                 Err(refusal)
             }
         };
-        let outcome = committed.and_then(|committed| self.publish(staged, committed));
+        let outcome = committed.and_then(|(committed, count)| {
+            let checkpoint = self.publish(staged, committed)?;
+            // A batch without entries tried nothing.
+            if count > 0 {
+                stats.accepted();
+            }
+            Ok(checkpoint)
+        });
         if let Err(refusal) = &outcome {
+            stats.refused(refusal.to_string());
             tracing::error!(%refusal, "a batch was refused; clients may try again");
         }
         let answers = replies.into_iter().map(|(reply, decided, room)| {
@@ -172,12 +188,24 @@ impl Sequencer {
     }
 }
 
+/// Says that nothing is taken any more once the thread ends, however it does.
+struct Ending<'a>(&'a Stats);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.refused("the sequencer has ended; start the node again".into());
+    }
+}
+
 /// Results on their way to whoever asked.
 type Answers = Vec<(oneshot::Sender<Vec<Result<Receipt, Refusal>>>, Vec<Result<Receipt, Refusal>>)>;
 
 /// Sends the results of a batch, from a task of the runtime that waits for them where there is one: waking tasks from
 /// another thread costs a lock and often a system call each, from within the runtime next to nothing.
-struct Answerer(Option<Handle>);
+struct Answerer {
+    runtime: Option<Handle>,
+    stats: Arc<Stats>,
+}
 
 impl Answerer {
     fn send(&self, answers: Answers) {
@@ -187,7 +215,7 @@ impl Answerer {
                 let _ = reply.send(results);
             }
         };
-        match &self.0 {
+        match &self.runtime {
             Some(runtime) => drop(runtime.spawn(async move { send() })),
             None => send(),
         }

@@ -1,6 +1,6 @@
 //! What an identifier resolved to at some point of the ledger, and all that ever happened to it.
 
-use super::{Answer, Resolver};
+use super::{Answer, Resolver, feed::Shown};
 use crate::{
     id::Identifier,
     record::{Record, Value},
@@ -120,11 +120,9 @@ impl Resolver {
 }
 
 /// A version as anyone may see it, compared with the one before; gives the version back for the next one.
-fn change(mut past: PastVersion, before: Option<PastVersion>) -> (Change, PastVersion) {
+fn change(past: PastVersion, before: Option<PastVersion>) -> (Change, PastVersion) {
     let whole = past.clone();
-    let all = past.record.values.len();
-    past.record.values = std::mem::take(&mut past.record.values).only_public();
-    let withheld = all - past.record.values.len();
+    let Shown { past, withheld } = Shown::new(past);
     let differences = differences(&past.record, before.as_ref().map(|before| &before.record));
     (Change { past, withheld, differences }, whole)
 }

@@ -9,6 +9,7 @@
 //!
 //! Deliberately absent: transports, DNS names (`id::dns_name`), permits: only what anyone may read gets this far.
 
+pub mod feed;
 mod history;
 
 use std::sync::{Arc, OnceLock};

@@ -20,6 +20,22 @@ pub struct PastVersion {
     pub edges: Vec<EdgeChange>,
 }
 
+impl PastVersion {
+    /// The version that an entry made.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Ledger`] when the entry holds what no record may have.
+    pub fn of(entry: &StoredEntry<'_>) -> Result<Self, ReadError> {
+        Ok(Self {
+            kind: entry.kind,
+            principal: entry.principal,
+            record: records::record_without_edges(entry)?,
+            edges: entry.edges.clone(),
+        })
+    }
+}
+
 /// How much of the ledger is read for one list of versions, in bytes; two versions are always given.
 const VERSIONS_BYTES_MAX: usize = 4 << 20;
 
@@ -36,7 +52,7 @@ impl Records {
         let bytes = self.entry(newest)?;
         let entry = bytes.decode()?;
         if entry.index <= upto && limit > 0 {
-            versions.push(past(&entry)?);
+            versions.push(PastVersion::of(&entry)?);
         }
         // What was superseded since the newest one was looked up is newer than that, or it itself.
         let Some(before) = entry.index.checked_sub(1) else { return Ok(versions) };
@@ -47,17 +63,8 @@ impl Records {
             }
             let bytes = self.entry(position)?;
             read += bytes.len();
-            versions.push(past(&bytes.decode()?)?);
+            versions.push(PastVersion::of(&bytes.decode()?)?);
         }
         Ok(versions)
     }
-}
-
-fn past(entry: &StoredEntry<'_>) -> Result<PastVersion, ReadError> {
-    Ok(PastVersion {
-        kind: entry.kind,
-        principal: entry.principal,
-        record: records::record_without_edges(entry)?,
-        edges: entry.edges.clone(),
-    })
 }

@@ -22,7 +22,10 @@ use touchmark::{
     protocol::grpc::pb::{self, answer::Outcome as Answer},
 };
 
-use crate::support::{Outcome, Running, config, create, directory, value};
+use crate::{
+    http_support::get,
+    support::{Outcome, Running, config, create, directory, value},
+};
 
 /// The size of the file system.
 const SIZE: &str = "size=48m";
@@ -144,6 +147,12 @@ impl Disk {
         }
     }
 
+    /// What `/readyz` says.
+    fn ready(&self) -> (u16, String) {
+        let reply = tokio::task::block_in_place(|| get(self.node.node.http_addr().unwrap(), "/readyz"));
+        (reply.status, reply.text().to_owned())
+    }
+
     /// Writes the first record of a batch that was taken once more.
     async fn write_known(&self, name: &str) -> pb::Refusal {
         let outcomes = self.node.apply_batch(vec![create(&format!("88.118/{name}-0"), vec![])]).await.unwrap();
@@ -195,9 +204,12 @@ async fn writes_are_refused_reads_go_on_and_nothing_is_lost() {
             is_full(&disk.write_until_refused(&format!("full{round}-{bytes}-"), 20, bytes).await);
         }
         is_full(&disk.write_until_refused(&format!("single{round}-"), 1, 10).await);
+        let (status, said) = disk.ready();
+        assert!(status == 503 && said.to_lowercase().contains("no space left on"), "{status} {said}");
         disk.check().await;
         fs::remove_file(filler).unwrap();
         disk.recover(&format!("after{round}-"), 1).await;
+        assert_eq!(disk.ready(), (200, "ok\n".into()));
         disk.check().await;
     }
     let disk = disk.restart().await;

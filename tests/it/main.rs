@@ -12,8 +12,10 @@
 //! | `dns_rules` | answers over DNS by RFC: sections, codes, lifetimes, lengths, what is said on request |
 //! | `dns_tcp` | DNS over TCP: many questions at once, in any pieces, and connections that say nothing |
 //! | `dnssec` | `delv` validates the signed zone through a roll; `kdig` over TLS, HTTPS and QUIC |
+//! | `feed` | every change comes once and in order, over gRPC and HTTP, however it is taken |
 //! | `full_disk` | on a full disk writes are refused, reads go on, nothing is lost; with room, writes go on |
 //! | `history` | every version of a record can be asked for, by index and by time, and what each change did |
+//! | `http` | health, metrics, records over HTTP; tiles and proofs checked by a client from other hands |
 //! | `idempotency` | what a receipt promises, and what each change does to a record |
 //! | `model` | random commands, restarts and crashes against a `BTreeMap` |
 //! | `refusals` | every bad command is refused with the right status and words, over three ways of writing |
@@ -36,8 +38,11 @@ mod dns_rules;
 mod dns_support;
 mod dns_tcp;
 mod dnssec;
+mod feed;
 mod full_disk;
 mod history;
+mod http;
+mod http_support;
 mod idempotency;
 mod model;
 mod program;

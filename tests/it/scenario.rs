@@ -1,4 +1,4 @@
-//! Scenarios: the same steps over gRPC and over DNS, from files in `scenarios/`.
+//! Scenarios: the same steps over gRPC, HTTP and DNS, from files in `scenarios/`.
 //!
 //! A file is a list of steps, one a line, each scenario on a node of its own; `#` begins a comment line. Words are parted
 //! by spaces; `\s` stands for a space within a word, `[x*300]` for 300 times `x`.
@@ -8,7 +8,7 @@
 //! update ID [VALUE …] [EDGE …]        replaces the values that have the same index, adds edges
 //! replace ID [VALUE …]                these values, and no others, from then on
 //! retire ID
-//! ID -> OUTCOME                       resolves over gRPC, in one call, a batch and a stream, and over DNS
+//! ID -> OUTCOME                       resolves over gRPC, in one call, a batch and a stream, and over HTTP and DNS
 //! name NAME -> nodata | nxdomain | refused | record [over tcp]
 //!                                     asks for the name over DNS only, without the zone; `@` is the zone itself
 //! named ID NAME                       the identifier has this name below the zone
@@ -23,6 +23,7 @@ use std::fmt::Write as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpStream, UdpSocket},
+    task::block_in_place,
 };
 use touchmark::{
     client::{
@@ -30,10 +31,16 @@ use touchmark::{
         dns::{self, Said, name_in_zone},
     },
     id::Identifier,
-    protocol::grpc::pb::{self, answer::Outcome as Answer},
+    protocol::{
+        grpc::pb::{self, answer::Outcome as Answer},
+        json::answer_to_json,
+    },
 };
 
-use crate::support::{Running, create_with_edges, directory, edge, question, replace, retire, update, value};
+use crate::{
+    http_support::{Reply, get},
+    support::{Running, create_with_edges, directory, edge, question, replace, retire, update, value},
+};
 
 /// The zone of the node.
 const ZONE: &str = "id.test.";
@@ -139,7 +146,17 @@ impl Scenario {
         let expected: Vec<String> = expected.split(' ').map(expand).collect();
         let expected = expected.join(" ");
         let answer = self.client.resolve(question(identifier)).await.map_err(|error| error.to_string())?;
-        same("Resolve", &said(&answer.outcome.ok_or("no answer")?), &expected)?;
+        let answer = answer.outcome.ok_or("no answer")?;
+        same("Resolve", &said(&answer), &expected)?;
+        let reply = self.over_http(identifier);
+        same("HTTP", reply.text(), &answer_to_json(&answer))?;
+        let status = match answer {
+            Answer::Found(_) => 200,
+            Answer::NotFound(_) => 404,
+            Answer::Retired(_) => 410,
+            _ => 403,
+        };
+        same("HTTP", &reply.status.to_string(), &status.to_string())?;
         let again = [identifier.to_owned(), identifier.to_owned()];
         for answer in self.node.resolve_batch(&again).await {
             same("ResolveBatch", &said(&answer), &expected)?;
@@ -158,6 +175,13 @@ impl Scenario {
             Said::Delegated => "delegated".into(),
         };
         same("DNS", &over_dns, &expected)
+    }
+
+    /// Asks for a record with every octet encoded that may be.
+    fn over_http(&self, identifier: &str) -> Reply {
+        let encoded: String = identifier.bytes().map(|octet| format!("%{octet:02X}")).collect();
+        let address = self.node.node.http_addr().unwrap();
+        block_in_place(|| get(address, &format!("/v1/records/{encoded}")))
     }
 
     async fn name(&self, name: &str, expected: &str) -> Result<(), String> {

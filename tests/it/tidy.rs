@@ -29,7 +29,7 @@ const EDGES: [(&str, &[&str]); 14] = [
 ];
 
 /// Where each foreign crate may be named. Crates that are everyone's (`bytes`, `thiserror`, ...) are not listed.
-const FOREIGN: [(&str, &[&str]); 33] = [
+const FOREIGN: [(&str, &[&str]); 35] = [
     ("sled", &["src/store/local/blocks.rs"]),
     ("hickory_proto", &["src/server/dns/encrypted/https.rs"]),
     ("hickory_server", &["src/server/dns/encrypted/https.rs"]),
@@ -47,7 +47,9 @@ const FOREIGN: [(&str, &[&str]); 33] = [
     ("tonic_prost", &["src/server/grpc/", "src/client/grpc.rs"]),
     ("tonic_health", &["src/server/grpc/"]),
     ("tonic_reflection", &["src/server/grpc/"]),
-    ("futures_util", &["src/server/grpc/"]),
+    ("futures_util", &["src/server/grpc/", "src/server/http/"]),
+    ("hyper", &["src/server/grpc/calls.rs", "src/server/http/listener.rs"]),
+    ("hyper_util", &["src/server/http/listener.rs"]),
     ("lru", &["src/cache/", "src/store/local/cache.rs"]),
     ("signed_note", &["src/ledger/checkpoint.rs"]),
     ("ed25519_dalek", &["src/ledger/checkpoint.rs"]),

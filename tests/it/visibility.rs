@@ -37,6 +37,7 @@ use crate::{
 
 mod over_dns;
 mod over_encrypted;
+mod over_http;
 mod stages;
 
 /// How long writer and readers go on when no number of answers is given.
@@ -250,6 +251,10 @@ async fn no_answer_is_older_than_a_receipt() {
         let shared = Arc::clone(&shared);
         thread::spawn(move || read(server, &shared))
     });
+    let over_http = {
+        let (address, shared) = (running.node.http_addr().unwrap(), Arc::clone(&shared));
+        thread::spawn(move || over_http::read(address, &shared))
+    };
     let over_encrypted = over_encrypted::start(running.node.dns_encrypted_addrs(), &certificate, &shared);
     let writer = tokio::spawn(write(running, Arc::clone(&shared)));
     shared.end().await;
@@ -259,6 +264,7 @@ async fn no_answer_is_older_than_a_receipt() {
         tallies.push(reader.await.unwrap());
     }
     // A reader that failed says so by itself.
+    tallies.push(over_http.join().unwrap());
     tallies.extend(over_dns.into_iter().chain(over_encrypted).map(|reader| reader.join().unwrap()));
     let answers: u64 = tallies.iter().map(Tally::answers).sum();
     println!("{written} changes written, {answers} answers checked:");
@@ -267,7 +273,7 @@ async fn no_answer_is_older_than_a_receipt() {
         // What was never seen was never checked.
         assert!(tally.answers() > 20 && tally.no_name > 0 && tally.retired > 0 && tally.found > 0, "{tally:?}");
     }
-    assert!(tallies[3..].iter().all(|tally| tally.no_data > 0), "{tallies:?}");
+    assert!(tallies[4..].iter().all(|tally| tally.no_data > 0), "{tallies:?}");
     assert!(written > 20);
     running.stop().await;
 }

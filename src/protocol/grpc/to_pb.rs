@@ -6,7 +6,11 @@ use crate::{
     protocol::outcome::Outcome,
     record::{Edge, EdgeChange, EdgeType, Record, Status, Value},
     registry::{Receipt, Refusal},
-    resolver::{Change, Difference, History},
+    resolver::{
+        Change, Difference, History,
+        feed::{Fed, Shown},
+    },
+    store::PastVersion,
 };
 
 /// A record as a message.
@@ -69,20 +73,40 @@ pub fn history_to_pb(history: &History) -> pb::HistoryResponse {
 }
 
 fn change_to_pb(change: &Change) -> pb::VersionChange {
-    use pb::{value_difference, version_change};
-    let Change { past, withheld, differences } = change;
+    use pb::value_difference::Kind;
+    let difference = |(index, difference): &(u32, Difference)| {
+        let kind = match difference {
+            Difference::Added => Kind::Added,
+            Difference::Changed => Kind::Changed,
+            Difference::Removed => Kind::Removed,
+        };
+        pb::ValueDifference { index: *index, kind: kind.into() }
+    };
+    let differences = change.differences.iter().map(difference).collect();
+    pb::VersionChange { differences, ..past_to_pb(&change.past, change.withheld) }
+}
+
+/// What a feed gives as a message.
+pub fn fed_to_pb(fed: &Fed) -> pb::ChangeEvent {
+    use pb::change_event::Event;
+    let event = match fed {
+        Fed::Change(shown) => Event::Change(shown_to_pb(shown)),
+        Fed::Upto(next_index) => Event::Progress(pb::Progress { next_index: *next_index }),
+    };
+    pb::ChangeEvent { event: Some(event) }
+}
+
+/// A change as a message, without its differences from the version before.
+pub fn shown_to_pb(shown: &Shown) -> pb::VersionChange {
+    past_to_pb(&shown.past, shown.withheld)
+}
+
+fn past_to_pb(past: &PastVersion, withheld: usize) -> pb::VersionChange {
+    use pb::version_change;
     let kind = match past.kind {
         EntryKind::Create => version_change::Kind::Create,
         EntryKind::Update => version_change::Kind::Update,
         EntryKind::Retire => version_change::Kind::Retire,
-    };
-    let difference = |(index, difference): &(u32, Difference)| {
-        let kind = match difference {
-            Difference::Added => value_difference::Kind::Added,
-            Difference::Changed => value_difference::Kind::Changed,
-            Difference::Removed => value_difference::Kind::Removed,
-        };
-        pb::ValueDifference { index: *index, kind: kind.into() }
     };
     let (mut edges_added, mut edges_removed) = (Vec::new(), Vec::new());
     for edge in &past.edges {
@@ -98,8 +122,8 @@ fn change_to_pb(change: &Change) -> pb::VersionChange {
         kind: kind.into(),
         record: Some(record_to_pb(&past.record)),
         by: past.principal.as_str().into(),
-        values_withheld: u32::try_from(*withheld).unwrap_or(u32::MAX),
-        differences: differences.iter().map(difference).collect(),
+        values_withheld: u32::try_from(withheld).unwrap_or(u32::MAX),
+        differences: Vec::new(),
         edges_added,
         edges_removed,
     }

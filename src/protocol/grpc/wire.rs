@@ -37,10 +37,17 @@ pub struct EncodedCommands {
 ///
 /// `asked` is the identifier as the client wrote it.
 pub fn encode_answer(answer: &Answer, asked: &str, filter: &Filter) -> Encoded {
+    match answer {
+        Answer::Found(found) if filter.takes_all() => Encoded(found.rendered(|record| whole(record).0)),
+        answer => encode(answer_to_pb(answer, asked, filter)),
+    }
+}
+
+/// An answer as a message; as for [`encode_answer`].
+pub fn answer_to_pb(answer: &Answer, asked: &str, filter: &Filter) -> pb::answer::Outcome {
     use pb::answer::Outcome;
     let identifier = || asked.to_owned();
-    let outcome = match answer {
-        Answer::Found(found) if filter.takes_all() => return Encoded(found.rendered(|record| whole(record).0)),
+    match answer {
         Answer::Found(found) => Outcome::Found(filtered(found.record(), filter)),
         Answer::Retired(tombstone) => Outcome::Retired(pb::Retired {
             identifier: tombstone.identifier.to_string(),
@@ -53,8 +60,7 @@ pub fn encode_answer(answer: &Answer, asked: &str, filter: &Filter) -> Encoded {
             Outcome::Delegated(pb::Delegated { identifier: identifier(), prefix: delegation.prefix.clone() })
         }
         Answer::Denied => Outcome::Denied(pb::Denied { identifier: identifier() }),
-    };
-    encode(outcome)
+    }
 }
 
 /// Encodes that what was asked is no identifier.

@@ -18,8 +18,11 @@
 mod read;
 mod write;
 
-pub use read::{create_from_line, time_ms};
-pub use write::{answer_to_json, change_to_json, receipt_to_json, record_to_json, time_text};
+pub use read::{create_from_line, point, time_ms};
+pub use write::{
+    answer_to_json, change_to_json, change_word, history_to_json, problem_to_json, receipt_to_json, record_to_json,
+    time_text,
+};
 
 /// The longest line that is read, in bytes (4 MiB).
 pub const LINE_BYTES_MAX: usize = 4 << 20;

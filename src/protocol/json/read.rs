@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::LineError;
 use crate::{
     id::excerpt,
-    protocol::grpc::{CommandBatch, EdgeParts, ValueParts},
+    protocol::grpc::{CommandBatch, EdgeParts, ValueParts, pb::resolve_at_request::At},
     record::{EdgeType, Permissions, Quantity},
 };
 
@@ -213,4 +213,20 @@ pub fn time_ms(text: &str) -> Result<i64, String> {
         format!("`{}` is not an RFC 3339 time with its offset, such as 2026-03-14T12:10:00Z", excerpt(text))
     })?;
     Ok(time.as_millisecond())
+}
+
+/// Reads a point of the ledger: an index, or a time as [`time_ms`] does.
+///
+/// # Errors
+///
+/// A sentence, when the text is neither.
+pub fn point(text: &str) -> Result<At, String> {
+    match text.parse::<u64>() {
+        Ok(index) => Ok(At::LedgerIndex(index)),
+        Err(_) => {
+            let time = time_ms(text).map_err(|rule| format!("neither a ledger index nor a time: {rule}"))?;
+            // The ledger began long after 1970.
+            Ok(At::Time(u64::try_from(time).unwrap_or(0)))
+        }
+    }
 }

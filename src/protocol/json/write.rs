@@ -165,21 +165,27 @@ fn is_none(count: &u32) -> bool {
     *count == 0
 }
 
+/// The word for what a change did: `create`, `update`, `retire`.
+pub fn change_word(change: &pb::VersionChange) -> &'static str {
+    use pb::version_change::Kind;
+    match change.kind() {
+        Kind::Create => "create",
+        Kind::Update => "update",
+        Kind::Retire => "retire",
+        Kind::Unspecified => "unknown",
+    }
+}
+
 /// A version and the change that made it as one line, without the line's end.
 pub fn change_to_json(change: &pb::VersionChange) -> String {
-    use pb::{value_difference::Kind, version_change};
+    use pb::value_difference::Kind;
     let indexes = |kind| {
         let differences = change.differences.iter().filter(move |difference| difference.kind() == kind);
         differences.map(|difference| difference.index).collect()
     };
     let record = change.record.clone().unwrap_or_default();
     to_json(&LineChange {
-        change: match change.kind() {
-            version_change::Kind::Create => "create",
-            version_change::Kind::Update => "update",
-            version_change::Kind::Retire => "retire",
-            version_change::Kind::Unspecified => "unknown",
-        },
+        change: change_word(change),
         by: &change.by,
         record: line_record(&record),
         values_withheld: change.values_withheld,
@@ -189,6 +195,32 @@ pub fn change_to_json(change: &pb::VersionChange) -> String {
         edges_added: change.edges_added.iter().map(edge).collect(),
         edges_removed: change.edges_removed.iter().map(edge).collect(),
     })
+}
+
+#[derive(Serialize)]
+struct LinePage<'a> {
+    versions: Vec<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_before: Option<u64>,
+}
+
+/// A page of a history: `versions`, each as [`change_to_json`] writes it, and `next_before` when there are earlier ones.
+pub fn history_to_json(page: &pb::HistoryResponse) -> String {
+    let lines = page.versions.iter().filter_map(|change| RawValue::from_string(change_to_json(change)).ok());
+    let lines: Vec<Box<RawValue>> = lines.collect();
+    to_json(&LinePage { versions: lines.iter().map(|line| &**line).collect(), next_before: page.next_before })
+}
+
+#[derive(Serialize)]
+struct LineProblem<'a> {
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+}
+
+/// What is wrong with a request over HTTP (RFC 9457 section 3).
+pub fn problem_to_json(title: &str, status: u16, detail: &str) -> String {
+    to_json(&LineProblem { title, status, detail })
 }
 
 /// A receipt as one line, without the line's end; hashes in hexadecimal.

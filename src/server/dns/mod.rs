@@ -224,6 +224,11 @@ impl DnsServer {
         &self.addresses
     }
 
+    /// What is counted.
+    pub fn counters(&self) -> &Arc<AllCounters> {
+        &self.context.counters
+    }
+
     /// Where TLS, HTTPS and QUIC listen, those that do.
     pub fn encrypted_addrs(&self) -> EncryptedAddresses {
         self.encrypted.as_ref().map(EncryptedServer::addresses).unwrap_or_default()

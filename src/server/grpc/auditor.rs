@@ -1,29 +1,36 @@
 //! The `Auditor` service.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
+use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
 use super::unreadable;
 use crate::{
-    id::Identifier,
+    id::{Identifier, Subtree},
     protocol::grpc::{
-        Encoded, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, encode_answer, history_to_pb,
+        Encoded, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, encode_answer, fed_to_pb, history_to_pb,
         pb::{self, resolve_at_request::At},
         services::auditor_server,
     },
-    resolver::{Filter, HistoryError, Moment, Resolver},
+    resolver::{
+        Filter, HistoryError, Moment, Resolver,
+        feed::{FeedError, Feeds},
+    },
 };
 
 /// Answers questions about the past from the read core.
 #[derive(Clone)]
 pub(super) struct AuditorService {
     resolver: Arc<Resolver>,
+    feeds: Arc<Feeds>,
 }
 
+type Watched = Pin<Box<dyn Stream<Item = Result<pb::ChangeEvent, Status>> + Send>>;
+
 impl AuditorService {
-    pub(super) fn new(resolver: Arc<Resolver>) -> Self {
-        Self { resolver }
+    pub(super) fn new(resolver: Arc<Resolver>, feeds: Arc<Feeds>) -> Self {
+        Self { resolver, feeds }
     }
 
     /// Asks the read core on the blocking pool: the past is read entry by entry, and is hardly in memory.
@@ -40,6 +47,8 @@ impl AuditorService {
 
 #[tonic::async_trait]
 impl auditor_server::Auditor for AuditorService {
+    type WatchStream = Watched;
+
     async fn resolve_at(&self, request: Request<pb::ResolveAtRequest>) -> Result<Response<Encoded>, Status> {
         let pb::ResolveAtRequest { request, at } = request.into_inner();
         let pb::ResolveRequest { identifier: asked, types, indexes } = request.unwrap_or_default();
@@ -65,10 +74,33 @@ impl auditor_server::Auditor for AuditorService {
         let history = self.read(move |resolver| resolver.history(&identifier, before, limit as usize)).await?;
         Ok(Response::new(history_to_pb(&history)))
     }
+
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Watched>, Status> {
+        let pb::WatchRequest { from_index, prefix } = request.into_inner();
+        let subtree = Subtree::parse(&prefix).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let feed = self.feeds.begin(from_index, subtree).map_err(|error| without_feed(&error))?;
+        let events = stream::unfold(Some(feed), |feed| async {
+            let mut feed = feed?;
+            Some(match feed.next().await {
+                Ok(fed) => (Ok(fed_to_pb(&fed)), Some(feed)),
+                Err(error) => (Err(without_feed(&error)), None),
+            })
+        });
+        Ok(Response::new(Box::pin(events)))
+    }
 }
 
 fn identifier(asked: &str) -> Result<Identifier, Status> {
     Identifier::parse(asked).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+fn without_feed(error: &FeedError) -> Status {
+    match error {
+        FeedError::TooMany => Status::resource_exhausted(error.to_string()),
+        FeedError::ToCome { .. } => Status::out_of_range(error.to_string()),
+        FeedError::Closed { .. } => Status::unavailable(error.to_string()),
+        FeedError::Read(error) => unreadable(error),
+    }
 }
 
 fn without_answer(error: &HistoryError) -> Status {

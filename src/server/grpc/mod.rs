@@ -5,17 +5,24 @@
 //! blocking pool, so that a large one delays nobody.
 
 mod auditor;
+mod calls;
 mod codec;
 mod connection;
 mod registry;
 mod resolver;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+pub use calls::Calls;
+use calls::Counted;
 pub use codec::{RequestCodec, RequestDecoder};
 use connection::Connection;
 use futures_util::StreamExt as _;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 use tonic::{
     Code, Status,
     transport::{Server, server::TcpIncoming},
@@ -32,18 +39,37 @@ use crate::{
         outcome::Outcome,
     },
     registry::{Refusal, Registry},
-    resolver::Resolver,
+    resolver::{Resolver, feed::Feeds},
     store::ReadError,
 };
 
 /// Flow-control window of a stream and of a connection, in bytes: what one batch of commands takes.
 const WINDOW_BYTES: u32 = 4 << 20;
 
+/// How often a client is asked for a sign of life while calls are under way: some calls have no end of their own.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// How long calls may go on when the server stops. A client that takes nothing would hold it up for ever.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the services answer from.
+pub struct GrpcParts {
+    /// The read core.
+    pub resolver: Arc<Resolver>,
+    /// The write core.
+    pub registry: Registry,
+    /// The feed of changes.
+    pub feeds: Arc<Feeds>,
+    /// Where calls are counted.
+    pub calls: Arc<Calls>,
+}
+
 /// A running gRPC listener.
 #[derive(Debug)]
 pub struct GrpcServer {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
+    /// Ends connections as they are.
+    cut: watch::Sender<bool>,
     task: JoinHandle<Result<(), tonic::transport::Error>>,
 }
 
@@ -53,13 +79,14 @@ impl GrpcServer {
     /// # Errors
     ///
     /// Whatever the system says about the address.
-    pub async fn start(address: SocketAddr, resolver: Arc<Resolver>, registry: Registry) -> io::Result<Self> {
+    pub async fn start(address: SocketAddr, parts: GrpcParts) -> io::Result<Self> {
+        let GrpcParts { resolver, registry, feeds, calls } = parts;
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let resolver_service = ResolverServer::new(resolver::ResolverService::new(Arc::clone(&resolver)))
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
-        let auditor_service = AuditorServer::new(auditor::AuditorService::new(Arc::clone(&resolver)))
+        let auditor_service = AuditorServer::new(auditor::AuditorService::new(Arc::clone(&resolver), feeds))
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
         let registry_service = RegistryServer::new(registry::RegistryService::new(registry, resolver))
@@ -79,15 +106,17 @@ impl GrpcServer {
         let reflection_v1alpha = reflection().build_v1alpha().map_err(io::Error::other)?;
         let (stop, stopped) = oneshot::channel::<()>();
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let incoming = incoming.map(|accepted| accepted.map(Connection));
+        let (cut, cutting) = watch::channel(false);
+        let incoming = incoming.map(move |accepted| accepted.map(|stream| Connection::new(stream, cutting.clone())));
         let server = Server::builder()
             .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX as usize)
             .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
-            .add_service(resolver_service)
-            .add_service(registry_service)
-            .add_service(auditor_service)
+            .http2_keepalive_interval(Some(PING_INTERVAL))
+            .add_service(Counted::new(resolver_service, &calls))
+            .add_service(Counted::new(registry_service, &calls))
+            .add_service(Counted::new(auditor_service, &calls))
             .add_service(health_service)
             .add_service(reflection_v1)
             .add_service(reflection_v1alpha)
@@ -95,7 +124,7 @@ impl GrpcServer {
                 // A dropped sender stops the server, too.
                 let _ = stopped.await;
             });
-        Ok(Self { address, stop, task: tokio::spawn(server) })
+        Ok(Self { address, stop, cut, task: tokio::spawn(server) })
     }
 
     /// The address that was bound.
@@ -103,10 +132,18 @@ impl GrpcServer {
         self.address
     }
 
-    /// Takes no new calls, finishes those under way, and returns.
-    pub async fn shutdown(self) {
+    /// Takes no new calls, finishes those under way as far as that can be waited for, and returns.
+    pub async fn shutdown(mut self) {
         drop(self.stop);
-        match self.task.await {
+        let ended = match tokio::time::timeout(DRAIN_TIMEOUT, &mut self.task).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                tracing::warn!("clients over gRPC do not come to an end: their connections are cut");
+                self.cut.send_replace(true);
+                self.task.await
+            }
+        };
+        match ended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the gRPC listener ended badly"),
             Err(error) => tracing::error!(%error, "the gRPC listener died"),

@@ -96,7 +96,10 @@ impl registry_server::Registry for RegistryService {
 
     async fn apply(&self, request: Request<Encoded>) -> Result<Response<pb::Receipt>, Status> {
         let principal = principal(request.remote_addr())?;
-        let prepared = self.prepare(request.into_inner().0, principal).map_err(|refusal| refused(&refusal))?;
+        let prepared = self.prepare(request.into_inner().0, principal).map_err(|refusal| {
+            self.registry.stats().count_refusal(&refusal);
+            refused(&refusal)
+        })?;
         match self.registry.submit(vec![Ok(prepared)], WhenFull::Refuse).await.pop() {
             Some(Ok(receipt)) => Ok(Response::new(receipt_to_pb(receipt, ""))),
             Some(Err(refusal)) => Err(refused(&refusal)),

@@ -1,23 +1,86 @@
-//! The HTTP listener: health, metrics, the ledger's tiles and proofs, the feed of changes.
+//! The HTTP listener: health, metrics, the ledger's tiles, the feed of changes, records and their history.
 //!
-//! Each file beside this one has the routes of one subject and gives a [`Router`]; [`routes`] puts them together.
+//! Each file beside this one has the routes of one subject and gives a [`Router`]; [`routes`] puts them together. [`listener`]
+//! takes connections and bounds them. Everything is read with GET and HEAD; what blocks is read on the blocking pool, a few
+//! at a time ([`reply::Reader`]). Deliberately absent: writing, and TLS (a proxy in front has the certificate).
 
-use std::{io, net::SocketAddr};
+mod events;
+mod health;
+mod listener;
+mod log;
+mod metrics;
+mod records;
+mod reply;
 
-use axum::{Router, routing::get};
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use std::{io, net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::Uri,
+    middleware::{self, Next},
+    response::Response,
+};
+pub use listener::HttpLimits;
+pub use log::PublishedCheckpoint;
+pub use metrics::MetricSources;
+use reply::{Problem, Reader};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+use crate::{
+    ledger::Ledger,
+    resolver::{Resolver, feed::Feeds},
+};
+
+/// What the routes answer from.
+pub struct HttpParts {
+    /// The read core.
+    pub resolver: Arc<Resolver>,
+    /// The ledger, for its tiles.
+    pub ledger: Arc<Ledger>,
+    /// The checkpoint that is handed out.
+    pub checkpoint: PublishedCheckpoint,
+    /// The feed of changes.
+    pub feeds: Arc<Feeds>,
+    /// What is counted.
+    pub metrics: MetricSources,
+}
 
 /// All routes.
-pub fn routes() -> Router {
-    Router::new().route("/healthz", get(|| async { "ok\n" }))
+pub fn routes(parts: HttpParts) -> Router {
+    let HttpParts { resolver, ledger, checkpoint, feeds, metrics } = parts;
+    let (reader, counts) = (Reader::default(), Arc::<metrics::HttpCounts>::default());
+    Router::new()
+        .merge(health::routes(Arc::clone(&metrics.registry)))
+        .merge(metrics::routes(metrics, Arc::clone(&counts), reader.clone()))
+        .merge(log::routes(ledger, checkpoint, reader.clone()))
+        .merge(events::routes(feeds))
+        .merge(records::routes(resolver, reader))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(only_read)
+        .layer(middleware::from_fn_with_state(counts, count))
+}
+
+async fn nothing_here(uri: Uri) -> Problem {
+    Problem::not_found(format!("there is nothing at {}", uri.path()))
+}
+
+async fn only_read() -> Problem {
+    Problem::new(405, "method not allowed", "only GET and HEAD are answered here")
+}
+
+async fn count(State(counts): State<Arc<metrics::HttpCounts>>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    counts.count(response.status().as_u16());
+    response
 }
 
 /// A running HTTP listener.
 #[derive(Debug)]
 pub struct HttpServer {
     address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<io::Result<()>>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
 }
 
 impl HttpServer {
@@ -26,15 +89,12 @@ impl HttpServer {
     /// # Errors
     ///
     /// Whatever the system says about the address.
-    pub async fn start(address: SocketAddr, routes: Router) -> io::Result<Self> {
+    pub async fn start(address: SocketAddr, routes: Router, limits: HttpLimits) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let (stop, stopped) = oneshot::channel::<()>();
-        let server = axum::serve(listener, routes).with_graceful_shutdown(async {
-            // A dropped sender stops the server, too.
-            let _ = stopped.await;
-        });
-        Ok(Self { address, stop, task: tokio::spawn(server.into_future()) })
+        let (stop, stopping) = watch::channel(false);
+        let task = tokio::spawn(listener::accept(listener, routes, limits, stopping));
+        Ok(Self { address, stop, task })
     }
 
     /// The address that was bound.
@@ -42,13 +102,11 @@ impl HttpServer {
         self.address
     }
 
-    /// Takes no new requests, finishes those under way, and returns.
+    /// Takes no new requests, lets those under way finish for [`HttpLimits::drain_timeout_ms`], and returns.
     pub async fn shutdown(self) {
-        drop(self.stop);
-        match self.task.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the HTTP listener ended badly"),
-            Err(error) => tracing::error!(%error, "the HTTP listener died"),
+        self.stop.send_replace(true);
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the HTTP listener died");
         }
     }
 }

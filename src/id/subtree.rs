@@ -1,0 +1,173 @@
+//! Subtrees of identifiers: a prefix in words, and what it covers.
+//!
+//! | written | covers |
+//! |---|---|
+//! | nothing | every identifier |
+//! | `88.118`, `hdl:88.118` | Handles of this prefix and of those below: `88.118/x`, `88.118.8/x`, and not `88.1180/x` |
+//! | an OID | it and the arcs below it |
+//! | a GS1 key | it and its qualifiers: of a GTIN, its lots and serial numbers |
+//! | a URI | it and what stands below it, behind `/`, `?`, `#` or `:` |
+//! | a Handle | it alone: a suffix has no labels |
+//!
+//! A text that is an identifier in any written form is taken as one: `1.3` is an OID, and `hdl:1.3` a Handle prefix.
+
+use super::{
+    Identifier, Key, KeyPrefix, ParseError, Refusal, Scheme, gs1, handle, refuse_controls, refuse_outer_space,
+};
+
+/// What stands between a URI and what is below it.
+const URI_DELIMITERS: &[u8] = b"/?#:";
+
+/// The identifiers below a prefix, label by label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subtree {
+    prefix: KeyPrefix,
+    below: Below,
+}
+
+/// What may follow the prefix in a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Below {
+    /// Anything: the prefix ends with a label.
+    All,
+    /// Nothing.
+    Nothing,
+    /// A GS1 qualifier.
+    Qualifiers,
+    /// What a delimiter of a URI begins.
+    Delimited,
+}
+
+impl Subtree {
+    /// Every identifier.
+    pub fn all() -> Self {
+        Self { prefix: KeyPrefix::from_bytes([]), below: Below::All }
+    }
+
+    /// Reads a prefix; the head of this file says what may be written.
+    ///
+    /// # Errors
+    ///
+    /// [`ParseError`], as for [`Identifier::parse`].
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        if text.is_empty() {
+            return Ok(Self::all());
+        }
+        match handle_prefix(text) {
+            Some(prefix) => prefix.map_err(|refusal| refusal.into_error(text)),
+            None => Identifier::parse(text).map(|identifier| Self::of(&identifier)),
+        }
+    }
+
+    fn of(identifier: &Identifier) -> Self {
+        let key = identifier.key().as_bytes();
+        let below = match identifier.scheme() {
+            Scheme::Handle => Below::Nothing,
+            Scheme::Oid => Below::All,
+            Scheme::Gs1 => Below::Qualifiers,
+            Scheme::Uri if key.last().is_some_and(|last| URI_DELIMITERS.contains(last)) => Below::All,
+            Scheme::Uri => Below::Delimited,
+        };
+        Self { prefix: KeyPrefix::from_bytes(key), below }
+    }
+
+    /// True when an identifier with this key is one of them.
+    pub fn covers(&self, key: &Key) -> bool {
+        let Some(rest) = key.as_bytes().strip_prefix(self.prefix.as_bytes()) else { return false };
+        match (self.below, rest.first()) {
+            (Below::All, _) | (_, None) => true,
+            (Below::Nothing, Some(_)) => false,
+            (Below::Qualifiers, Some(next)) => *next == gs1::VALUE_END,
+            (Below::Delimited, Some(next)) => URI_DELIMITERS.contains(next),
+        }
+    }
+}
+
+/// Reads a text that can be nothing but a Handle prefix; `None` when it is something else.
+fn handle_prefix(text: &str) -> Option<Result<Subtree, Refusal>> {
+    let after_scheme = text.get(..4).filter(|head| head.eq_ignore_ascii_case("hdl:")).map(|_| &text[4..]);
+    let labels = after_scheme.unwrap_or(text);
+    if labels.contains('/') || (after_scheme.is_none() && is_other(text)) {
+        return None;
+    }
+    let start = text.len() - labels.len();
+    let checked = refuse_outer_space(labels).and_then(|()| refuse_controls(labels));
+    let prefix = checked.and_then(|()| handle::prefix_key(labels));
+    Some(prefix.map(|prefix| Subtree { prefix, below: Below::All }).map_err(|refusal| refusal.after(start)))
+}
+
+/// True for what is an identifier of another scheme, or would be one.
+fn is_other(text: &str) -> bool {
+    text.starts_with(['(', '{']) || text.contains(':') || Identifier::parse(text).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn labels_decide() {
+        let table: [(&str, &[&str], &[&str]); 12] = [
+            ("", &["88.118/x", "1.3", "https://a.example/"], &[]),
+            ("88.118", &["88.118/x", "hdl:88.118.8/x"], &["88.1180/x", "88/118", "8.118/x", "urn:oid:2.88.118"]),
+            ("HDL:0.na", &["0.NA/88.118", "0.na.b/c"], &["0.nab/c"]),
+            ("hdl:1.3", &["1.3/x", "1.3.6/y"], &["urn:oid:1.3.6"]),
+            ("1.3", &["1.3", "1.3.6.1", "{iso(1) 3 6}"], &["1.30", "1.2", "1.3/x"]),
+            ("urn:oid:2.999", &["2.999.1"], &["2.9990"]),
+            ("88.118/AB", &["88.118/ab"], &["88.118/abc", "88.118/ab/c", "88.118.8/ab"]),
+            (
+                "(01)09506000134352",
+                &["(01)09506000134352", "(01)09506000134352(21)x", "https://a.example/01/09506000134352/10/L1"],
+                &["(01)19506000134359"],
+            ),
+            (
+                "https://a.example/p",
+                &["https://a.example/p", "https://a.example/p/1", "https://a.example/p?q"],
+                &["https://a.example/pq"],
+            ),
+            ("https://a.example/p/", &["https://a.example/p/", "https://a.example/p/1"], &["https://a.example/p"]),
+            ("did:web:a.example", &["did:web:a.example", "did:web:a.example:b"], &["did:web:a.example2"]),
+            ("88", &["88/x", "88.1/x"], &["880/x"]),
+        ];
+        for (prefix, inside, outside) in table {
+            let subtree = Subtree::parse(prefix).unwrap();
+            let covers = |text: &&str| subtree.covers(Identifier::parse(text).unwrap().key());
+            assert!(inside.iter().all(covers), "{prefix} {inside:?}");
+            assert!(!outside.iter().any(covers), "{prefix} {outside:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_prefix() {
+        let table =
+            [("88..1", "empty"), ("hdl:", "empty"), ("88.1 ", "white space"), ("a\u{1}b", "control"), ("(01)1", "")];
+        for (text, rule) in table {
+            let error = Subtree::parse(text).unwrap_err();
+            assert!(error.rule.contains(rule), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn prefixes_of_handles_count_by_label(
+            prefix in proptest::collection::vec("[0-9a-cA-C]{1,2}", 1..4),
+            labels in proptest::collection::vec("[0-9a-cA-C]{1,2}", 1..5),
+            suffix in "[a-z0-9./]{1,4}",
+        ) {
+            let subtree = Subtree::parse(&format!("hdl:{}", prefix.join("."))).unwrap();
+            let identifier = Identifier::parse(&format!("{}/{suffix}", labels.join("."))).unwrap();
+            let fold = |labels: &[String]| labels.iter().map(|label| label.to_lowercase()).collect::<Vec<_>>();
+            prop_assert_eq!(subtree.covers(identifier.key()), fold(&labels).starts_with(&fold(&prefix)));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,40}") {
+            // An identifier covers itself.
+            if let (Ok(subtree), Ok(identifier)) = (Subtree::parse(&text), Identifier::parse(&text)) {
+                prop_assert!(subtree.covers(identifier.key()));
+            }
+        }
+    }
+}

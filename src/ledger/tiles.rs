@@ -1,0 +1,88 @@
+//! Tiles of hashes and bundles of entries, as C2SP tlog-tiles has them, of the tree that the newest checkpoint covers.
+//!
+//! Level files are written in the layout of tiles, so a tile is one read, and every partial tile is the beginning of a
+//! later one: all that ever were are there. A tile without hashes is none.
+
+use super::{Ledger, LedgerError, tree::Levels};
+
+/// Hashes of a full tile, and entries of a full bundle.
+const TILE_WIDTH: u64 = 256;
+/// Entries of a bundle that are read together.
+const READ_ENTRIES: usize = 64;
+
+impl Ledger {
+    /// The first `width` hashes, 32 bytes each, of tile `index` of a level; `None` when the newest checkpoint does not cover
+    /// them, or they are none or more than 256.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`].
+    pub fn tile(&self, level: u8, index: u64, width: u16) -> Result<Option<Vec<u8>>, LedgerError> {
+        let Some(start) = start(Levels::width(level.into(), self.size()), index, width) else { return Ok(None) };
+        let hashes = self.levels.read_bytes(level.into(), start, width.into());
+        hashes.map(Some).map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
+    }
+
+    /// The texts of the first `width` entries of bundle `index`, each behind its length (2 bytes, big-endian); `None` as for
+    /// [`Ledger::tile`].
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`], [`LedgerError::Damaged`] when an entry cannot be read.
+    pub fn bundle(&self, index: u64, width: u16) -> Result<Option<Vec<u8>>, LedgerError> {
+        let Some(start) = start(self.size(), index, width) else { return Ok(None) };
+        let (mut next, end) = (start, start + u64::from(width));
+        let (mut bundle, mut text) = (Vec::new(), Vec::new());
+        while next < end {
+            let count = usize::try_from(end - next).unwrap_or(READ_ENTRIES).min(READ_ENTRIES);
+            let entries = self.entries(next, count)?;
+            if entries.is_empty() {
+                return Err(LedgerError::damaged(self.levels.directory(), "say of no entry where it lies"));
+            }
+            for entry in entries {
+                text.clear();
+                self.put_text(&entry.decode()?, &mut text)?;
+                let len = u16::try_from(text.len());
+                let len = len.map_err(|_| LedgerError::damaged(self.levels.directory(), "hold an entry too long"))?;
+                bundle.extend_from_slice(&len.to_be_bytes());
+                bundle.extend_from_slice(&text);
+                next += 1;
+            }
+        }
+        Ok(Some(bundle))
+    }
+}
+
+/// Where a tile begins, if a level of `count` items covers it.
+fn start(count: u64, index: u64, width: u16) -> Option<u64> {
+    let width = Some(u64::from(width)).filter(|width| (1..=TILE_WIDTH).contains(width))?;
+    let start = index.checked_mul(TILE_WIDTH)?;
+    (start.checked_add(width)? <= count).then_some(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_level_covers() {
+        let table = [
+            ((0, 0, 1), None),
+            ((1, 0, 1), Some(0)),
+            ((1, 0, 0), None),
+            ((1, 0, 2), None),
+            ((300, 0, 255), Some(0)),
+            ((300, 0, 256), Some(0)),
+            ((600, 0, 257), None),
+            ((300, 1, 44), Some(256)),
+            ((300, 1, 45), None),
+            ((300, 2, 1), None),
+            ((u64::MAX, u64::MAX, 1), None),
+            ((u64::MAX, u64::MAX / 256, 255), Some(u64::MAX - 255)),
+            ((u64::MAX, u64::MAX / 256, 256), None),
+        ];
+        for ((count, index, width), expected) in table {
+            assert_eq!(start(count, index, width), expected, "{count} {index} {width}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The feed of changes: every entry of the ledger from an index on, in order, each once; then those to come.
+//!
+//! A [`Feed`] reads the ledger itself, a page at a time, and keeps one page: whoever takes slowly is read for slowly, and
+//! nobody else waits. What is new it learns from [`Feeds::advance`], which is called when a batch was applied to the index and
+//! before its receipts go out: a feed never shows what a question would not see.
+//!
+//! What anyone may read is shown, as in a history. When a prefix lets nothing by for long, the feed says how far it has come
+//! ([`Fed::Upto`]), so that a client that comes back need not begin where it began.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::Instant,
+};
+
+use crate::{
+    id::Subtree,
+    store::{PastVersion, ReadError, Records},
+};
+
+/// The most feeds at once.
+pub const FEEDS_MAX: usize = 64;
+/// The most entries that a feed has read ahead of its client; fewer when they are long, 1 MiB of them together.
+pub const PAGE_ENTRIES_MAX: u64 = 256;
+/// The most pages that are read for all feeds at once.
+const READS_MAX: usize = 4;
+/// How many entries a feed passes over before it says how far it has come.
+const PASSED_ENTRIES_MAX: u64 = 16_384;
+/// How often a feed that has nothing to give says how far it has come: a sign of life, too.
+pub const UPTO_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Where feeds begin, and where they learn what is new.
+pub struct Feeds {
+    records: Records,
+    reach: watch::Sender<Reach>,
+    places: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
+}
+
+/// How far feeds may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reach {
+    /// Entries that the index has applied.
+    entries: u64,
+    is_open: bool,
+}
+
+/// Some entries from an index on.
+pub struct Feed {
+    records: Records,
+    reads: Arc<Semaphore>,
+    reach: watch::Receiver<Reach>,
+    subtree: Subtree,
+    page: VecDeque<Shown>,
+    /// The entry behind the page.
+    next: u64,
+    /// The entry behind what the client was told of.
+    told: u64,
+    told_at: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What a feed gives.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fed {
+    /// A change.
+    Change(Box<Shown>),
+    /// Everything before this ledger index was given, or is not asked for.
+    Upto(u64),
+}
+
+/// A change as anyone may see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shown {
+    /// The version that it made; of its record, only values that anyone may read.
+    pub past: PastVersion,
+    /// How many of its values nobody may read without a permit.
+    pub withheld: usize,
+}
+
+/// Why there is no feed, or no more of it.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// There are as many as there may be.
+    #[error("{FEEDS_MAX} feeds are open, which is the limit; try again later")]
+    TooMany,
+    /// Whoever knows of this entry has it from another ledger.
+    #[error("ledger index {from} is still to come; the ledger has {entries} entries")]
+    ToCome {
+        /// Where the feed was to begin.
+        from: u64,
+        /// How many entries there are.
+        entries: u64,
+    },
+    /// The node stops.
+    #[error("the node is stopping; the feed goes on at ledger index {next}")]
+    Closed {
+        /// The first entry that was not given.
+        next: u64,
+    },
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl Feeds {
+    /// Feeds of a ledger whose entries are all in the index.
+    pub fn new(records: Records) -> Self {
+        let entries = records.ledger().size();
+        Self {
+            records,
+            reach: watch::Sender::new(Reach { entries, is_open: true }),
+            places: Arc::new(Semaphore::new(FEEDS_MAX)),
+            reads: Arc::new(Semaphore::new(READS_MAX)),
+        }
+    }
+
+    /// Takes note that the index has applied the ledger as it is now.
+    pub fn advance(&self) {
+        let entries = self.records.ledger().size();
+        self.reach.send_modify(|reach| reach.entries = entries);
+    }
+
+    /// Ends every feed, and lets none begin.
+    pub fn close(&self) {
+        self.reach.send_modify(|reach| reach.is_open = false);
+    }
+
+    /// How many are open.
+    pub fn count(&self) -> usize {
+        FEEDS_MAX - self.places.available_permits()
+    }
+
+    /// Begins a feed at a ledger index, or with what is to come.
+    ///
+    /// # Errors
+    ///
+    /// [`FeedError::TooMany`], [`FeedError::ToCome`].
+    pub fn begin(&self, from: Option<u64>, subtree: Subtree) -> Result<Feed, FeedError> {
+        let reach = self.reach.subscribe();
+        let entries = reach.borrow().entries;
+        let from = from.unwrap_or(entries);
+        if from > entries {
+            return Err(FeedError::ToCome { from, entries });
+        }
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| FeedError::TooMany)?;
+        Ok(Feed {
+            records: self.records.clone(),
+            reads: Arc::clone(&self.reads),
+            reach,
+            subtree,
+            page: VecDeque::new(),
+            next: from,
+            told: from,
+            told_at: Instant::now(),
+            _place: place,
+        })
+    }
+}
+
+impl Feed {
+    /// What comes next; waits for it. Must be called within a runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`FeedError::Closed`] when the node stops, [`FeedError::Read`]; the feed is over then.
+    pub async fn next(&mut self) -> Result<Fed, FeedError> {
+        loop {
+            let reach = *self.reach.borrow_and_update();
+            if !reach.is_open {
+                return Err(FeedError::Closed { next: self.told });
+            }
+            if let Some(shown) = self.page.pop_front() {
+                self.told = shown.past.record.version.ledger_index + 1;
+                self.told_at = Instant::now();
+                return Ok(Fed::Change(Box::new(shown)));
+            }
+            if self.next - self.told >= PASSED_ENTRIES_MAX {
+                return Ok(self.upto());
+            }
+            if self.next < reach.entries {
+                self.read(reach.entries).await?;
+                continue;
+            }
+            tokio::select! {
+                // The feeds are gone with the node.
+                changed = self.reach.changed() => if changed.is_err() {
+                    return Err(FeedError::Closed { next: self.told });
+                },
+                () = tokio::time::sleep_until(self.told_at + UPTO_INTERVAL) => return Ok(self.upto()),
+            }
+        }
+    }
+
+    fn upto(&mut self) -> Fed {
+        self.told = self.next;
+        self.told_at = Instant::now();
+        Fed::Upto(self.next)
+    }
+
+    /// Reads the next page, on the blocking pool.
+    async fn read(&mut self, end: u64) -> Result<(), FeedError> {
+        let closed = FeedError::Closed { next: self.told };
+        let Ok(permit) = Arc::clone(&self.reads).acquire_owned().await else { return Err(closed) };
+        let (records, subtree, start) = (self.records.clone(), self.subtree.clone(), self.next);
+        let read = tokio::task::spawn_blocking(move || {
+            let page = read_page(&records, &subtree, start, end);
+            drop(permit);
+            page
+        });
+        // A pool that takes no more work belongs to a runtime that ends.
+        let Ok(page) = read.await else { return Err(closed) };
+        (self.page, self.next) = page?;
+        Ok(())
+    }
+}
+
+/// Entries of a subtree from `start` on, before `end`, and the index behind the last one that was looked at.
+fn read_page(records: &Records, subtree: &Subtree, start: u64, end: u64) -> Result<(VecDeque<Shown>, u64), ReadError> {
+    let (mut page, mut next) = (VecDeque::new(), start);
+    while next < end && page.is_empty() && next - start < PASSED_ENTRIES_MAX {
+        let count = PAGE_ENTRIES_MAX.min(end - next) as usize;
+        let entries = records.ledger().entries(next, count)?;
+        if entries.is_empty() {
+            break;
+        }
+        for bytes in entries {
+            let past = PastVersion::of(&bytes.decode()?)?;
+            if subtree.covers(past.record.identifier.key()) {
+                page.push_back(Shown::new(past));
+            }
+            next += 1;
+        }
+    }
+    Ok((page, next))
+}
+
+impl Shown {
+    /// What anyone may see of a version.
+    pub(super) fn new(mut past: PastVersion) -> Self {
+        let all = past.record.values.len();
+        past.record.values = std::mem::take(&mut past.record.values).only_public();
+        let withheld = all - past.record.values.len();
+        Self { past, withheld }
+    }
+}

@@ -1,0 +1,138 @@
+//! The feed of changes as server-sent events (WHATWG HTML section 9.2): `/events?from=INDEX&prefix=…`.
+//!
+//! ```text
+//! id: 4711                      the ledger index
+//! event: update                 create, update or retire
+//! data: {"change":"update",…}   as `touchmark history --json` prints it, without differences
+//! ```
+//!
+//! A browser that loses the connection comes back with `Last-Event-ID`, and gets what follows that index; it counts more than
+//! `from`. Without either the feed begins with what is to come. Every 15 seconds in which there is nothing to give, and
+//! after many entries that the prefix does not let by, an `id` alone says how far the feed has come.
+//! Whoever does not take its events is cut off ([`super::HttpLimits`]).
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Query, State, rejection::QueryRejection},
+    http::{HeaderMap, HeaderName, header},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use bytes::Bytes;
+use futures_util::stream;
+use serde::Deserialize;
+
+use super::{
+    records::parameters,
+    reply::{NOT_KEPT, Problem},
+};
+use crate::{
+    id::Subtree,
+    protocol::{
+        grpc::shown_to_pb,
+        json::{change_to_json, change_word},
+        outcome::Outcome,
+    },
+    resolver::feed::{Fed, Feed, FeedError, Feeds},
+};
+
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// The routes.
+pub(super) fn routes(feeds: Arc<Feeds>) -> Router {
+    Router::new().route("/events", get(events)).with_state(feeds)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventsQuery {
+    from: Option<u64>,
+    #[serde(default)]
+    prefix: String,
+}
+
+async fn events(
+    State(feeds): State<Arc<Feeds>>,
+    query: Result<Query<EventsQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let EventsQuery { from, prefix } = parameters(query)?;
+    let from = match headers.get(LAST_EVENT_ID) {
+        Some(last) => Some(behind(last.as_bytes())?),
+        None => from,
+    };
+    let subtree = Subtree::parse(&prefix).map_err(|error| Problem::invalid(format!("prefix: {error}")))?;
+    let feed = feeds.begin(from, subtree).map_err(|error| refused(&error))?;
+    let head = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        NOT_KEPT,
+        // Proxies gather responses otherwise.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((head, Body::from_stream(stream::unfold(Some(feed), next))).into_response())
+}
+
+/// The entry behind the last one that a client had.
+fn behind(last: &[u8]) -> Result<u64, Problem> {
+    let last = std::str::from_utf8(last).ok().and_then(|last| last.trim().parse::<u64>().ok());
+    let next = last.and_then(|last| last.checked_add(1));
+    next.ok_or_else(|| Problem::invalid("Last-Event-ID is not the ledger index of an event"))
+}
+
+fn refused(error: &FeedError) -> Problem {
+    let outcome = match error {
+        FeedError::TooMany => Outcome::TryLater,
+        FeedError::ToCome { .. } => Outcome::Invalid,
+        FeedError::Closed { .. } | FeedError::Read(_) => Outcome::Unavailable,
+    };
+    Problem::of(outcome, error.to_string())
+}
+
+/// The next event of a feed, while there is one.
+async fn next(feed: Option<Feed>) -> Option<(Result<Bytes, Infallible>, Option<Feed>)> {
+    let mut feed = feed?;
+    match feed.next().await {
+        Ok(fed) => Some((Ok(event(&fed).into()), Some(feed))),
+        Err(FeedError::Read(error)) => {
+            tracing::error!(%error, "a feed ended, because the ledger could not be read");
+            None
+        }
+        Err(error) => Some((Ok(format!(": {error}\n\n").into()), None)),
+    }
+}
+
+fn event(fed: &Fed) -> String {
+    match fed {
+        Fed::Change(shown) => {
+            let change = shown_to_pb(shown);
+            let index = shown.past.record.version.ledger_index;
+            format!("id: {index}\nevent: {}\ndata: {}\n\n", change_word(&change), change_to_json(&change))
+        }
+        Fed::Upto(0) => ": nothing yet\n\n".into(),
+        Fed::Upto(next) => format!(": nothing else\nid: {}\n\n", next - 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_client_left_off() {
+        let table =
+            [("0", Some(1)), (" 41 ", Some(42)), ("", None), ("-1", None), ("x", None), ("18446744073709551615", None)];
+        for (last, expected) in table {
+            assert_eq!(behind(last.as_bytes()).ok(), expected, "{last}");
+        }
+        assert_eq!(behind(b"\xff").ok(), None);
+    }
+
+    #[test]
+    fn how_far_it_has_come() {
+        assert_eq!(event(&Fed::Upto(0)), ": nothing yet\n\n");
+        assert_eq!(event(&Fed::Upto(7)), ": nothing else\nid: 6\n\n");
+    }
+}

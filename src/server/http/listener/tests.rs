@@ -1,0 +1,107 @@
+//! Connections that are slow, silent, too many or too wordy, against small bounds.
+
+use std::net::SocketAddr;
+
+use axum::{body::Body, routing::get};
+use bytes::Bytes;
+use futures_util::stream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
+
+use super::*;
+
+const LIMITS: HttpLimits =
+    HttpLimits { connections_max: 2, head_timeout_ms: 400, write_timeout_ms: 400, drain_timeout_ms: 300 };
+/// What everything here takes at most.
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+struct Server {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// A server with a short response, and one that does not end.
+async fn server() -> Server {
+    let endless =
+        || async { Body::from_stream(stream::repeat_with(|| Ok::<_, io::Error>(Bytes::from(vec![b'x'; 65_536])))) };
+    let silent = || async { Body::from_stream(stream::pending::<Result<Bytes, io::Error>>()) };
+    let routes = Router::new().route("/", get(|| async { "short" }));
+    let routes = routes.route("/endless", get(endless)).route("/silent", get(silent));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopping) = watch::channel(false);
+    Server { address, stop, task: tokio::spawn(accept(listener, routes, LIMITS, stopping)) }
+}
+
+async fn connect(server: &Server, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+/// What comes until the server ends the connection.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut text = Vec::new();
+    // A connection that is cut off may end with an error.
+    let _ = timeout(TEST_TIMEOUT, stream.read_to_end(&mut text)).await.unwrap();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[tokio::test]
+async fn heads_that_do_not_come_end_the_connection() {
+    let server = server().await;
+    for said in ["", "GET / HTTP/1.1\r\nHost:", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        let began = Instant::now();
+        let answered = rest(&mut connect(&server, said).await).await;
+        assert_eq!(answered.ends_with("short"), said.ends_with("\r\n\r\n"), "{said:?} {answered:?}");
+        assert!(began.elapsed() >= Duration::from_millis(LIMITS.head_timeout_ms), "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn heads_that_are_too_long_are_refused() {
+    let server = server().await;
+    let head = |len| format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX: {}\r\n\r\n", "x".repeat(len));
+    let refused = rest(&mut connect(&server, &head(2 * HEAD_BYTES_MAX)).await).await;
+    assert!(refused.starts_with("HTTP/1.1 431 ") || refused.is_empty(), "{refused:?}");
+    let taken = rest(&mut connect(&server, &head(HEAD_BYTES_MAX / 2)).await).await;
+    assert!(taken.ends_with("short"), "{taken:?}");
+}
+
+#[tokio::test]
+async fn too_many_connections_wait() {
+    let server = server().await;
+    let idle = [connect(&server, "").await, connect(&server, "").await];
+    let began = Instant::now();
+    let answered = rest(&mut connect(&server, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await).await;
+    assert!(answered.ends_with("short"), "{answered:?}");
+    // It was not served before the silent ones were cut off.
+    assert!(began.elapsed() >= Duration::from_millis(LIMITS.head_timeout_ms / 2), "{:?}", began.elapsed());
+    drop(idle);
+}
+
+#[tokio::test]
+async fn who_does_not_take_a_response_is_cut_off() {
+    let server = server().await;
+    let mut stream = connect(&server, "GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    tokio::time::sleep(Duration::from_millis(4 * LIMITS.write_timeout_ms)).await;
+    // What lies in the buffers of the system comes, then the end.
+    let taken = rest(&mut stream).await.len();
+    assert!(taken > TAKEN_BYTES_MIN, "{taken}");
+}
+
+#[tokio::test]
+async fn endless_responses_do_not_hold_up_a_stop() {
+    let server = server().await;
+    let streams = [
+        connect(&server, "GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").await,
+        connect(&server, "GET /silent HTTP/1.1\r\nHost: a\r\n\r\n").await,
+    ];
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    server.stop.send_replace(true);
+    timeout(TEST_TIMEOUT, server.task).await.unwrap().unwrap();
+    drop(streams);
+}

@@ -1,0 +1,63 @@
+//! The ledger as C2SP tlog-tiles has it: `/log/checkpoint`, `/log/tile/…`.
+//!
+//! A tile never changes, and neither does a partial one: caches may keep both for good. The checkpoint is the newest.
+
+use std::{fmt, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    http::header,
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+
+use super::reply::{NOT_KEPT, Problem, Reader};
+use crate::{ledger::Ledger, protocol::tiles::TilePath};
+
+/// For how long a tile may be kept: a year, the most that caches heed, and without asking again.
+const KEPT: &str = "public, max-age=31536000, immutable";
+
+/// Gives the checkpoint that is handed out, as a signed note.
+#[derive(Clone)]
+pub struct PublishedCheckpoint(pub Arc<dyn Fn() -> Arc<str> + Send + Sync>);
+
+impl fmt::Debug for PublishedCheckpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PublishedCheckpoint")
+    }
+}
+
+#[derive(Clone)]
+struct Log {
+    ledger: Arc<Ledger>,
+    reader: Reader,
+}
+
+/// The routes.
+pub(super) fn routes(ledger: Arc<Ledger>, checkpoint: PublishedCheckpoint, reader: Reader) -> Router {
+    let tiles = Router::new().route("/log/tile/{*path}", get(tile)).with_state(Log { ledger, reader });
+    tiles.merge(Router::new().route("/log/checkpoint", get(newest)).with_state(checkpoint))
+}
+
+async fn newest(State(PublishedCheckpoint(newest)): State<PublishedCheckpoint>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), NOT_KEPT], newest().to_string()).into_response()
+}
+
+async fn tile(State(Log { ledger, reader }): State<Log>, Path(path): Path<String>) -> Result<Response, Problem> {
+    let Some(asked) = TilePath::parse(&path) else {
+        return Err(Problem::not_found(format!("`{path}` is not the path of a tile (C2SP tlog-tiles)")));
+    };
+    let read = reader.read(move || match asked {
+        TilePath::Hashes { level, tile } => ledger.tile(level, tile.index(), tile.width()),
+        TilePath::Entries(tile) => ledger.bundle(tile.index(), tile.width()),
+    });
+    match read.await? {
+        Ok(Some(bytes)) => {
+            Ok(([(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, KEPT)], bytes)
+                .into_response())
+        }
+        Ok(None) => Err(Problem::not_found(format!("the newest checkpoint does not cover the tile `{asked}`"))),
+        Err(error) => Err(Problem::unreadable(&error)),
+    }
+}

@@ -1,0 +1,114 @@
+//! Records and their history: `/v1/records/{identifier}`, `/v1/history/{identifier}`.
+//!
+//! The identifier stands in the path as it is or percent-encoded, in any written form; slashes need no encoding, `?`, `#` and `%`
+//! do. The JSON is what the command line prints with `--json`; the status is that of the table of outcomes.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    response::Response,
+    routing::get,
+};
+use serde::Deserialize;
+
+use super::reply::{Problem, Reader, json};
+use crate::{
+    id::Identifier,
+    protocol::{
+        grpc::{HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, answer_to_pb, history_to_pb, pb::resolve_at_request::At},
+        json::{answer_to_json, history_to_json, point},
+        outcome::Outcome,
+    },
+    resolver::{Filter, HistoryError, Moment, Resolver},
+};
+
+#[derive(Clone)]
+struct Records {
+    resolver: Arc<Resolver>,
+    reader: Reader,
+}
+
+/// The routes.
+pub(super) fn routes(resolver: Arc<Resolver>, reader: Reader) -> Router {
+    Router::new()
+        .route("/v1/records/{*identifier}", get(record))
+        .route("/v1/history/{*identifier}", get(history))
+        .with_state(Records { resolver, reader })
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordQuery {
+    as_of: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HistoryQuery {
+    limit: Option<u32>,
+    before: Option<u64>,
+}
+
+async fn record(
+    State(Records { resolver, reader }): State<Records>,
+    path: Result<Path<String>, PathRejection>,
+    query: Result<Query<RecordQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let (asked, identifier) = identifier(path)?;
+    let RecordQuery { as_of } = parameters(query)?;
+    let moment = as_of.map(|text| point(&text)).transpose();
+    let moment = moment.map_err(|rule| Problem::invalid(format!("as_of: {rule}")))?.map(|at| match at {
+        At::LedgerIndex(index) => Moment::Index(index),
+        At::Time(time_ms) => Moment::Time(time_ms),
+    });
+    let read = reader.read(move || match moment {
+        Some(moment) => resolver.resolve_at(&identifier, moment),
+        None => resolver.resolve(&identifier).map_err(HistoryError::from),
+    });
+    let answer = read.await?.map_err(|error| without_answer(&error))?;
+    let body = answer_to_json(&answer_to_pb(&answer, &asked, &Filter::default()));
+    Ok(json(Outcome::from(&answer).spelling().http, body))
+}
+
+async fn history(
+    State(Records { resolver, reader }): State<Records>,
+    path: Result<Path<String>, PathRejection>,
+    query: Result<Query<HistoryQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let (asked, identifier) = identifier(path)?;
+    let HistoryQuery { limit, before } = parameters(query)?;
+    let limit = limit.unwrap_or(HISTORY_LIMIT_DEFAULT);
+    if !(1..=HISTORY_LIMIT_MAX).contains(&limit) {
+        return Err(Problem::invalid(format!("limit: {limit} versions in one page; ask for 1 to {HISTORY_LIMIT_MAX}")));
+    }
+    let read = reader.read(move || resolver.history(&identifier, before, limit as usize));
+    let page = read.await?.map_err(|error| without_answer(&error))?;
+    if page.versions.is_empty() && before.is_none() {
+        return Err(Problem::not_found(format!("nothing was ever registered under `{asked}`")));
+    }
+    Ok(json(Outcome::Success.spelling().http, history_to_json(&history_to_pb(&page))))
+}
+
+/// The identifier of a path, and how it was written.
+fn identifier(path: Result<Path<String>, PathRejection>) -> Result<(String, Identifier), Problem> {
+    let Path(asked) = path.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
+    let identifier = Identifier::parse(&asked).map_err(|error| Problem::invalid(error.to_string()))?;
+    Ok((asked, identifier))
+}
+
+/// The parameters behind the `?`.
+pub(super) fn parameters<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
+    query.map(|Query(parameters)| parameters).map_err(|rejection| Problem::invalid(rejection.body_text()))
+}
+
+fn without_answer(error: &HistoryError) -> Problem {
+    match error {
+        HistoryError::ToCome { .. } => Problem::invalid(error.to_string()),
+        HistoryError::Read(error) => Problem::unreadable(error),
+    }
+}
