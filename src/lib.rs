@@ -84,3 +84,4 @@ pub mod registry;
 pub mod resolver;
 pub mod server;
 pub mod store;
+pub mod vindex;

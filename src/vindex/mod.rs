@@ -1,0 +1,7 @@
+//! The verifiable index.
+
+pub mod keys;
+mod list;
+pub mod map;
+mod shard;
+pub mod trie;
