@@ -12,6 +12,7 @@
 mod check;
 pub mod dnssec;
 mod index;
+mod vindex;
 
 use std::{
     io,
@@ -50,6 +51,7 @@ use crate::{
         http::{self, HttpServer},
     },
     store::{Records, Store, StoreError, local::LocalStore},
+    vindex::{Lookups, VerifiableIndex},
 };
 
 /// A running node.
@@ -60,6 +62,7 @@ pub struct Node {
     grpc: GrpcServer,
     http: Option<HttpServer>,
     sequencer: SequencerHandle,
+    vindex: Option<VerifiableIndex>,
     ledger: Arc<Ledger>,
     store: Arc<LocalStore>,
     zone: String,
@@ -189,16 +192,29 @@ impl Node {
         };
         let (registry, sequencer) =
             sequencer.spawn().map_err(|error| AppError::system("cannot start the sequencer", error))?;
-        let grpc = GrpcServer::start(config.grpc, Arc::clone(&resolver), registry).await;
+        let vindex = vindex::start(config, &directory, &ledger)?;
+        let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
+        let grpc = GrpcServer::start(config.grpc, Arc::clone(&resolver), registry, lookups.clone()).await;
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
-        let http = listen_http(config).await?;
+        let http = listen_http(config, lookups).await?;
         let signing = config.dnssec.map(|algorithm| sign(config, algorithm, &responder)).transpose()?;
         let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()())).await?;
         if config.dns_encrypted != EncryptedAddresses::default() {
             let certificate = Arc::new(certificate(config)?);
             dns.listen_encrypted(config.dns_encrypted, certificate).await?;
         }
-        Ok(Self { dns, _signing: signing, grpc, http, sequencer, ledger, store, zone: config.zone.clone(), directory })
+        Ok(Self {
+            dns,
+            _signing: signing,
+            grpc,
+            http,
+            sequencer,
+            vindex,
+            ledger,
+            store,
+            zone: config.zone.clone(),
+            directory,
+        })
     }
 
     /// The first address that DNS listens on, over UDP and TCP.
@@ -253,9 +269,12 @@ impl Node {
         if let Some(http) = self.http {
             http.shutdown().await;
         }
-        let (sequencer, store, directory) = (self.sequencer, self.store, self.directory);
+        let (sequencer, vindex, store, directory) = (self.sequencer, self.vindex, self.store, self.directory);
         let close = move || {
             sequencer.join();
+            if let Some(vindex) = vindex {
+                vindex.stop();
+            }
             index::close(&store, &directory)
         };
         let closed = tokio::task::spawn_blocking(close).await;
@@ -290,9 +309,9 @@ impl Opened {
 }
 
 /// Starts the HTTP listener, where one is wanted.
-async fn listen_http(config: &Config) -> Result<Option<HttpServer>, AppError> {
+async fn listen_http(config: &Config, lookups: Option<Lookups>) -> Result<Option<HttpServer>, AppError> {
     let Some(address) = config.http else { return Ok(None) };
-    let started = HttpServer::start(address, http::routes()).await;
+    let started = HttpServer::start(address, http::routes(lookups)).await;
     started.map(Some).map_err(|source| AppError::Listen { address, what: "HTTP", source })
 }
 

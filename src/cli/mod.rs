@@ -10,6 +10,7 @@ pub mod failure;
 mod fsck;
 mod history;
 pub mod import;
+mod lookup;
 mod name;
 pub mod output;
 mod parts;
@@ -52,6 +53,8 @@ enum Command {
     Resolve(resolve::Args),
     /// Show every version of an identifier
     History(history::Args),
+    /// Prove which ledger entries an identifier has, and that these are all
+    Lookup(lookup::Args),
     /// Register many records from files
     Import(import::Args),
     /// Write all records as JSON lines
@@ -123,6 +126,7 @@ impl Command {
             Self::Retire(args) => retire::run(args),
             Self::Resolve(args) => resolve::run(args),
             Self::History(args) => history::run(args),
+            Self::Lookup(args) => lookup::run(args),
             Self::Import(args) => import::run(args),
             Self::Export(args) => export::run(args),
             Self::Name(args) => name::run(args),

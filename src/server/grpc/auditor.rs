@@ -8,22 +8,24 @@ use super::unreadable;
 use crate::{
     id::Identifier,
     protocol::grpc::{
-        Encoded, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, encode_answer, history_to_pb,
+        Encoded, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, encode_answer, history_to_pb, lookup_kind, lookup_to_pb,
         pb::{self, resolve_at_request::At},
         services::auditor_server,
     },
     resolver::{Filter, HistoryError, Moment, Resolver},
+    vindex::{Lookups, NoLookup},
 };
 
 /// Answers questions about the past from the read core.
 #[derive(Clone)]
 pub(super) struct AuditorService {
     resolver: Arc<Resolver>,
+    lookups: Option<Lookups>,
 }
 
 impl AuditorService {
-    pub(super) fn new(resolver: Arc<Resolver>) -> Self {
-        Self { resolver }
+    pub(super) fn new(resolver: Arc<Resolver>, lookups: Option<Lookups>) -> Self {
+        Self { resolver, lookups }
     }
 
     /// Asks the read core on the blocking pool: the past is read entry by entry, and is hardly in memory.
@@ -64,6 +66,20 @@ impl auditor_server::Auditor for AuditorService {
         }
         let history = self.read(move |resolver| resolver.history(&identifier, before, limit as usize)).await?;
         Ok(Response::new(history_to_pb(&history)))
+    }
+
+    async fn lookup(&self, request: Request<pb::LookupRequest>) -> Result<Response<pb::LookupResponse>, Status> {
+        let pb::LookupRequest { identifier: asked, kind } = request.into_inner();
+        let identifier = identifier(&asked)?;
+        let kind = lookup_kind(kind).ok_or_else(|| Status::invalid_argument(format!("{kind} is no kind of lookup")))?;
+        let Some(lookups) = &self.lookups else {
+            return Err(Status::unimplemented("this node has no verifiable index (`verifiable_index = \"off\"`)"));
+        };
+        match lookups.lookup(&kind.key(&identifier)) {
+            Ok(lookup) => Ok(Response::new(lookup_to_pb(&lookup))),
+            Err(error @ NoLookup::TooMany { .. }) => Err(Status::resource_exhausted(error.to_string())),
+            Err(error) => Err(Status::unavailable(error.to_string())),
+        }
     }
 }
 

@@ -34,6 +34,7 @@ use crate::{
     registry::{Refusal, Registry},
     resolver::Resolver,
     store::ReadError,
+    vindex::Lookups,
 };
 
 /// Flow-control window of a stream and of a connection, in bytes: what one batch of commands takes.
@@ -53,13 +54,18 @@ impl GrpcServer {
     /// # Errors
     ///
     /// Whatever the system says about the address.
-    pub async fn start(address: SocketAddr, resolver: Arc<Resolver>, registry: Registry) -> io::Result<Self> {
+    pub async fn start(
+        address: SocketAddr,
+        resolver: Arc<Resolver>,
+        registry: Registry,
+        lookups: Option<Lookups>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let resolver_service = ResolverServer::new(resolver::ResolverService::new(Arc::clone(&resolver)))
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
-        let auditor_service = AuditorServer::new(auditor::AuditorService::new(Arc::clone(&resolver)))
+        let auditor_service = AuditorServer::new(auditor::AuditorService::new(Arc::clone(&resolver), lookups))
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
         let registry_service = RegistryServer::new(registry::RegistryService::new(registry, resolver))

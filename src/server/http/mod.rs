@@ -2,14 +2,18 @@
 //!
 //! Each file beside this one has the routes of one subject and gives a [`Router`]; [`routes`] puts them together.
 
+mod vindex;
+
 use std::{io, net::SocketAddr};
 
 use axum::{Router, routing::get};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
+use crate::vindex::Lookups;
+
 /// All routes.
-pub fn routes() -> Router {
-    Router::new().route("/healthz", get(|| async { "ok\n" }))
+pub fn routes(lookups: Option<Lookups>) -> Router {
+    Router::new().route("/healthz", get(|| async { "ok\n" })).merge(vindex::routes(lookups))
 }
 
 /// A running HTTP listener.
