@@ -71,6 +71,7 @@
 //! derived-from, packed-in, transferred-to, replaces); command, receipt, refusal; question, answer, outcome.
 
 pub mod app;
+pub mod audit;
 pub mod cache;
 pub mod cli;
 pub mod client;

@@ -9,6 +9,7 @@
 //! stop:  listeners drain -> the queue drains -> the index is merged and sealed -> the lock is released
 //! ```
 
+mod audit;
 mod check;
 pub mod dnssec;
 mod index;
@@ -26,8 +27,10 @@ use std::{
 
 use tokio::task::JoinHandle;
 
+pub use audit::{audit_directory, audit_url};
 pub use check::{FsckReport, RebuildReport, fsck, rebuild};
 
+pub use crate::audit::{AuditError, AuditReport, Audited, Content, IndexReport};
 use crate::{
     config::{Config, DNS_WORKERS_MAX},
     ledger::{DataDir, KeySource, Ledger, LedgerError, Opening, Recovered},
@@ -128,6 +131,9 @@ pub enum AppError {
         /// What the system said.
         source: io::Error,
     },
+    /// An audit found a difference, or could not read something.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The index and the ledger disagree.
     #[error("{what}; `touchmark rebuild` makes the index again from the ledger")]
     Index {

@@ -3,6 +3,7 @@
 //! A command takes its arguments, prints its result to the standard output, for people or with `--json` for programs, and
 //! gives an exit code. What goes wrong is one sentence on the standard error output ([`failure::Failure`]).
 
+mod audit;
 mod config_print;
 mod dnssec;
 mod export;
@@ -63,6 +64,8 @@ enum Command {
     Name(name::Args),
     /// Check a data directory: the ledger, the tree, the index
     Fsck(fsck::Args),
+    /// Audit a whole log: tree, signatures, entries, verifiable index
+    Audit(audit::Args),
     /// Make the index again from the ledger
     Rebuild(rebuild::Args),
     /// Show and roll the keys that sign the DNS zone
@@ -131,6 +134,7 @@ impl Command {
             Self::Export(args) => export::run(args),
             Self::Name(args) => name::run(args),
             Self::Fsck(args) => fsck::run(args),
+            Self::Audit(args) => audit::run(args),
             Self::Rebuild(args) => rebuild::run(args),
             Self::Dnssec(args) => dnssec::run(args),
             Self::Config(args) => config_print::run(args),

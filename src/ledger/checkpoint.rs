@@ -117,6 +117,11 @@ impl LedgerKey {
         self.verifier.text()
     }
 
+    /// What verifies this key's checkpoints.
+    pub fn verifier(&self) -> &CheckpointVerifier {
+        &self.verifier
+    }
+
     /// Signs a tree head.
     ///
     /// # Errors
