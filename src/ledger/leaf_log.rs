@@ -50,6 +50,15 @@ pub struct LeafLog {
     last: RwLock<Option<LastLeaf>>,
 }
 
+/// What a sound log holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeafLogCheck {
+    /// Leaves that were signed for.
+    pub leaves: u64,
+    /// Bytes behind them, of a leaf that was not signed for.
+    pub unsigned_bytes: u64,
+}
+
 /// The one writer of a log.
 #[derive(Debug)]
 pub struct LeafLogWriter {
@@ -117,6 +126,52 @@ impl LeafLog {
         }
         log.publish_signed(slots.newest.map(|(_, newest)| newest))?;
         Ok(Some(log))
+    }
+
+    /// Reads everything of a log, and compares leaves, tree files and both slots of the signed head with each other; `None` when
+    /// there is no log.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Damaged`] names the first leaf or file that is not as it should be.
+    pub fn check(directory: &Path, key: LedgerKey) -> Result<Option<LeafLogCheck>, LedgerError> {
+        if !directory.exists() {
+            return Ok(None);
+        }
+        let log = Self::files(directory, key)?;
+        let slots = read_slots(&directory.join("signed_head"), &log.key)?;
+        if let Some(slot) = slots.unreadable.first() {
+            let what = format!("slot {slot} holds no checkpoint of this log");
+            return Err(LedgerError::damaged(&directory.join("signed_head"), &what));
+        }
+        let (size, root) = slots.newest.map_or((0, None), |(_, newest)| (newest.size, Some(newest.root)));
+        let tree_error = |error| LedgerError::io("cannot read", log.levels.directory(), error);
+        let (mut frontier, mut offset) = (Frontier::default(), 0);
+        while frontier.size() < size {
+            let index = frontier.size();
+            let bad = |what: &str| LedgerError::damaged(&log.path, &format!("leaf {index} {what}"));
+            let leaf = log.leaf_at(offset)?.ok_or_else(|| bad("is not there, or fails its checksum"))?;
+            let hash = leaf_hash(&leaf);
+            let mut hashes = vec![(0, hash)];
+            frontier.push(hash, |level, hash| hashes.push((level, hash)));
+            for (level, hash) in hashes {
+                let number = Levels::width(level, frontier.size()) - 1;
+                if log.levels.read(level, number, 1).map_err(tree_error)?.first() != Some(&hash) {
+                    return Err(bad(&format!("has another hash in level {level} of the tree files")));
+                }
+            }
+            if log.levels.position(index).map_err(tree_error)?.0 != offset {
+                return Err(bad("lies elsewhere than the tree files say"));
+            }
+            offset += (LEAF_HEADER_BYTES + leaf.len()) as u64;
+        }
+        if root.is_some_and(|root| root != frontier.root()) {
+            return Err(LedgerError::damaged(&log.path, "holds leaves with another root than was signed for"));
+        }
+        let lens = log.levels.file_lens().map_err(tree_error)?;
+        let beyond = lens.iter().zip(Levels::file_lens_of(size)).map(|(len, expected)| len.saturating_sub(expected));
+        let unsigned_bytes = log.leaves_len()?.saturating_sub(offset) + beyond.sum::<u64>();
+        Ok(Some(LeafLogCheck { leaves: size, unsigned_bytes }))
     }
 
     /// The key that signs the log.
@@ -241,16 +296,19 @@ impl LeafLogWriter {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`]; from then on every call is refused with [`LedgerError::Stopped`], for the state of the disk is in
-    /// doubt. The next start cuts what was not signed.
+    /// [`LedgerError::Io`] when the leaf could not be written: try again later. After a failed sync, or when it was signed for
+    /// and that could not be kept, every later call is refused with [`LedgerError::Stopped`]; the next start cuts what was not
+    /// signed.
     pub fn append(&mut self, leaf: &[u8]) -> Result<LastLeaf, LedgerError> {
         if let Some(reason) = &self.stopped {
             return Err(LedgerError::Stopped { reason: reason.clone() });
         }
-        self.try_append(leaf).inspect_err(|error| self.stopped = Some(format!("failed: {error}")))
+        let (frame_len, path, frontier) = self.write(leaf)?;
+        self.sign(leaf, frame_len, path, frontier).inspect_err(|error| self.stopped = Some(format!("failed: {error}")))
     }
 
-    fn try_append(&mut self, leaf: &[u8]) -> Result<LastLeaf, LedgerError> {
+    /// Writes a leaf and its hashes; nothing refers to them yet, and the next one may take their place.
+    fn write(&mut self, leaf: &[u8]) -> Result<(u64, Vec<Hash>, Frontier), LedgerError> {
         let log = &*self.log;
         if leaf.len() > TEXT_BYTES_MAX {
             return Err(LedgerError::damaged(&log.path, &format!("takes leaves of at most {TEXT_BYTES_MAX} bytes")));
@@ -259,18 +317,31 @@ impl LeafLogWriter {
         frame.extend_from_slice(&(leaf.len() as u32).to_le_bytes());
         frame.extend_from_slice(&crc32c::crc32c(leaf).to_le_bytes());
         frame.extend_from_slice(leaf);
-        let written = log.leaves.write_all_at(&frame, self.end).and_then(|()| log.leaves.sync_data());
+        let written = log.leaves.write_all_at(&frame, self.end);
         written.map_err(|error| LedgerError::io("cannot write", &log.path, error))?;
         let (before, path) = (self.frontier.size(), self.frontier.path_of_next());
         let (mut frontier, mut new) = (self.frontier.clone(), NewHashes::default());
         stage(&mut frontier, &mut new, leaf, self.end);
         let appended = log.levels.append(before, &new);
         appended.map_err(|error| LedgerError::io("cannot write", log.levels.directory(), error))?;
+        Ok((frame.len() as u64, path, frontier))
+    }
+
+    /// Makes a written leaf durable, signs for it, keeps the signature, and publishes.
+    fn sign(
+        &mut self,
+        leaf: &[u8],
+        frame_len: u64,
+        path: Vec<Hash>,
+        frontier: Frontier,
+    ) -> Result<LastLeaf, LedgerError> {
+        let log = &*self.log;
+        log.leaves.sync_data().map_err(|error| LedgerError::io("cannot sync", &log.path, error))?;
         let checkpoint = log.key.sign(frontier.size(), frontier.root())?;
         self.head.store(&checkpoint)?;
         self.head.sync()?;
         self.frontier = frontier;
-        self.end += frame.len() as u64;
+        self.end += frame_len;
         let last = LastLeaf { leaf: leaf.into(), path: path.into(), checkpoint };
         log.publish(last.clone());
         Ok(last)

@@ -7,6 +7,7 @@
 //! DIR/ledger/segments/  frames of entries with their values and salts              segment, entry
 //! DIR/ledger/tree/      hashes of the Merkle tree, level by level; where entries lie  tree
 //! DIR/index/            where is what (`store`); disposable
+//! DIR/vindex/           the output log of the verifiable index (`vindex`)              leaf_log
 //! ```
 //!
 //! Writing goes one way: an [`Appender`] begins a [`Batch`], entries are pushed into it as [`Draft`]s, and
@@ -46,7 +47,7 @@ pub use entry::{
     Draft, EdgeLine, EdgeLineOp, EntryKind, EntryText, EntryTextError, EntryTooLong, Place, Previous, Principal,
     REQUEST_ID_BYTES_MAX, RequestId, Statement, StoredEntry, TEXT_BYTES_MAX, ValueLine, leaf_hash,
 };
-pub use leaf_log::{LastLeaf, LeafLog, LeafLogWriter};
+pub use leaf_log::{LastLeaf, LeafLog, LeafLogCheck, LeafLogWriter};
 pub use recover::{KeySource, Mark, Opening, Recovered, ReplayedFrame};
 pub use tlog_tiles::Hash;
 pub use tree::Frontier;

@@ -193,15 +193,20 @@ impl Follower {
                 return;
             }
         };
+        let mut failing = false;
         loop {
             let stop = !matches!(self.stopped.recv_timeout(interval), Err(RecvTimeoutError::Timeout));
             match self.publish(&mut writer) {
-                Ok(()) => {}
+                Ok(()) => failing = false,
                 Err(Failure::Ledger(error @ LedgerError::Stopped { .. })) => {
                     tracing::error!(%error, "the output log takes no more; lookups go on, as of its last leaf");
                     return;
                 }
-                Err(error) => tracing::error!(%error, "the verifiable index does not follow the ledger; trying again"),
+                Err(error) if !failing => {
+                    tracing::error!(%error, "the verifiable index does not follow the ledger; trying again");
+                    failing = true;
+                }
+                Err(_) => {}
             }
             if stop {
                 return;

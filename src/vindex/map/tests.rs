@@ -117,6 +117,9 @@ fn shards_grow() {
     check(&[last]);
 }
 
+/// Whether a proof is taken.
+type Verify = dyn Fn(&[u8]) -> bool;
+
 #[test]
 fn every_flipped_bit_of_a_proof_is_refused() {
     let mut map = Map::default();
@@ -125,7 +128,7 @@ fn every_flipped_bit_of_a_proof_is_refused() {
     for number in [0, 1, 700, 1_499, 5_000, 5_001] {
         let key = key(number);
         let found = map.prove(&key, u64::MAX);
-        let (verify, proof): (&dyn Fn(&[u8]) -> bool, _) = match &found {
+        let (verify, proof): (&Verify, _) = match &found {
             Found::Present { indices, proof } => {
                 let value = value_of(indices);
                 (&move |proof: &[u8]| verify_presence(&root, &key, &value, proof).is_ok(), proof)
