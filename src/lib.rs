@@ -11,8 +11,9 @@
 //!             question -> answer    command -> receipt
 //!                |       \               |
 //!              cache      \           ledger      the truth: append-only, hashed, signed, fsynced
-//!              (LRU)       \             |
-//!                           +-- store <--+        where is what: a sled index over ledger positions
+//!              (LRU)       \           | \
+//!                           +-- store <-+  vindex  where is what: a sled index over ledger positions;
+//!                                                which entries are all there are, with proof
 //!                     record, id                  pure: no I/O
 //! ```
 //!
@@ -59,15 +60,17 @@
 //! | [`record`] | records, values, edges, and their stored form | `id` |
 //! | [`ledger`] | entries, segments, tree, checkpoints, data directory; append, read, recover, audit | `record` |
 //! | [`store`] | the index contract, the sled index, the reference model, whole records | `ledger` |
+//! | [`vindex`] | the verifiable index: map, proofs, output log, lookups | `ledger` |
+//! | [`audit`] | a whole log and its index, computed again from the entries | `ledger`, `vindex` |
 //! | [`cache`] | sharded LRU with a byte budget and single flight; knows nothing of ours | – |
 //! | [`resolver`] | the read core | `id`, `record`, `store`, `cache` |
 //! | [`registry`] | the write core | `id`, `record`, `ledger`, `store` |
-//! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, paths of tiles, and the one table of outcomes | the cores' types, `cache` |
-//! | [`server`] | listeners: gRPC, DNS, HTTP | `protocol`, the cores |
+//! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, paths of tiles, and the one table of outcomes | the cores' types, `cache`, `vindex` |
+//! | [`server`] | listeners: gRPC, DNS, HTTP | `protocol`, the cores, `vindex` |
 //! | [`client`] | outbound connections | `protocol` |
 //! | [`config`] | file + environment + arguments -> `Config` | `id`, `protocol`, `server` |
-//! | [`app`] | `Config` -> running node; `fsck`, `rebuild` | everything below |
-//! | [`cli`] | the subcommands | `app`, `client` |
+//! | [`app`] | `Config` -> running node; `fsck`, `rebuild`, `audit` | everything below, `client` |
+//! | [`cli`] | the subcommands | `app`, `client`, `vindex` |
 //!
 //! `tests/it/tidy.rs` keeps this table.
 //!
@@ -77,6 +80,7 @@
 //! derived-from, packed-in, transferred-to, replaces); command, receipt, refusal; question, answer, outcome.
 
 pub mod app;
+pub mod audit;
 pub mod cache;
 pub mod cli;
 pub mod client;
@@ -90,3 +94,4 @@ pub mod registry;
 pub mod resolver;
 pub mod server;
 pub mod store;
+pub mod vindex;

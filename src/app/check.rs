@@ -12,10 +12,11 @@ use super::{
 use crate::{
     config::Config,
     id::{Key, KeyPrefix},
-    ledger::{self, DataDir, KeySource, Mark, Opening, Position, StoredEntry},
+    ledger::{self, DataDir, KeySource, LeafLog, LeafLogCheck, Ledger, Mark, Opening, Position, StoredEntry},
     record::EdgeType,
     registry::apply::{self, change_of},
     store::{EdgeOp, IndexedEdge, Store, local::LocalStore},
+    vindex::keys::ORIGIN_SUFFIX,
 };
 
 /// Keys that are read at once when the index is counted.
@@ -38,6 +39,8 @@ pub struct FsckReport {
     pub index_entries: u64,
     /// The verifier key of the ledger.
     pub verifier_key: String,
+    /// Leaves of the output log of the verifiable index.
+    pub output_leaves: u64,
     /// Whether the index was closed cleanly, so that each of its files could be compared with its seal.
     pub sealed: bool,
 }
@@ -86,17 +89,35 @@ fn compare(directory: &DataDir, seal: &Seal, progress: &mut dyn FnMut(Progress))
         return Err(AppError::Index { what });
     }
     let (identifiers, index_entries) = check.finish()?;
+    let output = check_output_log(directory, seal)?;
     report(progress, total, total);
     Ok(FsckReport {
         entries: audit.entries,
         identifiers,
         signed: audit.signed,
         root: BASE64.encode(&audit.root.0),
-        torn_bytes: audit.torn_bytes,
+        torn_bytes: audit.torn_bytes + output.unsigned_bytes,
+        output_leaves: output.leaves,
         index_entries,
         verifier_key: audit.verifier_key,
         sealed: *seal == Seal::Whole,
     })
+}
+
+/// Checks the output log of the verifiable index, where there is one. Whether it says the right thing is for an audit.
+fn check_output_log(directory: &DataDir, seal: &Seal) -> Result<LeafLogCheck, AppError> {
+    let none = LeafLogCheck { leaves: 0, unsigned_bytes: 0 };
+    if !directory.vindex().exists() {
+        return Ok(none);
+    }
+    let key = Ledger::open_to_read(directory)?.key().with_suffix(ORIGIN_SUFFIX)?;
+    let output = LeafLog::check(&directory.vindex(), key)?.unwrap_or(none);
+    if *seal == Seal::Whole && output.unsigned_bytes > 0 {
+        let bytes = output.unsigned_bytes;
+        let what = format!("the node was stopped cleanly, and {bytes} bytes follow the last leaf of the output log");
+        return Err(AppError::Index { what });
+    }
+    Ok(output)
 }
 
 /// Throws the index away and makes it again from the ledger.

@@ -9,10 +9,12 @@
 //! stop:  listeners drain -> the queue drains -> the index is merged and sealed -> the lock is released
 //! ```
 
+mod audit;
 mod check;
 pub mod dnssec;
 mod http;
 mod index;
+mod vindex;
 
 use std::{
     io,
@@ -26,8 +28,10 @@ use std::{
 
 use tokio::task::JoinHandle;
 
+pub use audit::{audit_directory, audit_url};
 pub use check::{FsckReport, RebuildReport, fsck, rebuild};
 
+pub use crate::audit::{AuditError, AuditReport, Audited, Content, IndexReport};
 use crate::{
     config::{Config, DNS_WORKERS_MAX},
     ledger::{DataDir, KeySource, Ledger, LedgerError, Opening, Recovered},
@@ -51,6 +55,7 @@ use crate::{
         http::{HttpParts, HttpServer, MetricSources},
     },
     store::{Records, Store, StoreError, local::LocalStore},
+    vindex::VerifiableIndex,
 };
 
 /// A running node.
@@ -62,6 +67,7 @@ pub struct Node {
     http: Option<HttpServer>,
     feeds: Arc<Feeds>,
     sequencer: SequencerHandle,
+    vindex: Option<VerifiableIndex>,
     ledger: Arc<Ledger>,
     store: Arc<LocalStore>,
     zone: String,
@@ -127,6 +133,9 @@ pub enum AppError {
         /// What the system said.
         source: io::Error,
     },
+    /// An audit found a difference, or could not read something.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The index and the ledger disagree.
     #[error("{what}; `touchmark rebuild` makes the index again from the ledger")]
     Index {
@@ -192,11 +201,14 @@ impl Node {
         };
         let (registry, sequencer) =
             sequencer.spawn().map_err(|error| AppError::system("cannot start the sequencer", error))?;
+        let vindex = vindex::start(config, &directory, &ledger)?;
+        let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
         let (stats, calls) = (Arc::clone(registry.stats()), Arc::<Calls>::default());
         let parts = GrpcParts {
             resolver: Arc::clone(&resolver),
             registry,
             feeds: Arc::clone(&feeds),
+            lookups: lookups.clone(),
             calls: Arc::clone(&calls),
         };
         let grpc = GrpcServer::start(config.grpc, parts).await;
@@ -217,10 +229,10 @@ impl Node {
             grpc: calls,
         };
         let (checkpoint, of) = (http::newest_checkpoint(&ledger), Arc::clone(&ledger));
-        let parts = HttpParts { resolver, ledger: of, checkpoint, feeds: Arc::clone(&feeds), metrics };
+        let parts = HttpParts { resolver, ledger: of, checkpoint, feeds: Arc::clone(&feeds), lookups, metrics };
         let http = http::listen(config, parts).await?;
         let zone = config.zone.clone();
-        Ok(Self { dns, _signing: signing, grpc, http, feeds, sequencer, ledger, store, zone, directory })
+        Ok(Self { dns, _signing: signing, grpc, http, feeds, sequencer, vindex, ledger, store, zone, directory })
     }
 
     /// The first address that DNS listens on, over UDP and TCP.
@@ -277,9 +289,12 @@ impl Node {
         if let Some(http) = self.http {
             http.shutdown().await;
         }
-        let (sequencer, store, directory) = (self.sequencer, self.store, self.directory);
+        let (sequencer, vindex, store, directory) = (self.sequencer, self.vindex, self.store, self.directory);
         let close = move || {
             sequencer.join();
+            if let Some(vindex) = vindex {
+                vindex.stop();
+            }
             index::close(&store, &directory)
         };
         let closed = tokio::task::spawn_blocking(close).await;

@@ -48,7 +48,7 @@ impl From<ClientError> for Failure {
                 Outcome::of_grpc_code(*code).map_or(EXIT_FAILURE, |outcome| outcome.spelling().exit)
             }
             ClientError::Address { .. } => Outcome::Invalid.spelling().exit,
-            ClientError::Unreachable { .. } | ClientError::Protocol { .. } => EXIT_FAILURE,
+            ClientError::Unreachable { .. } | ClientError::Protocol { .. } | ClientError::Log { .. } => EXIT_FAILURE,
         };
         Self { exit, message: Some(error.to_string()) }
     }

@@ -35,6 +35,7 @@ struct JsonReport<'a> {
     torn_bytes: u64,
     index_entries: u64,
     index_sealed: bool,
+    output_leaves: u64,
     verifier_key: &'a str,
 }
 
@@ -49,7 +50,17 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     let bar = output::bytes_bar(0);
     let report = app::fsck(&config.data, &mut output::show_progress(&bar));
     bar.finish_and_clear();
-    let FsckReport { entries, identifiers, signed, root, torn_bytes, index_entries, verifier_key, sealed } = &report?;
+    let FsckReport {
+        entries,
+        identifiers,
+        signed,
+        root,
+        torn_bytes,
+        index_entries,
+        verifier_key,
+        output_leaves,
+        sealed,
+    } = &report?;
     if args.json {
         let report = JsonReport {
             entries: *entries,
@@ -59,6 +70,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
             torn_bytes: *torn_bytes,
             index_entries: *index_entries,
             index_sealed: *sealed,
+            output_leaves: *output_leaves,
             verifier_key,
         };
         output::line(serde_json::to_string(&report).unwrap_or_default())?;
@@ -70,6 +82,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     out.line(format_args!("  ledger key      {verifier_key}"))?;
     out.line(format_args!("  tree root       {root}"))?;
     out.line(format_args!("  identifiers     {}, and {} in the index", count(*identifiers), count(*index_entries)))?;
+    out.line(format_args!("  output log      {} leaves of the verifiable index", count(*output_leaves)))?;
     if !sealed {
         out.line("  The index was not closed cleanly; what it says was compared, its files have no checksums.")?;
     }

@@ -3,6 +3,7 @@
 //! A command takes its arguments, prints its result to the standard output, for people or with `--json` for programs, and
 //! gives an exit code. What goes wrong is one sentence on the standard error output ([`failure::Failure`]).
 
+mod audit;
 mod config_print;
 mod dnssec;
 mod export;
@@ -10,6 +11,7 @@ pub mod failure;
 mod fsck;
 mod history;
 pub mod import;
+mod lookup;
 mod name;
 pub mod output;
 mod parts;
@@ -55,6 +57,8 @@ enum Command {
     History(history::Args),
     /// Show changes as they are made
     Watch(watch::Args),
+    /// Prove which ledger entries an identifier has, and that these are all
+    Lookup(lookup::Args),
     /// Register many records from files
     Import(import::Args),
     /// Write all records as JSON lines
@@ -63,6 +67,8 @@ enum Command {
     Name(name::Args),
     /// Check a data directory: the ledger, the tree, the index
     Fsck(fsck::Args),
+    /// Audit a whole log: tree, signatures, entries, verifiable index
+    Audit(audit::Args),
     /// Make the index again from the ledger
     Rebuild(rebuild::Args),
     /// Show and roll the keys that sign the DNS zone
@@ -127,10 +133,12 @@ impl Command {
             Self::Resolve(args) => resolve::run(args),
             Self::History(args) => history::run(args),
             Self::Watch(args) => watch::run(args),
+            Self::Lookup(args) => lookup::run(args),
             Self::Import(args) => import::run(args),
             Self::Export(args) => export::run(args),
             Self::Name(args) => name::run(args),
             Self::Fsck(args) => fsck::run(args),
+            Self::Audit(args) => audit::run(args),
             Self::Rebuild(args) => rebuild::run(args),
             Self::Dnssec(args) => dnssec::run(args),
             Self::Config(args) => config_print::run(args),

@@ -125,6 +125,16 @@ impl Client {
         Ok(Watched { server: self.server.clone(), events })
     }
 
+    /// Looks an identifier up in the verifiable index. Whoever asks has to verify what comes back.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn lookup(&self, request: pb::LookupRequest) -> Result<pb::LookupResponse, ClientError> {
+        let found = self.auditor().lookup(request).await;
+        found.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+    }
+
     /// Carries out one command.
     ///
     /// # Errors

@@ -1,11 +1,13 @@
-//! Outbound connections: to a node over gRPC ([`Client`]), and over DNS ([`dns`]).
+//! Outbound connections: to a node over gRPC ([`Client`]) and over DNS ([`dns`]), to a log over HTTP ([`TileClient`]).
 //!
-//! Both speak in messages of `protocol::grpc::pb`; which library carries them shows nowhere.
+//! The first two speak in messages of `protocol::grpc::pb`; which library carries them shows nowhere.
 
 pub mod dns;
 mod grpc;
+mod tiles;
 
 pub use grpc::{Client, Exported, Watched};
+pub use tiles::TileClient;
 
 /// Why a call gave no result, named for what the caller can do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +35,14 @@ pub enum ClientError {
         code: i32,
         /// The node's sentence.
         message: String,
+    },
+    /// A log over HTTP gave no answer.
+    #[error("cannot read {url}: {reason}")]
+    Log {
+        /// What was asked for.
+        url: String,
+        /// What was wrong.
+        reason: String,
     },
     /// What came back is not what a node says.
     #[error("what answers at {server} does not speak as a touchmark node: {reason}")]

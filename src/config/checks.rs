@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{DNS_ADDRESSES_MAX, ORIGIN_BYTES_MAX};
+use super::{DNS_ADDRESSES_MAX, ORIGIN_BYTES_MAX, VerifiableIndexMode};
 use crate::{
     protocol::dns::{
         IDENTITY_OCTETS_MAX,
@@ -28,6 +28,14 @@ const OFF: &str = "off";
 
 pub(super) fn address_or_off(text: &str) -> Result<Option<SocketAddr>, String> {
     if text == OFF { Ok(None) } else { address(text).map(Some) }
+}
+
+pub(super) fn verifiable_index(text: &str) -> Result<VerifiableIndexMode, String> {
+    match text {
+        "on" => Ok(VerifiableIndexMode::On),
+        OFF => Ok(VerifiableIndexMode::Off),
+        _ => Err(format!("`{}` is neither on nor off", crate::id::excerpt(text))),
+    }
 }
 
 /// One address or several, with commas between them.

@@ -74,6 +74,7 @@ pub struct Spec {
     pub cache_bytes_max: Option<u64>,
     pub index_cache_bytes_max: Option<u64>,
     pub overlay_entries_max: Option<u64>,
+    pub verifiable_index: Option<String>,
     pub log: Option<String>,
 }
 
@@ -124,8 +125,19 @@ pub struct Config {
     pub index_cache_bytes_max: usize,
     /// The most identifiers that gather in memory before they are merged into the index.
     pub overlay_entries_max: usize,
+    /// Whether the node keeps a verifiable index.
+    pub verifiable_index: VerifiableIndexMode,
     /// Which log lines are written: a level, or directives such as `info,touchmark::ledger=debug`.
     pub log: String,
+}
+
+/// Whether a node keeps a verifiable index, and proves that answers are the latest and complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerifiableIndexMode {
+    /// It does: about 60 bytes of memory for each key.
+    On,
+    /// It does not.
+    Off,
 }
 
 /// Where a layer was written.
@@ -199,6 +211,7 @@ impl Default for Config {
             cache_bytes_max: 64 << 20,
             index_cache_bytes_max: 128 << 20,
             overlay_entries_max: 524_288,
+            verifiable_index: VerifiableIndexMode::On,
             log: "info".into(),
         }
     }
@@ -269,6 +282,7 @@ impl Spec {
             cache_bytes_max: number("cache_bytes_max")?,
             index_cache_bytes_max: number("index_cache_bytes_max")?,
             overlay_entries_max: number("overlay_entries_max")?,
+            verifiable_index: text("verifiable_index"),
             log: text("log"),
         })
     }
@@ -358,6 +372,9 @@ impl Config {
             overlay_entries_max: keys
                 .read("overlay_entries_max", |spec| spec.overlay_entries_max, overlay)?
                 .unwrap_or(defaults.overlay_entries_max),
+            verifiable_index: keys
+                .read("verifiable_index", |spec| spec.verifiable_index.as_deref(), checks::verifiable_index)?
+                .unwrap_or(defaults.verifiable_index),
             log: keys.read("log", |spec| spec.log.as_deref(), log)?.unwrap_or(defaults.log),
         })
     }

@@ -16,10 +16,10 @@ use std::{
 
 use data_encoding::BASE64;
 use ed25519_dalek::SigningKey;
-use signed_note::{Note, StandardSigner, StandardVerifier, Verifier, VerifierList};
+use signed_note::{Note, StandardSigner};
 use tlog_tiles::{Checkpoint, Hash};
 
-use super::LedgerError;
+use super::{CheckpointVerifier, LedgerError};
 
 /// Type byte of an Ed25519 key in a signed note (C2SP signed-note).
 const ED25519: u8 = 0x01;
@@ -41,14 +41,14 @@ pub struct SignedCheckpoint {
 /// The key of one ledger, named by the ledger's origin.
 pub struct LedgerKey {
     origin: String,
+    seed: [u8; 32],
     signer: StandardSigner,
-    verifier_key: String,
-    verifier: StandardVerifier,
+    verifier: CheckpointVerifier,
 }
 
 impl std::fmt::Debug for LedgerKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "LedgerKey({})", self.verifier_key)
+        write!(f, "LedgerKey({})", self.verifier_key())
     }
 }
 
@@ -79,7 +79,6 @@ impl LedgerKey {
 
     /// Takes apart `PRIVATE+KEY+<origin>+<id>+<base64 of type and seed>`.
     fn parse(text: &str) -> Option<Self> {
-        let signer = StandardSigner::new(text).ok()?;
         // Neither name nor id can hold a plus; the base64 of the key can.
         let (origin, rest) = text.strip_prefix("PRIVATE+KEY+")?.split_once('+')?;
         let (_, key) = rest.split_once('+')?;
@@ -88,10 +87,24 @@ impl LedgerKey {
         if encode_key(origin, seed).ok()? != text {
             return None;
         }
-        let public = SigningKey::from_bytes(&seed).verifying_key();
-        let verifier_key = signed_note::new_ed25519_verifier_key(origin, &public);
-        let verifier = StandardVerifier::new(&verifier_key).ok()?;
-        Some(Self { origin: origin.into(), signer, verifier_key, verifier })
+        Self::of_seed(origin, seed)
+    }
+
+    fn of_seed(origin: &str, seed: [u8; 32]) -> Option<Self> {
+        let signer = StandardSigner::new(&private_key(origin, seed)).ok()?;
+        let verifier = CheckpointVerifier::of_key(origin, SigningKey::from_bytes(&seed).verifying_key())?;
+        Some(Self { origin: origin.into(), seed, signer, verifier })
+    }
+
+    /// The same key for a second log, whose name is longer by `suffix`. Signatures do not pass from one log to the other: the
+    /// name is the first line of what is signed.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Origin`] when the name cannot name a key.
+    pub fn with_suffix(&self, suffix: &str) -> Result<Self, LedgerError> {
+        let origin = format!("{}{suffix}", self.origin);
+        Self::of_seed(&origin, self.seed).ok_or(LedgerError::Origin { origin })
     }
 
     /// The name of the ledger and of its key.
@@ -101,7 +114,12 @@ impl LedgerKey {
 
     /// The verifier key that auditors and witnesses need (C2SP signed-note vkey).
     pub fn verifier_key(&self) -> &str {
-        &self.verifier_key
+        self.verifier.text()
+    }
+
+    /// What verifies this key's checkpoints.
+    pub fn verifier(&self) -> &CheckpointVerifier {
+        &self.verifier
     }
 
     /// Signs a tree head.
@@ -120,16 +138,7 @@ impl LedgerKey {
 
     /// Checks that a note is a checkpoint signed with this key.
     pub fn verify(&self, note: &[u8]) -> Option<SignedCheckpoint> {
-        let parsed = Note::from_bytes(note).ok()?;
-        let verifier: Box<dyn Verifier> = Box::new(self.verifier.clone());
-        parsed.verify(&VerifierList::new(vec![verifier])).ok()?;
-        let checkpoint = Checkpoint::from_bytes(parsed.text()).ok()?;
-        let note = std::str::from_utf8(note).ok()?;
-        (checkpoint.origin() == self.origin).then(|| SignedCheckpoint {
-            size: checkpoint.size(),
-            root: *checkpoint.hash(),
-            note: note.into(),
-        })
+        self.verifier.verify(note)
     }
 }
 
@@ -138,10 +147,14 @@ fn encode_key(origin: &str, seed: [u8; 32]) -> Result<String, LedgerError> {
     if !signed_note::is_key_name_valid(origin) || origin.len() > ORIGIN_BYTES_MAX || !printable {
         return Err(LedgerError::Origin { origin: origin.into() });
     }
+    Ok(private_key(origin, seed))
+}
+
+fn private_key(origin: &str, seed: [u8; 32]) -> String {
     let public = SigningKey::from_bytes(&seed).verifying_key();
     let id = signed_note::key_id(origin, &[&[ED25519], public.as_bytes().as_slice()].concat());
     let private = BASE64.encode(&[&[ED25519], seed.as_slice()].concat());
-    Ok(format!("PRIVATE+KEY+{origin}+{id:08x}+{private}"))
+    format!("PRIVATE+KEY+{origin}+{id:08x}+{private}")
 }
 
 /// Writes a file that only its owner may read, whole or not at all; a line end is added.

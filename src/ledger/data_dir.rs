@@ -82,6 +82,11 @@ impl DataDir {
         self.path.join("index")
     }
 
+    /// Where the output log of the verifiable index lies.
+    pub fn vindex(&self) -> PathBuf {
+        self.path.join("vindex")
+    }
+
     /// Makes the files of the tree durable; called before the index is marked as applied (`ledger::recover`).
     pub fn tree_sync(&self) -> impl Fn() -> io::Result<()> + Send + Sync + 'static {
         let tree = self.tree();

@@ -7,6 +7,7 @@
 //! DIR/ledger/segments/  frames of entries with their values and salts              segment, entry
 //! DIR/ledger/tree/      hashes of the Merkle tree, level by level; where entries lie  tree, tiles
 //! DIR/index/            where is what (`store`); disposable
+//! DIR/vindex/           the output log of the verifiable index (`vindex`)              leaf_log
 //! ```
 //!
 //! Writing goes one way: an [`Appender`] begins a [`Batch`], entries are pushed into it as [`Draft`]s, and
@@ -23,10 +24,12 @@ mod audit;
 mod checkpoint;
 mod data_dir;
 mod entry;
+mod leaf_log;
 mod recover;
 mod segment;
 mod tiles;
 mod tree;
+mod verifier;
 
 use std::{
     fmt, io,
@@ -45,8 +48,11 @@ pub use entry::{
     Draft, EdgeLine, EdgeLineOp, EntryKind, EntryText, EntryTextError, EntryTooLong, Place, Previous, Principal,
     REQUEST_ID_BYTES_MAX, RequestId, Statement, StoredEntry, TEXT_BYTES_MAX, ValueLine, leaf_hash,
 };
+pub use leaf_log::{LastLeaf, LeafLog, LeafLogCheck, LeafLogWriter};
 pub use recover::{KeySource, Mark, Opening, Recovered, ReplayedFrame};
 pub use tlog_tiles::Hash;
+pub use tree::Frontier;
+pub use verifier::{CheckpointVerifier, VerifierKeyError, read_checkpoint};
 
 use segment::Segments;
 use tree::Levels;
@@ -183,6 +189,40 @@ impl Ledger {
     pub fn leaf_hash(&self, index: u64) -> Result<Hash, LedgerError> {
         let leaf = self.levels.leaf(index);
         leaf.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
+    }
+
+    /// Reads `count` hashes of full subtrees of 256^level entries, from hash `start` on: a part of a C2SP tile.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`], also when there are not so many.
+    pub fn hashes(&self, level: usize, start: u64, count: usize) -> Result<Vec<Hash>, LedgerError> {
+        let hashes = self.levels.read(level, start, count);
+        hashes.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
+    }
+
+    /// Opens the ledger of a data directory for reading alone, up to what was signed for; nothing is mended.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] when a file is missing or wrong.
+    pub fn open_to_read(directory: &DataDir) -> Result<Self, LedgerError> {
+        for path in [directory.key(), directory.segments(), directory.tree(), directory.signed_head()] {
+            if !path.exists() {
+                return Err(LedgerError::damaged(&path, "is missing"));
+            }
+        }
+        // The key exists, so neither origin nor seed is used.
+        let key = LedgerKey::open_or_create(&directory.key(), "unused", [0; 32])?;
+        let tree = directory.tree();
+        let levels = Levels::open(&tree).map_err(|error| LedgerError::io("cannot open", &tree, error))?;
+        let newest = checkpoint::read_slots(&directory.signed_head(), &key)?.newest;
+        let (_, published) = newest
+            .ok_or_else(|| LedgerError::damaged(&directory.signed_head(), "holds no checkpoint of this ledger"))?;
+        let segments = Arc::new(Segments::open(&directory.segments())?);
+        let size = AtomicU64::new(published.size);
+        let (levels, key, published) = (Arc::new(levels), Arc::new(key), RwLock::new(published));
+        Ok(Self { segments, levels, key, published, size })
     }
 
     /// The key that signs this ledger's checkpoints.

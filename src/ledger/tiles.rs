@@ -3,7 +3,7 @@
 //! Level files are written in the layout of tiles, so a tile is one read, and every partial tile is the beginning of a
 //! later one: all that ever were are there. A tile without hashes is none.
 
-use super::{Ledger, LedgerError, tree::Levels};
+use super::{LeafLog, Ledger, LedgerError, tree::Levels};
 
 /// Hashes of a full tile, and entries of a full bundle.
 const TILE_WIDTH: u64 = 256;
@@ -42,15 +42,49 @@ impl Ledger {
             for entry in entries {
                 text.clear();
                 self.put_text(&entry.decode()?, &mut text)?;
-                let len = u16::try_from(text.len());
-                let len = len.map_err(|_| LedgerError::damaged(self.levels.directory(), "hold an entry too long"))?;
-                bundle.extend_from_slice(&len.to_be_bytes());
-                bundle.extend_from_slice(&text);
+                put_entry(&mut bundle, &text)
+                    .ok_or_else(|| LedgerError::damaged(self.levels.directory(), "hold an entry too long"))?;
                 next += 1;
             }
         }
         Ok(Some(bundle))
     }
+}
+
+impl LeafLog {
+    /// As [`Ledger::tile`], of what was signed for.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`].
+    pub fn tile(&self, level: u8, index: u64, width: u16) -> Result<Option<Vec<u8>>, LedgerError> {
+        let Some(start) = start(Levels::width(level.into(), self.size()), index, width) else { return Ok(None) };
+        let hashes = self.hashes(level.into(), start, width.into())?;
+        Ok(Some(hashes.iter().flat_map(|hash| hash.0).collect()))
+    }
+
+    /// As [`Ledger::bundle`], of the leaves that were signed for.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`], [`LedgerError::Damaged`] when a leaf cannot be read.
+    pub fn bundle(&self, index: u64, width: u16) -> Result<Option<Vec<u8>>, LedgerError> {
+        let Some(start) = start(self.size(), index, width) else { return Ok(None) };
+        let mut bundle = Vec::new();
+        for index in start..start + u64::from(width) {
+            // A leaf is never longer: the log refuses it.
+            put_entry(&mut bundle, &self.leaf(index)?)
+                .ok_or_else(|| LedgerError::damaged(self.directory(), "holds a leaf too long"))?;
+        }
+        Ok(Some(bundle))
+    }
+}
+
+/// Appends an entry to a bundle, behind its length; `None` when it is too long for that.
+fn put_entry(bundle: &mut Vec<u8>, text: &[u8]) -> Option<()> {
+    bundle.extend_from_slice(&u16::try_from(text.len()).ok()?.to_be_bytes());
+    bundle.extend_from_slice(text);
+    Some(())
 }
 
 /// Where a tile begins, if a level of `count` items covers it.

@@ -53,6 +53,12 @@ impl Frontier {
         self.size += 1;
     }
 
+    /// The inclusion path that the next leaf will have while it is the last one (RFC 6962 section 2.1.1): the subtrees on its
+    /// left, smallest first.
+    pub fn path_of_next(&self) -> Vec<Hash> {
+        self.subtrees.iter().rev().copied().collect()
+    }
+
     /// The root (RFC 6962 section 2.1); of the empty tree, SHA-256 of nothing.
     pub fn root(&self) -> Hash {
         let mut subtrees = self.subtrees.iter().rev().copied();

@@ -3,6 +3,7 @@
 //! | module | proves |
 //! |---|---|
 //! | `audit` | `fsck` finds a flipped bit anywhere; a start mends what follows from the ledger and refuses the rest |
+//! | `audit_log` | `touchmark audit` passes a sound log, ours and foreign, from a directory and over HTTP, and names what was tampered with |
 //! | `backup` | a copy of a running node's directory is a backup |
 //! | `command_line` | the real program: exit codes, what is printed, signals, imports that were broken off |
 //! | `crash` | kill -9 of the real binary under load, and a fault at any of its writes, lose nothing that was acknowledged |
@@ -23,11 +24,13 @@
 //! | `scenario` | the same steps come to the same over every protocol |
 //! | `shared_data` | all of the real input is taken, and resolves over gRPC and DNS to what it says |
 //! | `tidy` | the sources keep their shape |
+//! | `vindex` | lookups in the verifiable index prove themselves; the output log survives kills |
 //! | `visibility` | no answer is older than the last receipt, over every way of asking |
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod audit;
+mod audit_log;
 mod backup;
 mod command_line;
 mod crash;
@@ -52,4 +55,5 @@ mod scenario;
 mod shared_data;
 mod support;
 mod tidy;
+mod vindex;
 mod visibility;

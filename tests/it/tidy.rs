@@ -8,24 +8,33 @@ use std::{
 };
 
 /// What each top-level module may use of the others; `src/lib.rs` has the same table in words.
-const EDGES: [(&str, &[&str]); 14] = [
+const EDGES: [(&str, &[&str]); 16] = [
     ("codec", &[]),
     ("id", &[]),
     ("record", &["codec", "id"]),
     ("ledger", &["codec", "id", "record"]),
     ("store", &["codec", "id", "record", "ledger"]),
+    ("vindex", &["codec", "id", "ledger"]),
+    ("audit", &["id", "ledger", "vindex"]),
     ("cache", &[]),
     ("resolver", &["id", "record", "store", "cache"]),
     ("registry", &["id", "record", "ledger", "store"]),
     // `store` for the error of a failed read, which is part of what the resolver answers.
-    ("protocol", &["id", "record", "ledger", "cache", "registry", "resolver", "store"]),
-    ("server", &["id", "ledger", "store", "registry", "resolver", "protocol"]),
+    ("protocol", &["id", "record", "ledger", "cache", "registry", "resolver", "store", "vindex"]),
+    ("server", &["id", "ledger", "store", "registry", "resolver", "protocol", "vindex"]),
     ("client", &["id", "protocol"]),
     // For the bounds of names and limits.
     ("config", &["id", "protocol", "server"]),
-    ("app", &["id", "record", "ledger", "store", "registry", "resolver", "protocol", "server", "config"]),
-    // For limits and log lines; what it does goes through `app` and `client`.
-    ("cli", &["id", "record", "registry", "protocol", "server", "client", "config", "app"]),
+    // `client` for the logs of others, which are audited.
+    (
+        "app",
+        &[
+            "id", "record", "ledger", "store", "registry", "resolver", "protocol", "server", "config", "vindex",
+            "audit", "client",
+        ],
+    ),
+    // For limits and log lines; what it does goes through `app` and `client`. `vindex` verifies lookups.
+    ("cli", &["id", "record", "registry", "protocol", "server", "client", "config", "app", "vindex"]),
 ];
 
 /// Where each foreign crate may be named. Crates that are everyone's (`bytes`, `thiserror`, ...) are not listed.
@@ -51,8 +60,8 @@ const FOREIGN: [(&str, &[&str]); 35] = [
     ("hyper", &["src/server/grpc/calls.rs", "src/server/http/listener.rs"]),
     ("hyper_util", &["src/server/http/listener.rs"]),
     ("lru", &["src/cache/", "src/store/local/cache.rs"]),
-    ("signed_note", &["src/ledger/checkpoint.rs"]),
-    ("ed25519_dalek", &["src/ledger/checkpoint.rs"]),
+    ("signed_note", &["src/ledger/checkpoint.rs", "src/ledger/verifier.rs"]),
+    ("ed25519_dalek", &["src/ledger/checkpoint.rs", "src/ledger/verifier.rs"]),
     ("ring", &["src/protocol/dns/dnssec/keys.rs"]),
     ("tlog_tiles", &["src/ledger/"]),
     ("hmac", &["src/ledger/entry/text.rs"]),

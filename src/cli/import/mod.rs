@@ -273,6 +273,6 @@ fn with_advice(error: ClientError) -> ClientError {
             ClientError::Unreachable { server, reason: advice(&format!("the connection was lost: {reason}")) }
         }
         ClientError::Refused { code, message } => ClientError::Refused { code, message: advice(&message) },
-        ClientError::Address { .. } | ClientError::Protocol { .. } => error,
+        ClientError::Address { .. } | ClientError::Protocol { .. } | ClientError::Log { .. } => error,
     }
 }

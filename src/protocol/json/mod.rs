@@ -15,9 +15,11 @@
 //! Anything else in a line is refused by its name: it is likelier that the line is of another kind than that the field
 //! does not matter. Identifiers are left to the node to check.
 
+mod lookup;
 mod read;
 mod write;
 
+pub use lookup::{LOOKUP_BYTES_MAX, lookup_from_json, lookup_to_json};
 pub use read::{create_from_line, point, time_ms};
 pub use write::{
     answer_to_json, change_to_json, change_word, history_to_json, problem_to_json, receipt_to_json, record_to_json,

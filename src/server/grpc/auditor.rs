@@ -9,7 +9,8 @@ use super::unreadable;
 use crate::{
     id::{Identifier, Subtree},
     protocol::grpc::{
-        Encoded, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, encode_answer, fed_to_pb, history_to_pb,
+        Encoded, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, encode_answer, fed_to_pb, history_to_pb, lookup_kind,
+        lookup_to_pb,
         pb::{self, resolve_at_request::At},
         services::auditor_server,
     },
@@ -17,6 +18,7 @@ use crate::{
         Filter, HistoryError, Moment, Resolver,
         feed::{FeedError, Feeds},
     },
+    vindex::{Lookups, NoLookup},
 };
 
 /// Answers questions about the past from the read core.
@@ -24,13 +26,14 @@ use crate::{
 pub(super) struct AuditorService {
     resolver: Arc<Resolver>,
     feeds: Arc<Feeds>,
+    lookups: Option<Lookups>,
 }
 
 type Watched = Pin<Box<dyn Stream<Item = Result<pb::ChangeEvent, Status>> + Send>>;
 
 impl AuditorService {
-    pub(super) fn new(resolver: Arc<Resolver>, feeds: Arc<Feeds>) -> Self {
-        Self { resolver, feeds }
+    pub(super) fn new(resolver: Arc<Resolver>, feeds: Arc<Feeds>, lookups: Option<Lookups>) -> Self {
+        Self { resolver, feeds, lookups }
     }
 
     /// Asks the read core on the blocking pool: the past is read entry by entry, and is hardly in memory.
@@ -87,6 +90,20 @@ impl auditor_server::Auditor for AuditorService {
             })
         });
         Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn lookup(&self, request: Request<pb::LookupRequest>) -> Result<Response<pb::LookupResponse>, Status> {
+        let pb::LookupRequest { identifier: asked, kind } = request.into_inner();
+        let identifier = identifier(&asked)?;
+        let kind = lookup_kind(kind).ok_or_else(|| Status::invalid_argument(format!("{kind} is no kind of lookup")))?;
+        let Some(lookups) = &self.lookups else {
+            return Err(Status::unimplemented("this node has no verifiable index (`verifiable_index = \"off\"`)"));
+        };
+        match lookups.lookup(&kind.key(&identifier)) {
+            Ok(lookup) => Ok(Response::new(lookup_to_pb(&lookup))),
+            Err(error @ NoLookup::TooMany { .. }) => Err(Status::resource_exhausted(error.to_string())),
+            Err(error) => Err(Status::unavailable(error.to_string())),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use hyper::{
 use tonic::{Code, Status, body::Body, codegen::Service, server::NamedService};
 
 /// Methods that are counted by their name; all others share the last one.
-const METHODS: [&str; 11] = [
+const METHODS: [&str; 12] = [
     "Resolver/Resolve",
     "Registry/Apply",
     "Resolver/ResolveBatch",
@@ -32,6 +32,7 @@ const METHODS: [&str; 11] = [
     "Auditor/ResolveAt",
     "Auditor/History",
     "Auditor/Watch",
+    "Auditor/Lookup",
     "other",
 ];
 /// What stands before their names.

@@ -41,6 +41,7 @@ use crate::{
     registry::{Refusal, Registry},
     resolver::{Resolver, feed::Feeds},
     store::ReadError,
+    vindex::Lookups,
 };
 
 /// Flow-control window of a stream and of a connection, in bytes: what one batch of commands takes.
@@ -59,6 +60,8 @@ pub struct GrpcParts {
     pub registry: Registry,
     /// The feed of changes.
     pub feeds: Arc<Feeds>,
+    /// The verifiable index, when the node has one.
+    pub lookups: Option<Lookups>,
     /// Where calls are counted.
     pub calls: Arc<Calls>,
 }
@@ -80,13 +83,13 @@ impl GrpcServer {
     ///
     /// Whatever the system says about the address.
     pub async fn start(address: SocketAddr, parts: GrpcParts) -> io::Result<Self> {
-        let GrpcParts { resolver, registry, feeds, calls } = parts;
+        let GrpcParts { resolver, registry, feeds, lookups, calls } = parts;
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let resolver_service = ResolverServer::new(resolver::ResolverService::new(Arc::clone(&resolver)))
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
-        let auditor_service = AuditorServer::new(auditor::AuditorService::new(Arc::clone(&resolver), feeds))
+        let auditor_service = AuditorServer::new(auditor::AuditorService::new(Arc::clone(&resolver), feeds, lookups))
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
         let registry_service = RegistryServer::new(registry::RegistryService::new(registry, resolver))

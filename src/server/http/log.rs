@@ -13,7 +13,10 @@ use axum::{
 };
 
 use super::reply::{NOT_KEPT, Problem, Reader};
-use crate::{ledger::Ledger, protocol::tiles::TilePath};
+use crate::{
+    ledger::{Ledger, LedgerError},
+    protocol::tiles::TilePath,
+};
 
 /// For how long a tile may be kept: a year, the most that caches heed, and without asking again.
 const KEPT: &str = "public, max-age=31536000, immutable";
@@ -41,7 +44,7 @@ pub(super) fn routes(ledger: Arc<Ledger>, checkpoint: PublishedCheckpoint, reade
 }
 
 async fn newest(State(PublishedCheckpoint(newest)): State<PublishedCheckpoint>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), NOT_KEPT], newest().to_string()).into_response()
+    note(&newest())
 }
 
 async fn tile(State(Log { ledger, reader }): State<Log>, Path(path): Path<String>) -> Result<Response, Problem> {
@@ -52,7 +55,17 @@ async fn tile(State(Log { ledger, reader }): State<Log>, Path(path): Path<String
         TilePath::Hashes { level, tile } => ledger.tile(level, tile.index(), tile.width()),
         TilePath::Entries(tile) => ledger.bundle(tile.index(), tile.width()),
     });
-    match read.await? {
+    tile_response(asked, read.await?)
+}
+
+/// A checkpoint as a response.
+pub(super) fn note(text: &str) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), NOT_KEPT], text.to_owned()).into_response()
+}
+
+/// What was read of a tile as a response.
+pub(super) fn tile_response(asked: TilePath, read: Result<Option<Vec<u8>>, LedgerError>) -> Result<Response, Problem> {
+    match read {
         Ok(Some(bytes)) => {
             Ok(([(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, KEPT)], bytes)
                 .into_response())

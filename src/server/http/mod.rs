@@ -11,6 +11,7 @@ mod log;
 mod metrics;
 mod records;
 mod reply;
+mod vindex;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -30,6 +31,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use crate::{
     ledger::Ledger,
     resolver::{Resolver, feed::Feeds},
+    vindex::Lookups,
 };
 
 /// What the routes answer from.
@@ -42,20 +44,23 @@ pub struct HttpParts {
     pub checkpoint: PublishedCheckpoint,
     /// The feed of changes.
     pub feeds: Arc<Feeds>,
+    /// The verifiable index, when the node has one.
+    pub lookups: Option<Lookups>,
     /// What is counted.
     pub metrics: MetricSources,
 }
 
 /// All routes.
 pub fn routes(parts: HttpParts) -> Router {
-    let HttpParts { resolver, ledger, checkpoint, feeds, metrics } = parts;
+    let HttpParts { resolver, ledger, checkpoint, feeds, lookups, metrics } = parts;
     let (reader, counts) = (Reader::default(), Arc::<metrics::HttpCounts>::default());
     Router::new()
         .merge(health::routes(Arc::clone(&metrics.registry)))
         .merge(metrics::routes(metrics, Arc::clone(&counts), reader.clone()))
         .merge(log::routes(ledger, checkpoint, reader.clone()))
         .merge(events::routes(feeds))
-        .merge(records::routes(resolver, reader))
+        .merge(records::routes(resolver, reader.clone()))
+        .merge(vindex::routes(lookups, reader))
         .fallback(nothing_here)
         .method_not_allowed_fallback(only_read)
         .layer(middleware::from_fn_with_state(counts, count))

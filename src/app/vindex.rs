@@ -1,0 +1,29 @@
+//! The verifiable index of a node: started when it is wanted, stopped behind the sequencer.
+
+use std::sync::Arc;
+
+use super::AppError;
+use crate::{
+    config::{Config, VerifiableIndexMode},
+    ledger::{DataDir, Ledger},
+    vindex::{PUBLISH_INTERVAL, VerifiableIndex},
+};
+
+/// Starts it, when the configuration wants it.
+///
+/// # Errors
+///
+/// [`AppError::System`] when no thread can be started.
+pub(super) fn start(
+    config: &Config,
+    directory: &DataDir,
+    ledger: &Arc<Ledger>,
+) -> Result<Option<VerifiableIndex>, AppError> {
+    match config.verifiable_index {
+        VerifiableIndexMode::Off => Ok(None),
+        VerifiableIndexMode::On => {
+            let started = VerifiableIndex::start(Arc::clone(ledger), directory.vindex(), PUBLISH_INTERVAL);
+            started.map(Some).map_err(|error| AppError::system("cannot start the verifiable index", error))
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Auditing a whole log: everything that was signed, computed again from the entries.
+//!
+//! ```text
+//! index's checkpoint -> its leaves: (size, map root, ledger root) each            outputs
+//! ledger's checkpoint -> workers: bundles -> leaf hashes, tiles, entry texts      pipeline
+//!   -> one collector, in order: tree, times, chains, map; at each leaf's size: root == root, map root == map root   collect
+//! ```
+//!
+//! A log is a [`LogSource`]: bundles of entries, tiles of hashes and a checkpoint, as C2SP tlog-tiles has them, wherever they
+//! come from. Of a log whose entries are not ours, tree and signature are checked. What is found first is named with its
+//! index. Memory: 32 bytes an entry, about 50 an identifier, and the map when the index is audited. Deliberately absent: values,
+//! which entries only commit to; consistency with what somebody saw earlier, which a checkpoint of then proves.
+
+mod collect;
+mod directory;
+mod outputs;
+mod pipeline;
+
+use std::{num::NonZero, thread};
+
+use collect::Collector;
+pub use directory::{LedgerSource, OutputSource};
+use pipeline::Stream;
+
+use crate::{
+    id::Identifier,
+    ledger::{CheckpointVerifier, EntryText, Hash, SignedCheckpoint, read_checkpoint},
+    vindex::{keys::keys_of_text, trie::Bytes32},
+};
+
+/// Hashes of a full tile, and entries of a full bundle (C2SP tlog-tiles).
+pub const TILE_WIDTH: usize = 256;
+/// What the text of each of our entries begins with.
+const OURS: &[u8] = b"touchmark/1 ";
+/// The most threads that fetch and hash.
+const THREADS_MAX: usize = 16;
+
+/// Where a log is read, from any thread.
+pub trait LogSource: Sync {
+    /// The newest checkpoint, a signed note.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what could not be read.
+    fn checkpoint(&self) -> Result<Vec<u8>, String>;
+
+    /// The first `width` entries of a bundle, each behind its length as 16 bits, big-endian.
+    ///
+    /// # Errors
+    ///
+    /// As for [`LogSource::checkpoint`].
+    fn entries(&self, bundle: u64, width: usize) -> Result<Vec<u8>, String>;
+
+    /// The first `width` hashes of a tile.
+    ///
+    /// # Errors
+    ///
+    /// As for [`LogSource::checkpoint`].
+    fn hashes(&self, level: usize, tile: u64, width: usize) -> Result<Vec<u8>, String>;
+}
+
+/// What is audited.
+pub struct Audit<'a> {
+    /// The log.
+    pub log: &'a dyn LogSource,
+    /// The output log of its verifiable index, when that is to be audited.
+    pub index: Option<&'a dyn LogSource>,
+    /// The key that signs both; without one no signature is checked.
+    pub verifier: Option<&'a CheckpointVerifier>,
+    /// Threads that fetch and hash: more for what comes over a network.
+    pub threads: usize,
+}
+
+/// What a sound log holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditReport {
+    /// The name of the log.
+    pub origin: String,
+    /// The number of entries.
+    pub entries: u64,
+    /// Root of their tree.
+    pub root: Hash,
+    /// What the entries are.
+    pub content: Content,
+    /// What was found about the verifiable index, when it was audited.
+    pub index: Option<IndexReport>,
+}
+
+/// What the entries of a log are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Of this program, and each is well-formed and in its place.
+    Ours {
+        /// How many identifiers they are about.
+        identifiers: u64,
+    },
+    /// Of another program; only tree and signature were checked.
+    Foreign,
+}
+
+/// What a sound output log holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexReport {
+    /// Its leaves, each of which says what the entries give.
+    pub leaves: u64,
+    /// Up to which size of the log they go.
+    pub covers: u64,
+    /// Keys of the map.
+    pub keys: u64,
+}
+
+/// Why a log did not pass.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuditError {
+    /// Something could not be read.
+    #[error("{0}")]
+    Source(String),
+    /// An entry, or what was said about it.
+    #[error("entry {index}: {what}")]
+    Entry {
+        /// Its index in the log.
+        index: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// A leaf of the output log, or what it says.
+    #[error("leaf {index} of the output log: {what}")]
+    OutputLeaf {
+        /// Its index in the output log.
+        index: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// A checkpoint.
+    #[error("the checkpoint of {log}: {what}")]
+    Checkpoint {
+        /// Of which log.
+        log: &'static str,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// How far an audit has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audited {
+    /// Entries done.
+    pub done: u64,
+    /// Entries in all.
+    pub total: u64,
+}
+
+/// How many threads this machine runs at once.
+pub fn processors() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX)
+}
+
+impl Audit<'_> {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`]: the first difference.
+    pub fn run(&self, progress: &mut dyn FnMut(Audited)) -> Result<AuditReport, AuditError> {
+        // First the index, then the log: what grows meanwhile is then in the log.
+        let outputs = self.index.map(|index| outputs::read(index, self.verifier, self.threads)).transpose()?;
+        let (origin, checkpoint) = signed(self.log, "the log", self.verifier)?;
+        let size = checkpoint.size;
+        let is_ours = self.is_ours(size)?;
+        if outputs.is_some() && !is_ours {
+            return Err(AuditError::Source("the entries are not ours, and only ours can be indexed again".into()));
+        }
+        let leaves = outputs.as_ref().map_or(0, |outputs| outputs.len() as u64);
+        let mut collector = Collector::new(outputs, size)?;
+        let read = |index, entry: &[u8]| match is_ours {
+            true => Facts::read(entry).map(Some).map_err(|what| AuditError::Entry { index, what }),
+            false => Ok(None),
+        };
+        let bad = |index, what| AuditError::Entry { index, what };
+        let stream = Stream { source: self.log, size, threads: self.threads.clamp(1, THREADS_MAX), bad };
+        stream.run(read, |chunk| {
+            collector.take(chunk)?;
+            progress(Audited { done: collector.size(), total: size });
+            Ok(())
+        })?;
+        let collected = collector.finish(self.log, &checkpoint)?;
+        let covers = collected.covers;
+        let index = self.index.map(|_| IndexReport { leaves, covers, keys: collected.keys });
+        let identifiers = collected.identifiers;
+        let content = if is_ours { Content::Ours { identifiers } } else { Content::Foreign };
+        Ok(AuditReport { origin, entries: size, root: checkpoint.root, content, index })
+    }
+
+    /// Whether the log is of this program; its first entry tells.
+    fn is_ours(&self, size: u64) -> Result<bool, AuditError> {
+        if size == 0 {
+            return Ok(true);
+        }
+        let width = usize::try_from(size).unwrap_or(TILE_WIDTH).min(TILE_WIDTH);
+        let bundle = self.log.entries(0, width).map_err(AuditError::Source)?;
+        Ok(bundle.get(2..).is_some_and(|first| first.starts_with(OURS)))
+    }
+}
+
+/// The checkpoint of a source, its signature checked when there is a key.
+fn signed(
+    source: &dyn LogSource,
+    log: &'static str,
+    verifier: Option<&CheckpointVerifier>,
+) -> Result<(String, SignedCheckpoint), AuditError> {
+    let note = source.checkpoint().map_err(AuditError::Source)?;
+    let bad = |what: String| AuditError::Checkpoint { log, what };
+    let (origin, checkpoint) =
+        read_checkpoint(&note).ok_or_else(|| bad("it is no signed note with a checkpoint in it".into()))?;
+    match verifier {
+        Some(verifier) if verifier.verify(&note).is_none() => {
+            Err(bad(format!("it is not signed by `{}` with the given key; its origin is `{origin}`", verifier.name())))
+        }
+        _ => Ok((origin, checkpoint)),
+    }
+}
+
+/// What the collector needs of one of our entries.
+struct Facts {
+    time_ms: u64,
+    previous: Option<(u64, Hash)>,
+    /// The first is that of the entry's identifier.
+    keys: Vec<Bytes32>,
+}
+
+impl Facts {
+    /// Takes an entry's text apart, which has to be well-formed in every part.
+    fn read(text: &[u8]) -> Result<Self, String> {
+        let entry = EntryText::parse(text).map_err(|error| error.to_string())?;
+        let canonical = |text: &str| Identifier::parse(text).is_ok_and(|identifier| identifier.as_str() == text);
+        if !canonical(&entry.identifier) {
+            return Err(format!("`{}` is no identifier in its canonical form", crate::id::excerpt(&entry.identifier)));
+        }
+        if let Some(edge) = entry.edges.iter().find(|edge| !canonical(&edge.to)) {
+            let to = crate::id::excerpt(&edge.to);
+            return Err(format!("an edge leads to `{to}`, which is no identifier in its canonical form"));
+        }
+        let mut keys = Vec::with_capacity(1);
+        keys_of_text(&entry, |key| keys.push(key));
+        Ok(Self { time_ms: entry.time_ms, previous: entry.previous, keys })
+    }
+}

@@ -1,0 +1,114 @@
+//! The output log of a verifiable index: its tree and signatures, and what each leaf says.
+
+use super::{
+    AuditError, CheckpointVerifier, LogSource, THREADS_MAX,
+    pipeline::{Stream, first_difference},
+    signed,
+};
+use crate::{
+    ledger::{Frontier, Hash, SignedCheckpoint, read_checkpoint},
+    vindex::{OutputLeaf, output_verifier, trie::Bytes32},
+};
+
+/// What a leaf of the output log says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Output {
+    /// Of how many entries.
+    pub(super) size: u64,
+    /// The root of their tree.
+    pub(super) tree: Hash,
+    /// The root of the map over them.
+    pub(super) map: Bytes32,
+}
+
+/// Reads all leaves of an output log and checks its tree.
+pub(super) fn read(
+    source: &dyn LogSource,
+    verifier: Option<&CheckpointVerifier>,
+    threads: usize,
+) -> Result<Vec<Output>, AuditError> {
+    let output = verifier.map(output_verifier).transpose().map_err(|error| AuditError::Source(error.to_string()))?;
+    let (_, checkpoint) = signed(source, "the output log", output.as_ref())?;
+    let bad = |index, what: &str| AuditError::OutputLeaf { index, what: what.into() };
+    let read = |index, leaf: &[u8]| {
+        let leaf = OutputLeaf::parse(leaf).ok_or_else(|| bad(index, "it is not a map root and a checkpoint"))?;
+        let covered = match verifier {
+            Some(verifier) => verifier.verify(leaf.checkpoint.as_bytes()),
+            None => read_checkpoint(leaf.checkpoint.as_bytes()).map(|(_, covered)| covered),
+        };
+        let covered = covered.ok_or_else(|| bad(index, "its checkpoint is not signed by the log"))?;
+        Ok(Output { size: covered.size, tree: covered.root, map: leaf.root })
+    };
+    let mut outputs: Vec<Output> = Vec::new();
+    let mut tree = Tree::default();
+    let stream = Stream {
+        source,
+        size: checkpoint.size,
+        threads: threads.clamp(1, THREADS_MAX),
+        bad: |index, what| AuditError::OutputLeaf { index, what },
+    };
+    stream.run(read, |chunk| {
+        chunk.leaves.into_iter().for_each(|leaf| tree.push(leaf));
+        for output in chunk.items {
+            if outputs.last().is_some_and(|before| before.size >= output.size) {
+                return Err(bad(outputs.len() as u64, "it does not cover more than the leaf before"));
+            }
+            outputs.push(output);
+        }
+        Ok(())
+    })?;
+    tree.compare(source, &checkpoint, "the output log")?;
+    Ok(outputs)
+}
+
+/// A tree that grows leaf by leaf, and its hashes above the leaves.
+#[derive(Default)]
+pub(super) struct Tree {
+    frontier: Frontier,
+    /// Those of level 1 and higher.
+    levels: Vec<Vec<Hash>>,
+}
+
+impl Tree {
+    pub(super) fn push(&mut self, leaf: Hash) {
+        let levels = &mut self.levels;
+        self.frontier.push(leaf, |level, hash| {
+            if levels.len() < level {
+                levels.push(Vec::new());
+            }
+            levels[level - 1].push(hash);
+        });
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    pub(super) fn root(&self) -> Hash {
+        self.frontier.root()
+    }
+
+    /// Compares the tree with a checkpoint, and its hashes above the leaves with the tiles.
+    pub(super) fn compare(
+        &self,
+        source: &dyn LogSource,
+        checkpoint: &SignedCheckpoint,
+        log: &'static str,
+    ) -> Result<(), AuditError> {
+        for (level, hashes) in (1..).zip(&self.levels) {
+            for (number, tile) in (0..).zip(hashes.chunks(super::TILE_WIDTH)) {
+                let served = source.hashes(level, number, tile.len()).map_err(AuditError::Source)?;
+                if let Some(offset) = first_difference(tile, &served) {
+                    let last = ((number * super::TILE_WIDTH as u64 + offset + 1) << (8 * level)) - 1;
+                    let what = format!("the tile of level {level} has another hash for the entries up to {last}");
+                    return Err(AuditError::Checkpoint { log, what });
+                }
+            }
+        }
+        if self.root() == checkpoint.root {
+            return Ok(());
+        }
+        let what = format!("its {} entries give another root than it says", checkpoint.size);
+        Err(AuditError::Checkpoint { log, what })
+    }
+}

@@ -1,0 +1,75 @@
+//! The verifiable index over HTTP, as VIndex has it, and its output log, as C2SP tlog-tiles has it.
+//!
+//! ```text
+//! GET /vindex/lookup/<64 hexadecimal digits>     200 JSON (protocol::json), 400, 413 list too long, 503 catching up
+//! GET /vindex/checkpoint                         the output log's newest checkpoint
+//! GET /vindex/tile/<L>/<N>[.p/<W>]               hashes
+//! GET /vindex/tile/entries/<N>[.p/<W>]           leaves: length (16 bits, big-endian), leaf
+//! ```
+//!
+//! Tiles wider than what was signed for are 404. What may wait for a disk runs on the blocking pool.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    response::Response,
+    routing::get,
+};
+use data_encoding::HEXLOWER_PERMISSIVE;
+
+use super::{
+    log::{note, tile_response},
+    reply::{Problem, Reader, json},
+};
+use crate::{
+    protocol::{json::lookup_to_json, outcome::Outcome, tiles::TilePath},
+    vindex::{Lookups, NoLookup},
+};
+
+#[derive(Clone)]
+struct Index {
+    lookups: Lookups,
+    reader: Reader,
+}
+
+/// The routes of the verifiable index; none when the node has none.
+pub(super) fn routes(lookups: Option<Lookups>, reader: Reader) -> Router {
+    let Some(lookups) = lookups else { return Router::new() };
+    Router::new()
+        .route("/vindex/lookup/{key}", get(lookup))
+        .route("/vindex/checkpoint", get(checkpoint))
+        .route("/vindex/tile/{*path}", get(tile))
+        .with_state(Index { lookups, reader })
+}
+
+async fn lookup(State(Index { lookups, .. }): State<Index>, Path(key): Path<String>) -> Result<Response, Problem> {
+    let decoded = HEXLOWER_PERMISSIVE.decode(key.as_bytes()).ok().and_then(|key| key.try_into().ok());
+    let key = decoded.ok_or_else(|| {
+        Problem::invalid("a key is 64 hexadecimal digits: SHA-256 of id:, out: or in: and the identifier")
+    })?;
+    match lookups.lookup(&key) {
+        Ok(lookup) => Ok(json(200, lookup_to_json(&lookup))),
+        Err(refused @ NoLookup::TooMany { .. }) => Err(Problem::new(413, "list too long", refused.to_string())),
+        Err(refused) => Err(Problem::of(Outcome::Unavailable, refused.to_string())),
+    }
+}
+
+async fn checkpoint(State(Index { lookups, .. }): State<Index>) -> Result<Response, Problem> {
+    let last = lookups.output_log().and_then(|log| log.last());
+    let last = last.ok_or_else(|| Problem::of(Outcome::Unavailable, "the output log has no checkpoint yet"))?;
+    Ok(note(&last.checkpoint.note))
+}
+
+async fn tile(State(Index { lookups, reader }): State<Index>, Path(path): Path<String>) -> Result<Response, Problem> {
+    let asked = TilePath::parse(&path);
+    let (Some(asked), Some(log)) = (asked, lookups.output_log().map(Arc::clone)) else {
+        return Err(Problem::not_found(format!("`{path}` is not the path of a tile (C2SP tlog-tiles)")));
+    };
+    let read = reader.read(move || match asked {
+        TilePath::Hashes { level, tile } => log.tile(level, tile.index(), tile.width()),
+        TilePath::Entries(tile) => log.bundle(tile.index(), tile.width()),
+    });
+    tile_response(asked, read.await?)
+}

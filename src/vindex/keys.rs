@@ -1,0 +1,146 @@
+//! Which keys of the map an entry is found under: the MapFn of `<origin>/index/v1`.
+//!
+//! For every entry, and for every edge line of it:
+//!
+//! ```text
+//! id:<identifier of the entry>        every entry: its list is the whole history, its last index the latest version
+//! out:<identifier of the entry>       every edge line: all entries that say what the identifier is made of, packed in, …
+//! in:<identifier at the other end>    every edge line: all entries that say where the identifier went
+//! ```
+//!
+//! A key of the map is the SHA-256 of such a text. The identifier in it is the canonical form, a Handle with its ASCII letters in
+//! lower case, so that equal identifiers have one key however they are spelled; a text that is no identifier is taken as it
+//! stands. An index stands under a key once, however many lines of the entry lead there.
+//!
+//! The rule is fixed for the life of an index: another rule is another index, with another origin, built from entry 0. Anybody
+//! can compute it from the entries' texts ([`keys_of_text`]); the node does from what it has stored ([`keys_of_stored`]), and
+//! both go through [`keys_of`]. Events, whose lines name both ends, and delegations (`ns:<prefix>`) have their place there.
+
+use std::borrow::Cow;
+
+use sha2::{Digest, Sha256};
+
+use super::trie::Bytes32;
+use crate::{
+    id::{Identifier, Scheme},
+    ledger::{EntryText, StoredEntry},
+};
+
+/// What the origin of an output log adds to that of its ledger: the name and version of the rule.
+pub const ORIGIN_SUFFIX: &str = "/index/v1";
+
+/// What is asked of an identifier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LookupKind {
+    /// All entries about it.
+    #[default]
+    Id,
+    /// All entries with edges from it.
+    Out,
+    /// All entries with edges to it.
+    In,
+}
+
+impl LookupKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Id, Self::Out, Self::In];
+
+    /// The word for it, which its keys begin with.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::Out => "out",
+            Self::In => "in",
+        }
+    }
+
+    /// The key of an identifier.
+    pub fn key(self, identifier: &Identifier) -> Bytes32 {
+        let mut hash = Sha256::new();
+        hash.update(self.as_str());
+        hash.update(":");
+        hash.update(&*comparison_form(identifier));
+        hash.finalize().into()
+    }
+
+    /// The key of an identifier as an entry has it.
+    fn key_of_text(self, text: &str) -> Bytes32 {
+        match Identifier::parse(text) {
+            Ok(identifier) => self.key(&identifier),
+            Err(_) => Sha256::digest(format!("{}:{text}", self.as_str())).into(),
+        }
+    }
+}
+
+/// The text in which equal identifiers are equal.
+fn comparison_form(identifier: &Identifier) -> Cow<'_, str> {
+    match identifier.scheme() {
+        Scheme::Handle if identifier.as_str().bytes().any(|byte| byte.is_ascii_uppercase()) => {
+            Cow::Owned(identifier.as_str().to_ascii_lowercase())
+        }
+        _ => Cow::Borrowed(identifier.as_str()),
+    }
+}
+
+/// Gives every key of an entry to `give`, from its text.
+pub fn keys_of_text(entry: &EntryText<'_>, give: impl FnMut(Bytes32)) {
+    keys_of(&entry.identifier, entry.edges.iter().map(|edge| &*edge.to), give);
+}
+
+/// Gives every key of an entry to `give`, from its stored form.
+pub fn keys_of_stored(entry: &StoredEntry<'_>, give: impl FnMut(Bytes32)) {
+    keys_of(entry.identifier, entry.edges.iter().map(|change| change.subject().1.as_str()), give);
+}
+
+/// The rule: the keys of an entry about `identifier` whose edges lead to `targets`. A key may be given more than once.
+fn keys_of<'a>(identifier: &str, targets: impl Iterator<Item = &'a str>, mut give: impl FnMut(Bytes32)) {
+    give(LookupKind::Id.key_of_text(identifier));
+    let mut has_edges = false;
+    for target in targets {
+        has_edges = true;
+        give(LookupKind::In.key_of_text(target));
+    }
+    if has_edges {
+        give(LookupKind::Out.key_of_text(identifier));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sha(text: &str) -> Bytes32 {
+        Sha256::digest(text).into()
+    }
+
+    #[test]
+    fn equal_identifiers_have_one_key() {
+        let table = [
+            ("88.118.8/JXDY", "hdl:88.118.8/jxdy", "id:88.118.8/jxdy"),
+            ("1.3.6.1.4.1.9", "urn:oid:1.3.6.1.4.1.9", "id:urn:oid:1.3.6.1.4.1.9"),
+            ("(01)09506000134352", "https://a.example/x/01/09506000134352", "id:https://id.gs1.org/01/09506000134352"),
+            ("https://a.example/Part", "https://a.example/Part", "id:https://a.example/Part"),
+        ];
+        for (one, other, text) in table {
+            let keys = [one, other].map(|text| LookupKind::Id.key(&Identifier::parse(text).unwrap()));
+            assert_eq!(keys, [sha(text); 2], "{one}");
+        }
+        let kinds = LookupKind::ALL.map(|kind| kind.key(&Identifier::parse("88.1/A").unwrap()));
+        assert_eq!(kinds, [sha("id:88.1/a"), sha("out:88.1/a"), sha("in:88.1/a")]);
+    }
+
+    #[test]
+    fn an_entry_is_found_under_its_identifier_and_both_ends_of_its_edges() {
+        let text = "touchmark/1 update\nid 88.118.8/Pump%207\nat 1\nby loopback\nedge add made-of urn:oid:2.999.1\n\
+            edge remove packed-in 88.118.8/BOX\nedge add derived-from no%20identifier\n";
+        let mut keys = Vec::new();
+        keys_of_text(&EntryText::parse(text.as_bytes()).unwrap(), |key| keys.push(key));
+        let expected =
+            ["id:88.118.8/pump 7", "in:urn:oid:2.999.1", "in:88.118.8/box", "in:no identifier", "out:88.118.8/pump 7"];
+        assert_eq!(keys, expected.map(sha));
+        let text = "touchmark/1 create\nid 88.118.8/Pump\nat 1\nby loopback\n";
+        keys.clear();
+        keys_of_text(&EntryText::parse(text.as_bytes()).unwrap(), |key| keys.push(key));
+        assert_eq!(keys, [sha("id:88.118.8/pump")]);
+    }
+}

@@ -1,0 +1,416 @@
+//! A part of the map: the keys that begin with the same [`SHARD_BITS`] bits.
+//!
+//! Its keys lie in 2^depth buckets by the bits that follow; a bucket is one allocation of sorted records of 40 bytes: the key, and
+//! its one ledger index or the place of its list. For every bucket, and every node of the binary tree above the buckets, the
+//! hash of what is below is kept: zeros stand for nothing. Where one half of a node is empty, the trie has no node (its
+//! shape depends on the keys alone), and the hash of the other half stands for it. What is inside a bucket is hashed again
+//! when it is needed.
+//!
+//! A change is prepared from a shard that can still be read as it is ([`Shard::prepare`]), and then put in place
+//! ([`Shard::apply`]), which hashes nothing and moves pointers.
+
+use super::{
+    list::{List, Tail},
+    trie::{Bytes32, Path, first_difference, inner_hash, is_right, leaf_hash, value_of},
+};
+
+/// How many bits of a key name its shard.
+pub(super) const SHARD_BITS: u8 = 10;
+/// The shards of a map.
+pub(super) const SHARDS: usize = 1 << SHARD_BITS;
+/// The average of keys in a bucket at which a shard doubles its buckets; half of that for the last shard, so that not all do it at
+/// the same time.
+const BUCKET_KEYS_MAX: usize = 12;
+/// Stands for no hash, where nothing is below.
+pub(super) const NOTHING: Bytes32 = [0; 32];
+
+const KEY_BYTES: usize = 32;
+const RECORD_BYTES: usize = 40;
+/// Marks the place of a list; ledger indices are smaller.
+const LIST_FLAG: u64 = 1 << 63;
+
+/// That a ledger entry stands under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Update {
+    /// The key.
+    pub key: Bytes32,
+    /// The entry's index.
+    pub index: u64,
+}
+
+/// Whether hashes are brought up to date with a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hashing {
+    /// At once.
+    Now,
+    /// All of them together, after many changes.
+    Later,
+}
+
+type Record = [u8; RECORD_BYTES];
+
+/// One of the parts of the map.
+#[derive(Debug)]
+pub(super) struct Shard {
+    /// Which one.
+    number: usize,
+    /// The bits behind those of the shard that name a bucket.
+    depth: u8,
+    buckets: Vec<Box<[u8]>>,
+    /// Node 1 is the root, the children of node n are 2n and 2n + 1, the buckets begin at 2^depth.
+    hashes: Vec<Bytes32>,
+    lists: Vec<List>,
+    keys: usize,
+    hashed: Hashing,
+}
+
+/// What becomes of a shard.
+#[derive(Debug)]
+pub(super) struct Change {
+    depth: u8,
+    keys: usize,
+    buckets: Vec<(usize, Box<[u8]>)>,
+    hashes: Vec<(usize, Bytes32)>,
+    tails: Vec<(usize, Tail)>,
+    lists: Vec<List>,
+    hashed: Hashing,
+}
+
+impl Change {
+    /// The hash of everything in the shard after the change; made with [`Hashing::Now`] only.
+    pub(super) fn root(&self) -> Bytes32 {
+        self.hashes.last().map_or(NOTHING, |(_, root)| *root)
+    }
+}
+
+/// What a key has.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value<'a> {
+    One(u64),
+    Many(&'a List),
+}
+
+impl Value<'_> {
+    pub(super) fn count(self) -> u64 {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(list) => list.count(),
+        }
+    }
+
+    pub(super) fn indices(self) -> Vec<u64> {
+        match self {
+            Self::One(index) => vec![index],
+            Self::Many(list) => list.indices(),
+        }
+    }
+
+    fn value(self) -> Bytes32 {
+        match self {
+            Self::One(index) => value_of(&[index]),
+            Self::Many(list) => list.value(),
+        }
+    }
+}
+
+impl Shard {
+    pub(super) fn new(number: usize) -> Self {
+        Self {
+            number,
+            depth: 0,
+            buckets: vec![Box::default()],
+            hashes: vec![NOTHING; 2],
+            lists: Vec::new(),
+            keys: 0,
+            hashed: Hashing::Now,
+        }
+    }
+
+    /// The number of keys.
+    pub(super) fn keys(&self) -> usize {
+        self.keys
+    }
+
+    /// The hash of everything below; what [`Hashing::Later`] left is not in it.
+    pub(super) fn root(&self) -> Bytes32 {
+        self.hashes[1]
+    }
+
+    /// What a key has.
+    pub(super) fn find(&self, key: &Bytes32) -> Option<Value<'_>> {
+        let (records, _) = self.buckets[bucket_of(key, self.depth)].as_chunks::<RECORD_BYTES>();
+        let at = records.binary_search_by(|record| key_of(record).cmp(key)).ok()?;
+        Some(self.value(&records[at]))
+    }
+
+    /// Goes down to the leaf where a search for a key ends, and notes the way; `None` when there is no key at all. A half
+    /// that is empty has no node in the trie: the way goes through the other one.
+    pub(super) fn descend(&self, key: &Bytes32, path: &mut Path) -> Option<(Bytes32, Bytes32)> {
+        let node = descend(&self.hashes, self.depth, SHARD_BITS, key, path)?;
+        let (mut records, _) = self.buckets[node - (1 << self.depth)].as_chunks::<RECORD_BYTES>();
+        loop {
+            let (first, last) = (records.first()?, records.last()?);
+            let Some(bit) = first_difference(key_of(first), key_of(last)) else {
+                return Some((*key_of(first), self.value(first).value()));
+            };
+            let split = records.partition_point(|record| !is_right(key_of(record), bit));
+            let (left, right) = records.split_at(split);
+            let (here, other) = if is_right(key, bit) { (right, left) } else { (left, right) };
+            path.down(bit, subtree_hash(other, &|record| self.value(record).value()));
+            records = here;
+        }
+    }
+
+    /// Computes what updates, sorted by key and index, make of the shard. With [`Hashing::Now`] its hashes have to be up to date.
+    pub(super) fn prepare(&self, updates: &[Update], hashing: Hashing) -> Change {
+        let mut change = Change {
+            depth: self.depth_for(self.keys + updates.chunk_by(|a, b| a.key == b.key).count()),
+            keys: self.keys,
+            buckets: Vec::new(),
+            hashes: Vec::new(),
+            tails: Vec::new(),
+            lists: Vec::new(),
+            hashed: hashing,
+        };
+        let mut level = Vec::new();
+        let more_bits = change.depth - self.depth;
+        let mut rest = updates;
+        let mut next = if more_bits == 0 { None } else { Some(0) };
+        loop {
+            // When the shard grows, every bucket is made anew; otherwise only those that updates come to.
+            let bucket = match (next, rest.first()) {
+                (Some(bucket), _) if bucket < self.buckets.len() => bucket,
+                (None, Some(update)) => bucket_of(&update.key, self.depth),
+                _ => break,
+            };
+            next = next.map(|bucket| bucket + 1);
+            let here = rest.partition_point(|update| bucket_of(&update.key, self.depth) <= bucket);
+            let (here, behind) = rest.split_at(here);
+            rest = behind;
+            let (records, fresh) = self.merge(bucket, here, &mut change);
+            let mut records = records.as_slice();
+            for bucket in bucket << more_bits..(bucket + 1) << more_bits {
+                let split = records.partition_point(|record| bucket_of(key_of(record), change.depth) <= bucket);
+                let (inside, behind) = records.split_at(split);
+                records = behind;
+                if hashing == Hashing::Now {
+                    let value = |record: &Record| self.fresh_value(record, &fresh);
+                    let hash = if inside.is_empty() { NOTHING } else { subtree_hash(inside, &value) };
+                    level.push(((1 << change.depth) + bucket, hash));
+                }
+                change.buckets.push((bucket, inside.as_flattened().into()));
+            }
+        }
+        if hashing == Hashing::Now {
+            let old = |node: usize| self.hashes[node];
+            change.hashes = climb(level, change.depth, SHARD_BITS, &old);
+        }
+        change
+    }
+
+    /// Puts a change in place that was prepared from this state.
+    pub(super) fn apply(&mut self, change: Change) {
+        let Change { depth, keys, buckets, hashes, tails, lists, hashed } = change;
+        if depth != self.depth {
+            self.depth = depth;
+            self.hashes = vec![NOTHING; 2 << depth];
+            self.buckets = Vec::new();
+            self.buckets.resize_with(1 << depth, Box::default);
+        }
+        for (bucket, records) in buckets {
+            self.buckets[bucket] = records;
+        }
+        for (node, hash) in hashes {
+            self.hashes[node] = hash;
+        }
+        for (place, tail) in tails {
+            self.lists[place].extend(tail);
+        }
+        self.lists.extend(lists);
+        self.keys = keys;
+        if hashed == Hashing::Later {
+            self.hashed = Hashing::Later;
+        }
+    }
+
+    /// Brings all hashes up to date, where they are not.
+    pub(super) fn rehash(&mut self) {
+        if self.hashed == Hashing::Now {
+            return;
+        }
+        let hash = |bucket: &[u8]| match bucket.as_chunks::<RECORD_BYTES>().0 {
+            [] => NOTHING,
+            records => subtree_hash(records, &|record| self.value(record).value()),
+        };
+        let first = 1 << self.depth;
+        let level = self.buckets.iter().enumerate().map(|(bucket, records)| (first + bucket, hash(records))).collect();
+        for (node, hash) in climb(level, self.depth, SHARD_BITS, &|_| NOTHING) {
+            self.hashes[node] = hash;
+        }
+        self.hashed = Hashing::Now;
+    }
+
+    /// The depth that holds so many keys.
+    fn depth_for(&self, keys: usize) -> u8 {
+        let mut depth = self.depth;
+        while keys > (BUCKET_KEYS_MAX * (2 * SHARDS - self.number) / (2 * SHARDS)) << depth {
+            depth += 1;
+        }
+        depth
+    }
+
+    /// The records of a bucket with updates, and the values of lists that are new or longer.
+    fn merge(&self, bucket: usize, updates: &[Update], change: &mut Change) -> (Vec<Record>, Vec<(u64, Bytes32)>) {
+        let (old, _) = self.buckets[bucket].as_chunks::<RECORD_BYTES>();
+        let mut merged = Vec::with_capacity(old.len() + updates.len());
+        let (mut fresh, mut old) = (Vec::new(), old.iter().peekable());
+        for run in updates.chunk_by(|a, b| a.key == b.key) {
+            let key = &run[0].key;
+            while let Some(before) = old.next_if(|record| key_of(record) < key) {
+                merged.push(*before);
+            }
+            let mut indices: Vec<u64> = run.iter().map(|update| update.index).collect();
+            indices.dedup();
+            let word = match old.next_if(|record| key_of(record) == key).map(word_of) {
+                Some(word) if word & LIST_FLAG != 0 => {
+                    let place = (word & !LIST_FLAG) as usize;
+                    let (tail, value) = self.lists[place].tail(&indices);
+                    change.tails.push((place, tail));
+                    fresh.push((word, value));
+                    word
+                }
+                before => {
+                    let new_key = before.is_none();
+                    change.keys += usize::from(new_key);
+                    indices.extend(before);
+                    indices.sort_unstable();
+                    indices.dedup();
+                    match indices.as_slice() {
+                        [index] => *index,
+                        indices => {
+                            let word = LIST_FLAG | (self.lists.len() + change.lists.len()) as u64;
+                            fresh.push((word, value_of(indices)));
+                            change.lists.push(List::new(indices));
+                            word
+                        }
+                    }
+                }
+            };
+            merged.push(record(key, word));
+        }
+        merged.extend(old);
+        (merged, fresh)
+    }
+
+    fn value(&self, record: &Record) -> Value<'_> {
+        match word_of(record) {
+            word if word & LIST_FLAG != 0 => Value::Many(&self.lists[(word & !LIST_FLAG) as usize]),
+            index => Value::One(index),
+        }
+    }
+
+    fn fresh_value(&self, record: &Record, fresh: &[(u64, Bytes32)]) -> Bytes32 {
+        let word = word_of(record);
+        match fresh.iter().find(|(changed, _)| *changed == word).filter(|_| word & LIST_FLAG != 0) {
+            Some((_, value)) => *value,
+            None => self.value(record).value(),
+        }
+    }
+}
+
+/// Goes from the root of a tree of hashes to the node `depth` levels below where the search for a key ends, and notes the
+/// way; `None` when the tree is empty. The root is a node at bit `first_bit`.
+pub(super) fn descend(hashes: &[Bytes32], depth: u8, first_bit: u8, key: &Bytes32, path: &mut Path) -> Option<usize> {
+    let mut node = 1;
+    for bit in first_bit..first_bit + depth {
+        let (left, right) = (&hashes[2 * node], &hashes[2 * node + 1]);
+        node = match (*left == NOTHING, *right == NOTHING) {
+            (true, true) => return None,
+            (true, false) => 2 * node + 1,
+            (false, true) => 2 * node,
+            (false, false) if is_right(key, bit) => {
+                path.down(bit, *left);
+                2 * node + 1
+            }
+            (false, false) => {
+                path.down(bit, *right);
+                2 * node
+            }
+        };
+    }
+    (hashes[node] != NOTHING).then_some(node)
+}
+
+/// From changed nodes at a depth of a tree of hashes, in ascending order, to every node above them; `old` knows the others.
+pub(super) fn climb(
+    mut level: Vec<(usize, Bytes32)>,
+    depth: u8,
+    first_bit: u8,
+    old: &impl Fn(usize) -> Bytes32,
+) -> Vec<(usize, Bytes32)> {
+    let mut changed = Vec::with_capacity(2 * level.len());
+    for bit in (first_bit..first_bit + depth).rev() {
+        let mut above = Vec::with_capacity(level.len());
+        let mut nodes = level.iter().peekable();
+        while let Some(&(node, hash)) = nodes.next() {
+            let sibling = match nodes.next_if(|(next, _)| node % 2 == 0 && *next == node + 1) {
+                Some((_, sibling)) => *sibling,
+                None => old(node ^ 1),
+            };
+            let [left, right] = if node % 2 == 0 { [hash, sibling] } else { [sibling, hash] };
+            above.push((node / 2, join(&left, &right, bit)));
+        }
+        changed.append(&mut level);
+        level = above;
+    }
+    changed.append(&mut level);
+    changed
+}
+
+/// The hash over two halves: there is a node where both hold something.
+fn join(left: &Bytes32, right: &Bytes32, bit: u8) -> Bytes32 {
+    match (*left == NOTHING, *right == NOTHING) {
+        (true, _) => *right,
+        (false, true) => *left,
+        (false, false) => inner_hash(left, right, bit),
+    }
+}
+
+/// The hash of sorted records, of which there is one at least. The depth is bounded by the bits of a key.
+fn subtree_hash(records: &[Record], value: &impl Fn(&Record) -> Bytes32) -> Bytes32 {
+    let (Some(first), Some(last)) = (records.first(), records.last()) else { return NOTHING };
+    let Some(bit) = first_difference(key_of(first), key_of(last)) else {
+        return leaf_hash(key_of(first), &value(first));
+    };
+    let (left, right) = records.split_at(records.partition_point(|record| !is_right(key_of(record), bit)));
+    inner_hash(&subtree_hash(left, value), &subtree_hash(right, value), bit)
+}
+
+/// The shard of a key.
+pub(super) fn shard_of(key: &Bytes32) -> usize {
+    (head(key) >> (64 - SHARD_BITS)) as usize
+}
+
+fn bucket_of(key: &Bytes32, depth: u8) -> usize {
+    ((head(key) << SHARD_BITS) as u128 >> (64 - u32::from(depth))) as usize
+}
+
+fn head(key: &Bytes32) -> u64 {
+    key.first_chunk().map_or(0, |head| u64::from_be_bytes(*head))
+}
+
+fn record(key: &Bytes32, word: u64) -> Record {
+    let mut record = [0; RECORD_BYTES];
+    record[..KEY_BYTES].copy_from_slice(key);
+    record[KEY_BYTES..].copy_from_slice(&word.to_le_bytes());
+    record
+}
+
+fn key_of(record: &Record) -> &Bytes32 {
+    const { assert!(RECORD_BYTES > KEY_BYTES) };
+    record.first_chunk().unwrap_or(&NOTHING)
+}
+
+fn word_of(record: &Record) -> u64 {
+    record.last_chunk().map_or(0, |word| u64::from_le_bytes(*word))
+}
