@@ -52,16 +52,18 @@
 //! | [`id`] | identifiers of four schemes, their ordered keys, their DNS names | – |
 //! | [`record`] | records, values, edges, and their stored form | `id` |
 //! | [`ledger`] | entries, segments, tree, checkpoints, data directory; append, read, recover, audit | `record` |
+//! | [`proof`] | what others check the ledger with: Merkle proofs, signed notes, proof files, policies; no I/O | `record`, `ledger` |
+//! | [`witness`] | cosigns the checkpoints of other logs, and remembers what it promised | `proof`, `ledger` |
 //! | [`store`] | the index contract, the sled index, the reference model, whole records | `ledger` |
 //! | [`cache`] | sharded LRU with a byte budget and single flight; knows nothing of ours | – |
-//! | [`resolver`] | the read core | `id`, `record`, `store`, `cache` |
+//! | [`resolver`] | the read core | `id`, `record`, `ledger`, `store`, `cache` |
 //! | [`registry`] | the write core | `id`, `record`, `ledger`, `store` |
 //! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, and the one table of outcomes | the cores' types, `cache` |
-//! | [`server`] | listeners: gRPC, DNS | `protocol`, the cores |
-//! | [`client`] | outbound connections | `protocol` |
-//! | [`config`] | file + environment + arguments -> `Config` | `id`, `protocol`, `server` |
+//! | [`server`] | listeners: gRPC, DNS, HTTP | `protocol`, the cores, `witness` |
+//! | [`client`] | outbound connections | `protocol`, `proof` |
+//! | [`config`] | file + environment + arguments -> `Config` | `id`, `proof`, `protocol`, `server` |
 //! | [`app`] | `Config` -> running node; `fsck`, `rebuild` | everything below |
-//! | [`cli`] | the subcommands | `app`, `client` |
+//! | [`cli`] | the subcommands | `app`, `client`, `proof`, `witness` |
 //!
 //! `tests/it/tidy.rs` keeps this table.
 //!
@@ -78,9 +80,11 @@ pub mod codec;
 pub mod config;
 pub mod id;
 pub mod ledger;
+pub mod proof;
 pub mod protocol;
 pub mod record;
 pub mod registry;
 pub mod resolver;
 pub mod server;
 pub mod store;
+pub mod witness;

@@ -276,7 +276,7 @@ impl Opened {
         let store = index::open_or_rebuild(directory, &opening, config)?;
         let (mark, total) = (index::mark(&*store), opening.bytes()?);
         let mut reported = mark.position.0;
-        let recovered = opening.recover::<AppError>(mark, |frame| {
+        let replayed = opening.recover::<AppError>(mark, |frame| {
             store.ready()?;
             apply::apply_frame(&*store, frame)?;
             if frame.end().0 - reported > REPORT_BYTES {
@@ -285,6 +285,7 @@ impl Opened {
             }
             Ok(())
         })?;
+        let recovered = replayed.sign()?;
         Ok(Self { recovered, store })
     }
 }

@@ -56,6 +56,9 @@ impl Appender {
         if let Some(reason) = &self.stopped {
             return Err(LedgerError::Stopped { reason: reason.clone() });
         }
+        if let Some(reason) = self.ledger.halted() {
+            return Err(LedgerError::Stopped { reason: reason.into() });
+        }
         let start = self.writer.begin(self.frontier.size())?;
         self.frame.begin();
         self.hashes.clear();

@@ -23,15 +23,16 @@ mod audit;
 mod checkpoint;
 mod data_dir;
 mod entry;
+mod publication;
 mod recover;
 mod segment;
-mod tree;
+pub mod tree;
 
 use std::{
     fmt, io,
     path::{Path, PathBuf},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -42,13 +43,15 @@ pub use checkpoint::{LedgerKey, ORIGIN_BYTES_MAX, SignedCheckpoint, write_secret
 pub use data_dir::DataDir;
 pub use entry::{
     Draft, EdgeLine, EdgeLineOp, EntryKind, EntryText, EntryTextError, EntryTooLong, Place, Previous, Principal,
-    REQUEST_ID_BYTES_MAX, RequestId, Statement, StoredEntry, TEXT_BYTES_MAX, ValueLine, leaf_hash,
+    REQUEST_ID_BYTES_MAX, RequestId, Statement, StoredEntry, TEXT_BYTES_MAX, ValueLine, ValueOpening, commitment,
+    leaf_hash,
 };
-pub use recover::{KeySource, Mark, Opening, Recovered, ReplayedFrame};
+pub use publication::Publication;
+pub use recover::{KeySource, Mark, Opening, Recovered, Replayed, ReplayedFrame};
 pub use tlog_tiles::Hash;
 
 use segment::Segments;
-use tree::Levels;
+use tree::{Levels, Prover};
 
 use crate::codec::Torn;
 
@@ -86,10 +89,13 @@ impl<T> Resident<T> {
 pub struct Ledger {
     segments: Arc<Segments>,
     levels: Arc<Levels>,
+    prover: Prover,
     key: Arc<LedgerKey>,
     published: RwLock<SignedCheckpoint>,
     /// That of the checkpoint, for those who need no more and ask often.
     size: AtomicU64,
+    /// Why nothing may be signed any more.
+    halted: OnceLock<String>,
 }
 
 impl Ledger {
@@ -182,6 +188,54 @@ impl Ledger {
     pub fn leaf_hash(&self, index: u64) -> Result<Hash, LedgerError> {
         let leaf = self.levels.leaf(index);
         leaf.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
+    }
+
+    /// The path from entry `index` to the root of the first `size` entries (RFC 9162 section 2.1.3.1), the leaf's sibling first.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::OutOfTree`] when the entry is not among the first `size`, or the ledger has signed fewer;
+    /// [`LedgerError::Io`].
+    pub fn inclusion_proof(&self, index: u64, size: u64) -> Result<Vec<Hash>, LedgerError> {
+        let entries = self.size();
+        if index >= size || size > entries {
+            return Err(LedgerError::OutOfTree {
+                asked: index.saturating_add(1).max(size),
+                entries: entries.min(size),
+            });
+        }
+        self.prover.inclusion(index, size, entries).map_err(|error| self.unreadable(error))
+    }
+
+    /// What shows that the first `old` entries are a beginning of the first `new` (RFC 9162 section 2.1.4.1); empty when there
+    /// is nothing to show, because `old` is 0 or both are the same.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::OutOfTree`] when `old` is more than `new`, or the ledger has signed fewer than `new`;
+    /// [`LedgerError::Io`].
+    pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<Hash>, LedgerError> {
+        let entries = self.size();
+        if old > new || new > entries {
+            return Err(LedgerError::OutOfTree { asked: old.max(new), entries: entries.min(new) });
+        }
+        self.prover.consistency(old, new, entries).map_err(|error| self.unreadable(error))
+    }
+
+    /// Signs nothing more, for good: somebody holds a history of this ledger that is not the one on this disk. `reason` goes on
+    /// the sentence "because earlier it …".
+    pub fn halt(&self, reason: String) {
+        // The first reason is the one that counts.
+        let _ = self.halted.set(reason);
+    }
+
+    /// Why nothing is signed any more, where that is so.
+    pub fn halted(&self) -> Option<&str> {
+        self.halted.get().map(String::as_str)
+    }
+
+    fn unreadable(&self, error: io::Error) -> LedgerError {
+        LedgerError::io("cannot read", self.levels.directory(), error)
     }
 
     /// The key that signs this ledger's checkpoints.
@@ -291,6 +345,14 @@ pub enum LedgerError {
     Origin {
         /// The origin.
         origin: String,
+    },
+    /// A proof was asked for over a tree that is not there.
+    #[error("{asked} entries were asked about; there are {entries}")]
+    OutOfTree {
+        /// The tree or the entry, counted from 1.
+        asked: u64,
+        /// How many there are.
+        entries: u64,
     },
     /// An earlier failure left the state of the disk unknown.
     #[error("the ledger takes no more entries until the node is started again, because earlier it {reason}")]
