@@ -84,7 +84,7 @@ pub(super) fn ask(replayed: &Replayed, witnesses: &mut [Witness], required: usiz
     for (witness, asked) in witnesses.iter().zip(asked) {
         let name = || witness.name().to_owned();
         match asked {
-            Asked::Cosigned(_) => answered += 1,
+            Asked::Cosigned { .. } => answered += 1,
             Asked::Ahead { size } if size > replayed.size() => {
                 return Err(GuardError::OldCopy { witness: name(), theirs: size, ours: replayed.size() });
             }

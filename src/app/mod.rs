@@ -5,13 +5,17 @@
 //!
 //! ```text
 //! start: lock the directory -> open the ledger -> open the index -> replay what the index has not applied
-//!        -> check the tree against the last signed head -> sequencer -> listeners
-//! stop:  listeners drain -> the queue drains -> the index is merged and sealed -> the lock is released
+//!        -> check the tree against the last signed head -> ask the witnesses -> sign -> sequencer -> publisher -> listeners
+//! stop:  listeners drain -> the publisher ends -> the queue drains -> the index is merged and sealed -> the lock is released
 //! ```
 
 mod check;
 pub mod dnssec;
+mod guard;
 mod index;
+mod publisher;
+mod witness;
+mod witnesses;
 
 use std::{
     io,
@@ -26,10 +30,14 @@ use std::{
 use tokio::task::JoinHandle;
 
 pub use check::{FsckReport, RebuildReport, fsck, rebuild};
+pub use guard::GuardError;
+use publisher::Publisher;
+pub use witness::{WitnessNode, WitnessOptions};
+use witnesses::Witness;
 
 use crate::{
     config::{Config, DNS_WORKERS_MAX},
-    ledger::{DataDir, KeySource, Ledger, LedgerError, Opening, Recovered},
+    ledger::{DataDir, KeySource, Ledger, LedgerError, Opening, Publication, Recovered},
     protocol::dns::{
         Responder, ResponderOptions, Zone, ZoneError,
         cookie::CookieSecrets,
@@ -50,6 +58,7 @@ use crate::{
         http::{self, HttpServer},
     },
     store::{Records, Store, StoreError, local::LocalStore},
+    witness::WitnessError,
 };
 
 /// A running node.
@@ -60,6 +69,7 @@ pub struct Node {
     grpc: GrpcServer,
     http: Option<HttpServer>,
     sequencer: SequencerHandle,
+    publisher: Publisher,
     ledger: Arc<Ledger>,
     store: Arc<LocalStore>,
     zone: String,
@@ -115,6 +125,12 @@ pub enum AppError {
     /// The keys of the zone.
     #[error(transparent)]
     Dnssec(#[from] dnssec::KeysError),
+    /// Witnesses hold another history of the ledger, or too few of them say what they hold.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// The key or the memory of a witness.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
     /// An address could not be bound.
     #[error("cannot listen on {address} ({what}): {source}")]
     Listen {
@@ -166,7 +182,8 @@ impl Node {
         let zone = Zone::new(&config.zone)?.with_addresses(config.dns.iter().map(SocketAddr::ip));
         let directory = DataDir::open_or_create(&config.data)?;
         let opened = Opened::new(&directory, config)?;
-        let Opened { recovered: Recovered { ledger, appender }, store } = opened;
+        let Opened { recovered: Recovered { ledger, appender }, store, witnesses } = opened;
+        let publication = Arc::new(Publication::new(ledger.checkpoint()));
         let shared: Arc<dyn Store> = store.clone();
         let records = Records::new(Arc::clone(&shared), Arc::clone(&ledger));
         let resolver = Arc::new(Resolver::new(records.clone(), config.cache_bytes_max));
@@ -189,7 +206,9 @@ impl Node {
         };
         let (registry, sequencer) =
             sequencer.spawn().map_err(|error| AppError::system("cannot start the sequencer", error))?;
-        let grpc = GrpcServer::start(config.grpc, Arc::clone(&resolver), registry).await;
+        let publisher = Publisher::start(Arc::clone(&ledger), Arc::clone(&publication), witnesses);
+        let publisher = publisher.map_err(|error| AppError::system("cannot start the publisher", error))?;
+        let grpc = GrpcServer::start(config.grpc, Arc::clone(&resolver), registry, publication).await;
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
         let http = listen_http(config).await?;
         let signing = config.dnssec.map(|algorithm| sign(config, algorithm, &responder)).transpose()?;
@@ -198,7 +217,8 @@ impl Node {
             let certificate = Arc::new(certificate(config)?);
             dns.listen_encrypted(config.dns_encrypted, certificate).await?;
         }
-        Ok(Self { dns, _signing: signing, grpc, http, sequencer, ledger, store, zone: config.zone.clone(), directory })
+        let zone = config.zone.clone();
+        Ok(Self { dns, _signing: signing, grpc, http, sequencer, publisher, ledger, store, zone, directory })
     }
 
     /// The first address that DNS listens on, over UDP and TCP.
@@ -253,8 +273,9 @@ impl Node {
         if let Some(http) = self.http {
             http.shutdown().await;
         }
-        let (sequencer, store, directory) = (self.sequencer, self.store, self.directory);
+        let (publisher, sequencer, store, directory) = (self.publisher, self.sequencer, self.store, self.directory);
         let close = move || {
+            publisher.stop();
             sequencer.join();
             index::close(&store, &directory)
         };
@@ -267,6 +288,7 @@ impl Node {
 struct Opened {
     recovered: Recovered,
     store: Arc<LocalStore>,
+    witnesses: Vec<Witness>,
 }
 
 impl Opened {
@@ -285,8 +307,10 @@ impl Opened {
             }
             Ok(())
         })?;
+        let mut witnesses = Witness::all(&config.witnesses);
+        guard::ask(&replayed, &mut witnesses, config.witnesses_required)?;
         let recovered = replayed.sign()?;
-        Ok(Self { recovered, store })
+        Ok(Self { recovered, store, witnesses })
     }
 }
 

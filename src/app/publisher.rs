@@ -94,12 +94,12 @@ impl Round {
         let asked = ask_all(&mut self.witnesses, &checkpoint, &|old, new| ledger.consistency_proof(old, new));
         let mut note = checkpoint.note.to_string();
         let mut count = 0;
-        for at in 0..asked.len() {
-            if let Asked::Cosigned(cosignature) = &asked[at] {
-                note += &cosignature.line;
+        for (at, asked) in asked.iter().enumerate() {
+            if let Asked::Cosigned { line } = asked {
+                note += line;
                 count += 1;
             }
-            self.judge(at, &asked[at]);
+            self.judge(at, asked);
         }
         let cosigned = SignedCheckpoint { note: note.into(), ..checkpoint };
         if count == self.witnesses.len() {
@@ -119,7 +119,7 @@ impl Round {
         let name = self.witnesses[at].name();
         let entries = self.ledger.size();
         match asked {
-            Asked::Cosigned(_) => {
+            Asked::Cosigned { .. } => {
                 if self.silences[at].0.take().is_some() {
                     tracing::info!(witness = name, "the witness cosigns again");
                 }

@@ -10,7 +10,7 @@ use crate::{
     client::witness::{WitnessClient, WitnessReply},
     config::WitnessAddress,
     ledger::{Hash, LedgerError, SignedCheckpoint},
-    proof::{note::Cosignature, witness::AddCheckpoint},
+    proof::witness::AddCheckpoint,
 };
 
 /// A configured witness, and what it is known to hold.
@@ -23,8 +23,8 @@ pub(super) struct Witness {
 /// What came of asking a witness for a cosignature.
 #[derive(Debug)]
 pub(super) enum Asked {
-    /// It cosigned.
-    Cosigned(Cosignature),
+    /// It cosigned, with this signature line.
+    Cosigned { line: String },
     /// It holds more than it was shown.
     Ahead { size: u64 },
     /// It holds something else of the size that it was shown, or of the size from which it was asked.
@@ -38,7 +38,10 @@ type Prove<'a> = &'a (dyn Fn(u64, u64) -> Result<Vec<Hash>, LedgerError> + Sync)
 
 impl Witness {
     pub(super) fn all(addresses: &[WitnessAddress]) -> Vec<Self> {
-        addresses.iter().map(|address| Self { client: WitnessClient::new(address.key.clone(), &address.url), held: 0 }).collect()
+        addresses
+            .iter()
+            .map(|address| Self { client: WitnessClient::new(address.key.clone(), &address.url), held: 0 })
+            .collect()
     }
 
     pub(super) fn name(&self) -> &str {
@@ -53,7 +56,9 @@ impl Witness {
                 Ok(Ok(asked)) => asked,
                 // Some witnesses say so when they hold another root of the same size.
                 Ok(Err(again)) if again == size && size == checkpoint.size => Asked::OtherHistory { size },
-                Ok(Err(other)) => Asked::Nothing { reason: format!("it says that it holds {size}, then {other} entries") },
+                Ok(Err(other)) => {
+                    Asked::Nothing { reason: format!("it says that it holds {size}, then {other} entries") }
+                }
                 Err(reason) => Asked::Nothing { reason },
             },
             Ok(Ok(asked)) => asked,
@@ -74,7 +79,7 @@ impl Witness {
         Ok(Ok(match reply {
             WitnessReply::Cosigned(cosignature) => {
                 self.held = checkpoint.size;
-                Asked::Cosigned(cosignature)
+                Asked::Cosigned { line: cosignature.line }
             }
             WitnessReply::Holds { size } => return Ok(Err(size)),
             WitnessReply::Inconsistent => Asked::OtherHistory { size: old_size },

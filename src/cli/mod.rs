@@ -4,6 +4,7 @@
 //! gives an exit code. What goes wrong is one sentence on the standard error output ([`failure::Failure`]).
 
 mod config_print;
+mod consistency;
 mod dnssec;
 mod export;
 pub mod failure;
@@ -13,12 +14,16 @@ pub mod import;
 mod name;
 pub mod output;
 mod parts;
+mod prove;
 mod rebuild;
 mod register;
 mod resolve;
 mod retire;
 mod serve;
+mod trust;
 mod update;
+mod verify;
+mod witness;
 
 use std::{future::Future, io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
@@ -52,6 +57,14 @@ enum Command {
     Resolve(resolve::Args),
     /// Show every version of an identifier
     History(history::Args),
+    /// Write a proof of what the ledger says about an identifier
+    Prove(prove::Args),
+    /// Check a proof, offline
+    Verify(verify::Args),
+    /// Check that a ledger only grew between two checkpoints
+    Consistency(consistency::Args),
+    /// Cosign the checkpoints of ledgers
+    Witness(witness::Args),
     /// Register many records from files
     Import(import::Args),
     /// Write all records as JSON lines
@@ -123,6 +136,10 @@ impl Command {
             Self::Retire(args) => retire::run(args),
             Self::Resolve(args) => resolve::run(args),
             Self::History(args) => history::run(args),
+            Self::Prove(args) => prove::run(args),
+            Self::Verify(args) => verify::run(args),
+            Self::Consistency(args) => consistency::run(args),
+            Self::Witness(args) => witness::run(args),
             Self::Import(args) => import::run(args),
             Self::Export(args) => export::run(args),
             Self::Name(args) => name::run(args),

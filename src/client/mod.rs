@@ -1,9 +1,10 @@
-//! Outbound connections: to a node over gRPC ([`Client`]), and over DNS ([`dns`]).
+//! Outbound connections: to a node over gRPC ([`Client`]), and over DNS ([`dns`]); to a witness over HTTP ([`witness`]).
 //!
-//! Both speak in messages of `protocol::grpc::pb`; which library carries them shows nowhere.
+//! The first two speak in messages of `protocol::grpc::pb`; which library carries them shows nowhere.
 
 pub mod dns;
 mod grpc;
+pub mod witness;
 
 pub use grpc::{Client, Exported};
 

@@ -31,7 +31,7 @@ pub struct WitnessClient {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WitnessReply {
     /// It cosigned the checkpoint.
-    Cosigned(Cosignature),
+    Cosigned(Box<Cosignature>),
     /// It holds another size than the one that it was asked from.
     Holds {
         /// Which.
@@ -100,7 +100,7 @@ impl WitnessClient {
         let sent = self.agent.post(format!("{}/add-checkpoint", self.url)).send(request.write());
         let (status, text) = self.read(sent)?;
         Ok(match status {
-            200 => WitnessReply::Cosigned(self.cosignature(&request.checkpoint, &text)?),
+            200 => WitnessReply::Cosigned(Box::new(self.cosignature(&request.checkpoint, &text)?)),
             404 => WitnessReply::UnknownLog,
             409 => {
                 let size = text.strip_suffix('\n').and_then(|size| size.parse().ok());
@@ -144,14 +144,14 @@ impl WitnessClient {
     }
 
     fn wrong(&self, reason: &str) -> WitnessClientError {
-        WitnessClientError::Protocol {
-            witness: self.key.name().into(),
-            url: self.url.clone(),
-            reason: reason.into(),
-        }
+        WitnessClientError::Protocol { witness: self.key.name().into(), url: self.url.clone(), reason: reason.into() }
     }
 }
 
 fn excerpt(text: &str) -> String {
-    text.trim().chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(REASON_CHARACTERS_MAX).collect()
+    text.trim()
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .take(REASON_CHARACTERS_MAX)
+        .collect()
 }

@@ -30,6 +30,11 @@ impl Publication {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).newest.note)
     }
 
+    /// As [`Publication::newest`], with its size and root.
+    pub fn newest_checkpoint(&self) -> SignedCheckpoint {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).newest.clone()
+    }
+
     /// The published checkpoint that says most about entry `index`: one that every witness cosigned, else the newest; `None` while
     /// none covers the entry.
     pub fn covering(&self, index: u64) -> Option<SignedCheckpoint> {

@@ -10,11 +10,13 @@
 //! Deliberately absent: transports, DNS names (`id::dns_name`), permits: only what anyone may read gets this far.
 
 mod history;
+mod prove;
 
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 pub use history::{Change, Difference, History, HistoryError, Moment};
+pub use prove::{Disclosure, EntryProof, ProveError, Subject};
 
 use crate::{
     cache::{Cache, CacheStats},

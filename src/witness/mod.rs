@@ -347,10 +347,7 @@ mod tests {
         fs::write(&path, &note).unwrap();
         fs::copy(&path, directory.path().join("state").join(origin_hash("b.test"))).unwrap();
         assert!(matches!(open(directory.path()), Err(WitnessError::Damaged { .. })));
-        assert!(matches!(
-            open_or_create_key(&path, "witness.test", [3; 32]),
-            Err(WitnessError::Key { .. })
-        ));
+        assert!(matches!(open_or_create_key(&path, "witness.test", [3; 32]), Err(WitnessError::Key { .. })));
     }
 
     /// The race of the document: a slow request about a small tree, a fast one about a large tree.

@@ -16,12 +16,14 @@
 //! | `history` | every version of a record can be asked for, by index and by time, and what each change did |
 //! | `idempotency` | what a receipt promises, and what each change does to a record |
 //! | `model` | random commands, restarts and crashes against a `BTreeMap` |
+//! | `proofs` | proofs of entries and of growth, over the real program: what holds, and that nothing else does |
 //! | `refusals` | every bad command is refused with the right status and words, over three ways of writing |
 //! | `rfc8906` | the checks of RFC 8906, section by section |
 //! | `scenario` | the same steps come to the same over every protocol |
 //! | `shared_data` | all of the real input is taken, and resolves over gRPC and DNS to what it says |
 //! | `tidy` | the sources keep their shape |
 //! | `visibility` | no answer is older than the last receipt, over every way of asking |
+//! | `witness` | a witness keeps its promises through crashes; an old copy of a directory is not continued |
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -41,6 +43,7 @@ mod history;
 mod idempotency;
 mod model;
 mod program;
+mod proofs;
 mod refusals;
 mod rfc8906;
 mod scenario;
@@ -48,3 +51,4 @@ mod shared_data;
 mod support;
 mod tidy;
 mod visibility;
+mod witness;

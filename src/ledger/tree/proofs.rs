@@ -200,7 +200,7 @@ impl Tile {
 
 /// How many nodes of a tile lie below a height.
 fn nodes_below(height: u32) -> usize {
-    2 * TILE_HASHES - (2 * TILE_HASHES >> height)
+    2 * TILE_HASHES - ((2 * TILE_HASHES) >> height)
 }
 
 #[cfg(test)]

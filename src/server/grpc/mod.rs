@@ -22,6 +22,7 @@ use tonic::{
 };
 
 use crate::{
+    ledger::Publication,
     protocol::{
         grpc::{
             APPLY_REQUEST_BYTES_MAX, CALLS_PER_CONNECTION_MAX, DESCRIPTORS, REPLY_BYTES_MAX, RESOLVE_REQUEST_BYTES_MAX,
@@ -53,13 +54,18 @@ impl GrpcServer {
     /// # Errors
     ///
     /// Whatever the system says about the address.
-    pub async fn start(address: SocketAddr, resolver: Arc<Resolver>, registry: Registry) -> io::Result<Self> {
+    pub async fn start(
+        address: SocketAddr,
+        resolver: Arc<Resolver>,
+        registry: Registry,
+        publication: Arc<Publication>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let resolver_service = ResolverServer::new(resolver::ResolverService::new(Arc::clone(&resolver)))
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
-        let auditor_service = AuditorServer::new(auditor::AuditorService::new(Arc::clone(&resolver)))
+        let auditor_service = AuditorServer::new(auditor::AuditorService::new(Arc::clone(&resolver), publication))
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
         let registry_service = RegistryServer::new(registry::RegistryService::new(registry, resolver))

@@ -2,6 +2,8 @@
 //!
 //! Each file beside this one has the routes of one subject and gives a [`Router`]; [`routes`] puts them together.
 
+pub mod witness;
+
 use std::{io, net::SocketAddr};
 
 use axum::{Router, routing::get};
