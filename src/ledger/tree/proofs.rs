@@ -18,7 +18,7 @@ use tlog_tiles::{Hash, node_hash};
 use super::{Levels, TILE_HEIGHT};
 
 /// The most tiles kept, of 16 KiB each (16 MiB): those of the upper levels of 67 million entries.
-const TILES_MAX: NonZero<usize> = NonZero::new(1_024).unwrap();
+const TILES_MAX: NonZero<usize> = NonZero::<usize>::MIN.saturating_add(1_023);
 /// Hashes of a full tile.
 const TILE_HASHES: usize = 1 << TILE_HEIGHT;
 /// Hashes of a full tile, and the inner nodes above them up to its root.
