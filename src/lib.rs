@@ -34,6 +34,13 @@
 //! what needs no order (salts, commitments), the sequencer thread gives it its place in a batch, the [`ledger`] writes and
 //! fsyncs the batch and signs the tree, the index takes it in, cached answers are outdated, and the receipt goes out.
 //!
+//! # The way of a proof
+//!
+//! The publisher ([`app`]) takes the newest checkpoint once a second, has witnesses cosign it, and publishes it
+//! ([`ledger::Publication`]). [`resolver::Resolver::prove`] gives an entry's text, what opens the commitments to its values, and the
+//! path to a published checkpoint; [`proof::verify()`] checks that with a key or a policy alone. At start the witnesses are asked
+//! before anything is signed, so that an old copy of the data is not continued.
+//!
 //! # What always holds
 //!
 //! 1. Nothing is acknowledged before it is durable and in the signed Merkle tree.
@@ -69,7 +76,8 @@
 //!
 //! # Vocabulary
 //!
-//! identifier, scheme, prefix, suffix, label; record, value, status; ledger, entry, index, checkpoint; edge (made-of,
+//! identifier, scheme, prefix, suffix, label; record, value, status; ledger, entry, index, checkpoint,
+//! inclusion proof, consistency proof, opening, publication, witness, cosignature, policy; edge (made-of,
 //! derived-from, packed-in, transferred-to, replaces); command, receipt, refusal; question, answer, outcome.
 
 pub mod app;

@@ -138,9 +138,12 @@ impl WitnessClient {
     fn cosignature(&self, checkpoint: &str, lines: &str) -> Result<Cosignature, WitnessClientError> {
         // Signatures that the checkpoint had before are not what the witness said now.
         let (text, _) = checkpoint.rsplit_once("\n\n").unwrap_or((checkpoint, ""));
-        let verified = verify_cosigned(format!("{text}\n\n{lines}").as_bytes(), &self.key);
+        let text = format!("{text}\n");
+        let verified = verify_cosigned(format!("{text}\n{lines}").as_bytes(), &self.key);
         let verified = verified.map_err(|error| self.wrong(&error.to_string()))?;
-        verified.cosignatures.into_iter().next().ok_or_else(|| self.wrong("it sent no cosignature"))
+        // A reply with an empty line in it would move the end of the text, and the signature would be one of something else.
+        let cosignature = verified.cosignatures.into_iter().next().filter(|_| verified.text == text.as_bytes());
+        cosignature.ok_or_else(|| self.wrong("it cosigned something else"))
     }
 
     fn wrong(&self, reason: &str) -> WitnessClientError {
@@ -154,4 +157,78 @@ fn excerpt(text: &str) -> String {
         .map(|letter| if letter.is_control() { ' ' } else { letter })
         .take(REASON_CHARACTERS_MAX)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::{
+        ledger::{Hash, LedgerKey},
+        proof::note::CosignerKey,
+    };
+
+    /// A witness that gives one reply, whatever it is asked.
+    fn replying(reply: String) -> WitnessClient {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            // The body ends as a checkpoint does.
+            let (mut asked, mut byte) = (Vec::new(), [0]);
+            while !(asked.ends_with(b"=\n") && asked.windows(4).any(|end| end == b"\r\n\r\n")) {
+                connection.read_exact(&mut byte).unwrap();
+                asked.push(byte[0]);
+            }
+            connection.write_all(reply.as_bytes()).unwrap();
+        });
+        WitnessClient::new(key().verifier().clone(), &format!("http://{address}/w/"))
+    }
+
+    fn key() -> CosignerKey {
+        CosignerKey::new("w.test", [3; 32]).unwrap()
+    }
+
+    fn http(status: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+    }
+
+    #[test]
+    fn replies_are_told_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = LedgerKey::open_or_create(&directory.path().join("key"), "log.test", [1; 32]).unwrap();
+        let note = log.sign(1, Hash([1; 32])).unwrap().note;
+        let text = note.split_inclusive('\n').take(3).collect::<String>();
+        let request = AddCheckpoint { old_size: 0, proof: Vec::new(), checkpoint: note.as_ref().into() };
+        let other = CosignerKey::new("v.test", [4; 32]).unwrap();
+        let ask = |reply: String| replying(reply).add_checkpoint(&request);
+        let cosigned = other.cosign(text.as_bytes(), 5) + &key().cosign(text.as_bytes(), 7);
+        let Ok(WitnessReply::Cosigned(cosignature)) = ask(http("200 OK", &cosigned)) else { panic!() };
+        assert_eq!((cosignature.time, &cosignature.line), (7, &key().cosign(text.as_bytes(), 7)));
+        assert_eq!(ask(http("409 Conflict", "12\n")), Ok(WitnessReply::Holds { size: 12 }));
+        assert_eq!(ask(http("404 Not Found", "")), Ok(WitnessReply::UnknownLog));
+        assert_eq!(ask(http("422 Unprocessable", "no")), Ok(WitnessReply::Inconsistent));
+        let refused = |status| Ok(WitnessReply::Refused { status, reason: "go away".into() });
+        assert_eq!(ask(http("403 Forbidden", "go\naway\n")), refused(403));
+        assert_eq!(ask(http("400 Bad Request", " go away")), refused(400));
+        assert_eq!(ask(http("302 Found", "go away")), refused(302));
+        let elsewhere = format!("{text}more\n\n{}", key().cosign(format!("{text}\n{text}more\n").as_bytes(), 7));
+        for reply in [
+            http("200 OK", &other.cosign(text.as_bytes(), 5)),
+            http("200 OK", &key().cosign(b"something else\n", 5)),
+            http("200 OK", &elsewhere),
+            http("200 OK", ""),
+            http("409 Conflict", "12"),
+            http("409 Conflict", "many\n"),
+        ] {
+            assert!(matches!(ask(reply.clone()), Err(WitnessClientError::Protocol { .. })), "{reply}");
+        }
+        for reply in ["nonsense\r\n\r\n".into(), http("200 OK", &"x".repeat(REPLY_BYTES_MAX as usize + 1))] {
+            assert!(matches!(ask(reply), Err(WitnessClientError::Unreachable { .. })));
+        }
+    }
 }

@@ -13,6 +13,9 @@
 //! [`Batch::commit`] writes tree hashes, writes the frame, syncs it, signs, remembers the signature, publishes. What it
 //! returns is durable. Reading ([`Ledger`]) is safe from any thread meanwhile and sees only what was published.
 //!
+//! Opening ends before the first signature ([`Replayed`]), so that whoever knows of a later state of the ledger can be asked. Proofs
+//! come from the tree's files; which checkpoints are shown to the world, and with whose cosignatures, is kept in [`Publication`].
+//!
 //! What always holds: times never decrease; no checkpoint is signed for a tree that is not on the disk; none is signed
 //! that contradicts the one before; after a failed sync nothing is written any more. Formats: `entry`, `segment`, `tree`,
 //! `checkpoint` (RFC 6962, C2SP signed-note, tlog-checkpoint, tlog-tiles). Deliberately absent: the index, and any idea of
