@@ -1,7 +1,7 @@
 //! The publisher: one thread that takes the newest checkpoint once a second, has witnesses cosign it, and publishes it.
 //!
-//! A witness that does not answer delays a publication by a few seconds at most and never keeps it back: the checkpoint goes out
-//! with the cosignatures that there are. A witness that holds another history of the ledger, or more of it than there is, stops
+//! A witness that does not answer delays a publication by a few seconds, is then left alone for longer and longer, and never keeps
+//! a publication back: the checkpoint goes out with the cosignatures that there are. A witness that holds another history of the ledger, or more of it than there is, stops
 //! the ledger for good: from then on every receipt would be one for a second history.
 
 use std::{
@@ -16,8 +16,8 @@ use crate::ledger::{Ledger, Publication, SignedCheckpoint};
 
 /// How often a checkpoint is published, at most.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// After how many rounds a silent witness is asked again about the same checkpoint, at most (a minute).
-const ROUNDS_APART_MAX: u32 = 60;
+/// For how many rounds a witness that did not answer is left alone, at most (half a minute).
+const ROUNDS_APART_MAX: u32 = 30;
 
 /// The running thread.
 #[derive(Debug)]
@@ -38,11 +38,11 @@ impl Publisher {
         witnesses: Vec<Witness>,
     ) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
-        let names = witnesses.iter().map(|_| Silence::default()).collect();
-        let mut round = Round { ledger, publication, witnesses, silences: names, done: None, pause: 0, wait: 0 };
+        let seats = witnesses.into_iter().map(Seat::new).collect();
+        let mut rounds = Rounds { ledger, publication, seats, current: None };
         let run = move || {
             loop {
-                round.publish();
+                rounds.publish();
                 if !matches!(stopped.recv_timeout(INTERVAL), Err(mpsc::RecvTimeoutError::Timeout)) {
                     break;
                 }
@@ -61,89 +61,106 @@ impl Publisher {
     }
 }
 
-/// What was last the matter with a witness: it is said when it begins, and when it ends.
-#[derive(Debug, Default)]
-struct Silence(Option<String>);
-
-struct Round {
-    ledger: Arc<Ledger>,
-    publication: Arc<Publication>,
-    witnesses: Vec<Witness>,
-    silences: Vec<Silence>,
-    /// The size that every witness cosigned last.
-    done: Option<u64>,
-    /// Rounds to let by before the same checkpoint is tried again.
+/// A witness, and how it stands with the current checkpoint.
+struct Seat {
+    witness: Witness,
+    /// Its signature line.
+    line: Option<String>,
+    /// What was the matter when it was asked last: it is said when it begins, and when it ends.
+    trouble: Option<String>,
+    /// For how many rounds it is left alone still.
     pause: u32,
-    /// How many are let by the next time.
-    wait: u32,
+    /// For how many it was the last time.
+    paused: u32,
 }
 
-impl Round {
-    fn publish(&mut self) {
-        let checkpoint = self.ledger.checkpoint();
-        if self.done == Some(checkpoint.size) || self.ledger.halted().is_some() {
-            return;
-        }
-        let published = self.publication.newest();
-        let is_new = !published.starts_with(checkpoint.note.as_ref());
-        if !is_new && self.pause > 0 {
-            self.pause -= 1;
-            return;
-        }
-        let ledger = Arc::clone(&self.ledger);
-        let asked = ask_all(&mut self.witnesses, &checkpoint, &|old, new| ledger.consistency_proof(old, new));
-        let mut note = checkpoint.note.to_string();
-        let mut count = 0;
-        for (at, asked) in asked.iter().enumerate() {
-            if let Asked::Cosigned { line } = asked {
-                note += line;
-                count += 1;
-            }
-            self.judge(at, asked);
-        }
-        let cosigned = SignedCheckpoint { note: note.into(), ..checkpoint };
-        if count == self.witnesses.len() {
-            (self.done, self.wait, self.pause) = (Some(cosigned.size), 0, 0);
-            self.publication.publish_cosigned(cosigned);
-        } else {
-            self.wait = (2 * self.wait + 1).min(ROUNDS_APART_MAX);
-            self.pause = self.wait;
-            if is_new || count > 0 {
-                self.publication.publish(cosigned);
-            }
-        }
+impl Seat {
+    fn new(witness: Witness) -> Self {
+        Self { witness, line: None, trouble: None, pause: 0, paused: 0 }
     }
 
-    /// What an answer means for the ledger.
-    fn judge(&mut self, at: usize, asked: &Asked) {
-        let name = self.witnesses[at].name();
-        let entries = self.ledger.size();
+    /// Whether it is to be asked in this round.
+    fn is_due(&mut self) -> bool {
+        if self.line.is_some() || self.pause == 0 {
+            return self.line.is_none();
+        }
+        self.pause -= 1;
+        false
+    }
+
+    /// Takes an answer in; gives the reason when the ledger must sign no more. `entries` are in the ledger.
+    fn take(&mut self, asked: Asked, entries: u64) -> Option<String> {
+        let name = self.witness.name();
         match asked {
-            Asked::Cosigned { .. } => {
-                if self.silences[at].0.take().is_some() {
+            Asked::Cosigned { line } => {
+                self.line = Some(line);
+                self.paused = 0;
+                if self.trouble.take().is_some() {
                     tracing::info!(witness = name, "the witness cosigns again");
                 }
+                None
             }
-            Asked::Ahead { size } if *size <= entries => {}
-            Asked::Ahead { size } => self.halt(format!(
+            // A newer checkpoint than this one was under way.
+            Asked::Ahead { size } if size <= entries => None,
+            Asked::Ahead { size } => Some(format!(
                 "was told by the witness {name} that it has cosigned {size} entries of this ledger, and there are {entries}: the data \
                  directory is an old copy; restore the newest one"
             )),
-            Asked::OtherHistory { size } => self.halt(format!(
+            Asked::OtherHistory { size } => Some(format!(
                 "was told by the witness {name} that it has cosigned another history of this ledger, of {size} entries or less: the \
                  data directory is an old copy that was continued; restore the newest one"
             )),
             Asked::Nothing { reason } => {
-                if self.silences[at].0.as_ref() != Some(reason) {
+                self.paused = (2 * self.paused + 1).min(ROUNDS_APART_MAX);
+                self.pause = self.paused;
+                if self.trouble.as_ref() != Some(&reason) {
                     tracing::warn!(witness = name, %reason, "the witness does not cosign; checkpoints are published without it");
-                    self.silences[at].0 = Some(reason.clone());
+                    self.trouble = Some(reason);
                 }
+                None
             }
         }
     }
+}
 
-    fn halt(&self, reason: String) {
-        tracing::error!(reason, "no more writes are accepted");
-        self.ledger.halt(reason);
+struct Rounds {
+    ledger: Arc<Ledger>,
+    publication: Arc<Publication>,
+    seats: Vec<Seat>,
+    /// The size of the checkpoint that the witnesses were asked about last.
+    current: Option<u64>,
+}
+
+impl Rounds {
+    fn publish(&mut self) {
+        if self.ledger.halted().is_some() {
+            return;
+        }
+        let checkpoint = self.ledger.checkpoint();
+        let is_new = self.current != Some(checkpoint.size);
+        if is_new {
+            self.current = Some(checkpoint.size);
+            self.seats.iter_mut().for_each(|seat| seat.line = None);
+        }
+        let mut due: Vec<&mut Seat> = self.seats.iter_mut().filter_map(|seat| seat.is_due().then_some(seat)).collect();
+        if due.is_empty() && !is_new {
+            return;
+        }
+        let ledger = &self.ledger;
+        let witnesses = due.iter_mut().map(|seat| &mut seat.witness);
+        let asked = ask_all(witnesses, &checkpoint, &|old, new| ledger.consistency_proof(old, new));
+        let entries = ledger.size();
+        let reasons = due.into_iter().zip(asked).filter_map(|(seat, asked)| seat.take(asked, entries));
+        if let Some(reason) = reasons.fold(None, |first, next| first.or(Some(next))) {
+            tracing::error!(reason, "no more writes are accepted");
+            ledger.halt(reason);
+        }
+        let lines: Vec<&str> = self.seats.iter().filter_map(|seat| seat.line.as_deref()).collect();
+        let note = format!("{}{}", checkpoint.note, lines.concat()).into();
+        let cosigned = SignedCheckpoint { note, ..checkpoint };
+        match lines.len() == self.seats.len() {
+            true => self.publication.publish_cosigned(cosigned),
+            false => self.publication.publish(cosigned),
+        }
     }
 }

@@ -92,10 +92,14 @@ impl Witness {
 }
 
 /// Asks all of them at once; answers in their order.
-pub(super) fn ask_all(witnesses: &mut [Witness], checkpoint: &SignedCheckpoint, prove: Prove<'_>) -> Vec<Asked> {
+pub(super) fn ask_all<'a>(
+    witnesses: impl IntoIterator<Item = &'a mut Witness>,
+    checkpoint: &SignedCheckpoint,
+    prove: Prove<'_>,
+) -> Vec<Asked> {
     thread::scope(|scope| {
         let asked: Vec<_> = witnesses
-            .iter_mut()
+            .into_iter()
             .map(|witness| thread::Builder::new().spawn_scoped(scope, || witness.ask(checkpoint, prove)))
             .collect();
         let nothing = |reason: &str| Asked::Nothing { reason: reason.into() };
