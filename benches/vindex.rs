@@ -102,7 +102,7 @@ fn audit() -> Result<(), Box<dyn Error>> {
 fn make(data: &std::path::Path) -> Result<(), Box<dyn Error>> {
     let directory = DataDir::open_or_create(data)?;
     let opening = Opening::new(&directory, KeySource { origin: "bench.test/ledger", seed: [7; 32] })?;
-    let recovered = opening.recover::<LedgerError>(Mark::START, |_| Ok(()))?;
+    let recovered = opening.recover::<LedgerError>(Mark::START, |_| Ok(()))?.sign()?;
     let (ledger, mut appender) = (recovered.ledger, recovered.appender);
     let key = ledger.key().with_suffix(ORIGIN_SUFFIX)?;
     let (_, mut output) = LeafLog::open(&directory.vindex(), key)?;

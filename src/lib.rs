@@ -40,6 +40,13 @@
 //! Over HTTP the ledger is a C2SP log: its newest checkpoint, tiles of hashes, bundles of entries ([`ledger::Ledger::tile`]).
 //! Who wants to know of every change takes a feed ([`resolver::feed`]), which reads the ledger page by page, as fast as its
 //! client takes it, and is told by the sequencer how far it may go.
+
+//! # The way of a proof
+//!
+//! The publisher ([`app`]) takes the newest checkpoint once a second, has witnesses cosign it, and publishes it
+//! ([`ledger::Publication`]). [`resolver::Resolver::prove`] gives an entry's text, what opens the commitments to its values, and the
+//! path to a published checkpoint; [`proof::verify()`] checks that with a key or a policy alone. At start the witnesses are asked
+//! before anything is signed, so that an old copy of the data is not continued.
 //!
 //! # What always holds
 //!
@@ -59,24 +66,27 @@
 //! | [`id`] | identifiers of four schemes, their ordered keys, their DNS names | – |
 //! | [`record`] | records, values, edges, and their stored form | `id` |
 //! | [`ledger`] | entries, segments, tree, checkpoints, data directory; append, read, recover, audit | `record` |
+//! | [`proof`] | what others check the ledger with: Merkle proofs, signed notes, proof files, policies; no I/O | `record`, `ledger` |
+//! | [`witness`] | cosigns the checkpoints of other logs, and remembers what it promised | `proof`, `ledger` |
 //! | [`store`] | the index contract, the sled index, the reference model, whole records | `ledger` |
 //! | [`vindex`] | the verifiable index: map, proofs, output log, lookups | `ledger` |
 //! | [`audit`] | a whole log and its index, computed again from the entries | `ledger`, `vindex` |
 //! | [`cache`] | sharded LRU with a byte budget and single flight; knows nothing of ours | – |
-//! | [`resolver`] | the read core | `id`, `record`, `store`, `cache` |
+//! | [`resolver`] | the read core | `id`, `record`, `ledger`, `store`, `cache` |
 //! | [`registry`] | the write core | `id`, `record`, `ledger`, `store` |
-//! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, paths of tiles, and the one table of outcomes | the cores' types, `cache`, `vindex` |
-//! | [`server`] | listeners: gRPC, DNS, HTTP | `protocol`, the cores, `vindex` |
-//! | [`client`] | outbound connections | `protocol` |
-//! | [`config`] | file + environment + arguments -> `Config` | `id`, `protocol`, `server` |
+//! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, paths of tiles, and the one table of outcomes | the cores' types, `cache`, `proof`, `vindex` |
+//! | [`server`] | listeners: gRPC, DNS, HTTP | `protocol`, the cores, `vindex`, `witness` |
+//! | [`client`] | outbound connections | `protocol`, `proof` |
+//! | [`config`] | file + environment + arguments -> `Config` | `id`, `proof`, `protocol`, `server` |
 //! | [`app`] | `Config` -> running node; `fsck`, `rebuild`, `audit` | everything below, `client` |
-//! | [`cli`] | the subcommands | `app`, `client`, `vindex` |
+//! | [`cli`] | the subcommands | `app`, `client`, `proof`, `vindex`, `witness` |
 //!
 //! `tests/it/tidy.rs` keeps this table.
 //!
 //! # Vocabulary
 //!
-//! identifier, scheme, prefix, suffix, label; record, value, status; ledger, entry, index, checkpoint; edge (made-of,
+//! identifier, scheme, prefix, suffix, label; record, value, status; ledger, entry, index, checkpoint,
+//! inclusion proof, consistency proof, opening, publication, witness, cosignature, policy; edge (made-of,
 //! derived-from, packed-in, transferred-to, replaces); command, receipt, refusal; question, answer, outcome.
 
 pub mod app;
@@ -88,6 +98,7 @@ pub mod codec;
 pub mod config;
 pub mod id;
 pub mod ledger;
+pub mod proof;
 pub mod protocol;
 pub mod record;
 pub mod registry;
@@ -95,3 +106,4 @@ pub mod resolver;
 pub mod server;
 pub mod store;
 pub mod vindex;
+pub mod witness;

@@ -5,16 +5,20 @@
 //!
 //! ```text
 //! start: lock the directory -> open the ledger -> open the index -> replay what the index has not applied
-//!        -> check the tree against the last signed head -> sequencer -> listeners
-//! stop:  listeners drain -> the queue drains -> the index is merged and sealed -> the lock is released
+//!        -> check the tree against the last signed head -> ask the witnesses -> sign -> sequencer -> publisher -> listeners
+//! stop:  listeners drain -> the publisher ends -> the queue drains -> the index is merged and sealed -> the lock is released
 //! ```
 
 mod audit;
 mod check;
 pub mod dnssec;
+mod guard;
 mod http;
 mod index;
+mod publisher;
 mod vindex;
+mod witness;
+mod witnesses;
 
 use std::{
     io,
@@ -30,11 +34,15 @@ use tokio::task::JoinHandle;
 
 pub use audit::{audit_directory, audit_url};
 pub use check::{FsckReport, RebuildReport, fsck, rebuild};
+pub use guard::GuardError;
+use publisher::Publisher;
+pub use witness::{WitnessNode, WitnessOptions};
+use witnesses::Witness;
 
 pub use crate::audit::{AuditError, AuditReport, Audited, Content, IndexReport};
 use crate::{
     config::{Config, DNS_WORKERS_MAX},
-    ledger::{DataDir, KeySource, Ledger, LedgerError, Opening, Recovered},
+    ledger::{DataDir, KeySource, Ledger, LedgerError, Opening, Publication, Recovered},
     protocol::dns::{
         Responder, ResponderOptions, Zone, ZoneError,
         cookie::CookieSecrets,
@@ -56,6 +64,7 @@ use crate::{
     },
     store::{Records, Store, StoreError, local::LocalStore},
     vindex::VerifiableIndex,
+    witness::WitnessError,
 };
 
 /// A running node.
@@ -67,6 +76,7 @@ pub struct Node {
     http: Option<HttpServer>,
     feeds: Arc<Feeds>,
     sequencer: SequencerHandle,
+    publisher: Publisher,
     vindex: Option<VerifiableIndex>,
     ledger: Arc<Ledger>,
     store: Arc<LocalStore>,
@@ -123,6 +133,12 @@ pub enum AppError {
     /// The keys of the zone.
     #[error(transparent)]
     Dnssec(#[from] dnssec::KeysError),
+    /// Witnesses hold another history of the ledger, or too few of them say what they hold.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// The key or the memory of a witness.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
     /// An address could not be bound.
     #[error("cannot listen on {address} ({what}): {source}")]
     Listen {
@@ -177,7 +193,8 @@ impl Node {
         let zone = Zone::new(&config.zone)?.with_addresses(config.dns.iter().map(SocketAddr::ip));
         let directory = DataDir::open_or_create(&config.data)?;
         let opened = Opened::new(&directory, config)?;
-        let Opened { recovered: Recovered { ledger, appender }, store } = opened;
+        let Opened { recovered: Recovered { ledger, appender }, store, witnesses } = opened;
+        let publication = Arc::new(Publication::new(ledger.checkpoint()));
         let shared: Arc<dyn Store> = store.clone();
         let records = Records::new(Arc::clone(&shared), Arc::clone(&ledger));
         let resolver = Arc::new(Resolver::new(records.clone(), config.cache_bytes_max));
@@ -201,6 +218,8 @@ impl Node {
         };
         let (registry, sequencer) =
             sequencer.spawn().map_err(|error| AppError::system("cannot start the sequencer", error))?;
+        let publisher = Publisher::start(Arc::clone(&ledger), Arc::clone(&publication), witnesses);
+        let publisher = publisher.map_err(|error| AppError::system("cannot start the publisher", error))?;
         let vindex = vindex::start(config, &directory, &ledger)?;
         let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
         let (stats, calls) = (Arc::clone(registry.stats()), Arc::<Calls>::default());
@@ -209,6 +228,7 @@ impl Node {
             registry,
             feeds: Arc::clone(&feeds),
             lookups: lookups.clone(),
+            publication: Arc::clone(&publication),
             calls: Arc::clone(&calls),
         };
         let grpc = GrpcServer::start(config.grpc, parts).await;
@@ -228,11 +248,24 @@ impl Node {
             dns: Arc::clone(dns.counters()),
             grpc: calls,
         };
-        let (checkpoint, of) = (http::newest_checkpoint(&ledger), Arc::clone(&ledger));
-        let parts = HttpParts { resolver, ledger: of, checkpoint, feeds: Arc::clone(&feeds), lookups, metrics };
+        let of = Arc::clone(&ledger);
+        let parts = HttpParts { resolver, ledger: of, publication, feeds: Arc::clone(&feeds), lookups, metrics };
         let http = http::listen(config, parts).await?;
         let zone = config.zone.clone();
-        Ok(Self { dns, _signing: signing, grpc, http, feeds, sequencer, vindex, ledger, store, zone, directory })
+        Ok(Self {
+            dns,
+            _signing: signing,
+            grpc,
+            http,
+            feeds,
+            publisher,
+            sequencer,
+            vindex,
+            ledger,
+            store,
+            zone,
+            directory,
+        })
     }
 
     /// The first address that DNS listens on, over UDP and TCP.
@@ -289,8 +322,9 @@ impl Node {
         if let Some(http) = self.http {
             http.shutdown().await;
         }
-        let (sequencer, vindex, store, directory) = (self.sequencer, self.vindex, self.store, self.directory);
+        let Self { publisher, sequencer, vindex, store, directory, .. } = self;
         let close = move || {
+            publisher.stop();
             sequencer.join();
             if let Some(vindex) = vindex {
                 vindex.stop();
@@ -306,6 +340,7 @@ impl Node {
 struct Opened {
     recovered: Recovered,
     store: Arc<LocalStore>,
+    witnesses: Vec<Witness>,
 }
 
 impl Opened {
@@ -315,7 +350,7 @@ impl Opened {
         let store = index::open_or_rebuild(directory, &opening, config)?;
         let (mark, total) = (index::mark(&*store), opening.bytes()?);
         let mut reported = mark.position.0;
-        let recovered = opening.recover::<AppError>(mark, |frame| {
+        let replayed = opening.recover::<AppError>(mark, |frame| {
             store.ready()?;
             apply::apply_frame(&*store, frame)?;
             if frame.end().0 - reported > REPORT_BYTES {
@@ -324,7 +359,10 @@ impl Opened {
             }
             Ok(())
         })?;
-        Ok(Self { recovered, store })
+        let mut witnesses = Witness::all(&config.witnesses);
+        guard::ask(&replayed, &mut witnesses, config.witnesses_required)?;
+        let recovered = replayed.sign()?;
+        Ok(Self { recovered, store, witnesses })
     }
 }
 

@@ -7,6 +7,11 @@ use crate::{app::AppError, client::ClientError, config::ConfigError, protocol::o
 /// Exit code of what fails for no reason of the registry: no connection, no file, a full disk.
 pub const EXIT_FAILURE: u8 = 1;
 
+/// Exit code of a proof that holds, and does not show all values.
+pub const EXIT_WITHHELD: u8 = 10;
+/// Exit code of a proof that does not hold.
+pub const EXIT_PROOF_INVALID: u8 = 11;
+
 /// Why a command ended early.
 #[derive(Debug)]
 pub struct Failure {
@@ -83,6 +88,8 @@ pub fn exit_codes() -> String {
             None => rows.push((spelling.exit, word.into())),
         }
     }
+    rows.push((EXIT_WITHHELD, "a valid proof, with values withheld or erased".into()));
+    rows.push((EXIT_PROOF_INVALID, "an invalid proof".into()));
     rows.sort_by_key(|(exit, _)| *exit);
     let mut text = "Exit codes:\n".to_owned();
     for (exit, words) in rows {
@@ -102,7 +109,8 @@ mod tests {
             exit_codes(),
             "Exit codes:\n  0  ok\n  1  failure: no connection, no such file, a full disk\n  2  wrong usage, or invalid input\n  \
              3  not found\n  4  retired\n  5  delegated\n  6  denied\n  7  already exists\n  8  failed precondition\n  \
-             9  try later, unavailable\n"
+             9  try later, unavailable\n  \
+             10  a valid proof, with values withheld or erased\n  11  an invalid proof\n"
         );
         let refused = |code| Failure::from(ClientError::Refused { code, message: String::new() }).exit;
         assert_eq!([3, 5, 6, 7, 8, 9, 14, 2].map(refused), [2, 3, 7, 6, 9, 8, 9, 1]);

@@ -5,6 +5,7 @@
 
 mod audit;
 mod config_print;
+mod consistency;
 mod dnssec;
 mod export;
 pub mod failure;
@@ -15,13 +16,17 @@ mod lookup;
 mod name;
 pub mod output;
 mod parts;
+mod prove;
 mod rebuild;
 mod register;
 mod resolve;
 mod retire;
 mod serve;
+mod trust;
 mod update;
+mod verify;
 mod watch;
+mod witness;
 
 use std::{future::Future, io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
@@ -59,6 +64,14 @@ enum Command {
     Watch(watch::Args),
     /// Prove which ledger entries an identifier has, and that these are all
     Lookup(lookup::Args),
+    /// Write a proof of what the ledger says about an identifier
+    Prove(prove::Args),
+    /// Check a proof, offline
+    Verify(verify::Args),
+    /// Check that a ledger only grew between two checkpoints
+    Consistency(consistency::Args),
+    /// Cosign the checkpoints of ledgers
+    Witness(witness::Args),
     /// Register many records from files
     Import(import::Args),
     /// Write all records as JSON lines
@@ -134,6 +147,10 @@ impl Command {
             Self::History(args) => history::run(args),
             Self::Watch(args) => watch::run(args),
             Self::Lookup(args) => lookup::run(args),
+            Self::Prove(args) => prove::run(args),
+            Self::Verify(args) => verify::run(args),
+            Self::Consistency(args) => consistency::run(args),
+            Self::Witness(args) => witness::run(args),
             Self::Import(args) => import::run(args),
             Self::Export(args) => export::run(args),
             Self::Name(args) => name::run(args),

@@ -62,6 +62,9 @@ pub struct Args {
     /// Sign the zone (DNSSEC); its key is made at the first start
     #[arg(long)]
     dnssec: bool,
+    /// A witness that cosigns the ledger's checkpoints, and where it is; can be given several times
+    #[arg(long, value_name = "VKEY URL")]
+    witness: Vec<String>,
     /// Read the configuration from this file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -79,6 +82,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         grpc: args.grpc.clone(),
         http: args.http.clone(),
         zone: args.zone.clone(),
+        witnesses: (!args.witness.is_empty()).then(|| args.witness.join(",")),
         dnssec: args.dnssec.then(|| Algorithm::default().to_string()),
         ..Spec::default()
     };
@@ -219,14 +223,14 @@ fn quoted(word: &str) -> String {
 }
 
 /// SIGINT and SIGTERM.
-struct Stop {
+pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
     was_asked: bool,
 }
 
 impl Stop {
-    fn new() -> Result<Self, Failure> {
+    pub(super) fn new() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(|error| Failure::new(format!("cannot listen for signals: {error}")));
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
@@ -236,7 +240,7 @@ impl Stop {
     }
 
     /// Waits for the next of them.
-    async fn asked(&mut self) {
+    pub(super) async fn asked(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

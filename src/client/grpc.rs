@@ -11,11 +11,16 @@ use tonic::{
 use tonic_prost::ProstCodec;
 
 use super::ClientError;
-use crate::protocol::grpc::{
-    APPLY_REQUEST_BYTES_MAX, CommandBatch, Encoded, REPLY_BYTES_MAX,
-    pb::{
-        self, auditor_client::AuditorClient, change_event::Event, registry_client::RegistryClient,
-        resolver_client::ResolverClient,
+use crate::{
+    ledger::Hash,
+    proof::tlog_proof::TlogProof,
+    protocol::grpc::{
+        APPLY_REQUEST_BYTES_MAX, CommandBatch, Encoded, REPLY_BYTES_MAX, path_from_pb,
+        pb::{
+            self, auditor_client::AuditorClient, change_event::Event, registry_client::RegistryClient,
+            resolver_client::ResolverClient,
+        },
+        proof_from_pb,
     },
 };
 
@@ -135,6 +140,29 @@ impl Client {
         found.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
     }
 
+    /// What shows that an entry stands in the ledger.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn prove(&self, request: pb::ProveRequest) -> Result<TlogProof, ClientError> {
+        let response = self.auditor().prove(request).await.map_err(|status| self.error(&status))?;
+        proof_from_pb(&response.into_inner()).ok_or_else(|| self.ill_formed())
+    }
+
+    /// What shows that the ledger at one size is a beginning of the ledger at another, or of its newest published checkpoint, which
+    /// comes along.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn consistency(&self, old_size: u64, new_size: Option<u64>) -> Result<(Vec<Hash>, String), ClientError> {
+        let response = self.auditor().consistency(pb::ConsistencyRequest { old_size, new_size }).await;
+        let response = response.map_err(|status| self.error(&status))?.into_inner();
+        let path = path_from_pb(&response.path).ok_or_else(|| self.ill_formed())?;
+        Ok((path, response.checkpoint))
+    }
+
     /// Carries out one command.
     ///
     /// # Errors
@@ -195,6 +223,10 @@ impl Client {
         }
         let reason = format!("{asked} were asked for, and {} came back", answers.len());
         Err(ClientError::Protocol { server: self.server.clone(), reason })
+    }
+
+    fn ill_formed(&self) -> ClientError {
+        ClientError::Protocol { server: self.server.clone(), reason: "its proof is ill-formed".into() }
     }
 
     fn unreachable(&self, error: &(dyn Error + 'static)) -> ClientError {

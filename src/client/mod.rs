@@ -1,10 +1,12 @@
-//! Outbound connections: to a node over gRPC ([`Client`]) and over DNS ([`dns`]), to a log over HTTP ([`TileClient`]).
+//! Outbound connections: to a node over gRPC ([`Client`]) and over DNS ([`dns`]), to a log ([`TileClient`]) and to a witness
+//! ([`witness`]) over HTTP.
 //!
 //! The first two speak in messages of `protocol::grpc::pb`; which library carries them shows nowhere.
 
 pub mod dns;
 mod grpc;
 mod tiles;
+pub mod witness;
 
 pub use grpc::{Client, Exported, Watched};
 pub use tiles::TileClient;

@@ -6,8 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{DNS_ADDRESSES_MAX, ORIGIN_BYTES_MAX, VerifiableIndexMode};
+use super::{DNS_ADDRESSES_MAX, ORIGIN_BYTES_MAX, VerifiableIndexMode, WITNESSES_MAX, WitnessAddress};
 use crate::{
+    proof::note::{KeyError, KeyType, VerifierKey},
     protocol::dns::{
         IDENTITY_OCTETS_MAX,
         dnssec::keys::{Algorithm, UnknownAlgorithm},
@@ -44,6 +45,33 @@ pub(super) fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
     match addresses.len() {
         0..=DNS_ADDRESSES_MAX => Ok(addresses),
         count => Err(format!("{count} addresses; the limit is {DNS_ADDRESSES_MAX}")),
+    }
+}
+
+/// Witnesses with commas between them: a verifier key, a space, a URL; none when there is nothing.
+pub(super) fn witnesses(text: &str) -> Result<Vec<WitnessAddress>, String> {
+    let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+    let witnesses = texts.map(witness).collect::<Result<Vec<_>, _>>()?;
+    match witnesses.len() {
+        0..=WITNESSES_MAX => Ok(witnesses),
+        count => Err(format!("{count} witnesses; the limit is {WITNESSES_MAX}")),
+    }
+}
+
+fn witness(text: &str) -> Result<WitnessAddress, String> {
+    let form = || format!("`{}` is not a verifier key, a space and a URL", crate::id::excerpt(text));
+    let (key, url) = text.split_once(char::is_whitespace).ok_or_else(form)?;
+    let key: VerifierKey = key.parse().map_err(|error: KeyError| error.to_string())?;
+    if key.kind() != KeyType::Cosigner {
+        return Err(format!("{} is the key of a log; a witness has one of type 0x04", key.name()));
+    }
+    let url = url.trim();
+    let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    match host {
+        Some(host) if !host.is_empty() && !url.contains(char::is_whitespace) => {
+            Ok(WitnessAddress { key, url: url.into() })
+        }
+        _ => Err(format!("`{}` is not a URL that begins with http:// or https://", crate::id::excerpt(url))),
     }
 }
 

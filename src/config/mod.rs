@@ -16,10 +16,11 @@ use std::{
 };
 
 pub use checks::zone;
-use checks::{address, address_or_off, addresses, data, dnssec, identity, log, networks, origin, within};
+use checks::{address, address_or_off, addresses, data, dnssec, identity, log, networks, origin, within, witnesses};
 use serde::Deserialize;
 
 use crate::{
+    proof::note::VerifierKey,
     protocol::dns::{UDP_PAYLOAD_OCTETS_MAX, dnssec::keys::Algorithm},
     server::dns::{
         encrypted::EncryptedAddresses,
@@ -41,6 +42,8 @@ pub const OVERLAY_ENTRIES: std::ops::RangeInclusive<usize> = 1_024..=16_777_216;
 pub const DNS_WORKERS_MAX: usize = 64;
 /// The most addresses on which DNS listens.
 pub const DNS_ADDRESSES_MAX: usize = 32;
+/// The most witnesses that are asked.
+pub const WITNESSES_MAX: usize = 32;
 /// The longest origin, in bytes.
 pub const ORIGIN_BYTES_MAX: usize = 255;
 
@@ -71,6 +74,8 @@ pub struct Spec {
     pub dns_certificate_key: Option<PathBuf>,
     pub grpc: Option<String>,
     pub http: Option<String>,
+    pub witnesses: Option<String>,
+    pub witnesses_required: Option<u64>,
     pub cache_bytes_max: Option<u64>,
     pub index_cache_bytes_max: Option<u64>,
     pub overlay_entries_max: Option<u64>,
@@ -119,6 +124,10 @@ pub struct Config {
     pub grpc: SocketAddr,
     /// Where HTTP listens, when it does.
     pub http: Option<SocketAddr>,
+    /// Who cosigns the ledger's checkpoints.
+    pub witnesses: Vec<WitnessAddress>,
+    /// How many of them have to answer at start, before anything is signed.
+    pub witnesses_required: usize,
     /// The most bytes that cached answers take.
     pub cache_bytes_max: usize,
     /// The most bytes that the index keeps in memory of what lies on the disk.
@@ -138,6 +147,15 @@ pub enum VerifiableIndexMode {
     On,
     /// It does not.
     Off,
+}
+
+/// A witness, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WitnessAddress {
+    /// Its key.
+    pub key: VerifierKey,
+    /// Its submission prefix (C2SP tlog-witness).
+    pub url: String,
 }
 
 /// Where a layer was written.
@@ -208,6 +226,8 @@ impl Default for Config {
             dns_certificate: None,
             grpc: ([127, 0, 0, 1], 50051).into(),
             http: Some(([127, 0, 0, 1], 8000).into()),
+            witnesses: Vec::new(),
+            witnesses_required: 0,
             cache_bytes_max: 64 << 20,
             index_cache_bytes_max: 128 << 20,
             overlay_entries_max: 524_288,
@@ -279,6 +299,8 @@ impl Spec {
             dns_certificate_key: text("dns_certificate_key").map(PathBuf::from),
             grpc: text("grpc"),
             http: text("http"),
+            witnesses: text("witnesses"),
+            witnesses_required: number("witnesses_required")?,
             cache_bytes_max: number("cache_bytes_max")?,
             index_cache_bytes_max: number("index_cache_bytes_max")?,
             overlay_entries_max: number("overlay_entries_max")?,
@@ -323,6 +345,8 @@ impl Config {
         let connections = |count: u64| within(count, 0..=65_536, "connections");
         let cache = |bytes: u64| within(bytes, CACHE_BYTES_MIN..=CACHE_BYTES_MAX, "bytes");
         let overlay = |entries: u64| within(entries, OVERLAY_ENTRIES, "entries");
+        let witnesses = keys.read("witnesses", |spec| spec.witnesses.as_deref(), witnesses)?.unwrap_or_default();
+        let required = |count: u64| within(count, 0..=witnesses.len(), "witnesses (those that are given)");
         Ok(Self {
             data: keys.read("data", |spec| spec.data.as_deref(), data)?.unwrap_or(defaults.data),
             origin: keys.read("origin", |spec| spec.origin.as_deref(), origin)?.unwrap_or_else(|| origin_of(&zone)),
@@ -362,6 +386,10 @@ impl Config {
             },
             dns_certificate: keys.certificate()?,
             grpc: keys.read("grpc", |spec| spec.grpc.as_deref(), address)?.unwrap_or(defaults.grpc),
+            witnesses_required: keys
+                .read("witnesses_required", |spec| spec.witnesses_required, required)?
+                .unwrap_or(defaults.witnesses_required),
+            witnesses,
             http: keys.read("http", |spec| spec.http.as_deref(), address_or_off)?.unwrap_or(defaults.http),
             cache_bytes_max: keys
                 .read("cache_bytes_max", |spec| spec.cache_bytes_max, cache)?
@@ -512,6 +540,9 @@ mod tests {
             ("overlay_entries_max = 1", "t.toml, key `overlay_entries_max`: 1 is outside 1024 to 16777216 entries"),
             ("cache_bytes_max = -1", "line 1: invalid value: integer `-1`, expected u64"),
             ("log = \"info,=\"", "t.toml, key `log`: `info,=` is not a level or a list of directives"),
+            ("witnesses_required = 1", "t.toml, key `witnesses_required`: 1 is outside 0 to 0 witnesses"),
+            ("witnesses = \"w\"", "t.toml, key `witnesses`: `w` is not a verifier key, a space and a URL"),
+            ("witnesses = \"w+1 http://w\"", "t.toml, key `witnesses`: `w+1` is not a verifier key"),
             ("log = \"\"", "t.toml, key `log`: there is no level"),
             ("data = \"\"", "t.toml, key `data`: the data directory has no name"),
         ];

@@ -30,6 +30,7 @@ mod parse;
 mod text;
 
 pub use parse::{EdgeLine, EdgeLineOp, EntryText, EntryTextError, ValueLine};
+pub use text::commitment;
 use text::{ValueSalts, put_edge_line, put_head, put_place, put_request_line, put_value_line};
 use tlog_tiles::{Hash, record_hash};
 
@@ -286,6 +287,19 @@ pub struct StoredEntry<'a> {
     pub request: &'a [u8],
 }
 
+/// What opens the commitment to one value, and to no other: without it, the commitment says nothing about the value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ValueOpening<'a> {
+    /// The value's index.
+    pub index: u32,
+    /// The value's type.
+    pub kind: &'a str,
+    /// The value's salt.
+    pub salt: [u8; 32],
+    /// What the commitment covers beside the type (`record::stored`).
+    pub canonical: &'a [u8],
+}
+
 impl<'a> StoredEntry<'a> {
     /// Reads an entry from exactly these bytes.
     ///
@@ -344,6 +358,13 @@ impl<'a> StoredEntry<'a> {
             put_edge_line(out, change);
         }
         put_request_line(out, self.request);
+    }
+
+    /// What shows that the entry commits to the value with an index; `None` when the record has no such value.
+    pub fn opening(&self, index: u32) -> Option<ValueOpening<'a>> {
+        let value = self.values.iter().find(|value| value.index == index)?;
+        let salt = ValueSalts::new(&self.salt).salt(index);
+        Some(ValueOpening { index, kind: value.kind, salt, canonical: value.canonical })
     }
 
     /// The values of the record, dated.

@@ -14,6 +14,9 @@
 //! [`Batch::commit`] writes tree hashes, writes the frame, syncs it, signs, remembers the signature, publishes. What it
 //! returns is durable. Reading ([`Ledger`]) is safe from any thread meanwhile and sees only what was published.
 //!
+//! Opening ends before the first signature ([`Replayed`]), so that whoever knows of a later state of the ledger can be asked. Proofs
+//! come from the tree's files; which checkpoints are shown to the world, and with whose cosignatures, is kept in [`Publication`].
+//!
 //! What always holds: times never decrease; no checkpoint is signed for a tree that is not on the disk; none is signed
 //! that contradicts the one before; after a failed sync nothing is written any more. Formats: `entry`, `segment`, `tree`,
 //! `checkpoint` (RFC 6962, C2SP signed-note, tlog-checkpoint, tlog-tiles). Deliberately absent: the index, and any idea of
@@ -25,17 +28,18 @@ mod checkpoint;
 mod data_dir;
 mod entry;
 mod leaf_log;
+mod publication;
 mod recover;
 mod segment;
 mod tiles;
-mod tree;
+pub mod tree;
 mod verifier;
 
 use std::{
     fmt, io,
     path::{Path, PathBuf},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -46,16 +50,18 @@ pub use checkpoint::{LedgerKey, ORIGIN_BYTES_MAX, SignedCheckpoint, write_secret
 pub use data_dir::DataDir;
 pub use entry::{
     Draft, EdgeLine, EdgeLineOp, EntryKind, EntryText, EntryTextError, EntryTooLong, Place, Previous, Principal,
-    REQUEST_ID_BYTES_MAX, RequestId, Statement, StoredEntry, TEXT_BYTES_MAX, ValueLine, leaf_hash,
+    REQUEST_ID_BYTES_MAX, RequestId, Statement, StoredEntry, TEXT_BYTES_MAX, ValueLine, ValueOpening, commitment,
+    leaf_hash,
 };
 pub use leaf_log::{LastLeaf, LeafLog, LeafLogCheck, LeafLogWriter};
-pub use recover::{KeySource, Mark, Opening, Recovered, ReplayedFrame};
+pub use publication::Publication;
+pub use recover::{KeySource, Mark, Opening, Recovered, Replayed, ReplayedFrame};
 pub use tlog_tiles::Hash;
 pub use tree::Frontier;
 pub use verifier::{CheckpointVerifier, VerifierKeyError, read_checkpoint};
 
 use segment::Segments;
-use tree::Levels;
+use tree::{Levels, Prover};
 
 use crate::codec::Torn;
 
@@ -93,10 +99,13 @@ impl<T> Resident<T> {
 pub struct Ledger {
     segments: Arc<Segments>,
     levels: Arc<Levels>,
+    prover: Prover,
     key: Arc<LedgerKey>,
     published: RwLock<SignedCheckpoint>,
     /// That of the checkpoint, for those who need no more and ask often.
     size: AtomicU64,
+    /// Why nothing may be signed any more.
+    halted: OnceLock<String>,
 }
 
 impl Ledger {
@@ -222,7 +231,56 @@ impl Ledger {
         let segments = Arc::new(Segments::open(&directory.segments())?);
         let size = AtomicU64::new(published.size);
         let (levels, key, published) = (Arc::new(levels), Arc::new(key), RwLock::new(published));
-        Ok(Self { segments, levels, key, published, size })
+        let (prover, halted) = (Prover::new(Arc::clone(&levels)), OnceLock::new());
+        Ok(Self { segments, levels, prover, key, published, size, halted })
+    }
+
+    /// The path from entry `index` to the root of the first `size` entries (RFC 9162 section 2.1.3.1), the leaf's sibling first.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::OutOfTree`] when the entry is not among the first `size`, or the ledger has signed fewer;
+    /// [`LedgerError::Io`].
+    pub fn inclusion_proof(&self, index: u64, size: u64) -> Result<Vec<Hash>, LedgerError> {
+        let entries = self.size();
+        if index >= size || size > entries {
+            return Err(LedgerError::OutOfTree {
+                asked: index.saturating_add(1).max(size),
+                entries: entries.min(size),
+            });
+        }
+        self.prover.inclusion(index, size, entries).map_err(|error| self.unreadable(error))
+    }
+
+    /// What shows that the first `old` entries are a beginning of the first `new` (RFC 9162 section 2.1.4.1); empty when there
+    /// is nothing to show, because `old` is 0 or both are the same.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::OutOfTree`] when `old` is more than `new`, or the ledger has signed fewer than `new`;
+    /// [`LedgerError::Io`].
+    pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<Hash>, LedgerError> {
+        let entries = self.size();
+        if old > new || new > entries {
+            return Err(LedgerError::OutOfTree { asked: old.max(new), entries: entries.min(new) });
+        }
+        self.prover.consistency(old, new, entries).map_err(|error| self.unreadable(error))
+    }
+
+    /// Signs nothing more, for good: somebody holds a history of this ledger that is not the one on this disk. `reason` goes on
+    /// the sentence "because earlier it …".
+    pub fn halt(&self, reason: String) {
+        // The first reason is the one that counts.
+        let _ = self.halted.set(reason);
+    }
+
+    /// Why nothing is signed any more, where that is so.
+    pub fn halted(&self) -> Option<&str> {
+        self.halted.get().map(String::as_str)
+    }
+
+    fn unreadable(&self, error: io::Error) -> LedgerError {
+        LedgerError::io("cannot read", self.levels.directory(), error)
     }
 
     /// The key that signs this ledger's checkpoints.
@@ -332,6 +390,14 @@ pub enum LedgerError {
     Origin {
         /// The origin.
         origin: String,
+    },
+    /// A proof was asked for over a tree that is not there.
+    #[error("{asked} entries were asked about; there are {entries}")]
+    OutOfTree {
+        /// The tree or the entry, counted from 1.
+        asked: u64,
+        /// How many there are.
+        entries: u64,
     },
     /// An earlier failure left the state of the disk unknown.
     #[error("the ledger takes no more entries until the node is started again, because earlier it {reason}")]

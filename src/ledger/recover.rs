@@ -6,7 +6,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, RwLock, atomic::AtomicU64},
+    sync::{Arc, OnceLock, RwLock, atomic::AtomicU64},
 };
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
     checkpoint::SignedHead,
     leaf_hash,
     segment::{Frame, FrameInfo, Scanned, SegmentWriter, Segments, Tail},
-    tree::{Frontier, Levels, NewHashes},
+    tree::{Frontier, Levels, NewHashes, Prover},
 };
 
 /// How many leaf hashes are read at once, when a tree is checked.
@@ -89,6 +89,18 @@ pub struct Opening {
     signed: Option<SignedCheckpoint>,
 }
 
+/// A ledger that was read to its end and checked. Nothing was signed with its key yet, and nothing is before
+/// [`Replayed::sign`]: whoever knows of a later state of it can be asked first.
+#[derive(Debug)]
+pub struct Replayed {
+    opening: Opening,
+    prover: Prover,
+    frontier: Frontier,
+    end: Position,
+    tail: Tail,
+    last_time_ms: u64,
+}
+
 /// A ledger that is ready, with its one writer.
 #[derive(Debug)]
 pub struct Recovered {
@@ -138,7 +150,7 @@ impl Opening {
         self.segments.bytes()
     }
 
-    /// Reads every frame behind `from` and hands it to `replay`, makes sure of the tree, and makes the ledger ready.
+    /// Reads every frame behind `from` and hands it to `replay`, and makes sure of the tree.
     ///
     /// # Errors
     ///
@@ -147,7 +159,7 @@ impl Opening {
         self,
         from: Mark,
         mut replay: impl FnMut(&ReplayedFrame<'_>) -> Result<(), E>,
-    ) -> Result<Recovered, E> {
+    ) -> Result<Replayed, E> {
         let mut last: Option<FrameInfo> = None;
         // Where they are missing further back, all of them are derived again below.
         let knows_positions = self.positions_len()? >= from.entries;
@@ -167,22 +179,9 @@ impl Opening {
             },
         };
         self.check_signed(size, frontier.root())?;
-        let Self { segments, levels, key, mut head, signed } = self;
-        let writer = SegmentWriter::new(Arc::clone(&segments), end, tail)?;
-        let checkpoint = match signed {
-            Some(signed) if signed.size == size => signed,
-            _ => {
-                let checkpoint = key.sign(size, frontier.root())?;
-                head.store(&checkpoint)?;
-                head.sync()?;
-                checkpoint
-            }
-        };
-        let published = RwLock::new(checkpoint);
-        let ledger = Arc::new(Ledger { segments, levels, key, published, size: AtomicU64::new(size) });
+        let prover = Prover::new(Arc::clone(&self.levels));
         let last_time_ms = last.map_or(0, |info| info.last_time_ms);
-        let appender = Appender::new(Arc::clone(&ledger), writer, frontier, head, last_time_ms);
-        Ok(Recovered { ledger, appender })
+        Ok(Replayed { opening: self, prover, frontier, end, tail, last_time_ms })
     }
 
     /// Writes where the entries of a frame lie; what a crash left there does not count.
@@ -295,6 +294,67 @@ impl Opening {
 
     fn tree_error(&self, what: &'static str, error: std::io::Error) -> LedgerError {
         LedgerError::io(what, self.levels.directory(), error)
+    }
+}
+
+impl Replayed {
+    /// The number of entries.
+    pub fn size(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    /// The key that will sign.
+    pub fn key(&self) -> &LedgerKey {
+        &self.opening.key
+    }
+
+    /// The last checkpoint that was signed with it, as far as this directory knows.
+    pub fn signed(&self) -> Option<&SignedCheckpoint> {
+        self.opening.signed.as_ref()
+    }
+
+    /// The root of the first `size` entries.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`], also when there are fewer.
+    pub fn root(&self, size: u64) -> Result<Hash, LedgerError> {
+        Ok(self.opening.frontier(size)?.root())
+    }
+
+    /// As [`Ledger::consistency_proof`].
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`], also when there are fewer than `new` entries.
+    pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<Hash>, LedgerError> {
+        let proof = self.prover.consistency(old, new, self.size());
+        proof.map_err(|error| self.opening.tree_error("cannot read", error))
+    }
+
+    /// Signs the tree unless it is signed already, and makes the ledger ready.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`].
+    pub fn sign(self) -> Result<Recovered, LedgerError> {
+        let Self { opening, prover, frontier, end, tail, last_time_ms } = self;
+        let Opening { segments, levels, key, mut head, signed } = opening;
+        let size = frontier.size();
+        let writer = SegmentWriter::new(Arc::clone(&segments), end, tail)?;
+        let checkpoint = match signed {
+            Some(signed) if signed.size == size => signed,
+            _ => {
+                let checkpoint = key.sign(size, frontier.root())?;
+                head.store(&checkpoint)?;
+                head.sync()?;
+                checkpoint
+            }
+        };
+        let (published, size, halted) = (RwLock::new(checkpoint), AtomicU64::new(size), OnceLock::new());
+        let ledger = Arc::new(Ledger { segments, levels, prover, key, published, size, halted });
+        let appender = Appender::new(Arc::clone(&ledger), writer, frontier, head, last_time_ms);
+        Ok(Recovered { ledger, appender })
     }
 }
 

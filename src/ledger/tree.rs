@@ -4,7 +4,9 @@
 //! (L, N) of C2SP tlog-tiles is 8,192 bytes at offset 8,192·N, and every partial tile is a prefix of one. Beside them, in the
 //! same way, `positions` says where each entry lies (u64, LE). The files can be derived from the segments, so nothing
 //! waits for their fsync; [`Levels::sync`] is called before the index marks entries as applied, and what lies behind
-//! that mark is trusted at start.
+//! that mark is trusted at start. Proofs are made from these files by [`Prover`].
+
+mod proofs;
 
 use std::{
     fs::{File, OpenOptions},
@@ -13,6 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use proofs::Prover;
 use tlog_tiles::{Hash, node_hash};
 
 use super::Position;

@@ -11,11 +11,13 @@
 
 pub mod feed;
 mod history;
+mod prove;
 
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 pub use history::{Change, Difference, History, HistoryError, Moment};
+pub use prove::{Disclosure, EntryProof, ProveError, Subject};
 
 use crate::{
     cache::{Cache, CacheStats},

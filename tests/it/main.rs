@@ -19,6 +19,7 @@
 //! | `http` | health, metrics, records over HTTP; tiles and proofs checked by a client from other hands |
 //! | `idempotency` | what a receipt promises, and what each change does to a record |
 //! | `model` | random commands, restarts and crashes against a `BTreeMap` |
+//! | `proofs` | proofs of entries and of growth, over the real program: what holds, and that nothing else does |
 //! | `refusals` | every bad command is refused with the right status and words, over three ways of writing |
 //! | `rfc8906` | the checks of RFC 8906, section by section |
 //! | `scenario` | the same steps come to the same over every protocol |
@@ -26,6 +27,7 @@
 //! | `tidy` | the sources keep their shape |
 //! | `vindex` | lookups in the verifiable index prove themselves; the output log survives kills |
 //! | `visibility` | no answer is older than the last receipt, over every way of asking |
+//! | `witness` | a witness keeps its promises through crashes; an old copy of a directory is not continued |
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -49,6 +51,7 @@ mod http_support;
 mod idempotency;
 mod model;
 mod program;
+mod proofs;
 mod refusals;
 mod rfc8906;
 mod scenario;
@@ -57,3 +60,4 @@ mod support;
 mod tidy;
 mod vindex;
 mod visibility;
+mod witness;

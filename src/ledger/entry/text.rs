@@ -18,17 +18,21 @@ impl ValueSalts {
         Self(hmac(entry_salt))
     }
 
+    /// The salt of the value with an index.
+    pub(super) fn salt(&self, index: u32) -> [u8; 32] {
+        self.0.clone().chain_update(index.to_be_bytes()).finalize().into_bytes().into()
+    }
+
     /// The commitment to one value.
     pub(super) fn commitment(&self, value: &StoredValue<'_>) -> [u8; 32] {
-        let salt: [u8; 32] = self.0.clone().chain_update(value.index.to_be_bytes()).finalize().into_bytes().into();
-        hmac(&salt)
-            .chain_update(value.kind)
-            .chain_update([0])
-            .chain_update(value.canonical)
-            .finalize()
-            .into_bytes()
-            .into()
+        commitment(&self.salt(value.index), value.kind, value.canonical)
     }
+}
+
+/// What an entry's `value` line says about a value: HMAC-SHA256, keyed with the value's salt, over its type, a zero byte and its
+/// canonical bytes.
+pub fn commitment(salt: &[u8; 32], kind: &str, canonical: &[u8]) -> [u8; 32] {
+    hmac(salt).chain_update(kind).chain_update([0]).chain_update(canonical).finalize().into_bytes().into()
 }
 
 fn hmac(key: &[u8; 32]) -> Hmac<Sha256> {

@@ -48,7 +48,7 @@ impl Node {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::open_or_create(directory.path()).unwrap();
         let opening = Opening::new(&data, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();
-        let recovered = opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap();
+        let recovered = opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();
         let ledger: Arc<Ledger> = recovered.ledger;
         let store = Arc::new(MemoryStore::new());
         let records = Records::new(store.clone(), Arc::clone(&ledger));

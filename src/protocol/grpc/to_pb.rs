@@ -1,13 +1,16 @@
 //! From the cores' types to messages.
 
+use bytes::Bytes;
+
 use super::pb;
 use crate::{
-    ledger::EntryKind,
+    ledger::{EntryKind, Hash},
+    proof::opening::Opening,
     protocol::outcome::Outcome,
     record::{Edge, EdgeChange, EdgeType, Record, Status, Value},
     registry::{Receipt, Refusal},
     resolver::{
-        Change, Difference, History,
+        Change, Difference, EntryProof, History,
         feed::{Fed, Shown},
     },
     store::PastVersion,
@@ -127,6 +130,27 @@ fn past_to_pb(past: &PastVersion, withheld: usize) -> pb::VersionChange {
         edges_added,
         edges_removed,
     }
+}
+
+/// A proof as a message.
+pub fn proof_to_pb(proof: &EntryProof) -> pb::ProveResponse {
+    let opening = |opening: &Opening| pb::Opening {
+        index: opening.index,
+        salt: opening.salt.to_vec().into(),
+        canonical: opening.canonical.clone().into(),
+    };
+    pb::ProveResponse {
+        entry: proof.text.clone().into(),
+        openings: proof.openings.iter().map(opening).collect(),
+        ledger_index: proof.index,
+        path: path_to_pb(&proof.path),
+        checkpoint: proof.checkpoint.as_ref().into(),
+    }
+}
+
+/// The hashes of a proof as they stand in messages.
+pub fn path_to_pb(path: &[Hash]) -> Vec<Bytes> {
+    path.iter().map(|hash| Bytes::copy_from_slice(&hash.0)).collect()
 }
 
 /// A receipt as a message; the checkpoint is left out when it is that of the receipt before.

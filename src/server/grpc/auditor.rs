@@ -8,16 +8,19 @@ use tonic::{Request, Response, Status};
 use super::unreadable;
 use crate::{
     id::{Identifier, Subtree},
+    ledger::{LedgerError, Publication},
     protocol::grpc::{
         Encoded, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, encode_answer, fed_to_pb, history_to_pb, lookup_kind,
-        lookup_to_pb,
-        pb::{self, resolve_at_request::At},
+        lookup_to_pb, path_to_pb,
+        pb::{self, prove_request, resolve_at_request::At},
+        proof_to_pb,
         services::auditor_server,
     },
     resolver::{
-        Filter, HistoryError, Moment, Resolver,
+        Disclosure, Filter, HistoryError, Moment, ProveError, Resolver, Subject,
         feed::{FeedError, Feeds},
     },
+    store::ReadError,
     vindex::{Lookups, NoLookup},
 };
 
@@ -27,24 +30,29 @@ pub(super) struct AuditorService {
     resolver: Arc<Resolver>,
     feeds: Arc<Feeds>,
     lookups: Option<Lookups>,
+    publication: Arc<Publication>,
 }
 
 type Watched = Pin<Box<dyn Stream<Item = Result<pb::ChangeEvent, Status>> + Send>>;
 
 impl AuditorService {
-    pub(super) fn new(resolver: Arc<Resolver>, feeds: Arc<Feeds>, lookups: Option<Lookups>) -> Self {
-        Self { resolver, feeds, lookups }
+    pub(super) fn new(
+        resolver: Arc<Resolver>,
+        feeds: Arc<Feeds>,
+        lookups: Option<Lookups>,
+        publication: Arc<Publication>,
+    ) -> Self {
+        Self { resolver, feeds, lookups, publication }
     }
 
     /// Asks the read core on the blocking pool: the past is read entry by entry, and is hardly in memory.
-    async fn read<T: Send + 'static>(
+    async fn read<T: Send + 'static, E: Send + 'static>(
         &self,
-        read: impl FnOnce(&Resolver) -> Result<T, HistoryError> + Send + 'static,
-    ) -> Result<T, Status> {
+        read: impl FnOnce(&Resolver) -> Result<T, E> + Send + 'static,
+    ) -> Result<Result<T, E>, Status> {
         let resolver = Arc::clone(&self.resolver);
         let read = tokio::task::spawn_blocking(move || read(&resolver)).await;
-        let read = read.map_err(|_| Status::internal("the past could not be read"))?;
-        read.map_err(|error| without_answer(&error))
+        read.map_err(|_| Status::internal("the past could not be read"))
     }
 }
 
@@ -62,6 +70,7 @@ impl auditor_server::Auditor for AuditorService {
             None => return Err(Status::invalid_argument("no point of the ledger is given: an index or a time")),
         };
         let answer = self.read(move |resolver| resolver.resolve_at(&identifier, moment)).await?;
+        let answer = answer.map_err(|error| without_answer(&error))?;
         Ok(Response::new(encode_answer(&answer, &asked, &Filter { types, indexes })))
     }
 
@@ -75,7 +84,47 @@ impl auditor_server::Auditor for AuditorService {
             )));
         }
         let history = self.read(move |resolver| resolver.history(&identifier, before, limit as usize)).await?;
-        Ok(Response::new(history_to_pb(&history)))
+        Ok(Response::new(history_to_pb(&history.map_err(|error| without_answer(&error))?)))
+    }
+
+    async fn prove(&self, request: Request<pb::ProveRequest>) -> Result<Response<pb::ProveResponse>, Status> {
+        let request = request.into_inner();
+        let disclosure = match request.disclosure() {
+            pb::prove_request::Disclosure::Listed => Disclosure::Listed(request.value_indexes),
+            _ if request.value_indexes.is_empty() => Disclosure::Public,
+            _ => {
+                return Err(Status::invalid_argument("values are listed, and the disclosure is not DISCLOSURE_LISTED"));
+            }
+        };
+        let subject = match request.entry {
+            Some(prove_request::Entry::Identifier(asked)) => Subject::Newest(identifier(&asked)?),
+            Some(prove_request::Entry::LedgerIndex(index)) => Subject::Index(index),
+            None => return Err(Status::invalid_argument("no entry is named: give an identifier or a ledger index")),
+        };
+        let publication = Arc::clone(&self.publication);
+        let proof = self.read(move |resolver| resolver.prove(&subject, &disclosure, &publication)).await?;
+        Ok(Response::new(proof_to_pb(&proof.map_err(|error| without_proof(&error))?)))
+    }
+
+    async fn consistency(
+        &self,
+        request: Request<pb::ConsistencyRequest>,
+    ) -> Result<Response<pb::ConsistencyResponse>, Status> {
+        let pb::ConsistencyRequest { old_size, new_size } = request.into_inner();
+        if let Some(new_size) = new_size.filter(|&new_size| new_size < old_size) {
+            return Err(Status::invalid_argument(format!(
+                "the old size, {old_size}, is more than the new one, {new_size}"
+            )));
+        }
+        let publication = Arc::clone(&self.publication);
+        let proof = self.read(move |resolver| resolver.prove_consistency(old_size, new_size, &publication)).await?;
+        let (path, newest) = proof.map_err(|error| match error {
+            ReadError::Ledger(LedgerError::OutOfTree { .. }) => Status::out_of_range(error.to_string()),
+            error => unreadable(&error),
+        })?;
+        let (path, checkpoint) =
+            (path_to_pb(&path), newest.map_or_else(String::new, |newest| newest.note.as_ref().into()));
+        Ok(Response::new(pb::ConsistencyResponse { path, checkpoint }))
     }
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Watched>, Status> {
@@ -117,6 +166,16 @@ fn without_feed(error: &FeedError) -> Status {
         FeedError::ToCome { .. } => Status::out_of_range(error.to_string()),
         FeedError::Closed { .. } => Status::unavailable(error.to_string()),
         FeedError::Read(error) => unreadable(error),
+    }
+}
+
+fn without_proof(error: &ProveError) -> Status {
+    match error {
+        ProveError::NotFound { .. } => Status::not_found(error.to_string()),
+        ProveError::ToCome { .. } => Status::out_of_range(error.to_string()),
+        ProveError::NoSuchValue { .. } => Status::invalid_argument(error.to_string()),
+        ProveError::NotPublic { .. } => Status::permission_denied(error.to_string()),
+        ProveError::Read(error) => unreadable(error),
     }
 }
 

@@ -21,7 +21,7 @@ use hyper::{
 use tonic::{Code, Status, body::Body, codegen::Service, server::NamedService};
 
 /// Methods that are counted by their name; all others share the last one.
-const METHODS: [&str; 12] = [
+const METHODS: [&str; 14] = [
     "Resolver/Resolve",
     "Registry/Apply",
     "Resolver/ResolveBatch",
@@ -33,6 +33,8 @@ const METHODS: [&str; 12] = [
     "Auditor/History",
     "Auditor/Watch",
     "Auditor/Lookup",
+    "Auditor/Prove",
+    "Auditor/Consistency",
     "other",
 ];
 /// What stands before their names.

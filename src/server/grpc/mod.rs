@@ -29,6 +29,7 @@ use tonic::{
 };
 
 use crate::{
+    ledger::Publication,
     protocol::{
         grpc::{
             APPLY_REQUEST_BYTES_MAX, CALLS_PER_CONNECTION_MAX, DESCRIPTORS, REPLY_BYTES_MAX, RESOLVE_REQUEST_BYTES_MAX,
@@ -62,6 +63,8 @@ pub struct GrpcParts {
     pub feeds: Arc<Feeds>,
     /// The verifiable index, when the node has one.
     pub lookups: Option<Lookups>,
+    /// The checkpoints that proofs are made for.
+    pub publication: Arc<Publication>,
     /// Where calls are counted.
     pub calls: Arc<Calls>,
 }
@@ -83,13 +86,14 @@ impl GrpcServer {
     ///
     /// Whatever the system says about the address.
     pub async fn start(address: SocketAddr, parts: GrpcParts) -> io::Result<Self> {
-        let GrpcParts { resolver, registry, feeds, lookups, calls } = parts;
+        let GrpcParts { resolver, registry, feeds, lookups, publication, calls } = parts;
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let resolver_service = ResolverServer::new(resolver::ResolverService::new(Arc::clone(&resolver)))
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
-        let auditor_service = AuditorServer::new(auditor::AuditorService::new(Arc::clone(&resolver), feeds, lookups))
+        let auditor_service = auditor::AuditorService::new(Arc::clone(&resolver), feeds, lookups, publication);
+        let auditor_service = AuditorServer::new(auditor_service)
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
         let registry_service = RegistryServer::new(registry::RegistryService::new(registry, resolver))

@@ -3,7 +3,7 @@
 //! A tile never changes, and neither does a partial one: caches may keep both for good. The checkpoint is the newest. A bundle
 //! of the longest entries there may be is 16 MiB long, and there are as many at once as connections; most have some 100 KiB.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -15,22 +15,12 @@ use axum::{
 
 use super::reply::{NOT_KEPT, Problem, Reader};
 use crate::{
-    ledger::{Ledger, LedgerError},
+    ledger::{Ledger, LedgerError, Publication},
     protocol::tiles::TilePath,
 };
 
 /// For how long a tile may be kept: a year, the most that caches heed, and without asking again.
 const KEPT: &str = "public, max-age=31536000, immutable";
-
-/// Gives the checkpoint that is handed out, as a signed note.
-#[derive(Clone)]
-pub struct PublishedCheckpoint(pub Arc<dyn Fn() -> Arc<str> + Send + Sync>);
-
-impl fmt::Debug for PublishedCheckpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PublishedCheckpoint")
-    }
-}
 
 #[derive(Clone)]
 struct Log {
@@ -39,13 +29,13 @@ struct Log {
 }
 
 /// The routes.
-pub(super) fn routes(ledger: Arc<Ledger>, checkpoint: PublishedCheckpoint, reader: Reader) -> Router {
+pub(super) fn routes(ledger: Arc<Ledger>, publication: Arc<Publication>, reader: Reader) -> Router {
     let tiles = Router::new().route("/log/tile/{*path}", get(tile)).with_state(Log { ledger, reader });
-    tiles.merge(Router::new().route("/log/checkpoint", get(newest)).with_state(checkpoint))
+    tiles.merge(Router::new().route("/log/checkpoint", get(newest)).with_state(publication))
 }
 
-async fn newest(State(PublishedCheckpoint(newest)): State<PublishedCheckpoint>) -> Response {
-    note(&newest())
+async fn newest(State(publication): State<Arc<Publication>>) -> Response {
+    note(&publication.newest())
 }
 
 async fn tile(State(Log { ledger, reader }): State<Log>, Path(path): Path<String>) -> Result<Response, Problem> {

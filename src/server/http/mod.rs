@@ -12,6 +12,7 @@ mod metrics;
 mod records;
 mod reply;
 mod vindex;
+pub mod witness;
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -23,13 +24,12 @@ use axum::{
     response::Response,
 };
 pub use listener::HttpLimits;
-pub use log::PublishedCheckpoint;
 pub use metrics::MetricSources;
 use reply::{Problem, Reader};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
-    ledger::Ledger,
+    ledger::{Ledger, Publication},
     resolver::{Resolver, feed::Feeds},
     vindex::Lookups,
 };
@@ -41,7 +41,7 @@ pub struct HttpParts {
     /// The ledger, for its tiles.
     pub ledger: Arc<Ledger>,
     /// The checkpoint that is handed out.
-    pub checkpoint: PublishedCheckpoint,
+    pub publication: Arc<Publication>,
     /// The feed of changes.
     pub feeds: Arc<Feeds>,
     /// The verifiable index, when the node has one.
@@ -52,12 +52,12 @@ pub struct HttpParts {
 
 /// All routes.
 pub fn routes(parts: HttpParts) -> Router {
-    let HttpParts { resolver, ledger, checkpoint, feeds, lookups, metrics } = parts;
+    let HttpParts { resolver, ledger, publication, feeds, lookups, metrics } = parts;
     let (reader, counts) = (Reader::default(), Arc::<metrics::HttpCounts>::default());
     Router::new()
         .merge(health::routes(Arc::clone(&metrics.registry)))
         .merge(metrics::routes(metrics, Arc::clone(&counts), reader.clone()))
-        .merge(log::routes(ledger, checkpoint, reader.clone()))
+        .merge(log::routes(ledger, publication, reader.clone()))
         .merge(events::routes(feeds))
         .merge(records::routes(resolver, reader.clone()))
         .merge(vindex::routes(lookups, reader))

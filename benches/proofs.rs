@@ -1,0 +1,73 @@
+//! Proofs over the level files of a tree of 10,000,000 entries: `cargo bench --bench proofs`.
+//!
+//! Leaves are made up; the files are those that a ledger writes. The indexes are random, so nearly every proof reads a tile that
+//! none before it has read (from the page cache of the system: 320 MB).
+
+use std::{hint::black_box, sync::Arc};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use touchmark::{
+    ledger::{
+        Hash,
+        tree::{Frontier, Levels, NewHashes, Prover},
+    },
+    proof::merkle::{self, TreeHead},
+};
+
+/// Entries of the tree; not a power of two, so that there is a right edge.
+const ENTRIES: u64 = 10_000_000;
+/// Entries that are written together.
+const BATCH: u64 = 100_000;
+
+fn leaf(index: u64) -> Hash {
+    let mut hash = [0; 32];
+    hash[..8].copy_from_slice(&index.to_le_bytes());
+    Hash(hash)
+}
+
+/// Writes the files; gives them with the tree's head.
+fn grow(directory: &std::path::Path) -> std::io::Result<(Arc<Levels>, TreeHead)> {
+    let levels = Levels::open(directory)?;
+    let mut frontier = Frontier::default();
+    while frontier.size() < ENTRIES {
+        let start = frontier.size();
+        let mut new = NewHashes::default();
+        for index in start..(start + BATCH).min(ENTRIES) {
+            new.push(0, leaf(index));
+            frontier.push(leaf(index), |level, hash| new.push(level, hash));
+        }
+        levels.append(start, &new)?;
+    }
+    Ok((Arc::new(levels), TreeHead { size: ENTRIES, root: frontier.root() }))
+}
+
+fn proofs(c: &mut Criterion) {
+    let Ok(directory) = tempfile::tempdir() else { return };
+    let Ok((levels, head)) = grow(directory.path()) else { return };
+    let prover = Prover::new(levels);
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut index = || {
+        // Xorshift, for indexes that no cache foresees.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % ENTRIES
+    };
+    let mut group = c.benchmark_group("proof over 10,000,000 entries");
+    group.bench_function("inclusion, made", |b| {
+        b.iter(|| prover.inclusion(black_box(index()), ENTRIES, ENTRIES));
+    });
+    group.bench_function("consistency, made", |b| {
+        b.iter(|| prover.consistency(black_box(index()), ENTRIES, ENTRIES));
+    });
+    let at = index();
+    let path = prover.inclusion(at, ENTRIES, ENTRIES).unwrap_or_default();
+    assert!(merkle::includes(head, at, leaf(at), &path));
+    group.bench_function("inclusion, checked", |b| {
+        b.iter(|| merkle::includes(head, black_box(at), leaf(at), black_box(&path)));
+    });
+    group.finish();
+}
+
+criterion_group!(benches, proofs);
+criterion_main!(benches);

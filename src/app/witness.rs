@@ -1,0 +1,65 @@
+//! Wiring of a witness for others: its key, its memory, its listener, the system's clock.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use super::{AppError, clock, entropy};
+use crate::{
+    proof::note::VerifierKey,
+    server::http::{HttpLimits, HttpServer, witness::routes},
+    witness::{Witness, open_or_create_key},
+};
+
+/// What a witness runs with.
+#[derive(Clone, Debug)]
+pub struct WitnessOptions {
+    /// Where it listens for HTTP.
+    pub listen: SocketAddr,
+    /// The directory for what it cosigned.
+    pub state: PathBuf,
+    /// The file with its key.
+    pub key: PathBuf,
+    /// Its name, when the key is made.
+    pub name: String,
+    /// Keys of the logs that it knows.
+    pub logs: Vec<VerifierKey>,
+}
+
+/// A running witness.
+#[derive(Debug)]
+pub struct WitnessNode {
+    witness: Arc<Witness>,
+    http: HttpServer,
+}
+
+impl WitnessNode {
+    /// Opens key and memory, and listens.
+    ///
+    /// # Errors
+    ///
+    /// [`AppError`].
+    pub async fn start(options: WitnessOptions) -> Result<Self, AppError> {
+        let WitnessOptions { listen, state, key, name, logs } = options;
+        let key = open_or_create_key(&key, &name, entropy()())?;
+        let witness = Arc::new(Witness::open(&state, key, logs)?);
+        let clock = clock();
+        let routes = routes(Arc::clone(&witness), Arc::new(move || clock() / 1_000));
+        let http = HttpServer::start(listen, routes, HttpLimits::default()).await;
+        let http = http.map_err(|source| AppError::Listen { address: listen, what: "HTTP", source })?;
+        Ok(Self { witness, http })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.http.local_addr()
+    }
+
+    /// The witness itself.
+    pub fn witness(&self) -> &Witness {
+        &self.witness
+    }
+
+    /// Finishes the requests under way, and stops.
+    pub async fn stop(self) {
+        self.http.shutdown().await;
+    }
+}

@@ -1,0 +1,84 @@
+//! What the world gets to see of the ledger: its newest checkpoint, with what witnesses put their names under.
+//!
+//! A node signs a checkpoint for every batch; of these, one a second at most is published, after the witnesses were asked. Whoever
+//! asks for a proof gets it for a published checkpoint when that covers the entry, because only such a checkpoint has
+//! cosignatures. Who does the asking stands in `app`.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::SignedCheckpoint;
+
+/// The checkpoints that are published. Cheap to ask, from any thread.
+#[derive(Debug)]
+pub struct Publication(RwLock<Checkpoints>);
+
+#[derive(Debug)]
+struct Checkpoints {
+    newest: SignedCheckpoint,
+    /// The newest one that every witness cosigned, where there are witnesses.
+    cosigned: Option<SignedCheckpoint>,
+}
+
+impl Publication {
+    /// Publishes a first checkpoint.
+    pub fn new(newest: SignedCheckpoint) -> Self {
+        Self(RwLock::new(Checkpoints { newest, cosigned: None }))
+    }
+
+    /// The newest published checkpoint, with the cosignatures that it has (C2SP tlog-checkpoint).
+    pub fn newest(&self) -> Arc<str> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).newest.note)
+    }
+
+    /// As [`Publication::newest`], with its size and root.
+    pub fn newest_checkpoint(&self) -> SignedCheckpoint {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).newest.clone()
+    }
+
+    /// The published checkpoint that says most about entry `index`: one that every witness cosigned, else the newest; `None` while
+    /// none covers the entry.
+    pub fn covering(&self, index: u64) -> Option<SignedCheckpoint> {
+        let checkpoints = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let candidates = [checkpoints.cosigned.as_ref(), Some(&checkpoints.newest)];
+        candidates.into_iter().flatten().find(|checkpoint| checkpoint.size > index).cloned()
+    }
+
+    /// Publishes a checkpoint. Smaller ones than the newest are ignored.
+    pub fn publish(&self, checkpoint: SignedCheckpoint) {
+        let mut checkpoints = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if checkpoint.size >= checkpoints.newest.size {
+            checkpoints.newest = checkpoint;
+        }
+    }
+
+    /// Publishes a checkpoint that every witness cosigned.
+    pub fn publish_cosigned(&self, checkpoint: SignedCheckpoint) {
+        self.publish(checkpoint.clone());
+        let mut checkpoints = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if checkpoints.cosigned.as_ref().is_none_or(|cosigned| cosigned.size <= checkpoint.size) {
+            checkpoints.cosigned = Some(checkpoint);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Hash;
+
+    fn checkpoint(size: u64, note: &str) -> SignedCheckpoint {
+        SignedCheckpoint { size, root: Hash([0; 32]), note: note.into() }
+    }
+
+    #[test]
+    fn cosigned_checkpoints_are_preferred_where_they_cover() {
+        let publication = Publication::new(checkpoint(3, "first"));
+        let covering = |index| publication.covering(index).map(|found| found.note.to_string());
+        assert_eq!((covering(2), covering(3)), (Some("first".into()), None));
+        publication.publish_cosigned(checkpoint(5, "cosigned"));
+        publication.publish(checkpoint(9, "newest"));
+        publication.publish(checkpoint(8, "late"));
+        assert_eq!(&*publication.newest(), "newest");
+        assert_eq!([4, 5].map(covering), [Some("cosigned".into()), Some("newest".into())]);
+    }
+}

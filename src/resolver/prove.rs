@@ -1,0 +1,181 @@
+//! What shows that an entry stands in the ledger, with those of its values that anyone may read.
+
+use std::sync::Arc;
+
+use super::Resolver;
+use crate::{
+    id::Identifier,
+    ledger::{Hash, Publication, SignedCheckpoint, StoredEntry},
+    proof::{
+        opening::{self, Opening},
+        tlog_proof::TlogProof,
+    },
+    store::ReadError,
+};
+
+/// Which entry is to be proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// The newest one about an identifier.
+    Newest(Identifier),
+    /// The one with this index.
+    Index(u64),
+}
+
+/// Which of its values are to be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Disclosure {
+    /// All that anyone may read.
+    Public,
+    /// Those with these indexes.
+    Listed(Vec<u32>),
+}
+
+/// A proof of an entry, in its parts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EntryProof {
+    /// The entry's text.
+    pub text: Vec<u8>,
+    /// What opens the commitments to the values that are shown, in order of index.
+    pub openings: Vec<Opening>,
+    /// The entry's index.
+    pub index: u64,
+    /// From the leaf's sibling to the child of the root.
+    pub path: Vec<Hash>,
+    /// The checkpoint, with its cosignatures.
+    pub checkpoint: Arc<str>,
+}
+
+impl EntryProof {
+    /// As a file (C2SP tlog-proof).
+    pub fn to_file(&self) -> TlogProof {
+        let extra = opening::write(&self.text, &self.openings);
+        TlogProof { extra, index: self.index, path: self.path.clone(), checkpoint: self.checkpoint.as_ref().into() }
+    }
+}
+
+/// Why there is no proof.
+#[derive(Debug, thiserror::Error)]
+pub enum ProveError {
+    /// Nothing was ever registered under the identifier.
+    #[error("nothing is registered under {identifier}")]
+    NotFound {
+        /// The identifier.
+        identifier: String,
+    },
+    /// The entry is still to come.
+    #[error("ledger index {index} is still to come; the ledger has {entries} entries")]
+    ToCome {
+        /// What was asked for.
+        index: u64,
+        /// The size of the ledger.
+        entries: u64,
+    },
+    /// The record has no such value, or has it no more.
+    #[error("ledger entry {entry} has no value {index} to show")]
+    NoSuchValue {
+        /// The entry.
+        entry: u64,
+        /// The value.
+        index: u32,
+    },
+    /// The value may not leave without a permit.
+    #[error("value {index} of ledger entry {entry} is not public")]
+    NotPublic {
+        /// The entry.
+        entry: u64,
+        /// The value.
+        index: u32,
+    },
+    /// Index or ledger cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl Resolver {
+    /// Proves an entry against a published checkpoint where one covers it, else against the newest one. It may wait for the
+    /// disk.
+    ///
+    /// # Errors
+    ///
+    /// [`ProveError`].
+    pub fn prove(
+        &self,
+        subject: &Subject,
+        disclosure: &Disclosure,
+        publication: &Publication,
+    ) -> Result<EntryProof, ProveError> {
+        let ledger = self.records.ledger();
+        let position = match subject {
+            Subject::Newest(identifier) => {
+                let latest = self.records.store().latest(identifier.key()).map_err(ReadError::from)?;
+                latest.ok_or_else(|| ProveError::NotFound { identifier: identifier.to_string() })?
+            }
+            &Subject::Index(index) => {
+                let entries = ledger.size();
+                if index >= entries {
+                    return Err(ProveError::ToCome { index, entries });
+                }
+                ledger.position(index).map_err(ReadError::from)?
+            }
+        };
+        let bytes = self.records.entry(position)?;
+        let entry = bytes.decode().map_err(ReadError::from)?;
+        let openings = openings(&entry, disclosure)?;
+        let mut text = Vec::new();
+        ledger.put_text(&entry, &mut text).map_err(ReadError::from)?;
+        let checkpoint = publication.covering(entry.index).unwrap_or_else(|| ledger.checkpoint());
+        let path = ledger.inclusion_proof(entry.index, checkpoint.size).map_err(ReadError::from)?;
+        Ok(EntryProof { text, openings, index: entry.index, path, checkpoint: checkpoint.note })
+    }
+
+    /// What shows that the first `old` entries are a beginning of the first `new`; when it is left out, of the newest published
+    /// checkpoint that has as many, which comes along.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`]; also when `old` is more than `new`, or there are fewer.
+    pub fn prove_consistency(
+        &self,
+        old: u64,
+        new: Option<u64>,
+        publication: &Publication,
+    ) -> Result<(Vec<Hash>, Option<SignedCheckpoint>), ReadError> {
+        let ledger = self.records.ledger();
+        if let Some(new) = new {
+            return Ok((ledger.consistency_proof(old, new)?, None));
+        }
+        // A receipt's checkpoint may be newer than what was published last.
+        let newest = Some(publication.newest_checkpoint()).filter(|newest| newest.size >= old);
+        let newest = newest.unwrap_or_else(|| ledger.checkpoint());
+        Ok((ledger.consistency_proof(old, newest.size)?, Some(newest)))
+    }
+}
+
+fn openings(entry: &StoredEntry<'_>, disclosure: &Disclosure) -> Result<Vec<Opening>, ProveError> {
+    let is_public = |index: u32| {
+        let value = entry.values.iter().find(|value| value.index == index);
+        value.is_some_and(|value| value.view().is_ok_and(|view| view.permissions.public_read()))
+    };
+    let open = |index: u32| {
+        let opening = entry.opening(index)?;
+        Some(Opening { index, salt: opening.salt, canonical: opening.canonical.into() })
+    };
+    let mut indexes: Vec<u32> = match disclosure {
+        Disclosure::Public => entry.values.iter().map(|value| value.index).filter(|&index| is_public(index)).collect(),
+        Disclosure::Listed(indexes) => indexes.clone(),
+    };
+    indexes.sort_unstable();
+    indexes.dedup();
+    let mut openings = Vec::with_capacity(indexes.len().min(opening::OPENINGS_MAX));
+    for index in indexes {
+        match (open(index), disclosure) {
+            (Some(_), _) if !is_public(index) => return Err(ProveError::NotPublic { entry: entry.index, index }),
+            (Some(opening), _) => openings.push(opening),
+            (None, Disclosure::Listed(_)) => return Err(ProveError::NoSuchValue { entry: entry.index, index }),
+            // Its payload is gone.
+            (None, Disclosure::Public) => {}
+        }
+    }
+    Ok(openings)
+}

@@ -1,0 +1,370 @@
+//! A witness for others: it cosigns what logs show it, and never two things that contradict each other (C2SP tlog-witness).
+//!
+//! ```text
+//! DIR/lock                       held by whoever has the directory open
+//! DIR/<hex SHA-256 of origin>    the checkpoint that was cosigned last, with the log's signatures and the witness's own
+//! ```
+//!
+//! What always holds: a cosigned checkpoint is on the disk before anyone gets the cosignature: it is written beside the old one,
+//! synced, renamed over it, and the directory synced. Requests about one log are judged one after the other, from the
+//! judgement to the disk, so that no slower one takes back what a faster one promised. A file that is not what the
+//! witness wrote stops it at start: a witness that has forgotten may contradict itself. Deliberately absent: HTTP
+//! (`server::http::witness`); the judgement itself ([`proof::witness`](crate::proof::witness)).
+
+use std::{
+    collections::HashMap,
+    fs::{self, File, TryLockError},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use crate::{
+    ledger::write_secret,
+    proof::{
+        merkle::TreeHead,
+        note::{CosignerKey, KeyType, VerifierKey, verify_cosigned},
+        witness::{AddCheckpoint, Refusal, judge, origin_hash},
+    },
+};
+
+/// The most logs that a witness knows.
+pub const LOGS_MAX: usize = 10_000;
+
+/// A witness with its memory open.
+#[derive(Debug)]
+pub struct Witness {
+    key: CosignerKey,
+    directory: PathBuf,
+    logs: HashMap<String, Log>,
+    lock: File,
+}
+
+#[derive(Debug)]
+struct Log {
+    keys: Vec<VerifierKey>,
+    path: PathBuf,
+    /// What was cosigned last. Locked from judging a request until its result is on the disk.
+    latest: Mutex<Option<TreeHead>>,
+}
+
+/// Why a witness cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum WitnessError {
+    /// The file system refused.
+    #[error("{what} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process has the directory open.
+    #[error("{} is in use by another witness; two would not know what the other one cosigned", path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A file is not what the witness wrote there.
+    #[error(
+        "{} is not a checkpoint of the log `{origin}` that this witness cosigned; what it promised is not known any more. \
+         Restore the file; if that is impossible, start with a new key under a new name", path.display()
+    )]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// The log that it belongs to.
+        origin: String,
+    },
+    /// The key file holds no key.
+    #[error("{} holds no key of a witness", path.display())]
+    Key {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// No key can have this name.
+    #[error("`{name}` cannot name a witness: 1 to 255 printable ASCII characters without spaces and +")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// A witness knows logs by keys of logs.
+    #[error("{name} is the key of a witness; give keys of logs")]
+    NotALog {
+        /// The key's name.
+        name: String,
+    },
+    /// There are too many logs.
+    #[error("{count} logs; the limit is {LOGS_MAX}")]
+    TooMany {
+        /// How many.
+        count: usize,
+    },
+}
+
+fn failed<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> WitnessError + 'a {
+    move |source| WitnessError::Io { what, path: path.into(), source }
+}
+
+/// Reads the key of a witness, or makes one with this name from 32 random bytes and writes it, readable by its owner alone.
+///
+/// # Errors
+///
+/// [`WitnessError`].
+pub fn open_or_create_key(path: &Path, name: &str, seed: [u8; 32]) -> Result<CosignerKey, WitnessError> {
+    match fs::read_to_string(path) {
+        Ok(text) => {
+            let key = text.strip_suffix('\n').and_then(CosignerKey::parse);
+            key.ok_or_else(|| WitnessError::Key { path: path.into() })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let key = CosignerKey::new(name, seed).ok_or_else(|| WitnessError::Name { name: name.into() })?;
+            write_secret(path, &key.encode()).map_err(failed("cannot write", path))?;
+            Ok(key)
+        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(WitnessError::Key { path: path.into() }),
+        Err(error) => Err(failed("cannot read", path)(error)),
+    }
+}
+
+impl Witness {
+    /// Opens the memory of a witness, or makes an empty one. Several keys of one name are keys of one log.
+    ///
+    /// # Errors
+    ///
+    /// [`WitnessError`].
+    pub fn open(directory: &Path, key: CosignerKey, log_keys: Vec<VerifierKey>) -> Result<Self, WitnessError> {
+        fs::create_dir_all(directory).map_err(failed("cannot create", directory))?;
+        let path = directory.join("lock");
+        let lock = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let lock = lock.map_err(failed("cannot open", &path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(WitnessError::Locked { path: directory.into() }),
+            Err(TryLockError::Error(error)) => return Err(failed("cannot lock", &path)(error)),
+        }
+        let mut logs: HashMap<String, Log> = HashMap::new();
+        for log_key in log_keys {
+            if log_key.kind() != KeyType::Log {
+                return Err(WitnessError::NotALog { name: log_key.name().into() });
+            }
+            let origin = log_key.name().to_owned();
+            let path = directory.join(origin_hash(&origin));
+            let log = logs.entry(origin).or_insert_with(|| Log { keys: Vec::new(), path, latest: Mutex::new(None) });
+            if !log.keys.contains(&log_key) {
+                log.keys.push(log_key);
+            }
+        }
+        if logs.len() > LOGS_MAX {
+            return Err(WitnessError::TooMany { count: logs.len() });
+        }
+        for (origin, log) in &mut logs {
+            let latest = remembered(origin, log, key.verifier())?;
+            *log.latest.get_mut().unwrap_or_else(PoisonError::into_inner) = latest;
+        }
+        Ok(Self { key, directory: directory.into(), logs, lock })
+    }
+
+    /// The key that others verify its cosignatures with.
+    pub fn key(&self) -> &VerifierKey {
+        self.key.verifier()
+    }
+
+    /// The logs that it knows, with the sizes that it cosigned last.
+    pub fn logs(&self) -> impl Iterator<Item = (&str, Option<u64>)> {
+        self.logs.iter().map(|(origin, log)| {
+            let latest = log.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            (origin.as_str(), latest.map(|head| head.size))
+        })
+    }
+
+    /// Answers a request to cosign, at a time in seconds since 1970 UTC: gives a signature line, or says why not. It may wait for
+    /// the disk.
+    ///
+    /// # Errors
+    ///
+    /// When the cosigned checkpoint could not be written; nothing was promised then.
+    pub fn add_checkpoint(&self, body: &[u8], time: u64) -> io::Result<Result<String, Refusal>> {
+        let request = match AddCheckpoint::parse(body) {
+            Ok(request) => request,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        // A checkpoint's first line is its origin.
+        let origin = request.checkpoint.lines().next().unwrap_or_default();
+        let Some(log) = self.logs.get(origin) else { return Ok(Err(Refusal::UnknownOrigin)) };
+        let mut latest = log.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let verified = match judge(&request, &log.keys, *latest) {
+            Ok(verified) => verified,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let line = self.key.cosign(&verified.text, time);
+        let signatures = format!("\n{}{line}", verified.log_lines);
+        self.remember(&log.path, &[verified.text.as_slice(), signatures.as_bytes()].concat())?;
+        *latest = Some(verified.head);
+        Ok(Ok(line))
+    }
+
+    /// The last cosigned checkpoint of the log whose origin has this hash ([`origin_hash`]).
+    ///
+    /// # Errors
+    ///
+    /// Whatever the file system says.
+    pub fn latest(&self, hash: &str) -> io::Result<Option<Vec<u8>>> {
+        // Only names that it made itself become paths.
+        let Some(log) = self.logs.values().find(|log| log.path.file_name().is_some_and(|name| name == hash)) else {
+            return Ok(None);
+        };
+        match fs::read(&log.path) {
+            Ok(note) => Ok(Some(note)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remember(&self, path: &Path, note: &[u8]) -> io::Result<()> {
+        let temporary = path.with_extension("new");
+        let mut file = File::create(&temporary)?;
+        file.write_all(note)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        File::open(&self.directory)?.sync_all()
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child process that is being started at this moment has it open, too.
+        let _ = self.lock.unlock();
+    }
+}
+
+/// What a witness cosigned last, from its file.
+fn remembered(origin: &str, log: &Log, own: &VerifierKey) -> Result<Option<TreeHead>, WitnessError> {
+    let path = &log.path;
+    let note = match fs::read(path) {
+        Ok(note) => note,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("cannot read", path)(error)),
+    };
+    // The log may have another key by now; the witness has its own.
+    let damaged = || WitnessError::Damaged { path: path.clone(), origin: origin.into() };
+    let cosigned = verify_cosigned(&note, own).map_err(|_| damaged())?;
+    if cosigned.origin == origin { Ok(Some(cosigned.head)) } else { Err(damaged()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        ledger::{Hash, LedgerKey},
+        proof::note::verify_checkpoint as verify,
+    };
+
+    fn log(origin: &str) -> LedgerKey {
+        let directory = tempfile::tempdir().unwrap();
+        LedgerKey::open_or_create(&directory.path().join("key"), origin, [1; 32]).unwrap()
+    }
+
+    fn open(directory: &Path) -> Result<Witness, WitnessError> {
+        let key = open_or_create_key(&directory.join("key"), "witness.test", [3; 32])?;
+        let keys = ["a.test", "b.test"].map(|origin| log(origin).verifier_key().parse().unwrap());
+        Witness::open(&directory.join("state"), key, keys.into())
+    }
+
+    fn leaves(count: u8) -> Hash {
+        let [a, b, c] = [1, 2, 3].map(|leaf| Hash([leaf; 32]));
+        let two = tlog_tiles::node_hash(a, b);
+        [a, two, tlog_tiles::node_hash(two, c)][usize::from(count) - 1]
+    }
+
+    fn request(origin: &str, old_size: u64, proof: &[u8], size: u8) -> Vec<u8> {
+        let checkpoint = log(origin).sign(u64::from(size), leaves(size)).unwrap().note.to_string();
+        let proof = proof.iter().map(|&leaf| Hash([leaf; 32])).collect();
+        AddCheckpoint { old_size, proof, checkpoint }.write().into_bytes()
+    }
+
+    #[test]
+    fn what_was_cosigned_is_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        let witness = open(directory.path()).unwrap();
+        let ask = |witness: &Witness, body: &[u8]| witness.add_checkpoint(body, 77).unwrap();
+        assert!(ask(&witness, &request("a.test", 0, &[], 2)).is_ok());
+        assert_eq!(ask(&witness, &request("a.test", 0, &[], 3)), Err(Refusal::Conflict { size: 2 }));
+        assert_eq!(ask(&witness, &request("c.test", 0, &[], 3)), Err(Refusal::UnknownOrigin));
+        assert!(matches!(open(directory.path()), Err(WitnessError::Locked { .. })));
+        drop(witness);
+        let witness = open(directory.path()).unwrap();
+        assert_eq!(ask(&witness, &request("a.test", 0, &[], 3)), Err(Refusal::Conflict { size: 2 }));
+        let line = ask(&witness, &request("a.test", 2, &[3], 3)).unwrap();
+        assert!(ask(&witness, &request("b.test", 0, &[], 1)).is_ok(), "logs do not know of each other");
+        let note = witness.latest(&origin_hash("a.test")).unwrap().unwrap();
+        assert!(String::from_utf8(note.clone()).unwrap().ends_with(&line));
+        let keys = [log("a.test").verifier_key().parse().unwrap(), witness.key().clone()];
+        let verified = verify(&note, &keys).unwrap();
+        assert_eq!((verified.head.size, verified.cosignatures[0].time), (3, 77));
+        assert_eq!(witness.latest("../key").unwrap(), None);
+        assert_eq!(witness.latest(&origin_hash("c.test")).unwrap(), None);
+    }
+
+    #[test]
+    fn strange_signatures_are_not_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        let witness = open(directory.path()).unwrap();
+        let mut body = request("a.test", 0, &[], 2);
+        // A line under the witness's own name and key id that is wrong.
+        let forged = CosignerKey::new("witness.test", [3; 32]).unwrap().cosign(b"something else\n", 1);
+        body.extend_from_slice(forged.as_bytes());
+        assert!(witness.add_checkpoint(&body, 77).unwrap().is_ok());
+        drop(witness);
+        assert!(open(directory.path()).is_ok());
+    }
+
+    #[test]
+    fn a_witness_that_forgot_does_not_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let witness = open(directory.path()).unwrap();
+        witness.add_checkpoint(&request("a.test", 0, &[], 2), 77).unwrap().unwrap();
+        drop(witness);
+        let path = directory.path().join("state").join(origin_hash("a.test"));
+        let note = fs::read(&path).unwrap();
+        let refused = |note: &[u8]| {
+            fs::write(&path, note).unwrap();
+            matches!(open(directory.path()), Err(WitnessError::Damaged { .. }))
+        };
+        for at in 0..note.len() {
+            let mut flipped = note.clone();
+            flipped[at] ^= 1;
+            // The log's own signature says nothing here: the witness checked it before it cosigned.
+            if !refused(&flipped) {
+                let line = String::from_utf8_lossy(&note[..at]).matches('\n').count();
+                assert_eq!(line, 4, "byte {at}");
+            }
+        }
+        assert!(refused(b""));
+        // What another log cosigned stands in for nothing.
+        fs::write(&path, &note).unwrap();
+        fs::copy(&path, directory.path().join("state").join(origin_hash("b.test"))).unwrap();
+        assert!(matches!(open(directory.path()), Err(WitnessError::Damaged { .. })));
+        assert!(matches!(open_or_create_key(&path, "witness.test", [3; 32]), Err(WitnessError::Key { .. })));
+    }
+
+    /// The race of the document: a slow request about a small tree, a fast one about a large tree.
+    #[test]
+    fn requests_about_one_log_never_cross() {
+        let directory = tempfile::tempdir().unwrap();
+        let witness = open(directory.path()).unwrap();
+        let bodies = [request("a.test", 0, &[], 1), request("a.test", 0, &[], 2), request("a.test", 0, &[], 3)];
+        let answers: Vec<_> = std::thread::scope(|scope| {
+            let asked: Vec<_> = bodies.iter().map(|body| scope.spawn(|| witness.add_checkpoint(body, 1))).collect();
+            asked.into_iter().map(|asked| asked.join().unwrap().unwrap()).collect()
+        });
+        let cosigned: Vec<usize> = (0..3).filter(|&at| answers[at].is_ok()).collect();
+        assert_eq!(cosigned.len(), 1, "all ask from nothing: {answers:?}");
+        let note = witness.latest(&origin_hash("a.test")).unwrap().unwrap();
+        let own = witness.key().clone();
+        let kept = verify_cosigned(&note, &own).unwrap();
+        assert_eq!(kept.head.size as usize, cosigned[0] + 1);
+    }
+}

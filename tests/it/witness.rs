@@ -1,0 +1,386 @@
+//! Witnesses over the real program: what they reply, that they keep their promises through kill -9, that a node's checkpoints come
+//! back cosigned, and that a node on an old copy of its directory does not go on.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use tempfile::TempDir;
+use touchmark::{
+    ledger::{Hash, LedgerKey},
+    proof::{
+        merkle::empty_root,
+        note::{VerifierKey, verify_checkpoint},
+        tlog_proof::TlogProof,
+        witness::{AddCheckpoint, origin_hash},
+    },
+};
+
+use crate::{
+    program::{Program, TIMEOUT, exit_code, file, run, touchmark, wait_until},
+    support::directory,
+};
+
+/// A witness in a process of its own. Killed when it is dropped.
+struct WitnessProgram {
+    child: Child,
+    address: String,
+    key: String,
+}
+
+impl WitnessProgram {
+    /// Starts a witness that keeps everything below `directory`, on an address or on a port that the system chooses.
+    fn start(directory: &Path, listen: &str, logs: &[&str]) -> Self {
+        let mut command = touchmark();
+        command.args(["witness", "--listen", listen, "--name", "w.test/1"]);
+        command.arg("--state").arg(directory.join("state")).arg("--key").arg(directory.join("key"));
+        for log in logs {
+            command.args(["--log", log]);
+        }
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut introduction = Vec::new();
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            introduction.push(line.unwrap());
+            if introduction.last().is_some_and(|line| line.starts_with("Ctrl-C")) {
+                break;
+            }
+        }
+        let after = |head: &str| {
+            let line = introduction.iter().find_map(|line| line.trim().strip_prefix(head));
+            line.unwrap_or_else(|| panic!("the witness is not ready: {introduction:?}")).trim().to_owned()
+        };
+        Self { child, address: after("HTTP"), key: after("key") }
+    }
+
+    fn kill(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.address.clone()
+    }
+
+    /// Sends a body; gives status, type and body of the reply.
+    fn post(&self, body: impl AsRef<[u8]>) -> (u16, String, String) {
+        reply(agent().post(format!("http://{}/add-checkpoint", self.address)).send(body.as_ref()))
+    }
+
+    fn latest(&self, origin: &str) -> (u16, String, String) {
+        reply(agent().get(format!("http://{}/{}/checkpoint", self.address, origin_hash(origin))).call())
+    }
+
+    /// What a node is told about it.
+    fn argument(&self) -> String {
+        format!("{} http://{}/", self.key, self.address)
+    }
+}
+
+impl Drop for WitnessProgram {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT)).build().into()
+}
+
+fn reply(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> (u16, String, String) {
+    let mut response = response.unwrap();
+    let kind = response.headers().get("content-type").map_or("", |kind| kind.to_str().unwrap()).to_owned();
+    (response.status().as_u16(), kind, response.body_mut().read_to_string().unwrap())
+}
+
+fn log_key(directory: &TempDir) -> LedgerKey {
+    LedgerKey::open_or_create(&directory.path().join("log"), "log.test", [1; 32]).unwrap()
+}
+
+fn request(key: &LedgerKey, old_size: u64, proof: &[Hash], size: u64, root: Hash) -> String {
+    let checkpoint = key.sign(size, root).unwrap().note.to_string();
+    AddCheckpoint { old_size, proof: proof.into(), checkpoint }.write()
+}
+
+#[test]
+fn the_replies_of_tlog_witness() {
+    let directory = directory();
+    let key = log_key(&directory);
+    let witness = WitnessProgram::start(directory.path(), "127.0.0.1:0", &[key.verifier_key()]);
+    let [one, two] = [Hash([1; 32]), Hash([2; 32])];
+    let node = tlog_tiles::node_hash(one, two);
+    assert_eq!(witness.latest("log.test").0, 404);
+    let stranger = LedgerKey::open_or_create(&directory.path().join("s"), "log.test", [2; 32]).unwrap();
+    let elsewhere = LedgerKey::open_or_create(&directory.path().join("e"), "else.test", [2; 32]).unwrap();
+    let table: [(&str, String, u16); 13] = [
+        ("another key", request(&stranger, 0, &[], 1, one), 403),
+        ("another log", request(&elsewhere, 0, &[], 1, one), 404),
+        ("no request", "add this\n".into(), 400),
+        ("a first one", request(&key, 0, &[], 1, one), 200),
+        ("the same, from nothing", request(&key, 0, &[], 1, one), 409),
+        ("the same again", request(&key, 1, &[], 1, one), 200),
+        ("another root", request(&key, 1, &[], 1, two), 422),
+        ("no proof", request(&key, 1, &[], 2, node), 422),
+        ("a wrong proof", request(&key, 1, &[one], 2, node), 422),
+        ("an old size that is too large", request(&key, 2, &[], 1, one), 400),
+        ("an empty tree with leaves", request(&key, 0, &[], 0, one), 422),
+        ("one more", request(&key, 1, &[two], 2, node), 200),
+        ("back again", request(&key, 0, &[], 0, empty_root()), 409),
+    ];
+    for (case, body, status) in table {
+        let (found, kind, text) = witness.post(&body);
+        assert_eq!(found, status, "{case}: {text}");
+        match status {
+            409 => assert_eq!((kind.as_str(), text.ends_with('\n')), ("text/x.tlog.size", true), "{case}: {text}"),
+            200 => {
+                let note = body.split_once("\n\n").unwrap().1.to_owned() + &text;
+                let keys: Vec<VerifierKey> = [key.verifier_key(), &witness.key].map(|key| key.parse().unwrap()).into();
+                let verified = verify_checkpoint(note.as_bytes(), &keys).unwrap();
+                assert_eq!(verified.cosignatures.len(), 1, "{case}");
+                let (_, _, latest) = witness.latest("log.test");
+                assert_eq!(verify_checkpoint(latest.as_bytes(), &keys).unwrap().head, verified.head);
+            }
+            _ => {}
+        }
+    }
+    // It answers, or hangs up on whoever does not stop.
+    let long = agent().post(format!("http://{}/add-checkpoint", witness.address)).send(&vec![b'x'; 1 << 20][..]);
+    assert!(long.map_or(true, |response| response.status() == 413));
+    assert_eq!(witness.post(request(&key, 0, &[], 5, one)).2, "2\n");
+    let second = touchmark()
+        .args(["witness", "--listen", "127.0.0.1:0", "--log", key.verifier_key()])
+        .arg("--state")
+        .arg(directory.path().join("state"))
+        .arg("--key")
+        .arg(directory.path().join("key"))
+        .output()
+        .unwrap();
+    assert!(String::from_utf8(second.stderr).unwrap().contains("in use by another witness"));
+}
+
+/// Kill -9 at any moment: what somebody holds a cosignature for is known to the next process.
+#[test]
+fn a_killed_witness_keeps_its_promises() {
+    let directory = directory();
+    let key = log_key(&directory);
+    let leaves: Vec<Hash> = (0..200).map(|leaf| Hash([leaf; 32])).collect();
+    let mut promised = 0;
+    for round in 0..4_u64 {
+        let witness = WitnessProgram::start(directory.path(), "127.0.0.1:0", &[key.verifier_key()]);
+        let (address, pid) = (witness.address.clone(), witness.child.id().to_string());
+        let killer = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(40 + 30 * round));
+            Command::new("kill").args(["-9", &pid]).status().unwrap()
+        });
+        let agent = agent();
+        // It may have cosigned one more than anyone heard of.
+        let mut old =
+            match agent.post(format!("http://{address}/add-checkpoint")).send(request(&key, 0, &[], 1, leaves[0])) {
+                Ok(mut response) if response.status() == 409 => {
+                    response.body_mut().read_to_string().unwrap().trim().parse().unwrap()
+                }
+                Ok(_) => 1,
+                Err(_) => promised,
+            };
+        assert!(old == promised || old == promised + 1 || promised == 0, "{old} is not {promised}");
+        while old < 200 {
+            let (proof, root) = grown(&leaves, old);
+            let body = request(&key, old, &proof, old + 1, root);
+            match agent.post(format!("http://{address}/add-checkpoint")).send(body) {
+                Ok(response) if response.status() == 200 => {
+                    old += 1;
+                    promised = old;
+                }
+                Ok(response) => panic!("{response:?}"),
+                Err(_) => break,
+            }
+        }
+        promised = promised.max(old);
+        killer.join().unwrap();
+        drop(witness);
+    }
+    assert!(promised > 4, "{promised}");
+}
+
+/// The consistency proof from `old` leaves to one more, and the new root (RFC 9162 section 2.1.4.1, word for word).
+fn grown(leaves: &[Hash], old: u64) -> (Vec<Hash>, Hash) {
+    fn root(leaves: &[Hash]) -> Hash {
+        match leaves {
+            [leaf] => *leaf,
+            _ => {
+                let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+                tlog_tiles::node_hash(root(left), root(right))
+            }
+        }
+    }
+    fn proof(old: usize, leaves: &[Hash], complete: bool) -> Vec<Hash> {
+        if old == leaves.len() {
+            return if complete { Vec::new() } else { vec![root(leaves)] };
+        }
+        let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+        let (mut path, other) = match old.checked_sub(left.len()) {
+            None | Some(0) => (proof(old, left, complete), right),
+            Some(old) => (proof(old, right, false), left),
+        };
+        path.push(root(other));
+        path
+    }
+    let new = &leaves[..=old as usize];
+    (if old == 0 { Vec::new() } else { proof(old as usize, new, true) }, root(new))
+}
+
+/// A node with its key known beforehand, so that a witness can know it.
+fn known_ledger(data: &Path) -> String {
+    let node = Program::serve(data, &[]);
+    let line = node.introduction.lines().find_map(|line| line.trim().strip_prefix("ledger key"));
+    let key = line.unwrap().trim().to_owned();
+    assert_eq!(node.stop("INT"), Some(0));
+    key
+}
+
+fn register(node: &Program, identifier: &str) {
+    let ran = node.run(&["register", identifier, "--value", "NAME=x"]);
+    assert_eq!(ran.exit, 0, "{ran:?}");
+}
+
+/// Waits until the witness has cosigned so many entries.
+fn wait_for(witness: &WitnessProgram, size: u64) {
+    wait_until("the checkpoint is cosigned", || {
+        let (_, _, latest) = witness.latest("id.test/ledger");
+        latest.lines().nth(1) == Some(&size.to_string())
+    });
+}
+
+#[test]
+fn checkpoints_come_back_cosigned() {
+    let (data, directory, files) = (directory(), directory(), directory());
+    let key = known_ledger(data.path());
+    let witness = WitnessProgram::start(directory.path(), "127.0.0.1:0", &[&key]);
+    let node = Program::serve(data.path(), &["--witness", &witness.argument()]);
+    for number in 0..3 {
+        register(&node, &format!("88.118/P{number}"));
+    }
+    let path = files.path().join("proof").to_str().unwrap().to_owned();
+    let mut cosigned = false;
+    wait_until("a proof has a cosignature", || {
+        assert_eq!(node.run(&["prove", "2", "-o", &path]).exit, 0);
+        let proof = TlogProof::parse(&fs::read(&path).unwrap()).unwrap();
+        cosigned = proof.checkpoint.contains("\u{2014} w.test/1 ");
+        cosigned
+    });
+    let policy = format!("log {key}\nwitness W {}\nquorum W\n", witness.key);
+    let policy = file(&files, "policy", policy);
+    let ran = run(["verify", &path, "--policy", &policy]);
+    assert_eq!((ran.exit, ran.out.contains("cosigned by   W, 20")), (0, true), "{ran:?}");
+    let ran = node.run(&["consistency", &path, "--policy", &policy]);
+    assert_eq!(ran.exit, 0, "{ran:?}");
+
+    // A witness that is gone is warned of, and asked again when it is back.
+    let address = witness.kill();
+    register(&node, "88.118/P3");
+    wait_until("the node says that the witness is gone", || node.log().contains("the witness does not cosign"));
+    assert_eq!(node.run(&["prove", "3"]).exit, 0, "proofs go on");
+    let witness = WitnessProgram::start(directory.path(), &address, &[&key]);
+    wait_for(&witness, 4);
+    wait_until("the node says that it is back", || node.log().contains("the witness cosigns again"));
+    assert_eq!(node.stop("INT"), Some(0));
+}
+
+/// What a backup tool does, with the node stopped.
+fn copy(from: &Path, to: &Path) {
+    let _ = fs::remove_dir_all(to);
+    let copied = Command::new("cp").arg("-R").arg(from).arg(to).status();
+    assert!(copied.unwrap().success());
+}
+
+/// Tries to start a node and gives what it says when it does not.
+fn refused(data: &Path, arguments: &[&str]) -> String {
+    let mut command = touchmark();
+    command.args(["serve", "--grpc", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--http", "off", "--data"]).arg(data);
+    let mut child = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let code = exit_code(&mut child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(code, Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn an_old_copy_of_a_directory_is_not_continued() {
+    let (parent, directory) = (directory(), directory());
+    let (data, old) = (parent.path().join("data"), parent.path().join("old"));
+    let key = known_ledger(&data);
+    let witness = WitnessProgram::start(directory.path(), "127.0.0.1:0", &[&key]);
+    let argument = witness.argument();
+    let arguments = ["--witness", argument.as_str()];
+    let node = Program::serve(&data, &arguments);
+    register(&node, "88.118/P0");
+    wait_for(&witness, 1);
+    assert_eq!(node.stop("INT"), Some(0));
+    copy(&data, &old);
+    let node = Program::serve(&data, &arguments);
+    register(&node, "88.118/P1");
+    wait_for(&witness, 2);
+    assert_eq!(node.stop("INT"), Some(0));
+
+    let head = fs::read(old.join("ledger/signed_head")).unwrap();
+    let said = refused(&old, &arguments);
+    assert!(
+        said.contains("is an old copy: the witness w.test/1 has cosigned 2 entries") && said.contains("Restore"),
+        "{said}"
+    );
+    assert_eq!(fs::read(old.join("ledger/signed_head")).unwrap(), head, "nothing was signed");
+    // The same without the file that remembers what was signed, where the ledger was begun anew under the old key.
+    let anew = parent.path().join("anew");
+    known_ledger(&anew);
+    fs::copy(data.join("ledger/key"), anew.join("ledger/key")).unwrap();
+    fs::write(anew.join("ledger/signed_head"), b"").unwrap();
+    let said = refused(&anew, &arguments);
+    assert!(said.contains("has cosigned 2 entries of this ledger, and here are 0"), "{said}");
+
+    // Somebody starts the copy without its witnesses, goes on, and remembers them later: as long, and longer.
+    let node = Program::serve(&old, &[]);
+    register(&node, "88.118/Other");
+    assert_eq!(node.stop("INT"), Some(0));
+    let said = refused(&old, &arguments);
+    assert!(said.contains("has cosigned another history of this ledger"), "{said}");
+    let node = Program::serve(&old, &[]);
+    register(&node, "88.118/Another");
+    assert_eq!(node.stop("INT"), Some(0));
+    let said = refused(&old, &arguments);
+    assert!(said.contains("has cosigned another history of this ledger"), "{said}");
+
+    // The newest copy goes on.
+    let node = Program::serve(&data, &arguments);
+    register(&node, "88.118/P2");
+    wait_for(&witness, 3);
+    assert_eq!(node.stop("INT"), Some(0));
+}
+
+#[test]
+fn a_fork_that_is_found_later_stops_the_writes() {
+    let (parent, directory) = (directory(), directory());
+    let (data, old) = (parent.path().join("data"), parent.path().join("old"));
+    let key = known_ledger(&data);
+    let witness = WitnessProgram::start(directory.path(), "127.0.0.1:0", &[&key]);
+    let argument = witness.argument();
+    let arguments = ["--witness", argument.as_str()];
+    copy(&data, &old);
+    let node = Program::serve(&data, &arguments);
+    (0..3).for_each(|number| register(&node, &format!("88.118/P{number}")));
+    wait_for(&witness, 3);
+    assert_eq!(node.stop("INT"), Some(0));
+    // The witness is away when the old copy starts: that is a warning, or a refusal where it is required.
+    let address = witness.kill();
+    let config = file(&parent, "config", format!("witnesses = \"{argument}\"\nwitnesses_required = 1\n"));
+    let said = refused(&old, &["--config", &config]);
+    assert!(said.contains("0 of the witnesses answered, and `witnesses_required` is 1"), "{said}");
+    let node = Program::serve(&old, &arguments);
+    assert!(node.log().contains("could not be asked what it holds"), "{}", node.log());
+    register(&node, "88.118/Other");
+    let _witness = WitnessProgram::start(directory.path(), &address, &[&key]);
+    wait_until("the node hears of it", || node.log().contains("no more writes are accepted"));
+    let ran = node.run(&["register", "88.118/Third", "--value", "NAME=x"]);
+    assert_eq!((ran.exit, ran.err.contains("has cosigned 3 entries of this ledger")), (9, true), "{ran:?}");
+    assert_eq!(node.run(&["resolve", "88.118/Other"]).exit, 0, "reads go on");
+}
