@@ -55,7 +55,7 @@
 //! | [`store`] | the index contract, the sled index, the reference model, whole records | `ledger` |
 //! | [`cache`] | sharded LRU with a byte budget and single flight; knows nothing of ours | – |
 //! | [`resolver`] | the read core | `id`, `record`, `store`, `cache` |
-//! | [`registry`] | the write core | `id`, `record`, `ledger`, `store` |
+//! | [`registry`] | the write core | `codec`, `id`, `record`, `ledger`, `store` |
 //! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, and the one table of outcomes | the cores' types, `cache` |
 //! | [`server`] | listeners: gRPC, DNS | `protocol`, the cores |
 //! | [`client`] | outbound connections | `protocol` |

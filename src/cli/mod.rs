@@ -5,6 +5,7 @@
 
 mod config_print;
 mod dnssec;
+mod event;
 mod export;
 pub mod failure;
 mod fsck;
@@ -44,6 +45,8 @@ enum Command {
     Serve(serve::Args),
     /// Register an identifier
     Register(register::Args),
+    /// Register what was made of what, as one event
+    Event(event::Args),
     /// Change the record of an identifier
     Update(update::Args),
     /// Retire an identifier for good
@@ -119,6 +122,7 @@ impl Command {
         match self {
             Self::Serve(args) => serve::run(args),
             Self::Register(args) => register::run(args),
+            Self::Event(args) => event::run(args),
             Self::Update(args) => update::run(args),
             Self::Retire(args) => retire::run(args),
             Self::Resolve(args) => resolve::run(args),

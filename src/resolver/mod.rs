@@ -10,11 +10,18 @@
 //! Deliberately absent: transports, DNS names (`id::dns_name`), permits: only what anyone may read gets this far.
 
 mod history;
+mod recall;
+mod trace;
 
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 pub use history::{Change, Difference, History, HistoryError, Moment};
+pub use recall::{Holder, RecallRequest, RecallStep, Recalled};
+pub use trace::{
+    Names, NodeState, NodeTotal, Sum, TimeRule, TraceDirection, TraceLimits, TraceRequest, TraceSink, TraceStep,
+    TraceSummary, TracedEdge, TracedNode, Truncation,
+};
 
 use crate::{
     cache::{Cache, CacheStats},

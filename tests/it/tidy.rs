@@ -16,7 +16,7 @@ const EDGES: [(&str, &[&str]); 14] = [
     ("store", &["codec", "id", "record", "ledger"]),
     ("cache", &[]),
     ("resolver", &["id", "record", "store", "cache"]),
-    ("registry", &["id", "record", "ledger", "store"]),
+    ("registry", &["codec", "id", "record", "ledger", "store"]),
     // `store` for the error of a failed read, which is part of what the resolver answers.
     ("protocol", &["id", "record", "ledger", "cache", "registry", "resolver", "store"]),
     ("server", &["id", "ledger", "store", "registry", "resolver", "protocol"]),
