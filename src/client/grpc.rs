@@ -3,7 +3,7 @@
 use std::{error::Error, time::Duration};
 
 use tonic::{
-    Code, Request, Status, Streaming,
+    Code, Request, Response, Status, Streaming,
     client::Grpc,
     codegen::http::uri::PathAndQuery,
     transport::{Channel, Endpoint},
@@ -28,12 +28,15 @@ pub struct Client {
     channel: Channel,
 }
 
-/// Records as they come.
+/// Messages as they come.
 #[derive(Debug)]
-pub struct Exported {
+pub struct Incoming<M> {
     server: String,
-    records: Streaming<pb::Record>,
+    messages: Streaming<M>,
 }
+
+/// Records as they come.
+pub type Exported = Incoming<pb::Record>;
 
 impl Client {
     /// Connects to a node at `host:port` or `http://host:port`.
@@ -104,6 +107,26 @@ impl Client {
         page.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
     }
 
+    /// Follows edges from an identifier.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]; a request out of bounds is refused as invalid argument.
+    pub async fn trace(&self, request: pb::TraceRequest) -> Result<Incoming<pb::TraceResponse>, ClientError> {
+        let response = self.auditor().trace(request).await;
+        self.incoming(response)
+    }
+
+    /// Finds every finished product that a lot went into.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]; a request out of bounds is refused as invalid argument.
+    pub async fn recall(&self, request: pb::RecallRequest) -> Result<Incoming<pb::RecallResponse>, ClientError> {
+        let response = self.auditor().recall(request).await;
+        self.incoming(response)
+    }
+
     /// Carries out one command.
     ///
     /// # Errors
@@ -139,8 +162,12 @@ impl Client {
     /// [`ClientError`].
     pub async fn export(&self, scheme: &str) -> Result<Exported, ClientError> {
         let response = self.registry().export(pb::ExportRequest { scheme: scheme.into() }).await;
-        let records = response.map_err(|status| self.error(&status))?.into_inner();
-        Ok(Exported { server: self.server.clone(), records })
+        self.incoming(response)
+    }
+
+    fn incoming<M>(&self, response: Result<Response<Streaming<M>>, Status>) -> Result<Incoming<M>, ClientError> {
+        let messages = response.map_err(|status| self.error(&status))?.into_inner();
+        Ok(Incoming { server: self.server.clone(), messages })
     }
 
     fn resolver(&self) -> ResolverClient<Channel> {
@@ -175,14 +202,14 @@ impl Client {
     }
 }
 
-impl Exported {
-    /// The next record; `None` after the last one.
+impl<M> Incoming<M> {
+    /// The next message; `None` after the last one.
     ///
     /// # Errors
     ///
-    /// [`ClientError`]; what came before is a part of the export only.
-    pub async fn next(&mut self) -> Result<Option<pb::Record>, ClientError> {
-        self.records.message().await.map_err(|status| client_error(&self.server, &status))
+    /// [`ClientError`]; what came before is a part only.
+    pub async fn next(&mut self) -> Result<Option<M>, ClientError> {
+        self.messages.message().await.map_err(|status| client_error(&self.server, &status))
     }
 }
 

@@ -5,7 +5,7 @@
 pub mod dns;
 mod grpc;
 
-pub use grpc::{Client, Exported};
+pub use grpc::{Client, Exported, Incoming};
 
 /// Why a call gave no result, named for what the caller can do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

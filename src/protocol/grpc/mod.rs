@@ -7,11 +7,13 @@
 mod commands;
 mod from_pb;
 mod to_pb;
+mod trace;
 mod wire;
 
 pub use commands::{CommandBatch, EdgeParts, EventParts, FlowParts, ValueParts};
 pub use from_pb::{command, decode_command, record_from_pb, values_from_pb};
 pub use to_pb::{edge_to_pb, history_to_pb, receipt_to_pb, record_to_pb, refusal_to_pb, result_to_pb, value_to_pb};
+pub use trace::{recall_request, recall_step_to_pb, trace_request, trace_step_to_pb};
 pub use wire::{Encoded, EncodedAnswers, EncodedCommands, encode_answer, encode_invalid};
 
 /// Messages and clients, generated from `proto/`.

@@ -1,7 +1,10 @@
 //! The `Auditor` service.
 
+mod trace;
+
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::unreadable;
@@ -10,7 +13,9 @@ use crate::{
     protocol::grpc::{
         Encoded, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, encode_answer, history_to_pb,
         pb::{self, resolve_at_request::At},
+        recall_request, recall_step_to_pb,
         services::auditor_server,
+        trace_request, trace_step_to_pb,
     },
     resolver::{Filter, HistoryError, Moment, Resolver},
 };
@@ -19,11 +24,12 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct AuditorService {
     resolver: Arc<Resolver>,
+    traces: Arc<Semaphore>,
 }
 
 impl AuditorService {
     pub(super) fn new(resolver: Arc<Resolver>) -> Self {
-        Self { resolver }
+        Self { resolver, traces: Arc::new(Semaphore::new(trace::TRACES_AT_ONCE_MAX)) }
     }
 
     /// Asks the read core on the blocking pool: the past is read entry by entry, and is hardly in memory.
@@ -40,6 +46,9 @@ impl AuditorService {
 
 #[tonic::async_trait]
 impl auditor_server::Auditor for AuditorService {
+    type TraceStream = trace::Messages<pb::TraceResponse>;
+    type RecallStream = trace::Messages<pb::RecallResponse>;
+
     async fn resolve_at(&self, request: Request<pb::ResolveAtRequest>) -> Result<Response<Encoded>, Status> {
         let pb::ResolveAtRequest { request, at } = request.into_inner();
         let pb::ResolveRequest { identifier: asked, types, indexes } = request.unwrap_or_default();
@@ -64,6 +73,22 @@ impl auditor_server::Auditor for AuditorService {
         }
         let history = self.read(move |resolver| resolver.history(&identifier, before, limit as usize)).await?;
         Ok(Response::new(history_to_pb(&history)))
+    }
+
+    async fn trace(&self, request: Request<pb::TraceRequest>) -> Result<Response<Self::TraceStream>, Status> {
+        let request = trace_request(request.get_ref()).map_err(Status::invalid_argument)?;
+        let messages = trace::start(&self.resolver, &self.traces, move |resolver, sender| {
+            resolver.trace(&request, &mut |step| sender.add(|message| trace_step_to_pb(step, message)))
+        });
+        Ok(Response::new(messages?))
+    }
+
+    async fn recall(&self, request: Request<pb::RecallRequest>) -> Result<Response<Self::RecallStream>, Status> {
+        let request = recall_request(request.get_ref()).map_err(Status::invalid_argument)?;
+        let messages = trace::start(&self.resolver, &self.traces, move |resolver, sender| {
+            resolver.recall(&request, &mut |step| sender.add(|message| recall_step_to_pb(step, message)))
+        });
+        Ok(Response::new(messages?))
     }
 }
 
