@@ -15,10 +15,12 @@ mod name;
 pub mod output;
 mod parts;
 mod rebuild;
+mod recall;
 mod register;
 mod resolve;
 mod retire;
 mod serve;
+mod trace;
 mod update;
 
 use std::{future::Future, io::IsTerminal as _, path::PathBuf, process::ExitCode};
@@ -55,6 +57,10 @@ enum Command {
     Resolve(resolve::Args),
     /// Show every version of an identifier
     History(history::Args),
+    /// Follow edges: what it is made of, where it came from, what it went into
+    Trace(trace::Args),
+    /// From a bad lot to the finished products, and who has them
+    Recall(recall::Args),
     /// Register many records from files
     Import(import::Args),
     /// Write all records as JSON lines
@@ -127,6 +133,8 @@ impl Command {
             Self::Retire(args) => retire::run(args),
             Self::Resolve(args) => resolve::run(args),
             Self::History(args) => history::run(args),
+            Self::Trace(args) => trace::run(args),
+            Self::Recall(args) => recall::run(args),
             Self::Import(args) => import::run(args),
             Self::Export(args) => export::run(args),
             Self::Name(args) => name::run(args),

@@ -76,6 +76,31 @@ impl ValueOptions {
     }
 }
 
+/// A point of the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// Behind the entry with this index.
+    Index(u64),
+    /// Behind what the ledger had taken by then, milliseconds since 1970 UTC.
+    Time(u64),
+}
+
+/// Reads a point of the ledger: an index, or a time.
+///
+/// # Errors
+///
+/// A sentence with the rule.
+pub fn point(text: &str) -> Result<Point, String> {
+    match text.parse::<u64>() {
+        Ok(index) => Ok(Point::Index(index)),
+        Err(_) => {
+            let time = time_ms(text).map_err(|rule| format!("neither a ledger index nor a time: {rule}"))?;
+            // The ledger began long after 1970.
+            Ok(Point::Time(u64::try_from(time).unwrap_or(0)))
+        }
+    }
+}
+
 /// Carries out a command and prints its receipt; `done` is the word for it.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use super::{
     Server,
     failure::Failure,
     output::{self, Out, clean},
+    parts::{self, Point},
 };
 use crate::{
     client::{
@@ -21,7 +22,7 @@ use crate::{
             RESOLVE_BATCH_MAX,
             pb::{self, answer::Outcome as Answer, resolve_at_request::At},
         },
-        json::{answer_to_json, time_ms, time_text},
+        json::{answer_to_json, time_text},
         outcome::Outcome,
     },
     record::ValueType,
@@ -96,16 +97,11 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     })
 }
 
-/// Reads a point of the ledger: an index, or a time.
 fn point(text: &str) -> Result<At, String> {
-    match text.parse::<u64>() {
-        Ok(index) => Ok(At::LedgerIndex(index)),
-        Err(_) => {
-            let time = time_ms(text).map_err(|rule| format!("neither a ledger index nor a time: {rule}"))?;
-            // The ledger began long after 1970.
-            Ok(At::Time(u64::try_from(time).unwrap_or(0)))
-        }
-    }
+    Ok(match parts::point(text)? {
+        Point::Index(index) => At::LedgerIndex(index),
+        Point::Time(time_ms) => At::Time(time_ms),
+    })
 }
 
 async fn as_of(args: &Args, at: At) -> Result<u8, Failure> {

@@ -16,6 +16,8 @@ pub use to_pb::{edge_to_pb, history_to_pb, receipt_to_pb, record_to_pb, refusal_
 pub use trace::{recall_request, recall_step_to_pb, trace_request, trace_step_to_pb};
 pub use wire::{Encoded, EncodedAnswers, EncodedCommands, encode_answer, encode_invalid};
 
+use crate::resolver::TraceLimits;
+
 /// Messages and clients, generated from `proto/`.
 pub mod pb {
     #![allow(missing_docs, clippy::all, clippy::missing_errors_doc)]
@@ -37,6 +39,10 @@ pub const RESOLVE_BATCH_MAX: usize = 1_000;
 pub const HISTORY_LIMIT_MAX: u32 = 1_000;
 /// The versions of a page for which no number is given.
 pub const HISTORY_LIMIT_DEFAULT: u32 = 50;
+/// The most nodes of a trace.
+pub const TRACE_NODES_MAX: usize = TraceLimits::NODES_MAX as usize;
+/// The most edges of a trace.
+pub const TRACE_EDGES_MAX: usize = TraceLimits::EDGES_MAX;
 /// The longest request that resolves, in bytes.
 pub const RESOLVE_REQUEST_BYTES_MAX: usize = 4 << 20;
 /// The longest request that writes, in bytes.

@@ -24,10 +24,17 @@
 //! does not matter. Identifiers are left to the node to check.
 
 mod read;
+mod trace;
 mod write;
 
 pub use read::{create_from_line, time_ms};
-pub use write::{answer_to_json, change_to_json, receipt_to_json, record_to_json, signed_time_text, time_text};
+pub use trace::{
+    recalled_to_json, trace_edge_to_json, trace_node_to_json, trace_state_text, trace_summary_to_json,
+    trace_total_to_json, truncation_text,
+};
+pub use write::{
+    answer_to_json, change_to_json, edge_type_text, receipt_to_json, record_to_json, signed_time_text, time_text,
+};
 
 /// The longest line that is read, in bytes (4 MiB).
 pub const LINE_BYTES_MAX: usize = 4 << 20;

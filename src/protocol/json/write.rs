@@ -256,14 +256,19 @@ fn value(value: &pb::Value) -> LineValue<'_> {
 }
 
 fn edge(edge: &pb::Edge) -> LineEdge<'_> {
-    let kind = u8::try_from(edge.r#type).ok().and_then(EdgeType::from_code);
     LineEdge {
-        kind: kind.map_or("unknown", EdgeType::as_str),
+        kind: edge_type_text(edge.r#type),
         to: &edge.to,
         quantity: number(&edge.quantity),
         unit: &edge.unit,
         valid_from: edge.valid_from.map(signed_time_text),
     }
+}
+
+/// The word for an edge's type.
+pub fn edge_type_text(code: i32) -> &'static str {
+    let kind = u8::try_from(code).ok().and_then(EdgeType::from_code);
+    kind.map_or("unknown", EdgeType::as_str)
 }
 
 fn input(edge: &pb::Edge) -> LineFlow<'_> {
@@ -298,7 +303,7 @@ pub fn signed_time_text(ms: i64) -> String {
     }
 }
 
-fn to_json(line: &impl Serialize) -> String {
+pub(super) fn to_json(line: &impl Serialize) -> String {
     // None of these types can fail: their keys are texts, and they hold no floating-point numbers.
     serde_json::to_string(line).unwrap_or_default()
 }
