@@ -21,6 +21,7 @@
 //! | `scenario` | the same steps come to the same over every protocol |
 //! | `shared_data` | all of the real input is taken, and resolves over gRPC and DNS to what it says |
 //! | `tidy` | the sources keep their shape |
+//! | `trace` | what edges lead to, both ways, at any moment, within every bound; events; recalls |
 //! | `visibility` | no answer is older than the last receipt, over every way of asking |
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -47,4 +48,5 @@ mod scenario;
 mod shared_data;
 mod support;
 mod tidy;
+mod trace;
 mod visibility;

@@ -43,8 +43,8 @@ Examples:
 
 Down goes along the edges, from the record that carries them: to the parts, the origins, the package, the party, what was
 replaced. Up goes the other way: where it is used, what came of it, what lies in it. Each identifier is followed once.
-Totals are the sums over all paths of the products of the quantities; an edge without a quantity counts as 1, and so does
-the edge from an output to its event.")]
+Totals are the sums over all paths of the products of the quantities; an edge without a quantity counts as 1. The inputs of
+an event count whole, once; going up nothing is reckoned over an event.")]
 pub struct Args {
     /// Where to begin, in any written form
     #[arg(value_name = "ID")]

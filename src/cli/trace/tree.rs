@@ -91,10 +91,11 @@ fn label(node: &pb::TraceNode) -> String {
 }
 
 fn totals(out: &mut Out, traced: &Traced) -> Result<(), Failure> {
-    if !traced.totals.is_empty() {
+    let totals = || traced.totals.iter().filter(|total| !total.amounts.is_empty());
+    if totals().next().is_some() {
         out.line("\nTotals:")?;
     }
-    for total in &traced.totals {
+    for total in totals() {
         let amounts: Vec<_> = total.amounts.iter().map(amount).collect();
         out.line(format_args!("  {}  {}", clean(traced.identifier(total.node)), amounts.join(" + ")))?;
     }

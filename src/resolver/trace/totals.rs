@@ -1,11 +1,12 @@
 //! How much there is of each node, over all paths: the sum of the products of the quantities along each.
 //!
-//! An edge without a quantity counts as one. So does the edge from an output to its event, because what an event took is
-//! not divided among its outputs: what went in counts whole for each of them. Units are those of the edge at the part's
-//! end: going down the last edge of a path, going up the first. Edges that close a circle count for nothing.
+//! An edge without a quantity counts as one. Units are those of the edge at the part's end: going down the last edge of a
+//! path, going up the first. Edges that close a circle count for nothing. An event does not say how much of which input went
+//! into which output. So going down an event counts as one, whatever leads to it, and its inputs count whole; going up
+//! nothing is reckoned over an event.
 
 use super::{
-    NodeTotal, Sum, TraceDirection,
+    NodeState, NodeTotal, Sum, TraceDirection,
     walk::{Factor, Graph},
 };
 use crate::record::Amount;
@@ -84,13 +85,18 @@ pub(in crate::resolver) fn order(graph: &Graph) -> Order {
 pub(in crate::resolver) fn totals(graph: &Graph, order: &Order, direction: TraceDirection) -> Totals {
     let mut totals = Totals(vec![Vec::new(); graph.nodes.len()]);
     for &number in &order.nodes {
-        let here = std::mem::take(&mut totals.0[number as usize]);
+        let mut here = std::mem::take(&mut totals.0[number as usize]);
+        let is_event = number != 0 && graph.nodes[number as usize].found.state == NodeState::Event;
+        if is_event && direction == TraceDirection::Down {
+            here = vec![("".into(), Sum::Exact(Amount::ONE))];
+        }
         let all = here.iter().fold(Sum::Exact(Amount::ZERO), |all, (_, amount)| all.plus(*amount));
         let all = if number == 0 { Sum::Exact(Amount::ONE) } else { all };
         for &edge in graph.nodes[number as usize].edges.iter().filter(|edge| !order.is_cycle(**edge)) {
             let reached = &graph.edges[edge as usize];
             let there = &mut totals.0[reached.far as usize];
             match direction {
+                TraceDirection::Up if is_event => {}
                 TraceDirection::Up if number != 0 => {
                     here.iter().for_each(|(unit, amount)| add(there, unit, amount.times(reached.factor)));
                 }

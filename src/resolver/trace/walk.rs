@@ -325,14 +325,10 @@ impl<'a> Walk<'a> {
 impl Reached {
     fn new(far: u32, link: &Link) -> Self {
         let factor = match &link.quantity {
-            // What went into an event is not divided among its outputs.
-            Some((quantity, _)) if link.end.origin == EdgeOrigin::Record => {
-                Amount::of(quantity).map_or(Factor::TooLong, Factor::By)
-            }
-            _ => Factor::By(Amount::ONE),
+            Some((quantity, _)) => Amount::of(quantity).map_or(Factor::TooLong, Factor::By),
+            None => Factor::By(Amount::ONE),
         };
         let unit = link.quantity.as_ref().and_then(|(_, unit)| unit.as_ref()).map_or("", |unit| unit.as_str());
-        let unit = if link.end.origin == EdgeOrigin::Record { unit } else { "" };
         Self { far, factor, unit: unit.into() }
     }
 }
