@@ -132,6 +132,7 @@ fn store(c: &mut Criterion) {
     group.bench_function("apply 1,000 fresh keys", |b| {
         b.iter(|| {
             let change = |number: u64| IndexChange {
+                index: number,
                 key: key(number),
                 position: Position(number),
                 superseded: None,

@@ -114,8 +114,15 @@ fn make(data: &std::path::Path) -> Result<(), Box<dyn Error>> {
             let identifier = Identifier::parse(&format!("88.118.8/JXDY{index:012}"))?;
             updates.push(Update { key: LookupKind::Id.key(&identifier), index });
             let (kind, principal) = (EntryKind::Create, Principal::Loopback);
-            let statement =
-                Statement { kind, identifier: &identifier, principal, values: &values, edges: &[], request: None };
+            let statement = Statement {
+                kind,
+                identifier: &identifier,
+                principal,
+                values: &values,
+                edges: &[],
+                outputs: None,
+                request: None,
+            };
             batch.push(&Draft::new(&statement, [3; 32])?, 1, None, EdgesAfter::None)?;
         }
         let checkpoint = batch.commit()?.checkpoint;

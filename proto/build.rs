@@ -10,7 +10,7 @@ use protox::prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files = ["record", "resolver", "registry", "auditor"].map(|name| format!("touchmark/v1/{name}.proto"));
+    let files = ["record", "resolver", "registry", "trace", "auditor"].map(|name| format!("touchmark/v1/{name}.proto"));
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let (messages, servers) = (out.join("pb"), out.join("wire"));

@@ -73,7 +73,7 @@
 //! | [`audit`] | a whole log and its index, computed again from the entries | `ledger`, `vindex` |
 //! | [`cache`] | sharded LRU with a byte budget and single flight; knows nothing of ours | – |
 //! | [`resolver`] | the read core | `id`, `record`, `ledger`, `store`, `cache` |
-//! | [`registry`] | the write core | `id`, `record`, `ledger`, `store` |
+//! | [`registry`] | the write core | `codec`, `id`, `record`, `ledger`, `store` |
 //! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, paths of tiles, and the one table of outcomes | the cores' types, `cache`, `proof`, `vindex` |
 //! | [`server`] | listeners: gRPC, DNS, HTTP | `protocol`, the cores, `vindex`, `witness` |
 //! | [`client`] | outbound connections | `protocol`, `proof` |

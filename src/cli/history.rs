@@ -87,6 +87,7 @@ fn show(out: &mut Out, change: &pb::VersionChange) -> Result<(), Failure> {
             out.line(format_args!("  {sign} {}", output::edge(edge)))?;
         }
     }
+    output::outputs(out, &record)?;
     match change.values_withheld {
         0 => Ok(()),
         withheld => out.line(format_args!("    and {withheld} values that are not public")),
@@ -98,6 +99,7 @@ fn word(kind: version_change::Kind) -> &'static str {
         version_change::Kind::Create => "created",
         version_change::Kind::Update => "updated",
         version_change::Kind::Retire => "retired",
+        version_change::Kind::Event => "registered as an event",
         version_change::Kind::Unspecified => "changed",
     }
 }

@@ -7,6 +7,7 @@ mod audit;
 mod config_print;
 mod consistency;
 mod dnssec;
+mod event;
 mod export;
 pub mod failure;
 mod fsck;
@@ -18,10 +19,12 @@ pub mod output;
 mod parts;
 mod prove;
 mod rebuild;
+mod recall;
 mod register;
 mod resolve;
 mod retire;
 mod serve;
+mod trace;
 mod trust;
 mod update;
 mod verify;
@@ -52,6 +55,8 @@ enum Command {
     Serve(serve::Args),
     /// Register an identifier
     Register(register::Args),
+    /// Register what was made of what, as one event
+    Event(event::Args),
     /// Change the record of an identifier
     Update(update::Args),
     /// Retire an identifier for good
@@ -72,6 +77,10 @@ enum Command {
     Consistency(consistency::Args),
     /// Cosign the checkpoints of ledgers
     Witness(witness::Args),
+    /// Follow edges: what it is made of, where it came from, what it went into
+    Trace(trace::Args),
+    /// From a bad lot to the finished products, and who has them
+    Recall(recall::Args),
     /// Register many records from files
     Import(import::Args),
     /// Write all records as JSON lines
@@ -141,6 +150,7 @@ impl Command {
         match self {
             Self::Serve(args) => serve::run(args),
             Self::Register(args) => register::run(args),
+            Self::Event(args) => event::run(args),
             Self::Update(args) => update::run(args),
             Self::Retire(args) => retire::run(args),
             Self::Resolve(args) => resolve::run(args),
@@ -151,6 +161,8 @@ impl Command {
             Self::Verify(args) => verify::run(args),
             Self::Consistency(args) => consistency::run(args),
             Self::Witness(args) => witness::run(args),
+            Self::Trace(args) => trace::run(args),
+            Self::Recall(args) => recall::run(args),
             Self::Import(args) => import::run(args),
             Self::Export(args) => export::run(args),
             Self::Name(args) => name::run(args),

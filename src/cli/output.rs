@@ -12,7 +12,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::failure::Failure;
 use crate::{
     app::Progress,
-    protocol::{grpc::pb, json::time_text},
+    protocol::{
+        grpc::pb,
+        json::{signed_time_text, time_text},
+    },
     record::{EdgeType, Permissions, Value},
 };
 
@@ -96,8 +99,26 @@ pub fn record(out: &mut Out, record: &pb::Record) -> Result<(), Failure> {
     for edge in &record.edges {
         out.line(format_args!("  {}", self::edge(edge)))?;
     }
+    outputs(out, record)?;
     if record.edges_truncated {
         out.line(format_args!("  and more edges than the {} shown", record.edges.len()))?;
+    }
+    Ok(())
+}
+
+/// What came out of an event, for people.
+///
+/// # Errors
+///
+/// [`Failure::stdout`].
+pub fn outputs(out: &mut Out, record: &pb::Record) -> Result<(), Failure> {
+    let Some(event) = &record.event else { return Ok(()) };
+    for output in &event.outputs {
+        let details = details(&output.quantity, &output.unit, output.valid_from);
+        out.line(format_args!("  output {}{details}", clean(&output.identifier)))?;
+    }
+    if !event.balance.is_empty() {
+        out.line(format_args!("  balances in {}", clean(&event.balance)))?;
     }
     Ok(())
 }
@@ -125,7 +146,7 @@ fn value(value: &pb::Value, type_width: usize) -> String {
 pub fn edge(edge: &pb::Edge) -> String {
     let kind = u8::try_from(edge.r#type).ok().and_then(EdgeType::from_code);
     let kind = kind.map_or("unknown", EdgeType::as_str);
-    format!("{kind} -> {}{}", clean(&edge.to), quantity(edge))
+    format!("{kind} -> {}{}", clean(&edge.to), details(&edge.quantity, &edge.unit, edge.valid_from))
 }
 
 /// Data as text; what is not text as Base64, with its length.
@@ -151,18 +172,18 @@ fn remarks(value: &pb::Value) -> String {
     if remarks.is_empty() { String::new() } else { format!("  ({})", remarks.join(", ")) }
 }
 
-fn quantity(edge: &pb::Edge) -> String {
+/// How much, and from when on.
+pub fn details(quantity: &str, unit: &str, valid_from: Option<i64>) -> String {
     let mut text = String::new();
-    for part in [&edge.quantity, &edge.unit] {
+    for part in [quantity, unit] {
         if !part.is_empty() {
             text.push_str(", ");
             text.push_str(&clean(part));
         }
     }
-    if let Some(ms) = edge.valid_from {
-        let time = u64::try_from(ms).map_or_else(|_| format!("{ms} ms"), time_text);
+    if let Some(ms) = valid_from {
         text.push_str(", from ");
-        text.push_str(&time);
+        text.push_str(&signed_time_text(ms));
     }
     text
 }

@@ -174,6 +174,33 @@ pub fn edge(text: &str) -> Result<pb::Edge, String> {
     Ok(edge)
 }
 
+/// Reads `ID[=QUANTITY[:UNIT]]`. An identifier may hold equals signs; what stands behind the last one and is no quantity
+/// is taken as its part.
+///
+/// # Errors
+///
+/// A sentence with the rule.
+pub fn flow(text: &str) -> Result<pb::Flow, String> {
+    let bare = pb::Flow { identifier: text.into(), ..pb::Flow::default() };
+    let Some((identifier, amount)) = text.rsplit_once('=') else { return Ok(bare) };
+    let (quantity, unit) = amount.split_once(':').unwrap_or((amount, ""));
+    if quantity.parse::<Quantity>().is_err() {
+        // A misspelled number would go on as a part of the identifier.
+        let is_meant = identifier.split('/').next_back().is_some_and(|last| !last.contains('?'));
+        let looks_like = amount.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '-' | '+' | '.'));
+        return match is_meant && looks_like {
+            true => Err(format!(
+                "`{quantity}` is no quantity; write ID=QUANTITY:UNIT, such as 88.1000.LSN/C1-1=2.5:unit:kilogram"
+            )),
+            false => Ok(bare),
+        };
+    }
+    if amount.ends_with(':') && unit.is_empty() {
+        return Err("there is no unit behind the colon".into());
+    }
+    Ok(pb::Flow { identifier: identifier.into(), quantity: quantity.into(), unit: unit.into(), valid_from: None })
+}
+
 /// Reads `TYPE=ID`.
 ///
 /// # Errors
@@ -253,6 +280,27 @@ mod tests {
                 let pb::Edge { r#type, to, quantity, unit, valid_from } = edge;
                 format!("{type} {to} q={quantity} u={unit} f={valid_from:?}", r#type = r#type)
             });
+            assert_eq!(shown, expected.map(str::to_owned).map_err(str::to_owned), "{text}");
+        }
+    }
+
+    #[test]
+    fn inputs_and_outputs() {
+        let table = [
+            ("88.1/a", Ok("88.1/a  ")),
+            ("88.1/a=2", Ok("88.1/a 2 ")),
+            ("88.1/a=2.50:unit:kilogram", Ok("88.1/a 2.50 unit:kilogram")),
+            ("88.1/a=b", Ok("88.1/a=b  ")),
+            ("88.1/a=b=0.1:kg", Ok("88.1/a=b 0.1 kg")),
+            ("https://e.example/?x=-1", Ok("https://e.example/?x=-1  ")),
+            (
+                "88.1/a=1e3:kg",
+                Err("`1e3` is no quantity; write ID=QUANTITY:UNIT, such as 88.1000.LSN/C1-1=2.5:unit:kilogram"),
+            ),
+            ("88.1/a=1:", Err("there is no unit behind the colon")),
+        ];
+        for (text, expected) in table {
+            let shown = flow(text).map(|flow| format!("{} {} {}", flow.identifier, flow.quantity, flow.unit));
             assert_eq!(shown, expected.map(str::to_owned).map_err(str::to_owned), "{text}");
         }
     }

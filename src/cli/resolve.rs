@@ -21,7 +21,7 @@ use crate::{
             RESOLVE_BATCH_MAX,
             pb::{self, answer::Outcome as Answer, resolve_at_request::At},
         },
-        json::{answer_to_json, point, time_text},
+        json::{self, Point, answer_to_json, time_text},
         outcome::Outcome,
     },
     record::ValueType,
@@ -93,6 +93,13 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
             (Protocol::Dns, None) => over_dns(args).await,
             (Protocol::Dns, Some(_)) => Err(Failure::usage("--as-of is answered over gRPC only")),
         }
+    })
+}
+
+fn point(text: &str) -> Result<At, String> {
+    Ok(match json::point(text)? {
+        Point::Index(index) => At::LedgerIndex(index),
+        Point::Time(time_ms) => At::Time(time_ms),
     })
 }
 

@@ -67,11 +67,13 @@ async fn watch(args: &Args) -> Result<u8, Failure> {
             }
         };
         match event {
-            Ok(Some(Event::Change(change))) => {
+            Ok(Some(pb::ChangeEvent { event: Some(Event::Change(change)) })) => {
                 next = change.record.as_ref().map(|record| record.ledger_index + 1).or(next);
                 out.line(if args.json { change_to_json(&change) } else { shown(&change) })?;
             }
-            Ok(Some(Event::Progress(progress))) => next = Some(progress.next_index),
+            Ok(Some(pb::ChangeEvent { event: Some(Event::Progress(progress)) })) => next = Some(progress.next_index),
+            // What this version does not know is let by.
+            Ok(Some(pb::ChangeEvent { event: None })) => {}
             Ok(None) => return Err(ended(&mut out, next, Failure::new("the node ended the feed"))),
             Err(error) => return Err(ended(&mut out, next, error.into())),
         }

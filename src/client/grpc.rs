@@ -3,7 +3,7 @@
 use std::{error::Error, time::Duration};
 
 use tonic::{
-    Code, Request, Status, Streaming,
+    Code, Request, Response, Status, Streaming,
     client::Grpc,
     codegen::http::uri::PathAndQuery,
     transport::{Channel, Endpoint},
@@ -16,10 +16,7 @@ use crate::{
     proof::tlog_proof::TlogProof,
     protocol::grpc::{
         APPLY_REQUEST_BYTES_MAX, CommandBatch, Encoded, REPLY_BYTES_MAX, path_from_pb,
-        pb::{
-            self, auditor_client::AuditorClient, change_event::Event, registry_client::RegistryClient,
-            resolver_client::ResolverClient,
-        },
+        pb::{self, auditor_client::AuditorClient, registry_client::RegistryClient, resolver_client::ResolverClient},
         proof_from_pb,
     },
 };
@@ -36,19 +33,17 @@ pub struct Client {
     channel: Channel,
 }
 
-/// Records as they come.
+/// Messages as they come.
 #[derive(Debug)]
-pub struct Exported {
+pub struct Incoming<M> {
     server: String,
-    records: Streaming<pb::Record>,
+    messages: Streaming<M>,
 }
 
+/// Records as they come.
+pub type Exported = Incoming<pb::Record>;
 /// Changes as they come.
-#[derive(Debug)]
-pub struct Watched {
-    server: String,
-    events: Streaming<pb::ChangeEvent>,
-}
+pub type Watched = Incoming<pb::ChangeEvent>;
 
 impl Client {
     /// Connects to a node at `host:port` or `http://host:port`.
@@ -126,8 +121,7 @@ impl Client {
     /// [`ClientError`]; an index that is still to come is refused as out of range.
     pub async fn watch(&self, request: pb::WatchRequest) -> Result<Watched, ClientError> {
         let response = self.auditor().watch(request).await;
-        let events = response.map_err(|status| self.error(&status))?.into_inner();
-        Ok(Watched { server: self.server.clone(), events })
+        self.incoming(response)
     }
 
     /// Looks an identifier up in the verifiable index. Whoever asks has to verify what comes back.
@@ -161,6 +155,26 @@ impl Client {
         let response = response.map_err(|status| self.error(&status))?.into_inner();
         let path = path_from_pb(&response.path).ok_or_else(|| self.ill_formed())?;
         Ok((path, response.checkpoint))
+    }
+
+    /// Follows edges from an identifier.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]; a request out of bounds is refused as invalid argument.
+    pub async fn trace(&self, request: pb::TraceRequest) -> Result<Incoming<pb::TraceResponse>, ClientError> {
+        let response = self.auditor().trace(request).await;
+        self.incoming(response)
+    }
+
+    /// Finds every finished product that a lot went into.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`]; a request out of bounds is refused as invalid argument.
+    pub async fn recall(&self, request: pb::RecallRequest) -> Result<Incoming<pb::RecallResponse>, ClientError> {
+        let response = self.auditor().recall(request).await;
+        self.incoming(response)
     }
 
     /// Carries out one command.
@@ -198,8 +212,12 @@ impl Client {
     /// [`ClientError`].
     pub async fn export(&self, scheme: &str) -> Result<Exported, ClientError> {
         let response = self.registry().export(pb::ExportRequest { scheme: scheme.into() }).await;
-        let records = response.map_err(|status| self.error(&status))?.into_inner();
-        Ok(Exported { server: self.server.clone(), records })
+        self.incoming(response)
+    }
+
+    fn incoming<M>(&self, response: Result<Response<Streaming<M>>, Status>) -> Result<Incoming<M>, ClientError> {
+        let messages = response.map_err(|status| self.error(&status))?.into_inner();
+        Ok(Incoming { server: self.server.clone(), messages })
     }
 
     fn resolver(&self) -> ResolverClient<Channel> {
@@ -238,32 +256,14 @@ impl Client {
     }
 }
 
-impl Exported {
-    /// The next record; `None` after the last one.
+impl<M> Incoming<M> {
+    /// The next message; `None` after the last one.
     ///
     /// # Errors
     ///
-    /// [`ClientError`]; what came before is a part of the export only.
-    pub async fn next(&mut self) -> Result<Option<pb::Record>, ClientError> {
-        self.records.message().await.map_err(|status| client_error(&self.server, &status))
-    }
-}
-
-impl Watched {
-    /// What comes next; `None` when the node ended the feed without a word.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError`]; the feed is over then. What came before is whole up to the last event.
-    pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
-        loop {
-            match self.events.message().await.map_err(|status| client_error(&self.server, &status))? {
-                Some(pb::ChangeEvent { event: Some(event) }) => return Ok(Some(event)),
-                // What this version does not know is let by.
-                Some(pb::ChangeEvent { event: None }) => {}
-                None => return Ok(None),
-            }
-        }
+    /// [`ClientError`]; what came before is a part only.
+    pub async fn next(&mut self) -> Result<Option<M>, ClientError> {
+        self.messages.message().await.map_err(|status| client_error(&self.server, &status))
     }
 }
 

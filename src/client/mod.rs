@@ -8,7 +8,7 @@ mod grpc;
 mod tiles;
 pub mod witness;
 
-pub use grpc::{Client, Exported, Watched};
+pub use grpc::{Client, Exported, Incoming, Watched};
 pub use tiles::TileClient;
 
 /// Why a call gave no result, named for what the caller can do about it.

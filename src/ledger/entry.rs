@@ -4,15 +4,21 @@
 //! meaning gives equal bytes; at most [`TEXT_BYTES_MAX`] bytes, the bound of a C2SP entry bundle:
 //!
 //! ```text
-//! touchmark/1 <create|update|retire>
+//! touchmark/1 <create|update|retire|event>
 //! id <canonical identifier; space, control characters and "%" percent-encoded>
 //! at <milliseconds since 1970 UTC>
 //! by <principal>
 //! prev <index of the previous entry of this identifier> <base64 leaf hash>
 //! value <index> <type> <base64 commitment>
 //! edge <add|remove> <type> <identifier> [<quantity> <unit, or "-">] [from <RFC 3339>]
+//! output <identifier> [<quantity> <unit, or "-">] [from <RFC 3339>]
+//! balance <unit>
 //! request <base64 of the client's request id>
 //! ```
+//!
+//! An `event` says what was made of what: it is derived from its inputs (`edge add derived-from`, one at least, and no other
+//! edges), its `output`s (one at least) are derived from it. With `balance` the quantities in that unit come to the same on
+//! both sides. Only events have these two keywords, and no event has `prev`.
 //!
 //! The text commits to values and does not hold them: a commitment is HMAC-SHA256, keyed with the value's salt, over
 //! `type 0x00 canonical bytes` (`record::stored`); the salt of value i is HMAC-SHA256(entry salt, i as 4 bytes,
@@ -21,9 +27,10 @@
 //! ```text
 //! kind (1 byte) · flags (1 byte) · index · time ms · version (varints) · [previous index · previous position (varints)]
 //! · identifier · principal (length, bytes) · salt (32 bytes) · value count (varint) · stored values
-//! · edge count (varint) · stored edges · request id (length, bytes)
+//! · edge count (varint) · stored edges · [outputs] · request id (length, bytes)
 //! stored edge = type code, +128 for a removal (1 byte) · target · quantity · unit (length, bytes)
 //!               · 0, or 1 and the time in ms (varint, zigzag)
+//! outputs, of events only = count (varint) · stored edges of type derived-from · unit to balance (length, bytes), or empty
 //! ```
 
 mod parse;
@@ -31,7 +38,7 @@ mod text;
 
 pub use parse::{EdgeLine, EdgeLineOp, EntryText, EntryTextError, ValueLine};
 pub use text::commitment;
-use text::{ValueSalts, put_edge_line, put_head, put_place, put_request_line, put_value_line};
+use text::{ValueSalts, put_edge_line, put_head, put_output_lines, put_place, put_request_line, put_value_line};
 use tlog_tiles::{Hash, record_hash};
 
 use super::Position;
@@ -39,7 +46,7 @@ use crate::{
     codec::{Reader, Torn, put_bytes, put_varint},
     id::Identifier,
     record::{
-        Edge, EdgeChange, EdgeType, Values,
+        Edge, EdgeChange, EdgeType, Event, Flow, Outputs, Values,
         stored::{self, StoredValue},
     },
 };
@@ -63,10 +70,12 @@ pub enum EntryKind {
     Update,
     /// Its record was retired.
     Retire,
+    /// An identifier was registered, which is an event.
+    Event,
 }
 
 impl EntryKind {
-    const ALL: [Self; 3] = [Self::Create, Self::Update, Self::Retire];
+    const ALL: [Self; 4] = [Self::Create, Self::Update, Self::Retire, Self::Event];
 
     fn code(self) -> u8 {
         self as u8 + 1
@@ -82,6 +91,7 @@ impl EntryKind {
             Self::Create => "create",
             Self::Update => "update",
             Self::Retire => "retire",
+            Self::Event => "event",
         }
     }
 }
@@ -144,8 +154,10 @@ pub struct Statement<'a> {
     pub principal: Principal,
     /// All values of the record from now on.
     pub values: &'a Values,
-    /// Edges that come and go.
+    /// Edges that come and go; of an event its inputs.
     pub edges: &'a [EdgeChange],
+    /// What came out, of an event and of nothing else.
+    pub outputs: Option<&'a Outputs>,
     /// The client's name for the change.
     pub request: Option<&'a RequestId>,
 }
@@ -195,7 +207,7 @@ impl Draft {
     ///
     /// [`EntryTooLong`] when the text would pass [`TEXT_BYTES_MAX`].
     pub fn new(statement: &Statement<'_>, salt: [u8; 32]) -> Result<Self, EntryTooLong> {
-        let Statement { kind, identifier, principal, values, edges, request } = *statement;
+        let Statement { kind, identifier, principal, values, edges, outputs, request } = *statement;
         let mut text_head = Vec::with_capacity(64 + identifier.as_str().len());
         put_head(&mut text_head, kind, identifier.as_str());
         let mut text_tail = Vec::with_capacity(72 * values.len() + 128 * edges.len());
@@ -219,6 +231,10 @@ impl Draft {
         for change in edges {
             put_stored_edge(&mut stored_tail, change);
             put_edge_line(&mut text_tail, change);
+        }
+        if let Some(outputs) = outputs {
+            put_stored_outputs(&mut stored_tail, outputs);
+            put_output_lines(&mut text_tail, outputs);
         }
         let request = request.map_or(&[][..], RequestId::as_bytes);
         put_bytes(&mut stored_tail, request);
@@ -283,6 +299,8 @@ pub struct StoredEntry<'a> {
     pub values: Vec<StoredValue<'a>>,
     /// Edges that came and went with this entry.
     pub edges: Vec<EdgeChange>,
+    /// What came out, when it is an event.
+    pub outputs: Option<Outputs>,
     /// The client's request id, empty when it gave none.
     pub request: &'a [u8],
 }
@@ -324,6 +342,7 @@ impl<'a> StoredEntry<'a> {
         let salt = reader.array()?;
         let values = read_list(&mut reader, Values::COUNT_MAX, StoredValue::read)?;
         let edges = read_list(&mut reader, TEXT_BYTES_MAX, read_stored_edge)?;
+        let outputs = if kind == EntryKind::Event { Some(read_stored_outputs(&mut reader)?) } else { None };
         let request = reader.bytes()?;
         if !reader.is_empty() || request.len() > REQUEST_ID_BYTES_MAX {
             return Err(Torn);
@@ -341,6 +360,7 @@ impl<'a> StoredEntry<'a> {
             salt,
             values,
             edges,
+            outputs,
             request,
         })
     }
@@ -356,6 +376,9 @@ impl<'a> StoredEntry<'a> {
         }
         for change in &self.edges {
             put_edge_line(out, change);
+        }
+        if let Some(outputs) = &self.outputs {
+            put_output_lines(out, outputs);
         }
         put_request_line(out, self.request);
     }
@@ -375,6 +398,15 @@ impl<'a> StoredEntry<'a> {
     pub fn decode_values(&self) -> Result<Values, Torn> {
         stored::decode_values(&self.values, self.time_ms)
     }
+
+    /// The event, when the entry is one.
+    pub fn event(&self) -> Option<Event> {
+        let inputs = self.edges.iter().filter_map(|change| match change {
+            EdgeChange::Add(edge) => Some(Flow::from(edge.clone())),
+            EdgeChange::Remove(..) => None,
+        });
+        self.outputs.clone().map(|outputs| Event { inputs: inputs.collect(), outputs })
+    }
 }
 
 /// The RFC 6962 section 2.1 leaf hash of an entry's text.
@@ -390,7 +422,13 @@ fn put_stored_edge(out: &mut Vec<u8>, change: &EdgeChange) {
     };
     out.push(kind.code() | removal);
     put_bytes(out, to.as_str().as_bytes());
-    let Some(edge) = edge else { return };
+    if let Some(edge) = edge {
+        put_stored_details(out, edge);
+    }
+}
+
+/// How much, and from when on.
+fn put_stored_details(out: &mut Vec<u8>, edge: &Edge) {
     let (quantity, unit) = match &edge.quantity {
         Some((quantity, unit)) => (quantity.as_str(), unit.as_ref().map_or("", |unit| unit.as_str())),
         None => ("", ""),
@@ -430,6 +468,26 @@ fn read_stored_edge(reader: &mut Reader<'_>) -> Result<EdgeChange, Torn> {
         _ => return Err(Torn),
     };
     Ok(EdgeChange::Add(Edge { kind, to, quantity, valid_from_ms }))
+}
+
+fn put_stored_outputs(out: &mut Vec<u8>, outputs: &Outputs) {
+    put_varint(out, outputs.flows.len() as u64);
+    for flow in &outputs.flows {
+        put_stored_edge(out, &EdgeChange::Add(flow.edge()));
+    }
+    put_bytes(out, outputs.balance.as_ref().map_or("", |unit| unit.as_str()).as_bytes());
+}
+
+fn read_stored_outputs(reader: &mut Reader<'_>) -> Result<Outputs, Torn> {
+    let flows = read_list(reader, Event::FLOWS_MAX, |reader| match read_stored_edge(reader)? {
+        EdgeChange::Add(edge) if edge.kind == EdgeType::DerivedFrom => Ok(Flow::from(edge)),
+        _ => Err(Torn),
+    })?;
+    let balance = match reader.text()? {
+        "" => None,
+        unit => Some(unit.parse().map_err(|_| Torn)?),
+    };
+    Ok(Outputs { flows, balance })
 }
 
 fn read_list<'a, T>(
@@ -487,6 +545,7 @@ mod tests {
             principal: Principal::Loopback,
             values: &values,
             edges: &edges,
+            outputs: None,
             request: request.as_ref(),
         };
         let previous = Some(Previous { index: 4, position: Position(77), leaf_hash: Hash([0xab; 32]) });
@@ -544,6 +603,76 @@ mod tests {
         assert!(entry.has_edges && entry.request == b"retry me");
     }
 
+    /// An event with everything that an event can say.
+    fn event_draft() -> (Draft, Place) {
+        let identifier = Identifier::parse("88.118.8/Melt 7").unwrap();
+        let flow = |to: &str, quantity| Flow::from(edge(EdgeType::DerivedFrom, to, quantity, Some(0)));
+        let kg = |quantity| Some((quantity, Some("unit:kg")));
+        let event = Event {
+            inputs: vec![flow("88.118.8/Coil", kg("2.50"))],
+            outputs: Outputs {
+                flows: vec![flow("88.118.8/Sheet 1", kg("2")), flow("urn:oid:2.999.1", Some(("0.5", None)))],
+                balance: Some("unit:kg".parse().unwrap()),
+            },
+        };
+        let edges: Vec<_> = event.inputs.iter().map(|input| EdgeChange::Add(input.edge())).collect();
+        let request = RequestId::new(b"r");
+        let statement = Statement {
+            kind: EntryKind::Event,
+            identifier: &identifier,
+            principal: Principal::Loopback,
+            values: &Values::new(vec![value(1, "NAME", b"Melt")]).unwrap(),
+            edges: &edges,
+            outputs: Some(&event.outputs),
+            request: request.as_ref(),
+        };
+        let place = Place { index: 3, time_ms: 1_763_820_000_123, version: 1, previous: None, has_edges: true };
+        (Draft::new(&statement, [5; 32]).unwrap(), place)
+    }
+
+    #[test]
+    fn an_event_is_written_stored_and_read() {
+        let (draft, place) = event_draft();
+        let (mut stored, mut text, mut derived) = (Vec::new(), Vec::new(), Vec::new());
+        draft.put_stored(&mut stored, &place);
+        draft.put_text(&mut text, &place);
+        let entry = StoredEntry::read(&stored).unwrap();
+        entry.put_text(&mut derived, None);
+        assert_eq!(text, derived);
+        let written = String::from_utf8(text).unwrap();
+        let tail = "edge add derived-from 88.118.8/Coil 2.50 unit:kg from 1970-01-01T00:00:00Z\n\
+             output 88.118.8/Sheet%201 2 unit:kg from 1970-01-01T00:00:00Z\n\
+             output urn:oid:2.999.1 0.5 - from 1970-01-01T00:00:00Z\n\
+             balance unit:kg\nrequest cg==\n";
+        assert!(
+            written.starts_with("touchmark/1 event\nid 88.118.8/Melt%207\n") && written.ends_with(tail),
+            "{written}"
+        );
+        let event = entry.event().unwrap();
+        assert_eq!((event.inputs.len(), event.outputs.flows.len()), (1, 2));
+        let read = EntryText::parse(written.as_bytes()).unwrap();
+        assert_eq!(
+            (read.kind, &*read.outputs, read.balance),
+            (EntryKind::Event, &["88.118.8/Sheet 1".into(), "urn:oid:2.999.1".into()][..], Some("unit:kg"),)
+        );
+        for (from, to) in [
+            ("event", "create"),
+            ("edge add derived-from", "edge add made-of"),
+            ("edge add derived-from", "edge remove derived-from"),
+            ("by loopback\n", "by loopback\nprev 4 q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=\n"),
+            ("output 88.118.8/Sheet%201 2 unit:kg", "output 88.118.8/Sheet%201 2"),
+            ("balance unit:kg", "balance unit kg"),
+            ("balance unit:kg\n", "balance unit:kg\nbalance unit:kg\n"),
+        ] {
+            assert!(EntryText::parse(written.replacen(from, to, 1).as_bytes()).is_err(), "{from} -> {to}");
+        }
+        let without = written.lines().filter(|line| !line.starts_with("output")).map(|line| format!("{line}\n"));
+        assert!(EntryText::parse(without.collect::<String>().as_bytes()).is_err());
+        for end in 0..stored.len() {
+            assert!(StoredEntry::read(&stored[..end]).is_err(), "cut at {end}");
+        }
+    }
+
     #[test]
     fn every_cut_and_every_flipped_bit_is_refused_or_says_something_else() {
         let (draft, place) = draft();
@@ -578,6 +707,7 @@ mod tests {
             principal: Principal::Loopback,
             values: &Values::default(),
             edges: &edges,
+            outputs: None,
             request: None,
         };
         let refused = Draft::new(&statement, [0; 32]).unwrap_err().to_string();

@@ -195,8 +195,15 @@ mod tests {
         };
         let values = Values::new([1, 2, 300].map(value).into()).unwrap();
         let (kind, principal) = (EntryKind::Create, Principal::Loopback);
-        let statement =
-            Statement { kind, identifier: &identifier, principal, values: &values, edges: &[], request: None };
+        let statement = Statement {
+            kind,
+            identifier: &identifier,
+            principal,
+            values: &values,
+            edges: &[],
+            outputs: None,
+            request: None,
+        };
         let draft = Draft::new(&statement, [8; 32]).unwrap();
         let place = Place { index: INDEX, time_ms: 1_763_820_000_123, version: 1, previous: None, has_edges: false };
         let (mut text, mut stored) = (Vec::new(), Vec::new());

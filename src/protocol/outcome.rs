@@ -120,9 +120,10 @@ impl From<&Refusal> for Outcome {
             Refusal::Invalid { .. } | Refusal::Unreadable { .. } | Refusal::TooMany { .. } => Self::Invalid,
             Refusal::AlreadyExists { .. } => Self::AlreadyExists,
             Refusal::NotFound { .. } => Self::NotFound,
-            Refusal::Retired { .. } | Refusal::VersionMismatch { .. } | Refusal::RequestReused { .. } => {
-                Self::FailedPrecondition
-            }
+            Refusal::Retired { .. }
+            | Refusal::Immutable { .. }
+            | Refusal::VersionMismatch { .. }
+            | Refusal::RequestReused { .. } => Self::FailedPrecondition,
             Refusal::TryLater => Self::TryLater,
             Refusal::Unavailable { .. } => Self::Unavailable,
             Refusal::Denied { .. } => Self::Denied,

@@ -48,6 +48,26 @@ impl EdgeType {
     }
 }
 
+/// A set of edge types.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EdgeTypes(u8);
+
+impl EdgeTypes {
+    /// Every type.
+    pub const ALL: Self = Self(0b1_1111);
+
+    /// True when the type is one of them.
+    pub fn contains(self, kind: EdgeType) -> bool {
+        self.0 & (1 << kind as u8) != 0
+    }
+}
+
+impl FromIterator<EdgeType> for EdgeTypes {
+    fn from_iter<T: IntoIterator<Item = EdgeType>>(types: T) -> Self {
+        Self(types.into_iter().fold(0, |set, kind| set | 1 << kind as u8))
+    }
+}
+
 impl FromStr for EdgeType {
     type Err = RecordError;
 

@@ -7,11 +7,15 @@
 //!
 //! Pure: no I/O, no clock. Deliberately absent: who may write what (permits), and how a record travels (`protocol`).
 
+mod amount;
 mod edge;
+mod event;
 pub mod stored;
 mod value;
 
-pub use edge::{Edge, EdgeChange, EdgeType, Quantity, Unit};
+pub use amount::Amount;
+pub use edge::{Edge, EdgeChange, EdgeType, EdgeTypes, Quantity, Unit};
+pub use event::{Event, EventError, Flow, Outputs};
 pub use value::{Permissions, Reference, Value, ValueType, ValueView, Values};
 
 use crate::id::{Identifier, excerpt};
@@ -49,6 +53,8 @@ pub struct Record {
     pub edges: Vec<Edge>,
     /// True when the record has more edges than are shown.
     pub edges_truncated: bool,
+    /// What came out of it, when it is an event; its inputs are its edges.
+    pub outputs: Option<Outputs>,
     /// This version.
     pub version: Version,
 }

@@ -4,8 +4,8 @@ use super::{may_need_hash, request_key};
 use crate::{
     id::Identifier,
     ledger::{LedgerError, Position, ReplayedFrame, StoredEntry},
-    record::EdgeChange,
-    store::{Applied, EdgeOp, IndexChange, Store, StoreError},
+    record::{EdgeChange, EdgeType, Outputs},
+    store::{Applied, EdgeMove, EdgeOp, EdgeOrigin, IndexChange, Store, StoreError},
 };
 
 /// Why a frame could not be applied to the index.
@@ -46,21 +46,28 @@ pub fn change_of(position: Position, entry: &StoredEntry<'_>) -> Result<IndexCha
     })?;
     let request = (!entry.request.is_empty()).then(|| request_key(identifier.key(), entry.request));
     Ok(IndexChange {
+        index: entry.index,
         name_hash: may_need_hash(&identifier),
         key: identifier.key().clone(),
         position,
         superseded: entry.previous,
         request,
-        edges: edge_ops(&entry.edges),
+        edges: edge_moves(&entry.edges, entry.outputs.as_ref()),
     })
 }
 
-/// What changes of edges mean for the index.
-pub(super) fn edge_ops(edges: &[EdgeChange]) -> Vec<(crate::record::EdgeType, crate::id::Key, EdgeOp)> {
-    let op = |change: &EdgeChange| {
+/// What an entry does to edges: those of its own record, and those of an event's outputs.
+pub(super) fn edge_moves(edges: &[EdgeChange], outputs: Option<&Outputs>) -> Vec<EdgeMove> {
+    let own = edges.iter().map(|change| {
         let (kind, to) = change.subject();
         let op = if matches!(change, EdgeChange::Add(_)) { EdgeOp::Add } else { EdgeOp::Remove };
-        (kind, to.key().clone(), op)
-    };
-    edges.iter().map(op).collect()
+        EdgeMove { kind, origin: EdgeOrigin::Record, other: to.key().clone(), op }
+    });
+    let outputs = outputs.into_iter().flat_map(|outputs| &outputs.flows).map(|output| EdgeMove {
+        kind: EdgeType::DerivedFrom,
+        origin: EdgeOrigin::Event,
+        other: output.identifier.key().clone(),
+        op: EdgeOp::Add,
+    });
+    own.chain(outputs).collect()
 }

@@ -6,7 +6,7 @@ use super::Refusal;
 use crate::{
     id::Identifier,
     ledger::{EntryKind, RequestId},
-    record::{Edge, EdgeChange, RecordError, Value, Values},
+    record::{Edge, EdgeChange, Event, Outputs, RecordError, Value, Values},
 };
 
 /// A change of one identifier.
@@ -31,6 +31,13 @@ pub enum Operation {
         values: Values,
         /// Edges that leave it.
         edges: Vec<Edge>,
+    },
+    /// Register it as an event: a transformation of some things into others. It is never changed.
+    Event {
+        /// What the record says.
+        values: Values,
+        /// What was made of what.
+        event: Event,
     },
     /// Change its record.
     Update {
@@ -92,19 +99,39 @@ pub(super) enum MergeError {
     Record(#[from] RecordError),
 }
 
+/// What an entry will say.
+#[derive(Clone, Debug)]
+pub(super) struct Drafted<'a> {
+    pub(super) kind: EntryKind,
+    pub(super) values: Cow<'a, Values>,
+    pub(super) edges: Cow<'a, [EdgeChange]>,
+    pub(super) outputs: Option<&'a Outputs>,
+}
+
+impl Drafted<'_> {
+    /// What retires a record.
+    pub(super) fn retired() -> Self {
+        let (values, edges) = (Cow::Owned(Values::default()), Cow::Owned(Vec::new()));
+        Self { kind: EntryKind::Retire, values, edges, outputs: None }
+    }
+}
+
 impl Command {
     /// Checks what the parts alone do not show.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Invalid`] for an edge to the identifier itself, or two changes of one edge.
+    /// [`Refusal::Invalid`] for an edge to the identifier itself, two changes of one edge, or an event that is none.
     pub(super) fn check(&self) -> Result<(), Refusal> {
+        let invalid = |reason| Err(Refusal::Invalid { identifier: self.identifier.to_string(), reason });
         let subjects: Vec<_> = match &self.operation {
             Operation::Create { edges, .. } => edges.iter().map(|edge| (edge.kind, &edge.to)).collect(),
             Operation::Update { edges, .. } => edges.iter().map(EdgeChange::subject).collect(),
+            Operation::Event { event, .. } => {
+                return event.check(&self.identifier).or_else(|error| invalid(error.to_string()));
+            }
             Operation::Retire => return Ok(()),
         };
-        let invalid = |reason| Err(Refusal::Invalid { identifier: self.identifier.to_string(), reason });
         if subjects.iter().any(|(_, to)| **to == self.identifier) {
             return invalid("an edge leads from the identifier to itself".into());
         }
@@ -119,24 +146,36 @@ impl Command {
     }
 
     /// What the entry will say, when that does not depend on what is there.
-    pub(super) fn drafted(&self) -> Option<(EntryKind, Cow<'_, Values>, Cow<'_, [EdgeChange]>)> {
+    pub(super) fn drafted(&self) -> Option<Drafted<'_>> {
         match &self.operation {
             Operation::Create { values, edges } => {
                 let edges = edges.iter().cloned().map(EdgeChange::Add).collect();
-                Some((EntryKind::Create, Cow::Borrowed(values), Cow::Owned(edges)))
+                let values = Cow::Borrowed(values);
+                Some(Drafted { kind: EntryKind::Create, values, edges: Cow::Owned(edges), outputs: None })
+            }
+            Operation::Event { values, event } => {
+                let edges = event.inputs.iter().map(|input| EdgeChange::Add(input.edge())).collect();
+                let (values, outputs) = (Cow::Borrowed(values), Some(&event.outputs));
+                Some(Drafted { kind: EntryKind::Event, values, edges: Cow::Owned(edges), outputs })
             }
             Operation::Update { values: ValueChange::Replace(values), edges } => {
-                Some((EntryKind::Update, Cow::Borrowed(values), Cow::Borrowed(edges)))
+                let (values, edges) = (Cow::Borrowed(values), Cow::Borrowed(edges.as_slice()));
+                Some(Drafted { kind: EntryKind::Update, values, edges, outputs: None })
             }
             Operation::Update { values: ValueChange::Merge { .. }, .. } => None,
-            Operation::Retire => Some((EntryKind::Retire, Cow::Owned(Values::default()), Cow::Owned(Vec::new()))),
+            Operation::Retire => Some(Drafted::retired()),
         }
+    }
+
+    /// True when the command registers something new.
+    pub(super) fn registers(&self) -> bool {
+        matches!(self.operation, Operation::Create { .. } | Operation::Event { .. })
     }
 
     /// About how many bytes the command keeps in memory.
     pub(super) fn bytes(&self) -> usize {
         let values = match &self.operation {
-            Operation::Create { values, .. } => values,
+            Operation::Create { values, .. } | Operation::Event { values, .. } => values,
             Operation::Update {
                 values: ValueChange::Replace(values) | ValueChange::Merge { set: values, .. }, ..
             } => values,

@@ -15,6 +15,7 @@
 pub mod apply;
 mod command;
 mod refusal;
+mod same;
 mod sequencer;
 pub mod stats;
 
@@ -28,10 +29,12 @@ pub use refusal::{Existing, Refusal};
 pub use sequencer::{Committer, Sequencer, SequencerHandle};
 use stats::Stats;
 
+use command::Drafted;
+
 use crate::{
     id::{Key, dns_name},
-    ledger::{Draft, EntryKind, Hash, Principal, Statement},
-    record::{EdgeChange, Values, Version},
+    ledger::{Draft, Hash, Principal, Statement},
+    record::Version,
     store::RequestKey,
 };
 
@@ -121,11 +124,9 @@ impl Registry {
     pub fn prepare(&self, command: Command, principal: Principal) -> Result<Prepared, Refusal> {
         command.check()?;
         let draft = match command.drafted() {
-            Some((kind, values, edges)) => {
-                Some(draft(&command, principal, kind, &values, &edges, (self.entropy)()).map_err(|error| {
-                    Refusal::Invalid { identifier: command.identifier.to_string(), reason: error.to_string() }
-                })?)
-            }
+            Some(drafted) => Some(draft(&command, principal, &drafted, (self.entropy)()).map_err(|error| {
+                Refusal::Invalid { identifier: command.identifier.to_string(), reason: error.to_string() }
+            })?),
             None => None,
         };
         let request = command.request.as_ref().map(|id| request_key(command.identifier.key(), id.as_bytes()));
@@ -215,13 +216,12 @@ impl Prepared {
 fn draft(
     command: &Command,
     principal: Principal,
-    kind: EntryKind,
-    values: &Values,
-    edges: &[EdgeChange],
+    drafted: &Drafted<'_>,
     salt: [u8; 32],
 ) -> Result<Draft, crate::ledger::EntryTooLong> {
     let (identifier, request) = (&command.identifier, command.request.as_ref());
-    Draft::new(&Statement { kind, identifier, principal, values, edges, request }, salt)
+    let Drafted { kind, values, edges, outputs } = drafted;
+    Draft::new(&Statement { kind: *kind, identifier, principal, values, edges, outputs: *outputs, request }, salt)
 }
 
 /// Under which key a retry of the same request finds its entry: a client's request id counts for one identifier.

@@ -49,6 +49,17 @@ pub enum Refusal {
         /// Where the ledger says so.
         ledger_index: u64,
     },
+    /// The identifier is an event; retire it, and register the right one under another identifier.
+    #[error(
+        "`{identifier}` is an event (ledger index {ledger_index}), and an event is never changed: retire it, and register \
+         the right one under another identifier"
+    )]
+    Immutable {
+        /// The identifier.
+        identifier: String,
+        /// Where the ledger says so.
+        ledger_index: u64,
+    },
     /// Someone else changed the record meanwhile; read it again.
     #[error("`{identifier}` is at version {found}, not at the expected version {expected}")]
     VersionMismatch {

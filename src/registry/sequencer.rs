@@ -5,6 +5,7 @@
 //! answers. There is no timer: while one batch is synced, the next one gathers, so batches grow with the load.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     sync::{Arc, mpsc},
     thread,
@@ -15,15 +16,16 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     BATCH_COMMANDS_MAX, Changed, Clock, Command, Entropy, Existing, Job, Operation, Prepared, Receipt, Refusal,
-    Registry, ValueChange, apply::edge_ops, draft, may_need_hash, stats::Stats,
+    Registry, ValueChange, apply::edge_moves, command::Drafted, draft, may_need_hash, same, stats::Stats,
 };
 use crate::{
+    codec::Torn,
     id::{Identifier, Key},
     ledger::{
         Appender, Batch, Committed, Draft, EdgesAfter, EntryBytes, EntryKind, LedgerError, Position, Pushed,
         StoredEntry,
     },
-    record::{Edge, EdgeChange, Values, Version},
+    record::{EdgeChange, Version},
     store::{Applied, IndexChange, ReadError, Records, RequestKey, Store},
 };
 
@@ -301,13 +303,14 @@ impl Round<'_> {
     /// A command about an identifier that was never registered.
     fn create(&mut self, prepared: Prepared) -> Result<Decided, Refusal> {
         let Command { identifier, operation, expected_version, .. } = &prepared.command;
-        let Operation::Create { edges, .. } = operation else {
-            return Err(Refusal::NotFound { identifier: identifier.to_string() });
+        let edges_after = match operation {
+            Operation::Create { edges, .. } if edges.is_empty() => EdgesAfter::None,
+            Operation::Create { .. } | Operation::Event { .. } => EdgesAfter::Some,
+            _ => return Err(Refusal::NotFound { identifier: identifier.to_string() }),
         };
         if let Some(expected) = expected_version.filter(|&expected| expected != 0) {
             return Err(Refusal::VersionMismatch { identifier: identifier.to_string(), expected, found: 0 });
         }
-        let edges_after = if edges.is_empty() { EdgesAfter::None } else { EdgesAfter::Some };
         let Some(draft) = &prepared.draft else { return Err(Refusal::TryLater) };
         let pushed = self.batch.push(draft, 1, None, edges_after).map_err(|error| unavailable(&error))?;
         Ok(self.stage(prepared, pushed, None))
@@ -317,8 +320,8 @@ impl Round<'_> {
     fn change(&mut self, prepared: Prepared, position: Position, entry: &StoredEntry<'_>) -> Result<Decided, Refusal> {
         let command = &prepared.command;
         let identifier = || command.identifier.to_string();
-        if let Operation::Create { values, edges } = &command.operation {
-            let same_content = self.same_content(entry, values, edges)?;
+        if command.registers() {
+            let same_content = self.same_content(entry, &command.operation)?;
             let existing = Existing { version: entry.version, ledger_index: entry.index, same_content };
             return Err(match entry.kind {
                 EntryKind::Retire => Refusal::Retired { identifier: identifier(), ledger_index: entry.index },
@@ -330,6 +333,9 @@ impl Round<'_> {
         }
         if let Some(expected) = command.expected_version.filter(|&expected| expected != entry.version) {
             return Err(Refusal::VersionMismatch { identifier: identifier(), expected, found: entry.version });
+        }
+        if entry.kind == EntryKind::Event && !matches!(command.operation, Operation::Retire) {
+            return Err(Refusal::Immutable { identifier: identifier(), ledger_index: entry.index });
         }
         let redrafted = self.redraft(&prepared, entry)?;
         let Some(draft) = redrafted.as_ref().or(prepared.draft.as_ref()) else { return Err(Refusal::TryLater) };
@@ -350,21 +356,18 @@ impl Round<'_> {
             return Ok(None);
         }
         let invalid = |reason: String| Refusal::Invalid { identifier: command.identifier.to_string(), reason };
-        let damaged = |_| Refusal::Unavailable { reason: format!("ledger entry {} cannot be read", entry.index) };
-        let (kind, values, edges) = match &command.operation {
+        let drafted = match &command.operation {
             Operation::Update { values: change @ ValueChange::Merge { .. }, edges } => {
-                let current = entry.decode_values().map_err(damaged)?;
+                let current = entry.decode_values().map_err(|_| unreadable(entry))?;
                 let values = change.apply(current).map_err(|error| invalid(error.to_string()))?;
-                (EntryKind::Update, values, edges.as_slice())
+                let (values, edges) = (Cow::Owned(values), Cow::Borrowed(edges.as_slice()));
+                Drafted { kind: EntryKind::Update, values, edges, outputs: None }
             }
-            Operation::Update { values: ValueChange::Replace(values), edges } => {
-                (EntryKind::Update, values.clone(), edges.as_slice())
-            }
-            _ => (EntryKind::Retire, Values::default(), &[][..]),
+            _ => command.drafted().unwrap_or_else(Drafted::retired),
         };
         let identifier = Identifier::parse(entry.identifier).map_err(|error| invalid(error.to_string()))?;
         let as_registered = Command { identifier, ..command.clone() };
-        let draft = draft(&as_registered, prepared.principal, kind, &values, edges, (self.entropy)());
+        let draft = draft(&as_registered, prepared.principal, &drafted, (self.entropy)());
         draft.map(Some).map_err(|error| invalid(error.to_string()))
     }
 
@@ -373,11 +376,8 @@ impl Round<'_> {
         let Prepared { command, request, .. } = prepared;
         let Pushed { position, index, time_ms, leaf_hash } = pushed;
         let edges = match &command.operation {
-            Operation::Create { edges, .. } => {
-                edge_ops(&edges.iter().cloned().map(EdgeChange::Add).collect::<Vec<_>>())
-            }
-            Operation::Update { edges, .. } => edge_ops(edges),
-            Operation::Retire => Vec::new(),
+            Operation::Update { edges, .. } => edge_moves(edges, None),
+            _ => command.drafted().map_or_else(Vec::new, |drafted| edge_moves(&drafted.edges, drafted.outputs)),
         };
         let key = command.identifier.key().clone();
         self.staged.latest.insert(key.clone(), position);
@@ -387,7 +387,7 @@ impl Round<'_> {
         self.staged.changed.push(Changed { key: key.clone(), created: before.is_none() });
         let name_hash = may_need_hash(&command.identifier);
         let superseded = before.map(|(position, entry)| (entry.index, position));
-        self.staged.changes.push(IndexChange { key, position, superseded, name_hash, request, edges });
+        self.staged.changes.push(IndexChange { index, key, position, superseded, name_hash, request, edges });
         let identifier = before.map_or(command.identifier.as_str(), |(_, entry)| entry.identifier).into();
         let number = before.map_or(1, |(_, entry)| entry.version + 1);
         let version = Version { number, ledger_index: index, time_ms };
@@ -398,7 +398,8 @@ impl Round<'_> {
     fn replay(&self, command: &Command, position: Position) -> Result<Decided, Refusal> {
         let bytes = self.entry(position)?;
         let entry = bytes.decode().map_err(|error| unavailable(&error))?;
-        if !self.says_the_same(command, &entry)? {
+        let same = same::says_the_same(command, &entry);
+        if !same.map_err(|_| unreadable(&entry))? {
             let identifier = command.identifier.to_string();
             return Err(Refusal::RequestReused { identifier, ledger_index: entry.index });
         }
@@ -407,48 +408,17 @@ impl Round<'_> {
         Ok(Decided { identifier: entry.identifier.into(), version, leaf_hash, replayed: true })
     }
 
-    /// Whether an entry is what a command would have become.
-    fn says_the_same(&self, command: &Command, entry: &StoredEntry<'_>) -> Result<bool, Refusal> {
-        let damaged = |_| Refusal::Unavailable { reason: format!("ledger entry {} cannot be read", entry.index) };
-        let values = entry.decode_values().map_err(damaged)?;
-        let same_version = command.expected_version.is_none_or(|expected| expected + 1 == entry.version);
-        Ok(same_version
-            && match (&command.operation, entry.kind) {
-                (Operation::Create { values: wanted, edges }, EntryKind::Create) => {
-                    wanted.same_content(&values) && same_edges(edges, &entry.edges)
-                }
-                (Operation::Update { values: change, edges }, EntryKind::Update) => {
-                    let same_values = match change {
-                        ValueChange::Replace(wanted) => wanted.same_content(&values),
-                        ValueChange::Merge { set, remove } => {
-                            let has = |index: u32| values.iter().find(|value| value.index == index);
-                            let given = |index: u32| set.iter().any(|new| new.index == index);
-                            set.iter().all(|new| has(new.index).is_some_and(|value| value.same_content(new)))
-                                && remove.iter().all(|&index| given(index) || has(index).is_none())
-                        }
-                    };
-                    same_values && *edges == entry.edges
-                }
-                (Operation::Retire, EntryKind::Retire) => true,
-                _ => false,
-            })
-    }
-
-    /// Whether a record says what a create would have written.
-    fn same_content(&self, entry: &StoredEntry<'_>, values: &Values, edges: &[Edge]) -> Result<bool, Refusal> {
-        let damaged = |_| Refusal::Unavailable { reason: format!("ledger entry {} cannot be read", entry.index) };
-        if !values.same_content(&entry.decode_values().map_err(damaged)?) {
-            return Ok(false);
-        }
-        if entry.version == 1 {
-            return Ok(same_edges(edges, &entry.edges));
-        }
-        let identifier = Identifier::parse(entry.identifier);
-        let identifier = identifier.map_err(|error| Refusal::Unavailable { reason: error.to_string() })?;
-        let now = self.records.latest(identifier.key());
-        let now = now.map_err(|error| Refusal::Unavailable { reason: error.to_string() })?;
-        let now = now.map_or_else(Vec::new, |record| record.edges.into_iter().map(EdgeChange::Add).collect());
-        Ok(same_edges(edges, &now))
+    /// Whether what is registered says what a command would have registered.
+    fn same_content(&self, entry: &StoredEntry<'_>, operation: &Operation) -> Result<bool, Refusal> {
+        let same = same::same_content(operation, entry, || {
+            let identifier = Identifier::parse(entry.identifier).map_err(|_| Unreadable::Entry)?;
+            let record = self.records.latest(identifier.key()).map_err(Unreadable::Record)?;
+            Ok(record.map_or_else(Vec::new, |record| record.edges))
+        });
+        same.map_err(|error| match error {
+            Unreadable::Entry => unreadable(entry),
+            Unreadable::Record(error) => Refusal::Unavailable { reason: error.to_string() },
+        })
     }
 
     fn latest(&self, key: &Key) -> Result<Option<Position>, Refusal> {
@@ -478,12 +448,18 @@ impl Round<'_> {
     }
 }
 
-/// Whether the edges of a create are those of its entry. An edge is known by its type and target; their order says nothing.
-fn same_edges(wanted: &[Edge], there: &[EdgeChange]) -> bool {
-    let mut wanted: Vec<&Edge> = wanted.iter().collect();
-    let mut there: Vec<&EdgeChange> = there.iter().collect();
-    wanted.sort_unstable_by(|a, b| (a.kind, &a.to).cmp(&(b.kind, &b.to)));
-    there.sort_unstable_by(|a, b| a.subject().cmp(&b.subject()));
-    let same = |(edge, change): (_, &&EdgeChange)| matches!(change, EdgeChange::Add(there) if there == edge);
-    wanted.len() == there.len() && wanted.into_iter().zip(&there).all(same)
+/// What could not be read of what is there.
+enum Unreadable {
+    Entry,
+    Record(ReadError),
+}
+
+impl From<Torn> for Unreadable {
+    fn from(_: Torn) -> Self {
+        Self::Entry
+    }
+}
+
+fn unreadable(entry: &StoredEntry<'_>) -> Refusal {
+    Refusal::Unavailable { reason: format!("ledger entry {} cannot be read", entry.index) }
 }

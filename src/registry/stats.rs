@@ -41,6 +41,8 @@ pub enum Resulted {
     NotFound,
     /// As [`Refusal::Retired`].
     Retired,
+    /// As [`Refusal::Immutable`].
+    Immutable,
     /// As [`Refusal::VersionMismatch`].
     VersionMismatch,
     /// As [`Refusal::RequestReused`].
@@ -55,7 +57,7 @@ pub enum Resulted {
 
 impl Resulted {
     /// Everything that is counted, in order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Written,
         Self::Replayed,
         Self::Invalid,
@@ -64,6 +66,7 @@ impl Resulted {
         Self::AlreadyExists,
         Self::NotFound,
         Self::Retired,
+        Self::Immutable,
         Self::VersionMismatch,
         Self::RequestReused,
         Self::TryLater,
@@ -82,6 +85,7 @@ impl Resulted {
             Self::AlreadyExists => "already_exists",
             Self::NotFound => "not_found",
             Self::Retired => "retired",
+            Self::Immutable => "immutable",
             Self::VersionMismatch => "version_mismatch",
             Self::RequestReused => "request_reused",
             Self::TryLater => "try_later",
@@ -106,6 +110,7 @@ impl Resulted {
             Refusal::AlreadyExists { .. } => Self::AlreadyExists,
             Refusal::NotFound { .. } => Self::NotFound,
             Refusal::Retired { .. } => Self::Retired,
+            Refusal::Immutable { .. } => Self::Immutable,
             Refusal::VersionMismatch { .. } => Self::VersionMismatch,
             Refusal::RequestReused { .. } => Self::RequestReused,
             Refusal::TryLater => Self::TryLater,

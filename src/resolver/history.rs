@@ -64,15 +64,14 @@ pub enum Difference {
 }
 
 impl Resolver {
-    /// What an identifier resolved to at a moment; edges are left out.
+    /// What an identifier resolved to at a moment, with the edges that it had then.
     ///
     /// # Errors
     ///
     /// [`HistoryError`].
     pub fn resolve_at(&self, identifier: &Identifier, moment: Moment) -> Result<Answer, HistoryError> {
         let Some(upto) = self.last_entry(moment)? else { return Ok(Answer::NotFound) };
-        let version = self.records.versions(identifier.key(), upto, 1)?.pop();
-        Ok(Answer::of(version.map(|past| past.record)))
+        Ok(Answer::of(self.records.as_of(identifier.key(), upto)?))
     }
 
     /// Versions of an identifier, newest first, at most `limit` of those before a ledger index.
@@ -105,7 +104,7 @@ impl Resolver {
     }
 
     /// The index of the last entry at a moment; `None` before the first.
-    fn last_entry(&self, moment: Moment) -> Result<Option<u64>, HistoryError> {
+    pub(super) fn last_entry(&self, moment: Moment) -> Result<Option<u64>, HistoryError> {
         match moment {
             Moment::Index(index) => {
                 let entries = self.records.ledger().size();

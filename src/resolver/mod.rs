@@ -12,12 +12,19 @@
 pub mod feed;
 mod history;
 mod prove;
+mod recall;
+mod trace;
 
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 pub use history::{Change, Difference, History, HistoryError, Moment};
 pub use prove::{Disclosure, EntryProof, ProveError, Subject};
+pub use recall::{Holder, RecallRequest, RecallStep, Recalled};
+pub use trace::{
+    Names, NodeState, NodeTotal, Sum, TimeRule, TraceDirection, TraceLimits, TraceRequest, TraceSink, TraceStep,
+    TraceSummary, TracedEdge, TracedNode, Truncation,
+};
 
 use crate::{
     cache::{Cache, CacheStats},

@@ -11,11 +11,14 @@ use std::{
 
 use proptest::{collection::vec, prelude::*};
 
-use super::{Applied, EdgeOp, IndexChange, IndexedEdge, Store, memory::MemoryStore};
+use super::{
+    Applied, Direction, EdgeEnd, EdgeMove, EdgeOp, EdgeOrigin, EdgeQuery, IndexChange, IndexedEdge, Store,
+    memory::MemoryStore,
+};
 use crate::{
     id::{Key, KeyPrefix},
     ledger::{Position, Resident},
-    record::EdgeType,
+    record::{EdgeType, EdgeTypes},
 };
 
 pub(crate) fn key(bytes: impl AsRef<[u8]>) -> Key {
@@ -28,6 +31,7 @@ pub(crate) fn prefix(bytes: impl AsRef<[u8]>) -> KeyPrefix {
 
 pub(crate) fn change(bytes: impl AsRef<[u8]>, position: u64) -> IndexChange {
     IndexChange {
+        index: position,
         key: key(bytes),
         position: Position(position),
         superseded: None,
@@ -48,6 +52,8 @@ pub(crate) fn check(open: &mut dyn FnMut() -> Box<dyn Store>) {
     visible_and_ordered(&*open());
     older_versions_stay(&*open());
     edges_come_and_go(&*open());
+    edges_have_two_ends(&*open());
+    edges_are_found_among_many_states(&*open());
     hashes_and_requests(&*open());
     scans_stretches(&*open());
     replays_change_nothing(&*open());
@@ -58,7 +64,7 @@ fn empty(store: &dyn Store) {
     assert_eq!(store.latest(&key("a")), Ok(None));
     assert_eq!(store.by_name_hash(&[1; 20]), Ok(None));
     assert_eq!(store.by_request(&[1; 20]), Ok(None));
-    assert_eq!(store.edges_out(&key("a"), 10), Ok(vec![]));
+    assert_eq!(store.edges(&key("a"), Direction::In, &ALL), Ok(vec![]));
     assert_eq!(store.any_below(&prefix("")), Ok(false));
     assert_eq!(store.any_name_hash(), Ok(false));
     assert_eq!(store.scan(&prefix(""), None, 10), Ok(vec![]));
@@ -83,6 +89,7 @@ fn visible_and_ordered(store: &dyn Store) {
 
 fn older_versions_stay(store: &dyn Store) {
     let after = |bytes: &str, before: u64, now: u64| IndexChange {
+        index: now,
         superseded: Some((before, Position(before * 10))),
         ..change(bytes, now * 10)
     };
@@ -103,32 +110,115 @@ fn older_versions_stay(store: &dyn Store) {
     store.close().unwrap();
 }
 
+/// All edges as they are now.
+const ALL: EdgeQuery<'static> =
+    EdgeQuery { types: EdgeTypes::ALL, origin: None, upto: u64::MAX, after: None, limit: usize::MAX };
+
+fn moved(kind: EdgeType, other: &str, op: EdgeOp) -> EdgeMove {
+    EdgeMove { kind, origin: EdgeOrigin::Record, other: key(other), op }
+}
+
+fn with_edges(from: &str, entry: u64, edges: &[EdgeMove]) -> IndexChange {
+    IndexChange { edges: edges.to_vec(), ..change(from, entry) }
+}
+
+fn indexed(kind: EdgeType, other: &str, entry: u64) -> IndexedEdge {
+    let end = EdgeEnd { origin: EdgeOrigin::Record, kind, other: key(other) };
+    IndexedEdge { end, index: entry, position: Position(entry) }
+}
+
 fn edges_come_and_go(store: &dyn Store) {
-    let edge = |kind, to: &str, position| IndexedEdge { kind, to: key(to), position: Position(position) };
-    let with = |from: &str, position, edges: &[(EdgeType, &str, EdgeOp)]| IndexChange {
-        edges: edges.iter().map(|(kind, to, op)| (*kind, key(to), *op)).collect(),
-        ..change(from, position)
-    };
     use EdgeOp::{Add, Remove};
     use EdgeType::{MadeOf, PackedIn, Replaces};
-    let first = with("a", 0, &[(PackedIn, "box", Add), (MadeOf, "z", Add), (MadeOf, "b", Add), (MadeOf, "", Add)]);
+    let out = |from: &str, query: &EdgeQuery<'_>| store.edges(&key(from), Direction::Out, query).unwrap();
+    let first = ["z", "b", "", "\0", "b\0", "b\0c"].map(|to| moved(MadeOf, to, Add));
+    let first = with_edges("a", 0, &[&[moved(PackedIn, "box", Add)], &first[..]].concat());
     // Keys that begin with each other, or with what a length looks like, have nothing to do with each other.
-    let others = [with("aa", 1, &[(Replaces, "x", Add)]), with("\0\x01a", 2, &[(Replaces, "y", Add)])];
+    let others =
+        [with_edges("aa", 1, &[moved(Replaces, "x", Add)]), with_edges("\0\x01a", 2, &[moved(Replaces, "y", Add)])];
     store.apply([vec![first], others.to_vec()].concat(), upto(3)).unwrap();
-    let all = vec![edge(MadeOf, "", 0), edge(MadeOf, "b", 0), edge(MadeOf, "z", 0), edge(PackedIn, "box", 0)];
-    assert_eq!(store.edges_out(&key("a"), 10), Ok(all.clone()));
-    assert_eq!(store.edges_out(&key("a"), 2), Ok(all[..2].to_vec()));
-    assert_eq!(store.edges_out(&key("a"), 0), Ok(vec![]));
-    assert_eq!(store.edges_out(&key("aa"), 10), Ok(vec![edge(Replaces, "x", 1)]));
-    assert_eq!(store.edges_out(&key(""), 10), Ok(vec![]));
+    let all: Vec<_> = ["", "\0", "b", "b\0", "b\0c", "z"].map(|to| indexed(MadeOf, to, 0)).into();
+    let all = [all, vec![indexed(PackedIn, "box", 0)]].concat();
+    assert_eq!(out("a", &ALL), all);
+    assert_eq!(out("a", &EdgeQuery { limit: 2, ..ALL }), all[..2]);
+    assert_eq!(out("a", &EdgeQuery { limit: 0, ..ALL }), []);
+    for (position, edge) in all.iter().enumerate() {
+        let after = EdgeQuery { after: Some(&edge.end), limit: 2, ..ALL };
+        assert_eq!(out("a", &after), all[position + 1..all.len().min(position + 3)]);
+    }
+    let packed: EdgeTypes = [PackedIn, Replaces].into_iter().collect();
+    assert_eq!(out("a", &EdgeQuery { types: packed, ..ALL }), all[6..]);
+    assert_eq!(out("a", &EdgeQuery { types: EdgeTypes::default(), ..ALL }), []);
+    assert_eq!(out("aa", &ALL), [indexed(Replaces, "x", 1)]);
+    assert_eq!(out("", &ALL), []);
 
-    let second = with("a", 3, &[(MadeOf, "b", Remove), (MadeOf, "none", Remove), (PackedIn, "box", Add)]);
-    store.apply(vec![second], upto(4)).unwrap();
-    let left = vec![edge(MadeOf, "", 0), edge(MadeOf, "z", 0), edge(PackedIn, "box", 3)];
-    assert_eq!(store.edges_out(&key("a"), 10), Ok(left));
-    let third = with("a", 4, &[(MadeOf, "b", Add), (MadeOf, "b", Remove), (MadeOf, "b", Add), (MadeOf, "", Remove)]);
-    store.apply(vec![third], upto(5)).unwrap();
-    assert_eq!(store.edges_out(&key("a"), 1), Ok(vec![edge(MadeOf, "b", 4)]));
+    let second = [moved(MadeOf, "b", Remove), moved(MadeOf, "none", Remove), moved(PackedIn, "box", Add)];
+    store.apply(vec![with_edges("a", 3, &second)], upto(4)).unwrap();
+    let made_of = |all: &[IndexedEdge]| all.iter().filter(|edge| edge.end.other != key("b")).cloned().collect();
+    let mut left: Vec<_> = made_of(&all);
+    left[5] = indexed(PackedIn, "box", 3);
+    assert_eq!(out("a", &ALL), left);
+    assert_eq!(
+        out("a", &EdgeQuery { after: Some(&all[2].end), limit: 1, ..ALL }),
+        left[2..3],
+        "after one that is gone"
+    );
+    for (upto, expected) in [(0, &all), (2, &all), (3, &left), (4, &left)] {
+        assert_eq!(&out("a", &EdgeQuery { upto, ..ALL }), expected, "up to {upto}");
+    }
+    assert_eq!(out("aa", &EdgeQuery { upto: 0, ..ALL }), []);
+    store.apply(vec![with_edges("a", 4, &[moved(MadeOf, "b", Add), moved(MadeOf, "", Remove)])], upto(5)).unwrap();
+    assert_eq!(out("a", &EdgeQuery { limit: 2, ..ALL }), [indexed(MadeOf, "\0", 0), indexed(MadeOf, "b", 4)]);
+    assert_eq!(out("a", &EdgeQuery { upto: 3, ..ALL }), left);
+    store.close().unwrap();
+}
+
+fn edges_have_two_ends(store: &dyn Store) {
+    use EdgeType::DerivedFrom;
+    let from_event = |other: &str| EdgeMove { origin: EdgeOrigin::Event, ..moved(DerivedFrom, other, EdgeOp::Add) };
+    let said = |edge: IndexedEdge| {
+        let end = EdgeEnd { origin: EdgeOrigin::Event, ..edge.end };
+        IndexedEdge { end, ..edge }
+    };
+    // An event of one input and two outputs, one of which says the same itself, and takes it back.
+    let changes = [
+        with_edges("event", 0, &[moved(DerivedFrom, "in", EdgeOp::Add), from_event("one"), from_event("two")]),
+        with_edges("one", 1, &[moved(DerivedFrom, "event", EdgeOp::Add)]),
+        with_edges("one", 2, &[moved(DerivedFrom, "event", EdgeOp::Remove)]),
+    ];
+    store.apply(changes.to_vec(), upto(3)).unwrap();
+    let edges = |of: &str, direction, query: &EdgeQuery<'_>| store.edges(&key(of), direction, query).unwrap();
+    assert_eq!(edges("event", Direction::Out, &ALL), [indexed(DerivedFrom, "in", 0)]);
+    assert_eq!(edges("in", Direction::In, &ALL), [indexed(DerivedFrom, "event", 0)]);
+    let outputs = ["one", "two"].map(|output| said(indexed(DerivedFrom, output, 0)));
+    assert_eq!(edges("event", Direction::In, &ALL), outputs);
+    assert_eq!(edges("two", Direction::Out, &ALL), [said(indexed(DerivedFrom, "event", 0))]);
+    let own = indexed(DerivedFrom, "event", 1);
+    let both = EdgeQuery { upto: 1, ..ALL };
+    assert_eq!(edges("one", Direction::Out, &both), [own.clone(), said(indexed(DerivedFrom, "event", 0))]);
+    assert_eq!(edges("one", Direction::Out, &EdgeQuery { origin: Some(EdgeOrigin::Record), ..both }), [own]);
+    assert_eq!(edges("one", Direction::Out, &ALL), [said(indexed(DerivedFrom, "event", 0))]);
+    store.close().unwrap();
+}
+
+fn edges_are_found_among_many_states(store: &dyn Store) {
+    use EdgeType::{DerivedFrom, MadeOf};
+    const STATES: u64 = 300;
+    for entry in 0..STATES {
+        let op = if entry % 3 == 2 { EdgeOp::Remove } else { EdgeOp::Add };
+        let edges = [moved(MadeOf, "often", op), moved(DerivedFrom, "often", EdgeOp::Add), moved(MadeOf, "too", op)];
+        store.apply(vec![with_edges("a", entry, &edges)], upto(entry + 1)).unwrap();
+    }
+    for upto in [0, 1, 2, 150, 152, STATES - 1, u64::MAX] {
+        let entry = upto.min(STATES - 1);
+        let made_of = ["often", "too"].map(|to| indexed(MadeOf, to, entry));
+        let made_of = if entry % 3 == 2 { vec![] } else { made_of.to_vec() };
+        let expected = [made_of, vec![indexed(DerivedFrom, "often", entry)]].concat();
+        assert_eq!(store.edges(&key("a"), Direction::Out, &EdgeQuery { upto, ..ALL }), Ok(expected), "up to {upto}");
+        let derived: EdgeTypes = [DerivedFrom].into_iter().collect();
+        let query = EdgeQuery { upto, types: derived, limit: 1, ..ALL };
+        assert_eq!(store.edges(&key("often"), Direction::In, &query), Ok(vec![indexed(DerivedFrom, "a", entry)]));
+    }
     store.close().unwrap();
 }
 
@@ -198,7 +288,8 @@ fn concurrent_readers_never_go_back(store: Arc<dyn Store>) {
                     *seen = position;
                 }
                 assert_eq!(store.scan(&prefix(""), None, 1_000).unwrap().len(), KEYS as usize);
-                assert_eq!(store.edges_out(&numbered(0, 0).key, 10).unwrap().len(), 1);
+                let edges = store.edges(&numbered(0, 0).key, Direction::Out, &ALL).unwrap();
+                assert_eq!(edges.len(), 1);
             }
         })
     });
@@ -220,7 +311,12 @@ pub(crate) fn numbered(entry: u64, number: u64) -> IndexChange {
     IndexChange {
         name_hash: Some(hash),
         request: Some(hash),
-        edges: vec![(EdgeType::MadeOf, key(spread), EdgeOp::Add)],
+        edges: vec![EdgeMove {
+            kind: EdgeType::MadeOf,
+            origin: EdgeOrigin::Record,
+            other: key(spread),
+            op: EdgeOp::Add,
+        }],
         ..change(spread, entry)
     }
 }
@@ -241,7 +337,9 @@ pub(crate) fn same_as_model(store: &dyn Store, model: &MemoryStore, numbers: u64
         if let Resident::Here(position) = store.latest_resident(&key).unwrap() {
             assert_eq!(position, model.latest(&key).unwrap());
         }
-        assert_eq!(store.edges_out(&key, 100), model.edges_out(&key, 100));
+        for direction in [Direction::Out, Direction::In] {
+            assert_eq!(store.edges(&key, direction, &ALL), model.edges(&key, direction, &ALL));
+        }
         assert_eq!(store.by_name_hash(&name_hash.unwrap()), model.by_name_hash(&name_hash.unwrap()));
         assert_eq!(store.by_request(&request.unwrap()), model.by_request(&request.unwrap()));
     }
@@ -258,11 +356,20 @@ pub(crate) fn any_changes(count_max: usize) -> impl Strategy<Value = Vec<IndexCh
     let kind = proptest::sample::select(&EdgeType::ALL[..]);
     let op = proptest::sample::select(&[EdgeOp::Add, EdgeOp::Remove][..]);
     let hash = proptest::option::of(proptest::array::uniform20(0u8..3));
-    let one = (any_key(), hash.clone(), hash, vec((kind, any_key(), op), 0..4));
+    let origin = proptest::sample::select(&[EdgeOrigin::Record, EdgeOrigin::Event][..]);
+    let edges = vec((kind, origin, any_key(), op), 0..4).prop_map(|edges| {
+        let mut once = BTreeMap::new();
+        for (kind, origin, other, op) in edges {
+            once.insert((kind, origin, other.clone()), EdgeMove { kind, origin, other, op });
+        }
+        once.into_values().collect::<Vec<_>>()
+    });
+    let one = (any_key(), hash.clone(), hash, edges);
     vec(one, 0..count_max).prop_map(|changes| {
         let numbered = changes.into_iter().zip(0..);
         let mut newest = BTreeMap::new();
         let change = |((key, name_hash, request, edges), entry): ((Key, _, _, _), u64)| IndexChange {
+            index: entry,
             superseded: newest.insert(key.clone(), entry).map(|before| (before, Position(before))),
             key,
             position: Position(entry),
@@ -284,7 +391,19 @@ pub(crate) fn answers_alike(store: &dyn Store, model: &MemoryStore, changes: &[I
         for upto in [u64::MAX, change.position.0, change.position.0 / 2] {
             assert_eq!(store.superseded(&change.key, upto, 3), model.superseded(&change.key, upto, 3));
         }
-        assert_eq!(store.edges_out(&change.key, 3), model.edges_out(&change.key, 3));
+        for (of, direction) in
+            [(Some(&change.key), Direction::Out), (change.edges.first().map(|edge| &edge.other), Direction::In)]
+        {
+            let Some(of) = of else { continue };
+            let mut page = model.edges(of, direction, &ALL).unwrap();
+            assert_eq!(store.edges(of, direction, &ALL).as_ref(), Ok(&page));
+            page.truncate(1);
+            let after = page.first().map(|edge| &edge.end);
+            let types: EdgeTypes = change.edges.iter().map(|edge| edge.kind).collect();
+            for query in [EdgeQuery { after, limit: 2, ..ALL }, EdgeQuery { upto: change.index / 2, types, ..ALL }] {
+                assert_eq!(store.edges(of, direction, &query), model.edges(of, direction, &query));
+            }
+        }
         assert_eq!(store.any_below(&under), model.any_below(&under));
         assert_eq!(store.scan(&under, Some(&change.key), 2), model.scan(&under, Some(&change.key), 2));
         for hash in [change.name_hash, change.request].into_iter().flatten() {

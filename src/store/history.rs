@@ -1,6 +1,6 @@
 //! Past versions: what was registered under an identifier at some point of the ledger, and who made it so.
 
-use super::{ReadError, Records, records};
+use super::{Newest, ReadError, Records, records};
 use crate::{
     id::Key,
     ledger::{EntryKind, Principal, StoredEntry},
@@ -16,7 +16,7 @@ pub struct PastVersion {
     pub principal: Principal,
     /// The record as it was then, without its edges.
     pub record: Record,
-    /// Edges that came and went with the change.
+    /// Edges that came and went with the change; those of an event are its inputs.
     pub edges: Vec<EdgeChange>,
 }
 
@@ -40,6 +40,31 @@ impl PastVersion {
 const VERSIONS_BYTES_MAX: usize = 4 << 20;
 
 impl Records {
+    /// What was registered under a key behind a ledger entry, with its edges; `None` when nothing was.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub fn as_of(&self, key: &Key, upto: u64) -> Result<Option<Record>, ReadError> {
+        self.newest_upto(key, upto)?.map(|newest| self.record(&newest)).transpose()
+    }
+
+    /// The newest entry about a key up to a ledger index; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub fn newest_upto(&self, key: &Key, upto: u64) -> Result<Option<Newest>, ReadError> {
+        let Some(newest) = self.newest(key)? else { return Ok(None) };
+        if newest.entry()?.index <= upto {
+            return Ok(Some(newest));
+        }
+        match self.store().superseded(key, upto, 1)?.pop() {
+            Some((_, position)) => Ok(Some(Newest(self.entry(position)?))),
+            None => Ok(None),
+        }
+    }
+
     /// Versions of what is registered under a key, newest first: at most `limit` of those up to a ledger index, and
     /// fewer when they are long. However long the history, it takes one search of the index and a read of each version.
     ///

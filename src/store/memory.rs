@@ -9,11 +9,13 @@ use std::{
     sync::{PoisonError, RwLock, RwLockReadGuard},
 };
 
-use super::{Applied, EdgeOp, IndexChange, IndexedEdge, RequestKey, Store, StoreError};
+use super::{
+    Applied, Direction, EdgeEnd, EdgeMove, EdgeOp, EdgeOrigin, EdgeQuery, IndexChange, IndexedEdge, RequestKey, Store,
+    StoreError,
+};
 use crate::{
     id::{Key, KeyPrefix, dns_name::NameHash},
     ledger::{Position, Resident},
-    record::EdgeType,
 };
 
 /// An index that lives as long as its process.
@@ -22,11 +24,14 @@ pub struct MemoryStore {
     model: RwLock<Model>,
 }
 
+/// What became of an edge with which entry, the newest first.
+type EdgeStates = BTreeMap<Reverse<u64>, (EdgeOp, Position)>;
+
 #[derive(Debug, Default)]
 struct Model {
     latest: BTreeMap<Key, Position>,
     superseded: BTreeMap<Key, BTreeMap<Reverse<u64>, Position>>,
-    edges_out: BTreeMap<Key, BTreeMap<(EdgeType, Key), Position>>,
+    edges: BTreeMap<(Direction, Key), BTreeMap<EdgeEnd, EdgeStates>>,
     by_name_hash: BTreeMap<NameHash, Position>,
     by_request: BTreeMap<RequestKey, Position>,
 }
@@ -44,16 +49,20 @@ impl MemoryStore {
 
 impl Model {
     fn apply(&mut self, change: IndexChange) {
-        let IndexChange { key, position, superseded, name_hash, request, edges } = change;
+        let IndexChange { index, key, position, superseded, name_hash, request, edges } = change;
         if let Some((index, position)) = superseded {
             self.superseded.entry(key.clone()).or_default().insert(Reverse(index), position);
         }
-        for (kind, to, op) in edges {
-            let out = self.edges_out.entry(key.clone()).or_default();
-            match op {
-                EdgeOp::Add => out.insert((kind, to), position),
-                EdgeOp::Remove => out.remove(&(kind, to)),
+        for EdgeMove { kind, origin, other, op } in edges {
+            let (from, to) = match origin {
+                EdgeOrigin::Record => (key.clone(), other),
+                EdgeOrigin::Event => (other, key.clone()),
             };
+            for (direction, here, other) in [(Direction::Out, from.clone(), to.clone()), (Direction::In, to, from)] {
+                let edges = self.edges.entry((direction, here)).or_default();
+                let states = edges.entry(EdgeEnd { origin, kind, other }).or_default();
+                states.insert(Reverse(index), (op, position));
+            }
         }
         if let Some(hash) = name_hash {
             self.by_name_hash.insert(hash, position);
@@ -88,15 +97,18 @@ impl Store for MemoryStore {
         Ok(self.model().by_request.get(request).copied())
     }
 
-    fn edges_out(&self, from: &Key, limit: usize) -> Result<Vec<IndexedEdge>, StoreError> {
+    fn edges(&self, key: &Key, direction: Direction, query: &EdgeQuery<'_>) -> Result<Vec<IndexedEdge>, StoreError> {
         let model = self.model();
-        let edges = model.edges_out.get(from).into_iter().flatten();
-        let indexed = |((kind, to), position): (&(EdgeType, Key), &Position)| IndexedEdge {
-            kind: *kind,
-            to: to.clone(),
-            position: *position,
-        };
-        Ok(edges.map(indexed).take(limit).collect())
+        let edges = model.edges.get(&(direction, key.clone())).into_iter().flatten();
+        let asked =
+            edges.filter(|(end, _)| query.takes(end.origin, end.kind) && query.after.is_none_or(|at| *end > at));
+        let there = asked.filter_map(|(end, states)| match states.range(Reverse(query.upto)..).next()? {
+            (Reverse(index), (EdgeOp::Add, position)) => {
+                Some(IndexedEdge { end: end.clone(), index: *index, position: *position })
+            }
+            (_, (EdgeOp::Remove, _)) => None,
+        });
+        Ok(there.take(query.limit).collect())
     }
 
     fn any_below(&self, prefix: &KeyPrefix) -> Result<bool, StoreError> {

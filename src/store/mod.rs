@@ -8,24 +8,29 @@
 
 #[cfg(test)]
 mod contract;
+mod edges;
 mod history;
+mod links;
 pub mod local;
 pub mod memory;
 mod records;
 
+pub use edges::{Direction, EdgeEnd, EdgeMove, EdgeOp, EdgeOrigin, EdgeQuery, IndexedEdge};
 pub use history::PastVersion;
+pub use links::{Link, LinkReader, Registered, Standing};
 pub use records::{Newest, ReadError, Records};
 
 pub use crate::ledger::Resident;
 use crate::{
     id::{Key, KeyPrefix, dns_name::NameHash},
     ledger::Position,
-    record::EdgeType,
 };
 
 /// What one ledger entry changes in the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexChange {
+    /// The entry's index in the ledger.
+    pub index: u64,
     /// The identifier that the entry is about.
     pub key: Key,
     /// Where the entry lies; from now on the newest of this identifier.
@@ -36,17 +41,8 @@ pub struct IndexChange {
     pub name_hash: Option<NameHash>,
     /// Under which key a retry of the same request finds this entry, when the client gave a request id.
     pub request: Option<RequestKey>,
-    /// Edges that the entry adds (or replaces) and removes.
-    pub edges: Vec<(EdgeType, Key, EdgeOp)>,
-}
-
-/// Whether an edge was added or removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EdgeOp {
-    /// The edge is there from now on, as this entry says.
-    Add,
-    /// The edge is gone.
-    Remove,
+    /// Edges that the entry adds (or replaces) and removes, each once.
+    pub edges: Vec<EdgeMove>,
 }
 
 /// First 20 bytes of SHA-256 over an identifier's key and a client's request id.
@@ -59,17 +55,6 @@ pub struct Applied {
     pub entries: u64,
     /// Where the frame of the first entry that is not applied begins.
     pub next: Position,
-}
-
-/// An edge as the index knows it: type, target, and the entry that says the rest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IndexedEdge {
-    /// What the relation says.
-    pub kind: EdgeType,
-    /// The other identifier.
-    pub to: Key,
-    /// The entry that added the edge, or replaced it last.
-    pub position: Position,
 }
 
 /// The index over the ledger.
@@ -120,12 +105,13 @@ pub trait Store: Send + Sync + 'static {
     /// As for [`Store::latest`].
     fn by_request(&self, request: &RequestKey) -> Result<Option<Position>, StoreError>;
 
-    /// The edges that leave an identifier, in order of type and target key, at most `limit`.
+    /// The edges of an identifier in one direction as of an entry, in order of [`EdgeEnd`]: who says it, type, key at the
+    /// other end. It costs a search for each edge, however often the edge changed.
     ///
     /// # Errors
     ///
     /// As for [`Store::latest`].
-    fn edges_out(&self, from: &Key, limit: usize) -> Result<Vec<IndexedEdge>, StoreError>;
+    fn edges(&self, key: &Key, direction: Direction, query: &EdgeQuery<'_>) -> Result<Vec<IndexedEdge>, StoreError>;
 
     /// True when an identifier is registered whose key starts with `prefix` and is longer than it.
     ///

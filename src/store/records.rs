@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Store, StoreError};
+use super::{Direction, EdgeOrigin, EdgeQuery, Store, StoreError};
 use crate::{
     id::{Identifier, Key, KeyPrefix, dns_name::NameHash},
     ledger::{EntryBytes, EntryKind, Ledger, LedgerError, Position, Resident, StoredEntry},
-    record::{Edge, EdgeChange, EdgeType, Record, Status, ValueView, Version, stored::StoredValue},
+    record::{Edge, EdgeChange, EdgeType, EdgeTypes, Record, Status, ValueView, Version, stored::StoredValue},
 };
 
 /// The index and the ledger behind it, read together.
@@ -139,16 +139,24 @@ impl Records {
         Ok(Record { edges, edges_truncated, ..record })
     }
 
-    /// The edges that leave a record now, and whether there are more than are shown.
+    /// The edges that a record says behind one of its entries, and whether there are more than are shown. What an event
+    /// says of its outputs is the event's.
     fn edges(&self, from: &Key, entry: &StoredEntry<'_>) -> Result<(Vec<Edge>, bool), ReadError> {
-        let mut indexed = self.store.edges_out(from, Record::EDGES_SHOWN_MAX + 1)?;
+        let query = EdgeQuery {
+            types: EdgeTypes::ALL,
+            origin: Some(EdgeOrigin::Record),
+            upto: entry.index,
+            after: None,
+            limit: Record::EDGES_SHOWN_MAX + 1,
+        };
+        let mut indexed = self.store.edges(from, Direction::Out, &query)?;
         let truncated = indexed.len() > Record::EDGES_SHOWN_MAX;
         indexed.truncate(Record::EDGES_SHOWN_MAX);
         let mut edges = Vec::with_capacity(indexed.len());
         let mut other: Option<(Position, EntryBytes)> = None;
         for edge in indexed {
             // Most edges came with one entry, usually this one: read it once.
-            if let Some(edge) = added(entry, edge.kind, &edge.to) {
+            if let Some(edge) = added(entry, edge.end.kind, &edge.end.other) {
                 edges.push(edge);
                 continue;
             }
@@ -156,7 +164,7 @@ impl Records {
                 other = Some((edge.position, self.ledger.entry(edge.position)?));
             }
             if let Some((_, bytes)) = &other
-                && let Some(edge) = added(&bytes.decode()?, edge.kind, &edge.to)
+                && let Some(edge) = added(&bytes.decode()?, edge.end.kind, &edge.end.other)
             {
                 edges.push(edge);
             }
@@ -167,9 +175,18 @@ impl Records {
 
 /// The newest entry about an identifier, as it lies in the ledger.
 #[derive(Debug)]
-pub struct Newest(EntryBytes);
+pub struct Newest(pub(super) EntryBytes);
 
 impl Newest {
+    /// The entry, taken apart.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Ledger`] when it cannot be read.
+    pub fn entry(&self) -> Result<StoredEntry<'_>, ReadError> {
+        Ok(self.0.decode()?)
+    }
+
     /// The values of the record, whoever may read them; `None` when it was retired.
     ///
     /// # Errors
@@ -203,6 +220,7 @@ pub(super) fn record_without_edges(entry: &StoredEntry<'_>) -> Result<Record, Re
         version: Version { number: entry.version, ledger_index: entry.index, time_ms: entry.time_ms },
         edges: Vec::new(),
         edges_truncated: false,
+        outputs: entry.outputs.clone(),
     })
 }
 

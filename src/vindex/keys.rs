@@ -1,11 +1,12 @@
 //! Which keys of the map an entry is found under: the MapFn of `<origin>/index/v1`.
 //!
-//! For every entry, and for every edge line of it:
+//! For every entry, and for every edge that a line of it says; an `edge` line leads from the entry's identifier to the one in
+//! the line, an `output` line of an event from the one in the line to the event:
 //!
 //! ```text
-//! id:<identifier of the entry>        every entry: its list is the whole history, its last index the latest version
-//! out:<identifier of the entry>       every edge line: all entries that say what the identifier is made of, packed in, …
-//! in:<identifier at the other end>    every edge line: all entries that say where the identifier went
+//! id:<identifier of the entry>                 its list is the whole history, its last index the latest version
+//! out:<identifier that the edge leads from>    all entries that say what the identifier is made of, packed in, …
+//! in:<identifier that the edge leads to>       all entries that say where the identifier went
 //! ```
 //!
 //! A key of the map is the SHA-256 of such a text. The identifier in it is the canonical form, a Handle with its ASCII letters in
@@ -14,7 +15,7 @@
 //!
 //! The rule is fixed for the life of an index: another rule is another index, with another origin, built from entry 0. Anybody
 //! can compute it from the entries' texts ([`keys_of_text`]); the node does from what it has stored ([`keys_of_stored`]), and
-//! both go through [`keys_of`]. Events, whose lines name both ends, and delegations (`ns:<prefix>`) have their place there.
+//! both go through [`keys_of`]. Delegations (`ns:<prefix>`) have their place there.
 
 use std::borrow::Cow;
 
@@ -84,24 +85,40 @@ fn comparison_form(identifier: &Identifier) -> Cow<'_, str> {
 
 /// Gives every key of an entry to `give`, from its text.
 pub fn keys_of_text(entry: &EntryText<'_>, give: impl FnMut(Bytes32)) {
-    keys_of(&entry.identifier, entry.edges.iter().map(|edge| &*edge.to), give);
+    keys_of(&entry.identifier, entry.edges.iter().map(|edge| &*edge.to), entry.outputs.iter().map(|to| &**to), give);
 }
 
 /// Gives every key of an entry to `give`, from its stored form.
 pub fn keys_of_stored(entry: &StoredEntry<'_>, give: impl FnMut(Bytes32)) {
-    keys_of(entry.identifier, entry.edges.iter().map(|change| change.subject().1.as_str()), give);
+    let targets = entry.edges.iter().map(|change| change.subject().1.as_str());
+    let outputs = entry.outputs.iter().flat_map(|outputs| &outputs.flows).map(|flow| flow.identifier.as_str());
+    keys_of(entry.identifier, targets, outputs, give);
 }
 
-/// The rule: the keys of an entry about `identifier` whose edges lead to `targets`. A key may be given more than once.
-fn keys_of<'a>(identifier: &str, targets: impl Iterator<Item = &'a str>, mut give: impl FnMut(Bytes32)) {
+/// The rule: the keys of an entry about `identifier` whose edges lead to `targets`, and from `outputs`. A key may be given more
+/// than once.
+fn keys_of<'a>(
+    identifier: &str,
+    targets: impl Iterator<Item = &'a str>,
+    outputs: impl Iterator<Item = &'a str>,
+    mut give: impl FnMut(Bytes32),
+) {
     give(LookupKind::Id.key_of_text(identifier));
-    let mut has_edges = false;
+    let mut leads_out = false;
     for target in targets {
-        has_edges = true;
+        leads_out = true;
         give(LookupKind::In.key_of_text(target));
     }
-    if has_edges {
+    if leads_out {
         give(LookupKind::Out.key_of_text(identifier));
+    }
+    let mut leads_in = false;
+    for output in outputs {
+        leads_in = true;
+        give(LookupKind::Out.key_of_text(output));
+    }
+    if leads_in {
+        give(LookupKind::In.key_of_text(identifier));
     }
 }
 
@@ -137,6 +154,19 @@ mod tests {
         keys_of_text(&EntryText::parse(text.as_bytes()).unwrap(), |key| keys.push(key));
         let expected =
             ["id:88.118.8/pump 7", "in:urn:oid:2.999.1", "in:88.118.8/box", "in:no identifier", "out:88.118.8/pump 7"];
+        assert_eq!(keys, expected.map(sha));
+        let text = "touchmark/1 event\nid 88.118.8/Melt\nat 1\nby loopback\nedge add derived-from 88.118.8/Scrap\n\
+            output 88.118.8/Sheet 12 unit:kilogram\noutput 88.118.8/Slag\n";
+        keys.clear();
+        keys_of_text(&EntryText::parse(text.as_bytes()).unwrap(), |key| keys.push(key));
+        let expected = [
+            "id:88.118.8/melt",
+            "in:88.118.8/scrap",
+            "out:88.118.8/melt",
+            "out:88.118.8/sheet",
+            "out:88.118.8/slag",
+            "in:88.118.8/melt",
+        ];
         assert_eq!(keys, expected.map(sha));
         let text = "touchmark/1 create\nid 88.118.8/Pump\nat 1\nby loopback\n";
         keys.clear();

@@ -86,10 +86,10 @@ async fn live(running: &Running) -> Vec<pb::Receipt> {
 async fn check_past(running: &Running) {
     let expected = [
         "not found",
-        "v1 1 NAME=Pump · 2 MASS=4",
-        "v1 1 NAME=Pump · 2 MASS=4",
-        "v2 1 NAME=Pump B · 3 COLOUR=red",
-        "v2 1 NAME=Pump B · 3 COLOUR=red",
+        "v1 1 NAME=Pump · 2 MASS=4 · made-of 88.118.8/Other",
+        "v1 1 NAME=Pump · 2 MASS=4 · made-of 88.118.8/Other",
+        "v2 1 NAME=Pump B · 3 COLOUR=red · made-of 88.118.8/Other",
+        "v2 1 NAME=Pump B · 3 COLOUR=red · made-of 88.118.8/Other",
         "v3 1 NAME=Pump B · 3 COLOUR=red",
         "v4 1 NAME=Pump B · 3 COLOUR=blue",
         "v5 retired",

@@ -25,6 +25,7 @@
 //! | `scenario` | the same steps come to the same over every protocol |
 //! | `shared_data` | all of the real input is taken, and resolves over gRPC and DNS to what it says |
 //! | `tidy` | the sources keep their shape |
+//! | `trace` | what edges lead to, both ways, at any moment, within every bound; events; recalls |
 //! | `vindex` | lookups in the verifiable index prove themselves; the output log survives kills |
 //! | `visibility` | no answer is older than the last receipt, over every way of asking |
 //! | `witness` | a witness keeps its promises through crashes; an old copy of a directory is not continued |
@@ -58,6 +59,7 @@ mod scenario;
 mod shared_data;
 mod support;
 mod tidy;
+mod trace;
 mod vindex;
 mod visibility;
 mod witness;

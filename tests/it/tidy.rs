@@ -22,7 +22,7 @@ const EDGES: [(&str, &[&str]); 18] = [
     ("cache", &[]),
     // `ledger` and `proof` for what shows that an entry is there.
     ("resolver", &["id", "record", "ledger", "proof", "store", "cache"]),
-    ("registry", &["id", "record", "ledger", "store"]),
+    ("registry", &["codec", "id", "record", "ledger", "store"]),
     // `store` for the error of a failed read, which is part of what the resolver answers.
     ("protocol", &["id", "record", "ledger", "proof", "cache", "registry", "resolver", "store", "vindex"]),
     ("server", &["id", "ledger", "proof", "witness", "store", "registry", "resolver", "protocol", "vindex"]),

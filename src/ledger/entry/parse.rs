@@ -10,6 +10,7 @@ use data_encoding::BASE64;
 use tlog_tiles::Hash;
 
 use super::{EntryKind, TEXT_BYTES_MAX};
+use crate::record::{EdgeType, Unit};
 
 /// The text of an entry, taken apart.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,8 +27,12 @@ pub struct EntryText<'a> {
     pub previous: Option<(u64, Hash)>,
     /// What it commits to, in order of index.
     pub values: Vec<ValueLine<'a>>,
-    /// Edges that came and went with it.
+    /// Edges that came and went with it; of an event its inputs.
     pub edges: Vec<EdgeLine<'a>>,
+    /// What came out of an event.
+    pub outputs: Vec<Cow<'a, str>>,
+    /// In which unit an event balances.
+    pub balance: Option<&'a str>,
 }
 
 /// The commitment to one value.
@@ -123,6 +128,10 @@ impl<'a> EntryText<'a> {
                 read_edge(line).ok_or_else(|| lines.bad("`edge` is not an operation, a type and an identifier"))?,
             );
         }
+        let (outputs, balance) = match kind {
+            EntryKind::Event => read_event(&mut lines, previous, &edges)?,
+            _ => (Vec::new(), None),
+        };
         if let Some(line) = lines.optional("request ")? {
             BASE64.decode(line.as_bytes()).map_err(|_| lines.bad("`request` is not base64"))?;
         }
@@ -130,7 +139,7 @@ impl<'a> EntryText<'a> {
             lines.number += 1;
             return Err(lines.bad("this keyword does not stand here"));
         }
-        Ok(Self { kind, identifier, time_ms, principal, previous, values, edges })
+        Ok(Self { kind, identifier, time_ms, principal, previous, values, edges, outputs, balance })
     }
 }
 
@@ -194,13 +203,43 @@ fn read_edge(line: &str) -> Option<EdgeLine<'_>> {
         _ => return None,
     };
     let (kind, to) = (words.next()?, unescape(words.next()?)?);
-    let more = words.count();
-    // A quantity with its unit, a time with its keyword.
     let well_formed = match op {
-        EdgeLineOp::Add => matches!(more, 0 | 2 | 4),
-        EdgeLineOp::Remove => more == 0,
+        EdgeLineOp::Add => is_details(words),
+        EdgeLineOp::Remove => words.next().is_none(),
     };
     well_formed.then_some(EdgeLine { op, kind, to })
+}
+
+/// A quantity with its unit, a time with its keyword.
+fn is_details<'a>(words: impl Iterator<Item = &'a str>) -> bool {
+    matches!(words.count(), 0 | 2 | 4)
+}
+
+/// What only an event has, and what it may not have.
+fn read_event<'a>(
+    lines: &mut Lines<'a>,
+    previous: Option<(u64, Hash)>,
+    inputs: &[EdgeLine<'a>],
+) -> Result<(Vec<Cow<'a, str>>, Option<&'a str>), EntryTextError> {
+    let is_input = |edge: &EdgeLine<'_>| edge.op == EdgeLineOp::Add && edge.kind == EdgeType::DerivedFrom.as_str();
+    if previous.is_some() || inputs.is_empty() || !inputs.iter().all(is_input) {
+        return Err(lines.bad("an event has no `prev`, and inputs that it is derived from, and no other edges"));
+    }
+    let mut outputs = Vec::new();
+    while let Some(line) = lines.optional("output ")? {
+        let mut words = line.split(' ');
+        let identifier = words.next().and_then(unescape).filter(|_| is_details(words));
+        outputs.push(identifier.ok_or_else(|| lines.bad("`output` is not an identifier"))?);
+    }
+    if outputs.is_empty() {
+        lines.number += 1;
+        return Err(lines.bad("an event has outputs"));
+    }
+    let balance = lines.optional("balance ")?;
+    if balance.is_some_and(|unit| unit.parse::<Unit>().is_err()) {
+        return Err(lines.bad("`balance` is not a unit"));
+    }
+    Ok((outputs, balance))
 }
 
 /// Undoes the percent-encoding of space, control characters and "%"; `None` where it is not what the writer makes.

@@ -8,7 +8,7 @@ use sha2::Sha256;
 use tlog_tiles::Hash;
 
 use super::{EntryKind, Principal};
-use crate::record::{EdgeChange, stored::StoredValue};
+use crate::record::{Edge, EdgeChange, Outputs, stored::StoredValue};
 
 /// Derives the salts of an entry's values from the entry's own.
 pub(super) struct ValueSalts(Hmac<Sha256>);
@@ -71,14 +71,31 @@ pub(super) fn put_edge_line(out: &mut Vec<u8>, change: &EdgeChange) {
     let _ = write!(out, "edge {op} {} ", kind.as_str());
     put_escaped(out, to.as_str());
     if let EdgeChange::Add(edge) = change {
-        if let Some((quantity, unit)) = &edge.quantity {
-            let _ = write!(out, " {} {}", quantity.as_str(), unit.as_ref().map_or("-", |unit| unit.as_str()));
-        }
-        if let Some(time) = edge.valid_from() {
-            let _ = write!(out, " from {time}");
-        }
+        put_details(out, edge);
     }
     out.push(b'\n');
+}
+
+/// How much, and from when on.
+fn put_details(out: &mut Vec<u8>, edge: &Edge) {
+    if let Some((quantity, unit)) = &edge.quantity {
+        let _ = write!(out, " {} {}", quantity.as_str(), unit.as_ref().map_or("-", |unit| unit.as_str()));
+    }
+    if let Some(time) = edge.valid_from() {
+        let _ = write!(out, " from {time}");
+    }
+}
+
+pub(super) fn put_output_lines(out: &mut Vec<u8>, outputs: &Outputs) {
+    for flow in &outputs.flows {
+        out.extend_from_slice(b"output ");
+        put_escaped(out, flow.identifier.as_str());
+        put_details(out, &flow.edge());
+        out.push(b'\n');
+    }
+    if let Some(unit) = &outputs.balance {
+        let _ = writeln!(out, "balance {}", unit.as_str());
+    }
 }
 
 pub(super) fn put_request_line(out: &mut Vec<u8>, request: &[u8]) {

@@ -409,6 +409,7 @@ fn a_read_error_is_a_server_failure() {
     let node = Node::new();
     let identifier = Identifier::parse("88.1/lost").unwrap();
     let change = IndexChange {
+        index: 0,
         key: identifier.key().clone(),
         position: Position(12_345),
         superseded: None,

@@ -44,6 +44,30 @@ pub struct EdgeParts<'a> {
     pub valid_from_ms: Option<i64>,
 }
 
+/// What goes into an event or comes out of it, where it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowParts<'a> {
+    /// The identifier, unchecked.
+    pub identifier: &'a str,
+    /// Decimal number; empty for none.
+    pub quantity: &'a str,
+    /// Unit of the quantity; empty for none.
+    pub unit: &'a str,
+    /// Milliseconds since 1970 UTC.
+    pub valid_from_ms: Option<i64>,
+}
+
+/// An event that is to be registered, where it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct EventParts<'a> {
+    /// What goes in.
+    pub inputs: &'a [FlowParts<'a>],
+    /// What comes out.
+    pub outputs: &'a [FlowParts<'a>],
+    /// The unit to balance in; empty for none.
+    pub balance: &'a str,
+}
+
 /// The bytes of an `ApplyBatchRequest` message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CommandBatch {
@@ -57,6 +81,7 @@ mod tag {
     pub const BATCH_COMMANDS: u32 = 1;
     pub const COMMAND_IDENTIFIER: u32 = 1;
     pub const COMMAND_CREATE: u32 = 2;
+    pub const COMMAND_EVENT: u32 = 7;
     pub const CREATE_VALUES: u32 = 1;
     pub const CREATE_EDGES: u32 = 2;
     pub const VALUE_INDEX: u32 = 1;
@@ -72,6 +97,14 @@ mod tag {
     pub const EDGE_QUANTITY: u32 = 3;
     pub const EDGE_UNIT: u32 = 4;
     pub const EDGE_VALID_FROM: u32 = 5;
+    pub const EVENT_VALUES: u32 = 1;
+    pub const EVENT_INPUTS: u32 = 2;
+    pub const EVENT_OUTPUTS: u32 = 3;
+    pub const EVENT_BALANCE: u32 = 4;
+    pub const FLOW_IDENTIFIER: u32 = 1;
+    pub const FLOW_QUANTITY: u32 = 2;
+    pub const FLOW_UNIT: u32 = 3;
+    pub const FLOW_VALID_FROM: u32 = 4;
 }
 
 impl CommandBatch {
@@ -97,6 +130,32 @@ impl CommandBatch {
                 }
                 for edge in edges {
                     put_message(out, tag::CREATE_EDGES, |out| put_edge(out, &edge));
+                }
+            });
+        });
+        self.ends.push(self.bytes.len());
+    }
+
+    /// Adds the command that registers an identifier as an event; `references` as for [`CommandBatch::create`].
+    pub fn event<'a, R>(
+        &mut self,
+        identifier: &str,
+        values: impl Iterator<Item = (ValueParts<'a>, R)>,
+        event: &EventParts<'_>,
+    ) where
+        R: Iterator<Item = (&'a str, u32)>,
+    {
+        put_message(&mut self.bytes, tag::BATCH_COMMANDS, |out| {
+            put_text(out, tag::COMMAND_IDENTIFIER, identifier);
+            put_message(out, tag::COMMAND_EVENT, |out| {
+                for (value, references) in values {
+                    put_message(out, tag::EVENT_VALUES, |out| put_value(out, &value, references));
+                }
+                for (tag, flows) in [(tag::EVENT_INPUTS, event.inputs), (tag::EVENT_OUTPUTS, event.outputs)] {
+                    flows.iter().for_each(|flow| put_message(out, tag, |out| put_flow(out, flow)));
+                }
+                if !event.balance.is_empty() {
+                    put_text(out, tag::EVENT_BALANCE, event.balance);
                 }
             });
         });
@@ -184,6 +243,19 @@ fn put_edge(out: &mut Vec<u8>, edge: &EdgeParts<'_>) {
     }
 }
 
+fn put_flow(out: &mut Vec<u8>, flow: &FlowParts<'_>) {
+    put_text(out, tag::FLOW_IDENTIFIER, flow.identifier);
+    if !flow.quantity.is_empty() {
+        put_text(out, tag::FLOW_QUANTITY, flow.quantity);
+    }
+    if !flow.unit.is_empty() {
+        put_text(out, tag::FLOW_UNIT, flow.unit);
+    }
+    if let Some(ms) = flow.valid_from_ms {
+        int64::encode(tag::FLOW_VALID_FROM, &ms, out);
+    }
+}
+
 fn put_text(out: &mut Vec<u8>, tag: u32, text: &str) {
     put_bytes(out, tag, text.as_bytes());
 }
@@ -260,6 +332,27 @@ mod tests {
         let first = command("88.1/a", pb::Create { values: vec![value, plain], edges: vec![edge] });
         let second = command("88.1/ü", pb::Create::default());
         assert_eq!(request.commands, [first, second]);
+    }
+
+    #[test]
+    fn an_event_is_what_the_definitions_say() {
+        let mut batch = CommandBatch::default();
+        let value = ValueParts { index: 0, kind: "A", data: b"b", ttl: None, permissions: None };
+        let bare = FlowParts { identifier: "88.1/in", quantity: "", unit: "", valid_from_ms: None };
+        let full = FlowParts { identifier: "88.1/out", quantity: "1.5", unit: "kg", valid_from_ms: Some(-5) };
+        let event = EventParts { inputs: &[bare], outputs: &[full, bare], balance: "kg" };
+        batch.event("88.1/e", [(value, std::iter::empty())].into_iter(), &event);
+        let request = pb::ApplyBatchRequest::decode(batch.message().encode_to_vec().as_slice()).unwrap();
+        let bare = pb::Flow { identifier: "88.1/in".into(), ..Default::default() };
+        let full =
+            pb::Flow { identifier: "88.1/out".into(), quantity: "1.5".into(), unit: "kg".into(), valid_from: Some(-5) };
+        let event = pb::Event {
+            values: vec![pb::Value { r#type: "A".into(), data: "b".into(), ..Default::default() }],
+            inputs: vec![bare.clone()],
+            outputs: vec![full, bare],
+            balance: "kg".into(),
+        };
+        assert_eq!(request.commands[0].operation, Some(pb::command::Operation::Event(event)));
     }
 
     #[test]

@@ -7,7 +7,10 @@ use super::pb;
 use crate::{
     id::Identifier,
     ledger::{REQUEST_ID_BYTES_MAX, RequestId},
-    record::{Edge, EdgeChange, EdgeType, Permissions, Record, RecordError, Reference, Status, Value, Values, Version},
+    record::{
+        Edge, EdgeChange, EdgeType, Event, Flow, Outputs, Permissions, Quantity, Record, RecordError, Reference,
+        Status, Unit, Value, Values, Version,
+    },
     registry::{Command, Operation, Refusal, ValueChange},
 };
 
@@ -66,11 +69,44 @@ fn parts(
             let edges = create.edges.into_iter().map(edge).collect::<Result<_, _>>()?;
             Operation::Create { values: values(create.values)?, edges }
         }
+        Some(pb::command::Operation::Event(message)) => event(message)?,
         Some(pb::command::Operation::Update(message)) => update(message)?,
         Some(pb::command::Operation::Retire(pb::Retire {})) => Operation::Retire,
-        None => return Err(Fault::Rule("the command has no operation: give create, update or retire")),
+        None => return Err(Fault::Rule("the command has no operation: give create, event, update or retire")),
     };
     Ok((operation, request))
+}
+
+fn event(message: pb::Event) -> Result<Operation, Fault> {
+    let values = values(message.values)?;
+    let event = Event { inputs: flows(message.inputs)?, outputs: outputs(message.outputs, &message.balance)? };
+    Ok(Operation::Event { values, event })
+}
+
+fn outputs(messages: Vec<pb::Flow>, balance: &str) -> Result<Outputs, Fault> {
+    let balance = if balance.is_empty() { None } else { Some(balance.parse()?) };
+    Ok(Outputs { flows: flows(messages)?, balance })
+}
+
+fn flows(messages: Vec<pb::Flow>) -> Result<Vec<Flow>, Fault> {
+    let flow = |message: pb::Flow| {
+        let part = "input or output";
+        let identifier = Identifier::parse(&message.identifier).map_err(|source| Fault::Identifier { part, source })?;
+        let quantity = quantity(&message.quantity, &message.unit)?;
+        let flow = Flow { identifier, quantity, valid_from_ms: message.valid_from };
+        flow.edge().check()?;
+        Ok(flow)
+    };
+    messages.into_iter().map(flow).collect()
+}
+
+fn quantity(quantity: &str, unit: &str) -> Result<Option<(Quantity, Option<Unit>)>, RecordError> {
+    Ok(match (quantity, unit) {
+        ("", "") => None,
+        ("", unit) => return Err(RecordError::UnitWithoutQuantity { unit: unit.into() }),
+        (quantity, "") => Some((quantity.parse()?, None)),
+        (quantity, unit) => Some((quantity.parse()?, Some(unit.parse()?))),
+    })
 }
 
 fn update(message: pb::Update) -> Result<Operation, Fault> {
@@ -133,12 +169,7 @@ fn edge(message: pb::Edge) -> Result<Edge, Fault> {
         pb::EdgeType::Unspecified => return Err(Fault::Rule("an edge has no type, or one that is unknown")),
     };
     let to = Identifier::parse(&message.to).map_err(|source| Fault::Identifier { part: "edge to", source })?;
-    let quantity = match (message.quantity.as_str(), message.unit.as_str()) {
-        ("", "") => None,
-        ("", unit) => return Err(RecordError::UnitWithoutQuantity { unit: unit.into() }.into()),
-        (quantity, "") => Some((quantity.parse()?, None)),
-        (quantity, unit) => Some((quantity.parse()?, Some(unit.parse()?))),
-    };
+    let quantity = quantity(&message.quantity, &message.unit)?;
     let edge = Edge { kind, to, quantity, valid_from_ms: message.valid_from };
     edge.check()?;
     Ok(edge)
@@ -168,6 +199,7 @@ pub fn record_from_pb(message: pb::Record) -> Result<Record, String> {
             values: Values::new(values)?,
             edges: message.edges.into_iter().map(edge).collect::<Result<_, _>>()?,
             edges_truncated: message.edges_truncated,
+            outputs: message.event.map(|event| outputs(event.outputs, &event.balance)).transpose()?,
             version: Version { number: message.version, ledger_index: message.ledger_index, time_ms: message.time },
         })
     };

@@ -7,7 +7,7 @@ use crate::{
     ledger::{EntryKind, Hash},
     proof::opening::Opening,
     protocol::outcome::Outcome,
-    record::{Edge, EdgeChange, EdgeType, Record, Status, Value},
+    record::{Edge, EdgeChange, EdgeType, Flow, Outputs, Quantity, Record, Status, Unit, Value},
     registry::{Receipt, Refusal},
     resolver::{
         Change, Difference, EntryProof, History,
@@ -31,7 +31,26 @@ pub fn record_to_pb(record: &Record) -> pb::Record {
         ledger_index: record.version.ledger_index,
         time: record.version.time_ms,
         edges_truncated: record.edges_truncated,
+        event: record.outputs.as_ref().map(outputs_to_pb),
     }
+}
+
+fn outputs_to_pb(outputs: &Outputs) -> pb::EventOutputs {
+    let flow = |flow: &Flow| {
+        let (quantity, unit) = quantity_to_pb(flow.quantity.as_ref());
+        pb::Flow { identifier: flow.identifier.to_string(), quantity, unit, valid_from: flow.valid_from_ms }
+    };
+    pb::EventOutputs {
+        outputs: outputs.flows.iter().map(flow).collect(),
+        balance: outputs.balance.as_ref().map_or_else(String::new, |unit| unit.as_str().to_owned()),
+    }
+}
+
+/// A quantity and its unit as texts, empty where there is none.
+pub(super) fn quantity_to_pb(quantity: Option<&(Quantity, Option<Unit>)>) -> (String, String) {
+    quantity.map_or_else(Default::default, |(quantity, unit)| {
+        (quantity.as_str().to_owned(), unit.as_ref().map_or_else(String::new, |unit| unit.as_str().to_owned()))
+    })
 }
 
 /// A value as a message.
@@ -53,14 +72,12 @@ pub fn value_to_pb(value: &Value) -> pb::Value {
 
 /// An edge as a message.
 pub fn edge_to_pb(edge: &Edge) -> pb::Edge {
-    let (quantity, unit) = edge.quantity.as_ref().map_or_else(Default::default, |(quantity, unit)| {
-        (quantity.as_str().to_owned(), unit.as_ref().map_or_else(String::new, |unit| unit.as_str().to_owned()))
-    });
+    let (quantity, unit) = quantity_to_pb(edge.quantity.as_ref());
     let kind = edge_type_to_pb(edge.kind).into();
     pb::Edge { r#type: kind, to: edge.to.to_string(), quantity, unit, valid_from: edge.valid_from_ms }
 }
 
-fn edge_type_to_pb(kind: EdgeType) -> pb::EdgeType {
+pub(super) fn edge_type_to_pb(kind: EdgeType) -> pb::EdgeType {
     match kind {
         EdgeType::MadeOf => pb::EdgeType::MadeOf,
         EdgeType::DerivedFrom => pb::EdgeType::DerivedFrom,
@@ -110,6 +127,7 @@ fn past_to_pb(past: &PastVersion, withheld: usize) -> pb::VersionChange {
         EntryKind::Create => version_change::Kind::Create,
         EntryKind::Update => version_change::Kind::Update,
         EntryKind::Retire => version_change::Kind::Retire,
+        EntryKind::Event => version_change::Kind::Event,
     };
     let (mut edges_added, mut edges_removed) = (Vec::new(), Vec::new());
     for edge in &past.edges {

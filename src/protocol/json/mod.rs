@@ -7,6 +7,14 @@
 //!  "edges":[{"type":"made-of","to":"88.1000.LSN/C1-1","quantity":2,"unit":"unit:piece","valid_from":"2026-03-14T12:10:00.000Z"}]}
 //! ```
 //!
+//! An event has `inputs` and `outputs` in the place of `edges`, and perhaps `balance`:
+//!
+//! ```json
+//! {"identifier":"88.1000.LSN/MELT-7","values":[],
+//!  "inputs":[{"identifier":"88.1000.LSN/COIL-1","quantity":10.5,"unit":"unit:kilogram"}],
+//!  "outputs":[{"identifier":"88.1000.LSN/SHEET-1","quantity":10.5,"unit":"unit:kilogram"}],"balance":"unit:kilogram"}
+//! ```
+//!
 //! What `export` writes is what `import` reads. `index` may be left out (values are then numbered from 1), `ttl` stands
 //! for 3600 when it is, `permissions` for `1110`, `edges` for none. Data that is not UTF-8 stands as `data_base64`. A
 //! quantity is the JSON number that it is, digit for digit; a string is read, too. What the node sets (`status`,
@@ -17,13 +25,18 @@
 
 mod lookup;
 mod read;
+mod trace;
 mod write;
 
 pub use lookup::{LOOKUP_BYTES_MAX, lookup_from_json, lookup_to_json};
-pub use read::{create_from_line, point, time_ms};
+pub use read::{Point, create_from_line, point, time_ms};
+pub use trace::{
+    recalled_to_json, trace_edge_to_json, trace_node_to_json, trace_state_text, trace_summary_to_json,
+    trace_total_to_json, truncation_text,
+};
 pub use write::{
-    answer_to_json, change_to_json, change_word, history_to_json, problem_to_json, receipt_to_json, record_to_json,
-    time_text,
+    answer_to_json, change_to_json, change_word, edge_type_text, history_to_json, problem_to_json, receipt_to_json,
+    record_to_json, signed_time_text, time_text,
 };
 
 /// The longest line that is read, in bytes (4 MiB).

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::LineError;
 use crate::{
     id::excerpt,
-    protocol::grpc::{CommandBatch, EdgeParts, ValueParts, pb::resolve_at_request::At},
+    protocol::grpc::{CommandBatch, EdgeParts, EventParts, FlowParts, ValueParts},
     record::{EdgeType, Permissions, Quantity},
 };
 
@@ -24,6 +24,12 @@ struct Line<'a> {
     values: Vec<LineValue<'a>>,
     #[serde(borrow, default)]
     edges: Vec<LineEdge<'a>>,
+    #[serde(borrow, default)]
+    inputs: Vec<LineFlow<'a>>,
+    #[serde(borrow, default)]
+    outputs: Vec<LineFlow<'a>>,
+    #[serde(borrow, default)]
+    balance: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     status: Option<Cow<'a, str>>,
     #[serde(default)]
@@ -80,6 +86,25 @@ struct LineEdge<'a> {
     valid_from: Option<Cow<'a, str>>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LineFlow<'a> {
+    #[serde(borrow)]
+    identifier: Cow<'a, str>,
+    #[serde(borrow, default)]
+    quantity: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    unit: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    valid_from: Option<Cow<'a, str>>,
+}
+
+impl Line<'_> {
+    fn is_event(&self) -> bool {
+        !self.inputs.is_empty() || !self.outputs.is_empty() || self.balance.is_some()
+    }
+}
+
 /// Reads a line and adds the command that registers its record.
 ///
 /// # Errors
@@ -100,7 +125,15 @@ pub fn create_from_line(line: &[u8], batch: &mut CommandBatch) -> Result<(), Lin
         let references = value.line.references.iter();
         (value.parts(), references.map(|reference| (&*reference.identifier, reference.index)))
     });
-    batch.create(&line.identifier, values, edges.iter().map(CheckedEdge::parts));
+    if !line.is_event() {
+        batch.create(&line.identifier, values, edges.iter().map(CheckedEdge::parts));
+        return Ok(());
+    }
+    let (inputs, outputs) =
+        (checked_flows(&line.inputs).map_err(refused)?, checked_flows(&line.outputs).map_err(refused)?);
+    let [inputs, outputs] = [&inputs, &outputs].map(|flows| flows.iter().map(CheckedFlow::parts).collect::<Vec<_>>());
+    let balance = line.balance.as_deref().unwrap_or("");
+    batch.event(&line.identifier, values, &EventParts { inputs: &inputs, outputs: &outputs, balance });
     Ok(())
 }
 
@@ -122,6 +155,9 @@ fn whole(line: &Line<'_>) -> Result<(), String> {
                 excerpt(status)
             ));
         }
+    }
+    if line.is_event() && !line.edges.is_empty() {
+        return Err("the line has both edges and what only an event has: inputs, outputs or balance".into());
     }
     if line.edges_truncated {
         return Err("edges_truncated is true: the line holds only some of the record's edges".into());
@@ -189,6 +225,36 @@ impl<'a> CheckedEdge<'a> {
     }
 }
 
+/// An input or output whose parts were read.
+struct CheckedFlow<'a> {
+    line: &'a LineFlow<'a>,
+    quantity: Cow<'a, str>,
+    valid_from_ms: Option<i64>,
+}
+
+impl<'a> CheckedFlow<'a> {
+    fn new(line: &'a LineFlow<'a>) -> Result<Self, String> {
+        let of = |rule: String| format!("input or output `{}`: {rule}", excerpt(&line.identifier));
+        let quantity = line.quantity.map_or(Ok(Cow::Borrowed("")), quantity).map_err(of)?;
+        let valid_from_ms = line.valid_from.as_deref().map(time_ms).transpose();
+        let valid_from_ms = valid_from_ms.map_err(|rule| of(format!("valid_from {rule}")))?;
+        Ok(Self { line, quantity, valid_from_ms })
+    }
+
+    fn parts(&self) -> FlowParts<'_> {
+        FlowParts {
+            identifier: &self.line.identifier,
+            quantity: &self.quantity,
+            unit: self.line.unit.as_deref().unwrap_or(""),
+            valid_from_ms: self.valid_from_ms,
+        }
+    }
+}
+
+fn checked_flows<'a>(flows: &'a [LineFlow<'a>]) -> Result<Vec<CheckedFlow<'a>>, String> {
+    flows.iter().map(CheckedFlow::new).collect()
+}
+
 /// The decimal text of a JSON number or string; empty for null.
 fn quantity(raw: &RawValue) -> Result<Cow<'_, str>, String> {
     let text = match raw.get() {
@@ -215,18 +281,27 @@ pub fn time_ms(text: &str) -> Result<i64, String> {
     Ok(time.as_millisecond())
 }
 
+/// A point of the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// Behind the entry with this index.
+    Index(u64),
+    /// Behind what the ledger had taken by then, milliseconds since 1970 UTC.
+    Time(u64),
+}
+
 /// Reads a point of the ledger: an index, or a time as [`time_ms`] does.
 ///
 /// # Errors
 ///
 /// A sentence, when the text is neither.
-pub fn point(text: &str) -> Result<At, String> {
+pub fn point(text: &str) -> Result<Point, String> {
     match text.parse::<u64>() {
-        Ok(index) => Ok(At::LedgerIndex(index)),
+        Ok(index) => Ok(Point::Index(index)),
         Err(_) => {
             let time = time_ms(text).map_err(|rule| format!("neither a ledger index nor a time: {rule}"))?;
             // The ledger began long after 1970.
-            Ok(At::Time(u64::try_from(time).unwrap_or(0)))
+            Ok(Point::Time(u64::try_from(time).unwrap_or(0)))
         }
     }
 }

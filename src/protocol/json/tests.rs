@@ -53,6 +53,7 @@ fn record() -> pb::Record {
         ledger_index: u64::MAX,
         time: 1_773_490_200_123,
         edges_truncated: false,
+        event: None,
     }
 }
 
@@ -86,6 +87,47 @@ fn what_is_exported_can_be_imported() {
     assert_eq!(command.identifier, record.identifier);
     assert_eq!(created.values, record.values.iter().map(defaults).collect::<Vec<_>>());
     assert_eq!(created.edges, record.edges);
+}
+
+#[test]
+fn an_event_is_written_and_read() {
+    let flow = |identifier: &str, quantity: &str| pb::Flow {
+        identifier: identifier.into(),
+        quantity: quantity.into(),
+        unit: if quantity.is_empty() { String::new() } else { "kg".into() },
+        valid_from: None,
+    };
+    let input = pb::Edge {
+        r#type: pb::EdgeType::DerivedFrom.into(),
+        to: "88.1/in".into(),
+        quantity: "2.50".into(),
+        unit: "kg".into(),
+        valid_from: Some(-1),
+    };
+    let outputs = vec![flow("88.1/one", "1.5"), flow("88.1/two", "")];
+    let event = pb::EventOutputs { outputs: outputs.clone(), balance: "kg".into() };
+    let line = record_to_json(&pb::Record { edges: vec![input], event: Some(event), ..record() });
+    let expected = concat!(
+        r#""inputs":[{"identifier":"88.1/in","quantity":2.50,"unit":"kg","valid_from":"1969-12-31T23:59:59.999Z"}],"#,
+        r#""outputs":[{"identifier":"88.1/one","quantity":1.5,"unit":"kg"},{"identifier":"88.1/two"}],"balance":"kg"}"#,
+    );
+    assert!(line.ends_with(expected) && !line.contains("edges"), "{line}");
+    let Some(pb::command::Operation::Event(event)) = read(&line).unwrap().operation else { panic!("{line}") };
+    assert_eq!((event.values.len(), event.outputs, event.balance.as_str()), (3, outputs, "kg"));
+    assert_eq!(event.inputs, [pb::Flow { valid_from: Some(-1), ..flow("88.1/in", "2.50") }]);
+    for (line, rule) in [
+        (
+            r#"{"identifier":"88.1/a","values":[],"edges":[{"type":"made-of","to":"b"}],"balance":"kg"}"#,
+            "has both edges",
+        ),
+        (
+            r#"{"identifier":"88.1/a","values":[],"inputs":[{"identifier":"b","quantity":-1}]}"#,
+            "input or output `b`: quant",
+        ),
+    ] {
+        let error = read(line).unwrap_err().to_string();
+        assert!(error.contains(rule), "{error}");
+    }
 }
 
 #[test]

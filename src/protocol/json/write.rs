@@ -25,6 +25,12 @@ struct LineRecord<'a> {
     edges: Vec<LineEdge<'a>>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     edges_truncated: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    inputs: Vec<LineFlow<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    outputs: Vec<LineFlow<'a>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    balance: &'a str,
 }
 
 #[derive(Serialize)]
@@ -56,6 +62,18 @@ struct LineEdge<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     to: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quantity: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    unit: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid_from: Option<String>,
+}
+
+/// What goes into an event, or comes out of it.
+#[derive(Serialize)]
+struct LineFlow<'a> {
+    identifier: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     quantity: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -98,6 +116,7 @@ pub fn record_to_json(record: &pb::Record) -> String {
 }
 
 fn line_record(record: &pb::Record) -> LineRecord<'_> {
+    let is_event = record.event.is_some();
     LineRecord {
         identifier: &record.identifier,
         status: match record.status() {
@@ -108,8 +127,11 @@ fn line_record(record: &pb::Record) -> LineRecord<'_> {
         ledger_index: record.ledger_index,
         time: time_text(record.time),
         values: record.values.iter().map(value).collect(),
-        edges: record.edges.iter().map(edge).collect(),
+        edges: if is_event { Vec::new() } else { record.edges.iter().map(edge).collect() },
         edges_truncated: record.edges_truncated,
+        inputs: if is_event { record.edges.iter().map(input).collect() } else { Vec::new() },
+        outputs: record.event.iter().flat_map(|event| &event.outputs).map(output).collect(),
+        balance: record.event.as_ref().map_or("", |event| &event.balance),
     }
 }
 
@@ -165,13 +187,14 @@ fn is_none(count: &u32) -> bool {
     *count == 0
 }
 
-/// The word for what a change did: `create`, `update`, `retire`.
+/// The word for what a change did: `create`, `update`, `retire`, `event`.
 pub fn change_word(change: &pb::VersionChange) -> &'static str {
     use pb::version_change::Kind;
     match change.kind() {
         Kind::Create => "create",
         Kind::Update => "update",
         Kind::Retire => "retire",
+        Kind::Event => "event",
         Kind::Unspecified => "unknown",
     }
 }
@@ -265,22 +288,54 @@ fn value(value: &pb::Value) -> LineValue<'_> {
 }
 
 fn edge(edge: &pb::Edge) -> LineEdge<'_> {
-    let kind = u8::try_from(edge.r#type).ok().and_then(EdgeType::from_code);
-    // A quantity that obeys its rule is a JSON number as it stands.
-    let quantity = edge.quantity.parse::<Quantity>().ok();
     LineEdge {
-        kind: kind.map_or("unknown", EdgeType::as_str),
+        kind: edge_type_text(edge.r#type),
         to: &edge.to,
-        quantity: quantity.and_then(|quantity| RawValue::from_string(quantity.as_str().to_owned()).ok()),
+        quantity: number(&edge.quantity),
         unit: &edge.unit,
-        valid_from: edge.valid_from.map(|ms| match Timestamp::from_millisecond(ms) {
-            Ok(time) => format!("{time:.3}"),
-            Err(_) => ms.to_string(),
-        }),
+        valid_from: edge.valid_from.map(signed_time_text),
     }
 }
 
-fn to_json(line: &impl Serialize) -> String {
+/// The word for an edge's type.
+pub fn edge_type_text(code: i32) -> &'static str {
+    let kind = u8::try_from(code).ok().and_then(EdgeType::from_code);
+    kind.map_or("unknown", EdgeType::as_str)
+}
+
+fn input(edge: &pb::Edge) -> LineFlow<'_> {
+    LineFlow {
+        identifier: &edge.to,
+        quantity: number(&edge.quantity),
+        unit: &edge.unit,
+        valid_from: edge.valid_from.map(signed_time_text),
+    }
+}
+
+fn output(flow: &pb::Flow) -> LineFlow<'_> {
+    LineFlow {
+        identifier: &flow.identifier,
+        quantity: number(&flow.quantity),
+        unit: &flow.unit,
+        valid_from: flow.valid_from.map(signed_time_text),
+    }
+}
+
+/// A quantity that obeys its rule is a JSON number as it stands.
+pub(super) fn number(quantity: &str) -> Option<Box<RawValue>> {
+    let quantity = quantity.parse::<Quantity>().ok()?;
+    RawValue::from_string(quantity.as_str().to_owned()).ok()
+}
+
+/// A time before or after 1970 as RFC 3339 in UTC with milliseconds; as the number when no calendar has it.
+pub fn signed_time_text(ms: i64) -> String {
+    match Timestamp::from_millisecond(ms) {
+        Ok(time) => format!("{time:.3}"),
+        Err(_) => ms.to_string(),
+    }
+}
+
+pub(super) fn to_json(line: &impl Serialize) -> String {
     // None of these types can fail: their keys are texts, and they hold no floating-point numbers.
     serde_json::to_string(line).unwrap_or_default()
 }

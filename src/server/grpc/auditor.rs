@@ -1,8 +1,11 @@
 //! The `Auditor` service.
 
+mod trace;
+
 use std::{pin::Pin, sync::Arc};
 
 use futures_util::{Stream, stream};
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::unreadable;
@@ -13,8 +16,9 @@ use crate::{
         Encoded, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, encode_answer, fed_to_pb, history_to_pb, lookup_kind,
         lookup_to_pb, path_to_pb,
         pb::{self, prove_request, resolve_at_request::At},
-        proof_to_pb,
+        proof_to_pb, recall_request, recall_step_to_pb,
         services::auditor_server,
+        trace_request, trace_step_to_pb,
     },
     resolver::{
         Disclosure, Filter, HistoryError, Moment, ProveError, Resolver, Subject,
@@ -31,6 +35,7 @@ pub(super) struct AuditorService {
     feeds: Arc<Feeds>,
     lookups: Option<Lookups>,
     publication: Arc<Publication>,
+    traces: Arc<Semaphore>,
 }
 
 type Watched = Pin<Box<dyn Stream<Item = Result<pb::ChangeEvent, Status>> + Send>>;
@@ -42,7 +47,8 @@ impl AuditorService {
         lookups: Option<Lookups>,
         publication: Arc<Publication>,
     ) -> Self {
-        Self { resolver, feeds, lookups, publication }
+        let traces = Arc::new(Semaphore::new(trace::TRACES_AT_ONCE_MAX));
+        Self { resolver, feeds, lookups, publication, traces }
     }
 
     /// Asks the read core on the blocking pool: the past is read entry by entry, and is hardly in memory.
@@ -59,6 +65,8 @@ impl AuditorService {
 #[tonic::async_trait]
 impl auditor_server::Auditor for AuditorService {
     type WatchStream = Watched;
+    type TraceStream = trace::Messages<pb::TraceResponse>;
+    type RecallStream = trace::Messages<pb::RecallResponse>;
 
     async fn resolve_at(&self, request: Request<pb::ResolveAtRequest>) -> Result<Response<Encoded>, Status> {
         let pb::ResolveAtRequest { request, at } = request.into_inner();
@@ -153,6 +161,22 @@ impl auditor_server::Auditor for AuditorService {
             Err(error @ NoLookup::TooMany { .. }) => Err(Status::resource_exhausted(error.to_string())),
             Err(error) => Err(Status::unavailable(error.to_string())),
         }
+    }
+
+    async fn trace(&self, request: Request<pb::TraceRequest>) -> Result<Response<Self::TraceStream>, Status> {
+        let request = trace_request(request.get_ref()).map_err(Status::invalid_argument)?;
+        let messages = trace::start(&self.resolver, &self.traces, move |resolver, sender| {
+            resolver.trace(&request, &mut |step| sender.add(|message| trace_step_to_pb(step, message)))
+        });
+        Ok(Response::new(messages?))
+    }
+
+    async fn recall(&self, request: Request<pb::RecallRequest>) -> Result<Response<Self::RecallStream>, Status> {
+        let request = recall_request(request.get_ref()).map_err(Status::invalid_argument)?;
+        let messages = trace::start(&self.resolver, &self.traces, move |resolver, sender| {
+            resolver.recall(&request, &mut |step| sender.add(|message| recall_step_to_pb(step, message)))
+        });
+        Ok(Response::new(messages?))
     }
 }
 

@@ -21,7 +21,7 @@ use hyper::{
 use tonic::{Code, Status, body::Body, codegen::Service, server::NamedService};
 
 /// Methods that are counted by their name; all others share the last one.
-const METHODS: [&str; 14] = [
+const METHODS: [&str; 16] = [
     "Resolver/Resolve",
     "Registry/Apply",
     "Resolver/ResolveBatch",
@@ -35,6 +35,8 @@ const METHODS: [&str; 14] = [
     "Auditor/Lookup",
     "Auditor/Prove",
     "Auditor/Consistency",
+    "Auditor/Trace",
+    "Auditor/Recall",
     "other",
 ];
 /// What stands before their names.

@@ -20,8 +20,8 @@ use super::reply::{Problem, Reader, json};
 use crate::{
     id::Identifier,
     protocol::{
-        grpc::{HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, answer_to_pb, history_to_pb, pb::resolve_at_request::At},
-        json::{answer_to_json, history_to_json, point},
+        grpc::{HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, answer_to_pb, history_to_pb},
+        json::{Point, answer_to_json, history_to_json, point},
         outcome::Outcome,
     },
     resolver::{Filter, HistoryError, Moment, Resolver},
@@ -63,8 +63,8 @@ async fn record(
     let RecordQuery { as_of } = parameters(query)?;
     let moment = as_of.map(|text| point(&text)).transpose();
     let moment = moment.map_err(|rule| Problem::invalid(format!("as_of: {rule}")))?.map(|at| match at {
-        At::LedgerIndex(index) => Moment::Index(index),
-        At::Time(time_ms) => Moment::Time(time_ms),
+        Point::Index(index) => Moment::Index(index),
+        Point::Time(time_ms) => Moment::Time(time_ms),
     });
     let read = reader.read(move || match moment {
         Some(moment) => resolver.resolve_at(&identifier, moment),

@@ -7,12 +7,13 @@ use crate::{
     store::{Applied, StoreError},
 };
 
-/// The version of the record that [`read_mark`] reads. Indexes of version 1 know no superseded entries.
-const MARK_FORMAT: u8 = 2;
+/// The version of the record that [`read_mark`] reads. Indexes of version 1 know no superseded entries,
+/// those of version 2 no edges but the newest, and those from one end only.
+const MARK_FORMAT: u8 = 3;
 
 /// How much of the ledger the blocks hold; in a new index, nothing.
 ///
-/// The record is the format (1 byte, 2), entries and next position (varints), and the crc32c of these (4 bytes).
+/// The record is the format (1 byte, 3), entries and next position (varints), and the crc32c of these (4 bytes).
 pub(super) fn read_mark(blocks: &Blocks) -> Result<Applied, StoreError> {
     match blocks.meta()? {
         Some(record) => decode_mark(&record)

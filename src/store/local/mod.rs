@@ -15,11 +15,12 @@
 //!
 //! [`keys`] lays out the key space, [`block`] is the format of a block, [`blocks`] the tree with its
 //! [`directory`], [`filter`] tells most of what is not in it, [`merge`] the merge
-//! pass, [`mark`] its record, [`scan`] reads stretches.
+//! pass, [`mark`] its record, [`scan`] reads stretches, [`edges`] the edges of an identifier.
 
 mod block;
 mod blocks;
 mod directory;
+mod edges;
 mod filter;
 mod keys;
 mod mark;
@@ -40,6 +41,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use edges::EdgeStateAt;
 pub use options::{BeforeMark, LocalOptions};
 
 use self::{
@@ -51,7 +53,7 @@ use self::{
     overlay::{Changes, Frozen, Overlay},
     scan::Entry,
 };
-use super::{Applied, IndexChange, IndexedEdge, RequestKey, Store, StoreError};
+use super::{Applied, Direction, EdgeQuery, IndexChange, IndexedEdge, RequestKey, Store, StoreError};
 use crate::{
     id::{Key, KeyPrefix, dns_name::NameHash},
     ledger::{Position, Resident},
@@ -185,17 +187,8 @@ impl Store for LocalStore {
         self.shared.get(&keys::request(request))
     }
 
-    fn edges_out(&self, from: &Key, limit: usize) -> Result<Vec<IndexedEdge>, StoreError> {
-        let prefix = keys::edges_out(from);
-        let edge = |key: &[u8], position| {
-            let end = keys::edge_end(key.get(prefix.len()..).unwrap_or_default());
-            let (kind, to) = end.ok_or_else(|| {
-                self.shared.blocks.damaged(format!("edge {}: its type is unknown", key.escape_ascii()))
-            })?;
-            Ok(IndexedEdge { kind, to, position })
-        };
-        let found = self.shared.scan(&prefix, Bound::Included(&prefix), limit)?;
-        found.into_iter().map(|(key, position)| edge(&key, position)).collect()
+    fn edges(&self, key: &Key, direction: Direction, query: &EdgeQuery<'_>) -> Result<Vec<IndexedEdge>, StoreError> {
+        self.shared.edges(&keys::edges(key, direction), query)
     }
 
     fn any_below(&self, prefix: &KeyPrefix) -> Result<bool, StoreError> {
