@@ -27,7 +27,8 @@
 //! whole way on another thread.
 //!
 //! Questions about the past ([`resolver::Resolver::history`], [`resolver::Resolver::resolve_at`]) find older versions in the
-//! index, and times by halving the ledger.
+//! index, and times by halving the ledger. Traces ([`resolver::Resolver::trace`], [`resolver::Resolver::recall`]) follow edges,
+//! which the index knows from both ends and with every state that they had.
 //!
 //! # The way of a change
 //!
@@ -87,7 +88,8 @@
 //!
 //! identifier, scheme, prefix, suffix, label; record, value, status; ledger, entry, index, checkpoint,
 //! inclusion proof, consistency proof, opening, publication, witness, cosignature, policy; edge (made-of,
-//! derived-from, packed-in, transferred-to, replaces); command, receipt, refusal; question, answer, outcome.
+//! derived-from, packed-in, transferred-to, replaces), event, trace, recall; command, receipt, refusal; question, answer,
+//! outcome.
 
 pub mod app;
 pub mod audit;

@@ -34,20 +34,39 @@ pub(super) fn document(traced: &Traced) -> Json {
             "xsd": "http://www.w3.org/2001/XMLSchema#",
         }),
     );
-    let ends = |kind: EdgeType| traced.edges.iter().filter(move |edge| edge.r#type() == kind).map(|edge| edge.to);
-    let agents: HashSet<u32> = ends(EdgeType::TransferredTo).collect();
-    let packages: HashSet<u32> = ends(EdgeType::PackedIn).collect();
+    let things = |edge: &pb::TraceEdge| {
+        let ends = [edge.from, edge.to].map(|end| traced.nodes.get(end as usize));
+        ends.into_iter().flatten().all(|end| !is_event(end))
+    };
+    // Who was given something is an agent, and an entity only where anything else is said of it.
+    let (mut agents, mut entities, mut packages) = (HashSet::new(), HashSet::from([0]), HashSet::new());
+    for edge in &traced.edges {
+        entities.insert(edge.from);
+        let kind = edge.r#type();
+        if kind == EdgeType::TransferredTo && things(edge) {
+            agents.insert(edge.to);
+            continue;
+        }
+        entities.insert(edge.to);
+        if kind == EdgeType::PackedIn && things(edge) {
+            packages.insert(edge.to);
+        }
+    }
     for node in &traced.nodes {
         let mut attributes = attributes(node);
         if packages.contains(&node.number) {
             attributes.insert("prov:type".into(), json!({"$": "prov:Collection", "type": "xsd:QName"}));
         }
-        let section = match () {
-            () if is_event(node) => "activity",
-            () if agents.contains(&node.number) => "agent",
-            () => "entity",
+        let sections = match is_event(node) {
+            true => [("activity", true), ("agent", false), ("entity", false)],
+            false => {
+                let number = &node.number;
+                [("activity", false), ("agent", agents.contains(number)), ("entity", entities.contains(number))]
+            }
         };
-        put(&mut document, section, name(&node.identifier), attributes);
+        for (section, _) in sections.into_iter().filter(|(_, is_in)| *is_in) {
+            put(&mut document, section, name(&node.identifier), attributes.clone());
+        }
     }
     for edge in &traced.edges {
         if let (Some(from), Some(to)) = (traced.nodes.get(edge.from as usize), traced.nodes.get(edge.to as usize)) {
