@@ -5,6 +5,7 @@
 
 mod config_print;
 mod dnssec;
+mod erase;
 mod export;
 pub mod failure;
 mod fsck;
@@ -48,6 +49,8 @@ enum Command {
     Update(update::Args),
     /// Retire an identifier for good
     Retire(retire::Args),
+    /// Destroy values of an identifier, or all of them, in every version
+    Erase(erase::Args),
     /// Look identifiers up
     Resolve(resolve::Args),
     /// Show every version of an identifier
@@ -121,6 +124,7 @@ impl Command {
             Self::Register(args) => register::run(args),
             Self::Update(args) => update::run(args),
             Self::Retire(args) => retire::run(args),
+            Self::Erase(args) => erase::run(args),
             Self::Resolve(args) => resolve::run(args),
             Self::History(args) => history::run(args),
             Self::Import(args) => import::run(args),

@@ -4,13 +4,15 @@
 //! meaning gives equal bytes; at most [`TEXT_BYTES_MAX`] bytes, the bound of a C2SP entry bundle:
 //!
 //! ```text
-//! touchmark/1 <create|update|retire>
+//! touchmark/1 <create|update|retire|erase>
 //! id <canonical identifier; space, control characters and "%" percent-encoded>
 //! at <milliseconds since 1970 UTC>
 //! by <principal>
 //! prev <index of the previous entry of this identifier> <base64 leaf hash>
 //! value <index> <type> <base64 commitment>
 //! edge <add|remove> <type> <identifier> [<quantity> <unit, or "-">] [from <RFC 3339>]
+//! erased <value index, and "retired" when the record had ended before, or "*" for the whole record>   of an erase only
+//! reason <why it was erased; space, control characters and "%" percent-encoded>                       of an erase only
 //! request <base64 of the client's request id>
 //! ```
 //!
@@ -21,16 +23,23 @@
 //! ```text
 //! kind (1 byte) · flags (1 byte) · index · time ms · version (varints) · [previous index · previous position (varints)]
 //! · identifier · principal (length, bytes) · salt (32 bytes) · value count (varint) · stored values
-//! · edge count (varint) · stored edges · request id (length, bytes)
+//! · edge count (varint) · stored edges · [erasure, of an erase only] · request id (length, bytes)
 //! stored edge = type code, +128 for a removal (1 byte) · target · quantity · unit (length, bytes)
 //!               · 0, or 1 and the time in ms (varint, zigzag)
 //! ```
+//!
+//! When values of an entry are erased, a redacted form takes its place, which has a flag of its own, and neither the salt
+//! nor what was erased (`erasure`).
 
+mod erasure;
 mod parse;
 mod text;
 
+pub(super) use erasure::REDACTED_BYTES_MAX;
+use erasure::StoredValues;
+pub use erasure::{BadReason, ErasedValue, ErasedValues, Erasure, REASON_BYTES_MAX, Reason, Salts, ValueOpening};
 pub use parse::{EdgeLine, EdgeLineOp, EntryText, EntryTextError, ValueLine};
-use text::{ValueSalts, put_edge_line, put_head, put_place, put_request_line, put_value_line};
+use text::{ValueSalts, put_edge_line, put_erasure_lines, put_head, put_place, put_request_line, put_value_line};
 use tlog_tiles::{Hash, record_hash};
 
 use super::Position;
@@ -51,24 +60,27 @@ pub const REQUEST_ID_BYTES_MAX: usize = 64;
 const TEXT_BYTES_RESERVED: usize = 256;
 
 const FLAG_EDGES: u8 = 1;
+const FLAG_REDACTED: u8 = 2;
 const REMOVAL: u8 = 0x80;
 
 /// What an entry says happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     /// An identifier was registered.
-    Create,
+    Create = 1,
     /// Its record was changed.
-    Update,
+    Update = 2,
     /// Its record was retired.
-    Retire,
+    Retire = 3,
+    /// Values of it were erased, or all of it.
+    Erase = 5,
 }
 
 impl EntryKind {
-    const ALL: [Self; 3] = [Self::Create, Self::Update, Self::Retire];
+    const ALL: [Self; 4] = [Self::Create, Self::Update, Self::Retire, Self::Erase];
 
     fn code(self) -> u8 {
-        self as u8 + 1
+        self as u8
     }
 
     fn from_code(code: u8) -> Option<Self> {
@@ -81,6 +93,7 @@ impl EntryKind {
             Self::Create => "create",
             Self::Update => "update",
             Self::Retire => "retire",
+            Self::Erase => "erase",
         }
     }
 }
@@ -147,6 +160,8 @@ pub struct Statement<'a> {
     pub edges: &'a [EdgeChange],
     /// The client's name for the change.
     pub request: Option<&'a RequestId>,
+    /// What an erase destroys; `None` for every other kind.
+    pub erasure: Option<&'a Erasure>,
 }
 
 /// Where and when an entry stands, known once the sequencer has given it its place.
@@ -194,7 +209,7 @@ impl Draft {
     ///
     /// [`EntryTooLong`] when the text would pass [`TEXT_BYTES_MAX`].
     pub fn new(statement: &Statement<'_>, salt: [u8; 32]) -> Result<Self, EntryTooLong> {
-        let Statement { kind, identifier, principal, values, edges, request } = *statement;
+        let Statement { kind, identifier, principal, values, edges, request, erasure } = *statement;
         let mut text_head = Vec::with_capacity(64 + identifier.as_str().len());
         put_head(&mut text_head, kind, identifier.as_str());
         let mut text_tail = Vec::with_capacity(72 * values.len() + 128 * edges.len());
@@ -212,12 +227,16 @@ impl Draft {
             stored::put_canonical(&mut canonical, value);
             let value = StoredValue { index: value.index, kind: value.kind.as_str(), canonical: &canonical };
             value.put(&mut stored_tail);
-            put_value_line(&mut text_tail, &value, &salts);
+            put_value_line(&mut text_tail, value.index, value.kind, &salts.commitment(&value));
         }
         put_varint(&mut stored_tail, edges.len() as u64);
         for change in edges {
             put_stored_edge(&mut stored_tail, change);
             put_edge_line(&mut text_tail, change);
+        }
+        if let Some(erasure) = erasure {
+            erasure.put(&mut stored_tail);
+            put_erasure_lines(&mut text_tail, erasure);
         }
         let request = request.map_or(&[][..], RequestId::as_bytes);
         put_bytes(&mut stored_tail, request);
@@ -276,12 +295,16 @@ pub struct StoredEntry<'a> {
     pub identifier: &'a str,
     /// Who made the change.
     pub principal: Principal,
-    /// Secret of the commitments.
-    pub salt: [u8; 32],
-    /// All values of the record.
+    /// Secrets of the commitments.
+    pub salts: Salts,
+    /// All values of the record that were not erased later on.
     pub values: Vec<StoredValue<'a>>,
+    /// What is left of those that were, in order of index.
+    pub erased: Vec<ErasedValue<'a>>,
     /// Edges that came and went with this entry.
     pub edges: Vec<EdgeChange>,
+    /// What an erase destroyed in the versions before it; `None` for every other kind.
+    pub erasure: Option<Erasure>,
     /// The client's request id, empty when it gave none.
     pub request: &'a [u8],
 }
@@ -296,7 +319,7 @@ impl<'a> StoredEntry<'a> {
         let mut reader = Reader::new(bytes);
         let kind = EntryKind::from_code(reader.byte()?).ok_or(Torn)?;
         let flags = reader.byte()?;
-        if flags & !FLAG_EDGES != 0 {
+        if flags & !(FLAG_EDGES | FLAG_REDACTED) != 0 {
             return Err(Torn);
         }
         let (index, time_ms, version) = (reader.varint()?, reader.varint()?, reader.varint()?);
@@ -307,9 +330,16 @@ impl<'a> StoredEntry<'a> {
         };
         let identifier = reader.text()?;
         let principal = Principal::from_text(reader.text()?).ok_or(Torn)?;
-        let salt = reader.array()?;
-        let values = read_list(&mut reader, Values::COUNT_MAX, StoredValue::read)?;
+        let StoredValues { values, salts, erased } = match flags & FLAG_REDACTED {
+            0 => {
+                let salts = Salts::Entry(reader.array()?);
+                let values = read_list(&mut reader, Values::COUNT_MAX, StoredValue::read)?;
+                StoredValues { values, salts, erased: Vec::new() }
+            }
+            _ => erasure::read_redacted(&mut reader, Values::COUNT_MAX)?,
+        };
         let edges = read_list(&mut reader, TEXT_BYTES_MAX, read_stored_edge)?;
+        let erasure = (kind == EntryKind::Erase).then(|| Erasure::read(&mut reader)).transpose()?;
         let request = reader.bytes()?;
         if !reader.is_empty() || request.len() > REQUEST_ID_BYTES_MAX {
             return Err(Torn);
@@ -324,9 +354,11 @@ impl<'a> StoredEntry<'a> {
             previous,
             identifier,
             principal,
-            salt,
+            salts,
             values,
+            erased,
             edges,
+            erasure,
             request,
         })
     }
@@ -336,17 +368,17 @@ impl<'a> StoredEntry<'a> {
         put_head(out, self.kind, self.identifier);
         let previous = self.previous.zip(previous_leaf).map(|((index, _), leaf)| (index, leaf));
         put_place(out, self.time_ms, self.principal, previous);
-        let salts = ValueSalts::new(&self.salt);
-        for value in &self.values {
-            put_value_line(out, value, &salts);
-        }
+        self.put_value_lines(out);
         for change in &self.edges {
             put_edge_line(out, change);
+        }
+        if let Some(erasure) = &self.erasure {
+            put_erasure_lines(out, erasure);
         }
         put_request_line(out, self.request);
     }
 
-    /// The values of the record, dated.
+    /// The values of the record that were not erased, dated.
     ///
     /// # Errors
     ///
@@ -467,6 +499,7 @@ mod tests {
             values: &values,
             edges: &edges,
             request: request.as_ref(),
+            erasure: None,
         };
         let previous = Some(Previous { index: 4, position: Position(77), leaf_hash: Hash([0xab; 32]) });
         let place = Place { index: 9, time_ms: 1_763_820_000_123, version: 2, previous, has_edges: true };
@@ -558,6 +591,7 @@ mod tests {
             values: &Values::default(),
             edges: &edges,
             request: None,
+            erasure: None,
         };
         let refused = Draft::new(&statement, [0; 32]).unwrap_err().to_string();
         assert!(refused.contains("65535"), "{refused}");

@@ -5,6 +5,7 @@
 //! DIR/ledger/key        the signing key, made at the first start                   checkpoint
 //! DIR/ledger/signed_head  the last checkpoint signed                               checkpoint
 //! DIR/ledger/segments/  frames of entries with their values and salts              segment, entry
+//! DIR/ledger/redactions  what is left of entries that were erased                  redactions
 //! DIR/ledger/tree/      hashes of the Merkle tree, level by level; where entries lie  tree
 //! DIR/index/            where is what (`store`); disposable
 //! ```
@@ -24,6 +25,7 @@ mod checkpoint;
 mod data_dir;
 mod entry;
 mod recover;
+mod redactions;
 mod segment;
 mod tree;
 
@@ -36,13 +38,14 @@ use std::{
     },
 };
 
-pub use append::{Appender, Batch, Committed, EdgesAfter, Pushed};
+pub use append::{Appender, Batch, Committed, EdgesAfter, Erasing, Pushed};
 pub use audit::{Audit, audit};
 pub use checkpoint::{LedgerKey, ORIGIN_BYTES_MAX, SignedCheckpoint, write_secret};
 pub use data_dir::DataDir;
 pub use entry::{
-    Draft, EdgeLine, EdgeLineOp, EntryKind, EntryText, EntryTextError, EntryTooLong, Place, Previous, Principal,
-    REQUEST_ID_BYTES_MAX, RequestId, Statement, StoredEntry, TEXT_BYTES_MAX, ValueLine, leaf_hash,
+    BadReason, Draft, EdgeLine, EdgeLineOp, EntryKind, EntryText, EntryTextError, EntryTooLong, ErasedValue,
+    ErasedValues, Erasure, Place, Previous, Principal, REASON_BYTES_MAX, REQUEST_ID_BYTES_MAX, Reason, RequestId,
+    Salts, Statement, StoredEntry, TEXT_BYTES_MAX, ValueLine, ValueOpening, leaf_hash,
 };
 pub use recover::{KeySource, Mark, Opening, Recovered, ReplayedFrame};
 pub use tlog_tiles::Hash;
@@ -285,6 +288,15 @@ pub enum LedgerError {
         signed: u64,
         /// What differs, in words.
         difference: &'static str,
+    },
+    /// An erasure counts, and not all of what it erased is gone yet.
+    #[error(
+        "the erasure of entry {index} was cut off, and some of what it erased may still be there: start the node once, which \
+         finishes it"
+    )]
+    ErasureCutOff {
+        /// The erase entry.
+        index: u64,
     },
     /// The origin cannot name a key.
     #[error("origin `{origin}` is not 1 to {ORIGIN_BYTES_MAX} printable ASCII characters without spaces and `+`")]

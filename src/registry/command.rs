@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::Refusal;
 use crate::{
     id::Identifier,
-    ledger::{EntryKind, RequestId},
+    ledger::{EntryKind, ErasedValues, Reason, RequestId},
     record::{Edge, EdgeChange, RecordError, Value, Values},
 };
 
@@ -41,6 +41,13 @@ pub enum Operation {
     },
     /// Retire its record for good.
     Retire,
+    /// Destroy values of it, in every version, for good.
+    Erase {
+        /// Which.
+        values: ErasedValues,
+        /// Why, for everyone.
+        reason: Reason,
+    },
 }
 
 /// What an update does to the values.
@@ -102,7 +109,7 @@ impl Command {
         let subjects: Vec<_> = match &self.operation {
             Operation::Create { edges, .. } => edges.iter().map(|edge| (edge.kind, &edge.to)).collect(),
             Operation::Update { edges, .. } => edges.iter().map(EdgeChange::subject).collect(),
-            Operation::Retire => return Ok(()),
+            Operation::Retire | Operation::Erase { .. } => return Ok(()),
         };
         let invalid = |reason| Err(Refusal::Invalid { identifier: self.identifier.to_string(), reason });
         if subjects.iter().any(|(_, to)| **to == self.identifier) {
@@ -128,9 +135,14 @@ impl Command {
             Operation::Update { values: ValueChange::Replace(values), edges } => {
                 Some((EntryKind::Update, Cow::Borrowed(values), Cow::Borrowed(edges)))
             }
-            Operation::Update { values: ValueChange::Merge { .. }, .. } => None,
+            Operation::Update { values: ValueChange::Merge { .. }, .. } | Operation::Erase { .. } => None,
             Operation::Retire => Some((EntryKind::Retire, Cow::Owned(Values::default()), Cow::Owned(Vec::new()))),
         }
+    }
+
+    /// True when the command needs a batch of its own.
+    pub(super) fn erases(&self) -> bool {
+        matches!(self.operation, Operation::Erase { .. })
     }
 
     /// About how many bytes the command keeps in memory.
@@ -140,7 +152,7 @@ impl Command {
             Operation::Update {
                 values: ValueChange::Replace(values) | ValueChange::Merge { set: values, .. }, ..
             } => values,
-            Operation::Retire => return 0,
+            Operation::Retire | Operation::Erase { .. } => return 0,
         };
         values.iter().map(|value| value.data.len() + 128).sum()
     }

@@ -210,7 +210,7 @@ fn draft(
     salt: [u8; 32],
 ) -> Result<Draft, crate::ledger::EntryTooLong> {
     let (identifier, request) = (&command.identifier, command.request.as_ref());
-    Draft::new(&Statement { kind, identifier, principal, values, edges, request }, salt)
+    Draft::new(&Statement { kind, identifier, principal, values, edges, request, erasure: None }, salt)
 }
 
 /// Under which key a retry of the same request finds its entry: a client's request id counts for one identifier.

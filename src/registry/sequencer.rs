@@ -4,6 +4,8 @@
 //! what the batch holds already, commits the batch to the ledger, applies it to the index, outdates cached answers, and only then
 //! answers. There is no timer: while one batch is synced, the next one gathers, so batches grow with the load.
 
+mod erasing;
+
 use std::{
     collections::HashMap,
     sync::{Arc, mpsc},
@@ -26,7 +28,7 @@ use crate::{
         Appender, Batch, Committed, Draft, EdgesAfter, EntryBytes, EntryKind, LedgerError, Position, Pushed,
         StoredEntry,
     },
-    record::{Edge, EdgeChange, Values, Version},
+    record::{Edge, EdgeChange, Status, Values, Version},
     store::{Applied, IndexChange, ReadError, Records, RequestKey, Store},
 };
 
@@ -95,6 +97,7 @@ impl Sequencer {
                 None => queue.recv_timeout(HEAD_SYNC_INTERVAL),
             };
             match first {
+                Ok(first) if first.erases() => self.erasing_round(first, answerer),
                 Ok(first) => {
                     let jobs = gather(first, queue, &mut carried);
                     self.round(jobs, answerer);
@@ -118,26 +121,33 @@ impl Sequencer {
 
     /// One batch: decide, commit, apply, answer.
     fn round(&mut self, jobs: Vec<Job>, answerer: &Answerer) {
+        let (replies, commands): (Vec<_>, Vec<_>) =
+            jobs.into_iter().map(|job| ((job.reply, job._room), job.commands)).unzip();
+        let answers = replies.into_iter().zip(self.batch(commands)).map(|((reply, room), results)| {
+            drop(room);
+            (reply, results)
+        });
+        answerer.send(answers.collect());
+    }
+
+    /// Carries out the commands of some jobs as one batch; gives their results, job by job.
+    fn batch(&mut self, jobs: Vec<Vec<Result<Prepared, Refusal>>>) -> Vec<Vec<Result<Receipt, Refusal>>> {
         let now_ms = (self.clock)();
         let mut staged = Staged::default();
-        let mut replies = Vec::with_capacity(jobs.len());
+        let mut all: Vec<Vec<_>> = Vec::with_capacity(jobs.len());
         let ready = self.store.ready().map_err(|error| Refusal::Unavailable { reason: error.to_string() });
         let begun = ready.and_then(|()| self.appender.begin(now_ms).map_err(|error| unavailable(&error)));
         let committed = match begun {
             Ok(batch) => {
                 let mut round = Round { batch, staged: &mut staged, records: &self.records, entropy: &self.entropy };
-                for job in jobs {
-                    let decided: Vec<_> = job.commands.into_iter().map(|command| round.decide(command?)).collect();
-                    replies.push((job.reply, decided, job._room));
+                for commands in jobs {
+                    all.push(commands.into_iter().map(|command| round.decide(command?)).collect());
                 }
                 round.batch.commit().map_err(|error| unavailable(&error))
             }
             Err(refusal) => {
-                replies.extend(jobs.into_iter().map(|job| {
-                    let decided =
-                        job.commands.into_iter().map(|command| Err(command.err().unwrap_or(Refusal::TryLater)));
-                    (job.reply, decided.collect(), job._room)
-                }));
+                let refused = |command: Result<_, Refusal>| Err(command.err().unwrap_or(Refusal::TryLater));
+                all.extend(jobs.into_iter().map(|commands| commands.into_iter().map(refused).collect()));
                 Err(refusal)
             }
         };
@@ -145,12 +155,8 @@ impl Sequencer {
         if let Err(refusal) = &outcome {
             tracing::error!(%refusal, "a batch was refused; clients may try again");
         }
-        let answers = replies.into_iter().map(|(reply, decided, room)| {
-            let results = decided.into_iter().map(|decided| settle(decided, &outcome)).collect();
-            drop(room);
-            (reply, results)
-        });
-        answerer.send(answers.collect());
+        let settled = |decided: Vec<_>| decided.into_iter().map(|decided| settle(decided, &outcome)).collect();
+        all.into_iter().map(settled).collect()
     }
 
     /// Makes a committed batch visible: index first, then the caches.
@@ -194,6 +200,13 @@ impl Answerer {
     }
 }
 
+impl Job {
+    /// True when one of its commands needs a batch of its own.
+    fn erases(&self) -> bool {
+        self.commands.iter().flatten().any(|prepared| prepared.command.erases())
+    }
+}
+
 /// Takes whole jobs that wait already, as many as a batch holds.
 fn gather(first: Job, queue: &mpsc::Receiver<Job>, carried: &mut Option<Job>) -> Vec<Job> {
     let mut count = first.commands.len();
@@ -201,7 +214,7 @@ fn gather(first: Job, queue: &mpsc::Receiver<Job>, carried: &mut Option<Job>) ->
     while count < BATCH_COMMANDS_MAX {
         let Ok(job) = queue.try_recv() else { break };
         count += job.commands.len();
-        if count > BATCH_COMMANDS_MAX {
+        if count > BATCH_COMMANDS_MAX || job.erases() {
             *carried = Some(job);
             break;
         }
@@ -217,6 +230,34 @@ struct Staged {
     requests: HashMap<RequestKey, Position>,
     changes: Vec<IndexChange>,
     changed: Vec<Changed>,
+}
+
+impl Staged {
+    /// Notes what a pushed entry changes; `before` is the entry that it supersedes.
+    fn note(&mut self, prepared: Prepared, pushed: Pushed, before: Option<(Position, &StoredEntry<'_>)>) -> Decided {
+        let Prepared { command, request, .. } = prepared;
+        let Pushed { position, index, time_ms, leaf_hash } = pushed;
+        let edges = match &command.operation {
+            Operation::Create { edges, .. } => {
+                edge_ops(&edges.iter().cloned().map(EdgeChange::Add).collect::<Vec<_>>())
+            }
+            Operation::Update { edges, .. } => edge_ops(edges),
+            Operation::Retire | Operation::Erase { .. } => Vec::new(),
+        };
+        let key = command.identifier.key().clone();
+        self.latest.insert(key.clone(), position);
+        if let Some(request) = request {
+            self.requests.insert(request, position);
+        }
+        self.changed.push(Changed { key: key.clone(), created: before.is_none() });
+        let name_hash = may_need_hash(&command.identifier);
+        let superseded = before.map(|(position, entry)| (entry.index, position));
+        self.changes.push(IndexChange { key, position, superseded, name_hash, request, edges });
+        let identifier = before.map_or(command.identifier.as_str(), |(_, entry)| entry.identifier).into();
+        let number = before.map_or(1, |(_, entry)| entry.version + 1);
+        let version = Version { number, ledger_index: index, time_ms };
+        Decided { identifier, version, leaf_hash, replayed: false }
+    }
 }
 
 /// What was decided about a command, waiting for the batch's commit.
@@ -282,7 +323,7 @@ impl Round<'_> {
         let edges_after = if edges.is_empty() { EdgesAfter::None } else { EdgesAfter::Some };
         let Some(draft) = &prepared.draft else { return Err(Refusal::TryLater) };
         let pushed = self.batch.push(draft, 1, None, edges_after).map_err(|error| unavailable(&error))?;
-        Ok(self.stage(prepared, pushed, None))
+        Ok(self.staged.note(prepared, pushed, None))
     }
 
     /// A command about an identifier whose newest entry is `entry`.
@@ -292,14 +333,10 @@ impl Round<'_> {
         if let Operation::Create { values, edges } = &command.operation {
             let same_content = self.same_content(entry, values, edges)?;
             let existing = Existing { version: entry.version, ledger_index: entry.index, same_content };
-            return Err(match entry.kind {
-                EntryKind::Retire => Refusal::Retired { identifier: identifier(), ledger_index: entry.index },
-                _ => Refusal::AlreadyExists { identifier: identifier(), existing },
-            });
+            refuse_ended(command, entry)?;
+            return Err(Refusal::AlreadyExists { identifier: identifier(), existing });
         }
-        if entry.kind == EntryKind::Retire {
-            return Err(Refusal::Retired { identifier: identifier(), ledger_index: entry.index });
-        }
+        refuse_ended(command, entry)?;
         if let Some(expected) = command.expected_version.filter(|&expected| expected != entry.version) {
             return Err(Refusal::VersionMismatch { identifier: identifier(), expected, found: entry.version });
         }
@@ -311,7 +348,7 @@ impl Round<'_> {
         let version = entry.version + 1;
         let pushed = self.batch.push(draft, version, Some((entry.index, position)), edges_after);
         let pushed = pushed.map_err(|error| unavailable(&error))?;
-        Ok(self.stage(prepared, pushed, Some((position, entry))))
+        Ok(self.staged.note(prepared, pushed, Some((position, entry))))
     }
 
     /// A new draft where the prepared one does not fit what is there: a merge, or another spelling of the identifier.
@@ -340,32 +377,6 @@ impl Round<'_> {
         draft.map(Some).map_err(|error| invalid(error.to_string()))
     }
 
-    /// Notes what a pushed entry changes; `before` is the entry that it supersedes.
-    fn stage(&mut self, prepared: Prepared, pushed: Pushed, before: Option<(Position, &StoredEntry<'_>)>) -> Decided {
-        let Prepared { command, request, .. } = prepared;
-        let Pushed { position, index, time_ms, leaf_hash } = pushed;
-        let edges = match &command.operation {
-            Operation::Create { edges, .. } => {
-                edge_ops(&edges.iter().cloned().map(EdgeChange::Add).collect::<Vec<_>>())
-            }
-            Operation::Update { edges, .. } => edge_ops(edges),
-            Operation::Retire => Vec::new(),
-        };
-        let key = command.identifier.key().clone();
-        self.staged.latest.insert(key.clone(), position);
-        if let Some(request) = request {
-            self.staged.requests.insert(request, position);
-        }
-        self.staged.changed.push(Changed { key: key.clone(), created: before.is_none() });
-        let name_hash = may_need_hash(&command.identifier);
-        let superseded = before.map(|(position, entry)| (entry.index, position));
-        self.staged.changes.push(IndexChange { key, position, superseded, name_hash, request, edges });
-        let identifier = before.map_or(command.identifier.as_str(), |(_, entry)| entry.identifier).into();
-        let number = before.map_or(1, |(_, entry)| entry.version + 1);
-        let version = Version { number, ledger_index: index, time_ms };
-        Decided { identifier, version, leaf_hash, replayed: false }
-    }
-
     /// The first receipt of a command that was sent again.
     fn replay(&self, command: &Command, position: Position) -> Result<Decided, Refusal> {
         let bytes = self.entry(position)?;
@@ -383,25 +394,35 @@ impl Round<'_> {
     fn says_the_same(&self, command: &Command, entry: &StoredEntry<'_>) -> Result<bool, Refusal> {
         let damaged = |_| Refusal::Unavailable { reason: format!("ledger entry {} cannot be read", entry.index) };
         let values = entry.decode_values().map_err(damaged)?;
+        let gone = |index: u32| entry.erased.iter().any(|erased| erased.index == index);
+        let same_values = |wanted: &Values| {
+            // Of what was erased since, nobody can tell any more.
+            let mut left = wanted.iter().filter(|value| !gone(value.index)).zip(values.iter());
+            wanted.len() == values.len() + entry.erased.len() && left.all(|(a, b)| a.same_content(b))
+        };
         let same_version = command.expected_version.is_none_or(|expected| expected + 1 == entry.version);
         Ok(same_version
             && match (&command.operation, entry.kind) {
                 (Operation::Create { values: wanted, edges }, EntryKind::Create) => {
-                    wanted.same_content(&values) && same_edges(edges, &entry.edges)
+                    same_values(wanted) && same_edges(edges, &entry.edges)
                 }
                 (Operation::Update { values: change, edges }, EntryKind::Update) => {
                     let same_values = match change {
-                        ValueChange::Replace(wanted) => wanted.same_content(&values),
+                        ValueChange::Replace(wanted) => same_values(wanted),
                         ValueChange::Merge { set, remove } => {
                             let has = |index: u32| values.iter().find(|value| value.index == index);
                             let given = |index: u32| set.iter().any(|new| new.index == index);
-                            set.iter().all(|new| has(new.index).is_some_and(|value| value.same_content(new)))
-                                && remove.iter().all(|&index| given(index) || has(index).is_none())
+                            set.iter().all(|new| {
+                                gone(new.index) || has(new.index).is_some_and(|value| value.same_content(new))
+                            }) && remove.iter().all(|&index| given(index) || has(index).is_none())
                         }
                     };
                     same_values && *edges == entry.edges
                 }
                 (Operation::Retire, EntryKind::Retire) => true,
+                (Operation::Erase { values, reason }, EntryKind::Erase) => {
+                    entry.erasure.as_ref().is_some_and(|said| said.values == *values && said.reason == *reason)
+                }
                 _ => false,
             })
     }
@@ -447,6 +468,16 @@ impl Round<'_> {
                 .entry(position)
                 .map_err(|error: ReadError| Refusal::Unavailable { reason: error.to_string() }),
         }
+    }
+}
+
+/// Refuses to change a record that has ended.
+fn refuse_ended(command: &Command, entry: &StoredEntry<'_>) -> Result<(), Refusal> {
+    let (identifier, ledger_index) = (command.identifier.to_string(), entry.index);
+    match entry.status() {
+        Status::Active => Ok(()),
+        Status::Retired => Err(Refusal::Retired { identifier, ledger_index }),
+        Status::Erased => Err(Refusal::Erased { identifier, ledger_index }),
     }
 }
 

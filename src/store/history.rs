@@ -3,7 +3,7 @@
 use super::{ReadError, Records, records};
 use crate::{
     id::Key,
-    ledger::{EntryKind, Principal, StoredEntry},
+    ledger::{EntryKind, Erasure, Principal, StoredEntry},
     record::{EdgeChange, Record},
 };
 
@@ -18,6 +18,8 @@ pub struct PastVersion {
     pub record: Record,
     /// Edges that came and went with the change.
     pub edges: Vec<EdgeChange>,
+    /// What the change erased from the versions before it, and why.
+    pub erasure: Option<Erasure>,
 }
 
 /// How much of the ledger is read for one list of versions, in bytes; two versions are always given.
@@ -59,5 +61,6 @@ fn past(entry: &StoredEntry<'_>) -> Result<PastVersion, ReadError> {
         principal: entry.principal,
         record: records::record_without_edges(entry)?,
         edges: entry.edges.clone(),
+        erasure: entry.erasure.clone(),
     })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Store, StoreError};
 use crate::{
     id::{Identifier, Key, KeyPrefix, dns_name::NameHash},
-    ledger::{EntryBytes, EntryKind, Ledger, LedgerError, Position, Resident, StoredEntry},
+    ledger::{EntryBytes, Ledger, LedgerError, Position, Resident, StoredEntry},
     record::{Edge, EdgeChange, EdgeType, Record, Status, ValueView, Version, stored::StoredValue},
 };
 
@@ -170,18 +170,19 @@ impl Records {
 pub struct Newest(EntryBytes);
 
 impl Newest {
-    /// The values of the record, whoever may read them; `None` when it was retired.
+    /// The values of the record, whoever may read them; an [`Err`] with its state when it does not answer any more.
     ///
     /// # Errors
     ///
     /// [`ReadError::Ledger`] when the entry cannot be read.
-    pub fn values(&self) -> Result<Option<Vec<ValueView<'_>>>, ReadError> {
+    pub fn values(&self) -> Result<Result<Vec<ValueView<'_>>, Status>, ReadError> {
         let entry = self.0.decode()?;
-        if entry.kind == EntryKind::Retire {
-            return Ok(None);
+        match entry.status() {
+            Status::Active => {}
+            ended => return Ok(Err(ended)),
         }
         let values = entry.values.iter().map(StoredValue::view).collect::<Result<_, _>>();
-        Ok(Some(values.map_err(|torn| self.0.damaged(torn))?))
+        Ok(Ok(values.map_err(|torn| self.0.damaged(torn))?))
     }
 }
 
@@ -195,11 +196,11 @@ fn added(entry: &StoredEntry<'_>, kind: EdgeType, to: &Key) -> Option<Edge> {
 
 /// The record as an entry left it, its edges aside.
 pub(super) fn record_without_edges(entry: &StoredEntry<'_>) -> Result<Record, ReadError> {
-    let active = entry.kind != EntryKind::Retire;
     Ok(Record {
         identifier: identifier(entry)?,
         values: entry.decode_values().map_err(|_| damaged(entry, "holds values that no record may have"))?,
-        status: if active { Status::Active } else { Status::Retired },
+        values_erased: entry.erased.iter().map(|value| value.index).collect(),
+        status: entry.status(),
         version: Version { number: entry.version, ledger_index: entry.index, time_ms: entry.time_ms },
         edges: Vec::new(),
         edges_truncated: false,

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use data_encoding::BASE64;
 use tlog_tiles::Hash;
 
-use super::{EntryKind, TEXT_BYTES_MAX};
+use super::{EntryKind, Erasure, TEXT_BYTES_MAX, erasure};
 
 /// The text of an entry, taken apart.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,8 @@ pub struct EntryText<'a> {
     pub values: Vec<ValueLine<'a>>,
     /// Edges that came and went with it.
     pub edges: Vec<EdgeLine<'a>>,
+    /// What an erase destroyed, and why; `None` for every other kind.
+    pub erasure: Option<Erasure>,
 }
 
 /// The commitment to one value.
@@ -123,6 +125,8 @@ impl<'a> EntryText<'a> {
                 read_edge(line).ok_or_else(|| lines.bad("`edge` is not an operation, a type and an identifier"))?,
             );
         }
+        let erasure = read_erasure(&mut lines)?;
+        erasure::check_lines(kind, erasure.as_ref(), |what| lines.bad(what))?;
         if let Some(line) = lines.optional("request ")? {
             BASE64.decode(line.as_bytes()).map_err(|_| lines.bad("`request` is not base64"))?;
         }
@@ -130,7 +134,7 @@ impl<'a> EntryText<'a> {
             lines.number += 1;
             return Err(lines.bad("this keyword does not stand here"));
         }
-        Ok(Self { kind, identifier, time_ms, principal, previous, values, edges })
+        Ok(Self { kind, identifier, time_ms, principal, previous, values, edges, erasure })
     }
 }
 
@@ -166,7 +170,7 @@ impl<'a> Lines<'a> {
 }
 
 /// A decimal number without a sign or leading zeros.
-fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+pub(super) fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
     let canonical = text == "0" || text.starts_with(|first: char| matches!(first, '1'..='9'));
     text.parse().ok().filter(|_| canonical)
 }
@@ -184,6 +188,13 @@ fn read_value(line: &str) -> Option<ValueLine<'_>> {
     let (index, rest) = line.split_once(' ')?;
     let (kind, commitment) = rest.split_once(' ')?;
     Some(ValueLine { index: number(index)?, kind, commitment: hash(commitment)? })
+}
+
+fn read_erasure(lines: &mut Lines<'_>) -> Result<Option<Erasure>, EntryTextError> {
+    let Some(erased) = lines.optional("erased ")? else { return Ok(None) };
+    let reason = lines.required("reason ", "there is no `reason`")?;
+    let erasure = unescape(reason).and_then(|reason| Erasure::from_lines(erased, &reason));
+    erasure.map(Some).ok_or_else(|| lines.bad(erasure::BAD_LINES))
 }
 
 fn read_edge(line: &str) -> Option<EdgeLine<'_>> {
@@ -278,6 +289,12 @@ mod tests {
             (" from 1969", " 1969", 7),
             ("request cmV0cnkgbWU=", "request cmV0cnkgbWU", 10),
             ("request", "\nrequest", 10),
+            ("request cm", "erased 1\nreason a\nrequest cm", 11),
+            ("request cm", "erased 1\nrequest cm", 11),
+            ("request cm", "erased 01\nreason a\nrequest cm", 11),
+            ("request cm", "erased 1 gone\nreason a\nrequest cm", 11),
+            ("request cm", "erased 1\nreason a b\nrequest cm", 11),
+            ("update", "erase", 9),
         ] {
             assert!(TEXT.contains(from), "{from}");
             match EntryText::parse(TEXT.replacen(from, to, 1).as_bytes()) {

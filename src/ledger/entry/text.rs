@@ -7,8 +7,11 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use tlog_tiles::Hash;
 
-use super::{EntryKind, Principal};
-use crate::record::{EdgeChange, stored::StoredValue};
+use super::{
+    EntryKind, Erasure, Principal,
+    erasure::{ErasedValues, WHOLE_RECORD},
+};
+use crate::record::{EdgeChange, Status, stored::StoredValue};
 
 /// Derives the salts of an entry's values from the entry's own.
 pub(super) struct ValueSalts(Hmac<Sha256>);
@@ -20,15 +23,22 @@ impl ValueSalts {
 
     /// The commitment to one value.
     pub(super) fn commitment(&self, value: &StoredValue<'_>) -> [u8; 32] {
-        let salt: [u8; 32] = self.0.clone().chain_update(value.index.to_be_bytes()).finalize().into_bytes().into();
-        hmac(&salt)
-            .chain_update(value.kind)
-            .chain_update([0])
-            .chain_update(value.canonical)
-            .finalize()
-            .into_bytes()
-            .into()
+        commitment(&self.salt(value.index), value.kind, value.canonical)
     }
+
+    fn salt(&self, index: u32) -> [u8; 32] {
+        self.0.clone().chain_update(index.to_be_bytes()).finalize().into_bytes().into()
+    }
+}
+
+/// The salt of one value of an entry.
+pub(super) fn value_salt(entry_salt: &[u8; 32], index: u32) -> [u8; 32] {
+    ValueSalts::new(entry_salt).salt(index)
+}
+
+/// The commitment to a value, from its own salt.
+pub(super) fn commitment(salt: &[u8; 32], kind: &str, canonical: &[u8]) -> [u8; 32] {
+    hmac(salt).chain_update(kind).chain_update([0]).chain_update(canonical).finalize().into_bytes().into()
 }
 
 fn hmac(key: &[u8; 32]) -> Hmac<Sha256> {
@@ -55,9 +65,9 @@ pub(super) fn put_place(out: &mut Vec<u8>, time_ms: u64, principal: Principal, p
     }
 }
 
-pub(super) fn put_value_line(out: &mut Vec<u8>, value: &StoredValue<'_>, salts: &ValueSalts) {
-    let _ = write!(out, "value {} {} ", value.index, value.kind);
-    put_base64(out, &salts.commitment(value));
+pub(super) fn put_value_line(out: &mut Vec<u8>, index: u32, kind: &str, commitment: &[u8; 32]) {
+    let _ = write!(out, "value {index} {kind} ");
+    put_base64(out, commitment);
     out.push(b'\n');
 }
 
@@ -74,6 +84,17 @@ pub(super) fn put_edge_line(out: &mut Vec<u8>, change: &EdgeChange) {
             let _ = write!(out, " from {time}");
         }
     }
+    out.push(b'\n');
+}
+
+pub(super) fn put_erasure_lines(out: &mut Vec<u8>, erasure: &Erasure) {
+    let _ = match (erasure.values, erasure.status) {
+        (ErasedValues::All, _) => writeln!(out, "erased {WHOLE_RECORD}"),
+        (ErasedValues::One(index), Status::Retired) => writeln!(out, "erased {index} retired"),
+        (ErasedValues::One(index), _) => writeln!(out, "erased {index}"),
+    };
+    out.extend_from_slice(b"reason ");
+    put_escaped(out, erasure.reason.as_str());
     out.push(b'\n');
 }
 

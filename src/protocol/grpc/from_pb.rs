@@ -6,7 +6,7 @@ use prost::Message;
 use super::pb;
 use crate::{
     id::Identifier,
-    ledger::{REQUEST_ID_BYTES_MAX, RequestId},
+    ledger::{BadReason, ErasedValues, REQUEST_ID_BYTES_MAX, Reason, RequestId},
     record::{Edge, EdgeChange, EdgeType, Permissions, Record, RecordError, Reference, Status, Value, Values, Version},
     registry::{Command, Operation, Refusal, ValueChange},
 };
@@ -18,6 +18,8 @@ enum Fault {
     Record(#[from] RecordError),
     #[error("{part} {source}")]
     Identifier { part: &'static str, source: crate::id::ParseError },
+    #[error(transparent)]
+    Reason(#[from] BadReason),
     #[error("{0}")]
     Rule(&'static str),
 }
@@ -68,7 +70,15 @@ fn parts(
         }
         Some(pb::command::Operation::Update(message)) => update(message)?,
         Some(pb::command::Operation::Retire(pb::Retire {})) => Operation::Retire,
-        None => return Err(Fault::Rule("the command has no operation: give create, update or retire")),
+        Some(pb::command::Operation::Erase(pb::Erase { index, reason })) => {
+            let values = match index {
+                None => ErasedValues::All,
+                Some(0) => return Err(Fault::Rule("no value has index 0: give the index of a value, or none")),
+                Some(index) => ErasedValues::One(index),
+            };
+            Operation::Erase { values, reason: Reason::new(&reason)? }
+        }
+        None => return Err(Fault::Rule("the command has no operation: give create, update, retire or erase")),
     };
     Ok((operation, request))
 }
@@ -152,6 +162,7 @@ fn edge(message: pb::Edge) -> Result<Edge, Fault> {
 pub fn record_from_pb(message: pb::Record) -> Result<Record, String> {
     let status = match message.status() {
         pb::Status::Retired => Status::Retired,
+        pb::Status::Erased => Status::Erased,
         _ => Status::Active,
     };
     let record = || -> Result<Record, Fault> {
@@ -168,6 +179,7 @@ pub fn record_from_pb(message: pb::Record) -> Result<Record, String> {
             values: Values::new(values)?,
             edges: message.edges.into_iter().map(edge).collect::<Result<_, _>>()?,
             edges_truncated: message.edges_truncated,
+            values_erased: message.values_erased,
             version: Version { number: message.version, ledger_index: message.ledger_index, time_ms: message.time },
         })
     };

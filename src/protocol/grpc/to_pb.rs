@@ -2,7 +2,7 @@
 
 use super::pb;
 use crate::{
-    ledger::EntryKind,
+    ledger::{EntryKind, ErasedValues, Erasure},
     protocol::outcome::Outcome,
     record::{Edge, EdgeChange, EdgeType, Record, Status, Value},
     registry::{Receipt, Refusal},
@@ -14,6 +14,7 @@ pub fn record_to_pb(record: &Record) -> pb::Record {
     let status = match record.status {
         Status::Active => pb::Status::Active,
         Status::Retired => pb::Status::Retired,
+        Status::Erased => pb::Status::Erased,
     };
     pb::Record {
         identifier: record.identifier.to_string(),
@@ -24,6 +25,7 @@ pub fn record_to_pb(record: &Record) -> pb::Record {
         ledger_index: record.version.ledger_index,
         time: record.version.time_ms,
         edges_truncated: record.edges_truncated,
+        values_erased: record.values_erased.clone(),
     }
 }
 
@@ -75,6 +77,7 @@ fn change_to_pb(change: &Change) -> pb::VersionChange {
         EntryKind::Create => version_change::Kind::Create,
         EntryKind::Update => version_change::Kind::Update,
         EntryKind::Retire => version_change::Kind::Retire,
+        EntryKind::Erase => version_change::Kind::Erase,
     };
     let difference = |(index, difference): &(u32, Difference)| {
         let kind = match difference {
@@ -102,7 +105,16 @@ fn change_to_pb(change: &Change) -> pb::VersionChange {
         differences: differences.iter().map(difference).collect(),
         edges_added,
         edges_removed,
+        erasure: past.erasure.as_ref().map(erasure_to_pb),
     }
+}
+
+fn erasure_to_pb(erasure: &Erasure) -> pb::Erasure {
+    let index = match erasure.values {
+        ErasedValues::All => None,
+        ErasedValues::One(index) => Some(index),
+    };
+    pb::Erasure { index, reason: erasure.reason.as_str().into() }
 }
 
 /// A receipt as a message; the checkpoint is left out when it is that of the receipt before.

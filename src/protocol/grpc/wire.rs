@@ -47,6 +47,7 @@ pub fn encode_answer(answer: &Answer, asked: &str, filter: &Filter) -> Encoded {
             version: tombstone.version.number,
             ledger_index: tombstone.version.ledger_index,
             time: tombstone.version.time_ms,
+            erased: tombstone.erased,
         }),
         Answer::NotFound => Outcome::NotFound(pb::NotFound { identifier: identifier() }),
         Answer::Delegated(delegation) => {

@@ -25,6 +25,8 @@ struct LineRecord<'a> {
     edges: Vec<LineEdge<'a>>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     edges_truncated: bool,
+    #[serde(skip_serializing_if = "<[u32]>::is_empty")]
+    values_erased: &'a [u32],
 }
 
 #[derive(Serialize)]
@@ -102,6 +104,7 @@ fn line_record(record: &pb::Record) -> LineRecord<'_> {
         identifier: &record.identifier,
         status: match record.status() {
             pb::Status::Retired => Outcome::Retired.spelling().word,
+            pb::Status::Erased => Outcome::Erased.spelling().word,
             _ => "active",
         },
         version: record.version,
@@ -110,11 +113,12 @@ fn line_record(record: &pb::Record) -> LineRecord<'_> {
         values: record.values.iter().map(value).collect(),
         edges: record.edges.iter().map(edge).collect(),
         edges_truncated: record.edges_truncated,
+        values_erased: &record.values_erased,
     }
 }
 
-/// An answer as one line, without the line's end: the record, or its `status` (`not found`, `retired`, `delegated`,
-/// `denied`, `invalid`) with what is known.
+/// An answer as one line, without the line's end: the record, or its `status` (`not found`, `retired`, `erased`,
+/// `delegated`, `denied`, `invalid`) with what is known.
 pub fn answer_to_json(answer: &Found) -> String {
     let said = |outcome: Outcome, identifier| LineOutcome {
         identifier,
@@ -128,7 +132,7 @@ pub fn answer_to_json(answer: &Found) -> String {
             version: (retired.version > 0).then_some(retired.version),
             ledger_index: (retired.version > 0).then_some(retired.ledger_index),
             time: (retired.version > 0).then(|| time_text(retired.time)),
-            ..said(Outcome::Retired, &retired.identifier)
+            ..said(if retired.erased { Outcome::Erased } else { Outcome::Retired }, &retired.identifier)
         },
         Found::NotFound(not_found) => said(Outcome::NotFound, &not_found.identifier),
         Found::Delegated(delegated) => {
@@ -159,6 +163,16 @@ struct LineChange<'a> {
     edges_added: Vec<LineEdge<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     edges_removed: Vec<LineEdge<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    erasure: Option<LineErasure<'a>>,
+}
+
+#[derive(Serialize)]
+struct LineErasure<'a> {
+    /// Absent when everything was erased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u32>,
+    reason: &'a str,
 }
 
 fn is_none(count: &u32) -> bool {
@@ -178,6 +192,7 @@ pub fn change_to_json(change: &pb::VersionChange) -> String {
             version_change::Kind::Create => "create",
             version_change::Kind::Update => "update",
             version_change::Kind::Retire => "retire",
+            version_change::Kind::Erase => "erase",
             version_change::Kind::Unspecified => "unknown",
         },
         by: &change.by,
@@ -188,6 +203,7 @@ pub fn change_to_json(change: &pb::VersionChange) -> String {
         values_removed: indexes(Kind::Removed),
         edges_added: change.edges_added.iter().map(edge).collect(),
         edges_removed: change.edges_removed.iter().map(edge).collect(),
+        erasure: change.erasure.as_ref().map(|erasure| LineErasure { index: erasure.index, reason: &erasure.reason }),
     })
 }
 
