@@ -12,6 +12,7 @@
 //! | `dns_rules` | answers over DNS by RFC: sections, codes, lifetimes, lengths, what is said on request |
 //! | `dns_tcp` | DNS over TCP: many questions at once, in any pieces, and connections that say nothing |
 //! | `dnssec` | `delv` validates the signed zone through a roll; `kdig` over TLS, HTTPS and QUIC |
+//! | `erase` | what was erased is gone from every file, what was proven stays proven |
 //! | `full_disk` | on a full disk writes are refused, reads go on, nothing is lost; with room, writes go on |
 //! | `history` | every version of a record can be asked for, by index and by time, and what each change did |
 //! | `idempotency` | what a receipt promises, and what each change does to a record |
@@ -36,6 +37,7 @@ mod dns_rules;
 mod dns_support;
 mod dns_tcp;
 mod dnssec;
+mod erase;
 mod full_disk;
 mod history;
 mod idempotency;
