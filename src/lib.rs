@@ -34,13 +34,16 @@
 //! what needs no order (salts, commitments), the sequencer thread gives it its place in a batch, the [`ledger`] writes and
 //! fsyncs the batch and signs the tree, the index takes it in, cached answers are outdated, and the receipt goes out.
 //!
+//! An erasure goes the same way, alone in its batch, and between the index and the receipt what it destroys is overwritten in the
+//! ledger's segments; what is left of those entries lies beside them, and every hash stays.
+//!
 //! # What always holds
 //!
 //! 1. Nothing is acknowledged before it is durable and in the signed Merkle tree.
 //! 2. The ledger is the truth; the index is disposable and made again from it.
 //! 3. An answer is never older than the last change that this node acknowledged, over every protocol.
 //! 4. No checkpoint is ever signed that contradicts an earlier one.
-//! 5. Outcomes (not found, retired, delegated, denied) are values; failures are errors.
+//! 5. Outcomes (not found, retired, erased, delegated, denied) are values; failures are errors.
 //! 6. Everything is bounded, and every bound has a name with its unit.
 //! 7. Nothing panics on input from outside.
 //!

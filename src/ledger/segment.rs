@@ -607,6 +607,7 @@ mod tests {
     #[test]
     fn entries_are_overwritten_and_nothing_else() {
         let mut files = Files::new();
+        files.writer.segment_bytes_max = 500;
         files.append(&[vec![1; 50], vec![2; 700], vec![3; 90]]);
         files.append(&[vec![4; 60]]);
         let frame = Position(files.positions[0].0.0 - FRAME_HEADER_BYTES as u64);
@@ -615,7 +616,9 @@ mod tests {
             Overwritten { position: *position, len: bytes.len() as u32, record }
         };
         let gone = [overwritten(2, 77), overwritten(1, 78)];
-        let path = files.newest_path();
+        // In a segment that is full, and not in the newest one.
+        let path = files.segments.path(0);
+        assert_ne!(path, files.newest_path());
         let before = std::fs::read(&path).unwrap();
         let wrong = Overwritten { len: 49, ..overwritten(0, 1) };
         for refused in [wrong, Overwritten { position: Position(frame.0 + 3), ..wrong }, overwritten(3, 1)] {

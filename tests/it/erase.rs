@@ -6,6 +6,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    process::{Child, Command},
     time::Duration,
 };
 
@@ -24,7 +25,7 @@ use touchmark::{
 };
 
 use crate::{
-    program::{Program, run},
+    program::{Program, is_installed, run, wait_until},
     support::{
         Outcome, Running, content, create, create_with_edges, directory, edge, erase, erase_value, expecting, merge,
         question, replace, request, retire, value,
@@ -45,6 +46,22 @@ fn files_with(directory: &Path, needle: &[u8]) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// All that every file below a directory holds, as far as it is ASCII.
+fn everything(directory: &Path) -> String {
+    let mut all = String::new();
+    for item in fs::read_dir(directory).unwrap() {
+        let path = item.unwrap().path();
+        if path.is_dir() {
+            all += &everything(&path);
+        } else {
+            all.extend(
+                fs::read(&path).unwrap().into_iter().filter(|&byte| byte > 0).map(|byte| char::from(byte & 0x7f)),
+            );
+        }
+    }
+    all
 }
 
 /// All salts of the entries of an identifier, those of their values, too, by index; the node must not run.
@@ -362,7 +379,7 @@ fn the_command_line_erases_and_says_so() {
     let ran = node.run(&["resolve", PUMP]);
     assert!(ran.exit == 4 && ran.err.contains("88.118.8/Pump: erased, version 3"), "{ran:?}");
     let dns = node.dns.to_string();
-    let ran = run(["resolve", PUMP, "--dns", &dns, "--json"]);
+    let ran = run(["resolve", PUMP, "--via", "dns", "--dns", &dns, "--json"]);
     assert!(ran.exit == 4 && ran.out.contains(r#""status":"erased""#), "{ran:?}");
     let ran = node.run(&["history", PUMP, "--json"]);
     assert!(ran.out.lines().next().unwrap().contains(r#""erasure":{"reason":"all of it"}"#), "{ran:?}");
@@ -397,8 +414,9 @@ async fn kill_9_leaves_erasures_whole_or_undone() {
             Ok(_) => {}
             Err(error) => assert!(error.to_string().contains("was cut off"), "{error}"),
         }
+        let all = everything(data.path());
         for (identifier, _) in acknowledged.iter().filter(|(_, erased)| **erased) {
-            assert_eq!(files_with(data.path(), secret(identifier).as_bytes()), Vec::<PathBuf>::new(), "{identifier}");
+            assert!(!all.contains(&secret(identifier)), "{identifier}");
         }
         if random.random_bool(0.5) {
             continue;
@@ -415,6 +433,123 @@ async fn kill_9_leaves_erasures_whole_or_undone() {
     let erased = acknowledged.values().filter(|erased| **erased).count();
     println!("{begun} registered, {erased} erasures acknowledged");
     assert!(erased > kills as usize, "the kills left room for erasures");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_histories_are_erased() {
+    let number = std::env::var("TOUCHMARK_VERSIONS").ok().and_then(|text| text.parse::<u32>().ok());
+    let versions = number.unwrap_or(3_000);
+    let data = directory();
+    let running = Running::start(data.path()).await;
+    running.apply(create(PUMP, vec![value(1, "N", "secret 1"), value(2, "N", "stays")])).await.unwrap();
+    let numbers: Vec<u32> = (2..=versions).collect();
+    for chunk in numbers.chunks(1_000) {
+        let commands = chunk.iter().flat_map(|number| {
+            let other = create(&format!("88.1/{number}"), vec![value(1, "N", "other")]);
+            [merge(PUMP, vec![value(1, "N", format!("secret {number}"))], vec![]), other]
+        });
+        let outcomes = running.apply_batch(commands.collect()).await.unwrap();
+        outcomes.iter().for_each(|outcome| assert!(outcome.receipt().version > 0));
+    }
+    for command in [erase_value(PUMP, 1, "r"), erase(PUMP, "r")] {
+        let began = std::time::Instant::now();
+        running.apply(command).await.unwrap();
+        println!("{versions} versions erased in {:?}", began.elapsed());
+    }
+    let all = everything(data.path());
+    assert!(!all.contains("secret ") && !all.contains("stays") && all.contains("other"));
+    running.stop().await;
+    is_sound(data.path());
+}
+
+/// Lets the system calls of a process fail, as long as it lives.
+struct Failing(Child);
+
+impl Failing {
+    /// From the next one on, the `when`th call of this name on a thread fails.
+    fn attach(node: &Program, call: &str, error: &str, when: u32) -> Self {
+        let log = node_log();
+        let inject = format!("inject={call}:error={error}:when={when}+");
+        let child = Command::new("strace")
+            .args([
+                "-f",
+                "-e",
+                &format!("trace={call}"),
+                "-e",
+                &inject,
+                "-p",
+                &node.id().to_string(),
+                "-o",
+                "/dev/null",
+            ])
+            .stderr(log.reopen().unwrap())
+            .spawn()
+            .unwrap();
+        wait_until("strace is attached", || fs::read_to_string(log.path()).unwrap().contains("attached"));
+        // Its threads are attached one by one.
+        std::thread::sleep(Duration::from_millis(100));
+        Self(child)
+    }
+}
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn node_log() -> tempfile::NamedTempFile {
+    tempfile::NamedTempFile::new().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failing_disks_leave_erasures_whole_or_undone() {
+    if !is_installed("strace") {
+        return;
+    }
+    let mut outcomes = Vec::new();
+    let cases = [("pwrite64", "ENOSPC", 9), ("pwrite64", "EIO", 9), ("fdatasync", "EIO", 5), ("ftruncate", "EIO", 1)];
+    for (call, error, count) in cases {
+        for when in 1..=count {
+            let outcome = fails(call, error, when).await;
+            outcomes.push(format!("{call} {error} {when}: {outcome}"));
+        }
+    }
+    println!("{}", outcomes.join("\n"));
+    for kind in ["acknowledged", "undone", "finished at the next start"] {
+        assert!(outcomes.iter().any(|outcome| outcome.ends_with(kind)), "{kind}: {outcomes:?}");
+    }
+}
+
+/// What becomes of an erasure when system calls fail from some point on.
+async fn fails(call: &str, error: &str, when: u32) -> &'static str {
+    let data = directory();
+    let node = Program::serve(data.path(), &[]);
+    let mut client = RegistryClient::connect(format!("http://{}", node.grpc)).await.unwrap();
+    let values = |text: &str| vec![value(1, "S", secret(text)), value(2, "N", format!("of {text}"))];
+    for text in ["88.1/first", "88.1/a", "88.1/b"] {
+        client.apply(create(text, values(text))).await.unwrap();
+        client.apply(replace(text, values(text))).await.unwrap();
+    }
+    client.apply(erase_value("88.1/first", 1, "makes the file")).await.unwrap();
+    let failing = Failing::attach(&node, call, error, when);
+    let answer = client.apply(erase_value("88.1/a", 1, "r")).await;
+    drop(failing);
+    node.kill();
+    let node = Program::serve(data.path(), &[]);
+    let mut acknowledged = BTreeMap::from([("88.1/first".to_owned(), true), ("88.1/b".to_owned(), false)]);
+    acknowledged.insert("88.1/a".into(), answer.is_ok());
+    check(&node, data.path(), &acknowledged).await;
+    assert_eq!(node.stop("INT"), Some(0));
+    is_sound(data.path());
+    texts(data.path());
+    match (answer, everything(data.path()).contains(&secret("88.1/a"))) {
+        (Ok(_), false) => "acknowledged",
+        (Err(_), false) => "finished at the next start",
+        (Err(_), true) => "undone",
+        (Ok(_), true) => panic!("acknowledged and still there"),
+    }
 }
 
 /// A text that stands in the record of one identifier alone.
@@ -449,14 +584,15 @@ async fn erase_until_killed(address: String, round: u64) -> (Vec<String>, Vec<St
 /// Acknowledged erasures are whole, the others whole or undone, and nothing else changed.
 async fn check(node: &Program, data: &Path, acknowledged: &BTreeMap<String, bool>) {
     let mut client = ResolverClient::connect(format!("http://{}", node.grpc)).await.unwrap();
+    let all = everything(data);
     for (identifier, erased) in acknowledged {
         let answer = client.resolve(question(identifier)).await.unwrap().into_inner();
         let Some(Answer::Found(record)) = answer.outcome else { panic!("{identifier}: {answer:?}") };
         let kept = record.values.last().unwrap();
         assert_eq!((kept.index, &*kept.data), (2, format!("of {identifier}").as_bytes()));
         assert!(!erased || record.version == 3, "{identifier} is at version {}", record.version);
-        let found = files_with(data, secret(identifier).as_bytes());
-        assert_eq!(found.is_empty(), record.version == 3, "{identifier} at version {}: {found:?}", record.version);
+        let found = all.contains(&secret(identifier));
+        assert_eq!(!found, record.version == 3, "{identifier} at version {}", record.version);
         assert_eq!(record.values.len(), if record.version == 3 { 1 } else { 2 });
     }
 }
