@@ -379,7 +379,7 @@ fn the_command_line_erases_and_says_so() {
     let ran = node.run(&["resolve", PUMP]);
     assert!(ran.exit == 4 && ran.err.contains("88.118.8/Pump: erased, version 3"), "{ran:?}");
     let dns = node.dns.to_string();
-    let ran = run(["resolve", PUMP, "--via", "dns", "--dns", &dns, "--json"]);
+    let ran = run(["resolve", PUMP, "--over", "dns", "--dns", &dns, "--json"]);
     assert!(ran.exit == 4 && ran.out.contains(r#""status":"erased""#), "{ran:?}");
     let ran = node.run(&["history", PUMP, "--json"]);
     assert!(ran.out.lines().next().unwrap().contains(r#""erasure":{"reason":"all of it"}"#), "{ran:?}");
@@ -468,7 +468,7 @@ struct Failing(Child);
 impl Failing {
     /// From the next one on, the `when`th call of this name on a thread fails.
     fn attach(node: &Program, call: &str, error: &str, when: u32) -> Self {
-        let log = node_log();
+        let log = tempfile::NamedTempFile::new().unwrap();
         let inject = format!("inject={call}:error={error}:when={when}+");
         let child = Command::new("strace")
             .args([
@@ -497,10 +497,6 @@ impl Drop for Failing {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn node_log() -> tempfile::NamedTempFile {
-    tempfile::NamedTempFile::new().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

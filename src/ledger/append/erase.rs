@@ -108,7 +108,11 @@ impl Erasing<'_> {
         previous: (u64, Position),
         edges: EdgesAfter,
     ) -> Result<(Pushed, Committed), LedgerError> {
-        let group = self.group.end()?;
+        let group = match self.group.end() {
+            Ok(group) => group,
+            // A full disk, most likely: it has to be given back what was taken.
+            Err(error) => return self.abandon().and(Err(error)),
+        };
         if let Err(error) = self.group.sync() {
             return Err(self.batch.appender.stop(error));
         }

@@ -91,7 +91,7 @@ impl Segments {
         Ok(())
     }
 
-    /// Makes the segment durable that a position lies in; gives its base, to tell segments apart.
+    /// Makes the segment durable that a position lies in.
     ///
     /// # Errors
     ///
@@ -120,7 +120,7 @@ impl Segments {
         read_frame(&segment, offset, len)
     }
 
-    /// Where the stored bytes of the entry at a position begin to lie behind it, and what lies there: an entry or a stub.
+    /// How long the entry at a position is in its segment, and where the record lies that stands for it, if it was erased.
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The sequencer is the ledger's one writer, so the overwriting happens here, on its thread: other commands wait meanwhile
-//! (some tens of microseconds a version). What fails behind the commit leaves an erasure that counts; the ledger then takes
+//! (well under a millisecond a version). What fails behind the commit leaves an erasure that counts; the ledger then takes
 //! nothing more, and the next start finishes it (`ledger::append::erase`).
 
 use super::{Answerer, Decided, Refusal, Round, Sequencer, Staged, settle, unavailable};
