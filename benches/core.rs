@@ -85,6 +85,7 @@ fn entries(c: &mut Criterion) {
         values: &values,
         edges: &[],
         request: None,
+        erasure: None,
     };
     let place = Place { index: 7, time_ms: 1_763_820_000_000, version: 1, previous: None, has_edges: false };
     let mut group = c.benchmark_group("entry of four values");

@@ -122,6 +122,7 @@ fn make(data: &std::path::Path) -> Result<(), Box<dyn Error>> {
                 edges: &[],
                 outputs: None,
                 request: None,
+                erasure: None,
             };
             batch.push(&Draft::new(&statement, [3; 32])?, 1, None, EdgesAfter::None)?;
         }

@@ -36,12 +36,15 @@
 //! what needs no order (salts, commitments), the sequencer thread gives it its place in a batch, the [`ledger`] writes and
 //! fsyncs the batch and signs the tree, the index takes it in, cached answers are outdated, and the receipt goes out.
 //!
+//! An erasure goes the same way, alone in its batch, and between the index and the receipt what it destroys is overwritten in the
+//! ledger's segments; what is left of those entries lies beside them, and every hash stays.
+//!
 //! # The way of an auditor
 //!
 //! Over HTTP the ledger is a C2SP log: its newest checkpoint, tiles of hashes, bundles of entries ([`ledger::Ledger::tile`]).
 //! Who wants to know of every change takes a feed ([`resolver::feed`]), which reads the ledger page by page, as fast as its
 //! client takes it, and is told by the sequencer how far it may go.
-
+//!
 //! # The way of a proof
 //!
 //! The publisher ([`app`]) takes the newest checkpoint once a second, has witnesses cosign it, and publishes it
@@ -55,7 +58,7 @@
 //! 2. The ledger is the truth; the index is disposable and made again from it.
 //! 3. An answer is never older than the last change that this node acknowledged, over every protocol.
 //! 4. No checkpoint is ever signed that contradicts an earlier one.
-//! 5. Outcomes (not found, retired, delegated, denied) are values; failures are errors.
+//! 5. Outcomes (not found, retired, erased, delegated, denied) are values; failures are errors.
 //! 6. Everything is bounded, and every bound has a name with its unit.
 //! 7. Nothing panics on input from outside.
 //!

@@ -11,6 +11,7 @@
 
 mod audit;
 mod check;
+mod cores;
 pub mod dnssec;
 mod guard;
 mod http;
@@ -34,6 +35,7 @@ use tokio::task::JoinHandle;
 
 pub use audit::{audit_directory, audit_url};
 pub use check::{FsckReport, RebuildReport, fsck, rebuild};
+use cores::Cores;
 pub use guard::GuardError;
 use publisher::Publisher;
 pub use witness::{WitnessNode, WitnessOptions};
@@ -44,17 +46,16 @@ use crate::{
     config::{Config, DNS_WORKERS_MAX},
     ledger::{DataDir, KeySource, Ledger, LedgerError, Opening, Publication, Recovered},
     protocol::dns::{
-        Responder, ResponderOptions, Zone, ZoneError,
-        cookie::CookieSecrets,
+        Responder, ZoneError,
         dnssec::{Signer, keys::Algorithm},
     },
-    registry::{Clock, Committer, Entropy, Sequencer, SequencerHandle, apply},
-    resolver::{Resolver, feed::Feeds},
+    registry::{Clock, Entropy, SequencerHandle, apply},
+    resolver::feed::Feeds,
     server::{
         dns::{
             DnsLimits, DnsServer, ListenError,
             certificate::{Certificate, CertificateError},
-            cookie_file::{self, CookieFileError},
+            cookie_file::CookieFileError,
             encrypted::EncryptedAddresses,
             rate::RateLimits,
             sources::SourceLimits,
@@ -62,7 +63,7 @@ use crate::{
         grpc::{Calls, GrpcParts, GrpcServer},
         http::{HttpParts, HttpServer, MetricSources},
     },
-    store::{Records, Store, StoreError, local::LocalStore},
+    store::{Store, StoreError, local::LocalStore},
     vindex::VerifiableIndex,
     witness::WitnessError,
 };
@@ -190,34 +191,12 @@ impl Node {
     ///
     /// [`AppError`] with a sentence that says what is in the way.
     pub async fn start(config: &Config) -> Result<Self, AppError> {
-        let zone = Zone::new(&config.zone)?.with_addresses(config.dns.iter().map(SocketAddr::ip));
         let directory = DataDir::open_or_create(&config.data)?;
         let opened = Opened::new(&directory, config)?;
         let Opened { recovered: Recovered { ledger, appender }, store, witnesses } = opened;
         let publication = Arc::new(Publication::new(ledger.checkpoint()));
-        let shared: Arc<dyn Store> = store.clone();
-        let records = Records::new(Arc::clone(&shared), Arc::clone(&ledger));
-        let resolver = Arc::new(Resolver::new(records.clone(), config.cache_bytes_max));
-        let sizes = Arc::clone(&ledger);
-        let options = ResponderOptions {
-            identity: config.dns_identity.clone(),
-            cache_bytes_max: config.dns_cache_bytes_max,
-            without_cookie_octets_max: config.dns_without_cookie_octets_max,
-            cookies: cookies(config)?,
-        };
-        let responder = Responder::new(Arc::clone(&resolver), zone, move || sizes.size(), options);
-        let responder = Arc::new(responder);
-        let feeds = Arc::new(Feeds::new(records.clone()));
-        let sequencer = Sequencer {
-            appender,
-            records,
-            store: Arc::clone(&shared),
-            committer: committer(&resolver, &responder, &feeds),
-            clock: clock(),
-            entropy: entropy(),
-        };
-        let (registry, sequencer) =
-            sequencer.spawn().map_err(|error| AppError::system("cannot start the sequencer", error))?;
+        let cores = Cores::start(config, &ledger, &store, appender)?;
+        let Cores { resolver, responder, feeds, registry, sequencer } = cores;
         let publisher = Publisher::start(Arc::clone(&ledger), Arc::clone(&publication), witnesses);
         let publisher = publisher.map_err(|error| AppError::system("cannot start the publisher", error))?;
         let vindex = vindex::start(config, &directory, &ledger)?;
@@ -242,7 +221,7 @@ impl Node {
         let metrics = MetricSources {
             resolver: Arc::clone(&resolver),
             ledger: Arc::clone(&ledger),
-            store: shared,
+            store: store.clone(),
             registry: stats,
             feeds: Arc::clone(&feeds),
             dns: Arc::clone(dns.counters()),
@@ -366,16 +345,6 @@ impl Opened {
     }
 }
 
-/// What a change outdates: the answers of the resolver, then those that were made of them. Then it is news.
-fn committer(resolver: &Arc<Resolver>, responder: &Arc<Responder>, feeds: &Arc<Feeds>) -> Committer {
-    let (resolver, responder, feeds) = (Arc::clone(resolver), Arc::clone(responder), Arc::clone(feeds));
-    Box::new(move |changes| {
-        resolver.outdate(changes.iter().map(|change| &change.key));
-        responder.outdate(changes);
-        feeds.advance();
-    })
-}
-
 /// How often the keys of a signed zone are looked at.
 const KEYS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -420,14 +389,6 @@ fn certificate(config: &Config) -> Result<Certificate, AppError> {
         Some([chain, key]) => Certificate::from_files(chain, key)?,
         None => Certificate::self_signed(&[config.zone.trim_end_matches('.').to_owned(), "localhost".into()])?,
     })
-}
-
-/// The secrets of cookies: those of a file, or one for as long as this process runs.
-fn cookies(config: &Config) -> Result<CookieSecrets, AppError> {
-    match &config.dns_cookie_secrets {
-        Some(path) => Ok(cookie_file::read(path)?),
-        None => Ok(CookieSecrets::new(half(entropy()()), None)),
-    }
 }
 
 /// The first half of random bytes.

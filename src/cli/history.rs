@@ -26,7 +26,7 @@ Examples:
   touchmark history 88.1000.LSN/GB120-3169 --before 4711
 
 A version says what the record held then (`touchmark resolve --as-of INDEX` shows one alone), which values came (+), changed
-(~) and went (-) with it, and which edges.")]
+(~) and went (-) with it, and which edges. Of values that were erased later on it says that they were there.")]
 pub struct Args {
     /// The identifier, in any written form
     #[arg(value_name = "ID")]
@@ -79,6 +79,11 @@ fn show(out: &mut Out, change: &pb::VersionChange) -> Result<(), Failure> {
     let (version, index, time) = (record.version, count(record.ledger_index), time_text(record.time));
     out.line(format_args!("version {version}: {kind}, ledger index {index}, {time}, by {}", clean(&change.by)))?;
     output::values(out, &record.values, |index| mark(change, index))?;
+    if let Some(pb::Erasure { index, reason }) = &change.erasure {
+        let what =
+            index.map_or("every value of every version".into(), |index| format!("value {index} of every version"));
+        out.line(format_args!("    {what} was erased: {}", clean(reason)))?;
+    }
     for gone in differences(change, value_difference::Kind::Removed) {
         out.line(format_args!("  - {gone:>4}"))?;
     }
@@ -88,6 +93,9 @@ fn show(out: &mut Out, change: &pb::VersionChange) -> Result<(), Failure> {
         }
     }
     output::outputs(out, &record)?;
+    if !record.values_erased.is_empty() {
+        out.line(format_args!("    {}", output::erased(&record.values_erased)))?;
+    }
     match change.values_withheld {
         0 => Ok(()),
         withheld => out.line(format_args!("    and {withheld} values that are not public")),
@@ -100,6 +108,7 @@ fn word(kind: version_change::Kind) -> &'static str {
         version_change::Kind::Update => "updated",
         version_change::Kind::Retire => "retired",
         version_change::Kind::Event => "registered as an event",
+        version_change::Kind::Erase => "erased",
         version_change::Kind::Unspecified => "changed",
     }
 }

@@ -7,6 +7,7 @@ mod audit;
 mod config_print;
 mod consistency;
 mod dnssec;
+mod erase;
 mod event;
 mod export;
 pub mod failure;
@@ -61,6 +62,8 @@ enum Command {
     Update(update::Args),
     /// Retire an identifier for good
     Retire(retire::Args),
+    /// Destroy values of an identifier, or all of them, in every version
+    Erase(erase::Args),
     /// Look identifiers up
     Resolve(resolve::Args),
     /// Show every version of an identifier
@@ -153,6 +156,7 @@ impl Command {
             Self::Event(args) => event::run(args),
             Self::Update(args) => update::run(args),
             Self::Retire(args) => retire::run(args),
+            Self::Erase(args) => erase::run(args),
             Self::Resolve(args) => resolve::run(args),
             Self::History(args) => history::run(args),
             Self::Watch(args) => watch::run(args),

@@ -96,6 +96,9 @@ pub fn record(out: &mut Out, record: &pb::Record) -> Result<(), Failure> {
     for value in &record.values {
         out.line(format_args!("  {}", self::value(value, width)))?;
     }
+    if !record.values_erased.is_empty() {
+        out.line(format_args!("  {}", erased(&record.values_erased)))?;
+    }
     for edge in &record.edges {
         out.line(format_args!("  {}", self::edge(edge)))?;
     }
@@ -131,6 +134,12 @@ pub fn outputs(out: &mut Out, record: &pb::Record) -> Result<(), Failure> {
 pub fn values(out: &mut Out, values: &[pb::Value], mark: impl Fn(u32) -> char) -> Result<(), Failure> {
     let width = type_width(values);
     values.iter().try_for_each(|value| out.line(format_args!("  {} {}", mark(value.index), self::value(value, width))))
+}
+
+/// Which values of a version were erased, for people.
+pub fn erased(indexes: &[u32]) -> String {
+    let indexes: Vec<String> = indexes.iter().map(u32::to_string).collect();
+    format!("erased since: {}", indexes.join(", "))
 }
 
 fn type_width(values: &[pb::Value]) -> usize {

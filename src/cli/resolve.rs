@@ -164,6 +164,10 @@ fn said(said: Said, identifier: &Identifier, args: &Args) -> Reply {
         Said::Retired => {
             Reply { answer: Answer::Retired(pb::Retired { identifier, ..pb::Retired::default() }), remark: None }
         }
+        Said::Erased => Reply {
+            answer: Answer::Retired(pb::Retired { identifier, erased: true, ..pb::Retired::default() }),
+            remark: None,
+        },
         Said::NoData => Reply { answer: not_found(identifier), remark: Some(NO_DATA.into()) },
         Said::Refused(text) => {
             let remark = text.filter(|text| text != Outcome::Denied.spelling().word);
@@ -176,7 +180,7 @@ fn said(said: Said, identifier: &Identifier, args: &Args) -> Reply {
 }
 
 /// What a name without a record can mean.
-const NO_DATA: &str = "only identifiers below it are registered, or it was retired; gRPC tells which";
+const NO_DATA: &str = "only identifiers below it are registered, or it was retired or erased; gRPC tells which";
 
 /// Filters as a node does; over DNS it always sends the whole record.
 fn is_asked_for(value: &pb::Value, args: &Args) -> bool {
@@ -234,6 +238,7 @@ impl Printer {
 fn outcome(answer: &Answer) -> Outcome {
     match answer {
         Answer::Found(_) => Outcome::Success,
+        Answer::Retired(retired) if retired.erased => Outcome::Erased,
         Answer::Retired(_) => Outcome::Retired,
         Answer::NotFound(_) => Outcome::NotFound,
         Answer::Delegated(_) => Outcome::Delegated,

@@ -345,8 +345,7 @@ impl Config {
         let connections = |count: u64| within(count, 0..=65_536, "connections");
         let cache = |bytes: u64| within(bytes, CACHE_BYTES_MIN..=CACHE_BYTES_MAX, "bytes");
         let overlay = |entries: u64| within(entries, OVERLAY_ENTRIES, "entries");
-        let witnesses = keys.read("witnesses", |spec| spec.witnesses.as_deref(), witnesses)?.unwrap_or_default();
-        let required = |count: u64| within(count, 0..=witnesses.len(), "witnesses (those that are given)");
+        let (witnesses, witnesses_required) = keys.witnesses()?;
         Ok(Self {
             data: keys.read("data", |spec| spec.data.as_deref(), data)?.unwrap_or(defaults.data),
             origin: keys.read("origin", |spec| spec.origin.as_deref(), origin)?.unwrap_or_else(|| origin_of(&zone)),
@@ -386,9 +385,7 @@ impl Config {
             },
             dns_certificate: keys.certificate()?,
             grpc: keys.read("grpc", |spec| spec.grpc.as_deref(), address)?.unwrap_or(defaults.grpc),
-            witnesses_required: keys
-                .read("witnesses_required", |spec| spec.witnesses_required, required)?
-                .unwrap_or(defaults.witnesses_required),
+            witnesses_required,
             witnesses,
             http: keys.read("http", |spec| spec.http.as_deref(), address_or_off)?.unwrap_or(defaults.http),
             cache_bytes_max: keys
@@ -436,6 +433,14 @@ impl Layers<'_> {
             Some(both) => Ok(Some(both)),
             None => self.read("dns_certificate", |spec| spec.dns_certificate.clone(), alone),
         }
+    }
+
+    /// The witnesses, and how many of them have to answer.
+    fn witnesses(&self) -> Result<(Vec<WitnessAddress>, usize), ConfigError> {
+        let witnesses = self.read("witnesses", |spec| spec.witnesses.as_deref(), witnesses)?.unwrap_or_default();
+        let within = |count: u64| within(count, 0..=witnesses.len(), "witnesses (those that are given)");
+        let required = self.read("witnesses_required", |spec| spec.witnesses_required, within)?;
+        Ok((witnesses, required.unwrap_or_default()))
     }
 
     /// Reads a key from the highest layer that has it.

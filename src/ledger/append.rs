@@ -1,12 +1,18 @@
 //! Adding to the ledger: stage, commit point, publish.
 
+mod erase;
+
 use std::sync::Arc;
+
+pub use erase::Erasing;
+pub(super) use erase::{check as check_erasures, recover as recover_erasure};
 
 use super::{
     Draft, Hash, Ledger, LedgerError, Place, Position, Previous, SignedCheckpoint,
     checkpoint::SignedHead,
     leaf_hash,
     recover::Mark,
+    redactions::Group,
     segment::{FRAME_HEADER_BYTES, FrameBuffer, FrameInfo, SegmentWriter},
     tree::{Frontier, NewHashes},
 };
@@ -20,6 +26,8 @@ pub struct Appender {
     head: SignedHead,
     last_time_ms: u64,
     stopped: Option<String>,
+    /// An erasure that counts and whose overwriting is still to come.
+    erasing: Option<Group>,
     frame: FrameBuffer,
     hashes: NewHashes,
     text: Vec<u8>,
@@ -40,6 +48,7 @@ impl Appender {
             head,
             last_time_ms,
             stopped: None,
+            erasing: None,
             frame: FrameBuffer::default(),
             hashes: NewHashes::default(),
             text: Vec::new(),
@@ -70,10 +79,10 @@ impl Appender {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Stopped`] after a failure that left the disk in doubt.
+    /// [`LedgerError::Stopped`] after a failure that left the disk in doubt, or when the ledger was halted.
     pub fn check(&self) -> Result<(), LedgerError> {
-        match &self.stopped {
-            Some(reason) => Err(LedgerError::Stopped { reason: reason.clone() }),
+        match self.stopped.as_deref().or(self.ledger.halted()) {
+            Some(reason) => Err(LedgerError::Stopped { reason: reason.into() }),
             None => Ok(()),
         }
     }

@@ -5,10 +5,12 @@
 //! root that each frame names, both slots of the signed head.
 
 use super::{
-    DataDir, Hash, LedgerError, LedgerKey, Position, StoredEntry,
+    DataDir, Erasure, Hash, LedgerError, LedgerKey, Position, StoredEntry,
+    append::check_erasures,
     checkpoint::read_slots,
     leaf_hash,
-    segment::{BadFrame, Frame, Scanned, Segments},
+    redactions::Redactions,
+    segment::{BadEntry, BadFrame, Frame, Scanned, Segments},
     tree::{Frontier, Levels, NewHashes},
 };
 use crate::id::Identifier;
@@ -63,6 +65,8 @@ struct Auditor {
     frontier: Frontier,
     time_ms: u64,
     text: Vec<u8>,
+    /// Bytes of redactions for an erasure that never counted.
+    torn_redactions: u64,
 }
 
 impl Auditor {
@@ -76,8 +80,9 @@ impl Auditor {
         let key = LedgerKey::open_or_create(&directory.key(), "unused", [0; 32])?;
         let tree = directory.tree();
         let levels = Levels::open(&tree).map_err(|error| LedgerError::io("cannot open", &tree, error))?;
-        let segments = Segments::open(&directory.segments())?;
-        Ok(Self { segments, levels, key, frontier: Frontier::default(), time_ms: 0, text: Vec::new() })
+        let segments = Segments::open(&directory.segments(), Redactions::open(&directory.redactions())?)?;
+        let torn_redactions = check_erasures(&segments)?;
+        Ok(Self { segments, levels, key, frontier: Frontier::default(), time_ms: 0, text: Vec::new(), torn_redactions })
     }
 
     fn frame<E: From<LedgerError>>(
@@ -93,7 +98,10 @@ impl Auditor {
         let mut count = 0;
         for item in frame.entries() {
             let index = self.frontier.size();
-            let (position, bytes) = item.ok_or_else(|| bad(index, "fails its checksum"))?;
+            let (position, bytes) = item.map_err(|error| match error {
+                BadEntry::Checksum => bad(index, "fails its checksum"),
+                BadEntry::Redaction(what) => bad(index, &format!("was erased: {what}")),
+            })?;
             let entry = StoredEntry::read(bytes).map_err(|_| bad(index, "cannot be read"))?;
             self.entry(index, &entry, start, &mut hashes)?;
             hashes.push_position(position);
@@ -151,6 +159,9 @@ impl Auditor {
                 Some(self.leaf(previous, start, hashes)?)
             }
         };
+        if let Some(erasure) = &entry.erasure {
+            self.check_erased(entry, erasure)?;
+        }
         self.text.clear();
         entry.put_text(&mut self.text, previous_leaf);
         let leaf = leaf_hash(&self.text);
@@ -178,6 +189,22 @@ impl Auditor {
         } else {
             Err(bad(entry.index, "does not follow on the entry it names as the previous one"))
         }
+    }
+
+    /// Checks that no version before an erase entry holds what it says was erased.
+    fn check_erased(&self, erase: &StoredEntry<'_>, erasure: &Erasure) -> Result<(), LedgerError> {
+        let mut previous = erase.previous;
+        while let Some((index, position)) = previous {
+            let bytes = self.segments.read_entry(position);
+            let bytes = bytes.map_err(|_| bad(erase.index, &format!("erased entry {index}, which cannot be read")))?;
+            let entry = StoredEntry::read(&bytes);
+            let entry = entry.map_err(|_| bad(erase.index, &format!("erased entry {index}, which cannot be read")))?;
+            if entry.holds_any(erasure.values) {
+                return Err(bad(index, &format!("holds a value that entry {} says was erased", erase.index)));
+            }
+            previous = entry.previous;
+        }
+        Ok(())
     }
 
     fn leaf(&self, index: u64, start: u64, hashes: &NewHashes) -> Result<Hash, LedgerError> {
@@ -223,7 +250,7 @@ impl Auditor {
 
     fn finish(self, directory: &DataDir, torn_bytes: u64) -> Result<Audit, LedgerError> {
         let size = self.frontier.size();
-        let torn_bytes = torn_bytes + self.torn_hash_bytes(size)?;
+        let torn_bytes = torn_bytes + self.torn_hash_bytes(size)? + self.torn_redactions;
         let slots = read_slots(&directory.signed_head(), &self.key)?;
         if let Some(slot) = slots.unreadable.first() {
             return Err(LedgerError::damaged(

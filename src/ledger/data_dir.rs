@@ -104,6 +104,10 @@ impl DataDir {
         self.ledger().join("segments")
     }
 
+    pub(super) fn redactions(&self) -> PathBuf {
+        self.ledger().join("redactions")
+    }
+
     pub(super) fn tree(&self) -> PathBuf {
         self.ledger().join("tree")
     }

@@ -4,7 +4,7 @@
 //! meaning gives equal bytes; at most [`TEXT_BYTES_MAX`] bytes, the bound of a C2SP entry bundle:
 //!
 //! ```text
-//! touchmark/1 <create|update|retire|event>
+//! touchmark/1 <create|update|retire|event|erase>
 //! id <canonical identifier; space, control characters and "%" percent-encoded>
 //! at <milliseconds since 1970 UTC>
 //! by <principal>
@@ -13,6 +13,8 @@
 //! edge <add|remove> <type> <identifier> [<quantity> <unit, or "-">] [from <RFC 3339>]
 //! output <identifier> [<quantity> <unit, or "-">] [from <RFC 3339>]
 //! balance <unit>
+//! erased <value index, and "retired" when the record had ended before, or "*" for the whole record>   of an erase only
+//! reason <why it was erased; space, control characters and "%" percent-encoded>                       of an erase only
 //! request <base64 of the client's request id>
 //! ```
 //!
@@ -27,18 +29,30 @@
 //! ```text
 //! kind (1 byte) · flags (1 byte) · index · time ms · version (varints) · [previous index · previous position (varints)]
 //! · identifier · principal (length, bytes) · salt (32 bytes) · value count (varint) · stored values
-//! · edge count (varint) · stored edges · [outputs] · request id (length, bytes)
+//! · edge count (varint) · stored edges · [outputs, of an event] · [erasure, of an erase] · request id (length, bytes)
 //! stored edge = type code, +128 for a removal (1 byte) · target · quantity · unit (length, bytes)
 //!               · 0, or 1 and the time in ms (varint, zigzag)
 //! outputs, of events only = count (varint) · stored edges of type derived-from · unit to balance (length, bytes), or empty
 //! ```
+//!
+//! When values of an entry are erased, a redacted form takes its place, which has a flag of its own, and neither the salt
+//! nor what was erased (`erasure`).
 
+mod edges;
+mod erasure;
 mod parse;
 mod text;
 
+use edges::{put_stored_edge, put_stored_outputs, read_list, read_stored_edge, read_stored_outputs};
+pub(super) use erasure::REDACTED_BYTES_MAX;
+use erasure::StoredValues;
+pub use erasure::{BadReason, ErasedValue, ErasedValues, Erasure, REASON_BYTES_MAX, Reason, Salts, ValueOpening};
 pub use parse::{EdgeLine, EdgeLineOp, EntryText, EntryTextError, ValueLine};
 pub use text::commitment;
-use text::{ValueSalts, put_edge_line, put_head, put_output_lines, put_place, put_request_line, put_value_line};
+use text::{
+    ValueSalts, put_edge_line, put_erasure_lines, put_head, put_output_lines, put_place, put_request_line,
+    put_value_line,
+};
 use tlog_tiles::{Hash, record_hash};
 
 use super::Position;
@@ -46,7 +60,7 @@ use crate::{
     codec::{Reader, Torn, put_bytes, put_varint},
     id::Identifier,
     record::{
-        Edge, EdgeChange, EdgeType, Event, Flow, Outputs, Values,
+        EdgeChange, Event, Flow, Outputs, Values,
         stored::{self, StoredValue},
     },
 };
@@ -59,26 +73,28 @@ pub const REQUEST_ID_BYTES_MAX: usize = 64;
 const TEXT_BYTES_RESERVED: usize = 256;
 
 const FLAG_EDGES: u8 = 1;
-const REMOVAL: u8 = 0x80;
+const FLAG_REDACTED: u8 = 2;
 
 /// What an entry says happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     /// An identifier was registered.
-    Create,
+    Create = 1,
     /// Its record was changed.
-    Update,
+    Update = 2,
     /// Its record was retired.
-    Retire,
+    Retire = 3,
     /// An identifier was registered, which is an event.
-    Event,
+    Event = 4,
+    /// Values of it were erased, or all of it.
+    Erase = 5,
 }
 
 impl EntryKind {
-    const ALL: [Self; 4] = [Self::Create, Self::Update, Self::Retire, Self::Event];
+    const ALL: [Self; 5] = [Self::Create, Self::Update, Self::Retire, Self::Event, Self::Erase];
 
     fn code(self) -> u8 {
-        self as u8 + 1
+        self as u8
     }
 
     fn from_code(code: u8) -> Option<Self> {
@@ -92,6 +108,7 @@ impl EntryKind {
             Self::Update => "update",
             Self::Retire => "retire",
             Self::Event => "event",
+            Self::Erase => "erase",
         }
     }
 }
@@ -160,6 +177,8 @@ pub struct Statement<'a> {
     pub outputs: Option<&'a Outputs>,
     /// The client's name for the change.
     pub request: Option<&'a RequestId>,
+    /// What an erase destroys; `None` for every other kind.
+    pub erasure: Option<&'a Erasure>,
 }
 
 /// Where and when an entry stands, known once the sequencer has given it its place.
@@ -207,7 +226,7 @@ impl Draft {
     ///
     /// [`EntryTooLong`] when the text would pass [`TEXT_BYTES_MAX`].
     pub fn new(statement: &Statement<'_>, salt: [u8; 32]) -> Result<Self, EntryTooLong> {
-        let Statement { kind, identifier, principal, values, edges, outputs, request } = *statement;
+        let Statement { kind, identifier, principal, values, edges, outputs, request, erasure } = *statement;
         let mut text_head = Vec::with_capacity(64 + identifier.as_str().len());
         put_head(&mut text_head, kind, identifier.as_str());
         let mut text_tail = Vec::with_capacity(72 * values.len() + 128 * edges.len());
@@ -225,7 +244,7 @@ impl Draft {
             stored::put_canonical(&mut canonical, value);
             let value = StoredValue { index: value.index, kind: value.kind.as_str(), canonical: &canonical };
             value.put(&mut stored_tail);
-            put_value_line(&mut text_tail, &value, &salts);
+            put_value_line(&mut text_tail, value.index, value.kind, &salts.commitment(&value));
         }
         put_varint(&mut stored_tail, edges.len() as u64);
         for change in edges {
@@ -235,6 +254,10 @@ impl Draft {
         if let Some(outputs) = outputs {
             put_stored_outputs(&mut stored_tail, outputs);
             put_output_lines(&mut text_tail, outputs);
+        }
+        if let Some(erasure) = erasure {
+            erasure.put(&mut stored_tail);
+            put_erasure_lines(&mut text_tail, erasure);
         }
         let request = request.map_or(&[][..], RequestId::as_bytes);
         put_bytes(&mut stored_tail, request);
@@ -293,29 +316,20 @@ pub struct StoredEntry<'a> {
     pub identifier: &'a str,
     /// Who made the change.
     pub principal: Principal,
-    /// Secret of the commitments.
-    pub salt: [u8; 32],
-    /// All values of the record.
+    /// Secrets of the commitments.
+    pub salts: Salts,
+    /// All values of the record that were not erased later on.
     pub values: Vec<StoredValue<'a>>,
+    /// What is left of those that were, in order of index.
+    pub erased: Vec<ErasedValue<'a>>,
     /// Edges that came and went with this entry.
     pub edges: Vec<EdgeChange>,
     /// What came out, when it is an event.
     pub outputs: Option<Outputs>,
+    /// What an erase destroyed in the versions before it; `None` for every other kind.
+    pub erasure: Option<Erasure>,
     /// The client's request id, empty when it gave none.
     pub request: &'a [u8],
-}
-
-/// What opens the commitment to one value, and to no other: without it, the commitment says nothing about the value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ValueOpening<'a> {
-    /// The value's index.
-    pub index: u32,
-    /// The value's type.
-    pub kind: &'a str,
-    /// The value's salt.
-    pub salt: [u8; 32],
-    /// What the commitment covers beside the type (`record::stored`).
-    pub canonical: &'a [u8],
 }
 
 impl<'a> StoredEntry<'a> {
@@ -328,7 +342,7 @@ impl<'a> StoredEntry<'a> {
         let mut reader = Reader::new(bytes);
         let kind = EntryKind::from_code(reader.byte()?).ok_or(Torn)?;
         let flags = reader.byte()?;
-        if flags & !FLAG_EDGES != 0 {
+        if flags & !(FLAG_EDGES | FLAG_REDACTED) != 0 {
             return Err(Torn);
         }
         let (index, time_ms, version) = (reader.varint()?, reader.varint()?, reader.varint()?);
@@ -339,10 +353,17 @@ impl<'a> StoredEntry<'a> {
         };
         let identifier = reader.text()?;
         let principal = Principal::from_text(reader.text()?).ok_or(Torn)?;
-        let salt = reader.array()?;
-        let values = read_list(&mut reader, Values::COUNT_MAX, StoredValue::read)?;
+        let StoredValues { values, salts, erased } = match flags & FLAG_REDACTED {
+            0 => {
+                let salts = Salts::Entry(reader.array()?);
+                let values = read_list(&mut reader, Values::COUNT_MAX, StoredValue::read)?;
+                StoredValues { values, salts, erased: Vec::new() }
+            }
+            _ => erasure::read_redacted(&mut reader, Values::COUNT_MAX)?,
+        };
         let edges = read_list(&mut reader, TEXT_BYTES_MAX, read_stored_edge)?;
         let outputs = if kind == EntryKind::Event { Some(read_stored_outputs(&mut reader)?) } else { None };
+        let erasure = (kind == EntryKind::Erase).then(|| Erasure::read(&mut reader)).transpose()?;
         let request = reader.bytes()?;
         if !reader.is_empty() || request.len() > REQUEST_ID_BYTES_MAX {
             return Err(Torn);
@@ -357,10 +378,12 @@ impl<'a> StoredEntry<'a> {
             previous,
             identifier,
             principal,
-            salt,
+            salts,
             values,
+            erased,
             edges,
             outputs,
+            erasure,
             request,
         })
     }
@@ -370,27 +393,20 @@ impl<'a> StoredEntry<'a> {
         put_head(out, self.kind, self.identifier);
         let previous = self.previous.zip(previous_leaf).map(|((index, _), leaf)| (index, leaf));
         put_place(out, self.time_ms, self.principal, previous);
-        let salts = ValueSalts::new(&self.salt);
-        for value in &self.values {
-            put_value_line(out, value, &salts);
-        }
+        self.put_value_lines(out);
         for change in &self.edges {
             put_edge_line(out, change);
         }
         if let Some(outputs) = &self.outputs {
             put_output_lines(out, outputs);
         }
+        if let Some(erasure) = &self.erasure {
+            put_erasure_lines(out, erasure);
+        }
         put_request_line(out, self.request);
     }
 
-    /// What shows that the entry commits to the value with an index; `None` when the record has no such value.
-    pub fn opening(&self, index: u32) -> Option<ValueOpening<'a>> {
-        let value = self.values.iter().find(|value| value.index == index)?;
-        let salt = ValueSalts::new(&self.salt).salt(index);
-        Some(ValueOpening { index, kind: value.kind, salt, canonical: value.canonical })
-    }
-
-    /// The values of the record, dated.
+    /// The values of the record that were not erased, dated.
     ///
     /// # Errors
     ///
@@ -414,94 +430,6 @@ pub fn leaf_hash(text: &[u8]) -> Hash {
     record_hash(text)
 }
 
-fn put_stored_edge(out: &mut Vec<u8>, change: &EdgeChange) {
-    let (kind, to) = change.subject();
-    let (removal, edge) = match change {
-        EdgeChange::Add(edge) => (0, Some(edge)),
-        EdgeChange::Remove(..) => (REMOVAL, None),
-    };
-    out.push(kind.code() | removal);
-    put_bytes(out, to.as_str().as_bytes());
-    if let Some(edge) = edge {
-        put_stored_details(out, edge);
-    }
-}
-
-/// How much, and from when on.
-fn put_stored_details(out: &mut Vec<u8>, edge: &Edge) {
-    let (quantity, unit) = match &edge.quantity {
-        Some((quantity, unit)) => (quantity.as_str(), unit.as_ref().map_or("", |unit| unit.as_str())),
-        None => ("", ""),
-    };
-    put_bytes(out, quantity.as_bytes());
-    put_bytes(out, unit.as_bytes());
-    match edge.valid_from_ms {
-        None => out.push(0),
-        Some(ms) => {
-            out.push(1);
-            put_varint(out, (ms.cast_unsigned() << 1) ^ (ms >> 63).cast_unsigned());
-        }
-    }
-}
-
-fn read_stored_edge(reader: &mut Reader<'_>) -> Result<EdgeChange, Torn> {
-    let code = reader.byte()?;
-    let kind = EdgeType::from_code(code & !REMOVAL).ok_or(Torn)?;
-    let written = reader.text()?;
-    // Only the canonical form is stored: two spellings must not give one text.
-    let to = Identifier::parse(written).ok().filter(|to| to.as_str() == written).ok_or(Torn)?;
-    if code & REMOVAL != 0 {
-        return Ok(EdgeChange::Remove(kind, to));
-    }
-    let (quantity, unit) = (reader.text()?, reader.text()?);
-    let quantity = match (quantity, unit) {
-        ("", "") => None,
-        (quantity, "") => Some((quantity.parse().map_err(|_| Torn)?, None)),
-        (quantity, unit) => Some((quantity.parse().map_err(|_| Torn)?, Some(unit.parse().map_err(|_| Torn)?))),
-    };
-    let valid_from_ms = match reader.byte()? {
-        0 => None,
-        1 => {
-            let zigzag = reader.varint()?;
-            Some((zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed())
-        }
-        _ => return Err(Torn),
-    };
-    Ok(EdgeChange::Add(Edge { kind, to, quantity, valid_from_ms }))
-}
-
-fn put_stored_outputs(out: &mut Vec<u8>, outputs: &Outputs) {
-    put_varint(out, outputs.flows.len() as u64);
-    for flow in &outputs.flows {
-        put_stored_edge(out, &EdgeChange::Add(flow.edge()));
-    }
-    put_bytes(out, outputs.balance.as_ref().map_or("", |unit| unit.as_str()).as_bytes());
-}
-
-fn read_stored_outputs(reader: &mut Reader<'_>) -> Result<Outputs, Torn> {
-    let flows = read_list(reader, Event::FLOWS_MAX, |reader| match read_stored_edge(reader)? {
-        EdgeChange::Add(edge) if edge.kind == EdgeType::DerivedFrom => Ok(Flow::from(edge)),
-        _ => Err(Torn),
-    })?;
-    let balance = match reader.text()? {
-        "" => None,
-        unit => Some(unit.parse().map_err(|_| Torn)?),
-    };
-    Ok(Outputs { flows, balance })
-}
-
-fn read_list<'a, T>(
-    reader: &mut Reader<'a>,
-    count_max: usize,
-    read: impl Fn(&mut Reader<'a>) -> Result<T, Torn>,
-) -> Result<Vec<T>, Torn> {
-    let count = usize::try_from(reader.varint()?).map_err(|_| Torn)?;
-    if count > count_max.min(reader.rest().len()) {
-        return Err(Torn);
-    }
-    (0..count).map(|_| read(reader)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -510,7 +438,7 @@ mod tests {
     use sha2::Sha256;
 
     use super::*;
-    use crate::record::{Permissions, Value};
+    use crate::record::{Edge, EdgeType, Permissions, Value};
 
     fn value(index: u32, kind: &str, data: &[u8]) -> Value {
         Value {
@@ -547,6 +475,7 @@ mod tests {
             edges: &edges,
             outputs: None,
             request: request.as_ref(),
+            erasure: None,
         };
         let previous = Some(Previous { index: 4, position: Position(77), leaf_hash: Hash([0xab; 32]) });
         let place = Place { index: 9, time_ms: 1_763_820_000_123, version: 2, previous, has_edges: true };
@@ -625,6 +554,7 @@ mod tests {
             edges: &edges,
             outputs: Some(&event.outputs),
             request: request.as_ref(),
+            erasure: None,
         };
         let place = Place { index: 3, time_ms: 1_763_820_000_123, version: 1, previous: None, has_edges: true };
         (Draft::new(&statement, [5; 32]).unwrap(), place)
@@ -709,6 +639,7 @@ mod tests {
             edges: &edges,
             outputs: None,
             request: None,
+            erasure: None,
         };
         let refused = Draft::new(&statement, [0; 32]).unwrap_err().to_string();
         assert!(refused.contains("65535"), "{refused}");

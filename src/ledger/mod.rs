@@ -5,6 +5,7 @@
 //! DIR/ledger/key        the signing key, made at the first start                   checkpoint
 //! DIR/ledger/signed_head  the last checkpoint signed                               checkpoint
 //! DIR/ledger/segments/  frames of entries with their values and salts              segment, entry
+//! DIR/ledger/redactions  what is left of entries that were erased                  redactions
 //! DIR/ledger/tree/      hashes of the Merkle tree, level by level; where entries lie  tree, tiles
 //! DIR/index/            where is what (`store`); disposable
 //! DIR/vindex/           the output log of the verifiable index (`vindex`)              leaf_log
@@ -30,6 +31,7 @@ mod entry;
 mod leaf_log;
 mod publication;
 mod recover;
+mod redactions;
 mod segment;
 mod tiles;
 pub mod tree;
@@ -44,14 +46,14 @@ use std::{
     },
 };
 
-pub use append::{Appender, Batch, Committed, EdgesAfter, Pushed};
+pub use append::{Appender, Batch, Committed, EdgesAfter, Erasing, Pushed};
 pub use audit::{Audit, audit};
 pub use checkpoint::{LedgerKey, ORIGIN_BYTES_MAX, SignedCheckpoint, write_secret};
 pub use data_dir::DataDir;
 pub use entry::{
-    Draft, EdgeLine, EdgeLineOp, EntryKind, EntryText, EntryTextError, EntryTooLong, Place, Previous, Principal,
-    REQUEST_ID_BYTES_MAX, RequestId, Statement, StoredEntry, TEXT_BYTES_MAX, ValueLine, ValueOpening, commitment,
-    leaf_hash,
+    BadReason, Draft, EdgeLine, EdgeLineOp, EntryKind, EntryText, EntryTextError, EntryTooLong, ErasedValue,
+    ErasedValues, Erasure, Place, Previous, Principal, REASON_BYTES_MAX, REQUEST_ID_BYTES_MAX, Reason, RequestId,
+    Salts, Statement, StoredEntry, TEXT_BYTES_MAX, ValueLine, ValueOpening, commitment, leaf_hash,
 };
 pub use leaf_log::{LastLeaf, LeafLog, LeafLogCheck, LeafLogWriter};
 pub use publication::Publication;
@@ -60,6 +62,7 @@ pub use tlog_tiles::Hash;
 pub use tree::Frontier;
 pub use verifier::{CheckpointVerifier, VerifierKeyError, read_checkpoint};
 
+use redactions::Redactions;
 use segment::Segments;
 use tree::{Levels, Prover};
 
@@ -228,7 +231,8 @@ impl Ledger {
         let newest = checkpoint::read_slots(&directory.signed_head(), &key)?.newest;
         let (_, published) = newest
             .ok_or_else(|| LedgerError::damaged(&directory.signed_head(), "holds no checkpoint of this ledger"))?;
-        let segments = Arc::new(Segments::open(&directory.segments())?);
+        let redactions = Redactions::open(&directory.redactions())?;
+        let segments = Arc::new(Segments::open(&directory.segments(), redactions)?);
         let size = AtomicU64::new(published.size);
         let (levels, key, published) = (Arc::new(levels), Arc::new(key), RwLock::new(published));
         let (prover, halted) = (Prover::new(Arc::clone(&levels)), OnceLock::new());
@@ -384,6 +388,15 @@ pub enum LedgerError {
         signed: u64,
         /// What differs, in words.
         difference: &'static str,
+    },
+    /// An erasure counts, and not all of what it erased is gone yet.
+    #[error(
+        "the erasure of entry {index} was cut off, and some of what it erased may still be there: start the node once, which \
+         finishes it"
+    )]
+    ErasureCutOff {
+        /// The erase entry.
+        index: u64,
     },
     /// The origin cannot name a key.
     #[error("origin `{origin}` is not 1 to {ORIGIN_BYTES_MAX} printable ASCII characters without spaces and `+`")]

@@ -11,9 +11,11 @@ use std::{
 
 use super::{
     Appender, DataDir, Hash, Ledger, LedgerError, LedgerKey, Position, SignedCheckpoint, StoredEntry,
+    append::recover_erasure,
     checkpoint::SignedHead,
     leaf_hash,
-    segment::{Frame, FrameInfo, Scanned, SegmentWriter, Segments, Tail},
+    redactions::Redactions,
+    segment::{BadEntry, Frame, FrameInfo, Scanned, SegmentWriter, Segments, Tail},
     tree::{Frontier, Levels, NewHashes, Prover},
 };
 
@@ -73,7 +75,10 @@ impl ReplayedFrame<'_> {
 fn decoded(frame: &Frame) -> impl Iterator<Item = Result<(Position, StoredEntry<'_>), LedgerError>> {
     frame.entries().zip(frame.info.first_index..).map(move |(entry, index)| {
         let bad = |what: &str| LedgerError::Damaged { path: "entry".into(), what: format!("{index} {what}") };
-        let (position, bytes) = entry.ok_or_else(|| bad("fails its checksum"))?;
+        let (position, bytes) = entry.map_err(|error| match error {
+            BadEntry::Checksum => bad("fails its checksum"),
+            BadEntry::Redaction(what) => bad(&format!("was erased: {what}")),
+        })?;
         let entry = StoredEntry::read(bytes).map_err(|_| bad("cannot be read"))?;
         if entry.index == index { Ok((position, entry)) } else { Err(bad("bears another index")) }
     })
@@ -117,7 +122,8 @@ impl Opening {
     ///
     /// Any [`LedgerError`] but `Stopped`.
     pub fn new(directory: &DataDir, source: KeySource<'_>) -> Result<Self, LedgerError> {
-        let segments = Segments::open(&directory.segments())?;
+        let segments = Segments::open(&directory.segments(), Redactions::open(&directory.redactions())?)?;
+        recover_erasure(&segments)?;
         if matches!(segments.scan(Segments::first())?, Scanned::Frame(_)) {
             refuse_missing(&[directory.key(), directory.signed_head()])?;
         }
@@ -187,7 +193,7 @@ impl Opening {
     /// Writes where the entries of a frame lie; what a crash left there does not count.
     fn note_positions(&self, frame: &Frame) -> Result<(), LedgerError> {
         let mut new = NewHashes::default();
-        frame.entries().flatten().for_each(|(position, _)| new.push_position(position));
+        frame.entries().map_while(Result::ok).for_each(|(position, _)| new.push_position(position));
         self.append_tree(frame.info.first_index, &new)
     }
 

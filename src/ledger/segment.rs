@@ -12,13 +12,18 @@
 //! the whole ledger. A frame is written, then synced, then counts. The tail of the newest segment is written with zeros ahead
 //! of need, so that a small frame's sync changes no metadata (about half the time on the disks this was measured on).
 //!
+//! An entry that was erased is overwritten by a stub of its length, which leads to what is left of it (`redactions`); whoever
+//! reads entries gets that in its place.
+//!
 //! A torn frame can only be the last one: nothing is written behind a frame before its sync returned. Bad bytes with a
 //! good frame behind them, or in an older segment, are damage, and nothing is cut.
 
 mod entries;
+mod overwrite;
 mod writer;
 
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions},
     io,
     os::unix::fs::FileExt,
@@ -26,10 +31,11 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+pub(super) use overwrite::Overwritten;
 use tlog_tiles::Hash;
 pub(super) use writer::{SegmentWriter, Tail};
 
-use super::{LedgerError, Position};
+use super::{LedgerError, Position, redactions::Redactions};
 
 /// A new segment begins when the newest one has reached this length, in bytes.
 const SEGMENT_BYTES_MAX: u64 = 256 << 20;
@@ -46,6 +52,7 @@ const FRAME_MAGIC: &[u8; 4] = b"TMF1";
 /// Bytes before the body of a frame.
 pub(super) const FRAME_HEADER_BYTES: usize = 64;
 const ENTRY_HEADER_BYTES: usize = 8;
+
 /// What a frame says about itself, beside its entries.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct FrameInfo {
@@ -131,6 +138,17 @@ pub(super) struct Frame {
     /// Where it begins.
     pub(super) position: Position,
     bytes: Vec<u8>,
+    /// What is left of those of its entries that were erased, by position.
+    redacted: BTreeMap<u64, Result<Vec<u8>, LedgerError>>,
+}
+
+/// Why an entry of a frame cannot be read.
+#[derive(Debug)]
+pub(super) enum BadEntry {
+    /// Its checksum is wrong.
+    Checksum,
+    /// It was erased, and what is left of it is not there: in words.
+    Redaction(String),
 }
 
 impl Frame {
@@ -139,21 +157,25 @@ impl Frame {
         Position(self.position.0 + self.bytes.len() as u64)
     }
 
-    /// The stored entries with their positions; `None` for one whose checksum is wrong, which ends the list.
-    pub(super) fn entries(&self) -> impl Iterator<Item = Option<(Position, &[u8])>> {
+    /// The stored entries with their positions. One whose checksum is wrong ends the list.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Result<(Position, &[u8]), BadEntry>> {
         let mut rest = &self.bytes[FRAME_HEADER_BYTES..];
         let mut failed = false;
         std::iter::from_fn(move || {
             if rest.is_empty() || failed {
                 return None;
             }
-            let offset = (self.bytes.len() - rest.len()) as u64;
-            let split = split_entry(rest);
-            failed = split.is_none();
-            Some(split.map(|(entry, behind)| {
-                rest = behind;
-                (Position(self.position.0 + offset), entry)
-            }))
+            let position = Position(self.position.0 + (self.bytes.len() - rest.len()) as u64);
+            let Some((entry, behind)) = split_entry(rest) else {
+                failed = true;
+                return Some(Err(BadEntry::Checksum));
+            };
+            rest = behind;
+            Some(match self.redacted.get(&position.0) {
+                None => Ok((position, entry)),
+                Some(Ok(redacted)) => Ok((position, redacted)),
+                Some(Err(error)) => Err(BadEntry::Redaction(error.to_string())),
+            })
         })
     }
 }
@@ -196,6 +218,9 @@ impl Segment {
 pub(super) struct Segments {
     directory: PathBuf,
     list: RwLock<Vec<Arc<Segment>>>,
+    redactions: Arc<Redactions>,
+    /// Held while entries of a frame are overwritten; who read something torn reads it again under this.
+    overwriting: RwLock<()>,
 }
 
 impl Segments {
@@ -204,7 +229,7 @@ impl Segments {
     /// # Errors
     ///
     /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when a header is wrong or a segment is missing.
-    pub(super) fn open(directory: &Path) -> Result<Self, LedgerError> {
+    pub(super) fn open(directory: &Path, redactions: Redactions) -> Result<Self, LedgerError> {
         std::fs::create_dir_all(directory).map_err(|error| LedgerError::io("cannot create", directory, error))?;
         let mut bases = Vec::new();
         for item in std::fs::read_dir(directory).map_err(|error| LedgerError::io("cannot list", directory, error))? {
@@ -217,7 +242,12 @@ impl Segments {
             }
         }
         bases.sort_unstable();
-        let segments = Self { directory: directory.into(), list: RwLock::default() };
+        let segments = Self {
+            directory: directory.into(),
+            list: RwLock::default(),
+            redactions: Arc::new(redactions),
+            overwriting: RwLock::default(),
+        };
         if bases.is_empty() {
             segments.create(0, 0)?;
         }
@@ -285,6 +315,11 @@ impl Segments {
         Some((Arc::clone(segment), after == list.len()))
     }
 
+    /// What is left of entries that were erased.
+    pub(super) fn redactions(&self) -> &Arc<Redactions> {
+        &self.redactions
+    }
+
     fn newest(&self) -> Option<Arc<Segment>> {
         self.list.read().unwrap_or_else(PoisonError::into_inner).last().cloned()
     }
@@ -344,7 +379,8 @@ impl Segments {
         if offset > len {
             return Err(outside());
         }
-        if let Some(frame) = read_frame(&segment, offset, len)? {
+        if let Some(mut frame) = read_frame(&segment, offset, len)? {
+            self.resolve_frame(&mut frame);
             return Ok(Scanned::Frame(frame));
         }
         let mut rest = vec![0; (len - offset) as usize];
@@ -388,7 +424,8 @@ fn read_frame(segment: &Segment, offset: u64, len: u64) -> Result<Option<Frame>,
     bytes.resize(FRAME_HEADER_BYTES + body_len, 0);
     segment.read_exact(&mut bytes[FRAME_HEADER_BYTES..], offset + FRAME_HEADER_BYTES as u64)?;
     let right = crc32c::crc32c(&bytes[8..]) == checksum;
-    Ok(right.then_some(Frame { info, position: Position(segment.base + offset), bytes }))
+    let redacted = BTreeMap::new();
+    Ok(right.then_some(Frame { info, position: Position(segment.base + offset), bytes, redacted }))
 }
 
 /// True when a whole frame begins anywhere from `from` on; `rest` are the bytes from the one before `from`.
@@ -429,6 +466,10 @@ mod tests {
     use super::*;
     use crate::ledger::Resident;
 
+    fn open(directory: &Path) -> Result<Segments, LedgerError> {
+        Segments::open(directory, Redactions::open(&directory.with_extension("redactions"))?)
+    }
+
     struct Files {
         directory: tempfile::TempDir,
         segments: Arc<Segments>,
@@ -440,7 +481,7 @@ mod tests {
     impl Files {
         fn new() -> Self {
             let directory = tempfile::tempdir().unwrap();
-            let segments = Arc::new(Segments::open(directory.path()).unwrap());
+            let segments = Arc::new(open(directory.path()).unwrap());
             let writer = SegmentWriter::new(Arc::clone(&segments), Segments::first(), Tail::Clean).unwrap();
             Self { directory, segments, writer, positions: Vec::new(), next_index: 0 }
         }
@@ -477,7 +518,7 @@ mod tests {
 
         /// Opens everything again, and compares all entries with what was appended.
         fn check(&self) -> Scanned {
-            let segments = Segments::open(self.directory.path()).unwrap();
+            let segments = open(self.directory.path()).unwrap();
             let (mut position, mut found) = (Segments::first(), Vec::new());
             let end = loop {
                 match segments.scan(position).unwrap() {
@@ -556,10 +597,81 @@ mod tests {
         let second = files.segments.list.read().unwrap()[1].path.clone();
         let aside = files.directory.path().join("aside");
         std::fs::rename(&second, &aside).unwrap();
-        assert!(matches!(Segments::open(files.directory.path()), Err(LedgerError::Damaged { .. })));
+        assert!(matches!(open(files.directory.path()), Err(LedgerError::Damaged { .. })));
         std::fs::rename(&aside, &second).unwrap();
-        Segments::open(files.directory.path()).unwrap();
+        open(files.directory.path()).unwrap();
         std::fs::write(files.directory.path().join("notes.txt"), "").unwrap();
-        assert!(matches!(Segments::open(files.directory.path()), Err(LedgerError::Damaged { .. })));
+        assert!(matches!(open(files.directory.path()), Err(LedgerError::Damaged { .. })));
+    }
+
+    #[test]
+    fn entries_are_overwritten_and_nothing_else() {
+        let mut files = Files::new();
+        files.writer.segment_bytes_max = 500;
+        files.append(&[vec![1; 50], vec![2; 700], vec![3; 90]]);
+        files.append(&[vec![4; 60]]);
+        let frame = Position(files.positions[0].0.0 - FRAME_HEADER_BYTES as u64);
+        let overwritten = |entry: usize, record| {
+            let (position, bytes) = &files.positions[entry];
+            Overwritten { position: *position, len: bytes.len() as u32, record }
+        };
+        let gone = [overwritten(2, 77), overwritten(1, 78)];
+        // In a segment that is full, and not in the newest one.
+        let path = files.segments.path(0);
+        assert_ne!(path, files.newest_path());
+        let before = std::fs::read(&path).unwrap();
+        let wrong = Overwritten { len: 49, ..overwritten(0, 1) };
+        for refused in [wrong, Overwritten { position: Position(frame.0 + 3), ..wrong }, overwritten(3, 1)] {
+            assert!(files.segments.overwrite(frame, &[refused]).is_err(), "{refused:?}");
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        files.segments.overwrite(frame, &gone).unwrap();
+        let after = std::fs::read(&path).unwrap();
+        assert!(!after.windows(20).any(|window| window == [2; 20] || window == [3; 20]));
+        assert_eq!(files.segments.read_entry(files.positions[0].0).unwrap(), [1; 50]);
+        assert_eq!(files.segments.read_entry(files.positions[3].0).unwrap(), [4; 60]);
+        let lost = files.segments.read_entry(files.positions[1].0).unwrap_err().to_string();
+        assert!(lost.contains("is missing or altered at offset 78"), "{lost}");
+        assert!(matches!(files.segments.read_entry_resident(files.positions[1].0), Ok(Resident::OnDisk)));
+        assert_eq!(files.segments.read_raw(files.positions[2].0).unwrap(), (90, Some(77)));
+        assert!(matches!(files.segments.scan(frame), Ok(Scanned::Frame(_))), "the frame's checksum is right");
+
+        // Cut off anywhere, in any order of the pages, it goes on from there.
+        let changed: Vec<usize> = (0..before.len()).filter(|&at| before[at] != after[at]).collect();
+        for cut in (0..=changed.len()).step_by(7) {
+            for backwards in [false, true] {
+                let mut torn = before.clone();
+                let written = if backwards { &changed[cut..] } else { &changed[..cut] };
+                written.iter().for_each(|&at| torn[at] = after[at]);
+                std::fs::write(&path, &torn).unwrap();
+                let segments = open(files.directory.path()).unwrap();
+                segments.overwrite(frame, &gone).unwrap();
+                assert_eq!(std::fs::read(&path).unwrap(), after, "cut at {cut}");
+            }
+        }
+
+        // Damage beside what is overwritten stays damage.
+        let (other, in_header) = (files.positions[0].0.0 as usize + 20, frame.0 as usize + 40);
+        for (image, at, found) in [(&before, other, true), (&before, in_header, true), (&after, other, true)] {
+            let mut damaged = image.clone();
+            damaged[at] ^= 1;
+            std::fs::write(&path, &damaged).unwrap();
+            let segments = open(files.directory.path()).unwrap();
+            assert_eq!(segments.overwrite(frame, &gone).is_err(), found, "byte {at}");
+            assert_eq!(std::fs::read(&path).unwrap(), damaged);
+        }
+    }
+
+    #[test]
+    fn the_frame_of_an_entry_is_found_from_the_entry_before() {
+        let mut files = Files::new();
+        files.append(&[vec![1; 50], vec![2; 70]]);
+        files.append(&[vec![3; 60]]);
+        let at = |entry: usize| files.positions[entry].0;
+        let begins = |entry: usize, before: Option<usize>| {
+            files.segments.frame_begins(at(entry), before.map(at)).unwrap().map(|frame| at(entry).0 - frame.0)
+        };
+        assert_eq!((begins(0, None), begins(1, Some(0)), begins(2, Some(1))), (Some(64), None, Some(64)));
+        assert!(files.segments.frame_begins(at(2), Some(at(0))).is_err());
     }
 }

@@ -203,6 +203,7 @@ mod tests {
             edges: &[],
             outputs: None,
             request: None,
+            erasure: None,
         };
         let draft = Draft::new(&statement, [8; 32]).unwrap();
         let place = Place { index: INDEX, time_ms: 1_763_820_000_123, version: 1, previous: None, has_edges: false };

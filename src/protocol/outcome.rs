@@ -11,6 +11,8 @@ pub enum Outcome {
     NotFound,
     /// The record was retired.
     Retired,
+    /// The record was erased, with all its values.
+    Erased,
     /// Another node answers.
     Delegated,
     /// A permit is missing.
@@ -60,10 +62,11 @@ pub struct Spelling {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Success,
         Self::NotFound,
         Self::Retired,
+        Self::Erased,
         Self::Delegated,
         Self::Denied,
         Self::Invalid,
@@ -76,7 +79,7 @@ impl Outcome {
     /// The outcome that a status or a refusal with this gRPC code stands for. Of those that share a code, it is the one
     /// that is never a variant of an answer.
     pub fn of_grpc_code(code: i32) -> Option<Self> {
-        let in_answers = |outcome: Self| matches!(outcome, Self::Retired | Self::Delegated);
+        let in_answers = |outcome: Self| matches!(outcome, Self::Retired | Self::Erased | Self::Delegated);
         Self::ALL.into_iter().find(|outcome| outcome.spelling().grpc == code && !in_answers(*outcome))
     }
 
@@ -89,6 +92,8 @@ impl Outcome {
             Self::NotFound => row(5, NxDomain, None, 404, 3, "not found"),
             // A retired name existed and answers with no data: it is never anything else again. 0: Other.
             Self::Retired => row(9, NoError, Some(0), 410, 4, "retired"),
+            // As for a retired one: it is never anything else again.
+            Self::Erased => row(9, NoError, Some(0), 410, 4, "erased"),
             // 20: Not Authoritative. 421: Misdirected Request, for until sites are known another node can only be named.
             Self::Delegated => row(9, NoError, Some(20), 421, 5, "delegated"),
             // 18: Prohibited.
@@ -106,6 +111,7 @@ impl From<&Answer> for Outcome {
     fn from(answer: &Answer) -> Self {
         match answer {
             Answer::Found(_) => Self::Success,
+            Answer::Retired(tombstone) if tombstone.erased => Self::Erased,
             Answer::Retired(_) => Self::Retired,
             Answer::NotFound => Self::NotFound,
             Answer::Delegated(_) => Self::Delegated,
@@ -122,6 +128,7 @@ impl From<&Refusal> for Outcome {
             Refusal::NotFound { .. } => Self::NotFound,
             Refusal::Retired { .. }
             | Refusal::Immutable { .. }
+            | Refusal::Erased { .. }
             | Refusal::VersionMismatch { .. }
             | Refusal::RequestReused { .. } => Self::FailedPrecondition,
             Refusal::TryLater => Self::TryLater,
@@ -161,6 +168,7 @@ mod tests {
                 "ok: 0 NoError - 200 0",
                 "not found: 5 NxDomain - 404 3",
                 "retired: 9 NoError 0 410 4",
+                "erased: 9 NoError 0 410 4",
                 "delegated: 9 NoError 20 421 5",
                 "denied: 7 Refused 18 403 6",
                 "invalid: 3 NxDomain - 400 2",

@@ -27,6 +27,8 @@ pub enum Status {
     Active,
     /// The record was retired; its identifier is never given to anything else.
     Retired,
+    /// The record was erased, with all values of all its versions; its identifier is never given to anything else.
+    Erased,
 }
 
 /// Where a version of a record stands in time and in the ledger.
@@ -49,6 +51,8 @@ pub struct Record {
     pub status: Status,
     /// In order of index.
     pub values: Values,
+    /// Indexes of values that this version had and that were erased since, in order.
+    pub values_erased: Vec<u32>,
     /// Edges that leave this record, in order of type and target; at most [`Record::EDGES_SHOWN_MAX`].
     pub edges: Vec<Edge>,
     /// True when the record has more edges than are shown.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::Refusal;
 use crate::{
     id::Identifier,
-    ledger::{EntryKind, RequestId},
+    ledger::{EntryKind, ErasedValues, Reason, RequestId},
     record::{Edge, EdgeChange, Event, Outputs, RecordError, Value, Values},
 };
 
@@ -48,6 +48,13 @@ pub enum Operation {
     },
     /// Retire its record for good.
     Retire,
+    /// Destroy values of it, in every version, for good.
+    Erase {
+        /// Which.
+        values: ErasedValues,
+        /// Why, for everyone.
+        reason: Reason,
+    },
 }
 
 /// What an update does to the values.
@@ -130,7 +137,7 @@ impl Command {
             Operation::Event { event, .. } => {
                 return event.check(&self.identifier).or_else(|error| invalid(error.to_string()));
             }
-            Operation::Retire => return Ok(()),
+            Operation::Retire | Operation::Erase { .. } => return Ok(()),
         };
         if subjects.iter().any(|(_, to)| **to == self.identifier) {
             return invalid("an edge leads from the identifier to itself".into());
@@ -162,7 +169,7 @@ impl Command {
                 let (values, edges) = (Cow::Borrowed(values), Cow::Borrowed(edges.as_slice()));
                 Some(Drafted { kind: EntryKind::Update, values, edges, outputs: None })
             }
-            Operation::Update { values: ValueChange::Merge { .. }, .. } => None,
+            Operation::Update { values: ValueChange::Merge { .. }, .. } | Operation::Erase { .. } => None,
             Operation::Retire => Some(Drafted::retired()),
         }
     }
@@ -172,6 +179,11 @@ impl Command {
         matches!(self.operation, Operation::Create { .. } | Operation::Event { .. })
     }
 
+    /// True when the command needs a batch of its own.
+    pub(super) fn erases(&self) -> bool {
+        matches!(self.operation, Operation::Erase { .. })
+    }
+
     /// About how many bytes the command keeps in memory.
     pub(super) fn bytes(&self) -> usize {
         let values = match &self.operation {
@@ -179,7 +191,7 @@ impl Command {
             Operation::Update {
                 values: ValueChange::Replace(values) | ValueChange::Merge { set: values, .. }, ..
             } => values,
-            Operation::Retire => return 0,
+            Operation::Retire | Operation::Erase { .. } => return 0,
         };
         values.iter().map(|value| value.data.len() + 128).sum()
     }

@@ -221,7 +221,8 @@ fn draft(
 ) -> Result<Draft, crate::ledger::EntryTooLong> {
     let (identifier, request) = (&command.identifier, command.request.as_ref());
     let Drafted { kind, values, edges, outputs } = drafted;
-    Draft::new(&Statement { kind: *kind, identifier, principal, values, edges, outputs: *outputs, request }, salt)
+    let (kind, outputs) = (*kind, *outputs);
+    Draft::new(&Statement { kind, identifier, principal, values, edges, outputs, request, erasure: None }, salt)
 }
 
 /// Under which key a retry of the same request finds its entry: a client's request id counts for one identifier.

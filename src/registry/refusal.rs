@@ -60,6 +60,16 @@ pub enum Refusal {
         /// Where the ledger says so.
         ledger_index: u64,
     },
+    /// The record was erased; that is for good.
+    #[error(
+        "`{identifier}` was erased (ledger index {ledger_index}); an erased identifier is never given to anything else"
+    )]
+    Erased {
+        /// The identifier.
+        identifier: String,
+        /// Where the ledger says so.
+        ledger_index: u64,
+    },
     /// Someone else changed the record meanwhile; read it again.
     #[error("`{identifier}` is at version {found}, not at the expected version {expected}")]
     VersionMismatch {

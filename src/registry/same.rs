@@ -5,6 +5,7 @@ use crate::{
     codec::Torn,
     ledger::{EntryKind, StoredEntry},
     record::{Edge, EdgeChange, Values},
+    store::ReadError,
 };
 
 /// Whether an entry is what a command would have become.
@@ -14,28 +15,38 @@ use crate::{
 /// [`Torn`] when the entry's values cannot be read.
 pub(super) fn says_the_same(command: &Command, entry: &StoredEntry<'_>) -> Result<bool, Torn> {
     let values = entry.decode_values()?;
+    let gone = |index: u32| entry.erased.iter().any(|erased| erased.index == index);
+    let same_values = |wanted: &Values| {
+        // Of what was erased since, nobody can tell any more.
+        let mut left = wanted.iter().filter(|value| !gone(value.index)).zip(values.iter());
+        wanted.len() == values.len() + entry.erased.len() && left.all(|(a, b)| a.same_content(b))
+    };
     let same_version = command.expected_version.is_none_or(|expected| expected + 1 == entry.version);
     Ok(same_version
         && match (&command.operation, entry.kind) {
             (Operation::Create { values: wanted, edges }, EntryKind::Create) => {
-                wanted.same_content(&values) && same_edges(edges, &entry.edges)
+                same_values(wanted) && same_edges(edges, &entry.edges)
             }
             (Operation::Event { values: wanted, event }, EntryKind::Event) => {
-                wanted.same_content(&values) && entry.event().is_some_and(|there| there.same(event))
+                same_values(wanted) && entry.event().is_some_and(|there| there.same(event))
             }
             (Operation::Update { values: change, edges }, EntryKind::Update) => {
                 let same_values = match change {
-                    ValueChange::Replace(wanted) => wanted.same_content(&values),
+                    ValueChange::Replace(wanted) => same_values(wanted),
                     ValueChange::Merge { set, remove } => {
                         let has = |index: u32| values.iter().find(|value| value.index == index);
                         let given = |index: u32| set.iter().any(|new| new.index == index);
-                        set.iter().all(|new| has(new.index).is_some_and(|value| value.same_content(new)))
+                        set.iter()
+                            .all(|new| gone(new.index) || has(new.index).is_some_and(|value| value.same_content(new)))
                             && remove.iter().all(|&index| given(index) || has(index).is_none())
                     }
                 };
                 same_values && *edges == entry.edges
             }
             (Operation::Retire, EntryKind::Retire) => true,
+            (Operation::Erase { values, reason }, EntryKind::Erase) => {
+                entry.erasure.as_ref().is_some_and(|said| said.values == *values && said.reason == *reason)
+            }
             _ => false,
         })
 }
@@ -78,4 +89,16 @@ fn same_edges(wanted: &[Edge], there: &[EdgeChange]) -> bool {
     there.sort_unstable_by(|a, b| a.subject().cmp(&b.subject()));
     let same = |(edge, change): (_, &&EdgeChange)| matches!(change, EdgeChange::Add(there) if there == edge);
     wanted.len() == there.len() && wanted.into_iter().zip(&there).all(same)
+}
+
+/// What could not be read of what is there.
+pub(super) enum Unreadable {
+    Entry,
+    Record(ReadError),
+}
+
+impl From<Torn> for Unreadable {
+    fn from(_: Torn) -> Self {
+        Self::Entry
+    }
 }

@@ -4,6 +4,8 @@
 //! what the batch holds already, commits the batch to the ledger, applies it to the index, outdates cached answers, and only then
 //! answers. There is no timer: while one batch is synced, the next one gathers, so batches grow with the load.
 
+mod erasing;
+
 use std::{
     borrow::Cow,
     collections::HashMap,
@@ -16,16 +18,20 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     BATCH_COMMANDS_MAX, Changed, Clock, Command, Entropy, Existing, Job, Operation, Prepared, Receipt, Refusal,
-    Registry, ValueChange, apply::edge_moves, command::Drafted, draft, may_need_hash, same, stats::Stats,
+    Registry, ValueChange,
+    apply::edge_moves,
+    command::Drafted,
+    draft, may_need_hash,
+    same::{self, Unreadable},
+    stats::Stats,
 };
 use crate::{
-    codec::Torn,
     id::{Identifier, Key},
     ledger::{
         Appender, Batch, Committed, Draft, EdgesAfter, EntryBytes, EntryKind, LedgerError, Position, Pushed,
         StoredEntry,
     },
-    record::{EdgeChange, Version},
+    record::{EdgeChange, Status, Version},
     store::{Applied, IndexChange, ReadError, Records, RequestKey, Store},
 };
 
@@ -90,6 +96,7 @@ impl Sequencer {
                 None => queue.recv_timeout(HEAD_SYNC_INTERVAL),
             };
             match first {
+                Ok(first) if first.erases() => self.erasing_round(first, answerer),
                 Ok(first) => {
                     let jobs = gather(first, queue, &mut carried);
                     self.round(jobs, answerer);
@@ -123,17 +130,32 @@ impl Sequencer {
 
     /// One batch: decide, commit, apply, answer.
     fn round(&mut self, jobs: Vec<Job>, answerer: &Answerer) {
-        let (now_ms, stats) = ((self.clock)(), &answerer.stats);
+        let (replies, commands): (Vec<_>, Vec<_>) =
+            jobs.into_iter().map(|job| ((job.reply, job._room), job.commands)).unzip();
+        let results = self.batch(commands, &answerer.stats);
+        let answers = replies.into_iter().zip(results).map(|((reply, room), results)| {
+            drop(room);
+            (reply, results)
+        });
+        answerer.send(answers.collect());
+    }
+
+    /// Carries out the commands of some jobs as one batch; gives their results, job by job.
+    fn batch(
+        &mut self,
+        jobs: Vec<Vec<Result<Prepared, Refusal>>>,
+        stats: &Stats,
+    ) -> Vec<Vec<Result<Receipt, Refusal>>> {
+        let now_ms = (self.clock)();
         let mut staged = Staged::default();
-        let mut replies = Vec::with_capacity(jobs.len());
+        let mut all: Vec<Vec<_>> = Vec::with_capacity(jobs.len());
         let ready = self.store.ready().map_err(|error| Refusal::Unavailable { reason: error.to_string() });
         let begun = ready.and_then(|()| self.appender.begin(now_ms).map_err(|error| unavailable(&error)));
         let committed = match begun {
             Ok(batch) => {
                 let mut round = Round { batch, staged: &mut staged, records: &self.records, entropy: &self.entropy };
-                for job in jobs {
-                    let decided: Vec<_> = job.commands.into_iter().map(|command| round.decide(command?)).collect();
-                    replies.push((job.reply, decided, job._room));
+                for commands in jobs {
+                    all.push(commands.into_iter().map(|command| round.decide(command?)).collect());
                 }
                 let (count, began) = (round.batch.len(), Instant::now());
                 let committed = round.batch.commit().map_err(|error| unavailable(&error));
@@ -143,11 +165,8 @@ impl Sequencer {
                 committed.map(|committed| (committed, count))
             }
             Err(refusal) => {
-                replies.extend(jobs.into_iter().map(|job| {
-                    let decided =
-                        job.commands.into_iter().map(|command| Err(command.err().unwrap_or(Refusal::TryLater)));
-                    (job.reply, decided.collect(), job._room)
-                }));
+                let refused = |command: Result<_, Refusal>| Err(command.err().unwrap_or(Refusal::TryLater));
+                all.extend(jobs.into_iter().map(|commands| commands.into_iter().map(refused).collect()));
                 Err(refusal)
             }
         };
@@ -163,12 +182,8 @@ impl Sequencer {
             stats.refused(refusal.to_string());
             tracing::error!(%refusal, "a batch was refused; clients may try again");
         }
-        let answers = replies.into_iter().map(|(reply, decided, room)| {
-            let results = decided.into_iter().map(|decided| settle(decided, &outcome)).collect();
-            drop(room);
-            (reply, results)
-        });
-        answerer.send(answers.collect());
+        let settled = |decided: Vec<_>| decided.into_iter().map(|decided| settle(decided, &outcome)).collect();
+        all.into_iter().map(settled).collect()
     }
 
     /// Makes a committed batch visible: index first, then the caches.
@@ -224,6 +239,13 @@ impl Answerer {
     }
 }
 
+impl Job {
+    /// True when one of its commands needs a batch of its own.
+    fn erases(&self) -> bool {
+        self.commands.iter().flatten().any(|prepared| prepared.command.erases())
+    }
+}
+
 /// Takes whole jobs that wait already, as many as a batch holds.
 fn gather(first: Job, queue: &mpsc::Receiver<Job>, carried: &mut Option<Job>) -> Vec<Job> {
     let mut count = first.commands.len();
@@ -231,7 +253,7 @@ fn gather(first: Job, queue: &mpsc::Receiver<Job>, carried: &mut Option<Job>) ->
     while count < BATCH_COMMANDS_MAX {
         let Ok(job) = queue.try_recv() else { break };
         count += job.commands.len();
-        if count > BATCH_COMMANDS_MAX {
+        if count > BATCH_COMMANDS_MAX || job.erases() {
             *carried = Some(job);
             break;
         }
@@ -247,6 +269,31 @@ struct Staged {
     requests: HashMap<RequestKey, Position>,
     changes: Vec<IndexChange>,
     changed: Vec<Changed>,
+}
+
+impl Staged {
+    /// Notes what a pushed entry changes; `before` is the entry that it supersedes.
+    fn note(&mut self, prepared: Prepared, pushed: Pushed, before: Option<(Position, &StoredEntry<'_>)>) -> Decided {
+        let Prepared { command, request, .. } = prepared;
+        let Pushed { position, index, time_ms, leaf_hash } = pushed;
+        let edges = match &command.operation {
+            Operation::Update { edges, .. } => edge_moves(edges, None),
+            _ => command.drafted().map_or_else(Vec::new, |drafted| edge_moves(&drafted.edges, drafted.outputs)),
+        };
+        let key = command.identifier.key().clone();
+        self.latest.insert(key.clone(), position);
+        if let Some(request) = request {
+            self.requests.insert(request, position);
+        }
+        self.changed.push(Changed { key: key.clone(), created: before.is_none() });
+        let name_hash = may_need_hash(&command.identifier);
+        let superseded = before.map(|(position, entry)| (entry.index, position));
+        self.changes.push(IndexChange { index, key, position, superseded, name_hash, request, edges });
+        let identifier = before.map_or(command.identifier.as_str(), |(_, entry)| entry.identifier).into();
+        let number = before.map_or(1, |(_, entry)| entry.version + 1);
+        let version = Version { number, ledger_index: index, time_ms };
+        Decided { identifier, version, leaf_hash, replayed: false }
+    }
 }
 
 /// What was decided about a command, waiting for the batch's commit.
@@ -313,7 +360,7 @@ impl Round<'_> {
         }
         let Some(draft) = &prepared.draft else { return Err(Refusal::TryLater) };
         let pushed = self.batch.push(draft, 1, None, edges_after).map_err(|error| unavailable(&error))?;
-        Ok(self.stage(prepared, pushed, None))
+        Ok(self.staged.note(prepared, pushed, None))
     }
 
     /// A command about an identifier whose newest entry is `entry`.
@@ -323,18 +370,14 @@ impl Round<'_> {
         if command.registers() {
             let same_content = self.same_content(entry, &command.operation)?;
             let existing = Existing { version: entry.version, ledger_index: entry.index, same_content };
-            return Err(match entry.kind {
-                EntryKind::Retire => Refusal::Retired { identifier: identifier(), ledger_index: entry.index },
-                _ => Refusal::AlreadyExists { identifier: identifier(), existing },
-            });
+            refuse_ended(command, entry)?;
+            return Err(Refusal::AlreadyExists { identifier: identifier(), existing });
         }
-        if entry.kind == EntryKind::Retire {
-            return Err(Refusal::Retired { identifier: identifier(), ledger_index: entry.index });
-        }
+        refuse_ended(command, entry)?;
         if let Some(expected) = command.expected_version.filter(|&expected| expected != entry.version) {
             return Err(Refusal::VersionMismatch { identifier: identifier(), expected, found: entry.version });
         }
-        if entry.kind == EntryKind::Event && !matches!(command.operation, Operation::Retire) {
+        if !matches!(command.operation, Operation::Retire) && self.is_event(entry)? {
             return Err(Refusal::Immutable { identifier: identifier(), ledger_index: entry.index });
         }
         let redrafted = self.redraft(&prepared, entry)?;
@@ -345,7 +388,18 @@ impl Round<'_> {
         let version = entry.version + 1;
         let pushed = self.batch.push(draft, version, Some((entry.index, position)), edges_after);
         let pushed = pushed.map_err(|error| unavailable(&error))?;
-        Ok(self.stage(prepared, pushed, Some((position, entry))))
+        Ok(self.staged.note(prepared, pushed, Some((position, entry))))
+    }
+
+    /// Whether the identifier is an event, whatever was erased of it.
+    fn is_event(&self, entry: &StoredEntry<'_>) -> Result<bool, Refusal> {
+        let (mut kind, mut previous) = (entry.kind, entry.previous);
+        while let (EntryKind::Erase, Some((_, position))) = (kind, previous) {
+            let bytes = self.entry(position)?;
+            let before = bytes.decode().map_err(|error| unavailable(&error))?;
+            (kind, previous) = (before.kind, before.previous);
+        }
+        Ok(kind == EntryKind::Event)
     }
 
     /// A new draft where the prepared one does not fit what is there: a merge, or another spelling of the identifier.
@@ -369,29 +423,6 @@ impl Round<'_> {
         let as_registered = Command { identifier, ..command.clone() };
         let draft = draft(&as_registered, prepared.principal, &drafted, (self.entropy)());
         draft.map(Some).map_err(|error| invalid(error.to_string()))
-    }
-
-    /// Notes what a pushed entry changes; `before` is the entry that it supersedes.
-    fn stage(&mut self, prepared: Prepared, pushed: Pushed, before: Option<(Position, &StoredEntry<'_>)>) -> Decided {
-        let Prepared { command, request, .. } = prepared;
-        let Pushed { position, index, time_ms, leaf_hash } = pushed;
-        let edges = match &command.operation {
-            Operation::Update { edges, .. } => edge_moves(edges, None),
-            _ => command.drafted().map_or_else(Vec::new, |drafted| edge_moves(&drafted.edges, drafted.outputs)),
-        };
-        let key = command.identifier.key().clone();
-        self.staged.latest.insert(key.clone(), position);
-        if let Some(request) = request {
-            self.staged.requests.insert(request, position);
-        }
-        self.staged.changed.push(Changed { key: key.clone(), created: before.is_none() });
-        let name_hash = may_need_hash(&command.identifier);
-        let superseded = before.map(|(position, entry)| (entry.index, position));
-        self.staged.changes.push(IndexChange { index, key, position, superseded, name_hash, request, edges });
-        let identifier = before.map_or(command.identifier.as_str(), |(_, entry)| entry.identifier).into();
-        let number = before.map_or(1, |(_, entry)| entry.version + 1);
-        let version = Version { number, ledger_index: index, time_ms };
-        Decided { identifier, version, leaf_hash, replayed: false }
     }
 
     /// The first receipt of a command that was sent again.
@@ -448,18 +479,16 @@ impl Round<'_> {
     }
 }
 
-/// What could not be read of what is there.
-enum Unreadable {
-    Entry,
-    Record(ReadError),
-}
-
-impl From<Torn> for Unreadable {
-    fn from(_: Torn) -> Self {
-        Self::Entry
-    }
-}
-
 fn unreadable(entry: &StoredEntry<'_>) -> Refusal {
     Refusal::Unavailable { reason: format!("ledger entry {} cannot be read", entry.index) }
+}
+
+/// Refuses to change a record that has ended.
+fn refuse_ended(command: &Command, entry: &StoredEntry<'_>) -> Result<(), Refusal> {
+    let (identifier, ledger_index) = (command.identifier.to_string(), entry.index);
+    match entry.status() {
+        Status::Active => Ok(()),
+        Status::Retired => Err(Refusal::Retired { identifier, ledger_index }),
+        Status::Erased => Err(Refusal::Erased { identifier, ledger_index }),
+    }
 }

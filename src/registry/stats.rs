@@ -43,6 +43,8 @@ pub enum Resulted {
     Retired,
     /// As [`Refusal::Immutable`].
     Immutable,
+    /// As [`Refusal::Erased`].
+    Erased,
     /// As [`Refusal::VersionMismatch`].
     VersionMismatch,
     /// As [`Refusal::RequestReused`].
@@ -57,7 +59,7 @@ pub enum Resulted {
 
 impl Resulted {
     /// Everything that is counted, in order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Written,
         Self::Replayed,
         Self::Invalid,
@@ -67,6 +69,7 @@ impl Resulted {
         Self::NotFound,
         Self::Retired,
         Self::Immutable,
+        Self::Erased,
         Self::VersionMismatch,
         Self::RequestReused,
         Self::TryLater,
@@ -86,6 +89,7 @@ impl Resulted {
             Self::NotFound => "not_found",
             Self::Retired => "retired",
             Self::Immutable => "immutable",
+            Self::Erased => "erased",
             Self::VersionMismatch => "version_mismatch",
             Self::RequestReused => "request_reused",
             Self::TryLater => "try_later",
@@ -111,6 +115,7 @@ impl Resulted {
             Refusal::NotFound { .. } => Self::NotFound,
             Refusal::Retired { .. } => Self::Retired,
             Refusal::Immutable { .. } => Self::Immutable,
+            Refusal::Erased { .. } => Self::Erased,
             Refusal::VersionMismatch { .. } => Self::VersionMismatch,
             Refusal::RequestReused { .. } => Self::RequestReused,
             Refusal::TryLater => Self::TryLater,

@@ -38,7 +38,7 @@ use crate::{
 pub enum Answer {
     /// An active record, as far as anyone may read it.
     Found(Arc<Found>),
-    /// The record was retired.
+    /// The record was retired, or erased.
     Retired(Arc<Tombstone>),
     /// Nothing was ever registered under the identifier here.
     NotFound,
@@ -55,13 +55,15 @@ pub struct Found {
     rendered: OnceLock<Bytes>,
 }
 
-/// What is left of a retired record.
+/// What is left of a record that was retired or erased.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tombstone {
     /// The identifier, as it was first registered.
     pub identifier: Identifier,
-    /// The version that retired it.
+    /// The version that ended it.
     pub version: Version,
+    /// True when it ended by being erased.
+    pub erased: bool,
 }
 
 /// That another node answers for a prefix. Sites join it when delegation does.
@@ -126,8 +128,9 @@ impl Answer {
     fn of(record: Option<Record>) -> Self {
         match record {
             None => Self::NotFound,
-            Some(record) if record.status == Status::Retired => {
-                Self::Retired(Arc::new(Tombstone { identifier: record.identifier, version: record.version }))
+            Some(record) if record.status != Status::Active => {
+                let erased = record.status == Status::Erased;
+                Self::Retired(Arc::new(Tombstone { identifier: record.identifier, version: record.version, erased }))
             }
             Some(record) => Found::public(record).map_or(Self::Denied, |found| Self::Found(Arc::new(found))),
         }
@@ -136,6 +139,7 @@ impl Answer {
     fn seen(&self) -> Seen<'_> {
         match self {
             Self::Found(found) => Seen::Found(found.record.values.iter().map(Value::view).collect()),
+            Self::Retired(tombstone) if tombstone.erased => Seen::Erased,
             Self::Retired(_) => Seen::Retired,
             Self::NotFound => Seen::NotFound,
             Self::Delegated(_) => Seen::Delegated,
@@ -179,6 +183,8 @@ pub enum Seen<'a> {
     Found(Vec<ValueView<'a>>),
     /// As [`Answer::Retired`].
     Retired,
+    /// As [`Answer::Retired`], of a record that was erased.
+    Erased,
     /// As [`Answer::NotFound`].
     NotFound,
     /// As [`Answer::Delegated`].
@@ -198,7 +204,11 @@ impl Reading {
             Source::Answer(answer) => return Ok(answer.seen()),
             Source::Newest(newest) => newest,
         };
-        let Some(mut values) = newest.values()? else { return Ok(Seen::Retired) };
+        let mut values = match newest.values()? {
+            Ok(values) => values,
+            Err(Status::Erased) => return Ok(Seen::Erased),
+            Err(_) => return Ok(Seen::Retired),
+        };
         let none = values.is_empty();
         values.retain(|value| value.permissions.public_read());
         // As for `Found::public`.

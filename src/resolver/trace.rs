@@ -136,7 +136,7 @@ impl TraceRequest {
 pub enum NodeState {
     /// A record.
     Active,
-    /// An event.
+    /// An event; its values may have been erased, what it says of its inputs and outputs stands.
     Event,
     /// A record that was retired. Its edges are followed: what it was made of stays true.
     Retired,

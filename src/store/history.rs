@@ -3,7 +3,7 @@
 use super::{Newest, ReadError, Records, records};
 use crate::{
     id::Key,
-    ledger::{EntryKind, Principal, StoredEntry},
+    ledger::{EntryKind, Erasure, Principal, StoredEntry},
     record::{EdgeChange, Record},
 };
 
@@ -18,6 +18,8 @@ pub struct PastVersion {
     pub record: Record,
     /// Edges that came and went with the change; those of an event are its inputs.
     pub edges: Vec<EdgeChange>,
+    /// What the change erased from the versions before it, and why.
+    pub erasure: Option<Erasure>,
 }
 
 impl PastVersion {
@@ -32,6 +34,7 @@ impl PastVersion {
             principal: entry.principal,
             record: records::record_without_edges(entry)?,
             edges: entry.edges.clone(),
+            erasure: entry.erasure.clone(),
         })
     }
 }

@@ -9,7 +9,7 @@ use super::{Direction, EdgeEnd, EdgeOrigin, EdgeQuery, ReadError, Records};
 use crate::{
     id::{Identifier, Key},
     ledger::{EntryKind, LedgerError, Position, StoredEntry},
-    record::{Edge, EdgeChange, EdgeType, Quantity, Unit, stored::StoredValue},
+    record::{Edge, EdgeChange, EdgeType, Quantity, Status, Unit, stored::StoredValue},
 };
 
 /// How many entries and edges of entries a reader keeps; then it begins anew.
@@ -37,12 +37,14 @@ pub struct Link {
 pub enum Standing {
     /// A record that answers.
     Active,
-    /// An event.
+    /// An event, whatever was erased of its values.
     Event,
     /// A record that was retired. What it was made of stays true.
     Retired,
     /// An event that was retired: what it said does not count any more.
     Withdrawn,
+    /// A record that was erased. Its edges are no payload, and stay.
+    Erased,
 }
 
 /// What is registered under an identifier.
@@ -165,17 +167,20 @@ impl<'a> LinkReader<'a> {
     }
 
     fn standing(&self, entry: &StoredEntry<'_>) -> Result<Standing, ReadError> {
-        Ok(match (entry.kind, entry.previous) {
-            (EntryKind::Event, _) => Standing::Event,
-            // An event has no other changes than its end.
-            (EntryKind::Retire, Some((_, before))) if entry.version == 2 => {
-                match self.records.entry(before)?.decode()?.kind {
-                    EntryKind::Event => Standing::Withdrawn,
-                    _ => Standing::Retired,
-                }
+        let (kind, before) = self.records.beneath_erasures(entry)?;
+        let withdrawn = match (kind, before) {
+            (EntryKind::Retire, Some(position)) => {
+                let bytes = self.records.entry(position)?;
+                self.records.beneath_erasures(&bytes.decode()?)?.0 == EntryKind::Event
             }
-            (EntryKind::Retire, _) => Standing::Retired,
-            (EntryKind::Create | EntryKind::Update, _) => Standing::Active,
+            _ => false,
+        };
+        Ok(match (entry.status(), kind) {
+            _ if withdrawn => Standing::Withdrawn,
+            (_, EntryKind::Event) => Standing::Event,
+            (Status::Erased, _) => Standing::Erased,
+            (Status::Retired, _) => Standing::Retired,
+            (Status::Active, _) => Standing::Active,
         })
     }
 }

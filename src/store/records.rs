@@ -6,7 +6,7 @@ use super::{Direction, EdgeOrigin, EdgeQuery, Store, StoreError};
 use crate::{
     id::{Identifier, Key, KeyPrefix, dns_name::NameHash},
     ledger::{EntryBytes, EntryKind, Ledger, LedgerError, Position, Resident, StoredEntry},
-    record::{Edge, EdgeChange, EdgeType, EdgeTypes, Record, Status, ValueView, Version, stored::StoredValue},
+    record::{Edge, EdgeChange, EdgeType, EdgeTypes, Outputs, Record, Status, ValueView, Version, stored::StoredValue},
 };
 
 /// The index and the ledger behind it, read together.
@@ -117,6 +117,17 @@ impl Records {
         found.into_iter().map(|(_, position)| self.at(position)).collect()
     }
 
+    /// What an entry is when the erasures since are left aside, and where the entry before that one lies.
+    pub(super) fn beneath_erasures(&self, entry: &StoredEntry<'_>) -> Result<(EntryKind, Option<Position>), ReadError> {
+        let (mut kind, mut previous) = (entry.kind, entry.previous);
+        while let (EntryKind::Erase, Some((_, position))) = (kind, previous) {
+            let bytes = self.entry(position)?;
+            let before = bytes.decode()?;
+            (kind, previous) = (before.kind, before.previous);
+        }
+        Ok((kind, previous.map(|(_, position)| position)))
+    }
+
     /// The bytes of the entry at a position.
     ///
     /// # Errors
@@ -136,7 +147,25 @@ impl Records {
             (Status::Active, true) => self.edges(record.identifier.key(), entry)?,
             _ => (Vec::new(), false),
         };
-        Ok(Record { edges, edges_truncated, ..record })
+        let outputs = match (record.status, entry.kind) {
+            (Status::Active, EntryKind::Erase) if entry.has_edges => self.outputs_beneath(entry)?,
+            _ => record.outputs,
+        };
+        Ok(Record { edges, edges_truncated, outputs, ..record })
+    }
+
+    /// What an event says that came out of it, when values of it were erased since.
+    fn outputs_beneath(&self, entry: &StoredEntry<'_>) -> Result<Option<Outputs>, ReadError> {
+        let mut previous = entry.previous;
+        while let Some((_, position)) = previous {
+            let bytes = self.entry(position)?;
+            let before = bytes.decode()?;
+            if before.kind != EntryKind::Erase {
+                return Ok(before.outputs);
+            }
+            previous = before.previous;
+        }
+        Ok(None)
     }
 
     /// The edges that a record says behind one of its entries, and whether there are more than are shown. What an event
@@ -187,18 +216,19 @@ impl Newest {
         Ok(self.0.decode()?)
     }
 
-    /// The values of the record, whoever may read them; `None` when it was retired.
+    /// The values of the record, whoever may read them; an [`Err`] with its state when it does not answer any more.
     ///
     /// # Errors
     ///
     /// [`ReadError::Ledger`] when the entry cannot be read.
-    pub fn values(&self) -> Result<Option<Vec<ValueView<'_>>>, ReadError> {
+    pub fn values(&self) -> Result<Result<Vec<ValueView<'_>>, Status>, ReadError> {
         let entry = self.0.decode()?;
-        if entry.kind == EntryKind::Retire {
-            return Ok(None);
+        match entry.status() {
+            Status::Active => {}
+            ended => return Ok(Err(ended)),
         }
         let values = entry.values.iter().map(StoredValue::view).collect::<Result<_, _>>();
-        Ok(Some(values.map_err(|torn| self.0.damaged(torn))?))
+        Ok(Ok(values.map_err(|torn| self.0.damaged(torn))?))
     }
 }
 
@@ -212,11 +242,11 @@ fn added(entry: &StoredEntry<'_>, kind: EdgeType, to: &Key) -> Option<Edge> {
 
 /// The record as an entry left it, its edges aside.
 pub(super) fn record_without_edges(entry: &StoredEntry<'_>) -> Result<Record, ReadError> {
-    let active = entry.kind != EntryKind::Retire;
     Ok(Record {
         identifier: identifier(entry)?,
         values: entry.decode_values().map_err(|_| damaged(entry, "holds values that no record may have"))?,
-        status: if active { Status::Active } else { Status::Retired },
+        values_erased: entry.erased.iter().map(|value| value.index).collect(),
+        status: entry.status(),
         version: Version { number: entry.version, ledger_index: entry.index, time_ms: entry.time_ms },
         edges: Vec::new(),
         edges_truncated: false,

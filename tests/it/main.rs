@@ -13,6 +13,7 @@
 //! | `dns_rules` | answers over DNS by RFC: sections, codes, lifetimes, lengths, what is said on request |
 //! | `dns_tcp` | DNS over TCP: many questions at once, in any pieces, and connections that say nothing |
 //! | `dnssec` | `delv` validates the signed zone through a roll; `kdig` over TLS, HTTPS and QUIC |
+//! | `erase` | what was erased is gone from every file, what was proven stays proven |
 //! | `feed` | every change comes once and in order, over gRPC and HTTP, however it is taken |
 //! | `full_disk` | on a full disk writes are refused, reads go on, nothing is lost; with room, writes go on |
 //! | `history` | every version of a record can be asked for, by index and by time, and what each change did |
@@ -44,6 +45,7 @@ mod dns_rules;
 mod dns_support;
 mod dns_tcp;
 mod dnssec;
+mod erase;
 mod feed;
 mod full_disk;
 mod history;

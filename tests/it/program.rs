@@ -77,6 +77,11 @@ impl Program {
         run(arguments.iter().copied().chain(["--server", &self.grpc]))
     }
 
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What the node wrote to its log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log.path()).unwrap()

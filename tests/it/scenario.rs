@@ -173,6 +173,7 @@ impl Scenario {
             Said::Retired => "retired".into(),
             Said::Refused(text) => text.unwrap_or_default(),
             Said::Delegated => "delegated".into(),
+            Said::Erased => "erased".into(),
         };
         same("DNS", &over_dns, &expected)
     }

@@ -223,6 +223,14 @@ pub fn retire(identifier: &str) -> pb::Command {
     command(identifier, Operation::Retire(pb::Retire {}))
 }
 
+pub fn erase(identifier: &str, reason: &str) -> pb::Command {
+    command(identifier, Operation::Erase(pb::Erase { index: None, reason: reason.into() }))
+}
+
+pub fn erase_value(identifier: &str, index: u32, reason: &str) -> pb::Command {
+    command(identifier, Operation::Erase(pb::Erase { index: Some(index), reason: reason.into() }))
+}
+
 /// The same command with a request id.
 pub fn request(id: impl Into<Vec<u8>>, command: pb::Command) -> pb::Command {
     pb::Command { request_id: id.into().into(), ..command }

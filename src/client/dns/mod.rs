@@ -37,6 +37,8 @@ pub enum Said {
     NoSuchName,
     /// It was retired.
     Retired,
+    /// The identifier was erased.
+    Erased,
     /// The name exists and has no record: only others below it are registered, or it was retired and whoever passed the
     /// answer on did not keep the extended error that says so.
     NoData,
@@ -104,6 +106,7 @@ fn meaning(response: &Response, name: &str, server: SocketAddr) -> Result<Said, 
         (NOERROR, None) => match text() {
             None => Ok(Said::NoData),
             Some(text) if text == Outcome::Retired.spelling().word => Ok(Said::Retired),
+            Some(text) if text == Outcome::Erased.spelling().word => Ok(Said::Erased),
             // Such as that the record is too long for a message.
             Some(text) => {
                 let message = format!("the DNS server at {server} gave no record of {name}: {text}; ask over gRPC");

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use data_encoding::BASE64;
 use tlog_tiles::Hash;
 
-use super::{EntryKind, TEXT_BYTES_MAX};
+use super::{EntryKind, Erasure, TEXT_BYTES_MAX, erasure};
 use crate::record::{EdgeType, Unit};
 
 /// The text of an entry, taken apart.
@@ -33,6 +33,8 @@ pub struct EntryText<'a> {
     pub outputs: Vec<Cow<'a, str>>,
     /// In which unit an event balances.
     pub balance: Option<&'a str>,
+    /// What an erase destroyed, and why; `None` for every other kind.
+    pub erasure: Option<Erasure>,
 }
 
 /// The commitment to one value.
@@ -132,6 +134,8 @@ impl<'a> EntryText<'a> {
             EntryKind::Event => read_event(&mut lines, previous, &edges)?,
             _ => (Vec::new(), None),
         };
+        let erasure = read_erasure(&mut lines)?;
+        erasure::check_lines(kind, erasure.as_ref(), |what| lines.bad(what))?;
         if let Some(line) = lines.optional("request ")? {
             BASE64.decode(line.as_bytes()).map_err(|_| lines.bad("`request` is not base64"))?;
         }
@@ -139,7 +143,7 @@ impl<'a> EntryText<'a> {
             lines.number += 1;
             return Err(lines.bad("this keyword does not stand here"));
         }
-        Ok(Self { kind, identifier, time_ms, principal, previous, values, edges, outputs, balance })
+        Ok(Self { kind, identifier, time_ms, principal, previous, values, edges, outputs, balance, erasure })
     }
 }
 
@@ -175,7 +179,7 @@ impl<'a> Lines<'a> {
 }
 
 /// A decimal number without a sign or leading zeros.
-fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+pub(super) fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
     let canonical = text == "0" || text.starts_with(|first: char| matches!(first, '1'..='9'));
     text.parse().ok().filter(|_| canonical)
 }
@@ -193,6 +197,13 @@ fn read_value(line: &str) -> Option<ValueLine<'_>> {
     let (index, rest) = line.split_once(' ')?;
     let (kind, commitment) = rest.split_once(' ')?;
     Some(ValueLine { index: number(index)?, kind, commitment: hash(commitment)? })
+}
+
+fn read_erasure(lines: &mut Lines<'_>) -> Result<Option<Erasure>, EntryTextError> {
+    let Some(erased) = lines.optional("erased ")? else { return Ok(None) };
+    let reason = lines.required("reason ", "there is no `reason`")?;
+    let erasure = unescape(reason).and_then(|reason| Erasure::from_lines(erased, &reason));
+    erasure.map(Some).ok_or_else(|| lines.bad(erasure::BAD_LINES))
 }
 
 fn read_edge(line: &str) -> Option<EdgeLine<'_>> {
@@ -317,6 +328,12 @@ mod tests {
             (" from 1969", " 1969", 7),
             ("request cmV0cnkgbWU=", "request cmV0cnkgbWU", 10),
             ("request", "\nrequest", 10),
+            ("request cm", "erased 1\nreason a\nrequest cm", 11),
+            ("request cm", "erased 1\nrequest cm", 11),
+            ("request cm", "erased 01\nreason a\nrequest cm", 11),
+            ("request cm", "erased 1 gone\nreason a\nrequest cm", 11),
+            ("request cm", "erased 1\nreason a b\nrequest cm", 11),
+            ("update", "erase", 9),
         ] {
             assert!(TEXT.contains(from), "{from}");
             match EntryText::parse(TEXT.replacen(from, to, 1).as_bytes()) {

@@ -7,8 +7,11 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use tlog_tiles::Hash;
 
-use super::{EntryKind, Principal};
-use crate::record::{Edge, EdgeChange, Outputs, stored::StoredValue};
+use super::{
+    EntryKind, Erasure, Principal,
+    erasure::{ErasedValues, WHOLE_RECORD},
+};
+use crate::record::{Edge, EdgeChange, Outputs, Status, stored::StoredValue};
 
 /// Derives the salts of an entry's values from the entry's own.
 pub(super) struct ValueSalts(Hmac<Sha256>);
@@ -27,6 +30,11 @@ impl ValueSalts {
     pub(super) fn commitment(&self, value: &StoredValue<'_>) -> [u8; 32] {
         commitment(&self.salt(value.index), value.kind, value.canonical)
     }
+}
+
+/// The salt of one value of an entry.
+pub(super) fn value_salt(entry_salt: &[u8; 32], index: u32) -> [u8; 32] {
+    ValueSalts::new(entry_salt).salt(index)
 }
 
 /// What an entry's `value` line says about a value: HMAC-SHA256, keyed with the value's salt, over its type, a zero byte and its
@@ -59,9 +67,9 @@ pub(super) fn put_place(out: &mut Vec<u8>, time_ms: u64, principal: Principal, p
     }
 }
 
-pub(super) fn put_value_line(out: &mut Vec<u8>, value: &StoredValue<'_>, salts: &ValueSalts) {
-    let _ = write!(out, "value {} {} ", value.index, value.kind);
-    put_base64(out, &salts.commitment(value));
+pub(super) fn put_value_line(out: &mut Vec<u8>, index: u32, kind: &str, commitment: &[u8; 32]) {
+    let _ = write!(out, "value {index} {kind} ");
+    put_base64(out, commitment);
     out.push(b'\n');
 }
 
@@ -96,6 +104,17 @@ pub(super) fn put_output_lines(out: &mut Vec<u8>, outputs: &Outputs) {
     if let Some(unit) = &outputs.balance {
         let _ = writeln!(out, "balance {}", unit.as_str());
     }
+}
+
+pub(super) fn put_erasure_lines(out: &mut Vec<u8>, erasure: &Erasure) {
+    let _ = match (erasure.values, erasure.status) {
+        (ErasedValues::All, _) => writeln!(out, "erased {WHOLE_RECORD}"),
+        (ErasedValues::One(index), Status::Retired) => writeln!(out, "erased {index} retired"),
+        (ErasedValues::One(index), _) => writeln!(out, "erased {index}"),
+    };
+    out.extend_from_slice(b"reason ");
+    put_escaped(out, erasure.reason.as_str());
+    out.push(b'\n');
 }
 
 pub(super) fn put_request_line(out: &mut Vec<u8>, request: &[u8]) {

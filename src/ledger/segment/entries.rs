@@ -1,10 +1,16 @@
 //! Reading single entries: with a wait for the disk, or what the system holds in memory.
 
-use std::{fs::File, io::IoSliceMut, sync::Arc};
+use std::{
+    fs::File,
+    io::IoSliceMut,
+    sync::{Arc, PoisonError},
+};
 
 use rustix::io::{ReadWriteFlags, preadv2};
 
-use super::{ENTRY_BYTES_MAX, ENTRY_HEADER_BYTES, Segment, Segments, read_up_to, split_entry};
+use super::{
+    ENTRY_BYTES_MAX, ENTRY_HEADER_BYTES, Frame, Segment, Segments, overwrite::record_of, read_up_to, split_entry,
+};
 use crate::ledger::{LedgerError, Position, Resident};
 
 /// What one read of an entry fetches at first; most entries are shorter.
@@ -15,12 +21,25 @@ const ENTRIES_READ_BYTES: usize = 1 << 20;
 const RESIDENT_ENTRY_BYTES_MAX: usize = 16 << 10;
 
 impl Segments {
-    /// Reads the stored entry at a position and checks its checksum.
+    /// Reads the stored entry at a position and checks its checksum; of one that was erased, what is left.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when no entry lies there.
     pub(in crate::ledger) fn read_entry(&self, position: Position) -> Result<Vec<u8>, LedgerError> {
+        let read = || self.resolve(self.read_unresolved(position)?, position);
+        match read() {
+            // It may be overwritten at this moment.
+            Err(LedgerError::Damaged { .. }) => {
+                let _still = self.overwriting.read().unwrap_or_else(PoisonError::into_inner);
+                read()
+            }
+            read => read,
+        }
+    }
+
+    /// What lies at a position: an entry, or the stub of one that was erased.
+    pub(super) fn read_unresolved(&self, position: Position) -> Result<Vec<u8>, LedgerError> {
         let (segment, offset) = self.place(position)?;
         let mut bytes = vec![0; ENTRY_READ_BYTES];
         let read = read_up_to(&segment.file, &mut bytes, offset);
@@ -51,10 +70,10 @@ impl Segments {
         for position in positions {
             // What the one read does not hold whole lies in the next segment, or waits for the next call.
             let here = usize::try_from(position.0 - first.0).ok().and_then(|start| bytes.get(start..));
-            match here.and_then(split_entry) {
-                Some((entry, _)) => entries.push(entry.into()),
-                None if entries.is_empty() => return Ok(vec![self.read_entry(*position)?]),
-                None => break,
+            match here.and_then(split_entry).map(|(entry, _)| self.resolve(entry.into(), *position)) {
+                Some(Ok(entry)) => entries.push(entry),
+                _ if entries.is_empty() => return Ok(vec![self.read_entry(*position)?]),
+                _ => break,
             }
         }
         Ok(entries)
@@ -80,11 +99,30 @@ impl Segments {
         if end > have && read_resident(&segment.file, &mut bytes[have..], offset + have as u64) < end - have {
             return Ok(Resident::OnDisk);
         }
-        Ok(Resident::Here(segment.take_entry(bytes, offset)?))
+        // What cannot be read may be overwritten at this moment, and what is left of an erased entry lies elsewhere.
+        let entry = segment.take_entry(bytes, offset).ok().filter(|entry| record_of(entry).is_none());
+        Ok(entry.map_or(Resident::OnDisk, Resident::Here))
+    }
+
+    /// The entry, or what is left of it when a stub lies in its place.
+    fn resolve(&self, stored: Vec<u8>, position: Position) -> Result<Vec<u8>, LedgerError> {
+        match record_of(&stored) {
+            None => Ok(stored),
+            Some(record) => self.redactions.read(record, position),
+        }
+    }
+
+    /// Looks up what is left of the erased entries of a frame.
+    pub(super) fn resolve_frame(&self, frame: &mut Frame) {
+        let stub =
+            |item: Result<(Position, &[u8]), _>| item.ok().and_then(|(at, stored)| Some((at, record_of(stored)?)));
+        let stubs: Vec<(Position, u64)> = frame.entries().filter_map(stub).collect();
+        let redacted = stubs.into_iter().map(|(at, record)| (at.0, self.redactions.read(record, at)));
+        frame.redacted = redacted.collect();
     }
 
     /// The segment that a position lies in, and where in its file.
-    fn place(&self, position: Position) -> Result<(Arc<Segment>, u64), LedgerError> {
+    pub(super) fn place(&self, position: Position) -> Result<(Arc<Segment>, u64), LedgerError> {
         let outside = || LedgerError::damaged(&self.directory, &format!("hold no entry at position {position}"));
         let (segment, _) = self.find(position).ok_or_else(outside)?;
         let offset = position.0 - segment.base;

@@ -195,6 +195,7 @@ impl Authority {
             }
             Seen::NotFound => return self.without_record(&meaning, depth),
             Seen::Retired => Outcome::Retired,
+            Seen::Erased => Outcome::Erased,
             Seen::Delegated => Outcome::Delegated,
             Seen::Denied => Outcome::Denied,
         };
@@ -310,7 +311,7 @@ pub(super) fn without_data(outcome: Outcome) -> OwnedAnswer {
         DnsRcode::Refused => rcode::REFUSED,
     };
     // Of the other outcomes the node says nothing with authority.
-    let is_ours = matches!(outcome, Outcome::NotFound | Outcome::Retired);
+    let is_ours = matches!(outcome, Outcome::NotFound | Outcome::Retired | Outcome::Erased);
     OwnedAnswer { authoritative: is_ours, negative: is_ours, extended, ..OwnedAnswer::empty(code) }
 }
 

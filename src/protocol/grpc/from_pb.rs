@@ -6,7 +6,7 @@ use prost::Message;
 use super::pb;
 use crate::{
     id::Identifier,
-    ledger::{REQUEST_ID_BYTES_MAX, RequestId},
+    ledger::{BadReason, ErasedValues, REQUEST_ID_BYTES_MAX, Reason, RequestId},
     record::{
         Edge, EdgeChange, EdgeType, Event, Flow, Outputs, Permissions, Quantity, Record, RecordError, Reference,
         Status, Unit, Value, Values, Version,
@@ -21,6 +21,8 @@ enum Fault {
     Record(#[from] RecordError),
     #[error("{part} {source}")]
     Identifier { part: &'static str, source: crate::id::ParseError },
+    #[error(transparent)]
+    Reason(#[from] BadReason),
     #[error("{0}")]
     Rule(&'static str),
 }
@@ -72,7 +74,15 @@ fn parts(
         Some(pb::command::Operation::Event(message)) => event(message)?,
         Some(pb::command::Operation::Update(message)) => update(message)?,
         Some(pb::command::Operation::Retire(pb::Retire {})) => Operation::Retire,
-        None => return Err(Fault::Rule("the command has no operation: give create, event, update or retire")),
+        Some(pb::command::Operation::Erase(pb::Erase { index, reason })) => {
+            let values = match index {
+                None => ErasedValues::All,
+                Some(0) => return Err(Fault::Rule("no value has index 0: give the index of a value, or none")),
+                Some(index) => ErasedValues::One(index),
+            };
+            Operation::Erase { values, reason: Reason::new(&reason)? }
+        }
+        None => return Err(Fault::Rule("the command has no operation: give create, event, update, retire or erase")),
     };
     Ok((operation, request))
 }
@@ -183,6 +193,7 @@ fn edge(message: pb::Edge) -> Result<Edge, Fault> {
 pub fn record_from_pb(message: pb::Record) -> Result<Record, String> {
     let status = match message.status() {
         pb::Status::Retired => Status::Retired,
+        pb::Status::Erased => Status::Erased,
         _ => Status::Active,
     };
     let record = || -> Result<Record, Fault> {
@@ -200,6 +211,7 @@ pub fn record_from_pb(message: pb::Record) -> Result<Record, String> {
             edges: message.edges.into_iter().map(edge).collect::<Result<_, _>>()?,
             edges_truncated: message.edges_truncated,
             outputs: message.event.map(|event| outputs(event.outputs, &event.balance)).transpose()?,
+            values_erased: message.values_erased,
             version: Version { number: message.version, ledger_index: message.ledger_index, time_ms: message.time },
         })
     };

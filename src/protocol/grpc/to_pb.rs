@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::pb;
 use crate::{
-    ledger::{EntryKind, Hash},
+    ledger::{EntryKind, ErasedValues, Erasure, Hash},
     proof::opening::Opening,
     protocol::outcome::Outcome,
     record::{Edge, EdgeChange, EdgeType, Flow, Outputs, Quantity, Record, Status, Unit, Value},
@@ -21,6 +21,7 @@ pub fn record_to_pb(record: &Record) -> pb::Record {
     let status = match record.status {
         Status::Active => pb::Status::Active,
         Status::Retired => pb::Status::Retired,
+        Status::Erased => pb::Status::Erased,
     };
     pb::Record {
         identifier: record.identifier.to_string(),
@@ -32,6 +33,7 @@ pub fn record_to_pb(record: &Record) -> pb::Record {
         time: record.version.time_ms,
         edges_truncated: record.edges_truncated,
         event: record.outputs.as_ref().map(outputs_to_pb),
+        values_erased: record.values_erased.clone(),
     }
 }
 
@@ -128,6 +130,7 @@ fn past_to_pb(past: &PastVersion, withheld: usize) -> pb::VersionChange {
         EntryKind::Update => version_change::Kind::Update,
         EntryKind::Retire => version_change::Kind::Retire,
         EntryKind::Event => version_change::Kind::Event,
+        EntryKind::Erase => version_change::Kind::Erase,
     };
     let (mut edges_added, mut edges_removed) = (Vec::new(), Vec::new());
     for edge in &past.edges {
@@ -147,6 +150,7 @@ fn past_to_pb(past: &PastVersion, withheld: usize) -> pb::VersionChange {
         differences: Vec::new(),
         edges_added,
         edges_removed,
+        erasure: past.erasure.as_ref().map(erasure_to_pb),
     }
 }
 
@@ -169,6 +173,14 @@ pub fn proof_to_pb(proof: &EntryProof) -> pb::ProveResponse {
 /// The hashes of a proof as they stand in messages.
 pub fn path_to_pb(path: &[Hash]) -> Vec<Bytes> {
     path.iter().map(|hash| Bytes::copy_from_slice(&hash.0)).collect()
+}
+
+fn erasure_to_pb(erasure: &Erasure) -> pb::Erasure {
+    let index = match erasure.values {
+        ErasedValues::All => None,
+        ErasedValues::One(index) => Some(index),
+    };
+    pb::Erasure { index, reason: erasure.reason.as_str().into() }
 }
 
 /// A receipt as a message; the checkpoint is left out when it is that of the receipt before.

@@ -54,6 +54,7 @@ pub fn answer_to_pb(answer: &Answer, asked: &str, filter: &Filter) -> pb::answer
             version: tombstone.version.number,
             ledger_index: tombstone.version.ledger_index,
             time: tombstone.version.time_ms,
+            erased: tombstone.erased,
         }),
         Answer::NotFound => Outcome::NotFound(pb::NotFound { identifier: identifier() }),
         Answer::Delegated(delegation) => {

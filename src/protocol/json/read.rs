@@ -34,6 +34,8 @@ struct Line<'a> {
     status: Option<Cow<'a, str>>,
     #[serde(default)]
     edges_truncated: bool,
+    #[serde(rename = "values_erased", default)]
+    _values_erased: IgnoredAny,
     #[serde(rename = "version", default)]
     _version: IgnoredAny,
     #[serde(rename = "ledger_index", default)]

@@ -54,6 +54,7 @@ fn record() -> pb::Record {
         time: 1_773_490_200_123,
         edges_truncated: false,
         event: None,
+        values_erased: Vec::new(),
     }
 }
 
@@ -210,7 +211,7 @@ fn refusals_name_place_and_rule() {
 fn answers_without_a_record() {
     use pb::answer::Outcome;
     let identifier = || "88.1/a".to_owned();
-    let retired = pb::Retired { identifier: identifier(), version: 2, ledger_index: 5, time: 0 };
+    let retired = pb::Retired { identifier: identifier(), version: 2, ledger_index: 5, time: 0, erased: false };
     let table = [
         (
             Outcome::Retired(retired),

@@ -31,6 +31,8 @@ struct LineRecord<'a> {
     outputs: Vec<LineFlow<'a>>,
     #[serde(skip_serializing_if = "str::is_empty")]
     balance: &'a str,
+    #[serde(skip_serializing_if = "<[u32]>::is_empty")]
+    values_erased: &'a [u32],
 }
 
 #[derive(Serialize)]
@@ -121,6 +123,7 @@ fn line_record(record: &pb::Record) -> LineRecord<'_> {
         identifier: &record.identifier,
         status: match record.status() {
             pb::Status::Retired => Outcome::Retired.spelling().word,
+            pb::Status::Erased => Outcome::Erased.spelling().word,
             _ => "active",
         },
         version: record.version,
@@ -132,11 +135,12 @@ fn line_record(record: &pb::Record) -> LineRecord<'_> {
         inputs: if is_event { record.edges.iter().map(input).collect() } else { Vec::new() },
         outputs: record.event.iter().flat_map(|event| &event.outputs).map(output).collect(),
         balance: record.event.as_ref().map_or("", |event| &event.balance),
+        values_erased: &record.values_erased,
     }
 }
 
-/// An answer as one line, without the line's end: the record, or its `status` (`not found`, `retired`, `delegated`,
-/// `denied`, `invalid`) with what is known.
+/// An answer as one line, without the line's end: the record, or its `status` (`not found`, `retired`, `erased`,
+/// `delegated`, `denied`, `invalid`) with what is known.
 pub fn answer_to_json(answer: &Found) -> String {
     let said = |outcome: Outcome, identifier| LineOutcome {
         identifier,
@@ -150,7 +154,7 @@ pub fn answer_to_json(answer: &Found) -> String {
             version: (retired.version > 0).then_some(retired.version),
             ledger_index: (retired.version > 0).then_some(retired.ledger_index),
             time: (retired.version > 0).then(|| time_text(retired.time)),
-            ..said(Outcome::Retired, &retired.identifier)
+            ..said(if retired.erased { Outcome::Erased } else { Outcome::Retired }, &retired.identifier)
         },
         Found::NotFound(not_found) => said(Outcome::NotFound, &not_found.identifier),
         Found::Delegated(delegated) => {
@@ -181,13 +185,23 @@ struct LineChange<'a> {
     edges_added: Vec<LineEdge<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     edges_removed: Vec<LineEdge<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    erasure: Option<LineErasure<'a>>,
+}
+
+#[derive(Serialize)]
+struct LineErasure<'a> {
+    /// Absent when everything was erased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u32>,
+    reason: &'a str,
 }
 
 fn is_none(count: &u32) -> bool {
     *count == 0
 }
 
-/// The word for what a change did: `create`, `update`, `retire`, `event`.
+/// The word for what a change did: `create`, `update`, `retire`, `event`, `erase`.
 pub fn change_word(change: &pb::VersionChange) -> &'static str {
     use pb::version_change::Kind;
     match change.kind() {
@@ -195,6 +209,7 @@ pub fn change_word(change: &pb::VersionChange) -> &'static str {
         Kind::Update => "update",
         Kind::Retire => "retire",
         Kind::Event => "event",
+        Kind::Erase => "erase",
         Kind::Unspecified => "unknown",
     }
 }
@@ -217,6 +232,7 @@ pub fn change_to_json(change: &pb::VersionChange) -> String {
         values_removed: indexes(Kind::Removed),
         edges_added: change.edges_added.iter().map(edge).collect(),
         edges_removed: change.edges_removed.iter().map(edge).collect(),
+        erasure: change.erasure.as_ref().map(|erasure| LineErasure { index: erasure.index, reason: &erasure.reason }),
     })
 }
 

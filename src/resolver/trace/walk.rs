@@ -304,6 +304,7 @@ impl<'a> Walk<'a> {
                 Standing::Event => NodeState::Event,
                 Standing::Retired => NodeState::Retired,
                 Standing::Withdrawn => NodeState::Withdrawn,
+                Standing::Erased => NodeState::Erased,
             };
             found.version = Some((registered.version, registered.index));
             found.name = registered.name.filter(|_| self.request.names == Names::Included);

@@ -1,0 +1,80 @@
+//! The two cores over one ledger and its index, and the answers that are made of theirs.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use super::{AppError, clock, entropy, half};
+use crate::{
+    config::Config,
+    ledger::{Appender, Ledger},
+    protocol::dns::{Responder, ResponderOptions, Zone, cookie::CookieSecrets},
+    registry::{Committer, Registry, Sequencer, SequencerHandle},
+    resolver::{Resolver, feed::Feeds},
+    server::dns::cookie_file,
+    store::{Records, Store, local::LocalStore},
+};
+
+/// The cores, running.
+pub(super) struct Cores {
+    /// The read core.
+    pub(super) resolver: Arc<Resolver>,
+    /// Answers over DNS.
+    pub(super) responder: Arc<Responder>,
+    /// The feed of changes.
+    pub(super) feeds: Arc<Feeds>,
+    /// The write core.
+    pub(super) registry: Registry,
+    /// Its thread.
+    pub(super) sequencer: SequencerHandle,
+}
+
+impl Cores {
+    /// Starts them.
+    ///
+    /// # Errors
+    ///
+    /// [`AppError`] when the zone or the secrets of cookies cannot be used, or the system gives no thread.
+    pub(super) fn start(
+        config: &Config,
+        ledger: &Arc<Ledger>,
+        store: &Arc<LocalStore>,
+        appender: Appender,
+    ) -> Result<Self, AppError> {
+        let zone = Zone::new(&config.zone)?.with_addresses(config.dns.iter().map(SocketAddr::ip));
+        let store: Arc<dyn Store> = store.clone();
+        let records = Records::new(Arc::clone(&store), Arc::clone(ledger));
+        let resolver = Arc::new(Resolver::new(records.clone(), config.cache_bytes_max));
+        let sizes = Arc::clone(ledger);
+        let options = ResponderOptions {
+            identity: config.dns_identity.clone(),
+            cache_bytes_max: config.dns_cache_bytes_max,
+            without_cookie_octets_max: config.dns_without_cookie_octets_max,
+            cookies: cookies(config)?,
+        };
+        let responder = Responder::new(Arc::clone(&resolver), zone, move || sizes.size(), options);
+        let responder = Arc::new(responder);
+        let feeds = Arc::new(Feeds::new(records.clone()));
+        let committer = committer(&resolver, &responder, &feeds);
+        let sequencer = Sequencer { appender, records, store, committer, clock: clock(), entropy: entropy() };
+        let (registry, sequencer) =
+            sequencer.spawn().map_err(|error| AppError::system("cannot start the sequencer", error))?;
+        Ok(Self { resolver, responder, feeds, registry, sequencer })
+    }
+}
+
+/// What a change outdates: the answers of the resolver, then those that were made of them. Then it is news.
+fn committer(resolver: &Arc<Resolver>, responder: &Arc<Responder>, feeds: &Arc<Feeds>) -> Committer {
+    let (resolver, responder, feeds) = (Arc::clone(resolver), Arc::clone(responder), Arc::clone(feeds));
+    Box::new(move |changes| {
+        resolver.outdate(changes.iter().map(|change| &change.key));
+        responder.outdate(changes);
+        feeds.advance();
+    })
+}
+
+/// The secrets of cookies: those of a file, or one for as long as this process runs.
+fn cookies(config: &Config) -> Result<CookieSecrets, AppError> {
+    match &config.dns_cookie_secrets {
+        Some(path) => Ok(cookie_file::read(path)?),
+        None => Ok(CookieSecrets::new(half(entropy()()), None)),
+    }
+}

@@ -1,0 +1,253 @@
+//! Erasing: the redactions first, the entry that counts, then the overwriting.
+//!
+//! ```text
+//! redactions written and synced -> erase entry committed and signed -> index, caches -> segments overwritten and synced
+//!                                  (from here on it counts)                          -> redactions replaced are destroyed
+//!                                                                                     -> noted as done
+//! ```
+//!
+//! A crash before the commit leaves redactions that are cut at the next start: nothing was overwritten, nobody was told. A crash
+//! behind it leaves an erasure that counts: the next start overwrites what is left, before it looks at any frame
+//! ([`recover`]). So an erasure is whole or never was.
+
+use std::sync::Arc;
+
+use super::{Appender, Batch, Committed, EdgesAfter, Pushed};
+use crate::ledger::{
+    Draft, EntryKind, ErasedValues, LedgerError, Position, StoredEntry,
+    redactions::{Group, GroupWriter, Pending, Redaction, Redactions},
+    segment::{Overwritten, Segments},
+};
+
+/// How many positions are read at once when the beginning of a frame is looked for.
+const POSITIONS_AT_ONCE: u64 = 256;
+
+/// An erasure under construction: every version, then the erase entry.
+#[derive(Debug)]
+pub struct Erasing<'a> {
+    batch: Batch<'a>,
+    values: ErasedValues,
+    group: GroupWriter,
+    redacted: u64,
+    /// The frame of the version that was redacted last, and where that lies: the next one may lie in the same.
+    frame: Option<(Position, Position)>,
+}
+
+impl Appender {
+    /// Begins an erasure. It is alone in its batch.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Appender::begin`].
+    pub fn begin_erasing(&mut self, now_ms: u64, values: ErasedValues) -> Result<Erasing<'_>, LedgerError> {
+        let redactions = Arc::clone(self.ledger.segments.redactions());
+        let batch = self.begin(now_ms)?;
+        let group = GroupWriter::begin(redactions, batch.frontier.size(), batch.start)?;
+        Ok(Erasing { batch, values, group, redacted: 0, frame: None })
+    }
+
+    /// Overwrites what the erasure that was committed last destroys. Nothing is acknowledged before.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`]; the ledger then takes no more entries, and the next start goes on from there.
+    pub fn finish_erasing(&mut self) -> Result<(), LedgerError> {
+        let Some(group) = self.erasing.take() else { return Ok(()) };
+        finish(&self.ledger.segments, &group).map_err(|error| self.stop(error))
+    }
+}
+
+impl Erasing<'_> {
+    /// Redacts every version that holds any of the values, from the newest one, which lies at a position, back to the first.
+    /// However many there are, one is in memory at a time.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`]; abandon the erasure then.
+    pub fn redact_all(&mut self, newest: Position) -> Result<(), LedgerError> {
+        let mut next = Some(newest);
+        while let Some(position) = next {
+            let bytes = self.batch.appender.ledger.entry(position)?;
+            let entry = bytes.decode()?;
+            if entry.holds_any(self.values) {
+                self.redact(position, &entry)?;
+            }
+            // Entries lead back and never forward; anything else would go on for ever.
+            next = entry.previous.map(|(_, before)| before).filter(|before| *before < position);
+        }
+        Ok(())
+    }
+
+    fn redact(&mut self, position: Position, entry: &StoredEntry<'_>) -> Result<(), LedgerError> {
+        let ledger = Arc::clone(&self.batch.appender.ledger);
+        let (entry_len, replaced) = ledger.segments.read_raw(position)?;
+        let frame = match self.frame {
+            Some((frame, last)) if (frame..last).contains(&position) => frame,
+            _ => self.frame_of(entry.index, position)?,
+        };
+        self.frame = Some((frame, position));
+        self.redacted += 1;
+        self.group.push(&Redaction { position, frame, replaced, entry_len, bytes: entry.redacted(self.values) })
+    }
+
+    /// In how many versions values were found that go.
+    pub fn redacted(&self) -> u64 {
+        self.redacted
+    }
+
+    /// Writes the erase entry and makes it durable: from here on the erasure counts. [`Appender::finish_erasing`] has to
+    /// follow.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Batch::push`] and [`Batch::commit`].
+    pub fn commit(
+        mut self,
+        draft: &Draft,
+        version: u64,
+        previous: (u64, Position),
+        edges: EdgesAfter,
+    ) -> Result<(Pushed, Committed), LedgerError> {
+        let group = match self.group.end() {
+            Ok(group) => group,
+            // A full disk, most likely: it has to be given back what was taken.
+            Err(error) => return self.abandon().and(Err(error)),
+        };
+        if let Err(error) = self.group.sync() {
+            return Err(self.batch.appender.stop(error));
+        }
+        let pushed = self.batch.push(draft, version, Some(previous), edges)?;
+        self.batch.appender.erasing = Some(group);
+        let Batch { appender, start, frontier, time_ms, count } = self.batch;
+        let committed = Batch { appender: &mut *appender, start, frontier, time_ms, count }.commit();
+        match committed {
+            Ok(committed) => Ok((pushed, committed)),
+            Err(error) => {
+                appender.erasing = None;
+                if appender.stopped.is_none() {
+                    appender.ledger.segments.redactions().cut_pending()?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives the erasure up: nothing was changed.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`] when what was prepared cannot be cut; the next erasure or start does it.
+    pub fn abandon(self) -> Result<(), LedgerError> {
+        self.batch.appender.ledger.segments.redactions().cut_pending()
+    }
+
+    /// Where the frame of an entry begins: back from entry to entry, until there is a gap for a header.
+    fn frame_of(&self, index: u64, position: Position) -> Result<Position, LedgerError> {
+        let ledger = &self.batch.appender.ledger;
+        let (mut end, mut last) = (index, position);
+        loop {
+            let start = end.saturating_sub(POSITIONS_AT_ONCE);
+            let before = ledger.levels.read_positions(start, (end - start) as usize);
+            let before = before.map_err(|error| LedgerError::io("cannot read", ledger.levels.directory(), error))?;
+            for before in before.into_iter().rev() {
+                if let Some(frame) = ledger.segments.frame_begins(last, Some(before))? {
+                    return Ok(frame);
+                }
+                last = before;
+            }
+            if start == 0 {
+                return Ok(ledger.segments.frame_begins(last, None)?.unwrap_or(last));
+            }
+            end = start;
+        }
+    }
+}
+
+/// Overwrites the entries that a group stands for, and notes that it is done. Doing it again changes nothing.
+fn finish(segments: &Segments, group: &Group) -> Result<(), LedgerError> {
+    let redactions = segments.redactions();
+    let mut frame = Position::default();
+    let mut entries: Vec<Overwritten> = Vec::new();
+    let mut touched: Vec<(u64, Position)> = Vec::new();
+    for record in redactions.records(group) {
+        let record = record?;
+        if record.frame != frame && !entries.is_empty() {
+            segments.overwrite(frame, &entries)?;
+            entries.clear();
+        }
+        frame = record.frame;
+        entries.push(Overwritten { position: record.position, len: record.entry_len, record: record.at });
+        if let Some(base) = segments.base(frame)
+            && touched.iter().all(|(known, _)| *known != base)
+        {
+            touched.push((base, frame));
+        }
+    }
+    if !entries.is_empty() {
+        segments.overwrite(frame, &entries)?;
+    }
+    touched.into_iter().try_for_each(|(_, position)| segments.sync(position))?;
+    redactions.finish(group)
+}
+
+/// Brings an erasure that was cut off to its end: it is finished when its erase entry is in the ledger, else it never was.
+///
+/// # Errors
+///
+/// [`LedgerError`].
+pub(in crate::ledger) fn recover(segments: &Segments) -> Result<(), LedgerError> {
+    let redactions = segments.redactions();
+    loop {
+        match redactions.pending()? {
+            Pending::Nothing => return Ok(()),
+            Pending::Group(group) if is_committed(segments, group.erase, group.frame)? => {
+                tracing::warn!(entry = group.erase, "an erasure was cut off: finishing it");
+                // The entry that it rests on may not have been synced.
+                segments.sync(group.frame)?;
+                finish(segments, &group)?;
+            }
+            Pending::Torn { erase: Some((erase, frame)), .. } if is_committed(segments, erase, frame)? => {
+                return Err(torn(redactions, erase));
+            }
+            Pending::Group(_) | Pending::Torn { .. } => {
+                tracing::warn!("an erasure was cut off before it was acknowledged: nothing of it is left");
+                return redactions.cut_pending();
+            }
+        }
+    }
+}
+
+/// Says what is wrong with erasures that were cut off, and how many bytes of one are left that never counted.
+///
+/// # Errors
+///
+/// [`LedgerError::ErasureCutOff`], or [`LedgerError::Damaged`].
+pub(in crate::ledger) fn check(segments: &Segments) -> Result<u64, LedgerError> {
+    let redactions = segments.redactions();
+    redactions.check()?;
+    match redactions.pending()? {
+        Pending::Nothing => Ok(0),
+        Pending::Group(group) if is_committed(segments, group.erase, group.frame)? => {
+            Err(LedgerError::ErasureCutOff { index: group.erase })
+        }
+        Pending::Group(group) => Ok(group.bytes()),
+        Pending::Torn { erase: Some((erase, frame)), .. } if is_committed(segments, erase, frame)? => {
+            Err(torn(redactions, erase))
+        }
+        Pending::Torn { bytes, .. } => Ok(bytes),
+    }
+}
+
+fn torn(redactions: &Redactions, erase: u64) -> LedgerError {
+    redactions.damaged(&format!(
+        "is damaged where it holds what entry {erase} leaves of what it erased: restore it from a copy"
+    ))
+}
+
+/// True when the ledger holds the erase entry that a group was written for.
+fn is_committed(segments: &Segments, erase: u64, frame: Position) -> Result<bool, LedgerError> {
+    let Some(frame) = segments.frame_at(frame)? else { return Ok(false) };
+    let entry = frame.entries().next().and_then(Result::ok);
+    let entry = entry.and_then(|(_, bytes)| StoredEntry::read(bytes).ok());
+    Ok(entry.is_some_and(|entry| entry.kind == EntryKind::Erase && entry.index == erase))
+}
