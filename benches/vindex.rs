@@ -1,7 +1,7 @@
 //! The verifiable index and the audit: `cargo bench --bench vindex -- [keys …]` (1,000,000 and 10,000,000 when none are given).
 //!
 //! For each number of keys: CPU and time of building the map, its memory a key (resident memory of the process, before and
-//! after), the CPU of taking in a second of 20,000 registrations with three keys each, and of a lookup with its proof. Then the rate
+//! after: of the first number in a run alone, for the allocator keeps what the map before gave back), the CPU of taking in a second of 20,000 registrations with three keys each, and of a lookup with its proof. Then the rate
 //! of `touchmark audit` over a data directory of 500,000 entries with a leaf of the output log for every 20,000.
 
 use std::{
