@@ -84,6 +84,7 @@ fn entries(c: &mut Criterion) {
         principal: Principal::Loopback,
         values: &values,
         edges: &[],
+        outputs: None,
         request: None,
         erasure: None,
     };

@@ -87,7 +87,8 @@ fn salts(data: &Path, identifier: &str) -> Vec<(u64, Option<u32>, [u8; 32])> {
 fn texts(data: &Path) -> Vec<Vec<u8>> {
     let directory = DataDir::open(data).unwrap();
     let opening = Opening::new(&directory, KeySource { origin: "unused", seed: [0; 32] }).unwrap();
-    let Recovered { ledger, .. } = opening.recover::<touchmark::ledger::LedgerError>(Mark::START, |_| Ok(())).unwrap();
+    let Recovered { ledger, .. } =
+        opening.recover::<touchmark::ledger::LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();
     let mut texts = Vec::new();
     for index in 0..ledger.size() {
         let bytes = ledger.entry(ledger.position(index).unwrap()).unwrap();
