@@ -8,7 +8,7 @@ mod matrix;
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -113,15 +113,18 @@ impl Node {
 }
 
 /// What one writer heard before the node died.
+#[derive(Default)]
 struct Heard {
     receipts: Vec<(pb::Receipt, String)>,
     checkpoints: Vec<String>,
+    /// What was erased for good.
+    erased: Option<String>,
 }
 
 /// Registers and updates, alone and in batches, until the connection breaks.
 async fn write_until_killed(address: String, round: u64, writer: u64, seed: u64) -> Heard {
     let mut random = StdRng::seed_from_u64(seed);
-    let mut heard = Heard { receipts: Vec::new(), checkpoints: Vec::new() };
+    let mut heard = Heard::default();
     let Ok(mut client) = RegistryClient::connect(format!("http://{address}")).await else { return heard };
     for turn in 0_u64.. {
         let count = if random.random_bool(0.5) { 1 } else { random.random_range(2..300) };
@@ -175,6 +178,7 @@ fn data_of(command: &pb::Command) -> String {
 struct Acknowledged {
     receipts: HashMap<String, (pb::Receipt, String)>,
     checkpoints: BTreeMap<u64, Hash>,
+    erased: Vec<String>,
 }
 
 impl Acknowledged {
@@ -182,11 +186,23 @@ impl Acknowledged {
         for (receipt, text) in heard.receipts {
             self.receipts.insert(receipt.identifier.clone(), (receipt, text));
         }
+        self.erased.extend(heard.erased);
         for note in heard.checkpoints {
             let (text, _) = note.rsplit_once("\n\n").expect("a signed note");
             let checkpoint = Checkpoint::from_bytes(format!("{text}\n").as_bytes()).expect("a checkpoint");
             let known = self.checkpoints.insert(checkpoint.size(), *checkpoint.hash());
             assert!(known.is_none_or(|known| known == *checkpoint.hash()), "two roots for one size");
+        }
+    }
+
+    /// What was erased is in no file.
+    fn check_erased(&self, data: &Path) {
+        for path in files(data) {
+            let bytes = fs::read(&path).unwrap();
+            for secret in &self.erased {
+                let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+                assert!(!found, "{secret} is in {}", path.display());
+            }
         }
     }
 
@@ -226,6 +242,12 @@ impl Acknowledged {
             }
         }
     }
+}
+
+/// All files below a directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let items = fs::read_dir(directory).unwrap().map(|item| item.unwrap().path());
+    items.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 async fn check(node: &Node, receipts: &[&(pb::Receipt, String)]) {

@@ -1,5 +1,6 @@
-//! A fault at every write, sync, truncation and rename of the ledger, one at a time: the call fails, or the process is killed
-//! before or after it. Opened again, the directory holds what was acknowledged, and no signed checkpoint contradicts the tree.
+//! A fault at every write, sync, truncation and rename of the ledger, its redactions and the output log, one at a time: the call
+//! fails, or the process is killed before or after it. Opened again, the directory holds what was acknowledged, what was
+//! erased is gone, and no signed checkpoint contradicts the tree.
 //!
 //! `strace` injects the faults; says that it skipped where there is none. `TOUCHMARK_FAULTS` says how many of the cases are
 //! tried, chosen at random (12 when it is not set, `all` for each of them); `TOUCHMARK_SEED` repeats a choice.
@@ -18,7 +19,7 @@ use std::{
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 use touchmark::{
     app,
-    protocol::grpc::pb::{self, registry_client::RegistryClient},
+    protocol::grpc::pb::{self, command::Operation, registry_client::RegistryClient},
 };
 
 use super::{Acknowledged, Heard, Node, command, data_of, number, seed};
@@ -162,8 +163,10 @@ async fn try_case(case: Case, used: &Path, before: &Acknowledged) -> bool {
     acknowledged.check_all_served(&node).await;
     let after = write(&node.address, "after").await;
     assert_eq!(after.receipts.len(), BATCHES.iter().sum::<usize>(), "{case:?}: takes no more");
+    assert!(after.erased.is_some(), "{case:?}: erases no more");
     acknowledged.add(after);
     node.stop();
+    acknowledged.check_erased(&data);
     let report = app::fsck(&data, &mut |_| {}).unwrap_or_else(|error| panic!("{case:?}: {error}"));
     assert!(report.sealed && report.torn_bytes == 0, "{case:?}: {report:?}");
     acknowledged.check_tree(&data);
@@ -230,6 +233,7 @@ fn watched(data: &Path) -> Vec<PathBuf> {
         ledger.join("key"),
         ledger.join("key.new"),
         ledger.join("signed_head"),
+        ledger.join("redactions"),
         ledger.join("segments"),
         ledger.join("segments/00000000000000000000.seg"),
         tree.join("positions"),
@@ -237,12 +241,25 @@ fn watched(data: &Path) -> Vec<PathBuf> {
     ];
     paths.extend((0..3).map(|level| tree.join(level.to_string())));
     paths.push(tree);
+    let output = data.join("vindex");
+    paths.extend(["leaves", "signed_head", "tree", "tree/0", "tree/positions"].map(|name| output.join(name)));
+    paths.push(output);
     paths
+}
+
+fn of(identifier: &str, operation: Operation) -> pb::Command {
+    pb::Command { identifier: identifier.into(), operation: Some(operation), ..pb::Command::default() }
+}
+
+fn secret_record(secret: &str) -> pb::Create {
+    let data = secret.to_owned().into();
+    let value = pb::Value { index: 1, r#type: "NAME".into(), data, ..pb::Value::default() };
+    pb::Create { values: vec![value], edges: Vec::new() }
 }
 
 /// Sends the batches until one of them gets no answer; what was refused was not acknowledged.
 async fn write(address: &str, name: &str) -> Heard {
-    let mut heard = Heard { receipts: Vec::new(), checkpoints: Vec::new() };
+    let mut heard = Heard::default();
     let Ok(mut client) = RegistryClient::connect(format!("http://{address}")).await else { return heard };
     for (turn, count) in (0_u64..).zip(BATCHES) {
         let identifier = |number| format!("88.118.8/{name}-{turn}-{number}");
@@ -255,6 +272,16 @@ async fn write(address: &str, name: &str) -> Heard {
                 heard.receipts.push((receipt, text));
             }
         }
+    }
+    // Of the identifiers that were registered one is erased: its secret is in no file any more once that is acknowledged.
+    let secret = format!("secret of {name}");
+    let identifier = format!("88.118.8/{name}-secret");
+    let created = client.apply(of(&identifier, Operation::Create(secret_record(&secret)))).await;
+    heard.checkpoints.extend(created.iter().map(|receipt| receipt.get_ref().checkpoint.clone()));
+    let erase = pb::Erase { index: None, reason: "a test".into() };
+    if let Ok(receipt) = client.apply(of(&identifier, Operation::Erase(erase))).await {
+        heard.checkpoints.push(receipt.into_inner().checkpoint);
+        heard.erased = Some(secret);
     }
     heard
 }
