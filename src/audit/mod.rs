@@ -240,6 +240,10 @@ impl Facts {
             let to = crate::id::excerpt(&edge.to);
             return Err(format!("an edge leads to `{to}`, which is no identifier in its canonical form"));
         }
+        if let Some(output) = entry.outputs.iter().find(|output| !canonical(output)) {
+            let output = crate::id::excerpt(output);
+            return Err(format!("the output `{output}` is no identifier in its canonical form"));
+        }
         let mut keys = Vec::with_capacity(1);
         keys_of_text(&entry, |key| keys.push(key));
         Ok(Self { time_ms: entry.time_ms, previous: entry.previous, keys })

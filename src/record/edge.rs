@@ -158,6 +158,13 @@ impl Edge {
         }
     }
 
+    /// Reads a time as [`Edge::valid_from`] writes it, in milliseconds since 1970 UTC; `None` for any other spelling.
+    pub fn read_valid_from(text: &str) -> Option<i64> {
+        let ms = text.parse::<Timestamp>().ok()?.as_millisecond();
+        let written = Timestamp::from_millisecond(ms).ok().filter(|_| writable(ms))?;
+        (written.to_string() == text).then_some(ms)
+    }
+
     /// The time from which the edge holds, as RFC 3339 in UTC.
     pub fn valid_from(&self) -> Option<impl fmt::Display> {
         // `check` has refused every time that `Timestamp` cannot hold.

@@ -9,8 +9,11 @@ use std::borrow::Cow;
 use data_encoding::BASE64;
 use tlog_tiles::Hash;
 
-use super::{EntryKind, Erasure, TEXT_BYTES_MAX, erasure};
-use crate::record::{EdgeType, Unit};
+use super::{EntryKind, Erasure, Principal, TEXT_BYTES_MAX, erasure};
+use crate::record::{Edge, EdgeType, Quantity, Unit, ValueType};
+
+/// What stands before the time of an edge.
+const FROM: &str = "from";
 
 /// The text of an entry, taken apart.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,6 +114,9 @@ impl<'a> EntryText<'a> {
         let time = lines.required("at ", "there is no `at`")?;
         let time_ms = number(time).ok_or_else(|| lines.bad("the time is not a number"))?;
         let principal = lines.required("by ", "there is no `by`")?;
+        if Principal::from_text(principal).is_none() {
+            return Err(lines.bad("who made the change is unknown to this version"));
+        }
         let previous = lines.optional("prev ")?;
         let previous =
             previous.map(|line| read_previous(line).ok_or_else(|| lines.bad("`prev` is not an index and a hash")));
@@ -196,6 +202,7 @@ fn read_previous(line: &str) -> Option<(u64, Hash)> {
 fn read_value(line: &str) -> Option<ValueLine<'_>> {
     let (index, rest) = line.split_once(' ')?;
     let (kind, commitment) = rest.split_once(' ')?;
+    kind.parse::<ValueType>().ok()?;
     Some(ValueLine { index: number(index)?, kind, commitment: hash(commitment)? })
 }
 
@@ -214,6 +221,7 @@ fn read_edge(line: &str) -> Option<EdgeLine<'_>> {
         _ => return None,
     };
     let (kind, to) = (words.next()?, unescape(words.next()?)?);
+    kind.parse::<EdgeType>().ok()?;
     let well_formed = match op {
         EdgeLineOp::Add => is_details(words),
         EdgeLineOp::Remove => words.next().is_none(),
@@ -221,9 +229,21 @@ fn read_edge(line: &str) -> Option<EdgeLine<'_>> {
     well_formed.then_some(EdgeLine { op, kind, to })
 }
 
-/// A quantity with its unit, a time with its keyword.
-fn is_details<'a>(words: impl Iterator<Item = &'a str>) -> bool {
-    matches!(words.count(), 0 | 2 | 4)
+/// A quantity with its unit, if there is one, and then a time with its keyword, if there is one.
+fn is_details<'a>(mut words: impl Iterator<Item = &'a str>) -> bool {
+    let mut first = words.next();
+    if let Some(quantity) = first.filter(|first| *first != FROM) {
+        let is_unit = words.next().is_some_and(|unit| unit == "-" || unit.parse::<Unit>().is_ok());
+        if quantity.parse::<Quantity>().is_err() || !is_unit {
+            return false;
+        }
+        first = words.next();
+    }
+    match first {
+        None => true,
+        Some(FROM) => words.next().is_some_and(|time| Edge::read_valid_from(time).is_some()) && words.next().is_none(),
+        Some(_) => false,
+    }
 }
 
 /// What only an event has, and what it may not have.
@@ -326,6 +346,12 @@ mod tests {
             ("value 1 NAME", "value 1  NAME", 6),
             ("add made-of", "put made-of", 7),
             (" from 1969", " 1969", 7),
+            ("made-of urn", "made-out-of urn", 7),
+            ("0.25 unit", "00.25 unit", 7),
+            ("0.25 unit:kg from", "from unit:kg 0.25", 7),
+            ("59.999Z", "59.9990Z", 7),
+            ("1969-12-31T", "1969-12-32T", 7),
+            ("Box 1 -", "Box 1", 8),
             ("request cmV0cnkgbWU=", "request cmV0cnkgbWU", 10),
             ("request", "\nrequest", 10),
             ("request cm", "erased 1\nreason a\nrequest cm", 11),

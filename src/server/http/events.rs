@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! id: 4711                      the ledger index
-//! event: update                 create, update or retire
+//! event: update                 create, update, retire, event or erase
 //! data: {"change":"update",…}   as `touchmark history --json` prints it, without differences
 //! ```
 //!
