@@ -31,6 +31,8 @@ use crate::{
 
 const ROUNDS: u64 = 4;
 const COMMANDS_PER_ROUND: usize = 240;
+/// Identifiers that join in each round.
+const NEWCOMERS: usize = 25;
 /// Identifiers, and entries, that are asked for in each round.
 const SAMPLE: usize = 14;
 
@@ -74,6 +76,14 @@ async fn play(running: &Running, model: &mut Model, auditor: &mut Auditor, sent:
     }
     // A checkpoint may cover more than the command that brought it.
     checkpoints.iter().for_each(|checkpoint| auditor.note(model, checkpoint));
+}
+
+/// Identifiers of one round: those that were retired or erased leave ever less to do.
+fn newcomers(round: u64) -> impl Iterator<Item = Subject> {
+    (0..NEWCOMERS).map(move |number| {
+        let handle = format!("88.118.9/Lot {round}/{number}");
+        Subject { spellings: vec![handle.to_ascii_uppercase(), format!("hdl:{handle}"), handle] }
+    })
 }
 
 /// Some identifiers in some spelling, and some that were never registered.
@@ -128,11 +138,12 @@ async fn an_auditor_finds_what_the_model_says() {
     println!("seed {seed} (TOUCHMARK_SEED)");
     let mut rng = StdRng::seed_from_u64(seed);
     let rng = &mut rng;
-    let (directory, subjects) = (directory(), subjects());
+    let (directory, mut subjects) = (directory(), subjects());
     let (data, mut model) = (directory.path(), Model::default());
     let mut running = Running::with(&small(data)).await.unwrap();
     let mut auditor = Auditor::new(&running);
-    for _ in 0..number("TOUCHMARK_ROUNDS").unwrap_or(ROUNDS) {
+    for round in 0..number("TOUCHMARK_ROUNDS").unwrap_or(ROUNDS) {
+        subjects.extend(newcomers(round));
         let mut left = COMMANDS_PER_ROUND;
         while left > 0 {
             let count = rng.random_range(1..50).min(left);
@@ -159,6 +170,6 @@ async fn an_auditor_finds_what_the_model_says() {
     running.stop().await;
     check_directory(data, &model, &auditor);
     compare_files(data, &model);
-    auditor.compare_files();
-    println!("{} entries about {} identifiers", model.entries.len(), model.identifiers().len());
+    let (entries, identifiers, files) = (model.entries.len(), model.identifiers().len(), auditor.compare_files());
+    println!("{entries} entries about {identifiers} identifiers, {files} proofs kept");
 }

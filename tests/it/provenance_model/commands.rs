@@ -4,7 +4,7 @@ use rand::{Rng as _, RngExt as _, rngs::StdRng};
 use tonic::Code;
 use touchmark::protocol::grpc::pb::{self, command::Operation};
 
-use super::ledger::{Expected, Model, TOKEN, TOKEN_DIGITS};
+use super::ledger::{Expected, Model, TOKEN, TOKEN_DIGITS, parse};
 use crate::{
     model::{Subject, random_edges, spelling},
     support::*,
@@ -90,7 +90,7 @@ fn event(rng: &mut StdRng, subjects: &[Subject], number: usize) -> pb::Event {
 
 fn change(rng: &mut StdRng, subjects: &[Subject], number: usize) -> pb::Update {
     let add_edges = edges(rng, subjects, number);
-    let subject = |edge: &pb::Edge| (edge.r#type, super::ledger::parse(&edge.to));
+    let subject = |edge: &pb::Edge| (edge.r#type, parse(&edge.to));
     let taken = |edge: &pb::Edge| add_edges.iter().any(|added| subject(added) == subject(edge));
     let remove_edges = edges(rng, subjects, number).into_iter().filter(|edge| !taken(edge)).collect();
     let is_merge = rng.random_bool(0.6);
@@ -121,8 +121,8 @@ fn ill(rng: &mut StdRng, subjects: &[Subject], number: usize) -> pb::Command {
 /// A command that was carried out, again: as it was, in another spelling, or saying something else.
 fn again(rng: &mut StdRng, subjects: &[Subject], model: &Model) -> Option<pb::Command> {
     let (_, first) = model.requests.values().nth(rng.random_range(0..model.requests.len().max(1)))?;
-    let identifier = super::ledger::parse(&first.identifier);
-    let same = |subject: &&Subject| super::ledger::parse(&subject.spellings[0]) == identifier;
+    let identifier = parse(&first.identifier);
+    let same = |subject: &&Subject| parse(&subject.spellings[0]) == identifier;
     let spelled = spelling(rng, subjects.iter().find(same)?).to_owned();
     let operation = match (rng.random_range(0..4), &first.operation) {
         (0, Some(Operation::Retire(_))) => Some(Operation::Erase(pb::Erase { index: None, reason: "other".into() })),
@@ -144,19 +144,30 @@ pub fn random_command(rng: &mut StdRng, subjects: &[Subject], model: &Model) -> 
         return Sent { command: ill(rng, subjects, number), refused: Some(Code::InvalidArgument) };
     }
     let identifier = spelling(rng, &subjects[number]).to_owned();
-    let operation = match rng.random_range(0..1_000) {
-        0..180 => create_with_edges(&identifier, random_values(rng), edges(rng, subjects, number)).operation,
-        180..260 => Some(Operation::Event(event(rng, subjects, number))),
+    let versions = model.versions(&parse(&identifier), model.entries.len());
+    // Mostly what may succeed.
+    let draw = match (rng.random_bool(0.85), versions.is_empty()) {
+        (true, true) => rng.random_range(0..260),
+        (true, false) => rng.random_range(260..1_000),
+        (false, _) => rng.random_range(0..1_000),
+    };
+    let operation = match draw {
+        0..200 => create_with_edges(&identifier, random_values(rng), edges(rng, subjects, number)).operation,
+        200..260 => Some(Operation::Event(event(rng, subjects, number))),
         260..890 => Some(Operation::Update(change(rng, subjects, number))),
-        890..910 => Some(Operation::Retire(pb::Retire {})),
-        910..985 => erase_value(&identifier, rng.random_range(1..=6), "asked for, 100 %").operation,
+        890..905 => Some(Operation::Retire(pb::Retire {})),
+        905..990 => erase_value(&identifier, rng.random_range(1..=6), "asked for, 100 %").operation,
         _ => erase(&identifier, "all of it").operation,
     };
     let request_id = match rng.random_bool(0.25) {
         true => (0..rng.random_range(9..=64)).map(|_| rng.random()).collect::<Vec<u8>>(),
         false => Vec::new(),
     };
-    let expected_version = rng.random_bool(0.1).then(|| rng.random_range(0..9));
+    let expected_version = match rng.random_range(0..20) {
+        0 => Some(rng.random_range(0..9)),
+        1..4 => Some(versions.len() as u64),
+        _ => None,
+    };
     let command = pb::Command { identifier, operation, expected_version, request_id: request_id.into() };
     Sent { command, refused: None }
 }
