@@ -246,22 +246,16 @@ impl Draft {
             value.put(&mut stored_tail);
             put_value_line(&mut text_tail, value.index, value.kind, &salts.commitment(&value));
         }
-        put_varint(&mut stored_tail, edges.len() as u64);
-        for change in edges {
-            put_stored_edge(&mut stored_tail, change);
-            put_edge_line(&mut text_tail, change);
-        }
+        edges.iter().for_each(|change| put_edge_line(&mut text_tail, change));
         if let Some(outputs) = outputs {
-            put_stored_outputs(&mut stored_tail, outputs);
             put_output_lines(&mut text_tail, outputs);
         }
         if let Some(erasure) = erasure {
-            erasure.put(&mut stored_tail);
             put_erasure_lines(&mut text_tail, erasure);
         }
         let request = request.map_or(&[][..], RequestId::as_bytes);
-        put_bytes(&mut stored_tail, request);
         put_request_line(&mut text_tail, request);
+        put_stored_tail(&mut stored_tail, edges, outputs, erasure, request);
 
         let bytes = text_head.len() + text_tail.len() + TEXT_BYTES_RESERVED;
         if bytes > TEXT_BYTES_MAX {
@@ -295,6 +289,25 @@ impl Draft {
     pub fn stored_len_max(&self) -> usize {
         self.stored_tail.len() + 64
     }
+}
+
+/// Appends what stands behind the values in the stored form, of a whole entry and of a redacted one.
+fn put_stored_tail(
+    out: &mut Vec<u8>,
+    edges: &[EdgeChange],
+    outputs: Option<&Outputs>,
+    erasure: Option<&Erasure>,
+    request: &[u8],
+) {
+    put_varint(out, edges.len() as u64);
+    edges.iter().for_each(|change| put_stored_edge(out, change));
+    if let Some(outputs) = outputs {
+        put_stored_outputs(out, outputs);
+    }
+    if let Some(erasure) = erasure {
+        erasure.put(out);
+    }
+    put_bytes(out, request);
 }
 
 /// An entry as it lies in a segment; what can be borrowed is.

@@ -49,7 +49,7 @@ fn files_with(directory: &Path, needle: &[u8]) -> Vec<PathBuf> {
 }
 
 /// All that every file below a directory holds, as far as it is ASCII.
-fn everything(directory: &Path) -> String {
+pub fn everything(directory: &Path) -> String {
     let mut all = String::new();
     for item in fs::read_dir(directory).unwrap() {
         let path = item.unwrap().path();

@@ -17,7 +17,8 @@ use crate::{
 
 const PUMP: &str = "88.118.8/Pump";
 
-async fn at(running: &Running, identifier: &str, at: At) -> Result<Answer, Status> {
+/// What an identifier resolved to at some point.
+pub async fn at(running: &Running, identifier: &str, at: At) -> Result<Answer, Status> {
     let request = pb::ResolveAtRequest { request: Some(question(identifier)), at: Some(at) };
     let answer = AuditorClient::new(running.channel()).resolve_at(request).await?;
     Ok(answer.into_inner().outcome.unwrap())
@@ -33,7 +34,8 @@ async fn said(running: &Running, identifier: &str, index: u64) -> String {
     }
 }
 
-async fn history(running: &Running, identifier: &str, limit: u32, before: Option<u64>) -> pb::HistoryResponse {
+/// A page of a history.
+pub async fn history(running: &Running, identifier: &str, limit: u32, before: Option<u64>) -> pb::HistoryResponse {
     let request = pb::HistoryRequest { identifier: identifier.into(), limit: Some(limit), before };
     AuditorClient::new(running.channel()).history(request).await.unwrap().into_inner()
 }

@@ -21,6 +21,7 @@
 //! | `idempotency` | what a receipt promises, and what each change does to a record |
 //! | `model` | random commands, restarts and crashes against a `BTreeMap` |
 //! | `proofs` | proofs of entries and of growth, over the real program: what holds, and that nothing else does |
+//! | `provenance_model` | random commands against a plain model of all entries: latest, as-of, absence, traces, proofs, the feed, erasures |
 //! | `refusals` | every bad command is refused with the right status and words, over three ways of writing |
 //! | `rfc8906` | the checks of RFC 8906, section by section |
 //! | `scenario` | the same steps come to the same over every protocol |
@@ -55,6 +56,7 @@ mod idempotency;
 mod model;
 mod program;
 mod proofs;
+mod provenance_model;
 mod refusals;
 mod rfc8906;
 mod scenario;

@@ -25,12 +25,12 @@ const PHASES_MIN: usize = 6;
 const COMMANDS_PER_PHASE: usize = 300;
 
 /// One identifier in all its spellings.
-struct Subject {
-    spellings: Vec<String>,
+pub struct Subject {
+    pub spellings: Vec<String>,
 }
 
 /// About forty identifiers of all schemes, some of them below others.
-fn subjects() -> Vec<Subject> {
+pub fn subjects() -> Vec<Subject> {
     let mut subjects = Vec::new();
     let mut add = |spellings: &[String]| subjects.push(Subject { spellings: spellings.to_vec() });
     for number in 0..10 {
@@ -197,7 +197,7 @@ fn random_values(rng: &mut StdRng) -> Vec<pb::Value> {
     indexes.into_iter().map(value).collect()
 }
 
-fn random_edges(rng: &mut StdRng, subjects: &[Subject], not: usize) -> Vec<pb::Edge> {
+pub fn random_edges(rng: &mut StdRng, subjects: &[Subject], not: usize) -> Vec<pb::Edge> {
     let mut edges: BTreeMap<(i32, usize), pb::Edge> = BTreeMap::new();
     for _ in 0..rng.random_range(0..3) {
         let (kind, to) = (rng.random_range(1..=5), rng.random_range(0..subjects.len()));
@@ -211,7 +211,7 @@ fn random_edges(rng: &mut StdRng, subjects: &[Subject], not: usize) -> Vec<pb::E
     edges.into_values().collect()
 }
 
-fn spelling<'a>(rng: &mut StdRng, subject: &'a Subject) -> &'a str {
+pub fn spelling<'a>(rng: &mut StdRng, subject: &'a Subject) -> &'a str {
     &subject.spellings[rng.random_range(0..subject.spellings.len())]
 }
 
@@ -240,24 +240,7 @@ fn random_command(rng: &mut StdRng, subjects: &[Subject]) -> pb::Command {
 
 /// Sends commands one by one, as a batch, or as a stream, and compares each result with the model's.
 async fn play(running: &Running, model: &mut Model, commands: Vec<pb::Command>, way: u32) {
-    let outcomes = match way {
-        0 => running.apply_batch(commands.clone()).await.unwrap(),
-        1 => running.apply_stream(commands.clone()).await.unwrap(),
-        _ => {
-            let mut outcomes = Vec::new();
-            for command in &commands {
-                outcomes.push(match running.apply(command.clone()).await {
-                    Ok(receipt) => Outcome::Receipt(receipt),
-                    Err(status) => Outcome::Refusal(pb::Refusal {
-                        code: status.code().into(),
-                        message: status.message().into(),
-                        existing: None,
-                    }),
-                });
-            }
-            outcomes
-        }
-    };
+    let outcomes = running.send(commands.clone(), way).await;
     for (command, outcome) in commands.iter().zip(&outcomes) {
         let before = model.entries;
         match (model.apply(command), outcome) {

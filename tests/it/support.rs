@@ -87,6 +87,27 @@ impl Running {
         Ok(outcomes)
     }
 
+    /// Sends commands as a batch (0), as a stream (1), or one by one.
+    pub async fn send(&self, commands: Vec<pb::Command>, way: u32) -> Vec<Outcome> {
+        match way {
+            0 => return self.apply_batch(commands).await.unwrap(),
+            1 => return self.apply_stream(commands).await.unwrap(),
+            _ => {}
+        }
+        let mut outcomes = Vec::new();
+        for command in commands {
+            outcomes.push(match self.apply(command).await {
+                Ok(receipt) => Outcome::Receipt(receipt),
+                Err(status) => Outcome::Refusal(pb::Refusal {
+                    code: status.code().into(),
+                    message: status.message().into(),
+                    existing: None,
+                }),
+            });
+        }
+        outcomes
+    }
+
     pub async fn resolve(&self, identifier: &str) -> pb::answer::Outcome {
         let answer = self.resolver().resolve(question(identifier)).await.unwrap();
         answer.into_inner().outcome.unwrap()

@@ -2,7 +2,7 @@
 
 mod bom;
 mod events;
-mod model;
+pub mod model;
 
 use std::collections::BTreeMap;
 
@@ -53,7 +53,7 @@ pub async fn trace(running: &Running, request: pb::TraceRequest) -> Result<Trace
 }
 
 impl Traced {
-    fn name(&self, number: u32) -> &str {
+    pub fn name(&self, number: u32) -> &str {
         &self.nodes[number as usize].identifier
     }
 
@@ -84,7 +84,7 @@ impl Traced {
         self.nodes.iter().find(|node| node.identifier == identifier).unwrap().state()
     }
 
-    fn truncated(&self) -> Vec<Truncation> {
+    pub fn truncated(&self) -> Vec<Truncation> {
         self.summary.truncated().collect()
     }
 }

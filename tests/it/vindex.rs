@@ -22,12 +22,12 @@ use crate::{
     support::{Running, create, create_with_edges, directory, edge, expecting, replace, retire, update, value},
 };
 
-fn key(identifier: &str, kind: LookupKind) -> [u8; 32] {
+pub fn key(identifier: &str, kind: LookupKind) -> [u8; 32] {
     kind.key(&Identifier::parse(identifier).unwrap())
 }
 
 /// Asks until the answer covers everything that is in the ledger.
-async fn lookup(node: &Running, identifier: &str, kind: LookupKind) -> Lookup {
+pub async fn lookup(node: &Running, identifier: &str, kind: LookupKind) -> Lookup {
     for _ in 0..600 {
         let request = pb::LookupRequest { identifier: identifier.into(), kind: lookup_kind_to_pb(kind).into() };
         match AuditorClient::new(node.channel()).lookup(request).await {

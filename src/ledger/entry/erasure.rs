@@ -13,8 +13,7 @@
 //! nothing of another's: each is derived from the entry's salt, and none gives it back.
 
 use super::{
-    EntryKind, EntryTextError, FLAG_EDGES, FLAG_REDACTED, StoredEntry,
-    edges::put_stored_edge,
+    EntryKind, EntryTextError, FLAG_EDGES, FLAG_REDACTED, StoredEntry, put_stored_tail,
     text::{self, ValueSalts, put_value_line},
 };
 use crate::{
@@ -237,7 +236,7 @@ impl<'a> StoredEntry<'a> {
                 (Ok(_), None) => {}
             }
         }
-        self.put_stored_tail(&mut out);
+        put_stored_tail(&mut out, &self.edges, self.outputs.as_ref(), self.erasure.as_ref(), self.request);
         out
     }
 
@@ -277,16 +276,6 @@ impl<'a> StoredEntry<'a> {
         }
         put_bytes(out, self.identifier.as_bytes());
         put_bytes(out, self.principal.as_str().as_bytes());
-    }
-
-    /// Appends what stands behind the values in the stored form.
-    fn put_stored_tail(&self, out: &mut Vec<u8>) {
-        put_varint(out, self.edges.len() as u64);
-        self.edges.iter().for_each(|change| put_stored_edge(out, change));
-        if let Some(erasure) = &self.erasure {
-            erasure.put(out);
-        }
-        put_bytes(out, self.request);
     }
 }
 
@@ -353,12 +342,12 @@ mod tests {
     use tlog_tiles::Hash;
 
     use super::{
-        super::{Draft, EntryText, Place, Principal, Statement},
+        super::{Draft, EntryText, Place, Principal, RequestId, Statement},
         *,
     };
     use crate::{
         id::Identifier,
-        record::{Permissions, Value, Values},
+        record::{Edge, EdgeChange, EdgeType, Flow, Outputs, Permissions, Value, Values},
     };
 
     fn values(count: u32) -> Values {
@@ -377,14 +366,30 @@ mod tests {
     fn stored(kind: EntryKind, erasure: Option<&Erasure>, count: u32) -> (Vec<u8>, Vec<u8>) {
         let identifier = Identifier::parse("88.118.8/a").unwrap();
         let values = values(count);
+        let flow = |text: &str| Flow {
+            identifier: Identifier::parse(text).unwrap(),
+            quantity: Some(("1.5".parse().unwrap(), Some("kg".parse().unwrap()))),
+            valid_from_ms: Some(-7),
+        };
+        let input = EdgeChange::Add(flow("88.118.8/b").edge());
+        let removed = EdgeChange::Remove(EdgeType::PackedIn, Identifier::parse("88.118.8/c").unwrap());
+        let outputs = Outputs { flows: vec![flow("88.118.8/d"), flow("urn:oid:2.999")], balance: "kg".parse().ok() };
+        let edges = match kind {
+            EntryKind::Create | EntryKind::Event => vec![input],
+            EntryKind::Update => {
+                vec![EdgeChange::Add(Edge { kind: EdgeType::MadeOf, ..flow("88.1/e").edge() }), removed]
+            }
+            EntryKind::Retire | EntryKind::Erase => Vec::new(),
+        };
+        let request = RequestId::new(b"once");
         let statement = Statement {
             kind,
             identifier: &identifier,
             principal: Principal::Loopback,
             values: &values,
-            edges: &[],
-            outputs: None,
-            request: None,
+            edges: &edges,
+            outputs: (kind == EntryKind::Event).then_some(&outputs),
+            request: request.as_ref().filter(|_| kind != EntryKind::Erase),
             erasure,
         };
         let draft = Draft::new(&statement, [5; 32]).unwrap();
@@ -411,33 +416,49 @@ mod tests {
 
     #[test]
     fn the_text_stays_and_the_payload_and_its_salts_go() {
-        let (whole, text) = stored(EntryKind::Create, None, 3);
-        let orders: [&[ErasedValues]; 4] = [
-            &[ErasedValues::One(2)],
-            &[ErasedValues::One(3), ErasedValues::One(1)],
-            &[ErasedValues::All],
-            &[ErasedValues::One(2), ErasedValues::All],
+        let erasure = Erasure::of_value(7, Status::Active, Reason::new("before").unwrap());
+        let table = [
+            (EntryKind::Create, None),
+            (EntryKind::Update, None),
+            (EntryKind::Event, None),
+            (EntryKind::Erase, erasure.as_ref()),
         ];
-        for order in orders {
-            let mut bytes = whole.clone();
-            for gone in order {
-                bytes = StoredEntry::read(&bytes).unwrap().redacted(*gone);
+        for (kind, erasure) in table {
+            let (whole, text) = stored(kind, erasure, 3);
+            let orders: [&[ErasedValues]; 4] = [
+                &[ErasedValues::One(2)],
+                &[ErasedValues::One(3), ErasedValues::One(1)],
+                &[ErasedValues::All],
+                &[ErasedValues::One(2), ErasedValues::All],
+            ];
+            for order in orders {
+                let mut bytes = whole.clone();
+                for gone in order {
+                    bytes = StoredEntry::read(&bytes).unwrap().redacted(*gone);
+                }
+                assert_eq!(text_of(&bytes), text, "{kind:?} {order:?}");
+                check_redacted(&bytes, order);
+                let (before, after) = (StoredEntry::read(&whole).unwrap(), StoredEntry::read(&bytes).unwrap());
+                assert_eq!((after.edges, after.outputs), (before.edges, before.outputs), "{kind:?}");
             }
-            assert_eq!(text_of(&bytes), text, "{order:?}");
-            assert!(!holds(&bytes, &[5; 32]), "the entry's salt");
-            let entry = StoredEntry::read(&bytes).unwrap();
-            for index in 1_u32..=3 {
-                let gone = order.iter().any(|gone| gone.has(index));
-                let salt = mac(&[5; 32], &index.to_be_bytes());
-                assert_eq!(holds(&bytes, format!("secret {index}").as_bytes()), !gone, "{order:?}");
-                assert_eq!(holds(&bytes, &salt), !gone, "{order:?}");
-                assert_eq!(entry.opening(index).map(|opening| opening.salt), (!gone).then_some(salt));
-                assert_eq!(entry.erased.iter().any(|erased| erased.index == index), gone);
-            }
-            assert_eq!(entry.decode_values().unwrap().len(), entry.values.len());
-            for end in 0..bytes.len() {
-                assert!(StoredEntry::read(&bytes[..end]).is_err(), "cut at {end}");
-            }
+        }
+    }
+
+    /// What was erased is gone with its salts, the rest is there, and every byte counts.
+    fn check_redacted(bytes: &[u8], order: &[ErasedValues]) {
+        assert!(!holds(bytes, &[5; 32]), "the entry's salt");
+        let entry = StoredEntry::read(bytes).unwrap();
+        for index in 1_u32..=3 {
+            let gone = order.iter().any(|gone| gone.has(index));
+            let salt = mac(&[5; 32], &index.to_be_bytes());
+            assert_eq!(holds(bytes, format!("secret {index}").as_bytes()), !gone, "{order:?}");
+            assert_eq!(holds(bytes, &salt), !gone, "{order:?}");
+            assert_eq!(entry.opening(index).map(|opening| opening.salt), (!gone).then_some(salt));
+            assert_eq!(entry.erased.iter().any(|erased| erased.index == index), gone);
+        }
+        assert_eq!(entry.decode_values().unwrap().len(), entry.values.len());
+        for end in 0..bytes.len() {
+            assert!(StoredEntry::read(&bytes[..end]).is_err(), "cut at {end}");
         }
     }
 

@@ -18,28 +18,43 @@ fn thing(number: usize) -> String {
         + &number.to_string()
 }
 
-/// All edges that a breadth-first walk finds.
-fn walk(edges: &Edges, start: usize, is_up: bool, kinds: &[i32]) -> Edges {
-    let (mut found, mut seen, mut queue) = (Edges::new(), BTreeSet::from([start]), VecDeque::from([start]));
-    while let Some(here) = queue.pop_front() {
-        for &(kind, from, to) in edges.iter().filter(|(kind, ..)| kinds.contains(kind)) {
-            let (near, far) = if is_up { (to, from) } else { (from, to) };
-            if near == here {
-                found.insert((kind, from, to));
-                if seen.insert(far) {
-                    queue.push_back(far);
-                }
+/// All edges that a breadth-first walk finds, each with how many edges from the start it is, and all nodes with their depth.
+/// `next` gives the edges of a node, with the nodes that they lead to.
+pub fn breadth_first<N: Clone + Ord, E>(
+    start: N,
+    depth_max: u32,
+    next: impl Fn(&N) -> Vec<(E, N)>,
+) -> (Vec<(u32, E)>, BTreeMap<N, u32>) {
+    let (mut found, mut nodes) = (Vec::new(), BTreeMap::from([(start.clone(), 0)]));
+    let mut queue = VecDeque::from([(start, 0)]);
+    while let Some((here, depth)) = queue.pop_front().filter(|(_, depth)| *depth < depth_max) {
+        for (edge, far) in next(&here) {
+            found.push((depth + 1, edge));
+            if !nodes.contains_key(&far) {
+                nodes.insert(far.clone(), depth + 1);
+                queue.push_back((far, depth + 1));
             }
         }
     }
-    found
+    (found, nodes)
+}
+
+/// All edges that a walk finds.
+fn walk(edges: &Edges, start: usize, is_up: bool, kinds: &[i32]) -> Edges {
+    let ends = |&edge: &(i32, usize, usize)| if is_up { (edge.2, edge.1) } else { (edge.1, edge.2) };
+    let asked = |edge: &&(i32, usize, usize)| kinds.contains(&edge.0);
+    let next = |here: &usize| {
+        let leaving = edges.iter().filter(asked).filter(|edge| ends(edge).0 == *here);
+        leaving.map(|edge| (*edge, ends(edge).1)).collect()
+    };
+    breadth_first(start, 100, next).0.into_iter().map(|(_, edge)| edge).collect()
 }
 
 /// Whether edges without those that were named as cycles have no circle left.
-fn is_without_circles(edges: &Edges) -> bool {
+pub fn is_without_circles<N: Clone + Ord>(edges: &BTreeSet<(i32, N, N)>) -> bool {
     let mut left = edges.clone();
     loop {
-        let ends: BTreeSet<usize> = left.iter().map(|(_, _, to)| *to).collect();
+        let ends: BTreeSet<N> = left.iter().map(|(_, _, to)| to.clone()).collect();
         let before = left.len();
         left.retain(|(_, from, _)| ends.contains(from));
         match left.len() {
