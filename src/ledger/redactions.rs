@@ -153,13 +153,18 @@ impl Redactions {
         self.bytes(&head)?.ok_or_else(lost)
     }
 
-    /// Up to where every group is done. When the header does not say, every group is done again, which changes nothing.
+    /// Up to where every group is done. Nothing is guessed: what lies behind may be cut.
     fn done(&self) -> Result<u64, LedgerError> {
-        let Some(file) = self.file.get() else { return Ok(HEADER_BYTES) };
+        self.noted()?.ok_or_else(|| self.damaged("has a wrong header"))
+    }
+
+    /// What the header notes as done; `None` when its checksum is wrong.
+    fn noted(&self) -> Result<Option<u64>, LedgerError> {
+        let Some(file) = self.file.get() else { return Ok(Some(HEADER_BYTES)) };
         let mut header = [0; HEADER_BYTES as usize];
         file.read_exact_at(&mut header, 0).map_err(|error| self.io("cannot read", error))?;
         let whole = crc32c::crc32c(&header[8..16]) == word(&header, 16);
-        Ok(if whole { long(&header, 8) } else { HEADER_BYTES })
+        Ok(whole.then(|| long(&header, 8)))
     }
 
     /// Notes that everything before an offset is done.
