@@ -24,7 +24,10 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 pub(super) use group::{Group, GroupWriter, Pending, Redaction};
@@ -45,6 +48,8 @@ const ZEROS_BYTES: usize = 64 << 10;
 pub(super) struct Redactions {
     path: PathBuf,
     file: OnceLock<File>,
+    /// How many erasures were finished since it was opened.
+    finished: AtomicU64,
 }
 
 /// What a record says about itself, beside its bytes.
@@ -113,7 +118,7 @@ impl Redactions {
     ///
     /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when it is another file.
     pub(super) fn open(path: &Path) -> Result<Self, LedgerError> {
-        let redactions = Self { path: path.into(), file: OnceLock::new() };
+        let redactions = Self { path: path.into(), file: OnceLock::new(), finished: AtomicU64::new(0) };
         match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => {
                 // A file whose header was never finished was never used.
@@ -151,6 +156,11 @@ impl Redactions {
             Err(error) => return Err(error),
         };
         self.bytes(&head)?.ok_or_else(lost)
+    }
+
+    /// How many erasures were finished since the file was opened.
+    pub(super) fn finished(&self) -> u64 {
+        self.finished.load(Ordering::Acquire)
     }
 
     /// Up to where every group is done. Nothing is guessed: what lies behind may be cut.

@@ -1,6 +1,9 @@
 //! Groups: the redactions of one erasure, written before it counts and looked up again when it was cut off.
 
-use std::{os::unix::fs::FileExt, sync::Arc};
+use std::{
+    os::unix::fs::FileExt,
+    sync::{Arc, atomic::Ordering},
+};
 
 use super::{HEADER_BYTES, RecordHead, Redactions, header, long, word};
 use crate::ledger::{LedgerError, Position};
@@ -150,7 +153,9 @@ impl Redactions {
             // The note must not be on the disk before them.
             self.sync()?;
         }
-        self.set_done(group.end)
+        self.set_done(group.end)?;
+        self.finished.fetch_add(1, Ordering::Release);
+        Ok(())
     }
 
     /// Checks every byte of the file.
