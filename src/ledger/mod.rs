@@ -193,6 +193,12 @@ impl Ledger {
         self.size.load(Ordering::Acquire)
     }
 
+    /// How many erasures were finished since the ledger was opened: what was read before the last of them may hold what is
+    /// erased.
+    pub fn erasures_finished(&self) -> u64 {
+        self.segments.redactions().finished()
+    }
+
     /// The leaf hash of entry `index`.
     ///
     /// # Errors

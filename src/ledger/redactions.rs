@@ -24,7 +24,10 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 pub(super) use group::{Group, GroupWriter, Pending, Redaction};
@@ -45,6 +48,8 @@ const ZEROS_BYTES: usize = 64 << 10;
 pub(super) struct Redactions {
     path: PathBuf,
     file: OnceLock<File>,
+    /// How many erasures were finished since it was opened.
+    finished: AtomicU64,
 }
 
 /// What a record says about itself, beside its bytes.
@@ -113,7 +118,7 @@ impl Redactions {
     ///
     /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when it is another file.
     pub(super) fn open(path: &Path) -> Result<Self, LedgerError> {
-        let redactions = Self { path: path.into(), file: OnceLock::new() };
+        let redactions = Self { path: path.into(), file: OnceLock::new(), finished: AtomicU64::new(0) };
         match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => {
                 // A file whose header was never finished was never used.
@@ -153,13 +158,23 @@ impl Redactions {
         self.bytes(&head)?.ok_or_else(lost)
     }
 
-    /// Up to where every group is done. When the header does not say, every group is done again, which changes nothing.
+    /// How many erasures were finished since the file was opened.
+    pub(super) fn finished(&self) -> u64 {
+        self.finished.load(Ordering::Acquire)
+    }
+
+    /// Up to where every group is done. Nothing is guessed: what lies behind may be cut.
     fn done(&self) -> Result<u64, LedgerError> {
-        let Some(file) = self.file.get() else { return Ok(HEADER_BYTES) };
+        self.noted()?.ok_or_else(|| self.damaged("has a wrong header"))
+    }
+
+    /// What the header notes as done; `None` when its checksum is wrong.
+    fn noted(&self) -> Result<Option<u64>, LedgerError> {
+        let Some(file) = self.file.get() else { return Ok(Some(HEADER_BYTES)) };
         let mut header = [0; HEADER_BYTES as usize];
         file.read_exact_at(&mut header, 0).map_err(|error| self.io("cannot read", error))?;
         let whole = crc32c::crc32c(&header[8..16]) == word(&header, 16);
-        Ok(if whole { long(&header, 8) } else { HEADER_BYTES })
+        Ok(whole.then(|| long(&header, 8)))
     }
 
     /// Notes that everything before an offset is done.

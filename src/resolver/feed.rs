@@ -4,6 +4,8 @@
 //! nobody else waits. What is new it learns from [`Feeds::advance`], which is called when a batch was applied to the index and
 //! before its receipts go out: a feed never shows what a question would not see.
 //!
+//! What an erasure takes away is not shown any more from its receipt on: a page from before is read again.
+//!
 //! What anyone may read is shown, as in a history. When a prefix lets nothing by for long, the feed says how far it has come
 //! ([`Fed::Upto`]), so that a client that comes back need not begin where it began.
 
@@ -53,6 +55,8 @@ pub struct Feed {
     reach: watch::Receiver<Reach>,
     subtree: Subtree,
     page: VecDeque<Shown>,
+    /// How many erasures were finished before the page was read.
+    page_erasures: u64,
     /// The entry behind the page.
     next: u64,
     /// The entry behind what the client was told of.
@@ -151,6 +155,7 @@ impl Feeds {
             reach,
             subtree,
             page: VecDeque::new(),
+            page_erasures: 0,
             next: from,
             told: from,
             told_at: Instant::now(),
@@ -170,6 +175,12 @@ impl Feed {
             let reach = *self.reach.borrow_and_update();
             if !reach.is_open {
                 return Err(FeedError::Closed { next: self.told });
+            }
+            if self.page_erasures != self.records.ledger().erasures_finished()
+                && let Some(first) = self.page.front()
+            {
+                self.next = first.past.record.version.ledger_index;
+                self.page.clear();
             }
             if let Some(shown) = self.page.pop_front() {
                 self.told = shown.past.record.version.ledger_index + 1;
@@ -204,6 +215,7 @@ impl Feed {
         let closed = FeedError::Closed { next: self.told };
         let Ok(permit) = Arc::clone(&self.reads).acquire_owned().await else { return Err(closed) };
         let (records, subtree, start) = (self.records.clone(), self.subtree.clone(), self.next);
+        self.page_erasures = records.ledger().erasures_finished();
         let read = tokio::task::spawn_blocking(move || {
             let page = read_page(&records, &subtree, start, end);
             drop(permit);
@@ -243,5 +255,72 @@ impl Shown {
         past.record.values = std::mem::take(&mut past.record.values).only_public();
         let withheld = all - past.record.values.len();
         Self { past, withheld }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        id::Identifier,
+        ledger::{
+            DataDir, Draft, EdgesAfter, EntryKind, ErasedValues, Erasure, KeySource, LedgerError, Mark, Opening,
+            Principal, Reason, Statement,
+        },
+        record::{Permissions, Value, Values},
+        store::memory::MemoryStore,
+    };
+
+    fn draft(identifier: &str, erasure: Option<&Erasure>) -> Draft {
+        let value = Value {
+            index: 1,
+            kind: "N".parse().unwrap(),
+            data: b"secret".to_vec().into(),
+            ttl: 60,
+            timestamp: 0,
+            permissions: Permissions::DEFAULT,
+            references: Vec::new(),
+        };
+        let statement = Statement {
+            kind: if erasure.is_some() { EntryKind::Erase } else { EntryKind::Create },
+            identifier: &Identifier::parse(identifier).unwrap(),
+            principal: Principal::Loopback,
+            values: &Values::new(if erasure.is_some() { Vec::new() } else { vec![value] }).unwrap(),
+            edges: &[],
+            outputs: None,
+            request: None,
+            erasure,
+        };
+        Draft::new(&statement, [7; 32]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_was_read_ahead_is_not_shown_after_it_was_erased() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::open_or_create(directory.path()).unwrap();
+        let opening = Opening::new(&data, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();
+        let recovered = opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();
+        let mut appender = recovered.appender;
+        let mut batch = appender.begin(1).unwrap();
+        let identifiers = ["88.1/a", "88.1/b", "88.1/c"];
+        let pushed = identifiers.map(|name| batch.push(&draft(name, None), 1, None, EdgesAfter::None).unwrap());
+        batch.commit().unwrap();
+        let feeds = Feeds::new(Records::new(Arc::new(MemoryStore::new()), recovered.ledger));
+        let mut feed = feeds.begin(Some(0), Subtree::parse("88.1").unwrap()).unwrap();
+        let mut seen = Vec::new();
+        for index in 0..3 {
+            let Fed::Change(shown) = feed.next().await.unwrap() else { panic!("a change comes") };
+            let record = shown.past.record;
+            seen.push((record.version.ledger_index, record.values.len()));
+            if index == 0 {
+                let erasure = Erasure::of_record(Reason::new("r").unwrap());
+                let mut erasing = appender.begin_erasing(2, ErasedValues::All).unwrap();
+                erasing.redact_all(pushed[1].position).unwrap();
+                let draft = draft("88.1/b", Some(&erasure));
+                erasing.commit(&draft, 2, (pushed[1].index, pushed[1].position), EdgesAfter::None).unwrap();
+                appender.finish_erasing().unwrap();
+            }
+        }
+        assert_eq!(seen, [(0, 1), (1, 0), (2, 1)]);
     }
 }

@@ -197,6 +197,7 @@ fn finish(segments: &Segments, group: &Group) -> Result<(), LedgerError> {
 /// [`LedgerError`].
 pub(in crate::ledger) fn recover(segments: &Segments) -> Result<(), LedgerError> {
     let redactions = segments.redactions();
+    redactions.mend_header(|erase, frame| is_committed(segments, erase, frame))?;
     loop {
         match redactions.pending()? {
             Pending::Nothing => return Ok(()),
@@ -224,12 +225,16 @@ pub(in crate::ledger) fn recover(segments: &Segments) -> Result<(), LedgerError>
 /// [`LedgerError::ErasureCutOff`], or [`LedgerError::Damaged`].
 pub(in crate::ledger) fn check(segments: &Segments) -> Result<u64, LedgerError> {
     let redactions = segments.redactions();
+    let pending = redactions.pending()?;
+    // It may have been cut off while it destroyed records of older groups; the next start heals those.
+    if let Pending::Group(group) = &pending
+        && is_committed(segments, group.erase, group.frame)?
+    {
+        return Err(LedgerError::ErasureCutOff { index: group.erase });
+    }
     redactions.check()?;
-    match redactions.pending()? {
+    match pending {
         Pending::Nothing => Ok(0),
-        Pending::Group(group) if is_committed(segments, group.erase, group.frame)? => {
-            Err(LedgerError::ErasureCutOff { index: group.erase })
-        }
         Pending::Group(group) => Ok(group.bytes()),
         Pending::Torn { erase: Some((erase, frame)), .. } if is_committed(segments, erase, frame)? => {
             Err(torn(redactions, erase))
@@ -250,4 +255,88 @@ fn is_committed(segments: &Segments, erase: u64, frame: Position) -> Result<bool
     let entry = frame.entries().next().and_then(Result::ok);
     let entry = entry.and_then(|(_, bytes)| StoredEntry::read(bytes).ok());
     Ok(entry.is_some_and(|entry| entry.kind == EntryKind::Erase && entry.index == erase))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        id::Identifier,
+        ledger::{DataDir, Erasure, KeySource, Mark, Opening, Principal, Reason, Statement},
+        record::{Permissions, Status, Value, Values},
+    };
+
+    /// A create with values of these indexes, or the erase entry that they are left in.
+    fn draft(indexes: &[u32], erasure: Option<&Erasure>) -> Draft {
+        let value = |&index: &u32| Value {
+            index,
+            kind: "N".parse().unwrap(),
+            data: b"secret".to_vec().into(),
+            ttl: 60,
+            timestamp: 0,
+            permissions: Permissions::DEFAULT,
+            references: Vec::new(),
+        };
+        let statement = Statement {
+            kind: if erasure.is_some() { EntryKind::Erase } else { EntryKind::Create },
+            identifier: &Identifier::parse("88.1/a").unwrap(),
+            principal: Principal::Loopback,
+            values: &Values::new(indexes.iter().map(value).collect()).unwrap(),
+            edges: &[],
+            outputs: None,
+            request: None,
+            erasure,
+        };
+        Draft::new(&statement, [7; 32]).unwrap()
+    }
+
+    fn erase(appender: &mut Appender, value: u32, left: &[u32], newest: &Pushed) -> Pushed {
+        let erasure = Erasure::of_value(value, Status::Active, Reason::new("r").unwrap()).unwrap();
+        let mut erasing = appender.begin_erasing(2, ErasedValues::One(value)).unwrap();
+        erasing.redact_all(newest.position).unwrap();
+        let draft = draft(left, Some(&erasure));
+        let version = newest.index + 2;
+        let (pushed, _) = erasing.commit(&draft, version, (newest.index, newest.position), EdgesAfter::None).unwrap();
+        appender.finish_erasing().unwrap();
+        pushed
+    }
+
+    #[test]
+    fn an_erasure_that_was_cut_off_within_an_older_record_is_for_the_next_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::open_or_create(directory.path()).unwrap();
+        let opening = Opening::new(&data, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();
+        let recovered = opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();
+        let (mut appender, segments) = (recovered.appender, &recovered.ledger.segments);
+        let path = directory.path().join("ledger/redactions");
+        let mut batch = appender.begin(1).unwrap();
+        let created = batch.push(&draft(&[1, 2], None), 1, None, EdgesAfter::None).unwrap();
+        batch.commit().unwrap();
+        let erased = erase(&mut appender, 1, &[2], &created);
+        let first = std::fs::read(&path).unwrap();
+        erase(&mut appender, 2, &[], &erased);
+        let done = std::fs::read(&path).unwrap();
+
+        // The header of before, and of the first record the head of after: its bytes were still to be overwritten.
+        let (header, record) = (32, 32 + 24 + 48);
+        let cut_off = [&first[..header], &done[header..record], &first[record..], &done[first.len()..]].concat();
+        assert_eq!(cut_off.len(), done.len());
+        std::fs::write(&path, cut_off).unwrap();
+        let error = check(segments).unwrap_err();
+        assert!(matches!(error, LedgerError::ErasureCutOff { index: 2 }), "{error}");
+        recover(segments).unwrap();
+        assert_eq!((std::fs::read(&path).unwrap(), check(segments).unwrap()), (done.clone(), 0));
+
+        // A header that does not say what is done is mended when every group counts, and nothing is cut before.
+        let mut damaged = done.clone();
+        damaged[9] ^= 1;
+        std::fs::write(&path, &damaged).unwrap();
+        assert!(matches!(check(segments), Err(LedgerError::Damaged { .. })));
+        recover(segments).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), done);
+        damaged[header] ^= 1;
+        std::fs::write(&path, &damaged).unwrap();
+        assert!(recover(segments).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), damaged);
+    }
 }

@@ -1,6 +1,9 @@
 //! Groups: the redactions of one erasure, written before it counts and looked up again when it was cut off.
 
-use std::{os::unix::fs::FileExt, sync::Arc};
+use std::{
+    os::unix::fs::FileExt,
+    sync::{Arc, atomic::Ordering},
+};
 
 use super::{HEADER_BYTES, RecordHead, Redactions, header, long, word};
 use crate::ledger::{LedgerError, Position};
@@ -62,11 +65,38 @@ pub(in crate::ledger) enum Pending {
 }
 
 impl Redactions {
+    /// Makes a header anew that does not say what is done: every group is then done again, which changes nothing. This is
+    /// so only when all of them are whole and count; otherwise something of them could be cut.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when a group is not whole or does not count; nothing is changed then.
+    pub(in crate::ledger) fn mend_header(
+        &self,
+        counts: impl Fn(u64, Position) -> Result<bool, LedgerError>,
+    ) -> Result<(), LedgerError> {
+        if self.noted()?.is_some() {
+            return Ok(());
+        }
+        let (mut at, len) = (HEADER_BYTES, self.len()?);
+        while at < len {
+            let counted = match self.group_head(at)? {
+                Some((erase, frame)) => counts(erase, frame)?,
+                None => false,
+            };
+            let end = if counted { self.group_end(at)? } else { None };
+            at = end.ok_or_else(|| {
+                self.damaged(&format!("has a wrong header, and no whole group at offset {at}: restore it from a copy"))
+            })?;
+        }
+        self.set_done(HEADER_BYTES)
+    }
+
     /// The first group that is not known to be done.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`].
+    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when the header does not say what is done.
     pub(in crate::ledger) fn pending(&self) -> Result<Pending, LedgerError> {
         let (start, len) = (self.done()?, self.len()?);
         if start >= len {
@@ -84,7 +114,7 @@ impl Redactions {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`].
+    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when the header does not say what is done; nothing is cut then.
     pub(in crate::ledger) fn cut_pending(&self) -> Result<(), LedgerError> {
         self.cut(self.done()?)?;
         if self.len()? > HEADER_BYTES { self.sync() } else { Ok(()) }
@@ -123,7 +153,9 @@ impl Redactions {
             // The note must not be on the disk before them.
             self.sync()?;
         }
-        self.set_done(group.end)
+        self.set_done(group.end)?;
+        self.finished.fetch_add(1, Ordering::Release);
+        Ok(())
     }
 
     /// Checks every byte of the file.
@@ -192,7 +224,7 @@ impl GroupWriter {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`].
+    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when the header does not say what is done; nothing is cut then.
     pub(in crate::ledger) fn begin(
         redactions: Arc<Redactions>,
         erase: u64,
@@ -317,6 +349,40 @@ mod tests {
             let found = Redactions::open(&path).and_then(|redactions| redactions.check());
             assert!(found.is_err(), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn nothing_is_cut_when_the_header_does_not_say_what_is_done() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("redactions");
+        let redactions = Arc::new(Redactions::open(&path).unwrap());
+        for erase in [7, 8] {
+            let group = write(&redactions, erase, &[redaction(96 * erase, None)]);
+            redactions.finish(&group).unwrap();
+        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[9] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(GroupWriter::begin(Arc::clone(&redactions), 9, Position(909)).is_err());
+        assert!(redactions.cut_pending().is_err() && redactions.pending().is_err());
+        assert!(redactions.mend_header(|erase, _| Ok(erase == 7)).is_err(), "one does not count");
+        let second = HEADER_BYTES as usize + (bytes.len() - HEADER_BYTES as usize) / 2;
+        for bad in [HEADER_BYTES as usize, second] {
+            let mut bytes = bytes.clone();
+            bytes[bad] ^= 1;
+            std::fs::write(&path, &bytes).unwrap();
+            assert!(redactions.mend_header(|_, _| Ok(true)).is_err(), "byte {bad}");
+            assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        redactions.mend_header(|_, _| Ok(true)).unwrap();
+        for erase in [7, 8] {
+            let Pending::Group(group) = redactions.pending().unwrap() else { panic!("group {erase} is done again") };
+            assert_eq!(group.erase, erase);
+            redactions.finish(&group).unwrap();
+        }
+        bytes[9] ^= 1;
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The sequencer is the ledger's one writer, so the overwriting happens here, on its thread: other commands wait meanwhile
-//! (well under a millisecond a version). What fails behind the commit leaves an erasure that counts; the ledger then takes
-//! nothing more, and the next start finishes it (`ledger::append::erase`).
+//! (each frame that holds a version is read and checked as a whole, once an erasure). What fails behind the commit leaves an
+//! erasure that counts; the ledger then takes nothing more, and the next start finishes it (`ledger::append::erase`).
 
 use std::time::Instant;
 
