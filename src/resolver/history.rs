@@ -1,5 +1,7 @@
 //! What an identifier resolved to at some point of the ledger, and all that ever happened to it.
 
+use std::sync::atomic::Ordering;
+
 use super::{Answer, Resolver, feed::Shown};
 use crate::{
     id::Identifier,
@@ -24,7 +26,7 @@ pub enum HistoryError {
     ToCome {
         /// What was asked for.
         index: u64,
-        /// The size of the ledger.
+        /// The entries that the index has applied.
         entries: u64,
     },
     /// Index or ledger cannot be read.
@@ -103,16 +105,21 @@ impl Resolver {
         Ok(history)
     }
 
-    /// The index of the last entry at a moment; `None` before the first.
+    /// The index of the last entry at a moment; `None` before the first. Of a batch that the index has not taken yet none
+    /// counts: half of it would be seen.
     pub(super) fn last_entry(&self, moment: Moment) -> Result<Option<u64>, HistoryError> {
+        let entries = self.applied.load(Ordering::Acquire);
         match moment {
             Moment::Index(index) => {
-                let entries = self.records.ledger().size();
-                if index < entries { Ok(Some(index)) } else { Err(HistoryError::ToCome { index, entries }) }
+                if index < entries {
+                    Ok(Some(index))
+                } else {
+                    Err(HistoryError::ToCome { index, entries })
+                }
             }
             Moment::Time(time_ms) => {
-                let entries = self.records.ledger().entries_until(time_ms).map_err(ReadError::from)?;
-                Ok(entries.checked_sub(1))
+                let until = self.records.ledger().entries_until(time_ms).map_err(ReadError::from)?;
+                Ok(until.min(entries).checked_sub(1))
             }
         }
     }
@@ -141,4 +148,57 @@ fn differences(now: &Record, before: Option<&Record>) -> Vec<(u32, Difference)> 
     differences.extend(gone.map(|value| (value.index, Difference::Removed)));
     differences.sort_by_key(|(index, _)| *index);
     differences
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::runtime::Runtime;
+
+    use super::*;
+    use crate::{
+        ledger::{DataDir, KeySource, LedgerError, Mark, Opening, Principal},
+        record::Values,
+        registry::{Command, Operation, Sequencer, WhenFull},
+        store::{Records, memory::MemoryStore},
+    };
+
+    #[test]
+    fn a_batch_counts_when_the_index_has_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::open_or_create(directory.path()).unwrap();
+        let opening = Opening::new(&data, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();
+        let recovered = opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();
+        let store = Arc::new(MemoryStore::new());
+        let records = Records::new(store.clone(), recovered.ledger);
+        let resolver = Resolver::new(records.clone(), 1 << 20);
+        let sequencer = Sequencer {
+            appender: recovered.appender,
+            records: records.clone(),
+            store,
+            // Nobody says that the index has the batch.
+            committer: Box::new(|_| {}),
+            clock: Arc::new(|| 1_700_000_000_000),
+            entropy: Arc::new(|| [7; 32]),
+        };
+        let (registry, _sequencer) = sequencer.spawn().unwrap();
+        let identifier = Identifier::parse("20.500.1/a").unwrap();
+        let operation = Operation::Create { values: Values::default(), edges: Vec::new() };
+        let command = Command { identifier: identifier.clone(), operation, expected_version: None, request: None };
+        let prepared = registry.prepare(command, Principal::Loopback).unwrap();
+        let results = Runtime::new().unwrap().block_on(registry.submit(vec![Ok(prepared)], WhenFull::Wait));
+        assert!(results.iter().all(Result::is_ok));
+        assert_eq!(records.ledger().size(), 1);
+
+        let early = resolver.resolve_at(&identifier, Moment::Index(0));
+        assert!(matches!(early, Err(HistoryError::ToCome { index: 0, entries: 0 })), "{early:?}");
+        assert!(matches!(resolver.last_entry(Moment::Time(u64::MAX)), Ok(None)));
+
+        resolver.outdate([identifier.key()]);
+        assert!(matches!(resolver.resolve_at(&identifier, Moment::Index(0)), Ok(Answer::Found(_))));
+        assert!(matches!(resolver.last_entry(Moment::Time(u64::MAX)), Ok(Some(0))));
+        let early = resolver.last_entry(Moment::Index(1));
+        assert!(matches!(early, Err(HistoryError::ToCome { index: 1, entries: 1 })), "{early:?}");
+    }
 }

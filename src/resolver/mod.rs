@@ -15,7 +15,10 @@ mod prove;
 mod recall;
 mod trace;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
 pub use history::{Change, Difference, History, HistoryError, Moment};
@@ -223,13 +226,16 @@ const CACHE_ENTRY_BYTES: usize = 128;
 pub struct Resolver {
     records: Records,
     cache: Cache<Key, Answer>,
+    /// Entries that the index has applied: the ledger has those of a batch before the index has any of them.
+    applied: AtomicU64,
 }
 
 impl Resolver {
-    /// A resolver over these records, with a cache of at most `cache_bytes_max` bytes.
+    /// A resolver over a ledger whose entries are all in the index, with a cache of at most `cache_bytes_max` bytes.
     pub fn new(records: Records, cache_bytes_max: usize) -> Self {
         let weigh = |key: &Key, answer: &Answer| CACHE_ENTRY_BYTES + 2 * key.as_bytes().len() + answer.bytes();
-        Self { records, cache: Cache::new(cache_bytes_max, weigh) }
+        let applied = AtomicU64::new(records.ledger().size());
+        Self { records, cache: Cache::new(cache_bytes_max, weigh), applied }
     }
 
     /// Resolves an identifier. Reads index and ledger on a miss, which may block for a disk.
@@ -312,8 +318,10 @@ impl Resolver {
         self.records.scan(prefix, after, limit)
     }
 
-    /// Forgets what is cached about identifiers that changed.
+    /// Takes note that the index has applied the ledger as it is now, and forgets what is cached about identifiers that
+    /// changed.
     pub fn outdate<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) {
+        self.applied.store(self.records.ledger().size(), Ordering::Release);
         for key in keys {
             self.cache.invalidate(key);
         }

@@ -4,7 +4,7 @@
 //! or derives from; the lot itself, when nothing does. Who has it is the newest party that the product was transferred to,
 //! or, when it lies in a package, that the outermost package was transferred to.
 
-use std::{ops::ControlFlow, time::Instant};
+use std::{collections::HashMap, ops::ControlFlow, time::Instant};
 
 use super::{
     HistoryError, Moment, Names, NodeState, Resolver, Sum, TimeRule, TraceDirection, TraceLimits, TraceRequest,
@@ -12,14 +12,16 @@ use super::{
     trace::{Graph, Order, Walk, order, totals},
 };
 use crate::{
-    id::Identifier,
+    id::{Identifier, Key},
     record::{EdgeType, EdgeTypes},
-    store::{Direction, EdgeQuery, Link, LinkReader, ReadError},
+    store::{Direction, EdgeQuery, Link, LinkReader, ReadError, Records},
 };
 
 /// The most packages around a product, one in the other.
 const PACKAGES_MAX: usize = 32;
-/// Edges that are read at once.
+/// The most edges of packages that a recall remembers; then it begins anew.
+const PACKAGES_KEPT_MAX: usize = 50_000;
+/// Edges that are read at once, between two looks at the clock.
 const PAGE_EDGES: usize = 1_000;
 
 /// What to recall.
@@ -94,17 +96,21 @@ impl Resolver {
         let Some(mut graph) = walked else { return Ok(()) };
         let order = order(&graph);
         let totals = totals(&graph, &order, TraceDirection::Up);
-        let mut reader = LinkReader::new(&self.records);
+        let mut whereabouts = upto.map(|upto| Whereabouts::new(&self.records, upto, deadline));
         for number in finished(&graph, &order) {
-            if Instant::now() >= deadline {
-                graph.summary.truncated.push(Truncation::Time);
-                graph.summary.truncated.dedup();
-                break;
-            }
             let node = graph.nodes[number as usize].found.clone();
-            let (packages, holder) = match upto {
-                Some(upto) => whereabouts(&mut reader, &node.identifier, upto)?,
-                None => (Vec::new(), None),
+            let found = match &mut whereabouts {
+                Some(whereabouts) => whereabouts.of(&node.identifier),
+                None => Ok((Vec::new(), None)),
+            };
+            let (packages, holder) = match found {
+                Ok(found) => found,
+                Err(Stop::Time) => {
+                    graph.summary.truncated.push(Truncation::Time);
+                    graph.summary.truncated.dedup();
+                    break;
+                }
+                Err(Stop::Failed(error)) => return Err(error.into()),
             };
             let product = Recalled { node, amounts: totals.of(number).to_vec(), packages, holder };
             if sink(RecallStep::Product(product)).is_break() {
@@ -133,44 +139,122 @@ fn finished(graph: &Graph, order: &Order) -> Vec<u32> {
     finished.map(|(number, _)| number).collect()
 }
 
-/// The packages around a product, and who has the outermost that somebody was given.
-fn whereabouts(
-    reader: &mut LinkReader<'_>,
-    product: &Identifier,
-    upto: u64,
-) -> Result<(Vec<Identifier>, Option<Holder>), ReadError> {
-    let mut things = vec![product.clone()];
-    while let Some(inside) = things.last().filter(|_| things.len() <= PACKAGES_MAX) {
-        match newest(reader, inside, EdgeType::PackedIn, upto)? {
-            Some(package) if !things.contains(&package.other) => things.push(package.other),
-            _ => break,
-        }
-    }
-    let mut holder = None;
-    for transferred in things.iter().rev() {
-        if let Some(link) = newest(reader, transferred, EdgeType::TransferredTo, upto)? {
-            let (ledger_index, valid_from_ms) = (link.index, link.valid_from_ms);
-            holder = Some(Holder { party: link.other, transferred: transferred.clone(), ledger_index, valid_from_ms });
-            break;
-        }
-    }
-    things.remove(0);
-    Ok((things, holder))
+/// Why the whereabouts of a product are not known.
+enum Stop {
+    /// There was no more time.
+    Time,
+    /// Index or ledger cannot be read.
+    Failed(ReadError),
 }
 
-/// The edge of a type that the ledger took last; of one entry the one that holds from the latest time on.
-fn newest(reader: &mut LinkReader<'_>, of: &Identifier, kind: EdgeType, upto: u64) -> Result<Option<Link>, ReadError> {
-    let types: EdgeTypes = [kind].into_iter().collect();
-    let (mut newest, mut after): (Option<Link>, _) = (None, None);
-    loop {
-        let query = EdgeQuery { types, origin: None, upto, after: after.as_ref(), limit: PAGE_EDGES };
-        let links = reader.links(of.key(), Direction::Out, &query)?;
-        let is_last = links.len() < PAGE_EDGES;
-        after = links.last().map(|link| link.end.clone());
-        let at = |link: &Link| (link.index, link.valid_from_ms);
-        newest = newest.into_iter().chain(links).max_by_key(at);
-        if is_last {
-            return Ok(newest);
+impl From<ReadError> for Stop {
+    fn from(error: ReadError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Finds where products are. What is known of a package is kept: many products lie in one.
+struct Whereabouts<'a> {
+    reader: LinkReader<'a>,
+    upto: u64,
+    deadline: Instant,
+    /// The newest edge of a type from a package, if there is one.
+    packages: HashMap<(EdgeType, Key), Option<Link>>,
+}
+
+impl<'a> Whereabouts<'a> {
+    fn new(records: &'a Records, upto: u64, deadline: Instant) -> Self {
+        Self { reader: LinkReader::new(records), upto, deadline, packages: HashMap::new() }
+    }
+
+    /// The packages around a product, and who has the outermost that somebody was given.
+    fn of(&mut self, product: &Identifier) -> Result<(Vec<Identifier>, Option<Holder>), Stop> {
+        let mut things = vec![product.clone()];
+        while let Some(inside) = things.last().filter(|_| things.len() <= PACKAGES_MAX) {
+            match self.newest_of(product, inside, EdgeType::PackedIn)? {
+                Some(package) if !things.contains(&package.other) => things.push(package.other),
+                _ => break,
+            }
         }
+        let mut holder = None;
+        for transferred in things.iter().rev() {
+            if let Some(link) = self.newest_of(product, transferred, EdgeType::TransferredTo)? {
+                let (ledger_index, valid_from_ms) = (link.index, link.valid_from_ms);
+                holder =
+                    Some(Holder { party: link.other, transferred: transferred.clone(), ledger_index, valid_from_ms });
+                break;
+            }
+        }
+        things.remove(0);
+        Ok((things, holder))
+    }
+
+    /// The newest edge of a type from a product or from a package around it.
+    fn newest_of(&mut self, product: &Identifier, thing: &Identifier, kind: EdgeType) -> Result<Option<Link>, Stop> {
+        if thing == product {
+            return self.newest(thing, kind);
+        }
+        let package = (kind, thing.key().clone());
+        if let Some(known) = self.packages.get(&package) {
+            return Ok(known.clone());
+        }
+        let newest = self.newest(thing, kind)?;
+        if self.packages.len() >= PACKAGES_KEPT_MAX {
+            self.packages.clear();
+        }
+        self.packages.insert(package, newest.clone());
+        Ok(newest)
+    }
+
+    /// The edge of a type that the ledger took last; of one entry the one that holds from the latest time on.
+    fn newest(&mut self, of: &Identifier, kind: EdgeType) -> Result<Option<Link>, Stop> {
+        let types: EdgeTypes = [kind].into_iter().collect();
+        let (mut newest, mut after): (Option<Link>, _) = (None, None);
+        loop {
+            if Instant::now() >= self.deadline {
+                return Err(Stop::Time);
+            }
+            let query = EdgeQuery { types, origin: None, upto: self.upto, after: after.as_ref(), limit: PAGE_EDGES };
+            let links = self.reader.links(of.key(), Direction::Out, &query)?;
+            let is_last = links.len() < PAGE_EDGES;
+            after = links.last().map(|link| link.end.clone());
+            let at = |link: &Link| (link.index, link.valid_from_ms);
+            newest = newest.into_iter().chain(links).max_by_key(at);
+            if is_last {
+                return Ok(newest);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use super::*;
+    use crate::{
+        ledger::{DataDir, KeySource, LedgerError, Mark, Opening},
+        store::memory::MemoryStore,
+    };
+
+    #[test]
+    fn whereabouts_keep_to_their_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::open_or_create(directory.path()).unwrap();
+        let opening = Opening::new(&data, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();
+        let recovered = opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();
+        let records = Records::new(Arc::new(MemoryStore::new()), recovered.ledger);
+        let product = Identifier::parse("20.500.1/product").unwrap();
+        let package = Identifier::parse("20.500.1/package").unwrap();
+
+        let mut late = Whereabouts::new(&records, 0, Instant::now() - Duration::from_millis(1));
+        assert!(matches!(late.of(&product), Err(Stop::Time)));
+        let mut in_time = Whereabouts::new(&records, 0, Instant::now() + Duration::from_secs(600));
+        assert!(matches!(in_time.of(&product), Ok((packages, None)) if packages.is_empty()));
+        assert!(in_time.packages.is_empty(), "a product is asked about once");
+        assert!(matches!(in_time.newest_of(&product, &package, EdgeType::TransferredTo), Ok(None)));
+        // What is known of a package takes no more time.
+        in_time.deadline = Instant::now() - Duration::from_millis(1);
+        assert!(matches!(in_time.newest_of(&product, &package, EdgeType::TransferredTo), Ok(None)));
     }
 }

@@ -77,7 +77,8 @@ impl TraceLimits {
     pub const FAN_OUT_MAX: u32 = 100_000;
     /// The most that may be asked for.
     pub const TIME_MAX: Duration = Duration::from_secs(60);
-    /// The most edges of a trace; it may not be asked for more.
+    /// The most edges of a trace; it may not be asked for more. Where times are respected, an edge that does not fit so far
+    /// counts for four.
     pub const EDGES_MAX: usize = 1_000_000;
 
     /// The most that may be asked for, of everything but the time.

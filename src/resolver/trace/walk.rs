@@ -18,8 +18,10 @@ use crate::{
 
 /// Edges of a node that are read at once.
 const PAGE_EDGES: usize = 1_000;
-/// Edges between two looks at the clock.
+/// Edges between two looks at the clock, those that are held back among them.
 const CLOCK_EDGES: usize = 64;
+/// How many edges of the graph an edge counts for that is held back: it takes about as much memory.
+const HELD_EDGES: usize = 4;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -41,6 +43,8 @@ pub(in crate::resolver) struct Node {
     bound: Option<i64>,
     /// Edges that did not fit in time so far.
     held: Vec<Link>,
+    /// Whether the walk comes back to them.
+    again: bool,
 }
 
 /// An edge of the graph, as the trace went along it.
@@ -97,6 +101,11 @@ pub(in crate::resolver) struct Walk<'a> {
     by_key: HashMap<Key, u32>,
     graph: Graph,
     turns: VecDeque<Turn>,
+    edges_max: usize,
+    /// Edges that are held back, of all nodes.
+    held: usize,
+    /// Edges that were looked at, each as often as it was.
+    looked_at: usize,
 }
 
 impl<'a> Walk<'a> {
@@ -112,6 +121,9 @@ impl<'a> Walk<'a> {
             by_key: HashMap::new(),
             graph: Graph::default(),
             turns: VecDeque::new(),
+            edges_max: TraceLimits::EDGES_MAX,
+            held: 0,
+            looked_at: 0,
         }
     }
 
@@ -128,12 +140,11 @@ impl<'a> Walk<'a> {
             Err(Stop::Failed(error)) => return Err(error),
         }
         let Graph { nodes, edges, summary } = &mut self.graph;
-        let held: usize = nodes.iter().map(|node| node.held.len()).sum();
         summary.as_of = self.upto;
         // Both are bounded by limits that fit.
         summary.nodes = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
         summary.edges = u32::try_from(edges.len()).unwrap_or(u32::MAX);
-        summary.out_of_time = u32::try_from(held).unwrap_or(u32::MAX);
+        summary.out_of_time = u32::try_from(self.held).unwrap_or(u32::MAX);
         summary.truncated.sort_unstable();
         Ok(Some(self.graph))
     }
@@ -141,15 +152,22 @@ impl<'a> Walk<'a> {
     fn go(&mut self, sink: TraceSink<'_>) -> Result<(), Stop> {
         self.node(&self.request.start, 0, None, sink)?;
         while let Some(turn) = self.turns.pop_front() {
+            self.look_at_the_clock()?;
             match turn {
                 Turn::Expand(number) => self.expand(number, sink)?,
-                Turn::Again(number) => {
-                    let held = std::mem::take(&mut self.graph.nodes[number as usize].held);
-                    held.into_iter().try_for_each(|link| self.follow(number, link, sink))?;
-                }
+                Turn::Again(number) => self.again(number, sink)?,
             }
         }
         Ok(())
+    }
+
+    /// Looks again at the edges of a node that are held back.
+    fn again(&mut self, number: u32, sink: TraceSink<'_>) -> Result<(), Stop> {
+        let node = &mut self.graph.nodes[number as usize];
+        node.again = false;
+        let held = std::mem::take(&mut node.held);
+        self.held -= held.len();
+        held.into_iter().try_for_each(|link| self.follow(number, link, sink))
     }
 
     fn truncated(&mut self, truncation: Truncation) {
@@ -214,19 +232,21 @@ impl<'a> Walk<'a> {
 
     /// Goes along an edge from a node.
     fn follow(&mut self, near: u32, link: Link, sink: TraceSink<'_>) -> Result<(), Stop> {
+        self.looked_at += 1;
+        if self.looked_at.is_multiple_of(CLOCK_EDGES) {
+            self.look_at_the_clock()?;
+        }
+        if self.graph.edges.len() + HELD_EDGES * self.held >= self.edges_max {
+            return Err(Stop::Limit(Truncation::Edges));
+        }
         let node = &mut self.graph.nodes[near as usize];
         if !fits(self.request, node.bound, link.valid_from_ms) {
             node.held.push(link);
+            self.held += 1;
             return Ok(());
         }
         let depth = node.found.depth + 1;
         let number = u32::try_from(self.graph.edges.len()).unwrap_or(u32::MAX);
-        if self.graph.edges.len() >= TraceLimits::EDGES_MAX {
-            return Err(Stop::Limit(Truncation::Edges));
-        }
-        if self.graph.edges.len().is_multiple_of(CLOCK_EDGES) {
-            self.look_at_the_clock()?;
-        }
         let known = self.by_key.get(&link.end.other).copied();
         let far = match known {
             Some(far) => {
@@ -267,7 +287,8 @@ impl<'a> Walk<'a> {
         };
         if looser != node.bound {
             node.bound = looser;
-            if !node.held.is_empty() {
+            if !node.held.is_empty() && !node.again {
+                node.again = true;
                 self.turns.push_back(Turn::Again(number));
             }
         }
@@ -315,7 +336,8 @@ impl<'a> Walk<'a> {
             _ => {}
         }
         self.by_key.insert(found.identifier.key().clone(), number);
-        let node = Node { found: found.clone(), edges: Vec::new(), complete: false, bound, held: Vec::new() };
+        let node =
+            Node { found: found.clone(), edges: Vec::new(), complete: false, bound, held: Vec::new(), again: false };
         self.graph.nodes.push(node);
         self.turns.push_back(Turn::Expand(number));
         given(sink(TraceStep::Node(found)))?;
@@ -348,3 +370,6 @@ fn fits(request: &TraceRequest, bound: Option<i64>, valid_from_ms: Option<i64>) 
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod tests;

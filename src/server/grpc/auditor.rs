@@ -28,6 +28,9 @@ use crate::{
     vindex::{Lookups, NoLookup},
 };
 
+/// The most reads of the past at once; more wait for one of them. A page of a history takes some megabytes.
+const READS_MAX: usize = 16;
+
 /// Answers questions about the past from the read core.
 #[derive(Clone)]
 pub(super) struct AuditorService {
@@ -36,6 +39,7 @@ pub(super) struct AuditorService {
     lookups: Option<Lookups>,
     publication: Arc<Publication>,
     traces: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
 }
 
 type Watched = Pin<Box<dyn Stream<Item = Result<pb::ChangeEvent, Status>> + Send>>;
@@ -48,17 +52,26 @@ impl AuditorService {
         publication: Arc<Publication>,
     ) -> Self {
         let traces = Arc::new(Semaphore::new(trace::TRACES_AT_ONCE_MAX));
-        Self { resolver, feeds, lookups, publication, traces }
+        let reads = Arc::new(Semaphore::new(READS_MAX));
+        Self { resolver, feeds, lookups, publication, traces, reads }
     }
 
-    /// Asks the read core on the blocking pool: the past is read entry by entry, and is hardly in memory.
+    /// Asks the read core on the blocking pool, [`READS_MAX`] at a time: the past is read entry by entry, and is hardly in
+    /// memory.
     async fn read<T: Send + 'static, E: Send + 'static>(
         &self,
         read: impl FnOnce(&Resolver) -> Result<T, E> + Send + 'static,
     ) -> Result<Result<T, E>, Status> {
         let resolver = Arc::clone(&self.resolver);
-        let read = tokio::task::spawn_blocking(move || read(&resolver)).await;
-        read.map_err(|_| Status::internal("the past could not be read"))
+        let place = Arc::clone(&self.reads).acquire_owned().await;
+        let place = place.map_err(|_| Status::unavailable("the node is stopping"))?;
+        let read = tokio::task::spawn_blocking(move || {
+            let read = read(&resolver);
+            // Not when the caller is gone, but when the work is done.
+            drop(place);
+            read
+        });
+        read.await.map_err(|_| Status::internal("the past could not be read"))
     }
 }
 
@@ -77,9 +90,11 @@ impl auditor_server::Auditor for AuditorService {
             Some(At::Time(time_ms)) => Moment::Time(time_ms),
             None => return Err(Status::invalid_argument("no point of the ledger is given: an index or a time")),
         };
-        let answer = self.read(move |resolver| resolver.resolve_at(&identifier, moment)).await?;
-        let answer = answer.map_err(|error| without_answer(&error))?;
-        Ok(Response::new(encode_answer(&answer, &asked, &Filter { types, indexes })))
+        let answer = self.read(move |resolver| {
+            let answer = resolver.resolve_at(&identifier, moment)?;
+            Ok(encode_answer(&answer, &asked, &Filter { types, indexes }))
+        });
+        Ok(Response::new(answer.await?.map_err(|error: HistoryError| without_answer(&error))?))
     }
 
     async fn history(&self, request: Request<pb::HistoryRequest>) -> Result<Response<pb::HistoryResponse>, Status> {
@@ -91,8 +106,11 @@ impl auditor_server::Auditor for AuditorService {
                 "{limit} versions in one page; ask for 1 to {HISTORY_LIMIT_MAX}"
             )));
         }
-        let history = self.read(move |resolver| resolver.history(&identifier, before, limit as usize)).await?;
-        Ok(Response::new(history_to_pb(&history.map_err(|error| without_answer(&error))?)))
+        let history = self.read(move |resolver| {
+            let history = resolver.history(&identifier, before, limit as usize)?;
+            Ok(history_to_pb(&history))
+        });
+        Ok(Response::new(history.await?.map_err(|error: HistoryError| without_answer(&error))?))
     }
 
     async fn prove(&self, request: Request<pb::ProveRequest>) -> Result<Response<pb::ProveResponse>, Status> {
