@@ -7,7 +7,8 @@
 //!
 //! What always holds: a cosigned checkpoint is on the disk before anyone gets the cosignature: it is written beside the old one,
 //! synced, renamed over it, and the directory synced. Requests about one log are judged one after the other, from the
-//! judgement to the disk, so that no slower one takes back what a faster one promised. A file that is not what the
+//! judgement to the disk, so that no slower one takes back what a faster one promised. What it shows is what it knows to be on the
+//! disk; when it cannot know, it refuses the log until it is started again. A file that is not what the
 //! witness wrote stops it at start: a witness that has forgotten may contradict itself. Deliberately absent: HTTP
 //! (`server::http::witness`); the judgement itself ([`proof::witness`](crate::proof::witness)).
 
@@ -44,8 +45,36 @@ pub struct Witness {
 struct Log {
     keys: Vec<VerifierKey>,
     path: PathBuf,
-    /// What was cosigned last. Locked from judging a request until its result is on the disk.
-    latest: Mutex<Option<TreeHead>>,
+    /// Locked from judging a request until its result is on the disk.
+    memory: Mutex<Memory>,
+}
+
+/// What a witness knows of its file about a log.
+#[derive(Debug)]
+enum Memory {
+    /// The file is on the disk, with this in it.
+    Durable(Option<Cosigned>),
+    /// A newer file may be on the disk, or come back as the older one after a power cut.
+    Unknown {
+        /// What is promised in any case.
+        before: Option<Cosigned>,
+    },
+}
+
+/// A checkpoint that was cosigned.
+#[derive(Clone, Debug)]
+struct Cosigned {
+    head: TreeHead,
+    /// The text with the log's signatures and the witness's own.
+    note: Vec<u8>,
+}
+
+impl Memory {
+    fn latest(&self) -> Option<&Cosigned> {
+        match self {
+            Self::Durable(latest) | Self::Unknown { before: latest } => latest.as_ref(),
+        }
+    }
 }
 
 /// Why a witness cannot be opened.
@@ -152,7 +181,11 @@ impl Witness {
             }
             let origin = log_key.name().to_owned();
             let path = directory.join(origin_hash(&origin));
-            let log = logs.entry(origin).or_insert_with(|| Log { keys: Vec::new(), path, latest: Mutex::new(None) });
+            let log = logs.entry(origin).or_insert_with(|| Log {
+                keys: Vec::new(),
+                path,
+                memory: Mutex::new(Memory::Durable(None)),
+            });
             if !log.keys.contains(&log_key) {
                 log.keys.push(log_key);
             }
@@ -162,8 +195,10 @@ impl Witness {
         }
         for (origin, log) in &mut logs {
             let latest = remembered(origin, log, key.verifier())?;
-            *log.latest.get_mut().unwrap_or_else(PoisonError::into_inner) = latest;
+            *log.memory.get_mut().unwrap_or_else(PoisonError::into_inner) = Memory::Durable(latest);
         }
+        // Whoever wrote these files may have ended before their names were on the disk.
+        sync(directory).map_err(failed("cannot sync", directory))?;
         Ok(Self { key, directory: directory.into(), logs, lock })
     }
 
@@ -175,8 +210,8 @@ impl Witness {
     /// The logs that it knows, with the sizes that it cosigned last.
     pub fn logs(&self) -> impl Iterator<Item = (&str, Option<u64>)> {
         self.logs.iter().map(|(origin, log)| {
-            let latest = log.latest.lock().unwrap_or_else(PoisonError::into_inner);
-            (origin.as_str(), latest.map(|head| head.size))
+            let memory = log.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            (origin.as_str(), memory.latest().map(|cosigned| cosigned.head.size))
         })
     }
 
@@ -185,7 +220,8 @@ impl Witness {
     ///
     /// # Errors
     ///
-    /// When the cosigned checkpoint could not be written; nothing was promised then.
+    /// When the cosigned checkpoint could not be written; nothing was promised then. When it is not known whether it was, all later
+    /// requests about the log are errors, too.
     pub fn add_checkpoint(&self, body: &[u8], time: u64) -> io::Result<Result<String, Refusal>> {
         let request = match AddCheckpoint::parse(body) {
             Ok(request) => request,
@@ -194,43 +230,48 @@ impl Witness {
         // A checkpoint's first line is its origin.
         let origin = request.checkpoint.lines().next().unwrap_or_default();
         let Some(log) = self.logs.get(origin) else { return Ok(Err(Refusal::UnknownOrigin)) };
-        let mut latest = log.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let verified = match judge(&request, &log.keys, *latest) {
+        let mut memory = log.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let Memory::Durable(latest) = &*memory else {
+            return Err(io::Error::other(format!(
+                "what is on the disk for the log `{origin}` is not known since an error; start the witness again"
+            )));
+        };
+        let verified = match judge(&request, &log.keys, latest.as_ref().map(|cosigned| cosigned.head)) {
             Ok(verified) => verified,
             Err(refusal) => return Ok(Err(refusal)),
         };
         let line = self.key.cosign(&verified.text, time);
         let signatures = format!("\n{}{line}", verified.log_lines);
-        self.remember(&log.path, &[verified.text.as_slice(), signatures.as_bytes()].concat())?;
-        *latest = Some(verified.head);
+        let note = [verified.text.as_slice(), signatures.as_bytes()].concat();
+        let temporary = written_beside(&log.path, &note)?;
+        // From here on an error says nothing of what is on the disk.
+        let before = latest.clone();
+        *memory = Memory::Unknown { before };
+        fs::rename(&temporary, &log.path)?;
+        sync(&self.directory)?;
+        *memory = Memory::Durable(Some(Cosigned { head: verified.head, note }));
         Ok(Ok(line))
     }
 
-    /// The last cosigned checkpoint of the log whose origin has this hash ([`origin_hash`]).
-    ///
-    /// # Errors
-    ///
-    /// Whatever the file system says.
-    pub fn latest(&self, hash: &str) -> io::Result<Option<Vec<u8>>> {
-        // Only names that it made itself become paths.
-        let Some(log) = self.logs.values().find(|log| log.path.file_name().is_some_and(|name| name == hash)) else {
-            return Ok(None);
-        };
-        match fs::read(&log.path) {
-            Ok(note) => Ok(Some(note)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// The last cosigned checkpoint of the log whose origin has this hash ([`origin_hash`]). It is on the disk.
+    pub fn latest(&self, hash: &str) -> Option<Vec<u8>> {
+        let log = self.logs.values().find(|log| log.path.file_name().is_some_and(|name| name == hash))?;
+        let memory = log.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.latest().map(|cosigned| cosigned.note.clone())
     }
+}
 
-    fn remember(&self, path: &Path, note: &[u8]) -> io::Result<()> {
-        let temporary = path.with_extension("new");
-        let mut file = File::create(&temporary)?;
-        file.write_all(note)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        File::open(&self.directory)?.sync_all()
-    }
+/// Writes a file that is to be renamed to `path`, and gives its name.
+fn written_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
+    let temporary = path.with_extension("new");
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(temporary)
+}
+
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
 }
 
 impl Drop for Witness {
@@ -241,7 +282,7 @@ impl Drop for Witness {
 }
 
 /// What a witness cosigned last, from its file.
-fn remembered(origin: &str, log: &Log, own: &VerifierKey) -> Result<Option<TreeHead>, WitnessError> {
+fn remembered(origin: &str, log: &Log, own: &VerifierKey) -> Result<Option<Cosigned>, WitnessError> {
     let path = &log.path;
     let note = match fs::read(path) {
         Ok(note) => note,
@@ -251,7 +292,7 @@ fn remembered(origin: &str, log: &Log, own: &VerifierKey) -> Result<Option<TreeH
     // The log may have another key by now; the witness has its own.
     let damaged = || WitnessError::Damaged { path: path.clone(), origin: origin.into() };
     let cosigned = verify_cosigned(&note, own).map_err(|_| damaged())?;
-    if cosigned.origin == origin { Ok(Some(cosigned.head)) } else { Err(damaged()) }
+    if cosigned.origin == origin { Ok(Some(Cosigned { head: cosigned.head, note })) } else { Err(damaged()) }
 }
 
 #[cfg(test)]
@@ -299,13 +340,36 @@ mod tests {
         assert_eq!(ask(&witness, &request("a.test", 0, &[], 3)), Err(Refusal::Conflict { size: 2 }));
         let line = ask(&witness, &request("a.test", 2, &[3], 3)).unwrap();
         assert!(ask(&witness, &request("b.test", 0, &[], 1)).is_ok(), "logs do not know of each other");
-        let note = witness.latest(&origin_hash("a.test")).unwrap().unwrap();
+        let note = witness.latest(&origin_hash("a.test")).unwrap();
         assert!(String::from_utf8(note.clone()).unwrap().ends_with(&line));
         let keys = [log("a.test").verifier_key().parse().unwrap(), witness.key().clone()];
         let verified = verify(&note, &keys).unwrap();
         assert_eq!((verified.head.size, verified.cosignatures[0].time), (3, 77));
-        assert_eq!(witness.latest("../key").unwrap(), None);
-        assert_eq!(witness.latest(&origin_hash("c.test")).unwrap(), None);
+        assert_eq!(witness.latest("../key"), None);
+        assert_eq!(witness.latest(&origin_hash("c.test")), None);
+    }
+
+    #[test]
+    fn after_an_error_at_the_rename_nothing_more_is_promised() {
+        let directory = tempfile::tempdir().unwrap();
+        let witness = open(directory.path()).unwrap();
+        witness.add_checkpoint(&request("a.test", 0, &[], 2), 77).unwrap().unwrap();
+        let hash = origin_hash("a.test");
+        let (path, aside) = (directory.path().join("state").join(&hash), directory.path().join("aside"));
+        let note = witness.latest(&hash);
+        // Nothing can be renamed over a directory.
+        fs::rename(&path, &aside).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(witness.add_checkpoint(&request("a.test", 2, &[3], 3), 77).is_err());
+        fs::remove_dir(&path).unwrap();
+        assert!(witness.add_checkpoint(&request("a.test", 2, &[3], 3), 77).is_err(), "not before it is started again");
+        assert_eq!(witness.latest(&hash), note, "what it promised before stands, and is not read from the file");
+        assert!(witness.add_checkpoint(&request("b.test", 0, &[], 1), 77).unwrap().is_ok(), "others go on");
+        drop(witness);
+        fs::rename(&aside, &path).unwrap();
+        let witness = open(directory.path()).unwrap();
+        assert_eq!(witness.latest(&hash), note);
+        assert!(witness.add_checkpoint(&request("a.test", 2, &[3], 3), 77).unwrap().is_ok());
     }
 
     #[test]
@@ -362,7 +426,7 @@ mod tests {
         });
         let cosigned: Vec<usize> = (0..3).filter(|&at| answers[at].is_ok()).collect();
         assert_eq!(cosigned.len(), 1, "all ask from nothing: {answers:?}");
-        let note = witness.latest(&origin_hash("a.test")).unwrap().unwrap();
+        let note = witness.latest(&origin_hash("a.test")).unwrap();
         let own = witness.key().clone();
         let kept = verify_cosigned(&note, &own).unwrap();
         assert_eq!(kept.head.size as usize, cosigned[0] + 1);
