@@ -31,6 +31,9 @@ use crate::{
 
 /// The most logs that a witness knows.
 pub const LOGS_MAX: usize = 10_000;
+/// For how long the same checkpoint gets the same cosignature again, without the disk, in seconds. Anyone can send a public
+/// checkpoint as often as they like.
+const REPEAT_S: u64 = 10;
 
 /// A witness with its memory open.
 #[derive(Debug)]
@@ -65,8 +68,21 @@ enum Memory {
 #[derive(Clone, Debug)]
 struct Cosigned {
     head: TreeHead,
+    /// What was signed.
+    text: Vec<u8>,
     /// The text with the log's signatures and the witness's own.
     note: Vec<u8>,
+    /// The witness's own signature line.
+    line: String,
+    /// The time in it, in seconds since 1970 UTC.
+    time: u64,
+}
+
+impl Cosigned {
+    /// Whether its cosignature still says all that one of this text would say now.
+    fn stands_for(&self, text: &[u8], time: u64) -> bool {
+        self.text == text && time.checked_sub(self.time).is_some_and(|age| age < REPEAT_S)
+    }
 }
 
 impl Memory {
@@ -240,6 +256,9 @@ impl Witness {
             Ok(verified) => verified,
             Err(refusal) => return Ok(Err(refusal)),
         };
+        if let Some(again) = latest.as_ref().filter(|cosigned| cosigned.stands_for(&verified.text, time)) {
+            return Ok(Ok(again.line.clone()));
+        }
         let line = self.key.cosign(&verified.text, time);
         let signatures = format!("\n{}{line}", verified.log_lines);
         let note = [verified.text.as_slice(), signatures.as_bytes()].concat();
@@ -249,7 +268,13 @@ impl Witness {
         *memory = Memory::Unknown { before };
         fs::rename(&temporary, &log.path)?;
         sync(&self.directory)?;
-        *memory = Memory::Durable(Some(Cosigned { head: verified.head, note }));
+        *memory = Memory::Durable(Some(Cosigned {
+            head: verified.head,
+            text: verified.text,
+            note,
+            line: line.clone(),
+            time,
+        }));
         Ok(Ok(line))
     }
 
@@ -292,7 +317,8 @@ fn remembered(origin: &str, log: &Log, own: &VerifierKey) -> Result<Option<Cosig
     // The log may have another key by now; the witness has its own.
     let damaged = || WitnessError::Damaged { path: path.clone(), origin: origin.into() };
     let cosigned = verify_cosigned(&note, own).map_err(|_| damaged())?;
-    if cosigned.origin == origin { Ok(Some(Cosigned { head: cosigned.head, note })) } else { Err(damaged()) }
+    let own = cosigned.cosignatures.into_iter().next().filter(|_| cosigned.origin == origin).ok_or_else(damaged)?;
+    Ok(Some(Cosigned { head: cosigned.head, text: cosigned.text, note, line: own.line, time: own.time }))
 }
 
 #[cfg(test)]
@@ -370,6 +396,28 @@ mod tests {
         let witness = open(directory.path()).unwrap();
         assert_eq!(witness.latest(&hash), note);
         assert!(witness.add_checkpoint(&request("a.test", 2, &[3], 3), 77).unwrap().is_ok());
+    }
+
+    #[test]
+    fn the_same_again_costs_no_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let ask =
+            |witness: &Witness, time| witness.add_checkpoint(&request("a.test", 2, &[], 2), time).unwrap().unwrap();
+        let witness = open(directory.path()).unwrap();
+        let first = witness.add_checkpoint(&request("a.test", 0, &[], 2), 77).unwrap().unwrap();
+        let path = directory.path().join("state").join(origin_hash("a.test"));
+        let note = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!([ask(&witness, 77), ask(&witness, 76 + REPEAT_S)], [first.clone(), first.clone()]);
+        assert!(!path.exists(), "nothing was written");
+        fs::write(&path, &note).unwrap();
+        drop(witness);
+        let witness = open(directory.path()).unwrap();
+        assert_eq!(ask(&witness, 78), first);
+        // The clock went on, or back.
+        for time in [77 + REPEAT_S, 76] {
+            assert_ne!(ask(&witness, time), first);
+        }
     }
 
     #[test]
