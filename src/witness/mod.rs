@@ -241,7 +241,9 @@ fn open_key(directory: &Path, file: KeyFile<'_>) -> Result<(CosignerKey, BTreeSe
             let key = CosignerKey::new(name, file.seed).ok_or_else(|| WitnessError::Name { name: name.into() })?;
             // The key comes last: it is never there without the directory that knows it.
             write_promises(directory, key.verifier(), &origins).map_err(failed("cannot write to", directory))?;
-            write_secret(file.path, &key.encode()).map_err(failed("cannot write", file.path))?;
+            // A bare name has no parent, which is synced with it.
+            let path = std::path::absolute(file.path).map_err(failed("cannot find", file.path))?;
+            write_secret(&path, &key.encode()).map_err(failed("cannot write", &path))?;
             Ok((key, origins))
         }
     }
