@@ -6,7 +6,7 @@ use super::{AppError, clock, entropy};
 use crate::{
     proof::note::VerifierKey,
     server::http::{HttpLimits, HttpServer, witness::routes},
-    witness::{Witness, open_or_create_key},
+    witness::{KeyFile, Witness},
 };
 
 /// What a witness runs with.
@@ -39,7 +39,7 @@ impl WitnessNode {
     /// [`AppError`].
     pub async fn start(options: WitnessOptions) -> Result<Self, AppError> {
         let WitnessOptions { listen, state, key, name, logs } = options;
-        let key = open_or_create_key(&key, &name, entropy()())?;
+        let key = KeyFile { path: &key, name: &name, seed: entropy()() };
         let witness = Arc::new(Witness::open(&state, key, logs)?);
         let clock = clock();
         let routes = routes(Arc::clone(&witness), Arc::new(move || clock() / 1_000));

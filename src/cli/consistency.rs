@@ -31,7 +31,10 @@ Examples:
 
 OLD and NEW are checkpoints (as in a receipt, or from /log/checkpoint) or proofs, whose checkpoints are taken. Without NEW it is the
 newest checkpoint of the node. The node is asked for the proof alone, which is checked here; `-o` writes it with the new
-checkpoint, and such a file as NEW is checked offline. Exit code 11: the ledger has two histories; keep both files.")]
+checkpoint, and such a file as NEW is checked offline.
+
+Exit code 11: it is not shown that OLD is a beginning of NEW. A signature, the quorum or the proof may be wrong; ask again, or
+elsewhere. Only two checkpoints that verify and have one size and different roots prove two histories: keep both files then.")]
 pub struct Args {
     /// The older checkpoint
     #[arg(value_name = "OLD")]
@@ -64,6 +67,13 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     let old_note = trust::read_checkpoint(&args.old)?;
     let old = accepted(&policy, &old_note, &args.old.display().to_string())?;
     let grown = grown(args, old.head.size)?;
+    if grown.old_size != old.head.size {
+        return Err(Failure::usage(format!(
+            "the proof in NEW leads from {} entries, and OLD has {}: give the OLD that it was written for",
+            count(grown.old_size),
+            count(old.head.size)
+        )));
+    }
     let place = args.new.as_ref().map_or_else(|| args.server.server.clone(), |path| path.display().to_string());
     let new = accepted(&policy, grown.checkpoint.as_bytes(), &place)?;
     if old.origin != new.origin {
@@ -72,11 +82,12 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     if let Some(path) = &args.output {
         trust::write(Some(path), &grown.write())?;
     }
-    let is_grown = grown.old_size == old.head.size && is_consistent(old.head, new.head, &grown.proof);
+    let is_grown = is_consistent(old.head, new.head, &grown.proof);
+    let is_forked = old.head.size == new.head.size && old.head.root != new.head.root;
     let (origin, from, to) = (clean(&old.origin), old.head.size, new.head.size);
     match (args.json, is_grown) {
         (true, _) => output::line(json!({
-            "consistent": is_grown, "ledger": old.origin, "old_entries": from, "new_entries": to
+            "consistent": is_grown, "two_histories": is_forked, "ledger": old.origin, "old_entries": from, "new_entries": to
         }))?,
         (false, true) => output::line(format_args!(
             "consistent: {origin} with {} entries is a beginning of {origin} with {} entries",
@@ -85,12 +96,16 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         ))?,
         (false, false) => {
             let (old_note, new_note) = (String::from_utf8_lossy(&old_note), &grown.checkpoint);
-            output::line(format_args!(
-                "not consistent: nothing shows that {origin} with {} entries is a beginning of {origin} with {} entries\n\n\
-                 {old_note}\n{new_note}",
-                count(from),
-                count(to)
-            ))?;
+            let (from, to) = (count(from), count(to));
+            let said = match is_forked {
+                true => {
+                    format!("two histories: {origin} signed two different trees of {to} entries; keep both checkpoints")
+                }
+                false => {
+                    format!("not shown: that {origin} with {from} entries is a beginning of {origin} with {to} entries")
+                }
+            };
+            output::line(format_args!("{said}\n\n{old_note}\n{new_note}"))?;
         }
     }
     Ok(if is_grown { 0 } else { EXIT_PROOF_INVALID })

@@ -96,8 +96,13 @@ fn show_proven(out: &mut Out, proven: &Proven) -> Result<(), Failure> {
     }
     let values: Vec<_> = proven.values.iter().map(value_to_pb).collect();
     output::values(out, &values, |_| ' ')?;
-    for line in proven.edge_lines() {
-        out.line(format_args!("    edge {}", clean(line)))?;
+    for keyword in ["edge", "output", "balance", "erased"] {
+        for line in proven.lines_of(keyword) {
+            out.line(format_args!("    {keyword} {}", clean(line)))?;
+        }
+    }
+    if let Some(erasure) = &proven.erasure {
+        out.line(format_args!("    reason {}", clean(erasure.reason.as_str())))?;
     }
     Ok(())
 }
@@ -125,7 +130,11 @@ fn proven_to_json(outcome: &str, proven: &Proven, withheld: &[u32]) -> Json {
         "previous_index": proven.previous,
         "values": proven.values.iter().map(value_to_json).collect::<Vec<_>>(),
         "withheld": withheld,
-        "edges": proven.edge_lines().collect::<Vec<_>>(),
+        "edges": proven.lines_of("edge").collect::<Vec<_>>(),
+        "outputs": proven.lines_of("output").collect::<Vec<_>>(),
+        "balance": proven.lines_of("balance").next(),
+        "erased": proven.lines_of("erased").next(),
+        "reason": proven.erasure.as_ref().map(|erasure| erasure.reason.as_str()),
         "ledger": checkpoint.origin,
         "entries": checkpoint.head.size,
         "root": BASE64.encode(&checkpoint.head.root.0),

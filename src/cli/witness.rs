@@ -22,15 +22,15 @@ Examples:
 
 A witness cosigns a checkpoint when it follows on the one before, and never two that contradict each other (C2SP tlog-witness): nobody
 can be shown another ledger than everybody else. What it cosigned is on the disk before it answers. Do not copy its
-directory back from a backup: a witness that has forgotten is none.")]
+directory back from a backup: a witness that has forgotten is none. A key is used only with the directory that it was made with.")]
 pub struct Args {
     /// Where it listens for HTTP
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8100")]
     listen: SocketAddr,
-    /// The directory for what it cosigned; made when it is not there
+    /// The directory for what it cosigned; made with the key
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
-    /// The file with its key; made when it is not there
+    /// The file with its key; made when it is not there and the directory is new
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     /// Its name, when the key is made

@@ -7,7 +7,7 @@ use super::{
     tlog_proof::{TlogProof, TlogProofError},
 };
 use crate::{
-    ledger::{EntryKind, EntryText, EntryTextError, commitment, leaf_hash},
+    ledger::{EntryKind, EntryText, EntryTextError, Erasure, commitment, leaf_hash},
     record::{Value, stored::StoredValue},
 };
 
@@ -46,14 +46,16 @@ pub struct Proven {
     pub previous: Option<u64>,
     /// The values that are shown, in order of index.
     pub values: Vec<Value>,
+    /// What was erased with it, and why.
+    pub erasure: Option<Erasure>,
     /// The checkpoint that covers it, and who stands for that.
     pub accepted: Accepted,
 }
 
 impl Proven {
-    /// The entry's lines about edges, without their keyword.
-    pub fn edge_lines(&self) -> impl Iterator<Item = &str> {
-        self.text.lines().filter_map(|line| line.strip_prefix("edge "))
+    /// The entry's lines with this keyword, without it, as they are written (`ledger::EntryText`).
+    pub fn lines_of(&self, keyword: &str) -> impl Iterator<Item = &str> {
+        self.text.lines().filter_map(move |line| line.strip_prefix(keyword)?.strip_prefix(' '))
     }
 }
 
@@ -144,6 +146,7 @@ fn check(file: &[u8], policy: &Policy) -> Result<(Proven, Vec<u32>), Defect> {
         principal: entry.principal.to_string(),
         previous: entry.previous.map(|(index, _)| index),
         values,
+        erasure: entry.erasure,
         accepted,
     };
     Ok((proven, withheld))

@@ -12,6 +12,7 @@ use touchmark::{
         Outcome,
         merkle::{self, TreeHead},
         policy::Policy,
+        tlog_proof::TlogProof,
         verify,
     },
     protocol::grpc::pb::{self, auditor_client::AuditorClient},
@@ -99,6 +100,39 @@ fn an_entry_is_proven_and_checked_offline() {
     assert_eq!(verify_file("missing.tlog-proof", &["--key", &key]).exit, 1);
 }
 
+#[test]
+fn all_that_is_proven_is_shown() {
+    let (data, files) = (directory(), directory());
+    let node = Program::serve(data.path(), &[]);
+    register(&node, "88.118/Lot");
+    register(&node, "88.118/Half");
+    for arguments in [
+        &["event", "88.118/Cut", "--input", "88.118/Lot=2:kg", "--output", "88.118/Half=2:kg", "--balance", "kg"][..],
+        &["erase", "88.118/Lot", "--index", "2", "--reason", "asked for"],
+    ] {
+        let ran = node.run(arguments);
+        assert_eq!(ran.exit, 0, "{ran:?}");
+    }
+    let key = key(&node);
+    let event = prove(&node, &files, &["88.118/Cut"]);
+    let erasure = prove(&node, &files, &["3"]);
+    for (path, lines) in [
+        (
+            &event,
+            &["    edge add derived-from 88.118/Lot 2 kg\n", "    output 88.118/Half 2 kg\n", "    balance kg\n"][..],
+        ),
+        (&erasure, &["    erased 2\n", "    reason asked for\n"]),
+    ] {
+        let ran = verify_file(path, &["--key", &key]);
+        assert!(lines.iter().all(|line| ran.out.contains(line)), "{ran:?}");
+    }
+    let shown = json(&verify_file(&event, &["--key", &key, "--json"]));
+    assert_eq!((&shown["outputs"], &shown["balance"]), (&serde_json::json!(["88.118/Half 2 kg"]), &"kg".into()));
+    assert_eq!((&shown["erased"], &shown["reason"]), (&Json::Null, &Json::Null));
+    let shown = json(&verify_file(&erasure, &["--key", &key, "--json"]));
+    assert_eq!((&shown["erased"], &shown["reason"]), (&"2".into(), &"asked for".into()));
+}
+
 /// The files of a real node, byte by byte, with the code that `verify` runs.
 #[test]
 fn every_byte_of_a_proof_counts() {
@@ -178,6 +212,15 @@ fn a_ledger_that_only_grew() {
     let offline = |old: &str, new: &str| run(["consistency", old, new].iter().chain(&trusted));
     let ran = offline(&old, &written);
     assert_eq!(ran.exit, 0, "{ran:?}");
+    // A file that begins elsewhere shows nothing about the ledger.
+    let ran = offline(&new, &written);
+    assert_eq!((ran.exit, ran.err.contains("leads from 1 entries, and OLD has 4")), (2, true), "{ran:?}");
+    // Nor does a proof that is none.
+    let newer = TlogProof::parse(&fs::read(&new).unwrap()).unwrap().checkpoint;
+    let junk = file(&files, "junk", format!("old 1\n\n{newer}"));
+    let ran = run(["consistency", &old, &junk, "--json"].iter().chain(&trusted));
+    assert_eq!((ran.exit, &json(&ran)["two_histories"]), (11, &false.into()), "{ran:?}");
+    assert!(offline(&old, &junk).out.starts_with("not shown"));
     assert_eq!(run(["consistency", &old].iter().chain(&trusted).chain(&["--server", "127.0.0.1:1"])).exit, 1);
 
     // Another ledger under the same key: the directory was copied and went on twice.
@@ -192,7 +235,9 @@ fn a_ledger_that_only_grew() {
     assert_eq!(verify_file(&forked, &trusted).exit, 0, "taken alone, it is a proof");
     let ran = fork.run(&[&["consistency", &old, &forked], &trusted[..]].concat());
     assert_eq!(ran.exit, 11, "{ran:?}");
-    assert!(ran.out.starts_with("not consistent") && ran.out.matches("id.test/ledger\n1\n").count() == 2, "{ran:?}");
+    assert!(ran.out.starts_with("two histories") && ran.out.matches("id.test/ledger\n1\n").count() == 2, "{ran:?}");
+    let ran = fork.run(&[&["consistency", &old, &forked, "--json"], &trusted[..]].concat());
+    assert_eq!((ran.exit, &json(&ran)["two_histories"]), (11, &true.into()), "{ran:?}");
 }
 
 /// Gives an empty ledger the key of another.
