@@ -24,6 +24,7 @@ use crate::{
         Disclosure, Filter, HistoryError, Moment, ProveError, Resolver, Subject,
         feed::{FeedError, Feeds},
     },
+    server::peers::Peers,
     store::ReadError,
     vindex::{Lookups, NoLookup},
 };
@@ -40,6 +41,7 @@ pub(super) struct AuditorService {
     publication: Arc<Publication>,
     traces: Arc<Semaphore>,
     reads: Arc<Semaphore>,
+    watchers: Arc<Peers>,
 }
 
 type Watched = Pin<Box<dyn Stream<Item = Result<pb::ChangeEvent, Status>> + Send>>;
@@ -53,7 +55,7 @@ impl AuditorService {
     ) -> Self {
         let traces = Arc::new(Semaphore::new(trace::TRACES_AT_ONCE_MAX));
         let reads = Arc::new(Semaphore::new(READS_MAX));
-        Self { resolver, feeds, lookups, publication, traces, reads }
+        Self { resolver, feeds, lookups, publication, traces, reads, watchers: Arc::default() }
     }
 
     /// Asks the read core on the blocking pool, [`READS_MAX`] at a time: the past is read entry by entry, and is hardly in
@@ -154,13 +156,15 @@ impl auditor_server::Auditor for AuditorService {
     }
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Watched>, Status> {
+        let watcher = self.watchers.enter(request.remote_addr().map(|address| address.ip()));
+        let watcher = watcher.map_err(|error| Status::resource_exhausted(error.to_string()))?;
         let pb::WatchRequest { from_index, prefix } = request.into_inner();
         let subtree = Subtree::parse(&prefix).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let feed = self.feeds.begin(from_index, subtree).map_err(|error| without_feed(&error))?;
-        let events = stream::unfold(Some(feed), |feed| async {
-            let mut feed = feed?;
+        let events = stream::unfold(Some((feed, watcher)), |feed| async {
+            let (mut feed, watcher) = feed?;
             Some(match feed.next().await {
-                Ok(fed) => (Ok(fed_to_pb(&fed)), Some(feed)),
+                Ok(fed) => (Ok(fed_to_pb(&fed)), Some((feed, watcher))),
                 Err(error) => (Err(without_feed(&error)), None),
             })
         });

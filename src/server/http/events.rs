@@ -14,7 +14,7 @@
 use std::{convert::Infallible, sync::Arc};
 
 use axum::{
-    Router,
+    Extension, Router,
     body::Body,
     extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderName, header},
@@ -26,6 +26,7 @@ use futures_util::stream;
 use serde::Deserialize;
 
 use super::{
+    listener::Peer,
     records::parameters,
     reply::{NOT_KEPT, Problem},
 };
@@ -37,13 +38,20 @@ use crate::{
         outcome::Outcome,
     },
     resolver::feed::{Fed, Feed, FeedError, Feeds},
+    server::peers::{Peers, Place},
 };
 
 const LAST_EVENT_ID: &str = "last-event-id";
 
+#[derive(Clone)]
+struct Events {
+    feeds: Arc<Feeds>,
+    readers: Arc<Peers>,
+}
+
 /// The routes.
 pub(super) fn routes(feeds: Arc<Feeds>) -> Router {
-    Router::new().route("/events", get(events)).with_state(feeds)
+    Router::new().route("/events", get(events)).with_state(Events { feeds, readers: Arc::default() })
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -55,7 +63,8 @@ struct EventsQuery {
 }
 
 async fn events(
-    State(feeds): State<Arc<Feeds>>,
+    State(Events { feeds, readers }): State<Events>,
+    peer: Option<Extension<Peer>>,
     query: Result<Query<EventsQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -65,6 +74,8 @@ async fn events(
         None => from,
     };
     let subtree = Subtree::parse(&prefix).map_err(|error| Problem::invalid(format!("prefix: {error}")))?;
+    let reader = readers.enter(peer.map(|Extension(Peer(address))| address));
+    let reader = reader.map_err(|error| Problem::of(Outcome::TryLater, error.to_string()))?;
     let feed = feeds.begin(from, subtree).map_err(|error| refused(&error))?;
     let head = [
         (header::CONTENT_TYPE, "text/event-stream"),
@@ -72,7 +83,7 @@ async fn events(
         // Proxies gather responses otherwise.
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    Ok((head, Body::from_stream(stream::unfold(Some(feed), next))).into_response())
+    Ok((head, Body::from_stream(stream::unfold(Some((feed, reader)), next))).into_response())
 }
 
 /// The entry behind the last one that a client had.
@@ -92,10 +103,10 @@ fn refused(error: &FeedError) -> Problem {
 }
 
 /// The next event of a feed, while there is one.
-async fn next(feed: Option<Feed>) -> Option<(Result<Bytes, Infallible>, Option<Feed>)> {
-    let mut feed = feed?;
+async fn next(feed: Option<(Feed, Place)>) -> Option<(Result<Bytes, Infallible>, Option<(Feed, Place)>)> {
+    let (mut feed, reader) = feed?;
     match feed.next().await {
-        Ok(fed) => Some((Ok(event(&fed).into()), Some(feed))),
+        Ok(fed) => Some((Ok(event(&fed).into()), Some((feed, reader)))),
         Err(FeedError::Read(error)) => {
             tracing::error!(%error, "a feed ended, because the ledger could not be read");
             None

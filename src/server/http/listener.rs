@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
@@ -12,7 +13,11 @@ use std::{
 };
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -67,8 +72,8 @@ pub(super) async fn accept(
             accepted = next(&listener, &places) => accepted,
         };
         match accepted {
-            Ok((stream, place)) => {
-                connections.spawn(serve(stream, routes.clone(), limits, stopping.clone(), place));
+            Ok(accepted) => {
+                connections.spawn(serve(accepted, routes.clone(), limits, stopping.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection over HTTP could not be accepted");
@@ -88,28 +93,39 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-/// The next connection, once there is a place for it.
-async fn next(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
+/// Who sent a request: each request has it among its extensions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
+
+/// A connection, and the place that it takes.
+struct Accepted {
+    stream: TcpStream,
+    peer: Peer,
+    _place: OwnedSemaphorePermit,
 }
 
-async fn serve(
-    stream: TcpStream,
-    routes: Router,
-    limits: HttpLimits,
-    mut stopping: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
-) {
+/// The next connection, once there is a place for it.
+async fn next(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<Accepted> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, address) = listener.accept().await?;
+    Ok(Accepted { stream, peer: Peer(address.ip()), _place: place })
+}
+
+async fn serve(accepted: Accepted, routes: Router, limits: HttpLimits, mut stopping: watch::Receiver<bool>) {
+    let Accepted { stream, peer, _place } = accepted;
     // Responses are short or long; none is better late.
     let _ = stream.set_nodelay(true);
     let stream = Impatient::new(stream, Duration::from_millis(limits.write_timeout_ms));
+    let routes = TowerToHyperService::new(routes);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        routes.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(limits.head_timeout_ms))
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
