@@ -1,8 +1,9 @@
 //! The publisher: one thread that takes the newest checkpoint once a second, has witnesses cosign it, and publishes it.
 //!
 //! A witness that does not answer delays a publication by a few seconds, is then left alone for longer and longer, and never keeps
-//! a publication back: the checkpoint goes out with the cosignatures that there are. A witness that holds another history of the ledger, or more of it than there is, stops
-//! the ledger for good: from then on every receipt would be one for a second history.
+//! a publication back: the checkpoint goes out with the cosignatures that there are. A witness that shows another history of the ledger, or more of it than there is, stops
+//! the ledger for good: from then on every receipt would be one for a second history. Its word is not enough for that, only a
+//! checkpoint that the ledger's own key signed: anyone can say 409.
 
 use std::{
     io,
@@ -12,7 +13,10 @@ use std::{
 };
 
 use super::witnesses::{Asked, Witness, ask_all};
-use crate::ledger::{Ledger, Publication, SignedCheckpoint};
+use crate::{
+    ledger::{Ledger, Publication, SignedCheckpoint},
+    proof::merkle::{TreeHead, is_consistent},
+};
 
 /// How often a checkpoint is published, at most.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -88,8 +92,8 @@ impl Seat {
         false
     }
 
-    /// Takes an answer in; gives the reason when the ledger must sign no more. `entries` are in the ledger.
-    fn take(&mut self, asked: Asked, entries: u64) -> Option<String> {
+    /// Takes an answer in; gives the reason when the ledger must sign no more.
+    fn take(&mut self, asked: Asked, ledger: &Ledger) -> Option<String> {
         let name = self.witness.name();
         match asked {
             Asked::Cosigned { line } => {
@@ -101,26 +105,54 @@ impl Seat {
                 None
             }
             // A newer checkpoint than this one was under way.
-            Asked::Ahead { size } if size <= entries => None,
-            Asked::Ahead { size } => Some(format!(
-                "was told by the witness {name} that it has cosigned {size} entries of this ledger, and there are {entries}: the data \
-                 directory is an old copy; restore the newest one"
-            )),
-            Asked::OtherHistory { size } => Some(format!(
-                "was told by the witness {name} that it has cosigned another history of this ledger, of {size} entries or less: the \
-                 data directory is an old copy that was continued; restore the newest one"
-            )),
-            Asked::Nothing { reason } => {
-                self.paused = (2 * self.paused + 1).min(ROUNDS_APART_MAX);
-                self.pause = self.paused;
-                if self.trouble.as_ref() != Some(&reason) {
-                    tracing::warn!(witness = name, %reason, "the witness does not cosign; checkpoints are published without it");
-                    self.trouble = Some(reason);
-                }
-                None
-            }
+            Asked::Ahead { size } if size <= ledger.size() => None,
+            Asked::Ahead { size } => self.check(&format!("has cosigned {size} entries of this ledger"), ledger),
+            Asked::OtherHistory { .. } => self.check("has cosigned another history of this ledger", ledger),
+            Asked::Nothing { reason } => self.miss(reason),
         }
     }
+
+    /// Takes the word of a witness against the ledger: it counts as far as the witness shows it.
+    fn check(&mut self, word: &str, ledger: &Ledger) -> Option<String> {
+        match contradiction(&self.witness, ledger) {
+            Ok(Some(reason)) => Some(reason),
+            Ok(None) => self.miss(format!("it says that it {word}, and shows a checkpoint that fits this one")),
+            Err(why) => self.miss(format!("it says that it {word}, and does not show it: {why}")),
+        }
+    }
+
+    fn miss(&mut self, reason: String) -> Option<String> {
+        self.paused = (2 * self.paused + 1).min(ROUNDS_APART_MAX);
+        self.pause = self.paused;
+        if self.trouble.as_ref() != Some(&reason) {
+            let name = self.witness.name();
+            tracing::warn!(witness = name, %reason, "the witness does not cosign; checkpoints are published without it");
+            self.trouble = Some(reason);
+        }
+        None
+    }
+}
+
+/// What a witness shows that contradicts the ledger, as a reason to sign no more; an error says why it shows nothing.
+fn contradiction(witness: &Witness, ledger: &Ledger) -> Result<Option<String>, String> {
+    let theirs = witness.shown(ledger.key())?;
+    // Read later than theirs: what this process signed is in it.
+    let ours = ledger.checkpoint();
+    let (name, size, entries) = (witness.name(), theirs.size, ours.size);
+    if size > entries {
+        return Ok(Some(format!(
+            "was shown by the witness {name} that it has cosigned {size} entries of this ledger, signed with its key, and there are \
+             {entries}: the data directory is an old copy; restore the newest one"
+        )));
+    }
+    let proof = ledger.consistency_proof(size, entries).map_err(|error| error.to_string())?;
+    let ours = TreeHead { size: entries, root: ours.root };
+    Ok((!is_consistent(theirs, ours, &proof)).then(|| {
+        format!(
+            "was shown by the witness {name} that it has cosigned another history of this ledger, of {size} entries, signed with \
+             its key: the data directory is an old copy that was continued; restore the newest one"
+        )
+    }))
 }
 
 struct Rounds {
@@ -149,8 +181,7 @@ impl Rounds {
         let ledger = &self.ledger;
         let witnesses = due.iter_mut().map(|seat| &mut seat.witness);
         let asked = ask_all(witnesses, &checkpoint, &|old, new| ledger.consistency_proof(old, new));
-        let entries = ledger.size();
-        let reasons = due.into_iter().zip(asked).filter_map(|(seat, asked)| seat.take(asked, entries));
+        let reasons = due.into_iter().zip(asked).filter_map(|(seat, asked)| seat.take(asked, ledger));
         if let Some(reason) = reasons.fold(None, |first, next| first.or(Some(next))) {
             tracing::error!(reason, "no more writes are accepted");
             ledger.halt(reason);

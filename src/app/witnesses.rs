@@ -1,16 +1,21 @@
 //! Asking witnesses, from the node's side: one question each with a bounded time, all at once.
 //!
 //! A witness says what it holds of this ledger before it cosigns more. When that is more than the ledger ever had, or something
-//! else, somebody continued a copy of it: [`Asked::Ahead`], [`Asked::OtherHistory`]. What follows from that stands in `guard`
-//! (at start) and `publisher` (later on).
+//! else, somebody continued a copy of it: [`Asked::Ahead`], [`Asked::OtherHistory`]. That is its word, or that of whoever answers in
+//! its place; a checkpoint that the ledger's own key signed is evidence ([`Witness::shown`]). What follows from either stands in
+//! `guard` (at start) and `publisher` (later on).
 
 use std::thread;
 
 use crate::{
     client::witness::{WitnessClient, WitnessReply},
     config::WitnessAddress,
-    ledger::{Hash, LedgerError, SignedCheckpoint},
-    proof::witness::AddCheckpoint,
+    ledger::{Hash, LedgerError, LedgerKey, SignedCheckpoint},
+    proof::{
+        merkle::TreeHead,
+        note::{KeyError, VerifierKey, verify_checkpoint},
+        witness::AddCheckpoint,
+    },
 };
 
 /// A configured witness, and what it is known to hold.
@@ -46,6 +51,17 @@ impl Witness {
 
     pub(super) fn name(&self) -> &str {
         self.client.key().name()
+    }
+
+    /// The last checkpoint of this ledger that the witness shows, when the ledger's key signed it; otherwise why there is none.
+    pub(super) fn shown(&self, key: &LedgerKey) -> Result<TreeHead, String> {
+        let own: VerifierKey = key.verifier_key().parse().map_err(|error: KeyError| error.to_string())?;
+        let note = self.client.latest(key.origin()).map_err(|error| error.to_string())?;
+        let note = note.ok_or("it shows no checkpoint of this ledger")?;
+        let verified = verify_checkpoint(note.as_bytes(), [&own]);
+        let verified =
+            verified.map_err(|error| format!("the checkpoint that it shows is not this ledger's: {error}"))?;
+        Ok(verified.head)
     }
 
     /// Asks for a cosignature, from the size that the witness is known to hold; once more from the size that it says.
