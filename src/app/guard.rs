@@ -80,7 +80,9 @@ pub(super) fn ask(replayed: &Replayed, witnesses: &mut [Witness], required: usiz
         Some(signed) => signed.clone(),
         None => replayed.key().sign(0, empty_root())?,
     };
-    let asked = ask_all(witnesses.iter_mut(), &shown, &|old, new| replayed.consistency_proof(old, new));
+    let asked = ask_all(witnesses.iter_mut(), &shown, &|old, new| {
+        replayed.consistency_proof(old, new).map_err(|error| error.to_string())
+    });
     let (mut answered, mut reasons) = (0, Vec::new());
     for (witness, asked) in witnesses.iter().zip(asked) {
         let name = || witness.name().to_owned();

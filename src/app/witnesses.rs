@@ -10,7 +10,7 @@ use std::thread;
 use crate::{
     client::witness::{WitnessClient, WitnessReply},
     config::WitnessAddress,
-    ledger::{Hash, LedgerError, LedgerKey, SignedCheckpoint},
+    ledger::{Hash, LedgerKey, SignedCheckpoint},
     proof::{
         merkle::TreeHead,
         note::{KeyError, VerifierKey, verify_checkpoint},
@@ -39,7 +39,7 @@ pub(super) enum Asked {
 }
 
 /// What shows that one size of the ledger follows on another.
-type Prove<'a> = &'a (dyn Fn(u64, u64) -> Result<Vec<Hash>, LedgerError> + Sync);
+type Prove<'a> = &'a (dyn Fn(u64, u64) -> Result<Vec<Hash>, String> + Sync);
 
 impl Witness {
     pub(super) fn all(addresses: &[WitnessAddress]) -> Vec<Self> {
@@ -65,7 +65,7 @@ impl Witness {
     }
 
     /// Asks for a cosignature, from the size that the witness is known to hold; once more from the size that it says.
-    fn ask(&mut self, checkpoint: &SignedCheckpoint, prove: Prove<'_>) -> Asked {
+    pub(super) fn ask(&mut self, checkpoint: &SignedCheckpoint, prove: Prove<'_>) -> Asked {
         match self.ask_from(self.held.min(checkpoint.size), checkpoint, prove) {
             Ok(Err(size)) if size > checkpoint.size => Asked::Ahead { size },
             Ok(Err(size)) => match self.ask_from(size, checkpoint, prove) {
@@ -89,7 +89,7 @@ impl Witness {
         checkpoint: &SignedCheckpoint,
         prove: Prove<'_>,
     ) -> Result<Result<Asked, u64>, String> {
-        let proof = prove(old_size, checkpoint.size).map_err(|error| error.to_string())?;
+        let proof = prove(old_size, checkpoint.size)?;
         let request = AddCheckpoint { old_size, proof, checkpoint: checkpoint.note.as_ref().into() };
         let reply = self.client.add_checkpoint(&request).map_err(|error| error.to_string())?;
         Ok(Ok(match reply {

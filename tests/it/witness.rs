@@ -7,7 +7,10 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tempfile::TempDir;
@@ -373,6 +376,53 @@ fn impostor() -> (String, Arc<Mutex<String>>) {
         }
     });
     (address, reply)
+}
+
+/// Something that never answers. Gives the number of the connection that it has, or 0.
+fn silent() -> (String, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let open = Arc::<AtomicU64>::default();
+    let seen = Arc::clone(&open);
+    std::thread::spawn(move || {
+        for (number, connection) in (1..).zip(listener.incoming()) {
+            open.store(number, Ordering::SeqCst);
+            let _ = connection.unwrap().read_to_end(&mut Vec::new());
+            open.store(0, Ordering::SeqCst);
+        }
+    });
+    (address, seen)
+}
+
+/// What is registered while a silent witness is being asked is published, cosigned by the others, before that has an end.
+#[test]
+fn a_silent_witness_delays_nothing() {
+    let (data, directory) = (directory(), directory());
+    let key = known_ledger(data.path());
+    let witness = WitnessProgram::start(directory.path(), "127.0.0.1:0", &[&key]);
+    let (address, open) = silent();
+    let other = CosignerKey::new("s.test", [3; 32]).unwrap();
+    let other = format!("{} http://{address}", other.verifier());
+    let node = Program::serve(data.path(), &["--witness", &witness.argument(), "--witness", &other]);
+    let mut entries = 0;
+    wait_until("a checkpoint is cosigned while the silent witness is being asked", || {
+        let connection = open.load(Ordering::SeqCst);
+        if connection == 0 {
+            return false;
+        }
+        register(&node, &format!("88.118/P{entries}"));
+        entries += 1;
+        while open.load(Ordering::SeqCst) == connection {
+            let (_, _, newest) = reply(agent().get(format!("http://{}/log/checkpoint", node.http)).call());
+            let is_new = newest.lines().nth(1) == Some(&entries.to_string());
+            if is_new && newest.contains("\u{2014} w.test/1 ") {
+                return open.load(Ordering::SeqCst) == connection;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        false
+    });
+    assert_eq!(node.stop("INT"), Some(0));
 }
 
 #[test]
