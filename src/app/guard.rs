@@ -16,10 +16,7 @@
 use super::witnesses::{Asked, Witness, ask_all};
 use crate::{
     ledger::{LedgerError, Replayed, SignedCheckpoint},
-    proof::{
-        merkle::empty_root,
-        note::{VerifierKey, verify_checkpoint},
-    },
+    proof::merkle::{TreeHead, empty_root},
 };
 
 /// Why a node must not sign.
@@ -28,7 +25,7 @@ pub enum GuardError {
     /// A witness holds more than there is.
     #[error(
         "the data directory is an old copy: the witness {witness} has cosigned {theirs} entries of this ledger, and here are \
-         {ours}; refusing to sign a second history. Restore the newest copy of the data directory"
+         {ours}; refusing to sign a second history. Restore the newest copy of the data directory. What stands behind it: {evidence}"
     )]
     OldCopy {
         /// The witness's name.
@@ -37,17 +34,21 @@ pub enum GuardError {
         theirs: u64,
         /// Entries that are here.
         ours: u64,
+        /// What the witness shows.
+        evidence: String,
     },
     /// A witness holds something else.
     #[error(
         "the witness {witness} has cosigned another history of this ledger, of {size} entries or less: somebody continued a copy \
-         of it, here or elsewhere; refusing to sign a second history. Restore the newest copy of the data directory"
+         of it, here or elsewhere; refusing to sign a second history. Restore the newest copy of the data directory. What stands behind it: {evidence}"
     )]
     OtherHistory {
         /// The witness's name.
         witness: String,
         /// Size within which the histories differ.
         size: u64,
+        /// What the witness shows.
+        evidence: String,
     },
     /// Too few witnesses answered.
     #[error(
@@ -79,14 +80,17 @@ pub(super) fn ask(replayed: &Replayed, witnesses: &mut [Witness], required: usiz
         Some(signed) => signed.clone(),
         None => replayed.key().sign(0, empty_root())?,
     };
-    let asked = ask_all(witnesses.iter_mut(), &shown, &|old, new| replayed.consistency_proof(old, new));
+    let asked = ask_all(witnesses.iter_mut(), &shown, &|old, new| {
+        replayed.consistency_proof(old, new).map_err(|error| error.to_string())
+    });
     let (mut answered, mut reasons) = (0, Vec::new());
     for (witness, asked) in witnesses.iter().zip(asked) {
         let name = || witness.name().to_owned();
         match asked {
             Asked::Cosigned { .. } => answered += 1,
             Asked::Ahead { size } if size > replayed.size() => {
-                return Err(GuardError::OldCopy { witness: name(), theirs: size, ours: replayed.size() });
+                let (ours, evidence) = (replayed.size(), evidence(replayed, witness));
+                return Err(GuardError::OldCopy { witness: name(), theirs: size, ours, evidence });
             }
             Asked::Ahead { size } => {
                 compare(replayed, witness, &shown)?;
@@ -97,7 +101,10 @@ pub(super) fn ask(replayed: &Replayed, witnesses: &mut [Witness], required: usiz
                 );
                 answered += 1;
             }
-            Asked::OtherHistory { size } => return Err(GuardError::OtherHistory { witness: name(), size }),
+            Asked::OtherHistory { size } => {
+                let evidence = evidence(replayed, witness);
+                return Err(GuardError::OtherHistory { witness: name(), size, evidence });
+            }
             Asked::Nothing { reason } => {
                 tracing::warn!(witness = witness.name(), %reason, "a witness could not be asked what it holds of this ledger");
                 reasons.push(format!("{}: {reason}", witness.name()));
@@ -112,17 +119,22 @@ pub(super) fn ask(replayed: &Replayed, witnesses: &mut [Witness], required: usiz
 
 /// Compares the ledger with what a witness shows of it, when it does and our key signed that.
 fn compare(replayed: &Replayed, witness: &Witness, shown: &SignedCheckpoint) -> Result<(), GuardError> {
-    let key: Option<VerifierKey> = replayed.key().verifier_key().parse().ok();
-    let theirs = witness.client.latest(replayed.key().origin()).ok().flatten();
-    let Some((key, theirs)) = key.zip(theirs) else { return Ok(()) };
-    let Ok(theirs) = verify_checkpoint(theirs.as_bytes(), [&key]) else { return Ok(()) };
-    let size = theirs.head.size;
+    let Ok(theirs) = witness.shown(replayed.key()) else { return Ok(()) };
+    let (size, witness, evidence) = (theirs.size, witness.name().to_owned(), signed(theirs));
     if size > replayed.size() {
-        let ours = replayed.size();
-        return Err(GuardError::OldCopy { witness: witness.name().into(), theirs: size, ours });
+        return Err(GuardError::OldCopy { witness, theirs: size, ours: replayed.size(), evidence });
     }
-    if size > shown.size && replayed.root(size)? != theirs.head.root {
-        return Err(GuardError::OtherHistory { witness: witness.name().into(), size });
+    if size > shown.size && replayed.root(size)? != theirs.root {
+        return Err(GuardError::OtherHistory { witness, size, evidence });
     }
     Ok(())
+}
+
+/// What stands behind the word of a witness. Without evidence the node does not start either: nothing is lost by that.
+fn evidence(replayed: &Replayed, witness: &Witness) -> String {
+    witness.shown(replayed.key()).map_or_else(|reason| format!("its word alone ({reason})"), signed)
+}
+
+fn signed(head: TreeHead) -> String {
+    format!("a checkpoint of {} entries that this ledger's key signed", head.size)
 }

@@ -1,16 +1,21 @@
 //! Asking witnesses, from the node's side: one question each with a bounded time, all at once.
 //!
 //! A witness says what it holds of this ledger before it cosigns more. When that is more than the ledger ever had, or something
-//! else, somebody continued a copy of it: [`Asked::Ahead`], [`Asked::OtherHistory`]. What follows from that stands in `guard`
-//! (at start) and `publisher` (later on).
+//! else, somebody continued a copy of it: [`Asked::Ahead`], [`Asked::OtherHistory`]. That is its word, or that of whoever answers in
+//! its place; a checkpoint that the ledger's own key signed is evidence ([`Witness::shown`]). What follows from either stands in
+//! `guard` (at start) and `publisher` (later on).
 
 use std::thread;
 
 use crate::{
     client::witness::{WitnessClient, WitnessReply},
     config::WitnessAddress,
-    ledger::{Hash, LedgerError, SignedCheckpoint},
-    proof::witness::AddCheckpoint,
+    ledger::{Hash, LedgerKey, SignedCheckpoint},
+    proof::{
+        merkle::TreeHead,
+        note::{KeyError, VerifierKey, verify_checkpoint},
+        witness::AddCheckpoint,
+    },
 };
 
 /// A configured witness, and what it is known to hold.
@@ -34,7 +39,7 @@ pub(super) enum Asked {
 }
 
 /// What shows that one size of the ledger follows on another.
-type Prove<'a> = &'a (dyn Fn(u64, u64) -> Result<Vec<Hash>, LedgerError> + Sync);
+type Prove<'a> = &'a (dyn Fn(u64, u64) -> Result<Vec<Hash>, String> + Sync);
 
 impl Witness {
     pub(super) fn all(addresses: &[WitnessAddress]) -> Vec<Self> {
@@ -48,8 +53,19 @@ impl Witness {
         self.client.key().name()
     }
 
+    /// The last checkpoint of this ledger that the witness shows, when the ledger's key signed it; otherwise why there is none.
+    pub(super) fn shown(&self, key: &LedgerKey) -> Result<TreeHead, String> {
+        let own: VerifierKey = key.verifier_key().parse().map_err(|error: KeyError| error.to_string())?;
+        let note = self.client.latest(key.origin()).map_err(|error| error.to_string())?;
+        let note = note.ok_or("it shows no checkpoint of this ledger")?;
+        let verified = verify_checkpoint(note.as_bytes(), [&own]);
+        let verified =
+            verified.map_err(|error| format!("the checkpoint that it shows is not this ledger's: {error}"))?;
+        Ok(verified.head)
+    }
+
     /// Asks for a cosignature, from the size that the witness is known to hold; once more from the size that it says.
-    fn ask(&mut self, checkpoint: &SignedCheckpoint, prove: Prove<'_>) -> Asked {
+    pub(super) fn ask(&mut self, checkpoint: &SignedCheckpoint, prove: Prove<'_>) -> Asked {
         match self.ask_from(self.held.min(checkpoint.size), checkpoint, prove) {
             Ok(Err(size)) if size > checkpoint.size => Asked::Ahead { size },
             Ok(Err(size)) => match self.ask_from(size, checkpoint, prove) {
@@ -73,7 +89,7 @@ impl Witness {
         checkpoint: &SignedCheckpoint,
         prove: Prove<'_>,
     ) -> Result<Result<Asked, u64>, String> {
-        let proof = prove(old_size, checkpoint.size).map_err(|error| error.to_string())?;
+        let proof = prove(old_size, checkpoint.size)?;
         let request = AddCheckpoint { old_size, proof, checkpoint: checkpoint.note.as_ref().into() };
         let reply = self.client.add_checkpoint(&request).map_err(|error| error.to_string())?;
         Ok(Ok(match reply {

@@ -3,9 +3,14 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tempfile::TempDir;
@@ -13,7 +18,7 @@ use touchmark::{
     ledger::{Hash, LedgerKey},
     proof::{
         merkle::empty_root,
-        note::{VerifierKey, verify_checkpoint},
+        note::{CosignerKey, VerifierKey, verify_checkpoint},
         tlog_proof::TlogProof,
         witness::{AddCheckpoint, origin_hash},
     },
@@ -355,6 +360,96 @@ fn an_old_copy_of_a_directory_is_not_continued() {
     register(&node, "88.118/P2");
     wait_for(&witness, 3);
     assert_eq!(node.stop("INT"), Some(0));
+}
+
+/// Something that listens where a witness should be, and answers everything with what it is told to.
+fn impostor() -> (String, Arc<Mutex<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let reply = Arc::new(Mutex::new(String::new()));
+    let said = Arc::clone(&reply);
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let _ = connection.read(&mut [0; 8 << 10]);
+            let _ = connection.write_all(said.lock().unwrap().as_bytes());
+        }
+    });
+    (address, reply)
+}
+
+/// Something that never answers. Gives the number of the connection that it has, or 0.
+fn silent() -> (String, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let open = Arc::<AtomicU64>::default();
+    let seen = Arc::clone(&open);
+    std::thread::spawn(move || {
+        for (number, connection) in (1..).zip(listener.incoming()) {
+            open.store(number, Ordering::SeqCst);
+            let _ = connection.unwrap().read_to_end(&mut Vec::new());
+            open.store(0, Ordering::SeqCst);
+        }
+    });
+    (address, seen)
+}
+
+/// What is registered while a silent witness is being asked is published, cosigned by the others, before that has an end.
+#[test]
+fn a_silent_witness_delays_nothing() {
+    let (data, directory) = (directory(), directory());
+    let key = known_ledger(data.path());
+    let witness = WitnessProgram::start(directory.path(), "127.0.0.1:0", &[&key]);
+    let (address, open) = silent();
+    let other = CosignerKey::new("s.test", [3; 32]).unwrap();
+    let other = format!("{} http://{address}", other.verifier());
+    let node = Program::serve(data.path(), &["--witness", &witness.argument(), "--witness", &other]);
+    let mut entries = 0;
+    wait_until("a checkpoint is cosigned while the silent witness is being asked", || {
+        let connection = open.load(Ordering::SeqCst);
+        if connection == 0 {
+            return false;
+        }
+        register(&node, &format!("88.118/P{entries}"));
+        entries += 1;
+        while open.load(Ordering::SeqCst) == connection {
+            let (_, _, newest) = reply(agent().get(format!("http://{}/log/checkpoint", node.http)).call());
+            let is_new = newest.lines().nth(1) == Some(&entries.to_string());
+            if is_new && newest.contains("\u{2014} w.test/1 ") {
+                return open.load(Ordering::SeqCst) == connection;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        false
+    });
+    assert_eq!(node.stop("INT"), Some(0));
+}
+
+#[test]
+fn the_word_of_a_witness_stops_no_ledger() {
+    let data = directory();
+    known_ledger(data.path());
+    let (address, reply) = impostor();
+    let key = CosignerKey::new("w.test/1", [3; 32]).unwrap();
+    let node = Program::serve(data.path(), &["--witness", &format!("{} http://{address}", key.verifier())]);
+    for (round, (status, body, says)) in [
+        ("409 Conflict", "99\n", "has cosigned 99 entries of this ledger, and does not show it"),
+        ("422 Unprocessable Content", "no\n", "has cosigned another history of this ledger, and does not show it"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let length = body.len();
+        *reply.lock().unwrap() =
+            format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+        wait_until("the node hears it", || node.log().contains(says));
+        register(&node, &format!("88.118/P{round}"));
+    }
+    assert!(!node.log().contains("no more writes are accepted"), "{}", node.log());
+    assert_eq!(node.stop("INT"), Some(0));
+    // Before anything is signed it is enough, and is said to be no more than that.
+    let said = refused(data.path(), &["--witness", &format!("{} http://{address}", key.verifier())]);
+    assert!(said.contains("What stands behind it: its word alone"), "{said}");
 }
 
 #[test]
