@@ -158,7 +158,10 @@ async fn one_value_goes_from_every_version_and_every_file() {
     assert_eq!(receipt.version, 4);
     assert_eq!(content(&running.found(PUMP).await), "1 NAME=Pump B · 7 X=kept · made-of 88.118.8/o1");
     let Answer::Found(old) = at(&running, PUMP, 50).await else { panic!() };
-    assert_eq!((content(&old).as_str(), old.values_erased), ("1 NAME=Pump of mine · 7 X=kept", vec![2]));
+    assert_eq!(
+        (content(&old).as_str(), old.values_erased),
+        ("1 NAME=Pump of mine · 7 X=kept · made-of 88.118.8/o1", vec![2])
+    );
     let changes = history(&running, PUMP).await;
     let erasure = changes[0].erasure.as_ref().unwrap();
     assert_eq!(changes[0].kind(), pb::version_change::Kind::Erase);
