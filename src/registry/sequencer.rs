@@ -4,6 +4,7 @@
 //! what the batch holds already, commits the batch to the ledger, applies it to the index, outdates cached answers, and only then
 //! answers. There is no timer: while one batch is synced, the next one gathers, so batches grow with the load.
 
+mod edges;
 mod erasing;
 
 use std::{
@@ -441,11 +442,7 @@ impl Round<'_> {
 
     /// Whether what is registered says what a command would have registered.
     fn same_content(&self, entry: &StoredEntry<'_>, operation: &Operation) -> Result<bool, Refusal> {
-        let same = same::same_content(operation, entry, || {
-            let identifier = Identifier::parse(entry.identifier).map_err(|_| Unreadable::Entry)?;
-            let record = self.records.latest(identifier.key()).map_err(Unreadable::Record)?;
-            Ok(record.map_or_else(Vec::new, |record| record.edges))
-        });
+        let same = same::same_content(operation, entry, || self.edges_now(entry));
         same.map_err(|error| match error {
             Unreadable::Entry => unreadable(entry),
             Unreadable::Record(error) => Refusal::Unavailable { reason: error.to_string() },

@@ -66,6 +66,8 @@ async fn play(running: &Running, model: &mut Model, auditor: &mut Auditor, sent:
             }
             (Expected::Refused(code), Outcome::Refusal(refusal)) => {
                 assert_eq!(tonic::Code::from_i32(refusal.code), code, "{command:?}: {refusal:?}");
+                let existing = if way < 2 { model.existing(command, code) } else { None };
+                assert_eq!(refusal.existing, existing, "{command:?}");
                 continue;
             }
             (expected, outcome) => panic!("{command:?}: {expected:?}, found {outcome:?}"),

@@ -302,6 +302,23 @@ async fn what_exists_is_told_apart() {
     let outcomes = running.apply_batch(commands).await.unwrap();
     let same: Vec<_> = outcomes.iter().map(|outcome| outcome.refusal().existing.unwrap().same_content).collect();
     assert_eq!(same, [true, true, false, false, false, false]);
+    // What the batch itself has changed counts, of a record that was there before and of one that came with the batch.
+    let mode = pb::update::Mode::Merge.into();
+    let new_edges = || vec![edge(pb::EdgeType::MadeOf, "88.1/other"), edge(pb::EdgeType::PackedIn, "88.1/box")];
+    let change = |add_edges, remove_edges| pb::Update { mode, add_edges, remove_edges, ..Default::default() };
+    for identifier in ["88.1/a", "88.1/b"] {
+        let register = |edges| create_with_edges(identifier, values(), edges);
+        let commands = vec![
+            register(edges()),
+            update(identifier, change(new_edges(), vec![])),
+            update(identifier, change(vec![], edges())),
+            register(edges()),
+            register(new_edges()),
+        ];
+        let outcomes = running.apply_batch(commands).await.unwrap();
+        let same = [3, 4].map(|at: usize| outcomes[at].refusal().existing.unwrap().same_content);
+        assert_eq!(same, [false, true], "{identifier}");
+    }
     running.stop().await;
 }
 

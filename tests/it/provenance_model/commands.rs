@@ -118,7 +118,8 @@ fn ill(rng: &mut StdRng, subjects: &[Subject], number: usize) -> pb::Command {
     }
 }
 
-/// A command that was carried out, again: as it was, in another spelling, or saying something else.
+/// A command that was carried out, again: as it was, in another spelling, saying something else, or
+/// as if it were new.
 fn again(rng: &mut StdRng, subjects: &[Subject], model: &Model) -> Option<pb::Command> {
     let (_, first) = model.requests.values().nth(rng.random_range(0..model.requests.len().max(1)))?;
     let identifier = parse(&first.identifier);
@@ -129,7 +130,11 @@ fn again(rng: &mut StdRng, subjects: &[Subject], model: &Model) -> Option<pb::Co
         (0, _) => Some(Operation::Retire(pb::Retire {})),
         (_, operation) => operation.clone(),
     };
-    Some(pb::Command { identifier: spelled, operation, ..first.clone() })
+    let mut command = pb::Command { identifier: spelled, operation, ..first.clone() };
+    if rng.random_bool(0.3) {
+        command.request_id.clear();
+    }
+    Some(command)
 }
 
 /// The next command.

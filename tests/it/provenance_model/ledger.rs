@@ -86,6 +86,18 @@ fn same_content(one: &pb::Value, other: &pb::Value) -> bool {
     pb::Value { timestamp: 0, ..one.clone() } == pb::Value { timestamp: 0, ..other.clone() }
 }
 
+/// Whether edges are the same, in any order and spelling.
+fn same_edges(these: &[pb::Edge], those: &[pb::Edge]) -> bool {
+    let sorted = |edges: &[pb::Edge]| {
+        let plain = |edge: &pb::Edge| {
+            let details = (edge.quantity.clone(), edge.unit.clone(), edge.valid_from);
+            (edge.r#type, parse(&edge.to), details)
+        };
+        edges.iter().map(plain).collect::<BTreeSet<_>>()
+    };
+    sorted(these) == sorted(those)
+}
+
 impl Entry {
     fn put(&mut self, values: &[pb::Value]) {
         for value in values {
@@ -223,6 +235,24 @@ impl Model {
             Operation::Update(update) if !may_change(update) => Expected::Refused(Code::InvalidArgument),
             _ => Expected::New,
         }
+    }
+
+    /// What a refused command is told about what is registered; nothing when that is not why it was refused.
+    pub fn existing(&self, command: &pb::Command, refused: Code) -> Option<pb::Existing> {
+        let identifier = parse(&command.identifier);
+        let versions = self.versions(&identifier, self.entries.len());
+        let (first, last) = (versions.first()?, versions.last()?);
+        let own = |said: &Said| said.from == identifier && !said.by_event;
+        let edges = self.edges(self.entries.len()).into_iter().filter(own).map(|said| said.edge).collect::<Vec<_>>();
+        let mut written = Self::default();
+        written.append(command, &last.receipt);
+        let written = &written.entries[0];
+        let same_values = written.values.len() == last.values.len()
+            && written.values.values().zip(last.values.values()).all(|(one, other)| same_content(one, other));
+        let same_event = format!("{:?}", first.event) == format!("{:?}", written.event);
+        let same_content = same_values && same_event && same_edges(&edges, &written.added);
+        let pb::Receipt { version, ledger_index, .. } = last.receipt;
+        (refused == Code::AlreadyExists).then_some(pb::Existing { version, ledger_index, same_content })
     }
 
     /// Takes in what the ledger took.

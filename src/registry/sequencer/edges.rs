@@ -1,0 +1,32 @@
+//! The edges of a record as a batch sees them: what the index knows, and what the entries before in the batch say.
+
+use super::{Round, Unreadable};
+use crate::{
+    id::Identifier,
+    ledger::{EntryBytes, StoredEntry},
+    record::{Edge, EdgeChange},
+};
+
+impl Round<'_> {
+    /// The edges of a record behind its newest entry, which the index does not know yet when this batch has it.
+    pub(super) fn edges_now(&self, newest: &StoredEntry<'_>) -> Result<Vec<Edge>, Unreadable> {
+        let identifier = Identifier::parse(newest.identifier).map_err(|_| Unreadable::Entry)?;
+        let mut staged = Vec::new();
+        let mut next = self.staged.latest.get(identifier.key()).copied();
+        while let Some((bytes, position)) = next.and_then(|at| Some((self.batch.staged(at)?, at))) {
+            let bytes = EntryBytes::staged(bytes, position);
+            let entry = bytes.decode().map_err(|_| Unreadable::Entry)?;
+            next = entry.previous.map(|(_, before)| before);
+            staged.push(entry.edges);
+        }
+        let record = self.records.latest(identifier.key()).map_err(Unreadable::Record)?;
+        let mut edges = record.map_or_else(Vec::new, |record| record.edges);
+        for change in staged.into_iter().rev().flatten() {
+            edges.retain(|edge| (edge.kind, &edge.to) != change.subject());
+            if let EdgeChange::Add(edge) = change {
+                edges.push(edge);
+            }
+        }
+        Ok(edges)
+    }
+}
