@@ -23,9 +23,9 @@ pub use directory::{LedgerSource, OutputSource};
 use pipeline::Stream;
 
 use crate::{
-    id::Identifier,
+    id::{Identifier, excerpt},
     ledger::{CheckpointVerifier, EntryText, Hash, SignedCheckpoint, read_checkpoint},
-    vindex::{keys::keys_of_text, trie::Bytes32},
+    vindex::{keys::keys_of_identifiers, trie::Bytes32},
 };
 
 /// Hashes of a full tile, and entries of a full bundle (C2SP tlog-tiles).
@@ -224,24 +224,35 @@ fn signed(
 struct Facts {
     time_ms: u64,
     previous: Option<(u64, Hash)>,
-    /// The first is that of the entry's identifier.
-    keys: Vec<Bytes32>,
+    /// The key of the entry's identifier.
+    key: Bytes32,
+    /// The other keys; most entries have none, and then nothing is allocated.
+    more_keys: Vec<Bytes32>,
 }
 
 impl Facts {
     /// Takes an entry's text apart, which has to be well-formed in every part.
     fn read(text: &[u8]) -> Result<Self, String> {
         let entry = EntryText::parse(text).map_err(|error| error.to_string())?;
-        let canonical = |text: &str| Identifier::parse(text).is_ok_and(|identifier| identifier.as_str() == text);
-        if !canonical(&entry.identifier) {
-            return Err(format!("`{}` is no identifier in its canonical form", crate::id::excerpt(&entry.identifier)));
-        }
-        if let Some(edge) = entry.edges.iter().find(|edge| !canonical(&edge.to)) {
-            let to = crate::id::excerpt(&edge.to);
-            return Err(format!("an edge leads to `{to}`, which is no identifier in its canonical form"));
-        }
-        let mut keys = Vec::with_capacity(1);
-        keys_of_text(&entry, |key| keys.push(key));
-        Ok(Self { time_ms: entry.time_ms, previous: entry.previous, keys })
+        let identifier = canonical(&entry.identifier)
+            .ok_or_else(|| format!("`{}` is no identifier in its canonical form", excerpt(&entry.identifier)))?;
+        let ends = |ends: &mut dyn Iterator<Item = &str>, what: &str| -> Result<Vec<Identifier>, String> {
+            let no = |to| format!("{what} `{}`, which is no identifier in its canonical form", excerpt(to));
+            ends.map(|to| canonical(to).ok_or_else(|| no(to))).collect()
+        };
+        let targets = ends(&mut entry.edges.iter().map(|edge| &*edge.to), "an edge leads to")?;
+        let outputs = ends(&mut entry.outputs.iter().map(|output| &**output), "an output is")?;
+        let (mut key, mut more_keys) = (None, Vec::new());
+        keys_of_identifiers(&identifier, &targets, &outputs, |given| match key {
+            None => key = Some(given),
+            Some(_) => more_keys.push(given),
+        });
+        let key = key.ok_or("it has no key")?;
+        Ok(Self { time_ms: entry.time_ms, previous: entry.previous, key, more_keys })
     }
+}
+
+/// The identifier that a text writes, if that is how it is written.
+fn canonical(text: &str) -> Option<Identifier> {
+    Identifier::parse(text).ok().filter(|identifier| identifier.as_str() == text)
 }

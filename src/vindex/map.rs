@@ -1,6 +1,6 @@
 //! The map in memory: every key with its ledger indices, and the root of the trie over them.
 //!
-//! 40 bytes a key with one index, and about 20 of hashes and pointers. The keys are divided by their first bits into shards
+//! 38 bytes a key with one index, and about 20 of hashes and pointers. The keys are divided by their first bits into shards
 //! ([`super::shard`]), which are changed by several threads at once; above the shards a small tree of hashes leads to the root.
 //!
 //! A map that is being asked is changed in two steps: [`Map::prepare`] reads it and computes everything, [`Map::apply`] swaps
