@@ -1,12 +1,19 @@
-//! The verifiable index and the audit: `cargo bench --bench vindex -- [keys …]` (1,000,000 and 10,000,000 when none are given).
+//! The verifiable index and the audit: `cargo bench --bench vindex -- [keys …] [audit]` (1,000,000 and 10,000,000 keys and the
+//! audit when nothing is given).
 //!
 //! For each number of keys: CPU and time of building the map, its memory a key (resident memory of the process, before and
-//! after: of the first number in a run alone, for the allocator keeps what the map before gave back), the CPU of taking in a second of 20,000 registrations with three keys each, and of a lookup with its proof. Then the rate
-//! of `touchmark audit` over a data directory of 500,000 entries with a leaf of the output log for every 20,000.
+//! after: of the first number in a run alone, for the allocator keeps what the map before gave back), the CPU of taking in a
+//! second of 20,000 registrations with three keys each, and of a lookup with its proof. Then `touchmark audit` over a data
+//! directory of 500,000 entries with four values each and a leaf of the output log for every 20,000, and over the same served by
+//! a node on loopback: each round, and the medians.
 
 use std::{
     error::Error,
     fs,
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -30,7 +37,7 @@ use touchmark::{
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Updates that are put into the map at once while it is built.
-const BUILD_BATCH: u64 = 262_144;
+const BUILD_BATCH: u64 = 65_536;
 /// What a second of 20,000 registrations with three keys each brings.
 const SECOND_UPDATES: u64 = 60_000;
 const SECONDS: u64 = 20;
@@ -38,13 +45,22 @@ const LOOKUPS: u64 = 200_000;
 /// Entries of the ledger that is audited, and how many lie between two leaves of its output log.
 const AUDITED: u64 = 500_000;
 const ENTRIES_A_LEAF: u64 = 20_000;
+const AUDIT_ROUNDS: usize = 5;
+/// Name of the log that is audited.
+const ORIGIN: &str = "bench.test/ledger";
+/// The longest that a node may take until its index is up to date.
+const NODE_WAIT_MAX: Duration = Duration::from_secs(120);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let keys: Vec<u64> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
-    for keys in if keys.is_empty() { vec![1_000_000, 10_000_000] } else { keys } {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let keys: Vec<u64> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
+    for keys in if arguments.is_empty() { vec![1_000_000, 10_000_000] } else { keys } {
         map(keys)?;
     }
-    audit()
+    match arguments.is_empty() || arguments.iter().any(|argument| argument == "audit") {
+        true => audit(),
+        false => Ok(()),
+    }
 }
 
 fn key(number: u64) -> [u8; 32] {
@@ -62,7 +78,12 @@ fn map(keys: u64) -> Result<(), Box<dyn Error>> {
     }
     map.rehash();
     clock.report("  build, hashing of keys with it", keys, "key")?;
-    println!("  memory: {:.1} bytes a key", (resident_bytes()? - resident) as f64 / keys as f64);
+    let built = resident_bytes()?;
+    // The allocator gives back what is free some time after it is asked for something again.
+    thread::sleep(Duration::from_millis(200));
+    map.update(vec![Update { key: key(0), index: 0 }], Hashing::Now);
+    let (built, left) = ((built - resident) as f64 / keys as f64, (resident_bytes()? - resident) as f64 / keys as f64);
+    println!("  memory: {built:.1} bytes a key at the end of that, {left:.1} a moment later");
     let clock = Clock::start()?;
     let mut swap_max = Duration::ZERO;
     for second in 0..SECONDS {
@@ -89,19 +110,67 @@ fn map(keys: u64) -> Result<(), Box<dyn Error>> {
 }
 
 fn audit() -> Result<(), Box<dyn Error>> {
-    let data = tempfile::tempdir()?;
-    make(&data.path().join("data"))?;
-    let clock = Clock::start()?;
-    let report = app::audit_directory(&data.path().join("data"), None, &mut |_| {})?;
-    let leaves = report.index.map_or(0, |index| index.leaves);
-    println!("audit of {} entries with four values each, {leaves} leaves of the output log", report.entries);
-    clock.report("  audit", report.entries, "entry")
+    let directory = tempfile::tempdir()?;
+    let data = directory.path().join("data");
+    make(&data)?;
+    println!("audit of {AUDITED} entries with four values each, a leaf of the output log for every {ENTRIES_A_LEAF}");
+    let mut costs = Vec::new();
+    for _ in 0..AUDIT_ROUNDS {
+        let clock = Clock::start()?;
+        let report = app::audit_directory(&data, None, &mut |_| {})?;
+        costs.push(clock.cost(report.entries)?);
+        costs.last().iter().for_each(|cost| cost.print("  directory", "entry"));
+    }
+    median(costs).print("  directory, median", "entry");
+    over_http(&data)
+}
+
+/// The same over HTTP, from a node on loopback.
+fn over_http(data: &Path) -> Result<(), Box<dyn Error>> {
+    let http = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
+    let mut node = Command::new(env!("CARGO_BIN_EXE_touchmark"))
+        .args(["serve", "--dns", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--http", &http, "--data"])
+        .arg(data)
+        .env("TOUCHMARK_ORIGIN", ORIGIN)
+        .stdout(Stdio::null())
+        .stdin(Stdio::null())
+        .spawn()?;
+    let rounds = rounds_over_http(&http, node.id());
+    node.kill()?;
+    node.wait()?;
+    let (ours, of_node) = rounds?;
+    median(ours).print("  HTTP, median", "entry");
+    median(of_node).print("  HTTP, the node, median", "entry");
+    Ok(())
+}
+
+/// What the audit cost, and what the node did meanwhile.
+fn rounds_over_http(http: &str, node: u32) -> Result<(Vec<Cost>, Vec<Cost>), Box<dyn Error>> {
+    let (log, index) = (format!("http://{http}/log"), format!("http://{http}/vindex"));
+    let began = Instant::now();
+    while TcpStream::connect(http).is_err() {
+        if began.elapsed() > NODE_WAIT_MAX {
+            return Err("the node does not listen".into());
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    // Until its own map is made, it uses the processors.
+    thread::sleep(Duration::from_secs(5));
+    let (mut ours, mut of_node) = (Vec::new(), Vec::new());
+    for _ in 0..AUDIT_ROUNDS {
+        let (clock, node_clock) = (Clock::start()?, Clock::of(&node.to_string())?);
+        let report = app::audit_url(&log, Some(&index), None, &mut |_| {})?;
+        ours.push(clock.cost(report.entries)?);
+        of_node.push(node_clock.cost(report.entries)?);
+        ours.last().iter().for_each(|cost| cost.print("  HTTP", "entry"));
+    }
+    Ok((ours, of_node))
 }
 
 /// A ledger, and an output log as a node would have written it.
-fn make(data: &std::path::Path) -> Result<(), Box<dyn Error>> {
+fn make(data: &Path) -> Result<(), Box<dyn Error>> {
     let directory = DataDir::open_or_create(data)?;
-    let opening = Opening::new(&directory, KeySource { origin: "bench.test/ledger", seed: [7; 32] })?;
+    let opening = Opening::new(&directory, KeySource { origin: ORIGIN, seed: [7; 32] })?;
     let recovered = opening.recover::<LedgerError>(Mark::START, |_| Ok(()))?.sign()?;
     let (ledger, mut appender) = (recovered.ledger, recovered.appender);
     let key = ledger.key().with_suffix(ORIGIN_SUFFIX)?;
@@ -152,29 +221,60 @@ fn values() -> Result<Values, Box<dyn Error>> {
     Ok(Values::new(values)?)
 }
 
-/// Time and CPU of this process.
+/// Time and CPU of a process.
 struct Clock {
+    process: String,
     began: Instant,
     cpu: Duration,
 }
 
+/// What one of something took.
+#[derive(Clone, Copy)]
+struct Cost {
+    cpu_us: f64,
+    per_second: f64,
+}
+
 impl Clock {
     fn start() -> Result<Self, Box<dyn Error>> {
-        Ok(Self { began: Instant::now(), cpu: cpu()? })
+        Self::of("self")
+    }
+
+    fn of(process: &str) -> Result<Self, Box<dyn Error>> {
+        Ok(Self { process: process.into(), began: Instant::now(), cpu: cpu(process)? })
+    }
+
+    fn cost(&self, count: u64) -> Result<Cost, Box<dyn Error>> {
+        let (wall, cpu) = (self.began.elapsed(), cpu(&self.process)? - self.cpu);
+        let (cpu_us, per_second) = (cpu.as_secs_f64() * 1e6 / count as f64, count as f64 / wall.as_secs_f64());
+        Ok(Cost { cpu_us, per_second })
     }
 
     fn report(&self, what: &str, count: u64, unit: &str) -> Result<(), Box<dyn Error>> {
-        let (wall, cpu) = (self.began.elapsed(), cpu()? - self.cpu);
-        let each = cpu.as_secs_f64() * 1e6 / count as f64;
-        let rate = count as f64 / wall.as_secs_f64();
-        println!("{what}: {each:.2} µs of CPU a {unit}, {rate:.0}/s");
+        self.cost(count)?.print(what, unit);
         Ok(())
     }
 }
 
-/// User and system time of this process, in steps of 10 ms (proc(5), fields 14 and 15).
-fn cpu() -> Result<Duration, Box<dyn Error>> {
-    let stat = fs::read_to_string("/proc/self/stat")?;
+impl Cost {
+    fn print(self, what: &str, unit: &str) {
+        println!("{what}: {:.2} µs of CPU a {unit}, {:.0}/s", self.cpu_us, self.per_second);
+    }
+}
+
+/// The median of CPU and of rate, each for itself.
+fn median(costs: Vec<Cost>) -> Cost {
+    let median = |figure: fn(&Cost) -> f64| {
+        let mut figures: Vec<f64> = costs.iter().map(figure).collect();
+        figures.sort_by(f64::total_cmp);
+        figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+    };
+    Cost { cpu_us: median(|cost| cost.cpu_us), per_second: median(|cost| cost.per_second) }
+}
+
+/// User and system time of a process, in steps of 10 ms (proc(5), fields 14 and 15).
+fn cpu(process: &str) -> Result<Duration, Box<dyn Error>> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |field: usize| fields.get(field - 3).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
     Ok(Duration::from_millis(10 * (ticks(14) + ticks(15))))

@@ -80,6 +80,15 @@ enum Case {
         #[arg(long, default_value_t = 100_000)]
         versions: u64,
     },
+    /// How far the verifiable index is behind the ledger, at a steady rate of registrations.
+    Lag {
+        /// Registrations a second, a multiple of 100.
+        #[arg(long, default_value_t = 20_000)]
+        per_second: u64,
+        /// For how long.
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+    },
     /// Prints the records that `import` loads as JSON lines, for other systems to load.
     Records {
         /// How many records.
@@ -119,13 +128,15 @@ async fn run(case: Case) -> Outcome<()> {
             cases::resolve(10_000, 200_000, 5).await?;
             cases::apply(64, 200_000, 5).await?;
             cases::import(1_000_000).await?;
-            provenance::history(100_000).await
+            provenance::history(100_000).await?;
+            provenance::lag(20_000, 20).await
         }
         Case::Import { records } => cases::import(records).await,
         Case::Apply { clients, calls, rounds } => cases::apply(clients, calls, rounds).await,
         Case::Batch { records, commands, calls } => cases::batch(records, commands, calls).await,
         Case::Resolve { records, calls, rounds } => cases::resolve(records, calls, rounds).await,
         Case::History { versions } => provenance::history(versions).await,
+        Case::Lag { per_second, seconds } => provenance::lag(per_second, seconds).await,
         Case::Records { records } => {
             records::write_jsonl(&mut std::io::BufWriter::new(std::io::stdout().lock()), records)?;
             Ok(())

@@ -1,10 +1,21 @@
 //! The cases about the past and its proofs.
 
-use std::time::Instant;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use hdrhistogram::Histogram;
-use touchmark::protocol::grpc::pb::{
-    self, auditor_client::AuditorClient, command::Operation, registry_client::RegistryClient,
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+use tonic::transport::Channel;
+use touchmark::{
+    ledger::read_checkpoint,
+    protocol::grpc::pb::{self, auditor_client::AuditorClient, command::Operation, registry_client::RegistryClient},
+    vindex::OutputLeaf,
 };
 
 use crate::{
@@ -16,6 +27,12 @@ use crate::{
 
 /// How often a page is asked for.
 const PAGES: u64 = 2_000;
+/// Between two calls of a steady load.
+const TICK: Duration = Duration::from_millis(10);
+/// Between two looks at how far the verifiable index is.
+const LOOK: Duration = Duration::from_millis(100);
+/// Calls of a steady load that may be under way at once; when they are, it is not sustained.
+const CALLS_MAX: usize = 64;
 
 /// The first page, pages in the middle, and as-of answers of an identifier with many versions.
 pub async fn history(versions: u64) -> Outcome<()> {
@@ -73,4 +90,95 @@ fn update(number: u64) -> pb::Command {
         operation: Some(Operation::Update(update)),
         ..pb::Command::default()
     }
+}
+
+/// How far the verifiable index is behind what was acknowledged, under a steady load of registrations.
+pub async fn lag(per_second: u64, seconds: u64) -> Outcome<()> {
+    println!("# {per_second} registrations a second for {seconds} s, and how far the verifiable index is behind them");
+    let directory = tempfile::tempdir()?;
+    let node = Process::node(directory.path()).await?;
+    let mut auditor = AuditorClient::new(connect(&node.address).await?);
+    while covered(&mut auditor).await.is_err() {
+        tokio::time::sleep(LOOK).await;
+    }
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let (began, cpu) = (Instant::now(), node.cpu_us()?);
+    let commands = per_second * TICK.as_millis() as u64 / 1_000;
+    let ticks = seconds * 1_000 / TICK.as_millis() as u64;
+    let registry = RegistryClient::new(connect(&node.address).await?).max_decoding_message_size(16 << 20);
+    let load = tokio::spawn(steady(registry, commands, ticks, Arc::clone(&acknowledged)));
+    let (mut lags, mut lookups) = (Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?);
+    let mut looks = interval(LOOK);
+    while !load.is_finished() {
+        looks.tick().await;
+        let sent = Instant::now();
+        let covered = covered(&mut auditor).await?;
+        lookups.record(sent.elapsed().as_micros() as u64)?;
+        lags.record(behind(&acknowledged, covered, sent).as_millis() as u64)?;
+    }
+    let latency = load.await??;
+    let (wall, cpu_us) = (began.elapsed(), node.cpu_us()? - cpu);
+    Round { operations: commands * ticks, wall, cpu_us, latency: Some(latency) }.print("registrations");
+    let at = |figures: &Histogram<u64>, quantile| figures.value_at_quantile(quantile) as f64 / 1_000.0;
+    let [median, p99, max] = [0.5, 0.99, 1.0].map(|quantile| at(&lags, quantile));
+    println!("lag              median {median:.2} s  p99 {p99:.2} s  max {max:.2} s");
+    let [median, p99] = [0.5, 0.99].map(|quantile| at(&lookups, quantile));
+    println!("lookup           p50 {median:.2} ms  p99 {p99:.2} ms, meanwhile\n");
+    node.stop()?;
+    Ok(())
+}
+
+/// When a call was acknowledged, and the last ledger index that it got.
+type Acknowledged = Mutex<Vec<(Instant, u64)>>;
+
+/// Sends a call of `commands` registrations at every tick; gives back how long the calls took.
+async fn steady(
+    registry: RegistryClient<Channel>,
+    commands: u64,
+    ticks: u64,
+    acknowledged: Arc<Acknowledged>,
+) -> Outcome<Histogram<u64>> {
+    let mut clock = interval(TICK);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let (room, mut calls) = (Arc::new(Semaphore::new(CALLS_MAX)), JoinSet::new());
+    for tick in 0..ticks {
+        clock.tick().await;
+        let (permit, acknowledged) = (Arc::clone(&room).acquire_owned().await?, Arc::clone(&acknowledged));
+        let mut registry = registry.clone();
+        calls.spawn(async move {
+            let commands = (tick * commands..(tick + 1) * commands).map(records::create).collect();
+            let sent = Instant::now();
+            let reply = registry.apply_batch(pb::ApplyBatchRequest { commands }).await?.into_inner();
+            let receipts = reply.results.iter().filter_map(|result| match &result.result {
+                Some(pb::apply_result::Result::Receipt(receipt)) => Some(receipt.ledger_index),
+                _ => None,
+            });
+            let last = receipts.max().ok_or("a call without a receipt")?;
+            acknowledged.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), last));
+            drop(permit);
+            Outcome::Ok(sent.elapsed())
+        });
+    }
+    let mut latency = Histogram::new(3)?;
+    while let Some(took) = calls.join_next().await {
+        latency.record(took??.as_micros() as u64)?;
+    }
+    Ok(latency)
+}
+
+/// How many ledger entries the verifiable index covers.
+async fn covered(auditor: &mut AuditorClient<Channel>) -> Outcome<u64> {
+    let request = pb::LookupRequest { identifier: records::identifier(0), ..pb::LookupRequest::default() };
+    let reply = auditor.lookup(request).await?.into_inner();
+    let leaf = OutputLeaf::parse(&reply.output_leaf).ok_or("the output leaf is none")?;
+    let (_, checkpoint) = read_checkpoint(leaf.checkpoint.as_bytes()).ok_or("no checkpoint in the output leaf")?;
+    Ok(checkpoint.size)
+}
+
+/// How long ago the oldest call was acknowledged that holds an entry behind the first `covered`; what is covered is forgotten.
+fn behind(acknowledged: &Acknowledged, covered: u64, now: Instant) -> Duration {
+    let mut acknowledged = acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+    acknowledged.retain(|(_, last)| *last >= covered);
+    let oldest = acknowledged.iter().map(|(at, _)| *at).min();
+    oldest.map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
 }

@@ -6,14 +6,11 @@ use std::collections::HashMap;
 use super::{AuditError, Facts, LogSource, outputs::Output, outputs::Tree, pipeline::Chunk};
 use crate::{
     ledger::{Hash, SignedCheckpoint},
-    vindex::{
-        map::{Hashing, Map, Update},
-        trie::Bytes32,
-    },
+    vindex::map::{Hashing, Map, Update},
 };
 
 /// How many updates gather before they go into the map, between two sizes that are compared.
-const UPDATES_AT_ONCE: usize = 262_144;
+const UPDATES_AT_ONCE: usize = 65_536;
 
 /// The one that sees all entries in order.
 pub(super) struct Collector {
@@ -69,7 +66,7 @@ impl Collector {
             self.check_order(index, &facts)?;
             self.leaves.push(leaf);
             if let Some(map) = &mut self.index {
-                map.add(index, facts.keys);
+                map.add(index, &facts);
             }
             self.compare_index()?;
         }
@@ -82,7 +79,7 @@ impl Collector {
             return Err(bad("it is older than the entry before it".into()));
         }
         self.time_ms = facts.time_ms;
-        let half = facts.keys.first().and_then(|key: &Bytes32| key.first_chunk().copied()).unwrap_or_default();
+        let half = facts.key.first_chunk().copied().unwrap_or_default();
         let before = self.newest.insert(half, index);
         let leaf = |index: u64| usize::try_from(index).ok().and_then(|index| self.leaves.get(index)).copied();
         match (facts.previous, before) {
@@ -131,11 +128,12 @@ impl Collector {
 }
 
 impl Index {
-    fn add(&mut self, index: u64, keys: Vec<Bytes32>) {
+    fn add(&mut self, index: u64, facts: &Facts) {
         if self.next == self.outputs.len() {
             return;
         }
-        self.updates.extend(keys.into_iter().map(|key| Update { key, index }));
+        self.updates.push(Update { key: facts.key, index });
+        self.updates.extend(facts.more_keys.iter().map(|&key| Update { key, index }));
         if self.updates.len() >= UPDATES_AT_ONCE {
             self.map.update(std::mem::take(&mut self.updates), Hashing::Later);
         }

@@ -31,7 +31,7 @@ impl LogSource for LedgerSource {
     fn entries(&self, bundle: u64, width: usize) -> Result<Vec<u8>, String> {
         let start = bundle * TILE_WIDTH as u64;
         let (mut index, end) = (start, start + width as u64);
-        let (mut bytes, mut text) = (Vec::with_capacity(width * 512), Vec::with_capacity(1024));
+        let mut bytes = Vec::with_capacity(width * 512);
         while index < end {
             let at = |error: LedgerError| format!("entry {index} or one behind it: {error}");
             let entries = self.0.entries(index, (end - index) as usize).map_err(at)?;
@@ -40,11 +40,12 @@ impl LogSource for LedgerSource {
             }
             for entry in entries {
                 let at = |error: LedgerError| format!("entry {index}: {error}");
-                text.clear();
-                self.0.put_text(&entry.decode().map_err(at)?, &mut text).map_err(at)?;
-                let len = u16::try_from(text.len()).map_err(|_| format!("entry {index}: its text is too long"))?;
-                bytes.extend_from_slice(&len.to_be_bytes());
-                bytes.extend_from_slice(&text);
+                let place = bytes.len();
+                bytes.extend_from_slice(&[0; 2]);
+                self.0.put_text(&entry.decode().map_err(at)?, &mut bytes).map_err(at)?;
+                let len = u16::try_from(bytes.len() - place - 2);
+                let len = len.map_err(|_| format!("entry {index}: its text is too long"))?;
+                bytes[place..place + 2].copy_from_slice(&len.to_be_bytes());
                 index += 1;
             }
         }

@@ -16,16 +16,20 @@ mod directory;
 mod outputs;
 mod pipeline;
 
-use std::{num::NonZero, thread};
+use std::{
+    num::NonZero,
+    thread,
+    time::{Duration, Instant},
+};
 
 use collect::Collector;
 pub use directory::{LedgerSource, OutputSource};
 use pipeline::Stream;
 
 use crate::{
-    id::Identifier,
+    id::{Identifier, excerpt},
     ledger::{CheckpointVerifier, EntryText, Hash, SignedCheckpoint, read_checkpoint},
-    vindex::{keys::keys_of_text, trie::Bytes32},
+    vindex::{keys::keys_of_identifiers, trie::Bytes32},
 };
 
 /// Hashes of a full tile, and entries of a full bundle (C2SP tlog-tiles).
@@ -34,6 +38,10 @@ pub const TILE_WIDTH: usize = 256;
 const OURS: &[u8] = b"touchmark/1 ";
 /// The most threads that fetch and hash.
 const THREADS_MAX: usize = 16;
+/// For how long a log may be behind its index: it publishes once a second, and may wait for witnesses.
+const LOG_BEHIND_MAX: Duration = Duration::from_secs(5);
+/// How long to wait before its checkpoint is asked for again.
+const LOG_RETRY: Duration = Duration::from_millis(250);
 
 /// Where a log is read, from any thread.
 pub trait LogSource: Sync {
@@ -162,9 +170,10 @@ impl Audit<'_> {
     ///
     /// [`AuditError`]: the first difference.
     pub fn run(&self, progress: &mut dyn FnMut(Audited)) -> Result<AuditReport, AuditError> {
-        // First the index, then the log: what grows meanwhile is then in the log.
+        // First the index, then the log: what grows meanwhile is then in the log, sooner or later.
         let outputs = self.index.map(|index| outputs::read(index, self.verifier, self.threads)).transpose()?;
-        let (origin, checkpoint) = signed(self.log, "the log", self.verifier)?;
+        let covered = outputs.as_ref().and_then(|outputs| outputs.last()).map_or(0, |last| last.size);
+        let (origin, checkpoint) = self.checkpoint_of(covered)?;
         let size = checkpoint.size;
         let is_ours = self.is_ours(size)?;
         if outputs.is_some() && !is_ours {
@@ -189,6 +198,18 @@ impl Audit<'_> {
         let identifiers = collected.identifiers;
         let content = if is_ours { Content::Ours { identifiers } } else { Content::Foreign };
         Ok(AuditReport { origin, entries: size, root: checkpoint.root, content, index })
+    }
+
+    /// The log's checkpoint, which has to cover what the index does: an index may be a publication ahead.
+    fn checkpoint_of(&self, covered: u64) -> Result<(String, SignedCheckpoint), AuditError> {
+        let began = Instant::now();
+        loop {
+            let (origin, checkpoint) = signed(self.log, "the log", self.verifier)?;
+            if checkpoint.size >= covered || began.elapsed() >= LOG_BEHIND_MAX {
+                return Ok((origin, checkpoint));
+            }
+            thread::sleep(LOG_RETRY);
+        }
     }
 
     /// Whether the log is of this program; its first entry tells.
@@ -224,28 +245,35 @@ fn signed(
 struct Facts {
     time_ms: u64,
     previous: Option<(u64, Hash)>,
-    /// The first is that of the entry's identifier.
-    keys: Vec<Bytes32>,
+    /// The key of the entry's identifier.
+    key: Bytes32,
+    /// The other keys; most entries have none, and then nothing is allocated.
+    more_keys: Vec<Bytes32>,
 }
 
 impl Facts {
     /// Takes an entry's text apart, which has to be well-formed in every part.
     fn read(text: &[u8]) -> Result<Self, String> {
         let entry = EntryText::parse(text).map_err(|error| error.to_string())?;
-        let canonical = |text: &str| Identifier::parse(text).is_ok_and(|identifier| identifier.as_str() == text);
-        if !canonical(&entry.identifier) {
-            return Err(format!("`{}` is no identifier in its canonical form", crate::id::excerpt(&entry.identifier)));
-        }
-        if let Some(edge) = entry.edges.iter().find(|edge| !canonical(&edge.to)) {
-            let to = crate::id::excerpt(&edge.to);
-            return Err(format!("an edge leads to `{to}`, which is no identifier in its canonical form"));
-        }
-        if let Some(output) = entry.outputs.iter().find(|output| !canonical(output)) {
-            let output = crate::id::excerpt(output);
-            return Err(format!("the output `{output}` is no identifier in its canonical form"));
-        }
-        let mut keys = Vec::with_capacity(1);
-        keys_of_text(&entry, |key| keys.push(key));
-        Ok(Self { time_ms: entry.time_ms, previous: entry.previous, keys })
+        let identifier = canonical(&entry.identifier)
+            .ok_or_else(|| format!("`{}` is no identifier in its canonical form", excerpt(&entry.identifier)))?;
+        let ends = |ends: &mut dyn Iterator<Item = &str>, what: &str| -> Result<Vec<Identifier>, String> {
+            let no = |to| format!("{what} `{}`, which is no identifier in its canonical form", excerpt(to));
+            ends.map(|to| canonical(to).ok_or_else(|| no(to))).collect()
+        };
+        let targets = ends(&mut entry.edges.iter().map(|edge| &*edge.to), "an edge leads to")?;
+        let outputs = ends(&mut entry.outputs.iter().map(|output| &**output), "an output is")?;
+        let (mut key, mut more_keys) = (None, Vec::new());
+        keys_of_identifiers(&identifier, &targets, &outputs, |given| match key {
+            None => key = Some(given),
+            Some(_) => more_keys.push(given),
+        });
+        let key = key.ok_or("it has no key")?;
+        Ok(Self { time_ms: entry.time_ms, previous: entry.previous, key, more_keys })
     }
+}
+
+/// The identifier that a text writes, if that is how it is written.
+fn canonical(text: &str) -> Option<Identifier> {
+    Identifier::parse(text).ok().filter(|identifier| identifier.as_str() == text)
 }

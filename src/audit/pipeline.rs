@@ -15,7 +15,7 @@ use crate::ledger::{Hash, leaf_hash};
 /// Bundles of a chunk.
 const CHUNK_BUNDLES: u64 = 8;
 /// Chunks that wait for the collector, of each worker.
-const CHUNKS_WAITING_MAX: usize = 2;
+const CHUNKS_WAITING_MAX: usize = 4;
 
 /// Consecutive entries.
 pub(super) struct Chunk<T> {

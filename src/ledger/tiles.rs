@@ -8,7 +8,9 @@ use super::{LeafLog, Ledger, LedgerError, tree::Levels};
 /// Hashes of a full tile, and entries of a full bundle.
 const TILE_WIDTH: u64 = 256;
 /// Entries of a bundle that are read together.
-const READ_ENTRIES: usize = 64;
+const READ_ENTRIES: usize = 256;
+/// The room that is made for the text of an entry, in bytes: one with four values.
+const ENTRY_BYTES_EXPECTED: usize = 448;
 
 impl Ledger {
     /// The first `width` hashes, 32 bytes each, of tile `index` of a level; `None` when the newest checkpoint does not cover
@@ -32,7 +34,7 @@ impl Ledger {
     pub fn bundle(&self, index: u64, width: u16) -> Result<Option<Vec<u8>>, LedgerError> {
         let Some(start) = start(self.size(), index, width) else { return Ok(None) };
         let (mut next, end) = (start, start + u64::from(width));
-        let (mut bundle, mut text) = (Vec::new(), Vec::new());
+        let mut bundle = Vec::with_capacity(usize::from(width) * ENTRY_BYTES_EXPECTED);
         while next < end {
             let count = usize::try_from(end - next).unwrap_or(READ_ENTRIES).min(READ_ENTRIES);
             let entries = self.entries(next, count)?;
@@ -40,10 +42,12 @@ impl Ledger {
                 return Err(LedgerError::damaged(self.levels.directory(), "say of no entry where it lies"));
             }
             for entry in entries {
-                text.clear();
-                self.put_text(&entry.decode()?, &mut text)?;
-                put_entry(&mut bundle, &text)
-                    .ok_or_else(|| LedgerError::damaged(self.levels.directory(), "hold an entry too long"))?;
+                let place = bundle.len();
+                bundle.extend_from_slice(&[0; 2]);
+                self.put_text(&entry.decode()?, &mut bundle)?;
+                let len = u16::try_from(bundle.len() - place - 2)
+                    .map_err(|_| LedgerError::damaged(self.levels.directory(), "hold an entry too long"))?;
+                bundle[place..place + 2].copy_from_slice(&len.to_be_bytes());
                 next += 1;
             }
         }

@@ -63,14 +63,6 @@ impl LookupKind {
         hash.update(&*comparison_form(identifier));
         hash.finalize().into()
     }
-
-    /// The key of an identifier as an entry has it.
-    fn key_of_text(self, text: &str) -> Bytes32 {
-        match Identifier::parse(text) {
-            Ok(identifier) => self.key(&identifier),
-            Err(_) => Sha256::digest(format!("{}:{text}", self.as_str())).into(),
-        }
-    }
 }
 
 /// The text in which equal identifiers are equal.
@@ -83,42 +75,76 @@ fn comparison_form(identifier: &Identifier) -> Cow<'_, str> {
     }
 }
 
+/// An identifier of an entry, taken apart once.
+enum Named<'a> {
+    Identifier(Cow<'a, Identifier>),
+    /// It is none.
+    Text(&'a str),
+}
+
+impl<'a> Named<'a> {
+    fn parse(text: &'a str) -> Self {
+        Identifier::parse(text).map_or(Self::Text(text), |identifier| Self::Identifier(Cow::Owned(identifier)))
+    }
+
+    fn key(&self, kind: LookupKind) -> Bytes32 {
+        match self {
+            Self::Identifier(identifier) => kind.key(identifier),
+            Self::Text(text) => Sha256::digest(format!("{}:{text}", kind.as_str())).into(),
+        }
+    }
+}
+
 /// Gives every key of an entry to `give`, from its text.
 pub fn keys_of_text(entry: &EntryText<'_>, give: impl FnMut(Bytes32)) {
-    keys_of(&entry.identifier, entry.edges.iter().map(|edge| &*edge.to), entry.outputs.iter().map(|to| &**to), give);
+    let targets = entry.edges.iter().map(|edge| Named::parse(&edge.to));
+    let outputs = entry.outputs.iter().map(|to| Named::parse(to));
+    keys_of(&Named::parse(&entry.identifier), targets, outputs, give);
+}
+
+/// As [`keys_of_text`], when its identifiers were parsed: its own, those that its edges lead to, those of its outputs.
+pub fn keys_of_identifiers(
+    identifier: &Identifier,
+    targets: &[Identifier],
+    outputs: &[Identifier],
+    give: impl FnMut(Bytes32),
+) {
+    let named = |identifier| Named::Identifier(Cow::Borrowed(identifier));
+    keys_of(&named(identifier), targets.iter().map(named), outputs.iter().map(named), give);
 }
 
 /// Gives every key of an entry to `give`, from its stored form.
 pub fn keys_of_stored(entry: &StoredEntry<'_>, give: impl FnMut(Bytes32)) {
-    let targets = entry.edges.iter().map(|change| change.subject().1.as_str());
-    let outputs = entry.outputs.iter().flat_map(|outputs| &outputs.flows).map(|flow| flow.identifier.as_str());
-    keys_of(entry.identifier, targets, outputs, give);
+    let named = |identifier| Named::Identifier(Cow::Borrowed(identifier));
+    let targets = entry.edges.iter().map(|change| named(change.subject().1));
+    let outputs = entry.outputs.iter().flat_map(|outputs| &outputs.flows).map(|flow| named(&flow.identifier));
+    keys_of(&Named::parse(entry.identifier), targets, outputs, give);
 }
 
 /// The rule: the keys of an entry about `identifier` whose edges lead to `targets`, and from `outputs`. A key may be given more
 /// than once.
 fn keys_of<'a>(
-    identifier: &str,
-    targets: impl Iterator<Item = &'a str>,
-    outputs: impl Iterator<Item = &'a str>,
+    identifier: &Named<'_>,
+    targets: impl Iterator<Item = Named<'a>>,
+    outputs: impl Iterator<Item = Named<'a>>,
     mut give: impl FnMut(Bytes32),
 ) {
-    give(LookupKind::Id.key_of_text(identifier));
+    give(identifier.key(LookupKind::Id));
     let mut leads_out = false;
     for target in targets {
         leads_out = true;
-        give(LookupKind::In.key_of_text(target));
+        give(target.key(LookupKind::In));
     }
     if leads_out {
-        give(LookupKind::Out.key_of_text(identifier));
+        give(identifier.key(LookupKind::Out));
     }
     let mut leads_in = false;
     for output in outputs {
         leads_in = true;
-        give(LookupKind::Out.key_of_text(output));
+        give(output.key(LookupKind::Out));
     }
     if leads_in {
-        give(LookupKind::In.key_of_text(identifier));
+        give(identifier.key(LookupKind::In));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The map in memory: every key with its ledger indices, and the root of the trie over them.
 //!
-//! 40 bytes a key with one index, and about 20 of hashes and pointers. The keys are divided by their first bits into shards
+//! 38 bytes a key with one index, and about 20 of hashes and pointers. The keys are divided by their first bits into shards
 //! ([`super::shard`]), which are changed by several threads at once; above the shards a small tree of hashes leads to the root.
 //!
 //! A map that is being asked is changed in two steps: [`Map::prepare`] reads it and computes everything, [`Map::apply`] swaps
@@ -26,6 +26,8 @@ pub struct Map {
     shards: Vec<Shard>,
     /// Node 1 is the root, the shards begin at [`SHARDS`].
     hashes: Vec<Bytes32>,
+    /// Whether changes were made whose hashes are left for later.
+    is_behind: bool,
 }
 
 /// What becomes of a map.
@@ -67,7 +69,7 @@ pub enum Found {
 
 impl Default for Map {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(Shard::new).collect(), hashes: vec![NOTHING; 2 * SHARDS] }
+        Self { shards: (0..SHARDS).map(Shard::new).collect(), hashes: vec![NOTHING; 2 * SHARDS], is_behind: false }
     }
 }
 
@@ -139,6 +141,7 @@ impl Map {
         if hashing == Hashing::Now {
             self.rehash();
         }
+        self.is_behind |= hashing == Hashing::Later && !updates.is_empty();
         updates.sort_unstable();
         let per_thread = SHARDS.div_ceil(threads(updates.len()));
         let update = |first: usize, shards: &mut [Shard], updates: &[Update]| {
@@ -170,6 +173,9 @@ impl Map {
 
     /// Brings all hashes up to date.
     pub fn rehash(&mut self) {
+        if !std::mem::take(&mut self.is_behind) {
+            return;
+        }
         let per_thread = SHARDS.div_ceil(threads(self.keys()));
         thread::scope(|scope| {
             for shards in self.shards.chunks_mut(per_thread) {

@@ -35,7 +35,7 @@ pub const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 /// How many entries are read at once.
 const ENTRIES_AT_ONCE: usize = 4_096;
 /// How many updates gather before they are put into a map that nobody asks yet.
-const UPDATES_AT_ONCE: usize = 262_144;
+const UPDATES_AT_ONCE: usize = 65_536;
 
 /// The service; dropping it stops it, [`VerifiableIndex::stop`] waits for that.
 #[derive(Debug)]

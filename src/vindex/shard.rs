@@ -1,6 +1,6 @@
 //! A part of the map: the keys that begin with the same [`SHARD_BITS`] bits.
 //!
-//! Its keys lie in 2^depth buckets by the bits that follow; a bucket is one allocation of sorted records of 40 bytes: the key, and
+//! Its keys lie in 2^depth buckets by the bits that follow; a bucket is one allocation of sorted records of 38 bytes: the key, and
 //! its one ledger index or the place of its list. For every bucket, and every node of the binary tree above the buckets, the
 //! hash of what is below is kept: zeros stand for nothing. Where one half of a node is empty, the trie has no node (its
 //! shape depends on the keys alone), and the hash of the other half stands for it. What is inside a bucket is hashed again
@@ -19,15 +19,17 @@ pub(super) const SHARD_BITS: u8 = 10;
 /// The shards of a map.
 pub(super) const SHARDS: usize = 1 << SHARD_BITS;
 /// The average of keys in a bucket at which a shard doubles its buckets; half of that for the last shard, so that not all do it at
-/// the same time.
+/// the same time. With a quarter of that, what a change saves in hashes goes into allocations.
 const BUCKET_KEYS_MAX: usize = 12;
 /// Stands for no hash, where nothing is below.
 pub(super) const NOTHING: Bytes32 = [0; 32];
 
 const KEY_BYTES: usize = 32;
-const RECORD_BYTES: usize = 40;
-/// Marks the place of a list; ledger indices are smaller.
-const LIST_FLAG: u64 = 1 << 63;
+/// What a key has: an index, or the place of a list.
+const WORD_BYTES: usize = 6;
+const RECORD_BYTES: usize = KEY_BYTES + WORD_BYTES;
+/// Marks the place of a list; ledger indices are smaller, for 2^47 entries fit on no disk.
+const LIST_FLAG: u64 = 1 << 47;
 
 /// That a ledger entry stands under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -253,7 +255,7 @@ impl Shard {
     /// The depth that holds so many keys.
     fn depth_for(&self, keys: usize) -> u8 {
         let mut depth = self.depth;
-        while keys > (BUCKET_KEYS_MAX * (2 * SHARDS - self.number) / (2 * SHARDS)) << depth {
+        while keys * 2 * SHARDS > (BUCKET_KEYS_MAX * (2 * SHARDS - self.number)) << depth {
             depth += 1;
         }
         depth
@@ -402,7 +404,7 @@ fn head(key: &Bytes32) -> u64 {
 fn record(key: &Bytes32, word: u64) -> Record {
     let mut record = [0; RECORD_BYTES];
     record[..KEY_BYTES].copy_from_slice(key);
-    record[KEY_BYTES..].copy_from_slice(&word.to_le_bytes());
+    record[KEY_BYTES..].copy_from_slice(&word.to_le_bytes()[..WORD_BYTES]);
     record
 }
 
@@ -412,5 +414,7 @@ fn key_of(record: &Record) -> &Bytes32 {
 }
 
 fn word_of(record: &Record) -> u64 {
-    record.last_chunk().map_or(0, |word| u64::from_le_bytes(*word))
+    let mut word = [0; 8];
+    word[..WORD_BYTES].copy_from_slice(&record[KEY_BYTES..]);
+    u64::from_le_bytes(word)
 }

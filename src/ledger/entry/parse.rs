@@ -190,8 +190,12 @@ pub(super) fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
     text.parse().ok().filter(|_| canonical)
 }
 
+/// 32 bytes in base64 are 44 characters, for which the decoder wants room for 33 bytes.
 fn hash(text: &str) -> Option<[u8; 32]> {
-    BASE64.decode(text.as_bytes()).ok()?.try_into().ok()
+    let mut bytes = [0; 33];
+    let room = BASE64.decode_len(text.len()).ok().filter(|room| *room == bytes.len())?;
+    let decoded = BASE64.decode_mut(text.as_bytes(), &mut bytes[..room]).ok()?;
+    bytes.first_chunk().filter(|hash| hash.len() == decoded).copied()
 }
 
 fn read_previous(line: &str) -> Option<(u64, Hash)> {

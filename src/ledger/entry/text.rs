@@ -59,16 +59,26 @@ pub(super) fn put_head(out: &mut Vec<u8>, kind: EntryKind, identifier: &str) {
 }
 
 pub(super) fn put_place(out: &mut Vec<u8>, time_ms: u64, principal: Principal, previous: Option<(u64, Hash)>) {
-    let _ = write!(out, "at {time_ms}\nby {}\n", principal.as_str());
+    out.extend_from_slice(b"at ");
+    put_decimal(out, time_ms);
+    out.extend_from_slice(b"\nby ");
+    out.extend_from_slice(principal.as_str().as_bytes());
+    out.push(b'\n');
     if let Some((index, leaf_hash)) = previous {
-        let _ = write!(out, "prev {index} ");
+        out.extend_from_slice(b"prev ");
+        put_decimal(out, index);
+        out.push(b' ');
         put_base64(out, &leaf_hash.0);
         out.push(b'\n');
     }
 }
 
 pub(super) fn put_value_line(out: &mut Vec<u8>, index: u32, kind: &str, commitment: &[u8; 32]) {
-    let _ = write!(out, "value {index} {kind} ");
+    out.extend_from_slice(b"value ");
+    put_decimal(out, index.into());
+    out.push(b' ');
+    out.extend_from_slice(kind.as_bytes());
+    out.push(b' ');
     put_base64(out, commitment);
     out.push(b'\n');
 }
@@ -76,7 +86,9 @@ pub(super) fn put_value_line(out: &mut Vec<u8>, index: u32, kind: &str, commitme
 pub(super) fn put_edge_line(out: &mut Vec<u8>, change: &EdgeChange) {
     let (kind, to) = change.subject();
     let op = if matches!(change, EdgeChange::Add(_)) { "add" } else { "remove" };
-    let _ = write!(out, "edge {op} {} ", kind.as_str());
+    for word in ["edge ", op, " ", kind.as_str(), " "] {
+        out.extend_from_slice(word.as_bytes());
+    }
     put_escaped(out, to.as_str());
     if let EdgeChange::Add(edge) = change {
         put_details(out, edge);
@@ -125,6 +137,23 @@ pub(super) fn put_request_line(out: &mut Vec<u8>, request: &[u8]) {
     }
 }
 
+/// The most decimal digits of a 64-bit number.
+const DIGITS_MAX: usize = 20;
+
+/// As `write!` does: each entry has several numbers, and for these few digits its machinery costs more than a hash.
+fn put_decimal(out: &mut Vec<u8>, mut number: u64) {
+    let (mut digits, mut start) = ([b'0'; DIGITS_MAX], DIGITS_MAX - 1);
+    for (place, digit) in digits.iter_mut().enumerate().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            start = place;
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
 /// Appends `text` with space, control characters and "%" percent-encoded.
 fn put_escaped(out: &mut Vec<u8>, text: &str) {
     for &byte in text.as_bytes() {
@@ -140,4 +169,18 @@ fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
     out.resize(start + BASE64.encode_len(bytes.len()), 0);
     BASE64.encode_mut(bytes, &mut out[start..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_the_library_does() {
+        for number in [0, 1, 9, 10, 99, 100, 1_763_820_000_123, u64::from(u32::MAX), u64::MAX - 1, u64::MAX] {
+            let mut out = b"at ".to_vec();
+            put_decimal(&mut out, number);
+            assert_eq!(out, format!("at {number}").into_bytes());
+        }
+    }
 }
