@@ -12,6 +12,7 @@ import base64
 import hashlib
 import random
 import sys
+import time
 import urllib.error
 import urllib.request
 from types import SimpleNamespace
@@ -121,9 +122,24 @@ def included(index, size, root, path, entry):
     return True
 
 
+def metrics():
+    return {family.name: family for family in text_string_to_metric_families(get("/metrics").decode())}
+
+
+def newest_checkpoint():
+    """The checkpoint that covers all that was registered; one is published every second."""
+    entries = int(metrics()["touchmark_ledger_entries"].samples[0].value)
+    for _ in range(100):
+        text = get("/log/checkpoint").decode()
+        if SignedCheckpoint.from_text(text).checkpoint.log_size >= entries:
+            return text
+        time.sleep(0.1)
+    raise AssertionError(f"no checkpoint covers {entries} entries")
+
+
 def main():
     key = Key(verifier_key)
-    text = get("/log/checkpoint").decode()
+    text = newest_checkpoint()
     signed = SignedCheckpoint.from_text(text)
     signed.signed_note.verify(key, key.id)
     assert signed.checkpoint.origin == key.name, signed
@@ -157,7 +173,7 @@ def main():
             event = next(events)
             assert (event.id, event.event) == (str(index), "create"), event
 
-    families = {family.name: family for family in text_string_to_metric_families(get("/metrics").decode())}
+    families = metrics()
     assert families["touchmark_ledger_entries"].samples[0].value == size
     assert families["touchmark_ledger_commit_seconds"].type == "histogram"
     results = {sample.labels["result"]: sample.value for sample in families["touchmark_registry_results"].samples}
