@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Each proof has one spelling: what is read, written again, gives the same bytes. What stands in `extra` is for
-//! [`super::opening`]; nothing in a file is believed before [`super::verify`] has said so.
+//! [`super::opening`]; nothing in a file is believed before [`super::verify()`] has said so.
 
 use data_encoding::BASE64;
 

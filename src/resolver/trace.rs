@@ -8,7 +8,7 @@
 //! something off is named in the summary. An edge that closes a circle is given like any other, and the summary says that
 //! it does; what an event that was retired said is not followed.
 //!
-//! [`walk`] finds the graph, [`totals`] finds its circles and reckons quantities over all paths.
+//! [`walk`] finds the graph, [`mod@totals`] finds its circles and reckons quantities over all paths.
 
 mod totals;
 mod walk;
