@@ -6,6 +6,8 @@
 //! waits for their fsync; [`Levels::sync`] is called before the index marks entries as applied, and what lies behind
 //! that mark is trusted at start. Proofs are made from these files by [`Prover`].
 
+#[cfg(test)]
+pub(crate) mod definition;
 mod proofs;
 
 use std::{
@@ -73,7 +75,7 @@ impl Frontier {
 }
 
 /// The root of the empty tree: SHA-256 of the empty string.
-fn empty_root() -> Hash {
+pub fn empty_root() -> Hash {
     use sha2::{Digest, Sha256};
     Hash(Sha256::digest([]).into())
 }
@@ -355,18 +357,6 @@ mod tests {
         record_hash(&index.to_be_bytes())
     }
 
-    /// RFC 6962 section 2.1, word for word.
-    fn root_by_definition(leaves: &[Hash]) -> Hash {
-        match leaves {
-            [] => empty_root(),
-            [leaf] => *leaf,
-            _ => {
-                let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
-                node_hash(root_by_definition(left), root_by_definition(right))
-            }
-        }
-    }
-
     #[test]
     fn rfc_6962_vectors() {
         let mut frontier = Frontier::default();
@@ -400,10 +390,10 @@ mod tests {
             assert_eq!(levels.position(size).unwrap(), Position(size * 10));
             assert_eq!(levels.whole().unwrap(), frontier.size());
             assert_eq!(levels.frontier(frontier.size()).unwrap().root(), frontier.root());
-            assert_eq!(root_by_definition(&leaves), frontier.root());
+            assert_eq!(definition::root(&leaves), frontier.root());
         }
         for size in [0, 1, 2, 255, 256, 257, 65_535, 65_536, 65_537] {
-            let root = root_by_definition(&leaves[..size as usize]);
+            let root = definition::root(&leaves[..size as usize]);
             assert_eq!(levels.frontier(size).unwrap().root(), root, "{size} leaves");
         }
     }

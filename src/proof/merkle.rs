@@ -6,6 +6,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::ledger::Hash;
+pub use crate::ledger::tree::empty_root;
 
 /// The longest path that a proof can have: one hash for each bit of a size, and for consistency one more.
 pub const PATH_HASHES_MAX: usize = 64;
@@ -17,11 +18,6 @@ pub struct TreeHead {
     pub size: u64,
     /// The root.
     pub root: Hash,
-}
-
-/// The root of the empty tree (RFC 9162 section 2.1.1): SHA-256 of nothing.
-pub fn empty_root() -> Hash {
-    Hash(Sha256::digest([]).into())
 }
 
 fn node(left: Hash, right: Hash) -> Hash {
@@ -119,49 +115,10 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::tree::definition::{path, root, sub_proof};
 
     fn leaf(index: usize) -> Hash {
         Hash(Sha256::digest([[0].as_slice(), &index.to_be_bytes()].concat()).into())
-    }
-
-    /// RFC 9162 section 2.1.1, word for word.
-    fn root(leaves: &[Hash]) -> Hash {
-        match leaves {
-            [] => empty_root(),
-            [leaf] => *leaf,
-            _ => {
-                let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
-                node(root(left), root(right))
-            }
-        }
-    }
-
-    /// RFC 9162 section 2.1.3.1, word for word.
-    fn path(index: usize, leaves: &[Hash]) -> Vec<Hash> {
-        if leaves.len() == 1 {
-            return Vec::new();
-        }
-        let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
-        let (mut path, other) = match index.checked_sub(left.len()) {
-            None => (path(index, left), right),
-            Some(index) => (path(index, right), left),
-        };
-        path.push(root(other));
-        path
-    }
-
-    /// RFC 9162 section 2.1.4.1, word for word.
-    fn sub_proof(old: usize, leaves: &[Hash], complete: bool) -> Vec<Hash> {
-        if old == leaves.len() {
-            return if complete { Vec::new() } else { vec![root(leaves)] };
-        }
-        let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
-        let (mut proof, other) = match old.checked_sub(left.len()) {
-            None | Some(0) => (sub_proof(old, left, complete), right),
-            Some(old) => (sub_proof(old, right, false), left),
-        };
-        proof.push(root(other));
-        proof
     }
 
     fn head(leaves: &[Hash]) -> TreeHead {

@@ -392,15 +392,14 @@ impl Round<'_> {
         Ok(self.staged.note(prepared, pushed, Some((position, entry))))
     }
 
-    /// Whether the identifier is an event, whatever was erased of it.
+    /// Whether the identifier is an event, whatever was erased of it. An erasure has a batch of its own, so that what lies
+    /// beneath one is in the ledger.
     fn is_event(&self, entry: &StoredEntry<'_>) -> Result<bool, Refusal> {
-        let (mut kind, mut previous) = (entry.kind, entry.previous);
-        while let (EntryKind::Erase, Some((_, position))) = (kind, previous) {
-            let bytes = self.entry(position)?;
-            let before = bytes.decode().map_err(|error| unavailable(&error))?;
-            (kind, previous) = (before.kind, before.previous);
+        let unreadable = |error: ReadError| Refusal::Unavailable { reason: error.to_string() };
+        match self.records.beneath_erasures(entry).map_err(unreadable)? {
+            None => Ok(entry.kind == EntryKind::Event),
+            Some(bytes) => Ok(bytes.decode().map_err(|error| unavailable(&error))?.kind == EntryKind::Event),
         }
-        Ok(kind == EntryKind::Event)
     }
 
     /// A new draft where the prepared one does not fit what is there: a merge, or another spelling of the identifier.

@@ -167,11 +167,10 @@ impl<'a> LinkReader<'a> {
     }
 
     fn standing(&self, entry: &StoredEntry<'_>) -> Result<Standing, ReadError> {
-        let (kind, before) = self.records.beneath_erasures(entry)?;
+        let (kind, before) = self.change(entry)?;
         let withdrawn = match (kind, before) {
-            (EntryKind::Retire, Some(position)) => {
-                let bytes = self.records.entry(position)?;
-                self.records.beneath_erasures(&bytes.decode()?)?.0 == EntryKind::Event
+            (EntryKind::Retire, Some((_, position))) => {
+                self.change(&self.records.entry(position)?.decode()?)?.0 == EntryKind::Event
             }
             _ => false,
         };
@@ -182,6 +181,13 @@ impl<'a> LinkReader<'a> {
             (Status::Retired, _) => Standing::Retired,
             (Status::Active, _) => Standing::Active,
         })
+    }
+
+    /// What the last change was that is no erasure, and the entry before it.
+    fn change(&self, entry: &StoredEntry<'_>) -> Result<(EntryKind, Option<(u64, Position)>), ReadError> {
+        let Some(bytes) = self.records.beneath_erasures(entry)? else { return Ok((entry.kind, entry.previous)) };
+        let beneath = bytes.decode()?;
+        Ok((beneath.kind, beneath.previous))
     }
 }
 

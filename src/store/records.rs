@@ -6,7 +6,7 @@ use super::{Direction, EdgeOrigin, EdgeQuery, Store, StoreError};
 use crate::{
     id::{Identifier, Key, KeyPrefix, dns_name::NameHash},
     ledger::{EntryBytes, EntryKind, Ledger, LedgerError, Position, Resident, StoredEntry},
-    record::{Edge, EdgeChange, EdgeType, EdgeTypes, Outputs, Record, Status, ValueView, Version, stored::StoredValue},
+    record::{Edge, EdgeChange, EdgeType, EdgeTypes, Record, Status, ValueView, Version, stored::StoredValue},
 };
 
 /// The index and the ledger behind it, read together.
@@ -117,15 +117,20 @@ impl Records {
         found.into_iter().map(|(_, position)| self.at(position)).collect()
     }
 
-    /// What an entry is when the erasures since are left aside, and where the entry before that one lies.
-    pub(super) fn beneath_erasures(&self, entry: &StoredEntry<'_>) -> Result<(EntryKind, Option<Position>), ReadError> {
-        let (mut kind, mut previous) = (entry.kind, entry.previous);
+    /// The entry that counts when the erasures since are left aside; `None` when it is the entry itself.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Ledger`].
+    pub fn beneath_erasures(&self, entry: &StoredEntry<'_>) -> Result<Option<EntryBytes>, ReadError> {
+        let (mut beneath, mut kind, mut previous) = (None, entry.kind, entry.previous);
         while let (EntryKind::Erase, Some((_, position))) = (kind, previous) {
             let bytes = self.entry(position)?;
             let before = bytes.decode()?;
             (kind, previous) = (before.kind, before.previous);
+            beneath = Some(bytes);
         }
-        Ok((kind, previous.map(|(_, position)| position)))
+        Ok(beneath)
     }
 
     /// The bytes of the entry at a position.
@@ -147,25 +152,16 @@ impl Records {
             (Status::Active, true) => self.edges(record.identifier.key(), entry)?,
             _ => (Vec::new(), false),
         };
-        let outputs = match (record.status, entry.kind) {
-            (Status::Active, EntryKind::Erase) if entry.has_edges => self.outputs_beneath(entry)?,
-            _ => record.outputs,
+        // What an event says of its outputs stays when values of it are erased.
+        let beneath = match record.status {
+            Status::Active => self.beneath_erasures(entry)?,
+            _ => None,
+        };
+        let outputs = match beneath {
+            Some(bytes) => bytes.decode()?.outputs,
+            None => record.outputs,
         };
         Ok(Record { edges, edges_truncated, outputs, ..record })
-    }
-
-    /// What an event says that came out of it, when values of it were erased since.
-    fn outputs_beneath(&self, entry: &StoredEntry<'_>) -> Result<Option<Outputs>, ReadError> {
-        let mut previous = entry.previous;
-        while let Some((_, position)) = previous {
-            let bytes = self.entry(position)?;
-            let before = bytes.decode()?;
-            if before.kind != EntryKind::Erase {
-                return Ok(before.outputs);
-            }
-            previous = before.previous;
-        }
-        Ok(None)
     }
 
     /// The edges that a record says behind one of its entries, and whether there are more than are shown. What an event
