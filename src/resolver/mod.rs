@@ -238,6 +238,11 @@ impl Resolver {
         Self { records, prefixes, cache: Cache::new(cache_bytes_max, weigh), applied }
     }
 
+    /// The name of the node's ledger.
+    pub fn origin(&self) -> &str {
+        self.records.ledger().key().origin()
+    }
+
     /// What verifies the checkpoints of the node's ledger (C2SP signed-note vkey).
     pub fn verifier_key(&self) -> &str {
         self.records.ledger().key().verifier_key()

@@ -7,7 +7,10 @@
 use std::{
     collections::BTreeMap,
     ops::Bound,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use super::{ReadError, Records, records::damaged};
@@ -82,6 +85,7 @@ pub enum Responsibility {
 pub struct Prefixes {
     implicit: ImplicitHome,
     table: RwLock<Table>,
+    generation: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -109,7 +113,7 @@ impl Prefixes {
                 }
             }
         }
-        Ok(Self { implicit, table: RwLock::new(table) })
+        Ok(Self { implicit, table: RwLock::new(table), generation: AtomicU64::new(0) })
     }
 
     /// Who answers for an identifier.
@@ -157,6 +161,12 @@ impl Prefixes {
     /// Takes note of what the newest entry about a prefix says.
     pub fn put(&self, version: PrefixVersion) {
         self.table.write().unwrap_or_else(PoisonError::into_inner).put(version);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often something was said since the start.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 }
 
@@ -207,7 +217,7 @@ mod tests {
     }
 
     fn prefixes(implicit: ImplicitHome, versions: &[(&str, PrefixChange)]) -> Prefixes {
-        let prefixes = Prefixes { implicit, table: RwLock::default() };
+        let prefixes = Prefixes { implicit, table: RwLock::default(), generation: AtomicU64::new(0) };
         versions.iter().for_each(|(prefix, change)| prefixes.put(version(prefix, change.clone())));
         prefixes
     }
