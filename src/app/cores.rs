@@ -7,10 +7,10 @@ use crate::{
     config::Config,
     ledger::{Appender, Ledger},
     protocol::dns::{Responder, ResponderOptions, Zone, cookie::CookieSecrets},
-    registry::{Committer, Registry, Sequencer, SequencerHandle},
+    registry::{Changes, Committer, Registry, Sequencer, SequencerHandle},
     resolver::{Resolver, feed::Feeds},
     server::dns::cookie_file,
-    store::{Records, Store, local::LocalStore},
+    store::{ImplicitHome, Prefixes, Records, Store, local::LocalStore},
 };
 
 /// The cores, running.
@@ -42,7 +42,8 @@ impl Cores {
         let zone = Zone::new(&config.zone)?.with_addresses(config.dns.iter().map(SocketAddr::ip));
         let store: Arc<dyn Store> = store.clone();
         let records = Records::new(Arc::clone(&store), Arc::clone(ledger));
-        let resolver = Arc::new(Resolver::new(records.clone(), config.cache_bytes_max));
+        let prefixes = Arc::new(Prefixes::load(&records, ImplicitHome::UntilHomed)?);
+        let resolver = Arc::new(Resolver::new(records.clone(), Arc::clone(&prefixes), config.cache_bytes_max));
         let sizes = Arc::clone(ledger);
         let options = ResponderOptions {
             identity: config.dns_identity.clone(),
@@ -54,7 +55,7 @@ impl Cores {
         let responder = Arc::new(responder);
         let feeds = Arc::new(Feeds::new(records.clone()));
         let committer = committer(&resolver, &responder, &feeds);
-        let sequencer = Sequencer { appender, records, store, committer, clock: clock(), entropy: entropy() };
+        let sequencer = Sequencer { appender, records, prefixes, store, committer, clock: clock(), entropy: entropy() };
         let (registry, sequencer) =
             sequencer.spawn().map_err(|error| AppError::system("cannot start the sequencer", error))?;
         Ok(Self { resolver, responder, feeds, registry, sequencer })
@@ -65,7 +66,10 @@ impl Cores {
 fn committer(resolver: &Arc<Resolver>, responder: &Arc<Responder>, feeds: &Arc<Feeds>) -> Committer {
     let (resolver, responder, feeds) = (Arc::clone(resolver), Arc::clone(responder), Arc::clone(feeds));
     Box::new(move |changes| {
-        resolver.outdate(changes.iter().map(|change| &change.key));
+        match changes {
+            Changes::Identifiers(changed) => resolver.outdate(changed.iter().map(|change| &change.key)),
+            Changes::Prefix => resolver.outdate_all(),
+        }
         responder.outdate(changes);
         feeds.advance();
     })

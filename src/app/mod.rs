@@ -63,7 +63,7 @@ use crate::{
         grpc::{Calls, GrpcParts, GrpcServer},
         http::{HttpParts, HttpServer, MetricSources},
     },
-    store::{Store, StoreError, local::LocalStore},
+    store::{ReadError, Store, StoreError, local::LocalStore},
     vindex::VerifiableIndex,
     witness::WitnessError,
 };
@@ -116,6 +116,9 @@ pub enum AppError {
     /// The index.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What the ledger says of prefixes cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// A ledger entry could not be applied to the index.
     #[error(transparent)]
     Apply(#[from] apply::ApplyError),

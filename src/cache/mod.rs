@@ -166,6 +166,16 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         }
     }
 
+    /// Forgets everything, and sees to it that no fill that is under way brings anything back.
+    pub fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            shard.flights.clear();
+            shard.entries.clear();
+            shard.bytes = 0;
+        }
+    }
+
     /// What the cache has done and holds.
     pub fn stats(&self) -> CacheStats {
         let mut stats = CacheStats {

@@ -21,7 +21,7 @@ use crate::{
             RESOLVE_BATCH_MAX,
             pb::{self, answer::Outcome as Answer, resolve_at_request::At},
         },
-        json::{self, Point, answer_to_json, time_text},
+        json::{self, Point, answer_to_json, endpoint_text, time_text},
         outcome::Outcome,
     },
     record::ValueType,
@@ -115,7 +115,8 @@ async fn as_of(args: &Args, at: At) -> Result<u8, Failure> {
 }
 
 fn request(identifier: &str, args: &Args) -> pb::ResolveRequest {
-    pb::ResolveRequest { identifier: identifier.into(), types: args.types.clone(), indexes: args.indexes.clone() }
+    let (types, indexes) = (args.types.clone(), args.indexes.clone());
+    pb::ResolveRequest { identifier: identifier.into(), types, indexes, ..pb::ResolveRequest::default() }
 }
 
 fn no_answer(identifier: &str, args: &Args) -> Failure {
@@ -242,6 +243,8 @@ fn outcome(answer: &Answer) -> Outcome {
         Answer::Retired(_) => Outcome::Retired,
         Answer::NotFound(_) => Outcome::NotFound,
         Answer::Delegated(_) => Outcome::Delegated,
+        Answer::NotResponsible(_) => Outcome::NotResponsible,
+        Answer::Failed(failed) => Outcome::of_grpc_code(failed.code).unwrap_or(Outcome::Unavailable),
         Answer::Denied(_) => Outcome::Denied,
         Answer::Invalid(_) => Outcome::Invalid,
     }
@@ -263,9 +266,15 @@ fn sentence(answer: &Answer) -> String {
         Answer::NotFound(not_found) => format!("{}: {word}", clean(&not_found.identifier)),
         Answer::Delegated(delegated) if !delegated.prefix.is_empty() => {
             let (identifier, prefix) = (clean(&delegated.identifier), clean(&delegated.prefix));
-            format!("{identifier}: {word}, another node answers for {prefix}")
+            let sites = delegated.delegation.iter().flat_map(|delegation| &delegation.sites);
+            let endpoints: Vec<_> = sites.flat_map(|site| site.endpoints.iter().map(endpoint_text)).collect();
+            format!("{identifier}: {word}, {prefix} is answered for at {}", clean(&endpoints.join(" ")))
         }
         Answer::Delegated(delegated) => format!("{}: {word}, another node answers", clean(&delegated.identifier)),
+        Answer::NotResponsible(elsewhere) => {
+            format!("{}: {word}, the node does not know who is", clean(&elsewhere.identifier))
+        }
+        Answer::Failed(failed) => format!("{}: {word}, {}", clean(&failed.identifier), clean(&failed.reason)),
         Answer::Denied(denied) => {
             format!("{}: {word}, nothing of what was asked is public", clean(&denied.identifier))
         }

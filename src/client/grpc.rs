@@ -94,6 +94,29 @@ impl Client {
         self.complete(asked, answers)
     }
 
+    /// A page of the prefixes that are homed on the node or delegated by it.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn list_prefixes(
+        &self,
+        request: pb::ListPrefixesRequest,
+    ) -> Result<pb::ListPrefixesResponse, ClientError> {
+        let page = self.resolver().list_prefixes(request).await;
+        page.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+    }
+
+    /// Says who answers for a prefix.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn apply_prefix(&self, command: pb::PrefixCommand) -> Result<pb::Receipt, ClientError> {
+        let receipt = self.registry().apply_prefix(command).await;
+        receipt.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+    }
+
     /// Resolves one identifier as it was at a point of the ledger.
     ///
     /// # Errors

@@ -8,9 +8,12 @@
 use std::fmt;
 
 use super::{
-    Identifier, Key, ParseError, Refusal, Scheme,
+    Identifier, Key, KeyPrefix, ParseError, Refusal, Scheme,
     subtree::{EVERYTHING, GS1_PREFIX, Subtree, handle_labels},
 };
+
+/// The first byte of the keys of prefixes; those of identifiers begin with that of their scheme.
+const KEY_BYTE: u8 = b'N';
 
 /// A prefix in its canonical form.
 #[derive(Clone, PartialEq, Eq)]
@@ -51,6 +54,16 @@ impl Prefix {
     /// The canonical form.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// What stands for the prefix where keys are kept: of its own kind, so that it is never that of an identifier.
+    pub fn key(&self) -> Key {
+        Key::from_bytes([&[KEY_BYTE], self.path()].concat())
+    }
+
+    /// What the keys of all prefixes begin with, and of no identifier.
+    pub fn keys() -> KeyPrefix {
+        KeyPrefix::from_bytes([KEY_BYTE])
     }
 
     /// What the keys of all identifiers below begin with.
@@ -116,6 +129,13 @@ mod tests {
             let error = Prefix::parse(written).unwrap_err();
             assert!(error.rule.contains(rule), "{written}: {error}");
         }
+    }
+
+    #[test]
+    fn no_key_is_that_of_an_identifier() {
+        let schemes = [Scheme::Handle, Scheme::Oid, Scheme::Gs1, Scheme::Uri];
+        assert!(schemes.iter().all(|scheme| scheme.key_byte() != KEY_BYTE));
+        assert_eq!(Prefix::parse("88.1").unwrap().key().as_bytes(), b"NH88\x011\x01");
     }
 
     #[test]

@@ -51,9 +51,10 @@ pub use audit::{Audit, audit};
 pub use checkpoint::{LedgerKey, ORIGIN_BYTES_MAX, SignedCheckpoint, write_secret};
 pub use data_dir::DataDir;
 pub use entry::{
-    BadReason, Draft, EdgeLine, EdgeLineOp, EntryKind, EntryText, EntryTextError, EntryTooLong, ErasedValue,
-    ErasedValues, Erasure, Place, Previous, Principal, REASON_BYTES_MAX, REQUEST_ID_BYTES_MAX, Reason, RequestId,
-    Salts, Statement, StoredEntry, TEXT_BYTES_MAX, ValueLine, ValueOpening, commitment, leaf_hash,
+    BadReason, Draft, EdgeLine, EdgeLineOp, EntryKind, EntrySubject, EntryText, EntryTextError, EntryTooLong,
+    ErasedValue, ErasedValues, Erasure, Place, PrefixStatement, Previous, Principal, REASON_BYTES_MAX,
+    REQUEST_ID_BYTES_MAX, Reason, RequestId, Salts, Statement, StoredEntry, TEXT_BYTES_MAX, ValueLine, ValueOpening,
+    commitment, leaf_hash,
 };
 pub use leaf_log::{LastLeaf, LeafLog, LeafLogCheck, LeafLogWriter};
 pub use publication::Publication;

@@ -22,6 +22,17 @@ pub struct Delegation {
     signers: Vec<DelegationSigner>,
 }
 
+/// What is said of a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PrefixChange {
+    /// Others answer for it.
+    Delegate(Delegation),
+    /// This node answers for it.
+    Home,
+    /// Neither, any more.
+    Revoke,
+}
+
 /// A place where all identifiers of the prefix are answered for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {

@@ -15,7 +15,9 @@ pub mod stored;
 mod value;
 
 pub use amount::Amount;
-pub use delegation::{Delegation, DelegationError, DelegationSigner, Endpoint, Site, SiteProtocol, SiteRole};
+pub use delegation::{
+    Delegation, DelegationError, DelegationSigner, Endpoint, PrefixChange, Site, SiteProtocol, SiteRole,
+};
 pub use edge::{Edge, EdgeChange, EdgeType, EdgeTypes, Quantity, Unit};
 pub use event::{Event, EventError, Flow, Outputs};
 pub use value::{Permissions, Reference, Value, ValueType, ValueView, Values};

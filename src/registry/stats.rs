@@ -49,6 +49,12 @@ pub enum Resulted {
     VersionMismatch,
     /// As [`Refusal::RequestReused`].
     RequestReused,
+    /// As [`Refusal::Delegated`].
+    Delegated,
+    /// As [`Refusal::NotResponsible`].
+    NotResponsible,
+    /// As [`Refusal::SaidAlready`].
+    SaidAlready,
     /// As [`Refusal::TryLater`].
     TryLater,
     /// As [`Refusal::Unavailable`].
@@ -59,7 +65,7 @@ pub enum Resulted {
 
 impl Resulted {
     /// Everything that is counted, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Written,
         Self::Replayed,
         Self::Invalid,
@@ -72,6 +78,9 @@ impl Resulted {
         Self::Erased,
         Self::VersionMismatch,
         Self::RequestReused,
+        Self::Delegated,
+        Self::NotResponsible,
+        Self::SaidAlready,
         Self::TryLater,
         Self::Unavailable,
         Self::Denied,
@@ -92,6 +101,9 @@ impl Resulted {
             Self::Erased => "erased",
             Self::VersionMismatch => "version_mismatch",
             Self::RequestReused => "request_reused",
+            Self::Delegated => "delegated",
+            Self::NotResponsible => "not_responsible",
+            Self::SaidAlready => "said_already",
             Self::TryLater => "try_later",
             Self::Unavailable => "unavailable",
             Self::Denied => "denied",
@@ -118,6 +130,9 @@ impl Resulted {
             Refusal::Erased { .. } => Self::Erased,
             Refusal::VersionMismatch { .. } => Self::VersionMismatch,
             Refusal::RequestReused { .. } => Self::RequestReused,
+            Refusal::Delegated { .. } => Self::Delegated,
+            Refusal::NotResponsible { .. } => Self::NotResponsible,
+            Refusal::SaidAlready { .. } => Self::SaidAlready,
             Refusal::TryLater => Self::TryLater,
             Refusal::Unavailable { .. } => Self::Unavailable,
             Refusal::Denied { .. } => Self::Denied,

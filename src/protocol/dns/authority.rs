@@ -196,7 +196,8 @@ impl Authority {
             Seen::NotFound => return self.without_record(&meaning, depth),
             Seen::Retired => Outcome::Retired,
             Seen::Erased => Outcome::Erased,
-            Seen::Delegated => Outcome::Delegated,
+            Seen::Delegated(_) => Outcome::Delegated,
+            Seen::NotResponsible => Outcome::NotResponsible,
             Seen::Denied => Outcome::Denied,
         };
         Ok(Resident::Here(Said::new(without_data(outcome), Basis::Record)))

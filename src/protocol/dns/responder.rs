@@ -31,7 +31,7 @@ use crate::{
     cache::stamped::{HashedKey, Kept, StampedCache},
     id::dns_name::name_of_key,
     protocol::outcome::Outcome,
-    registry::Changed,
+    registry::{Changed, Changes},
     resolver::{Depth, Resolver},
     store::{ReadError, Resident},
 };
@@ -427,8 +427,9 @@ impl Responder {
 
     /// Outdates cached answers about identifiers that changed: called after the index took a change, and before
     /// anyone gets its receipt.
-    pub fn outdate(&self, changes: &[Changed]) {
-        for Changed { key, created } in changes {
+    pub fn outdate(&self, changes: &Changes<'_>) {
+        let Changes::Identifiers(changes) = changes else { return self.topics.outdate_all() };
+        for Changed { key, created } in *changes {
             let name = name_of_key(key, self.authority.zone.octets());
             self.topics.outdate(&name, *created);
         }

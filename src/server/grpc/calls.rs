@@ -21,7 +21,7 @@ use hyper::{
 use tonic::{Code, Status, body::Body, codegen::Service, server::NamedService};
 
 /// Methods that are counted by their name; all others share the last one.
-const METHODS: [&str; 16] = [
+const METHODS: [&str; 18] = [
     "Resolver/Resolve",
     "Registry/Apply",
     "Resolver/ResolveBatch",
@@ -29,6 +29,8 @@ const METHODS: [&str; 16] = [
     "Registry/ApplyBatch",
     "Registry/ApplyStream",
     "Registry/Export",
+    "Registry/ApplyPrefix",
+    "Resolver/ListPrefixes",
     "Auditor/ResolveAt",
     "Auditor/History",
     "Auditor/Watch",

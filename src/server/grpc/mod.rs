@@ -86,10 +86,11 @@ impl GrpcServer {
     ///
     /// Whatever the system says about the address.
     pub async fn start(address: SocketAddr, parts: GrpcParts) -> io::Result<Self> {
+        let resolver_service = resolver::ResolverService::new(&parts);
         let GrpcParts { resolver, registry, feeds, lookups, publication, calls } = parts;
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let resolver_service = ResolverServer::new(resolver::ResolverService::new(Arc::clone(&resolver)))
+        let resolver_service = ResolverServer::new(resolver_service)
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
         let auditor_service = auditor::AuditorService::new(Arc::clone(&resolver), feeds, lookups, publication);

@@ -4,6 +4,7 @@
 //! takes connections and bounds them. Everything is read with GET and HEAD; what blocks is read on the blocking pool, a few
 //! at a time ([`reply::Reader`]). Deliberately absent: writing, and TLS (a proxy in front has the certificate).
 
+mod bootstrap;
 mod events;
 mod health;
 mod listener;
@@ -59,6 +60,7 @@ pub fn routes(parts: HttpParts) -> Router {
         .merge(metrics::routes(metrics, Arc::clone(&counts), reader.clone()))
         .merge(log::routes(ledger, publication, reader.clone()))
         .merge(events::routes(feeds))
+        .merge(bootstrap::routes(Arc::clone(&resolver), reader.clone()))
         .merge(records::routes(resolver, reader.clone()))
         .merge(vindex::routes(lookups, reader))
         .fallback(nothing_here)
