@@ -21,11 +21,11 @@ use super::{
 };
 use crate::{
     id::Identifier,
-    ledger::{CheckpointVerifier, EntryKind},
+    ledger::{CheckpointVerifier, EntryKind, EntryText},
     proof::{self, Outcome, Proven, note::VerifierKey, policy::Policy},
     record::{Record, Status},
     resolver::Tombstone,
-    vindex::LookupKind,
+    vindex::{LookupKind, keys::prefix_key},
 };
 
 /// Says what a reply proves. Pure: it asks nobody.
@@ -139,6 +139,7 @@ fn status_behind(proven: &Proven) -> Option<Status> {
         EntryKind::Create | EntryKind::Update | EntryKind::Event => Some(Status::Active),
         EntryKind::Retire => Some(Status::Retired),
         EntryKind::Erase => proven.erasure.as_ref().map(|erasure| erasure.status),
+        EntryKind::Delegate | EntryKind::Home | EntryKind::Revoke => None,
     }
 }
 
@@ -176,8 +177,19 @@ fn denied_proven(identifier: &Identifier, proven: &Proven) -> Result<(), Unprove
 
 /// What a referral's key in the verifiable index is, when the entry delegates the prefix to these sites.
 fn referral_proven(referral: &Referral, proven: &Proven) -> Result<[u8; 32], Unproven> {
-    let _ = proven;
-    Err(unproven(format!("entries that delegate, such as one of {}, are unknown to this version", referral.prefix)))
+    let entry = EntryText::parse(proven.text.as_bytes()).map_err(|error| unproven(error.to_string()))?;
+    let (index, prefix) = (proven.index, &referral.prefix);
+    if proven.kind != EntryKind::Delegate || proven.identifier != prefix.as_str() {
+        let kind = proven.kind.as_str();
+        return Err(unproven(format!("entry {index} is `{kind}` of {}, and it refers to {prefix}", proven.identifier)));
+    }
+    if entry.delegation.as_ref() != Some(&referral.delegation) {
+        return Err(unproven(format!("entry {index} delegates {prefix} to other sites, or otherwise")));
+    }
+    match index == referral.ledger_index {
+        true => Ok(prefix_key(prefix)),
+        false => Err(unproven(format!("it says entry {}, and shows entry {index}", referral.ledger_index))),
+    }
 }
 
 fn same_version(said: (u64, u64), proven: &Proven) -> Result<(), Unproven> {
