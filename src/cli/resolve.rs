@@ -18,7 +18,7 @@ use crate::{
     id::Identifier,
     protocol::{
         grpc::{
-            RESOLVE_BATCH_MAX,
+            RESOLVE_BATCH_MAX, delegation_to_pb,
             pb::{self, answer::Outcome as Answer, resolve_at_request::At},
         },
         json::{self, Point, answer_to_json, endpoint_text, time_text},
@@ -176,6 +176,18 @@ fn said(said: Said, identifier: &Identifier, args: &Args) -> Reply {
         }
         Said::Delegated => {
             Reply { answer: Answer::Delegated(pb::Delegated { identifier, ..pb::Delegated::default() }), remark: None }
+        }
+        Said::Referral(referral) => {
+            let delegated = pb::Delegated {
+                identifier,
+                prefix: referral.prefix.to_string(),
+                delegation: Some(delegation_to_pb(&referral.delegation)),
+                ledger_index: referral.ledger_index.unwrap_or_default(),
+            };
+            Reply { answer: Answer::Delegated(delegated), remark: None }
+        }
+        Said::NotResponsible => {
+            Reply { answer: Answer::NotResponsible(pb::NotResponsible { identifier }), remark: None }
         }
     }
 }

@@ -27,7 +27,6 @@ use super::{
 use crate::{
     id::{Identifier, dns_name},
     ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Position, Principal},
-    protocol::outcome::Outcome,
     record::{Permissions, Value, Values},
     registry::{Changes, Command, Operation, Registry, Sequencer, WhenFull},
     resolver::{Depth, Resolver},
@@ -591,3 +590,5 @@ fn sets_of_keys_are_those_of_now() {
     }
     assert_eq!(node.ask("id.test.", "CDS").answers.len(), 1);
 }
+
+mod tree;
