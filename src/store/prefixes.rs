@@ -152,6 +152,13 @@ impl Prefixes {
         range.take(limit).map(|(_, version)| Arc::clone(version)).collect()
     }
 
+    /// True when a prefix is homed or delegated whose path begins with these bytes, and is longer.
+    pub fn any_below(&self, path: &[u8]) -> bool {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let next = table.by_path.range::<[u8], _>((Bound::Excluded(path), Bound::Unbounded)).next();
+        next.is_some_and(|(found, _)| found.starts_with(path))
+    }
+
     /// How many prefixes are homed, and how many delegated.
     pub fn count(&self) -> (usize, usize) {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
@@ -251,6 +258,16 @@ mod tests {
         prefixes.put(version("88.118.8", PrefixChange::Revoke));
         assert_eq!((said(&prefixes, "88.118.8/x"), prefixes.count()), ("hdl:88.118".into(), (0, 3)));
         assert_eq!(said(&prefixes, "88.1180/x"), "home");
+    }
+
+    #[test]
+    fn what_lies_below_a_path() {
+        let prefixes = prefixes(ImplicitHome::Never, &[("88.118", delegate()), ("1.3.6", PrefixChange::Home)]);
+        for (path, expected) in
+            [(".", true), ("88", true), ("88.118", false), ("88.118.8", false), ("87", false), ("1.3", true)]
+        {
+            assert_eq!(prefixes.any_below(Prefix::parse(path).unwrap().path()), expected, "{path}");
+        }
     }
 
     #[test]
