@@ -282,7 +282,7 @@ impl Node {
     pub fn summary(&self) -> NodeSummary {
         NodeSummary {
             entries: self.ledger.checkpoint().size,
-            verifier_key: self.ledger.key().verifier_key().into(),
+            verifier_key: self.ledger.verifier().text().into(),
             zone: self.zone.clone(),
             data: self.directory.path().into(),
         }

@@ -116,6 +116,10 @@ impl DataDir {
         self.ledger().join("key")
     }
 
+    pub(super) fn mirror(&self) -> PathBuf {
+        self.ledger().join("mirror")
+    }
+
     pub(super) fn signed_head(&self) -> PathBuf {
         self.ledger().join("signed_head")
     }

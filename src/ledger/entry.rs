@@ -40,6 +40,7 @@
 
 mod edges;
 mod erasure;
+mod foreign;
 mod parse;
 mod text;
 
@@ -47,6 +48,8 @@ use edges::{put_stored_edge, put_stored_outputs, read_list, read_stored_edge, re
 pub(super) use erasure::REDACTED_BYTES_MAX;
 use erasure::StoredValues;
 pub use erasure::{BadReason, ErasedValue, ErasedValues, Erasure, REASON_BYTES_MAX, Reason, Salts, ValueOpening};
+pub(super) use foreign::Kept;
+pub use foreign::{Outside, with_place, without_place};
 pub use parse::{EdgeLine, EdgeLineOp, EntryText, EntryTextError, ValueLine};
 pub use text::commitment;
 use text::{
