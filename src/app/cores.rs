@@ -2,12 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::{AppError, clock, entropy, half};
+use super::{AppError, Writer, clock, entropy, half, mirror::last_time_ms};
 use crate::{
     config::Config,
-    ledger::{Appender, Ledger},
+    ledger::{Ledger, MirrorOf},
+    mirror::{Applier, Lag},
     protocol::dns::{Responder, ResponderOptions, Zone, cookie::CookieSecrets},
-    registry::{Committer, Registry, Sequencer, SequencerHandle},
+    registry::{Committer, Refusal, Registry, Sequencer, SequencerHandle},
     resolver::{Resolver, feed::Feeds},
     server::dns::cookie_file,
     store::{Records, Store, local::LocalStore},
@@ -21,10 +22,28 @@ pub(super) struct Cores {
     pub(super) responder: Arc<Responder>,
     /// The feed of changes.
     pub(super) feeds: Arc<Feeds>,
-    /// The write core.
+    /// The write core; that of a mirror refuses.
     pub(super) registry: Registry,
-    /// Its thread.
-    pub(super) sequencer: SequencerHandle,
+    /// Who adds to the ledger.
+    pub(super) adding: Adding,
+}
+
+/// Who adds to the ledger.
+pub(super) enum Adding {
+    /// The sequencer's thread.
+    Commands(SequencerHandle),
+    /// Who writes what a primary gives, still to be started.
+    Primary(Box<Applier>, MirrorOf, Arc<Lag>),
+}
+
+impl Adding {
+    /// How far behind its primary the node is, when it has one.
+    pub(super) fn lag(&self) -> Option<Arc<Lag>> {
+        match self {
+            Self::Commands(_) => None,
+            Self::Primary(_, _, lag) => Some(Arc::clone(lag)),
+        }
+    }
 }
 
 impl Cores {
@@ -37,7 +56,7 @@ impl Cores {
         config: &Config,
         ledger: &Arc<Ledger>,
         store: &Arc<LocalStore>,
-        appender: Appender,
+        writer: Writer,
     ) -> Result<Self, AppError> {
         let zone = Zone::new(&config.zone)?.with_addresses(config.dns.iter().map(SocketAddr::ip));
         let store: Arc<dyn Store> = store.clone();
@@ -54,10 +73,22 @@ impl Cores {
         let responder = Arc::new(responder);
         let feeds = Arc::new(Feeds::new(records.clone()));
         let committer = committer(&resolver, &responder, &feeds);
-        let sequencer = Sequencer { appender, records, store, committer, clock: clock(), entropy: entropy() };
-        let (registry, sequencer) =
-            sequencer.spawn().map_err(|error| AppError::system("cannot start the sequencer", error))?;
-        Ok(Self { resolver, responder, feeds, registry, sequencer })
+        let (registry, adding) = match writer {
+            Writer::Own(appender) => {
+                let sequencer = Sequencer { appender, records, store, committer, clock: clock(), entropy: entropy() };
+                let started = sequencer.spawn();
+                let (registry, thread) =
+                    started.map_err(|error| AppError::system("cannot start the sequencer", error))?;
+                (registry, Adding::Commands(thread))
+            }
+            Writer::Mirror(replica, of) => {
+                let refusal = Refusal::Mirror { primary: of.url.clone() };
+                let applier = Applier::new(replica, Arc::clone(ledger), store, committer);
+                let lag = Lag::new(&of.url, Arc::clone(ledger), last_time_ms(ledger)?, clock());
+                (Registry::refusing(refusal, entropy()), Adding::Primary(Box::new(applier), of, Arc::new(lag)))
+            }
+        };
+        Ok(Self { resolver, responder, feeds, registry, adding })
     }
 }
 

@@ -315,6 +315,15 @@ impl Ledger {
         self.keys.signer()
     }
 
+    /// The right edge of the tree that the newest checkpoint covers.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`].
+    pub fn frontier(&self) -> Result<Frontier, LedgerError> {
+        self.levels.frontier(self.size()).map_err(|error| self.unreadable(error))
+    }
+
     /// The root of the first `size` entries.
     ///
     /// # Errors

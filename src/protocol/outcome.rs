@@ -133,6 +133,7 @@ impl From<&Refusal> for Outcome {
             | Refusal::RequestReused { .. } => Self::FailedPrecondition,
             Refusal::TryLater => Self::TryLater,
             Refusal::Unavailable { .. } => Self::Unavailable,
+            Refusal::Mirror { .. } => Self::Delegated,
             Refusal::Denied { .. } => Self::Denied,
         }
     }

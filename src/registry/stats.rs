@@ -53,13 +53,15 @@ pub enum Resulted {
     TryLater,
     /// As [`Refusal::Unavailable`].
     Unavailable,
+    /// As [`Refusal::Mirror`].
+    Mirror,
     /// As [`Refusal::Denied`].
     Denied,
 }
 
 impl Resulted {
     /// Everything that is counted, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Written,
         Self::Replayed,
         Self::Invalid,
@@ -74,6 +76,7 @@ impl Resulted {
         Self::RequestReused,
         Self::TryLater,
         Self::Unavailable,
+        Self::Mirror,
         Self::Denied,
     ];
 
@@ -94,6 +97,7 @@ impl Resulted {
             Self::RequestReused => "request_reused",
             Self::TryLater => "try_later",
             Self::Unavailable => "unavailable",
+            Self::Mirror => "mirror",
             Self::Denied => "denied",
         }
     }
@@ -120,6 +124,7 @@ impl Resulted {
             Refusal::RequestReused { .. } => Self::RequestReused,
             Refusal::TryLater => Self::TryLater,
             Refusal::Unavailable { .. } => Self::Unavailable,
+            Refusal::Mirror { .. } => Self::Mirror,
             Refusal::Denied { .. } => Self::Denied,
         }
     }

@@ -10,6 +10,7 @@ mod listener;
 mod log;
 mod metrics;
 mod records;
+mod replica;
 mod reply;
 mod vindex;
 pub mod witness;
@@ -19,20 +20,25 @@ use std::{io, net::SocketAddr, sync::Arc};
 use axum::{
     Router,
     extract::{Request, State},
-    http::Uri,
+    http::{HeaderName, HeaderValue, Uri},
     middleware::{self, Next},
     response::Response,
 };
 pub use listener::HttpLimits;
 pub use metrics::MetricSources;
+pub use replica::Replicas;
 use reply::{Problem, Reader};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
     ledger::{Ledger, Publication},
+    mirror::Lag,
     resolver::{Resolver, feed::Feeds},
     vindex::Lookups,
 };
+
+/// Where an answer of a mirror says how far behind its primary it is: `entries=N, seconds=S`.
+const LAG: HeaderName = HeaderName::from_static("touchmark-mirror-lag");
 
 /// What the routes answer from.
 pub struct HttpParts {
@@ -46,23 +52,27 @@ pub struct HttpParts {
     pub feeds: Arc<Feeds>,
     /// The verifiable index, when the node has one.
     pub lookups: Option<Lookups>,
+    /// Whom mirrors are served by.
+    pub replicas: Replicas,
     /// What is counted.
     pub metrics: MetricSources,
 }
 
 /// All routes.
 pub fn routes(parts: HttpParts) -> Router {
-    let HttpParts { resolver, ledger, publication, feeds, lookups, metrics } = parts;
-    let (reader, counts) = (Reader::default(), Arc::<metrics::HttpCounts>::default());
+    let HttpParts { resolver, ledger, publication, feeds, lookups, replicas, metrics } = parts;
+    let (reader, counts, lag) = (Reader::default(), Arc::<metrics::HttpCounts>::default(), metrics.lag.clone());
     Router::new()
         .merge(health::routes(Arc::clone(&metrics.registry)))
         .merge(metrics::routes(metrics, Arc::clone(&counts), reader.clone()))
-        .merge(log::routes(ledger, publication, reader.clone()))
+        .merge(log::routes(Arc::clone(&ledger), publication, reader.clone()))
+        .merge(replica::routes(ledger, Arc::clone(&feeds), reader.clone(), replicas))
         .merge(events::routes(feeds))
         .merge(records::routes(resolver, reader.clone()))
         .merge(vindex::routes(lookups, reader))
         .fallback(nothing_here)
         .method_not_allowed_fallback(only_read)
+        .layer(middleware::from_fn_with_state(lag, say_lag))
         .layer(middleware::from_fn_with_state(counts, count))
 }
 
@@ -72,6 +82,15 @@ async fn nothing_here(uri: Uri) -> Problem {
 
 async fn only_read() -> Problem {
     Problem::new(405, "method not allowed", "only GET and HEAD are answered here")
+}
+
+/// Says with every answer of a mirror how far behind its primary it is.
+async fn say_lag(State(lag): State<Option<Arc<Lag>>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if let Some(lag) = lag.and_then(|lag| HeaderValue::try_from(lag.now().to_string()).ok()) {
+        response.headers_mut().insert(LAG, lag);
+    }
+    response
 }
 
 async fn count(State(counts): State<Arc<metrics::HttpCounts>>, request: Request, next: Next) -> Response {
