@@ -184,6 +184,7 @@ fn said(said: Said, identifier: &Identifier, args: &Args) -> Reply {
             let remark = text.filter(|text| text != Outcome::Denied.spelling().word);
             Reply { remark, ..Reply::of(Answer::Denied(pb::Denied { identifier })) }
         }
+        Said::Delegated => Reply::of(Answer::Delegated(pb::Delegated { identifier, ..pb::Delegated::default() })),
         Said::Referral(referral) => {
             let delegated = pb::Delegated {
                 identifier,
