@@ -26,6 +26,8 @@ use super::prover::{Entry, Prover, prefix_entry, record_entry};
 
 /// How far a mirror may be behind, a stuck one included.
 pub const LAG_MAX: Duration = Duration::from_secs(60);
+/// How far a verifiable index may be behind its ledger.
+const INDEX_LAG: Duration = Duration::from_secs(1);
 /// The longest TTL of a record, in seconds.
 pub const TTL_SECONDS_MAX: u32 = 60;
 
@@ -74,6 +76,13 @@ struct Written {
     time_ms: u64,
     subject: Subject,
     entry: Entry,
+}
+
+/// How much of its zone's ledger a site has, and its index of that.
+#[derive(Clone, Copy)]
+struct Seen {
+    entries: usize,
+    indexed: usize,
 }
 
 #[derive(Clone)]
@@ -336,6 +345,15 @@ impl World {
         }
     }
 
+    /// A zone, mostly one that still answers.
+    pub fn any_zone(&mut self) -> usize {
+        let live: Vec<usize> = (0..self.zones.len()).filter(|zone| self.zones[*zone].gave_up.is_none()).collect();
+        match self.below(8) {
+            0 => self.below(self.zones.len() as u64) as usize,
+            _ => live[self.below(live.len() as u64) as usize],
+        }
+    }
+
     /// The zone that answers for an identifier now.
     fn authority(&self, identifier: &Identifier) -> usize {
         let mut zone = 0;
@@ -382,7 +400,8 @@ impl World {
         // One that is stuck comes along at the end of what a mirror may be behind.
         let view =
             (port.stuck.unwrap_or(now).checked_sub(port.lag)).max(now.checked_sub(LAG_MAX)).unwrap_or(self.began);
-        let seen = zone.ledger.partition_point(|written| written.at <= view);
+        let seen_at = |view: Instant| zone.ledger.partition_point(|written| written.at <= view);
+        let seen = Seen { entries: seen_at(view), indexed: seen_at(view.checked_sub(INDEX_LAG).unwrap_or(self.began)) };
         let elsewhere = |prefix: &str| {
             let referral = Referral {
                 prefix: Prefix::parse(prefix).unwrap(),
@@ -414,7 +433,7 @@ impl World {
         }
     }
 
-    fn forge(&self, zone: &Zone, identifier: &Identifier, evidence: Evidence, seen: usize, forgery: Forgery) -> Reply {
+    fn forge(&self, zone: &Zone, identifier: &Identifier, evidence: Evidence, seen: Seen, forgery: Forgery) -> Reply {
         let real = zone.reply(identifier, evidence, seen);
         let said = match &real.said {
             // What is there is changed, what is delegated goes to the forger's own sites, what is not there is made up.
@@ -508,26 +527,26 @@ impl Zone {
         })
     }
 
-    /// What an honest site says that has seen so many entries.
-    fn reply(&self, identifier: &Identifier, evidence: Evidence, seen: usize) -> Reply {
+    /// What an honest site says.
+    fn reply(&self, identifier: &Identifier, evidence: Evidence, seen: Seen) -> Reply {
+        let Seen { entries, indexed } = seen;
         let mut subject = LookupKind::Id.key(identifier);
-        let (index, said) = match self.referral(identifier, seen) {
+        let (index, said) = match self.referral(identifier, entries) {
             Some((index, referral)) => {
                 subject = prefix_key(&referral.prefix);
                 (Some(index), Said::Referral(referral))
             }
-            None => match self.newest(&subject, seen) {
+            None => match self.newest(&subject, entries) {
                 None => (None, Said::NotFound),
                 Some(index) => (Some(index), self.said(&self.ledger[index], index as u64)),
             },
         };
-        let size = (seen.max(1)) as u64;
         let proof = index.filter(|_| evidence != Evidence::None);
-        let proof = proof.map(|index| self.prover.inclusion(&self.ledger[index].entry, index as u64, size));
+        let proof = proof.map(|index| self.prover.inclusion(&self.ledger[index].entry, index as u64, entries as u64));
         let lookup = (evidence == Evidence::Latest || (evidence != Evidence::None && index.is_none())).then(|| {
             let indices = self.by_key.get(&subject).map_or(&[][..], Vec::as_slice);
-            let indices = &indices[..indices.partition_point(|index| (*index as usize) < seen)];
-            self.prover.lookup(&subject, indices, size)
+            let indices = &indices[..indices.partition_point(|index| (*index as usize) < indexed)];
+            self.prover.lookup(&subject, indices, indexed as u64)
         });
         Reply { said, proof, lookup, ttl_seconds: None, lag_seconds: None }
     }
