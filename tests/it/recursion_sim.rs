@@ -345,7 +345,9 @@ impl Simulation {
             world.identifiers.len()
         };
         sleep(HEALED_WITHIN).await;
+        let stale = |tally: &HashMap<String, u64>, who: usize| tally.get(&format!("node {who}: stale")).copied();
         for who in 0..2 {
+            let stale_before = stale(&self.tally, who);
             for number in 0..identifiers {
                 let said = self.ask(&[(who, number)], false).await;
                 if said[0].is_none() {
@@ -357,6 +359,7 @@ impl Simulation {
                     panic!("not answered after everything has healed: {traced:#?}");
                 }
             }
+            assert_eq!(stale(&self.tally, who), stale_before, "stale after everything has healed");
         }
     }
 }
