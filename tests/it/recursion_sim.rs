@@ -100,8 +100,6 @@ impl Upstream for Line {
                 Mode::Garbage => Err(UpstreamError::Garbled { reason: "no message".into() }),
                 _ => {
                     let mut world = self.world.lock().unwrap();
-                    // Nobody but a forger is anywhere else.
-                    let port = if world.ports.contains_key(&port) { port } else { world.zones[0].ports[0] };
                     world.answer(port, question).map_err(|reason| UpstreamError::Garbled { reason })
                 }
             };
@@ -318,7 +316,7 @@ impl Simulation {
             Mode::Forger(Forgery::OwnKey),
             Mode::Forger(Forgery::Nothing),
             Mode::Forger(Forgery::Real),
-            Mode::Forger(Forgery::Real),
+            Mode::Forger(Forgery::Replay),
         ];
         let mode = modes[world.below(modes.len() as u64) as usize];
         let port = world.ports.get_mut(&number).unwrap();

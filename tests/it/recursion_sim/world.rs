@@ -69,6 +69,8 @@ pub enum Forgery {
     Nothing,
     /// A real one of what is true, beside what is not.
     Real,
+    /// A real one of what was true once, with the lookup of now.
+    Replay,
 }
 
 struct Written {
@@ -254,7 +256,7 @@ impl World {
     }
 
     fn delegate(&mut self, parent: usize, child: usize) {
-        let ttl_seconds = 5 + self.below(120) as u32;
+        let ttl_seconds = 5 + self.below(600) as u32;
         let change = PrefixChange::Delegate(self.delegation(child, ttl_seconds));
         let prefix = self.zones[child].prefix.clone();
         self.write(parent, Subject::Prefix { prefix, change });
@@ -392,10 +394,14 @@ impl World {
         truths.iter().zip(ends).any(|((_, was), end)| was == truth && end.is_none_or(|end| end >= since))
     }
 
-    /// What a site answers.
+    /// What a site answers; one that is nobody's is the forger's.
     pub fn answer(&mut self, number: u16, question: &Question) -> Result<Reply, String> {
         let now = Instant::now();
-        let port = &self.ports[&number];
+        let Some(port) = self.ports.get(&number) else {
+            let zone = &self.zones[self.authority(&question.identifier)];
+            let seen = Seen { entries: zone.ledger.len(), indexed: zone.ledger.len() };
+            return Ok(self.forge(zone, &question.identifier, question.evidence, seen, Forgery::OwnKey));
+        };
         let (zone, mode) = (&self.zones[port.zone], port.mode);
         // One that is stuck comes along at the end of what a mirror may be behind.
         let view =
@@ -435,6 +441,10 @@ impl World {
 
     fn forge(&self, zone: &Zone, identifier: &Identifier, evidence: Evidence, seen: Seen, forgery: Forgery) -> Reply {
         let real = zone.reply(identifier, evidence, seen);
+        if forgery == Forgery::Replay {
+            let once = Seen { entries: seen.entries / 2, indexed: seen.indexed / 2 };
+            return Reply { lookup: real.lookup, ..zone.reply(identifier, evidence, once) };
+        }
         let said = match &real.said {
             // What is there is changed, what is delegated goes to the forger's own sites, what is not there is made up.
             Said::Found(record) if record.version.ledger_index % 2 == 0 => Said::NotFound,
@@ -445,6 +455,10 @@ impl World {
                     ..referral.clone()
                 })
             }
+            Said::Found(real) => match forged_record(identifier) {
+                Said::Found(record) => Said::Found(Record { version: real.version, ..record }),
+                said => said,
+            },
             _ => forged_record(identifier),
         };
         let subject = LookupKind::Id.key(identifier);
@@ -452,14 +466,14 @@ impl World {
             let Said::Found(record) = &said else { return (None, Some(self.forger.lookup(&subject, &[], 9))) };
             let Version { ledger_index, time_ms, .. } = record.version;
             let entry = record_entry(EntryKind::Create, identifier, &record.values, ledger_index, time_ms);
-            let proof = self.forger.inclusion(&entry, ledger_index, 9);
-            (Some(proof), Some(self.forger.lookup(&subject, &[ledger_index], 9)))
+            let proof = self.forger.inclusion(&entry, ledger_index, ledger_index + 9);
+            (Some(proof), Some(self.forger.lookup(&subject, &[ledger_index], ledger_index + 9)))
         };
         let (proof, lookup) = match forgery {
             _ if evidence == Evidence::None => (None, None),
             Forgery::OwnKey => own(),
             Forgery::Nothing => (None, None),
-            Forgery::Real => (real.proof, real.lookup),
+            Forgery::Real | Forgery::Replay => (real.proof, real.lookup),
         };
         Reply { said, proof, lookup, ttl_seconds: None, lag_seconds: None }
     }
