@@ -80,7 +80,7 @@
 //! | [`registry`] | the write core | `codec`, `id`, `record`, `ledger`, `store` |
 //! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, paths of tiles, and the one table of outcomes | the cores' types, `cache`, `proof`, `vindex` |
 //! | [`server`] | listeners: gRPC, DNS, HTTP | `protocol`, the cores, `vindex`, `witness` |
-//! | [`client`] | outbound connections | `protocol`, `proof` |
+//! | [`client`] | outbound connections | `protocol`, `proof`, `record` |
 //! | [`config`] | file + environment + arguments -> `Config` | `id`, `proof`, `protocol`, `server` |
 //! | [`app`] | `Config` -> running node; `fsck`, `rebuild`, `audit` | everything below, `client` |
 //! | [`cli`] | the subcommands | `app`, `client`, `proof`, `vindex`, `witness` |
@@ -103,6 +103,7 @@ pub mod codec;
 pub mod config;
 pub mod id;
 pub mod ledger;
+pub mod mirror;
 pub mod proof;
 pub mod protocol;
 pub mod record;

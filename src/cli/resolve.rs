@@ -18,7 +18,7 @@ use crate::{
     id::Identifier,
     protocol::{
         grpc::{
-            RESOLVE_BATCH_MAX,
+            RESOLVE_BATCH_MAX, delegation_to_pb,
             pb::{self, answer::Outcome as Answer, resolve_at_request::At},
         },
         json::{self, Point, endpoint_text, resolved_to_json, time_text, verification_text},
@@ -185,6 +185,16 @@ fn said(said: Said, identifier: &Identifier, args: &Args) -> Reply {
             Reply { remark, ..Reply::of(Answer::Denied(pb::Denied { identifier })) }
         }
         Said::Delegated => Reply::of(Answer::Delegated(pb::Delegated { identifier, ..pb::Delegated::default() })),
+        Said::Referral(referral) => {
+            let delegated = pb::Delegated {
+                identifier,
+                prefix: referral.prefix.to_string(),
+                delegation: Some(delegation_to_pb(&referral.delegation)),
+                ledger_index: referral.ledger_index.unwrap_or_default(),
+            };
+            Reply::of(Answer::Delegated(delegated))
+        }
+        Said::NotResponsible => Reply::of(Answer::NotResponsible(pb::NotResponsible { identifier })),
     }
 }
 

@@ -67,6 +67,8 @@ mod shared_data;
 mod support;
 mod tidy;
 mod trace;
+mod tree;
+mod tree_support;
 mod vindex;
 mod visibility;
 mod witness;

@@ -26,7 +26,7 @@ const EDGES: [(&str, &[&str]); 18] = [
     // `store` for the error of a failed read, which is part of what the resolver answers.
     ("protocol", &["id", "record", "ledger", "proof", "cache", "registry", "resolver", "store", "vindex"]),
     ("server", &["id", "ledger", "proof", "witness", "store", "registry", "resolver", "protocol", "vindex"]),
-    ("client", &["id", "ledger", "proof", "protocol"]),
+    ("client", &["id", "record", "ledger", "proof", "protocol"]),
     // For the bounds of names and limits, and for keys.
     ("config", &["id", "proof", "protocol", "server"]),
     // `client` for the logs of others, which are audited, and for the witnesses that the ledger's checkpoints go to.

@@ -45,6 +45,18 @@ pub struct NameMeaning {
     pub ors_dummy: bool,
 }
 
+impl NameMeaning {
+    /// What the keys of all identifiers begin with whose names are this one or lie below it; `None` below `h`, where a name says
+    /// nothing of the key.
+    pub fn path(&self) -> Option<&[u8]> {
+        match (&self.target, &self.below) {
+            (Some(NameTarget::Identifier(identifier)), _) => Some(identifier.key().as_bytes()),
+            (None, Some(Below::Keys(prefix))) => Some(prefix.as_bytes()),
+            _ => None,
+        }
+    }
+}
+
 /// What a name answers for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameTarget {
@@ -121,6 +133,32 @@ pub fn name_of_prefix(prefix: &Prefix, zone_octets: usize) -> Option<RelativeNam
     let path = prefix.path().strip_suffix(&[handle::LABEL_END]).unwrap_or(prefix.path());
     let octets = own_name_octets(path)?;
     (octets.saturating_add(zone_octets) <= NAME_OCTETS_MAX).then(|| own_name(path, octets))
+}
+
+/// The prefix below whose name all identifiers with these bytes in front of their keys have theirs: what [`name_of_prefix`] gives
+/// these labels for. They stand from left to right, relative to the zone, in any ASCII case.
+pub fn prefix_of_name(labels: &[&[u8]], zone_octets: usize) -> Option<Prefix> {
+    let meaning = parse(labels, zone_octets)?;
+    let text = match &meaning.target {
+        Some(NameTarget::Identifier(identifier)) => identifier.to_string(),
+        _ => prefix_text(meaning.path()?)?,
+    };
+    // A suffix, or a qualifier without its value, is no prefix.
+    let prefix = Prefix::parse(&text).ok()?;
+    let name = name_of_prefix(&prefix, zone_octets)?;
+    let same = |(own, label): (&str, &&[u8])| label.eq_ignore_ascii_case(own.as_bytes());
+    (name.labels().count() == labels.len() && name.labels().zip(labels).all(same)).then_some(prefix)
+}
+
+/// A prefix in words, from what keys begin with; `None` for what is none.
+fn prefix_text(path: &[u8]) -> Option<String> {
+    let (scheme, rest) = path.split_first()?;
+    if *scheme == Scheme::Handle.key_byte() {
+        let labels = str::from_utf8(rest.strip_suffix(&[handle::LABEL_END])?).ok()?;
+        return Some(format!("hdl:{}", labels.replace(char::from(handle::LABEL_END), ".")));
+    }
+    let digits = rest.strip_prefix(GTIN_AI)?.strip_prefix(&[gs1::VALUE_END])?;
+    (*scheme == Scheme::Gs1.key_byte()).then_some(format!("gs1:{}", str::from_utf8(digits).ok()?))
 }
 
 /// The hash by which an identifier is known when its own name does not fit.

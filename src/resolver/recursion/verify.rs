@@ -8,8 +8,8 @@
 //! | not found | a lookup of `id:` that finds none |
 //! | referral | the entry that delegates, with the text of the delegation that was said |
 //!
-//! Everything under the key that the delegation of the site names. For [`Evidence::Latest`] a lookup shows beside it that no later
-//! entry is about its subject, as of the checkpoint in the lookup; an entry behind that checkpoint is itself the later one.
+//! Everything under the key that the delegation of the site names. For [`Evidence::Latest`] a lookup shows beside it that the
+//! entry is the last one about its subject, as of the checkpoint in the lookup.
 //!
 //! What is not proven: edges and outputs (a walk leaves them out), the number of a version, that values which were not shown may
 //! not be shown, how old the newest checkpoint of the site is; and, when a site says that it found nothing or leads to a
@@ -25,7 +25,7 @@ use crate::{
     proof::{self, Outcome, Proven, note::VerifierKey, policy::Policy},
     record::{Record, Status},
     resolver::Tombstone,
-    vindex::{LookupKind, Verified, keys::prefix_key},
+    vindex::{LookupKind, keys::prefix_key},
 };
 
 /// Says what a reply proves. Pure: it asks nobody.
@@ -77,7 +77,7 @@ impl Verifier for LedgerVerifier {
         let key = claim.key.ok_or_else(|| unproven("the delegation of the site names no key"))?;
         if matches!(claim.reply.said, Said::NotFound) {
             let found = looked_up(claim, key, &LookupKind::Id.key(claim.identifier))?;
-            return match found.indices.last() {
+            return match found.last {
                 None => Ok(Shown { verification: Verification::by(claim.evidence), withheld: Box::default() }),
                 Some(last) => Err(unproven(format!("it says not found, and entry {last} is about the identifier"))),
             };
@@ -92,11 +92,10 @@ impl Verifier for LedgerVerifier {
         }?;
         if claim.evidence == Evidence::Latest {
             let subject = subject.unwrap_or_else(|| LookupKind::Id.key(claim.identifier));
-            let found = looked_up(claim, key, &subject)?;
-            let last = found.indices.last();
-            // An index follows its ledger: an entry that it does not cover yet is later than all that it does.
-            if last != Some(&proven.index) && proven.index < found.covers.size {
-                let last = last.map_or("none".into(), u64::to_string);
+            let LookedUp { last, entries } = looked_up(claim, key, &subject)?;
+            // The index follows the ledger; what stands behind its end is later than all that it knows.
+            if last != Some(proven.index) && proven.index < entries {
+                let last = last.map_or("none".into(), |last| last.to_string());
                 return Err(unproven(format!("it shows entry {}, and the last one is {last}", proven.index)));
             }
         }
@@ -120,11 +119,20 @@ fn included(claim: &Claim<'_>, key: &str) -> Result<(Proven, Vec<u32>), Unproven
     }
 }
 
-/// What stands under a key of the verifiable index, as a reply's lookup shows it.
-fn looked_up(claim: &Claim<'_>, key: &str, subject: &[u8; 32]) -> Result<Verified, Unproven> {
+/// What a lookup shows.
+struct LookedUp {
+    /// The last entry under the key.
+    last: Option<u64>,
+    /// Of how many entries of the ledger it speaks.
+    entries: u64,
+}
+
+/// What the verifiable index has under a key, as a reply's lookup shows it.
+fn looked_up(claim: &Claim<'_>, key: &str, subject: &[u8; 32]) -> Result<LookedUp, Unproven> {
     let lookup = claim.reply.lookup.as_ref().ok_or_else(|| unproven("no lookup came along"))?;
     let verifier = CheckpointVerifier::new(key).map_err(|error| unproven(error.to_string()))?;
-    lookup.verify(subject, &verifier).map_err(|error| unproven(error.to_string()))
+    let verified = lookup.verify(subject, &verifier).map_err(|error| unproven(error.to_string()))?;
+    Ok(LookedUp { last: verified.indices.last().copied(), entries: verified.covers.size })
 }
 
 fn about(identifier: &Identifier, proven: &Proven) -> Result<(), Unproven> {
