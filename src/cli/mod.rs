@@ -18,6 +18,7 @@ mod lookup;
 mod name;
 pub mod output;
 mod parts;
+mod promote;
 mod prove;
 mod rebuild;
 mod recall;
@@ -96,6 +97,8 @@ enum Command {
     Audit(audit::Args),
     /// Make the index again from the ledger
     Rebuild(rebuild::Args),
+    /// Make a stopped mirror a primary
+    Promote(promote::Args),
     /// Show and roll the keys that sign the DNS zone
     Dnssec(dnssec::Args),
     /// Show the configuration
@@ -173,6 +176,7 @@ impl Command {
             Self::Fsck(args) => fsck::run(args),
             Self::Audit(args) => audit::run(args),
             Self::Rebuild(args) => rebuild::run(args),
+            Self::Promote(args) => promote::run(args),
             Self::Dnssec(args) => dnssec::run(args),
             Self::Config(args) => config_print::run(args),
         }
