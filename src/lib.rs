@@ -83,12 +83,12 @@
 //! | [`vindex`] | the verifiable index: map, proofs, output log, lookups | `ledger` |
 //! | [`audit`] | a whole log and its index, computed again from the entries | `ledger`, `vindex` |
 //! | [`cache`] | sharded LRU with a byte budget and single flight; knows nothing of ours | – |
-//! | [`resolver`] | the read core | `id`, `record`, `ledger`, `proof`, `store`, `cache` |
+//! | [`resolver`] | the read core; recursion | `id`, `record`, `ledger`, `proof`, `store`, `vindex`, `cache` |
 //! | [`registry`] | the write core | `codec`, `id`, `record`, `ledger`, `store` |
 //! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, paths of tiles, and the one table of outcomes | the cores' types, `cache`, `proof`, `vindex` |
 //! | [`mirror`] | follows another node's ledger: what came is verified, then written; how far behind it is | `protocol`, `registry`, `store`, `ledger` |
 //! | [`server`] | listeners: gRPC, DNS, HTTP | `protocol`, the cores, `vindex`, `witness`, `mirror` |
-//! | [`client`] | outbound connections | `protocol`, `proof` |
+//! | [`client`] | outbound connections | `protocol`, `proof`, `record` |
 //! | [`config`] | file + environment + arguments -> `Config` | `id`, `proof`, `protocol`, `server` |
 //! | [`app`] | `Config` -> running node; `fsck`, `rebuild`, `audit` | everything below, `client` |
 //! | [`cli`] | the subcommands | `app`, `client`, `proof`, `vindex`, `witness` |

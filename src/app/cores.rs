@@ -5,13 +5,14 @@ use std::{net::SocketAddr, sync::Arc};
 use super::{AppError, Writer, clock, entropy, half, mirror::last_time_ms};
 use crate::{
     config::Config,
-    ledger::{Ledger, MirrorOf},
+    id::{ParseError, Subtree},
+    ledger::{Ledger, LedgerError, MirrorOf},
     mirror::{Applier, Lag},
     protocol::dns::{Responder, ResponderOptions, Zone, cookie::CookieSecrets},
-    registry::{Committer, Refusal, Registry, Sequencer, SequencerHandle},
+    registry::{Changes, Committer, Refusal, Registry, Sequencer, SequencerHandle},
     resolver::{Resolver, feed::Feeds},
     server::dns::cookie_file,
-    store::{Records, Store, local::LocalStore},
+    store::{ImplicitHome, Prefixes, Records, Store, local::LocalStore},
 };
 
 /// The cores, running.
@@ -61,7 +62,9 @@ impl Cores {
         let zone = Zone::new(&config.zone)?.with_addresses(config.dns.iter().map(SocketAddr::ip));
         let store: Arc<dyn Store> = store.clone();
         let records = Records::new(Arc::clone(&store), Arc::clone(ledger));
-        let resolver = Arc::new(Resolver::new(records.clone(), config.cache_bytes_max));
+        let implicit = implicit_home(config, &writer)?;
+        let prefixes = Arc::new(Prefixes::load(&records, implicit)?);
+        let resolver = Arc::new(Resolver::new(records.clone(), Arc::clone(&prefixes), config.cache_bytes_max));
         let sizes = Arc::clone(ledger);
         let options = ResponderOptions {
             identity: config.dns_identity.clone(),
@@ -75,7 +78,8 @@ impl Cores {
         let committer = committer(&resolver, &responder, &feeds);
         let (registry, adding) = match writer {
             Writer::Own(appender) => {
-                let sequencer = Sequencer { appender, records, store, committer, clock: clock(), entropy: entropy() };
+                let sequencer =
+                    Sequencer { appender, records, prefixes, store, committer, clock: clock(), entropy: entropy() };
                 let started = sequencer.spawn();
                 let (registry, thread) =
                     started.map_err(|error| AppError::system("cannot start the sequencer", error))?;
@@ -83,7 +87,7 @@ impl Cores {
             }
             Writer::Mirror(replica, of) => {
                 let refusal = Refusal::Mirror { primary: of.url.clone() };
-                let applier = Applier::new(replica, Arc::clone(ledger), store, committer);
+                let applier = Applier::new(replica, Arc::clone(ledger), store, prefixes, committer);
                 let lag = Lag::new(&of.url, Arc::clone(ledger), last_time_ms(ledger)?, clock());
                 (Registry::refusing(refusal, entropy()), Adding::Primary(Box::new(applier), of, Arc::new(lag)))
             }
@@ -92,11 +96,28 @@ impl Cores {
     }
 }
 
+/// What the node answers for when nothing is said of it.
+fn implicit_home(config: &Config, writer: &Writer) -> Result<ImplicitHome, AppError> {
+    let only = match writer {
+        Writer::Mirror(_, of) => of.only.as_slice(),
+        Writer::Own(_) => &[],
+    };
+    if only.is_empty() {
+        return Ok(if config.recursion.is_some() { ImplicitHome::Never } else { ImplicitHome::UntilHomed });
+    }
+    let kept = only.iter().map(|prefix| Subtree::parse(prefix)).collect::<Result<_, _>>();
+    let bad = |error: ParseError| LedgerError::Damaged { path: config.data.clone(), what: error.to_string() };
+    Ok(ImplicitHome::Within(kept.map_err(bad)?))
+}
+
 /// What a change outdates: the answers of the resolver, then those that were made of them. Then it is news.
 fn committer(resolver: &Arc<Resolver>, responder: &Arc<Responder>, feeds: &Arc<Feeds>) -> Committer {
     let (resolver, responder, feeds) = (Arc::clone(resolver), Arc::clone(responder), Arc::clone(feeds));
     Box::new(move |changes| {
-        resolver.outdate(changes.iter().map(|change| &change.key));
+        match changes {
+            Changes::Identifiers(changed) => resolver.outdate(changed.iter().map(|change| &change.key)),
+            Changes::Prefix => resolver.outdate_all(),
+        }
         responder.outdate(changes);
         feeds.advance();
     })

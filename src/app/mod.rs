@@ -20,6 +20,7 @@ mod index;
 mod mirror;
 mod promote;
 mod publisher;
+mod recursive;
 mod vindex;
 mod witness;
 mod witnesses;
@@ -67,7 +68,7 @@ use crate::{
         grpc::{Calls, GrpcParts, GrpcServer},
         http::{HttpParts, HttpServer, MetricSources, Replicas},
     },
-    store::{Store, StoreError, local::LocalStore},
+    store::{ReadError, Store, StoreError, local::LocalStore},
     vindex::VerifiableIndex,
     witness::WitnessError,
 };
@@ -121,6 +122,9 @@ pub enum AppError {
     /// The index.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What the ledger says of prefixes cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// A ledger entry could not be applied to the index.
     #[error(transparent)]
     Apply(#[from] apply::ApplyError),
@@ -160,6 +164,14 @@ pub enum AppError {
         what: &'static str,
         /// What the system said.
         source: io::Error,
+    },
+    /// The file of roots.
+    #[error("the roots in {} cannot be used: {reason}", path.display())]
+    Roots {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// An audit found a difference, or could not read something.
     #[error(transparent)]
@@ -213,6 +225,8 @@ impl Node {
         let writing = Writing::start(adding, &ledger, &publication, witnesses)?;
         let vindex = vindex::start(config, &directory, &ledger)?;
         let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
+        let recursive = config.recursion.as_ref().map(|options| recursive::start(options, &config.zone)).transpose()?;
+        let recursor = recursive.as_ref().map(|recursive| recursive.recursor.clone());
         let (stats, calls) = (Arc::clone(registry.stats()), Arc::<Calls>::default());
         let parts = GrpcParts {
             resolver: Arc::clone(&resolver),
@@ -220,6 +234,7 @@ impl Node {
             feeds: Arc::clone(&feeds),
             lookups: lookups.clone(),
             publication: Arc::clone(&publication),
+            recursive: recursive.clone(),
             calls: Arc::clone(&calls),
             lag: lag.clone(),
         };
@@ -237,13 +252,14 @@ impl Node {
             store: store.clone(),
             registry: stats,
             feeds: Arc::clone(&feeds),
+            recursor,
             dns: Arc::clone(dns.counters()),
             grpc: calls,
             lag,
         };
         let of = Arc::clone(&ledger);
         let feed = Arc::clone(&feeds);
-        let parts = HttpParts { resolver, ledger: of, publication, feeds: feed, lookups, replicas, metrics };
+        let parts = HttpParts { resolver, ledger: of, publication, feeds: feed, lookups, recursive, replicas, metrics };
         let http = http::listen(config, parts).await?;
         let zone = config.zone.clone();
         Ok(Self { dns, _signing: signing, grpc, http, feeds, writing, vindex, ledger, store, zone, directory })

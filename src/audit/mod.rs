@@ -27,9 +27,12 @@ pub use directory::{LedgerSource, OutputSource};
 use pipeline::Stream;
 
 use crate::{
-    id::{Identifier, excerpt},
+    id::{Identifier, Prefix, excerpt},
     ledger::{CheckpointVerifier, EntryText, Hash, SignedCheckpoint, read_checkpoint},
-    vindex::{keys::keys_of_identifiers, trie::Bytes32},
+    vindex::{
+        keys::{keys_of_identifiers, prefix_key},
+        trie::Bytes32,
+    },
 };
 
 /// Hashes of a full tile, and entries of a full bundle (C2SP tlog-tiles).
@@ -255,6 +258,13 @@ impl Facts {
     /// Takes an entry's text apart, which has to be well-formed in every part.
     fn read(text: &[u8]) -> Result<Self, String> {
         let entry = EntryText::parse(text).map_err(|error| error.to_string())?;
+        if entry.kind.is_about_prefix() {
+            let prefix = Prefix::parse(&entry.identifier).ok().filter(|prefix| prefix.as_str() == entry.identifier);
+            let prefix =
+                prefix.ok_or_else(|| format!("`{}` is no prefix in its canonical form", excerpt(&entry.identifier)))?;
+            let (key, more_keys) = (prefix_key(&prefix), Vec::new());
+            return Ok(Self { time_ms: entry.time_ms, previous: entry.previous, key, more_keys });
+        }
         let identifier = canonical(&entry.identifier)
             .ok_or_else(|| format!("`{}` is no identifier in its canonical form", excerpt(&entry.identifier)))?;
         let ends = |ends: &mut dyn Iterator<Item = &str>, what: &str| -> Result<Vec<Identifier>, String> {

@@ -1,5 +1,5 @@
 //! A sharded LRU cache with a byte budget and single flight. Generic: it knows nothing of identifiers or answers.
-//! [`stamped`] is its sister for ready answers, outdated by topic.
+//! [`stamped`] is its sister for ready answers, outdated by topic; [`shelf`] is one whose owner fills it and says how long it counts.
 //!
 //! * Every entry has a weight in bytes; a shard over its share of the budget drops what was used longest ago.
 //! * Of many askers that miss the same key at once, one fills and the others wait for it (single flight).
@@ -10,6 +10,7 @@
 //! No lock is held while a value is filled. Deliberately absent: time. An entry stays until it is pushed out or outdated;
 //! answers that age carry their own time to live.
 
+pub mod shelf;
 pub mod stamped;
 
 use std::{
@@ -162,6 +163,16 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         shard.flights.remove(key);
         if let Some((key, value)) = shard.entries.pop_entry(key) {
             shard.bytes -= (self.weigh)(&key, &value);
+        }
+    }
+
+    /// Forgets everything, and sees to it that no fill that is under way brings anything back.
+    pub fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            shard.flights.clear();
+            shard.entries.clear();
+            shard.bytes = 0;
         }
     }
 

@@ -64,6 +64,13 @@ impl Topics {
         self.generations[(topic % GENERATION_COUNT as u64) as usize].fetch_add(1, Ordering::AcqRel);
     }
 
+    /// As [`Topics::outdate`], of every topic.
+    pub fn outdate_all(&self) {
+        for generation in &self.generations {
+            generation.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
     /// True while nothing has happened to the stamp's topic.
     pub fn is_current(&self, stamp: Stamp) -> bool {
         let generation = self.generations.get(stamp.slot as usize);

@@ -18,6 +18,7 @@ mod lookup;
 mod name;
 pub mod output;
 mod parts;
+mod prefix;
 mod promote;
 mod prove;
 mod rebuild;
@@ -65,6 +66,10 @@ enum Command {
     Retire(retire::Args),
     /// Destroy values of an identifier, or all of them, in every version
     Erase(erase::Args),
+    /// Say who answers for a prefix: this node, or others
+    Prefix(prefix::Args),
+    /// Draw the delegations below a node
+    Tree(prefix::TreeArgs),
     /// Look identifiers up
     Resolve(resolve::Args),
     /// Show every version of an identifier
@@ -160,6 +165,8 @@ impl Command {
             Self::Update(args) => update::run(args),
             Self::Retire(args) => retire::run(args),
             Self::Erase(args) => erase::run(args),
+            Self::Prefix(args) => prefix::run(args),
+            Self::Tree(args) => prefix::run_tree(args),
             Self::Resolve(args) => resolve::run(args),
             Self::History(args) => history::run(args),
             Self::Watch(args) => watch::run(args),

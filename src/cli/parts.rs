@@ -87,21 +87,39 @@ pub fn apply(
     options: &WriteOptions,
     done: &str,
 ) -> Result<u8, Failure> {
-    let command = pb::Command {
-        identifier: identifier.into(),
-        operation: Some(operation),
-        expected_version: options.expect_version,
-        request_id: options.request_id.clone().unwrap_or_default().into(),
-    };
+    let (expected_version, request_id) = options.version_and_request();
+    let identifier = identifier.into();
+    let command = pb::Command { identifier, operation: Some(operation), expected_version, request_id };
     let receipt = super::block_on(async {
-        let client = Client::connect(&options.server.server).await?;
+        let client = Client::connect(options.server()).await?;
         Ok(client.apply(command).await?)
     })?;
+    show_receipt(&receipt, options, done)
+}
+
+impl WriteOptions {
+    /// The node's gRPC address.
+    pub fn server(&self) -> &str {
+        &self.server.server
+    }
+
+    /// The version that the change expects, and its name.
+    pub fn version_and_request(&self) -> (Option<u64>, bytes::Bytes) {
+        (self.expect_version, self.request_id.clone().unwrap_or_default().into())
+    }
+}
+
+/// Shows what came of a change.
+///
+/// # Errors
+///
+/// [`Failure::stdout`].
+pub fn show_receipt(receipt: &pb::Receipt, options: &WriteOptions, done: &str) -> Result<u8, Failure> {
     if options.json {
-        output::line(receipt_to_json(&receipt))?;
+        output::line(receipt_to_json(receipt))?;
     } else {
         let mut out = Out::stdout();
-        output::receipt(&mut out, done, &receipt)?;
+        output::receipt(&mut out, done, receipt)?;
         out.flush()?;
     }
     Ok(0)

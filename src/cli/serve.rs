@@ -66,6 +66,15 @@ pub struct Args {
     /// A witness that cosigns the ledger's checkpoints, and where it is; can be given several times
     #[arg(long, value_name = "VKEY URL")]
     witness: Vec<String>,
+    /// Follow delegations for clients, and remember what was found
+    #[arg(long, requires = "roots")]
+    recursive: bool,
+    /// Where walks begin: a bootstrap registry
+    #[arg(long, value_name = "FILE")]
+    roots: Option<PathBuf>,
+    /// Accept only answers of other nodes with a proof: that they are included in a ledger, or the latest there
+    #[arg(long, value_name = "included|latest", num_args = 0..=1, default_missing_value = "included")]
+    verify: Option<String>,
     /// Mirror the ledger whose checkpoint lies at URL/checkpoint, such as http://127.0.0.1:8000/log
     #[arg(long, value_name = "URL")]
     mirror_of: Option<String>,
@@ -93,6 +102,9 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         http: args.http.clone(),
         zone: args.zone.clone(),
         witnesses: (!args.witness.is_empty()).then(|| args.witness.join(",")),
+        recursive: args.recursive.then(|| "on".into()),
+        roots: args.roots.clone(),
+        verify: args.verify.clone(),
         mirror_of: args.mirror_of.clone(),
         mirror_key: args.mirror_key.clone(),
         only: (!args.only.is_empty()).then(|| args.only.join(",")),

@@ -11,7 +11,7 @@ use crate::{
     client::Client,
     protocol::{
         grpc::pb::{self, change_event::Event},
-        json::{change_to_json, change_word, time_text},
+        json::{change_to_json, change_word, prefix_to_json, prefix_word, time_text},
     },
 };
 
@@ -72,6 +72,10 @@ async fn watch(args: &Args) -> Result<u8, Failure> {
                 out.line(if args.json { change_to_json(&change) } else { shown(&change) })?;
             }
             Ok(Some(pb::ChangeEvent { event: Some(Event::Progress(progress)) })) => next = Some(progress.next_index),
+            Ok(Some(pb::ChangeEvent { event: Some(Event::Prefix(state)) })) => {
+                next = Some(state.ledger_index + 1);
+                out.line(if args.json { prefix_to_json(&state) } else { shown_prefix(&state) })?;
+            }
             // What this version does not know is let by.
             Ok(Some(pb::ChangeEvent { event: None })) => {}
             Ok(None) => return Err(ended(&mut out, next, Failure::new("the node ended the feed"))),
@@ -90,9 +94,15 @@ fn ended(out: &mut Out, next: Option<u64>, failure: Failure) -> Failure {
     Failure { message, ..failure }
 }
 
+fn shown_prefix(state: &pb::PrefixState) -> String {
+    let (index, time, word) = (count(state.ledger_index), time_text(state.time), prefix_word(state));
+    let (prefix, by) = (clean(&state.prefix), clean(&state.by));
+    format!("{index:>12}  {time}  {word:<8}  {prefix}, version {}, by {by}", state.version)
+}
+
 fn shown(change: &pb::VersionChange) -> String {
     let record = change.record.clone().unwrap_or_default();
     let (index, time, word) = (count(record.ledger_index), time_text(record.time), change_word(change));
     let (identifier, by) = (clean(&record.identifier), clean(&change.by));
-    format!("{index:>12}  {time}  {word:<6}  {identifier}, version {}, by {by}", record.version)
+    format!("{index:>12}  {time}  {word:<8}  {identifier}, version {}, by {by}", record.version)
 }

@@ -22,12 +22,14 @@ pub mod gs1;
 pub mod handle;
 pub mod key;
 pub mod oid;
+mod prefix;
 mod subtree;
 pub mod uri;
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
 pub use key::{Key, KeyPrefix};
+pub use prefix::Prefix;
 pub use subtree::Subtree;
 
 /// The naming scheme that an identifier belongs to; ordered like the keys.

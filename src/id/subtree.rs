@@ -2,10 +2,11 @@
 //!
 //! | written | covers |
 //! |---|---|
-//! | nothing | every identifier |
+//! | nothing, `.` | every identifier |
 //! | `88.118`, `hdl:88.118` | Handles of this prefix and of those below: `88.118/x`, `88.118.8/x`, and not `88.1180/x` |
 //! | an OID | it and the arcs below it |
 //! | a GS1 key | it and its qualifiers: of a GTIN, its lots and serial numbers |
+//! | `gs1:` and 1 to 12 digits | GTINs whose digits behind the first begin so: those of a company, in any packaging |
 //! | a URI | it and what stands below it, behind `/`, `?`, `#` or `:` |
 //! | a Handle | it alone: a suffix has no labels |
 //!
@@ -15,6 +16,12 @@ use super::{
     Identifier, Key, KeyPrefix, ParseError, Refusal, Scheme, gs1, handle, refuse_controls, refuse_outer_space,
 };
 
+/// What stands for every identifier.
+pub(super) const EVERYTHING: &str = ".";
+/// What stands before the digits of a GS1 company prefix.
+pub(super) const GS1_PREFIX: &str = "gs1:";
+/// The most digits of a GS1 company prefix: those of a GTIN without the first and the check digit.
+const GS1_PREFIX_DIGITS_MAX: usize = 12;
 /// What stands between a URI and what is below it.
 const URI_DELIMITERS: &[u8] = b"/?#:";
 
@@ -50,8 +57,11 @@ impl Subtree {
     ///
     /// [`ParseError`], as for [`Identifier::parse`].
     pub fn parse(text: &str) -> Result<Self, ParseError> {
-        if text.is_empty() {
+        if text.is_empty() || text == EVERYTHING {
             return Ok(Self::all());
+        }
+        if let Some(digits) = text.strip_prefix(GS1_PREFIX) {
+            return gs1_prefix(digits).map_err(|refusal| refusal.after(GS1_PREFIX.len()).into_error(text));
         }
         match handle_prefix(text) {
             Some(prefix) => prefix.map_err(|refusal| refusal.into_error(text)),
@@ -71,9 +81,19 @@ impl Subtree {
         Self { prefix: KeyPrefix::from_bytes(key), below }
     }
 
+    /// What the keys of all of them begin with.
+    pub fn key_prefix(&self) -> &KeyPrefix {
+        &self.prefix
+    }
+
     /// True when an identifier with this key is one of them.
     pub fn covers(&self, key: &Key) -> bool {
-        let Some(rest) = key.as_bytes().strip_prefix(self.prefix.as_bytes()) else { return false };
+        self.covers_bytes(key.as_bytes())
+    }
+
+    /// True when all identifiers whose keys begin with these bytes, up to the end of a label, are among them.
+    pub fn covers_bytes(&self, bytes: &[u8]) -> bool {
+        let Some(rest) = bytes.strip_prefix(self.prefix.as_bytes()) else { return false };
         match (self.below, rest.first()) {
             (Below::All, _) | (_, None) => true,
             (Below::Nothing, Some(_)) => false,
@@ -83,17 +103,34 @@ impl Subtree {
     }
 }
 
+/// Reads the digits of a GS1 company prefix.
+fn gs1_prefix(digits: &str) -> Result<Subtree, Refusal> {
+    if let Some(position) = digits.bytes().position(|byte| !byte.is_ascii_digit()) {
+        return Err(Refusal::new(position, "a GS1 company prefix has digits only"));
+    }
+    if !(1..=GS1_PREFIX_DIGITS_MAX).contains(&digits.len()) {
+        let rule =
+            format!("a GS1 company prefix has 1 to {GS1_PREFIX_DIGITS_MAX} digits; this one has {}", digits.len());
+        return Err(Refusal::new(0, rule));
+    }
+    Ok(Subtree { prefix: gs1::company_key_prefix(digits), below: Below::All })
+}
+
 /// Reads a text that can be nothing but a Handle prefix; `None` when it is something else.
 fn handle_prefix(text: &str) -> Option<Result<Subtree, Refusal>> {
-    let after_scheme = text.get(..4).filter(|head| head.eq_ignore_ascii_case("hdl:")).map(|_| &text[4..]);
-    let labels = after_scheme.unwrap_or(text);
-    if labels.contains('/') || (after_scheme.is_none() && is_other(text)) {
-        return None;
-    }
+    let labels = handle_labels(text)?;
     let start = text.len() - labels.len();
     let checked = refuse_outer_space(labels).and_then(|()| refuse_controls(labels));
     let prefix = checked.and_then(|()| handle::prefix_key(labels));
     Some(prefix.map(|prefix| Subtree { prefix, below: Below::All }).map_err(|refusal| refusal.after(start)))
+}
+
+/// The labels in a text that can be nothing but a Handle prefix.
+pub(super) fn handle_labels(text: &str) -> Option<&str> {
+    let after_scheme = text.get(..4).filter(|head| head.eq_ignore_ascii_case("hdl:")).map(|_| &text[4..]);
+    let labels = after_scheme.unwrap_or(text);
+    let is_prefix = !labels.contains('/') && (after_scheme.is_some() || !is_other(text));
+    is_prefix.then_some(labels)
 }
 
 /// True for what is an identifier of another scheme, or would be one.
@@ -109,8 +146,14 @@ mod tests {
 
     #[test]
     fn labels_decide() {
-        let table: [(&str, &[&str], &[&str]); 12] = [
+        let table: [(&str, &[&str], &[&str]); 14] = [
             ("", &["88.118/x", "1.3", "https://a.example/"], &[]),
+            (".", &["88.118/x", "1.3", "https://a.example/"], &[]),
+            (
+                "gs1:950600",
+                &["(01)09506000134352", "(01)19506000134359(21)x"],
+                &["(8004)95060015678", "(01)00614141322602"],
+            ),
             ("88.118", &["88.118/x", "hdl:88.118.8/x"], &["88.1180/x", "88/118", "8.118/x", "urn:oid:2.88.118"]),
             ("HDL:0.na", &["0.NA/88.118", "0.na.b/c"], &["0.nab/c"]),
             ("hdl:1.3", &["1.3/x", "1.3.6/y"], &["urn:oid:1.3.6"]),
@@ -141,8 +184,15 @@ mod tests {
 
     #[test]
     fn what_is_no_prefix() {
-        let table =
-            [("88..1", "empty"), ("hdl:", "empty"), ("88.1 ", "white space"), ("a\u{1}b", "control"), ("(01)1", "")];
+        let table = [
+            ("gs1:", "1 to 12 digits"),
+            ("gs1:95x", "digits only"),
+            ("88..1", "empty"),
+            ("hdl:", "empty"),
+            ("88.1 ", "white space"),
+            ("a\u{1}b", "control"),
+            ("(01)1", ""),
+        ];
         for (text, rule) in table {
             let error = Subtree::parse(text).unwrap_err();
             assert!(error.rule.contains(rule), "{text}: {error}");

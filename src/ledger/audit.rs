@@ -5,7 +5,7 @@
 //! root that each frame names, both slots of the signed head.
 
 use super::{
-    DataDir, Erasure, Hash, Kept, Keys, LedgerError, Position, StoredEntry,
+    DataDir, EntrySubject, Erasure, Hash, Kept, Keys, LedgerError, Position, StoredEntry,
     append::check_erasures,
     checkpoint::read_slots,
     leaf_hash,
@@ -13,7 +13,6 @@ use super::{
     segment::{BadEntry, BadFrame, Frame, Scanned, Segments},
     tree::{Frontier, Levels, NewHashes},
 };
-use crate::id::Identifier;
 
 /// What a whole and sound ledger holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,12 +150,12 @@ impl Auditor {
         hashes: &mut NewHashes,
     ) -> Result<(), LedgerError> {
         self.place(index, entry.index, entry.time_ms)?;
-        let identifier = Identifier::parse(entry.identifier).map_err(|_| bad(index, "is about no identifier"))?;
+        let subject = entry.subject().ok_or_else(|| bad(index, "is about no identifier"))?;
         entry.decode_values().map_err(|_| bad(index, "holds values that no record may have"))?;
         let previous_leaf = match entry.previous {
             None => None,
             Some((previous, position)) => {
-                self.check_previous(entry, &identifier, previous, position)?;
+                self.check_previous(entry, &subject, previous, position)?;
                 Some(self.leaf(previous, start, hashes)?)
             }
         };
@@ -189,7 +188,7 @@ impl Auditor {
     fn check_previous(
         &self,
         entry: &StoredEntry<'_>,
-        identifier: &Identifier,
+        subject: &EntrySubject,
         previous: u64,
         position: Position,
     ) -> Result<(), LedgerError> {
@@ -199,7 +198,7 @@ impl Auditor {
             .map_err(|_| bad(entry.index, "names a previous entry that is not there"))?;
         let before =
             StoredEntry::read(&bytes).map_err(|_| bad(entry.index, "names a previous entry that cannot be read"))?;
-        let same = Identifier::parse(before.identifier).is_ok_and(|before| before == *identifier);
+        let same = before.subject().is_some_and(|before| before == *subject);
         if same && before.index == previous && previous < entry.index && before.version + 1 == entry.version {
             Ok(())
         } else {

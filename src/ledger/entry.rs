@@ -4,8 +4,9 @@
 //! meaning gives equal bytes; at most [`TEXT_BYTES_MAX`] bytes, the bound of a C2SP entry bundle:
 //!
 //! ```text
-//! touchmark/1 <create|update|retire|event|erase>
+//! touchmark/1 <create|update|retire|event|erase|delegate|home|revoke>
 //! id <canonical identifier; space, control characters and "%" percent-encoded>
+//! ns <canonical prefix, in the same way>                  in the place of `id`, of a delegate, home or revoke and of nothing else
 //! at <milliseconds since 1970 UTC>
 //! by <principal>
 //! prev <index of the previous entry of this identifier> <base64 leaf hash>
@@ -15,12 +16,13 @@
 //! balance <unit>
 //! erased <value index, and "retired" when the record had ended before, or "*" for the whole record>   of an erase only
 //! reason <why it was erased; space, control characters and "%" percent-encoded>                       of an erase only
+//! ttl <seconds>, site …, ds …                             of a delegate only (`record::Delegation`)
 //! request <base64 of the client's request id>
 //! ```
 //!
 //! An `event` says what was made of what: it is derived from its inputs (`edge add derived-from`, one at least, and no other
 //! edges), its `output`s (one at least) are derived from it. With `balance` the quantities in that unit come to the same on
-//! both sides. Only events have these two keywords, and no event has `prev`.
+//! both sides. Only events have these two keywords, and no event has `prev`. What is said of a prefix has no values and no edges.
 //!
 //! The text commits to values and does not hold them: a commitment is HMAC-SHA256, keyed with the value's salt, over
 //! `type 0x00 canonical bytes` (`record::stored`); the salt of value i is HMAC-SHA256(entry salt, i as 4 bytes,
@@ -29,7 +31,8 @@
 //! ```text
 //! kind (1 byte) · flags (1 byte) · index · time ms · version (varints) · [previous index · previous position (varints)]
 //! · identifier · principal (length, bytes) · salt (32 bytes) · value count (varint) · stored values
-//! · edge count (varint) · stored edges · [outputs, of an event] · [erasure, of an erase] · request id (length, bytes)
+//! · edge count (varint) · stored edges · [outputs, of an event] · [erasure, of an erase]
+//! · [text of the delegation (length, bytes), of a delegate] · request id (length, bytes)
 //! stored edge = type code, +128 for a removal (1 byte) · target · quantity · unit (length, bytes)
 //!               · 0, or 1 and the time in ms (varint, zigzag)
 //! outputs, of events only = count (varint) · stored edges of type derived-from · unit to balance (length, bytes), or empty
@@ -42,6 +45,7 @@ mod edges;
 mod erasure;
 mod foreign;
 mod parse;
+mod prefix;
 mod text;
 
 use edges::{put_stored_edge, put_stored_outputs, read_list, read_stored_edge, read_stored_outputs};
@@ -51,6 +55,7 @@ pub use erasure::{BadReason, ErasedValue, ErasedValues, Erasure, REASON_BYTES_MA
 pub(super) use foreign::Kept;
 pub use foreign::{Outside, with_place, without_place};
 pub use parse::{EdgeLine, EdgeLineOp, EntryText, EntryTextError, ValueLine};
+pub use prefix::{EntrySubject, PrefixStatement};
 pub use text::commitment;
 use text::{
     ValueSalts, put_edge_line, put_erasure_lines, put_head, put_output_lines, put_place, put_request_line,
@@ -63,7 +68,7 @@ use crate::{
     codec::{Reader, Torn, put_bytes, put_varint},
     id::Identifier,
     record::{
-        EdgeChange, Event, Flow, Outputs, Values,
+        Delegation, EdgeChange, Event, Flow, Outputs, Values,
         stored::{self, StoredValue},
     },
 };
@@ -91,10 +96,17 @@ pub enum EntryKind {
     Event = 4,
     /// Values of it were erased, or all of it.
     Erase = 5,
+    /// Others answer for a prefix.
+    Delegate = 6,
+    /// This node answers for a prefix.
+    Home = 7,
+    /// Neither, any more.
+    Revoke = 8,
 }
 
 impl EntryKind {
-    const ALL: [Self; 5] = [Self::Create, Self::Update, Self::Retire, Self::Event, Self::Erase];
+    const ALL: [Self; 8] =
+        [Self::Create, Self::Update, Self::Retire, Self::Event, Self::Erase, Self::Delegate, Self::Home, Self::Revoke];
 
     fn code(self) -> u8 {
         self as u8
@@ -102,6 +114,11 @@ impl EntryKind {
 
     fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+
+    /// True when it is about a prefix, and not about an identifier.
+    pub fn is_about_prefix(self) -> bool {
+        matches!(self, Self::Delegate | Self::Home | Self::Revoke)
     }
 
     /// The word in the entry's first line.
@@ -112,6 +129,9 @@ impl EntryKind {
             Self::Retire => "retire",
             Self::Event => "event",
             Self::Erase => "erase",
+            Self::Delegate => "delegate",
+            Self::Home => "home",
+            Self::Revoke => "revoke",
         }
     }
 }
@@ -259,7 +279,17 @@ impl Draft {
         let request = request.map_or(&[][..], RequestId::as_bytes);
         put_request_line(&mut text_tail, request);
         put_stored_tail(&mut stored_tail, edges, outputs, erasure, request);
+        Self::checked(kind, principal, text_head, text_tail, stored_tail)
+    }
 
+    /// Checks the length of the text.
+    fn checked(
+        kind: EntryKind,
+        principal: Principal,
+        text_head: Vec<u8>,
+        text_tail: Vec<u8>,
+        stored_tail: Vec<u8>,
+    ) -> Result<Self, EntryTooLong> {
         let bytes = text_head.len() + text_tail.len() + TEXT_BYTES_RESERVED;
         if bytes > TEXT_BYTES_MAX {
             return Err(EntryTooLong { bytes });
@@ -328,7 +358,7 @@ pub struct StoredEntry<'a> {
     pub version: u64,
     /// Index and position of the entry before, of the same identifier.
     pub previous: Option<(u64, Position)>,
-    /// The identifier as it was first registered.
+    /// The identifier as it was first registered; the prefix when the entry is about one ([`StoredEntry::subject`]).
     pub identifier: &'a str,
     /// Who made the change.
     pub principal: Principal,
@@ -344,6 +374,8 @@ pub struct StoredEntry<'a> {
     pub outputs: Option<Outputs>,
     /// What an erase destroyed in the versions before it; `None` for every other kind.
     pub erasure: Option<Erasure>,
+    /// Who answers for the prefix from now on; `None` for every kind but a delegate.
+    pub delegation: Option<Delegation>,
     /// The client's request id, empty when it gave none.
     pub request: &'a [u8],
 }
@@ -380,6 +412,7 @@ impl<'a> StoredEntry<'a> {
         let edges = read_list(&mut reader, TEXT_BYTES_MAX, read_stored_edge)?;
         let outputs = if kind == EntryKind::Event { Some(read_stored_outputs(&mut reader)?) } else { None };
         let erasure = (kind == EntryKind::Erase).then(|| Erasure::read(&mut reader)).transpose()?;
+        let delegation = (kind == EntryKind::Delegate).then(|| prefix::read_delegation(&mut reader)).transpose()?;
         let request = reader.bytes()?;
         if !reader.is_empty() || request.len() > REQUEST_ID_BYTES_MAX {
             return Err(Torn);
@@ -400,6 +433,7 @@ impl<'a> StoredEntry<'a> {
             edges,
             outputs,
             erasure,
+            delegation,
             request,
         })
     }
@@ -418,6 +452,9 @@ impl<'a> StoredEntry<'a> {
         }
         if let Some(erasure) = &self.erasure {
             put_erasure_lines(out, erasure);
+        }
+        if let Some(delegation) = &self.delegation {
+            out.extend_from_slice(delegation.to_text().as_bytes());
         }
         put_request_line(out, self.request);
     }

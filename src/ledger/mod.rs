@@ -56,10 +56,10 @@ pub use audit::{Audit, audit};
 pub use checkpoint::{LedgerKey, ORIGIN_BYTES_MAX, SLOT_BYTES as CHECKPOINT_BYTES_MAX, SignedCheckpoint, write_secret};
 pub use data_dir::DataDir;
 pub use entry::{
-    BadReason, Draft, EdgeLine, EdgeLineOp, EntryKind, EntryText, EntryTextError, EntryTooLong, ErasedValue,
-    ErasedValues, Erasure, Outside, Place, Previous, Principal, REASON_BYTES_MAX, REQUEST_ID_BYTES_MAX, Reason,
-    RequestId, Salts, Statement, StoredEntry, TEXT_BYTES_MAX, ValueLine, ValueOpening, commitment, leaf_hash,
-    with_place, without_place,
+    BadReason, Draft, EdgeLine, EdgeLineOp, EntryKind, EntrySubject, EntryText, EntryTextError, EntryTooLong,
+    ErasedValue, ErasedValues, Erasure, Outside, Place, PrefixStatement, Previous, Principal, REASON_BYTES_MAX,
+    REQUEST_ID_BYTES_MAX, Reason, RequestId, Salts, Statement, StoredEntry, TEXT_BYTES_MAX, ValueLine, ValueOpening,
+    commitment, leaf_hash, with_place, without_place,
 };
 pub use keys::{MirrorOf, PREFIXES_MAX};
 pub use leaf_log::{LastLeaf, LeafLog, LeafLogCheck, LeafLogWriter};

@@ -9,8 +9,8 @@ use super::{
 use crate::{
     id::Key,
     ledger::{Committed, Foreign, Hash, Ledger, LedgerError, Position, Replica, StoredEntry},
-    registry::{Changed, Committer, apply::change_of},
-    store::{Applied, IndexChange, ReadError, Store, StoreError},
+    registry::{Changed, Changes, Committer, apply::change_of},
+    store::{Applied, IndexChange, PrefixVersion, Prefixes, ReadError, Store, StoreError},
 };
 
 /// Why a verified batch could not be written.
@@ -22,6 +22,17 @@ pub enum MirrorError {
     /// The index.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What was verified says what this version cannot read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// What the index, the caches, and those who ask who answers learn of a batch.
+#[derive(Debug, Default)]
+struct Learned {
+    changes: Vec<IndexChange>,
+    changed: Vec<Changed>,
+    prefixes: Vec<PrefixVersion>,
 }
 
 /// The one writer of a mirror.
@@ -29,6 +40,7 @@ pub struct Applier {
     replica: Replica,
     ledger: Arc<Ledger>,
     store: Arc<dyn Store>,
+    prefixes: Arc<Prefixes>,
     committer: Committer,
 }
 
@@ -54,8 +66,14 @@ impl Held for HeldLedger {
 
 impl Applier {
     /// A writer over a ledger whose entries are all in the index; `committer` is told of every batch once it can be seen.
-    pub fn new(replica: Replica, ledger: Arc<Ledger>, store: Arc<dyn Store>, committer: Committer) -> Self {
-        Self { replica, ledger, store, committer }
+    pub fn new(
+        replica: Replica,
+        ledger: Arc<Ledger>,
+        store: Arc<dyn Store>,
+        prefixes: Arc<Prefixes>,
+        committer: Committer,
+    ) -> Self {
+        Self { replica, ledger, store, prefixes, committer }
     }
 
     /// What is held already.
@@ -86,10 +104,16 @@ impl Applier {
             }
             _ => self.write(batch)?,
         };
-        let (changes, changed) = self.changes(batch, &positions)?;
+        let Learned { changes, changed, prefixes } = self.learned(batch, &positions)?;
         let Committed { mark, .. } = committed;
         let applied = self.store.apply(changes, Applied { entries: mark.entries, next: mark.position });
-        (self.committer)(&changed);
+        match prefixes.is_empty() {
+            true => (self.committer)(&Changes::Identifiers(&changed)),
+            false => {
+                prefixes.into_iter().for_each(|version| self.prefixes.put(version));
+                (self.committer)(&Changes::Prefix);
+            }
+        }
         self.replica.finish_erasing()?;
         Ok(applied?)
     }
@@ -112,12 +136,8 @@ impl Applier {
     }
 
     /// What the index and the caches learn of a batch: an edge node knows of no identifier but its own.
-    fn changes(
-        &self,
-        batch: &VerifiedBatch,
-        positions: &[Position],
-    ) -> Result<(Vec<IndexChange>, Vec<Changed>), MirrorError> {
-        let (mut changes, mut changed) = (Vec::with_capacity(positions.len()), Vec::with_capacity(positions.len()));
+    fn learned(&self, batch: &VerifiedBatch, positions: &[Position]) -> Result<Learned, MirrorError> {
+        let mut learned = Learned::default();
         for (checked, position) in batch.entries.iter().zip(positions) {
             let Checked::Entry(entry) = checked else { continue };
             let stored = StoredEntry::read(&entry.stored).map_err(|_| LedgerError::Damaged {
@@ -127,10 +147,11 @@ impl Applier {
             let before = previous(&self.ledger, batch, entry, positions)?;
             let change = change_of(*position, &stored)?;
             let superseded = entry.previous.zip(before);
-            changed.push(Changed { key: change.key.clone(), created: superseded.is_none() });
-            changes.push(IndexChange { superseded, ..change });
+            learned.changed.push(Changed { key: change.key.clone(), created: superseded.is_none() });
+            learned.changes.push(IndexChange { superseded, ..change });
+            learned.prefixes.extend(PrefixVersion::of(&stored)?);
         }
-        Ok((changes, changed))
+        Ok(learned)
     }
 }
 

@@ -8,10 +8,10 @@
 use std::collections::HashMap;
 
 use crate::{
-    id::{Identifier, Key, Subtree},
+    id::{Key, Subtree},
     ledger::{
-        CheckpointVerifier, EntryKind, EntryText, ErasedValues, Frontier, Hash, LedgerError, Outside, SignedCheckpoint,
-        StoredEntry, leaf_hash,
+        CheckpointVerifier, EntryKind, EntrySubject, EntryText, ErasedValues, Frontier, Hash, LedgerError, Outside,
+        SignedCheckpoint, StoredEntry, leaf_hash,
     },
     protocol::replica::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, Record},
     record::EdgeChange,
@@ -205,10 +205,10 @@ impl Checker {
         let bad = |what: &str| Rejected::Entry { index, what: what.into() };
         let entry = StoredEntry::read(&stored).map_err(|_| bad("cannot be read"))?;
         self.place(index, entry.index, entry.time_ms)?;
-        let identifier = Identifier::parse(entry.identifier).map_err(|_| bad("is about no identifier"))?;
-        let key = identifier.key();
+        let subject = entry.subject().ok_or_else(|| bad("is about no identifier"))?;
+        let key = &subject.key();
         entry.decode_values().map_err(|_| bad("holds values that no record may have"))?;
-        if !self.covers(key) {
+        if !self.covers(&subject) {
             return Err(bad("is outside the prefixes that were asked for, and came whole"));
         }
         if self.erases || (entry.kind == EntryKind::Erase && !self.entries.is_empty()) {
@@ -244,8 +244,8 @@ impl Checker {
         let entry = EntryText::parse(text)
             .map_err(|error| Rejected::Entry { index, what: format!("has a text that cannot be read: {error}") })?;
         self.place(index, index, entry.time_ms)?;
-        let identifier = Identifier::parse(&entry.identifier).map_err(|_| bad("is about no identifier"))?;
-        if self.covers(identifier.key()) {
+        let subject = EntrySubject::of(entry.kind, &entry.identifier);
+        if self.covers(&subject.ok_or_else(|| bad("is about no identifier"))?) {
             return Err(bad("is among what was asked for, and came without its values"));
         }
         if self.erases || (entry.kind == EntryKind::Erase && !self.entries.is_empty()) {
@@ -283,8 +283,8 @@ impl Checker {
         Ok(())
     }
 
-    fn covers(&self, key: &Key) -> bool {
-        self.only.is_empty() || self.only.iter().any(|subtree| subtree.covers(key))
+    fn covers(&self, subject: &EntrySubject) -> bool {
+        self.only.is_empty() || self.only.iter().any(|subtree| subject.is_below(subtree))
     }
 
     fn leaf(&self, index: u64, held: &impl Held) -> Result<Hash, Rejected> {

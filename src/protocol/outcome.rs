@@ -15,6 +15,8 @@ pub enum Outcome {
     Erased,
     /// Another node answers.
     Delegated,
+    /// Neither this node answers, nor does it know who does.
+    NotResponsible,
     /// A permit is missing.
     Denied,
     /// What was asked breaks a rule.
@@ -62,12 +64,13 @@ pub struct Spelling {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Success,
         Self::NotFound,
         Self::Retired,
         Self::Erased,
         Self::Delegated,
+        Self::NotResponsible,
         Self::Denied,
         Self::Invalid,
         Self::AlreadyExists,
@@ -79,7 +82,8 @@ impl Outcome {
     /// The outcome that a status or a refusal with this gRPC code stands for. Of those that share a code, it is the one
     /// that is never a variant of an answer.
     pub fn of_grpc_code(code: i32) -> Option<Self> {
-        let in_answers = |outcome: Self| matches!(outcome, Self::Retired | Self::Erased | Self::Delegated);
+        let in_answers =
+            |outcome: Self| matches!(outcome, Self::Retired | Self::Erased | Self::Delegated | Self::NotResponsible);
         Self::ALL.into_iter().find(|outcome| outcome.spelling().grpc == code && !in_answers(*outcome))
     }
 
@@ -94,8 +98,10 @@ impl Outcome {
             Self::Retired => row(9, NoError, Some(0), 410, 4, "retired"),
             // As for a retired one: it is never anything else again.
             Self::Erased => row(9, NoError, Some(0), 410, 4, "erased"),
-            // 20: Not Authoritative. 421: Misdirected Request, for until sites are known another node can only be named.
-            Self::Delegated => row(9, NoError, Some(20), 421, 5, "delegated"),
+            // A referral. 421: Misdirected Request; the answer names the sites, and HTTP has no redirection to several of them.
+            Self::Delegated => row(9, NoError, None, 421, 5, "delegated"),
+            // 20: Not Authoritative.
+            Self::NotResponsible => row(9, Refused, Some(20), 421, 5, "not responsible"),
             // 18: Prohibited.
             Self::Denied => row(7, Refused, Some(18), 403, 6, "denied"),
             Self::Invalid => row(3, NxDomain, None, 400, 2, "invalid"),
@@ -115,6 +121,7 @@ impl From<&Answer> for Outcome {
             Answer::Retired(_) => Self::Retired,
             Answer::NotFound => Self::NotFound,
             Answer::Delegated(_) => Self::Delegated,
+            Answer::NotResponsible => Self::NotResponsible,
             Answer::Denied => Self::Denied,
         }
     }
@@ -130,7 +137,10 @@ impl From<&Refusal> for Outcome {
             | Refusal::Immutable { .. }
             | Refusal::Erased { .. }
             | Refusal::VersionMismatch { .. }
+            | Refusal::SaidAlready { .. }
             | Refusal::RequestReused { .. } => Self::FailedPrecondition,
+            Refusal::Delegated { .. } => Self::Delegated,
+            Refusal::NotResponsible { .. } => Self::NotResponsible,
             Refusal::TryLater => Self::TryLater,
             Refusal::Unavailable { .. } => Self::Unavailable,
             Refusal::Mirror { .. } => Self::Delegated,
@@ -170,7 +180,8 @@ mod tests {
                 "not found: 5 NxDomain - 404 3",
                 "retired: 9 NoError 0 410 4",
                 "erased: 9 NoError 0 410 4",
-                "delegated: 9 NoError 20 421 5",
+                "delegated: 9 NoError - 421 5",
+                "not responsible: 9 Refused 20 421 5",
                 "denied: 7 Refused 18 403 6",
                 "invalid: 3 NxDomain - 400 2",
                 "already exists: 6 ServFail - 409 7",

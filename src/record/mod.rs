@@ -8,12 +8,16 @@
 //! Pure: no I/O, no clock. Deliberately absent: who may write what (permits), and how a record travels (`protocol`).
 
 mod amount;
+mod delegation;
 mod edge;
 mod event;
 pub mod stored;
 mod value;
 
 pub use amount::Amount;
+pub use delegation::{
+    Delegation, DelegationError, DelegationSigner, Endpoint, PrefixChange, Site, SiteProtocol, SiteRole,
+};
 pub use edge::{Edge, EdgeChange, EdgeType, EdgeTypes, Quantity, Unit};
 pub use event::{Event, EventError, Flow, Outputs};
 pub use value::{Permissions, Reference, Value, ValueType, ValueView, Values};

@@ -2,8 +2,7 @@
 
 use super::{may_need_hash, request_key};
 use crate::{
-    id::Identifier,
-    ledger::{LedgerError, Position, ReplayedFrame, StoredEntry},
+    ledger::{EntrySubject, LedgerError, Position, ReplayedFrame, StoredEntry},
     record::{EdgeChange, EdgeType, Outputs},
     store::{Applied, EdgeMove, EdgeOp, EdgeOrigin, IndexChange, Store, StoreError},
 };
@@ -40,15 +39,20 @@ pub fn apply_frame(store: &dyn Store, frame: &ReplayedFrame<'_>) -> Result<(), A
 ///
 /// [`LedgerError::Damaged`] when the entry is about no identifier.
 pub fn change_of(position: Position, entry: &StoredEntry<'_>) -> Result<IndexChange, LedgerError> {
-    let identifier = Identifier::parse(entry.identifier).map_err(|_| LedgerError::Damaged {
+    let subject = entry.subject().ok_or_else(|| LedgerError::Damaged {
         path: "ledger".into(),
         what: format!("entry {} is about no identifier", entry.index),
     })?;
-    let request = (!entry.request.is_empty()).then(|| request_key(identifier.key(), entry.request));
+    let key = subject.key();
+    let name_hash = match &subject {
+        EntrySubject::Identifier(identifier) => may_need_hash(identifier),
+        EntrySubject::Prefix(_) => None,
+    };
+    let request = (!entry.request.is_empty()).then(|| request_key(&key, entry.request));
     Ok(IndexChange {
         index: entry.index,
-        name_hash: may_need_hash(&identifier),
-        key: identifier.key().clone(),
+        name_hash,
+        key,
         position,
         superseded: entry.previous,
         request,

@@ -14,6 +14,7 @@
 
 pub mod apply;
 mod command;
+mod prefix;
 mod refusal;
 mod same;
 mod sequencer;
@@ -25,11 +26,13 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 pub use command::{Command, Operation, ValueChange};
+pub use prefix::PrefixCommand;
 pub use refusal::{Existing, Refusal};
 pub use sequencer::{Committer, Sequencer, SequencerHandle};
 use stats::Stats;
 
 use command::Drafted;
+use prefix::PrefixJob;
 
 use crate::{
     id::{Key, dns_name},
@@ -74,6 +77,15 @@ pub struct Changed {
     pub created: bool,
 }
 
+/// What a batch changed.
+#[derive(Clone, Copy, Debug)]
+pub enum Changes<'a> {
+    /// Records.
+    Identifiers(&'a [Changed]),
+    /// Who answers for a prefix: nothing that was answered before counts any more.
+    Prefix,
+}
+
 /// A command that was checked on its own, with everything computed that does not depend on other commands.
 #[derive(Debug)]
 pub struct Prepared {
@@ -93,10 +105,17 @@ struct Job {
     _room: [OwnedSemaphorePermit; 2],
 }
 
+/// What waits for the sequencer.
+#[derive(Debug)]
+enum Work {
+    Commands(Job),
+    Prefix(Box<PrefixJob>),
+}
+
 /// Where the front ends hand in commands. Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<Work>,
     stats: Arc<Stats>,
     entropy: Entropy,
     /// Why no command is taken, for good.
@@ -169,7 +188,7 @@ impl Registry {
             Err(refusal) => return self.refused(count, refusal),
         };
         let (reply, replied) = oneshot::channel();
-        let sent = self.jobs.send(Job { commands, reply, _room: room });
+        let sent = self.jobs.send(Work::Commands(Job { commands, reply, _room: room }));
         let replied = sent.map(|()| replied).map_err(|_| stopping());
         Enqueued { count, replied, stats: Arc::clone(&self.stats) }
     }

@@ -88,6 +88,32 @@ pub enum Refusal {
         /// The entry of the other change.
         ledger_index: u64,
     },
+    /// Another node answers for it: register it there.
+    #[error("`{identifier}` is not registered here: {prefix} is delegated; register it at one of its sites: {sites}")]
+    Delegated {
+        /// The identifier.
+        identifier: String,
+        /// The delegated prefix.
+        prefix: String,
+        /// Endpoints of its sites.
+        sites: String,
+    },
+    /// It is below no prefix that is homed here.
+    #[error(
+        "`{identifier}` is below no prefix that is homed on this node; `touchmark prefix list` shows those that are"
+    )]
+    NotResponsible {
+        /// The identifier.
+        identifier: String,
+    },
+    /// The ledger says the same of the prefix already.
+    #[error("of {prefix} the same is said already (version {version}; 0: nothing was ever said of it)")]
+    SaidAlready {
+        /// The prefix.
+        prefix: String,
+        /// How often something was said of it.
+        version: u64,
+    },
     /// The queue before the ledger is full; try again later.
     #[error("the queue before the ledger is full; nothing was written, try again later")]
     TryLater,

@@ -6,6 +6,7 @@
 
 mod edges;
 mod erasing;
+mod prefixes;
 
 use std::{
     borrow::Cow,
@@ -18,8 +19,8 @@ use std::{
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
-    BATCH_COMMANDS_MAX, Changed, Clock, Command, Entropy, Existing, Job, Operation, Prepared, Receipt, Refusal,
-    Registry, ValueChange,
+    BATCH_COMMANDS_MAX, Changed, Changes, Clock, Command, Entropy, Existing, Job, Operation, Prepared, Receipt,
+    Refusal, Registry, ValueChange, Work,
     apply::edge_moves,
     command::Drafted,
     draft, may_need_hash,
@@ -32,15 +33,15 @@ use crate::{
         Appender, Batch, Committed, Draft, EdgesAfter, EntryBytes, EntryKind, LedgerError, Position, Pushed,
         StoredEntry,
     },
-    record::{EdgeChange, Status, Version},
-    store::{Applied, IndexChange, ReadError, Records, RequestKey, Store},
+    record::{Delegation, EdgeChange, Endpoint, Status, Version},
+    store::{Applied, IndexChange, PrefixVersion, Prefixes, ReadError, Records, RequestKey, Responsibility, Store},
 };
 
 /// How long a signed checkpoint may wait for its own sync, once nothing else is to be done.
 const HEAD_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Told of every batch after it was applied to the index and before its receipts go out: outdates cached answers.
-pub type Committer = Box<dyn Fn(&[Changed]) + Send>;
+pub type Committer = Box<dyn Fn(&Changes<'_>) + Send>;
 
 /// What the sequencer works with.
 pub struct Sequencer {
@@ -48,9 +49,11 @@ pub struct Sequencer {
     pub appender: Appender,
     /// Index and ledger, for reading what is there.
     pub records: Records,
+    /// Which identifiers the node answers for.
+    pub prefixes: Arc<Prefixes>,
     /// The index, for applying what was committed.
     pub store: Arc<dyn Store>,
-    /// Told of changed identifiers before their receipts go out.
+    /// Told what changed before their receipts go out.
     pub committer: Committer,
     /// The time.
     pub clock: Clock,
@@ -87,9 +90,9 @@ impl Sequencer {
         Ok((registry, SequencerHandle { thread }))
     }
 
-    fn run(mut self, queue: &mpsc::Receiver<Job>, answerer: &Answerer) {
+    fn run(mut self, queue: &mpsc::Receiver<Work>, answerer: &Answerer) {
         let _ending = Ending(&answerer.stats);
-        let mut carried: Option<Job> = None;
+        let mut carried: Option<Work> = None;
         let mut head_synced = Instant::now();
         loop {
             let first = match carried.take() {
@@ -97,8 +100,9 @@ impl Sequencer {
                 None => queue.recv_timeout(HEAD_SYNC_INTERVAL),
             };
             match first {
-                Ok(first) if first.erases() => self.erasing_round(first, answerer),
-                Ok(first) => {
+                Ok(Work::Prefix(job)) => self.prefix_round(*job, answerer),
+                Ok(Work::Commands(first)) if first.erases() => self.erasing_round(first, answerer),
+                Ok(Work::Commands(first)) => {
                     let jobs = gather(first, queue, &mut carried);
                     self.round(jobs, answerer);
                 }
@@ -154,7 +158,8 @@ impl Sequencer {
         let begun = ready.and_then(|()| self.appender.begin(now_ms).map_err(|error| unavailable(&error)));
         let committed = match begun {
             Ok(batch) => {
-                let mut round = Round { batch, staged: &mut staged, records: &self.records, entropy: &self.entropy };
+                let (records, prefixes, entropy) = (&self.records, &*self.prefixes, &self.entropy);
+                let mut round = Round { batch, staged: &mut staged, records, prefixes, entropy };
                 for commands in jobs {
                     all.push(commands.into_iter().map(|command| round.decide(command?)).collect());
                 }
@@ -194,7 +199,13 @@ impl Sequencer {
         }
         let upto = Applied { entries: committed.mark.entries, next: committed.mark.position };
         let applied = self.store.apply(staged.changes, upto);
-        (self.committer)(&staged.changed);
+        match staged.prefix {
+            Some(version) => {
+                self.prefixes.put(version);
+                (self.committer)(&Changes::Prefix);
+            }
+            None => (self.committer)(&Changes::Identifiers(&staged.changed)),
+        }
         match applied {
             Ok(()) => Ok(committed.checkpoint.note),
             Err(error) => Err(Refusal::Unavailable {
@@ -248,14 +259,21 @@ impl Job {
 }
 
 /// Takes whole jobs that wait already, as many as a batch holds.
-fn gather(first: Job, queue: &mpsc::Receiver<Job>, carried: &mut Option<Job>) -> Vec<Job> {
+fn gather(first: Job, queue: &mpsc::Receiver<Work>, carried: &mut Option<Work>) -> Vec<Job> {
     let mut count = first.commands.len();
     let mut jobs = vec![first];
     while count < BATCH_COMMANDS_MAX {
-        let Ok(job) = queue.try_recv() else { break };
+        let job = match queue.try_recv() {
+            Ok(Work::Commands(job)) => job,
+            Ok(work @ Work::Prefix(_)) => {
+                *carried = Some(work);
+                break;
+            }
+            Err(_) => break,
+        };
         count += job.commands.len();
         if count > BATCH_COMMANDS_MAX || job.erases() {
-            *carried = Some(job);
+            *carried = Some(Work::Commands(job));
             break;
         }
         jobs.push(job);
@@ -270,6 +288,8 @@ struct Staged {
     requests: HashMap<RequestKey, Position>,
     changes: Vec<IndexChange>,
     changed: Vec<Changed>,
+    /// What was said of a prefix; such a batch holds nothing else.
+    prefix: Option<PrefixVersion>,
 }
 
 impl Staged {
@@ -328,6 +348,7 @@ struct Round<'a> {
     batch: Batch<'a>,
     staged: &'a mut Staged,
     records: &'a Records,
+    prefixes: &'a Prefixes,
     entropy: &'a Entropy,
 }
 
@@ -338,12 +359,27 @@ impl Round<'_> {
         {
             return self.replay(&prepared.command, position);
         }
+        self.refuse_elsewhere(&prepared.command.identifier)?;
         match self.latest(prepared.command.identifier.key())? {
             None => self.create(prepared),
             Some(position) => {
                 let bytes = self.entry(position)?;
                 let entry = bytes.decode().map_err(|error| unavailable(&error))?;
                 self.change(prepared, position, &entry)
+            }
+        }
+    }
+
+    /// Refuses what another node answers for.
+    fn refuse_elsewhere(&self, identifier: &Identifier) -> Result<(), Refusal> {
+        match self.prefixes.responsibility(identifier.key()) {
+            Responsibility::Home => Ok(()),
+            Responsibility::Elsewhere => Err(Refusal::NotResponsible { identifier: identifier.to_string() }),
+            Responsibility::Delegated(version) => {
+                let endpoints = version.delegation().into_iter().flat_map(Delegation::sites);
+                let endpoints: Vec<_> = endpoints.flat_map(|site| &site.endpoints).map(Endpoint::to_string).collect();
+                let (identifier, prefix) = (identifier.to_string(), version.prefix.to_string());
+                Err(Refusal::Delegated { identifier, prefix, sites: endpoints.join(" ") })
             }
         }
     }

@@ -49,6 +49,12 @@ pub enum Resulted {
     VersionMismatch,
     /// As [`Refusal::RequestReused`].
     RequestReused,
+    /// As [`Refusal::Delegated`].
+    Delegated,
+    /// As [`Refusal::NotResponsible`].
+    NotResponsible,
+    /// As [`Refusal::SaidAlready`].
+    SaidAlready,
     /// As [`Refusal::TryLater`].
     TryLater,
     /// As [`Refusal::Unavailable`].
@@ -61,7 +67,7 @@ pub enum Resulted {
 
 impl Resulted {
     /// Everything that is counted, in order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Written,
         Self::Replayed,
         Self::Invalid,
@@ -74,6 +80,9 @@ impl Resulted {
         Self::Erased,
         Self::VersionMismatch,
         Self::RequestReused,
+        Self::Delegated,
+        Self::NotResponsible,
+        Self::SaidAlready,
         Self::TryLater,
         Self::Unavailable,
         Self::Mirror,
@@ -95,6 +104,9 @@ impl Resulted {
             Self::Erased => "erased",
             Self::VersionMismatch => "version_mismatch",
             Self::RequestReused => "request_reused",
+            Self::Delegated => "delegated",
+            Self::NotResponsible => "not_responsible",
+            Self::SaidAlready => "said_already",
             Self::TryLater => "try_later",
             Self::Unavailable => "unavailable",
             Self::Mirror => "mirror",
@@ -122,6 +134,9 @@ impl Resulted {
             Refusal::Erased { .. } => Self::Erased,
             Refusal::VersionMismatch { .. } => Self::VersionMismatch,
             Refusal::RequestReused { .. } => Self::RequestReused,
+            Refusal::Delegated { .. } => Self::Delegated,
+            Refusal::NotResponsible { .. } => Self::NotResponsible,
+            Refusal::SaidAlready { .. } => Self::SaidAlready,
             Refusal::TryLater => Self::TryLater,
             Refusal::Unavailable { .. } => Self::Unavailable,
             Refusal::Mirror { .. } => Self::Mirror,

@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     id::Subtree,
-    store::{PastVersion, ReadError, Records},
+    store::{PastVersion, PrefixVersion, ReadError, Records},
 };
 
 /// The most feeds at once.
@@ -54,7 +54,7 @@ pub struct Feed {
     reads: Arc<Semaphore>,
     reach: watch::Receiver<Reach>,
     subtree: Subtree,
-    page: VecDeque<Shown>,
+    page: VecDeque<Paged>,
     /// How many erasures were finished before the page was read.
     page_erasures: u64,
     /// The entry behind the page.
@@ -65,11 +65,28 @@ pub struct Feed {
     _place: OwnedSemaphorePermit,
 }
 
+/// An entry on a page.
+enum Paged {
+    Change(Shown),
+    Prefix(PrefixVersion),
+}
+
+impl Paged {
+    fn ledger_index(&self) -> u64 {
+        match self {
+            Self::Change(shown) => shown.past.record.version.ledger_index,
+            Self::Prefix(version) => version.version.ledger_index,
+        }
+    }
+}
+
 /// What a feed gives.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fed {
-    /// A change.
+    /// A change of a record.
     Change(Box<Shown>),
+    /// What was said of a prefix.
+    Prefix(Box<PrefixVersion>),
     /// Everything before this ledger index was given, or is not asked for.
     Upto(u64),
 }
@@ -203,13 +220,16 @@ impl Feed {
             if self.page_erasures != self.records.ledger().erasures_finished()
                 && let Some(first) = self.page.front()
             {
-                self.next = first.past.record.version.ledger_index;
+                self.next = first.ledger_index();
                 self.page.clear();
             }
-            if let Some(shown) = self.page.pop_front() {
-                self.told = shown.past.record.version.ledger_index + 1;
+            if let Some(paged) = self.page.pop_front() {
+                self.told = paged.ledger_index() + 1;
                 self.told_at = Instant::now();
-                return Ok(Fed::Change(Box::new(shown)));
+                return Ok(match paged {
+                    Paged::Change(shown) => Fed::Change(Box::new(shown)),
+                    Paged::Prefix(version) => Fed::Prefix(Box::new(version)),
+                });
             }
             if self.next - self.told >= PASSED_ENTRIES_MAX {
                 return Ok(self.upto());
@@ -253,7 +273,7 @@ impl Feed {
 }
 
 /// Entries of a subtree from `start` on, before `end`, and the index behind the last one that was looked at.
-fn read_page(records: &Records, subtree: &Subtree, start: u64, end: u64) -> Result<(VecDeque<Shown>, u64), ReadError> {
+fn read_page(records: &Records, subtree: &Subtree, start: u64, end: u64) -> Result<(VecDeque<Paged>, u64), ReadError> {
     let (mut page, mut next) = (VecDeque::new(), start);
     while next < end && page.is_empty() && next - start < PASSED_ENTRIES_MAX {
         let count = PAGE_ENTRIES_MAX.min(end - next) as usize;
@@ -267,9 +287,16 @@ fn read_page(records: &Records, subtree: &Subtree, start: u64, end: u64) -> Resu
                 next += 1;
                 continue;
             }
-            let past = PastVersion::of(&bytes.decode()?)?;
-            if subtree.covers(past.record.identifier.key()) {
-                page.push_back(Shown::new(past));
+            let entry = bytes.decode()?;
+            if let Some(version) = PrefixVersion::of(&entry)? {
+                if subtree.covers_bytes(version.prefix.path()) {
+                    page.push_back(Paged::Prefix(version));
+                }
+            } else {
+                let past = PastVersion::of(&entry)?;
+                if subtree.covers(past.record.identifier.key()) {
+                    page.push_back(Paged::Change(Shown::new(past)));
+                }
             }
             next += 1;
         }

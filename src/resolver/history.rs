@@ -161,7 +161,7 @@ mod tests {
         ledger::{DataDir, KeySource, LedgerError, Mark, Opening, Principal},
         record::Values,
         registry::{Command, Operation, Sequencer, WhenFull},
-        store::{Records, memory::MemoryStore},
+        store::{ImplicitHome, Prefixes, Records, memory::MemoryStore},
     };
 
     #[test]
@@ -172,10 +172,12 @@ mod tests {
         let recovered = opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();
         let store = Arc::new(MemoryStore::new());
         let records = Records::new(store.clone(), recovered.ledger);
-        let resolver = Resolver::new(records.clone(), 1 << 20);
+        let prefixes = Arc::new(Prefixes::load(&records, ImplicitHome::UntilHomed).unwrap());
+        let resolver = Resolver::new(records.clone(), Arc::clone(&prefixes), 1 << 20);
         let sequencer = Sequencer {
             appender: recovered.appender,
             records: records.clone(),
+            prefixes,
             store,
             // Nobody says that the index has the batch.
             committer: Box::new(|_| {}),

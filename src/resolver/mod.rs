@@ -13,6 +13,7 @@ pub mod feed;
 mod history;
 mod prove;
 mod recall;
+pub mod recursion;
 mod trace;
 
 use std::sync::{
@@ -33,7 +34,7 @@ use crate::{
     cache::{Cache, CacheStats},
     id::{Identifier, Key, KeyPrefix, dns_name::NameHash},
     record::{Record, Status, Value, ValueView, Version},
-    store::{Newest, ReadError, Records, Resident},
+    store::{Newest, PrefixVersion, Prefixes, ReadError, Records, Resident, Responsibility},
 };
 
 /// What an identifier resolves to.
@@ -45,8 +46,10 @@ pub enum Answer {
     Retired(Arc<Tombstone>),
     /// Nothing was ever registered under the identifier here.
     NotFound,
-    /// Another node answers for the identifier.
-    Delegated(Arc<Delegation>),
+    /// Other nodes answer for the identifier: what the ledger says of the longest delegated prefix that covers it.
+    Delegated(Arc<PrefixVersion>),
+    /// No prefix that covers the identifier is homed here, or delegated from here.
+    NotResponsible,
     /// The record exists, and none of its values may leave without a permit.
     Denied,
 }
@@ -67,13 +70,6 @@ pub struct Tombstone {
     pub version: Version,
     /// True when it ended by being erased.
     pub erased: bool,
-}
-
-/// That another node answers for a prefix. Sites join it when delegation does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delegation {
-    /// The longest delegated prefix that covers the identifier.
-    pub prefix: String,
 }
 
 /// Which values of a record are asked for: these types or these indexes; all when neither is given.
@@ -145,7 +141,8 @@ impl Answer {
             Self::Retired(tombstone) if tombstone.erased => Seen::Erased,
             Self::Retired(_) => Seen::Retired,
             Self::NotFound => Seen::NotFound,
-            Self::Delegated(_) => Seen::Delegated,
+            Self::Delegated(version) => Seen::Delegated(version),
+            Self::NotResponsible => Seen::NotResponsible,
             Self::Denied => Seen::Denied,
         }
     }
@@ -154,8 +151,9 @@ impl Answer {
         match self {
             Self::Found(found) => found.bytes(),
             Self::Retired(tombstone) => 160 + 2 * tombstone.identifier.as_str().len(),
-            Self::Delegated(delegation) => 64 + delegation.prefix.len(),
-            Self::NotFound | Self::Denied => 0,
+            // It is shared with all answers that say the same.
+            Self::Delegated(_) => 64,
+            Self::NotFound | Self::NotResponsible | Self::Denied => 0,
         }
     }
 }
@@ -191,7 +189,9 @@ pub enum Seen<'a> {
     /// As [`Answer::NotFound`].
     NotFound,
     /// As [`Answer::Delegated`].
-    Delegated,
+    Delegated(&'a Arc<PrefixVersion>),
+    /// As [`Answer::NotResponsible`].
+    NotResponsible,
     /// As [`Answer::Denied`].
     Denied,
 }
@@ -225,6 +225,7 @@ const CACHE_ENTRY_BYTES: usize = 128;
 /// Answers questions about identifiers.
 pub struct Resolver {
     records: Records,
+    prefixes: Arc<Prefixes>,
     cache: Cache<Key, Answer>,
     /// Entries that the index has applied: the ledger has those of a batch before the index has any of them.
     applied: AtomicU64,
@@ -232,10 +233,34 @@ pub struct Resolver {
 
 impl Resolver {
     /// A resolver over a ledger whose entries are all in the index, with a cache of at most `cache_bytes_max` bytes.
-    pub fn new(records: Records, cache_bytes_max: usize) -> Self {
+    pub fn new(records: Records, prefixes: Arc<Prefixes>, cache_bytes_max: usize) -> Self {
         let weigh = |key: &Key, answer: &Answer| CACHE_ENTRY_BYTES + 2 * key.as_bytes().len() + answer.bytes();
         let applied = AtomicU64::new(records.ledger().size());
-        Self { records, cache: Cache::new(cache_bytes_max, weigh), applied }
+        Self { records, prefixes, cache: Cache::new(cache_bytes_max, weigh), applied }
+    }
+
+    /// The name of the node's ledger.
+    pub fn origin(&self) -> &str {
+        self.records.ledger().verifier().name()
+    }
+
+    /// What verifies the checkpoints of the node's ledger (C2SP signed-note vkey).
+    pub fn verifier_key(&self) -> &str {
+        self.records.ledger().verifier().text()
+    }
+
+    /// Which identifiers this node answers for.
+    pub fn prefixes(&self) -> &Arc<Prefixes> {
+        &self.prefixes
+    }
+
+    /// The answer about identifiers that others answer for; `None` when this node does.
+    fn elsewhere(&self, key: &Key) -> Option<Answer> {
+        match self.prefixes.responsibility(key) {
+            Responsibility::Home => None,
+            Responsibility::Delegated(version) => Some(Answer::Delegated(version)),
+            Responsibility::Elsewhere => Some(Answer::NotResponsible),
+        }
     }
 
     /// Resolves an identifier. Reads index and ledger on a miss, which may block for a disk.
@@ -245,7 +270,10 @@ impl Resolver {
     /// [`ReadError`] when index or ledger cannot be read.
     pub fn resolve(&self, identifier: &Identifier) -> Result<Answer, ReadError> {
         let key = identifier.key();
-        self.cache.get_or_fill(key, || Ok(Answer::of(self.records.latest(key)?)))
+        self.cache.get_or_fill(key, || match self.elsewhere(key) {
+            Some(answer) => Ok(answer),
+            None => Ok(Answer::of(self.records.latest(key)?)),
+        })
     }
 
     /// Reads what there is about an identifier, for a front end with a cache of its own: nothing new is kept here.
@@ -256,6 +284,9 @@ impl Resolver {
     pub fn read(&self, identifier: &Identifier, depth: Depth) -> Result<Resident<Reading>, ReadError> {
         let key = identifier.key();
         if let Some(answer) = self.cache.peek(key) {
+            return Ok(Resident::Here(Reading(Source::Answer(answer))));
+        }
+        if let Some(answer) = self.elsewhere(key) {
             return Ok(Resident::Here(Reading(Source::Answer(answer))));
         }
         let newest = match depth {
@@ -325,6 +356,12 @@ impl Resolver {
         for key in keys {
             self.cache.invalidate(key);
         }
+    }
+
+    /// As [`Resolver::outdate`], when it changed who answers for a prefix: nothing that is cached counts any more.
+    pub fn outdate_all(&self) {
+        self.applied.store(self.records.ledger().size(), Ordering::Release);
+        self.cache.clear();
     }
 
     /// What the cache has done and holds.

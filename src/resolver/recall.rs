@@ -92,7 +92,7 @@ impl Resolver {
             time_rule: TimeRule::Ignored,
             names: Names::Included,
         };
-        let walked = Walk::new(&self.records, &trace, upto).run(&mut |_| ControlFlow::Continue(()))?;
+        let walked = Walk::new(&self.records, &self.prefixes, &trace, upto).run(&mut |_| ControlFlow::Continue(()))?;
         let Some(mut graph) = walked else { return Ok(()) };
         let order = order(&graph);
         let totals = totals(&graph, &order, TraceDirection::Up);

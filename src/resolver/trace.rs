@@ -18,9 +18,9 @@ use std::{ops::ControlFlow, time::Duration};
 pub(super) use totals::{Order, order, totals};
 pub(super) use walk::{Graph, Walk};
 
-use super::{Delegation, HistoryError, Moment, Resolver};
+use super::{HistoryError, Moment, Resolver};
 use crate::{
-    id::Identifier,
+    id::{Identifier, Prefix},
     record::{Amount, EdgeType, EdgeTypes, Quantity, Unit},
     store::EdgeOrigin,
 };
@@ -147,8 +147,8 @@ pub enum NodeState {
     Missing,
     /// The record was erased, and its edges stand.
     Erased,
-    /// Another node answers for it.
-    Delegated(Delegation),
+    /// Other nodes answer for it, to which this prefix was delegated.
+    Delegated(Prefix),
 }
 
 /// A node, when it was found.
@@ -271,7 +271,7 @@ impl Resolver {
     /// [`HistoryError`]; what was given out until then is a part of the trace only.
     pub fn trace(&self, request: &TraceRequest, sink: TraceSink<'_>) -> Result<(), HistoryError> {
         let upto = self.last_entry(request.as_of.unwrap_or(Moment::Time(u64::MAX)))?;
-        let Some(graph) = Walk::new(&self.records, request, upto).run(sink)? else { return Ok(()) };
+        let Some(graph) = Walk::new(&self.records, &self.prefixes, request, upto).run(sink)? else { return Ok(()) };
         let order = order(&graph);
         for total in totals(&graph, &order, request.direction).into_steps() {
             if sink(TraceStep::Total(total)).is_break() {

@@ -13,11 +13,13 @@ mod history;
 mod links;
 pub mod local;
 pub mod memory;
+mod prefixes;
 mod records;
 
 pub use edges::{Direction, EdgeEnd, EdgeMove, EdgeOp, EdgeOrigin, EdgeQuery, IndexedEdge};
 pub use history::PastVersion;
 pub use links::{Link, LinkReader, Registered, Standing};
+pub use prefixes::{ImplicitHome, PrefixVersion, Prefixes, Responsibility};
 pub use records::{Newest, ReadError, Records};
 
 pub use crate::ledger::Resident;
@@ -31,7 +33,7 @@ use crate::{
 pub struct IndexChange {
     /// The entry's index in the ledger.
     pub index: u64,
-    /// The identifier that the entry is about.
+    /// The identifier that the entry is about, or the prefix ([`crate::id::Prefix::key`]).
     pub key: Key,
     /// Where the entry lies; from now on the newest of this identifier.
     pub position: Position,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Direction, EdgeOrigin, EdgeQuery, Store, StoreError};
 use crate::{
-    id::{Identifier, Key, KeyPrefix, dns_name::NameHash},
+    id::{Identifier, Key, KeyPrefix, Prefix, dns_name::NameHash},
     ledger::{EntryBytes, EntryKind, Ledger, LedgerError, Position, Resident, StoredEntry},
     record::{Edge, EdgeChange, EdgeType, EdgeTypes, Record, Status, ValueView, Version, stored::StoredValue},
 };
@@ -113,8 +113,19 @@ impl Records {
     ///
     /// [`ReadError`].
     pub fn scan(&self, prefix: &KeyPrefix, after: Option<&Key>, limit: usize) -> Result<Vec<Record>, ReadError> {
-        let found = self.store.scan(prefix, after, limit)?;
-        found.into_iter().map(|(_, position)| self.at(position)).collect()
+        let (mut records, mut after) = (Vec::new(), after.cloned());
+        while records.len() < limit {
+            let found = self.store.scan(prefix, after.as_ref(), limit - records.len())?;
+            let Some((last, _)) = found.last() else { break };
+            after = Some(last.clone());
+            // What is said of prefixes lies among them, when everything is asked for.
+            let prefixes = Prefix::keys();
+            let identifiers = found.iter().filter(|(key, _)| !key.as_bytes().starts_with(prefixes.as_bytes()));
+            for (_, position) in identifiers {
+                records.push(self.at(*position)?);
+            }
+        }
+        Ok(records)
     }
 
     /// The entry that counts when the erasures since are left aside; `None` when it is the entry itself.
@@ -255,6 +266,6 @@ fn identifier(entry: &StoredEntry<'_>) -> Result<Identifier, LedgerError> {
     Identifier::parse(entry.identifier).map_err(|_| damaged(entry, "is about no identifier"))
 }
 
-fn damaged(entry: &StoredEntry<'_>, what: &str) -> LedgerError {
+pub(super) fn damaged(entry: &StoredEntry<'_>, what: &str) -> LedgerError {
     LedgerError::Damaged { path: "ledger".into(), what: format!("entry {} {what}", entry.index) }
 }

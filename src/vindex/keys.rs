@@ -7,6 +7,7 @@
 //! id:<identifier of the entry>                 its list is the whole history, its last index the latest version
 //! out:<identifier that the edge leads from>    all entries that say what the identifier is made of, packed in, …
 //! in:<identifier that the edge leads to>       all entries that say where the identifier went
+//! ns:<prefix>                                  all entries that delegate a prefix, home it, or revoke that; and no other key of them
 //! ```
 //!
 //! A key of the map is the SHA-256 of such a text. The identifier in it is the canonical form, a Handle with its ASCII letters in
@@ -15,7 +16,7 @@
 //!
 //! The rule is fixed for the life of an index: another rule is another index, with another origin, built from entry 0. Anybody
 //! can compute it from the entries' texts ([`keys_of_text`]); the node does from what it has stored ([`keys_of_stored`]), and
-//! both go through [`keys_of`]. Delegations (`ns:<prefix>`) have their place there.
+//! both go through [`keys_of`].
 
 use std::borrow::Cow;
 
@@ -23,7 +24,7 @@ use sha2::{Digest, Sha256};
 
 use super::trie::Bytes32;
 use crate::{
-    id::{Identifier, Scheme},
+    id::{Identifier, Prefix, Scheme},
     ledger::{EntryText, StoredEntry},
 };
 
@@ -65,6 +66,16 @@ impl LookupKind {
     }
 }
 
+/// The key of a prefix: its list is the whole history of who answers for it.
+pub fn prefix_key(prefix: &Prefix) -> Bytes32 {
+    prefix_key_of(prefix.as_str())
+}
+
+/// The key of a prefix as an entry has it.
+fn prefix_key_of(text: &str) -> Bytes32 {
+    Sha256::digest(format!("ns:{text}")).into()
+}
+
 /// The text in which equal identifiers are equal.
 fn comparison_form(identifier: &Identifier) -> Cow<'_, str> {
     match identifier.scheme() {
@@ -96,7 +107,10 @@ impl<'a> Named<'a> {
 }
 
 /// Gives every key of an entry to `give`, from its text.
-pub fn keys_of_text(entry: &EntryText<'_>, give: impl FnMut(Bytes32)) {
+pub fn keys_of_text(entry: &EntryText<'_>, mut give: impl FnMut(Bytes32)) {
+    if entry.kind.is_about_prefix() {
+        return give(prefix_key_of(&entry.identifier));
+    }
     let targets = entry.edges.iter().map(|edge| Named::parse(&edge.to));
     let outputs = entry.outputs.iter().map(|to| Named::parse(to));
     keys_of(&Named::parse(&entry.identifier), targets, outputs, give);
@@ -114,7 +128,10 @@ pub fn keys_of_identifiers(
 }
 
 /// Gives every key of an entry to `give`, from its stored form.
-pub fn keys_of_stored(entry: &StoredEntry<'_>, give: impl FnMut(Bytes32)) {
+pub fn keys_of_stored(entry: &StoredEntry<'_>, mut give: impl FnMut(Bytes32)) {
+    if entry.kind.is_about_prefix() {
+        return give(prefix_key_of(entry.identifier));
+    }
     let named = |identifier| Named::Identifier(Cow::Borrowed(identifier));
     let targets = entry.edges.iter().map(|change| named(change.subject().1));
     let outputs = entry.outputs.iter().flat_map(|outputs| &outputs.flows).map(|flow| named(&flow.identifier));
@@ -194,6 +211,11 @@ mod tests {
             "in:88.118.8/melt",
         ];
         assert_eq!(keys, expected.map(sha));
+        let text = "touchmark/1 home\nns hdl:88.118\nat 1\nby loopback\n";
+        keys.clear();
+        keys_of_text(&EntryText::parse(text.as_bytes()).unwrap(), |key| keys.push(key));
+        assert_eq!(keys, [sha("ns:hdl:88.118")]);
+        assert_eq!(keys, [prefix_key(&Prefix::parse("88.118").unwrap())]);
         let text = "touchmark/1 create\nid 88.118.8/Pump\nat 1\nby loopback\n";
         keys.clear();
         keys_of_text(&EntryText::parse(text.as_bytes()).unwrap(), |key| keys.push(key));

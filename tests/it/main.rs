@@ -23,6 +23,7 @@
 //! | `model` | random commands, restarts and crashes against a `BTreeMap` |
 //! | `proofs` | proofs of entries and of growth, over the real program: what holds, and that nothing else does |
 //! | `provenance_model` | random commands against a plain model of all entries: latest, as-of, absence, traces, proofs, the feed, erasures |
+//! | `recursion_sim` | recursion over a tree where everything fails and changes: nothing false is verified, everything heals |
 //! | `refusals` | every bad command is refused with the right status and words, over three ways of writing |
 //! | `rfc8906` | the checks of RFC 8906, section by section |
 //! | `scenario` | the same steps come to the same over every protocol |
@@ -40,6 +41,7 @@ mod audit_log;
 mod backup;
 mod command_line;
 mod crash;
+mod delegation;
 mod dig;
 mod dns_cookies;
 mod dns_fuzz;
@@ -59,6 +61,7 @@ mod model;
 mod program;
 mod proofs;
 mod provenance_model;
+mod recursion_sim;
 mod refusals;
 mod rfc8906;
 mod scenario;
@@ -66,6 +69,8 @@ mod shared_data;
 mod support;
 mod tidy;
 mod trace;
+mod tree;
+mod tree_support;
 mod vindex;
 mod visibility;
 mod witness;

@@ -172,7 +172,8 @@ impl Scenario {
             Said::NoSuchName | Said::NoData => "not found".into(),
             Said::Retired => "retired".into(),
             Said::Refused(text) => text.unwrap_or_default(),
-            Said::Delegated => "delegated".into(),
+            Said::Delegated | Said::Referral(_) => "delegated".into(),
+            Said::NotResponsible => "not responsible".into(),
             Said::Erased => "erased".into(),
         };
         same("DNS", &over_dns, &expected)

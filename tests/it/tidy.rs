@@ -20,15 +20,15 @@ const EDGES: [(&str, &[&str]); 19] = [
     ("vindex", &["codec", "id", "ledger"]),
     ("audit", &["id", "ledger", "vindex"]),
     ("cache", &[]),
-    // `ledger` and `proof` for what shows that an entry is there.
-    ("resolver", &["id", "record", "ledger", "proof", "store", "cache"]),
+    // `ledger`, `proof` and `vindex` for what shows that an entry is there, and that it is the last one.
+    ("resolver", &["id", "record", "ledger", "proof", "store", "vindex", "cache"]),
     ("registry", &["codec", "id", "record", "ledger", "store"]),
     // `store` for the error of a failed read, which is part of what the resolver answers.
     ("protocol", &["id", "record", "ledger", "proof", "cache", "registry", "resolver", "store", "vindex"]),
     // `registry` for what an entry changes in the index, `protocol` for the records of the stream.
     ("mirror", &["id", "record", "ledger", "store", "registry", "protocol"]),
     ("server", &["id", "ledger", "proof", "witness", "store", "registry", "resolver", "protocol", "vindex", "mirror"]),
-    ("client", &["id", "ledger", "proof", "protocol"]),
+    ("client", &["id", "record", "ledger", "proof", "protocol"]),
     // For the bounds of names and limits, and for keys.
     ("config", &["id", "proof", "protocol", "server"]),
     // `client` for the logs of others, which are audited, and for the witnesses that the ledger's checkpoints go to.

@@ -1,7 +1,12 @@
 //! Resolves an identifier over DNS, as any DNS client could: one question for the private type that holds the whole
 //! record, over UDP first, over TCP when the answer does not fit.
+//!
+//! A server that does not answer for the name may know who does ([`Referral`]). Following that is the caller's.
 
 mod packet;
+mod referral;
+
+pub use referral::Referral;
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -9,7 +14,7 @@ use prost::Message as _;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 use super::ClientError;
@@ -17,14 +22,14 @@ use crate::{
     id::{Identifier, dns_name},
     protocol::{grpc::pb, outcome::Outcome},
 };
-use packet::{Question, Response};
+use packet::{Question, Recursion, Response};
 
-/// How long to wait for one answer over UDP.
-const UDP_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to wait for one answer over UDP, at most.
+const UDP_TIMEOUT_MAX: Duration = Duration::from_secs(2);
 /// How often to ask over UDP: once, and once more when nothing came.
-const UDP_ATTEMPTS: usize = 2;
-/// How long the whole exchange over TCP may take.
-const TCP_TIMEOUT: Duration = Duration::from_secs(5);
+const UDP_ATTEMPTS: u32 = 2;
+/// How long [`resolve`] takes at most: both attempts over UDP, and then TCP.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(9);
 /// The longest DNS message, in bytes (RFC 1035 section 4.2.2).
 const MESSAGE_BYTES_MAX: usize = 65_535;
 
@@ -44,8 +49,23 @@ pub enum Said {
     NoData,
     /// The server may not say; with what it added (RFC 8914).
     Refused(Option<String>),
-    /// Another server answers for the name.
+    /// Others answer for the name, and nothing in the answer says where they can be asked.
     Delegated,
+    /// These answer for the name.
+    Referral(Box<Referral>),
+    /// Neither does the server answer for the name, nor does it know who does.
+    NotResponsible,
+}
+
+/// An answer over DNS.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DnsReply {
+    /// What it says.
+    pub said: Said,
+    /// Whether the server answers for the name itself (AA).
+    pub authoritative: bool,
+    /// How long that may be kept, in seconds; nothing when it does not say.
+    pub ttl_seconds: Option<u32>,
 }
 
 /// The length of a zone's name on the wire, in octets, with its root octet.
@@ -69,25 +89,63 @@ pub fn zone_labels(zone: &str) -> impl Iterator<Item = &str> {
     zone.split('.').filter(|label| !label.is_empty())
 }
 
-/// Asks the server for the record of an identifier.
+/// Asks the server for the record of an identifier; a server that asks others for its clients is to do so.
+///
+/// # Errors
+///
+/// As for [`ask`].
+pub async fn resolve(identifier: &Identifier, zone: &str, server: SocketAddr) -> Result<Said, ClientError> {
+    let name = Named::new(identifier, zone);
+    Ok(exchange(&name, Recursion::Desired, server, RESOLVE_TIMEOUT).await?.said)
+}
+
+/// Asks the server for what it knows itself of an identifier, within a time: over UDP, and over TCP when the answer does not fit.
 ///
 /// # Errors
 ///
 /// [`ClientError::Unreachable`] when nobody answers, [`ClientError::Protocol`] when the answer is none, and
-/// [`ClientError::Refused`] (unavailable) when the server says that it failed.
-pub async fn resolve(identifier: &Identifier, zone: &str, server: SocketAddr) -> Result<Said, ClientError> {
-    let name = name_in_zone(identifier, zone);
-    let question = Question::new(&name)
-        .ok_or_else(|| protocol(server, format!("`{name}` is not a name that can be asked for")))?;
-    let response = match ask_udp(&question, server).await? {
-        response if response.truncated => ask_tcp(&question, server).await?,
+/// [`ClientError::Refused`] when the server says that it failed (unavailable), or that it has another zone (invalid).
+pub async fn ask(
+    identifier: &Identifier,
+    zone: &str,
+    server: SocketAddr,
+    timeout: Duration,
+) -> Result<DnsReply, ClientError> {
+    exchange(&Named::new(identifier, zone), Recursion::Unwanted, server, timeout).await
+}
+
+/// An identifier, and its name in a zone.
+struct Named<'a> {
+    identifier: &'a Identifier,
+    zone: &'a str,
+    name: String,
+}
+
+impl<'a> Named<'a> {
+    fn new(identifier: &'a Identifier, zone: &'a str) -> Self {
+        Self { identifier, zone, name: name_in_zone(identifier, zone) }
+    }
+}
+
+async fn exchange(
+    named: &Named<'_>,
+    recursion: Recursion,
+    server: SocketAddr,
+    timeout: Duration,
+) -> Result<DnsReply, ClientError> {
+    let question = Question::new(&named.name, recursion)
+        .ok_or_else(|| protocol(server, format!("`{}` is not a name that can be asked for", named.name)))?;
+    let deadline = Instant::now() + timeout;
+    let response = match ask_udp(&question, server, timeout).await? {
+        response if response.truncated => ask_tcp(&question, server, deadline).await?,
         response => response,
     };
-    meaning(&response, &name, server)
+    let (authoritative, ttl_seconds) = (response.authoritative, response.ttl_seconds);
+    Ok(DnsReply { said: meaning(&response, named, server)?, authoritative, ttl_seconds })
 }
 
 /// What a response says.
-fn meaning(response: &Response, name: &str, server: SocketAddr) -> Result<Said, ClientError> {
+fn meaning(response: &Response, named: &Named<'_>, server: SocketAddr) -> Result<Said, ClientError> {
     const NOERROR: u16 = 0;
     const SERVFAIL: u16 = 2;
     const NXDOMAIN: u16 = 3;
@@ -96,17 +154,23 @@ fn meaning(response: &Response, name: &str, server: SocketAddr) -> Result<Said, 
     let extended = response.extended_error.as_ref();
     let text = || extended.map(|error| error.1.clone()).filter(|text| !text.is_empty());
     let elsewhere = extended.is_some_and(|error| error.0 == NOT_AUTHORITATIVE);
+    let is_word = |outcome: Outcome| text().is_some_and(|text| text == outcome.spelling().word);
+    let name = &named.name;
     match (response.rcode, &response.record) {
         (NOERROR, Some(record)) => {
             let record = pb::Record::decode(record.as_slice());
             let record = record.map_err(|error| protocol(server, format!("the record of {name}: {error}")))?;
             Ok(Said::Found(Box::new(record)))
         }
-        (NOERROR, None) if elsewhere => Ok(Said::Delegated),
+        (NOERROR, None) if elsewhere || referral::is_one(response) => {
+            let referral = referral::read(&response.referral, named.identifier, named.zone);
+            let referral = referral.map_err(|reason| protocol(server, format!("the referral for {name}: {reason}")))?;
+            Ok(referral.map_or(Said::Delegated, |referral| Said::Referral(Box::new(referral))))
+        }
+        (NOERROR, None) if is_word(Outcome::Retired) => Ok(Said::Retired),
+        (NOERROR, None) if is_word(Outcome::Erased) => Ok(Said::Erased),
         (NOERROR, None) => match text() {
             None => Ok(Said::NoData),
-            Some(text) if text == Outcome::Retired.spelling().word => Ok(Said::Retired),
-            Some(text) if text == Outcome::Erased.spelling().word => Ok(Said::Erased),
             // Such as that the record is too long for a message.
             Some(text) => {
                 let message = format!("the DNS server at {server} gave no record of {name}: {text}; ask over gRPC");
@@ -114,6 +178,7 @@ fn meaning(response: &Response, name: &str, server: SocketAddr) -> Result<Said, 
             }
         },
         (NXDOMAIN, _) => Ok(Said::NoSuchName),
+        (REFUSED, _) if elsewhere && is_word(Outcome::NotResponsible) => Ok(Said::NotResponsible),
         (REFUSED, _) if elsewhere => {
             let message = format!("the DNS server at {server} does not answer for the zone of {name}");
             Err(ClientError::Refused { code: Outcome::Invalid.spelling().grpc, message })
@@ -130,7 +195,8 @@ fn meaning(response: &Response, name: &str, server: SocketAddr) -> Result<Said, 
 /// As in `google.rpc.Code`.
 const OUT_OF_RANGE: i32 = 11;
 
-async fn ask_udp(question: &Question, server: SocketAddr) -> Result<Response, ClientError> {
+async fn ask_udp(question: &Question, server: SocketAddr, within: Duration) -> Result<Response, ClientError> {
+    let patience = (within / UDP_ATTEMPTS).min(UDP_TIMEOUT_MAX);
     let failed = |error: &io::Error| unreachable(server, &error.to_string());
     let local: SocketAddr = if server.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
     let socket = UdpSocket::bind(local).await.map_err(|error| failed(&error))?;
@@ -138,7 +204,7 @@ async fn ask_udp(question: &Question, server: SocketAddr) -> Result<Response, Cl
     let mut buffer = vec![0; MESSAGE_BYTES_MAX];
     for _ in 0..UDP_ATTEMPTS {
         socket.send(question.message()).await.map_err(|error| failed(&error))?;
-        let deadline = Instant::now() + UDP_TIMEOUT;
+        let deadline = Instant::now() + patience;
         while let Ok(received) = timeout_at(deadline, socket.recv(&mut buffer)).await {
             let length = received.map_err(|error| failed(&error))?;
             // Whatever does not answer this question is not for us; the answer may still come.
@@ -150,7 +216,7 @@ async fn ask_udp(question: &Question, server: SocketAddr) -> Result<Response, Cl
     Err(unreachable(server, "no answer over UDP"))
 }
 
-async fn ask_tcp(question: &Question, server: SocketAddr) -> Result<Response, ClientError> {
+async fn ask_tcp(question: &Question, server: SocketAddr, deadline: Instant) -> Result<Response, ClientError> {
     let exchange = async {
         let mut stream = TcpStream::connect(server).await?;
         let message = question.message();
@@ -163,7 +229,7 @@ async fn ask_tcp(question: &Question, server: SocketAddr) -> Result<Response, Cl
         stream.read_exact(&mut answer).await?;
         Ok::<_, io::Error>(answer)
     };
-    let answer = match timeout(TCP_TIMEOUT, exchange).await {
+    let answer = match timeout_at(deadline, exchange).await {
         Ok(answer) => answer.map_err(|error| unreachable(server, &format!("over TCP: {error}")))?,
         Err(_) => return Err(unreachable(server, "no answer over TCP")),
     };
@@ -181,7 +247,7 @@ fn protocol(server: SocketAddr, reason: String) -> ClientError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{packet::RawReferral, *};
 
     #[test]
     fn what_responses_mean() {
@@ -193,12 +259,20 @@ mod tests {
         };
         let found = Response { record: Some(record.encode_to_vec()), ..response(0, None) };
         let broken = Response { record: Some(b"\xff".to_vec()), ..response(0, None) };
+        let server = |owner: &[u8]| (owner.to_vec(), b"\x02ns\x00".to_vec(), 60);
+        let lame = RawReferral { servers: vec![server(b"\x0288\x03hdl\x02id\x04test\x00")], ..RawReferral::default() };
+        let upward = RawReferral { servers: vec![server(b"\x02id\x04test\x00")], ..RawReferral::default() };
+        let identifier = Identifier::parse("88.1/a").unwrap();
+        let named = Named::new(&identifier, "id.test.");
         let table = [
             (found, "Ok(Found("),
             (broken, "Err(Protocol"),
             (response(0, None), "Ok(NoData)"),
             (response(0, Some((0, "retired"))), "Ok(Retired)"),
             (response(0, Some((20, "delegated"))), "Ok(Delegated)"),
+            (response(5, Some((20, "not responsible"))), "Ok(NotResponsible)"),
+            (Response { referral: lame, ..response(0, None) }, "Ok(Delegated)"),
+            (Response { referral: upward, ..response(0, None) }, "Err(Protocol"),
             (response(0, Some((0, "too long"))), "Err(Refused { code: 11"),
             (response(3, None), "Ok(NoSuchName)"),
             (response(5, Some((18, "denied"))), "Ok(Refused(Some(\"denied\")))"),
@@ -207,7 +281,7 @@ mod tests {
             (response(16, None), "Err(Protocol"),
         ];
         for (response, expected) in table {
-            let meaning = format!("{:?}", meaning(&response, "a.88.hdl.id.test.", ([127, 0, 0, 1], 53).into()));
+            let meaning = format!("{:?}", meaning(&response, &named, ([127, 0, 0, 1], 53).into()));
             assert!(meaning.starts_with(expected), "{response:?}: {meaning}");
         }
     }

@@ -2,10 +2,14 @@
 //!
 //! Everything that is read comes from the network: bounded, checked, never trusted to end where it says.
 
+use std::net::IpAddr;
+
 use rand::Rng as _;
 
+use crate::protocol::dns::kind;
+
 /// The private type under which a node gives the whole record.
-const TYPE_RECORD: u16 = 65_280;
+const TYPE_RECORD: u16 = kind::RECORD;
 const TYPE_OPT: u16 = 41;
 const CLASS_IN: u16 = 1;
 /// How much an answer over UDP may hold without being cut up on its way, in bytes.
@@ -18,6 +22,21 @@ const HEADER_BYTES: usize = 12;
 const NAME_OCTETS_MAX: usize = 255;
 /// How many pointers of one name are followed.
 const POINTERS_MAX: usize = 16;
+/// How many records of one type are taken of a referral.
+const REFERRAL_RECORDS_MAX: usize = 64;
+/// Where the last number of an SOA record stands, in bytes from the end of its data (RFC 1035 section 3.3.13).
+const SOA_MINIMUM_BYTES: usize = 4;
+/// The flag of a question that others are to be asked for (RFC 1035 section 4.1.1), in the upper byte.
+const RECURSION_DESIRED: u8 = 0x01;
+
+/// Whether a server is to ask others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recursion {
+    /// It is, when it does such things.
+    Desired,
+    /// It says what it knows itself.
+    Unwanted,
+}
 
 /// A question that was put into a message, and knows its answer when it sees it.
 #[derive(Clone, Debug)]
@@ -35,15 +54,34 @@ pub struct Response {
     pub rcode: u16,
     /// True when the answer did not fit.
     pub truncated: bool,
+    /// True when the server answers for the name itself.
+    pub authoritative: bool,
     /// The data of the first record that answers the question.
     pub record: Option<Vec<u8>>,
+    /// How long the record, or that there is none, may be kept, in seconds.
+    pub ttl_seconds: Option<u32>,
+    /// Who answers instead.
+    pub referral: RawReferral,
     /// Code and text of an extended error.
     pub extended_error: Option<(u16, String)>,
 }
 
+/// What a response says of others who answer, as far as it does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawReferral {
+    /// Name servers: the name that is delegated, the name of the server, and for how many seconds that may be kept.
+    pub servers: Vec<(Vec<u8>, Vec<u8>, u32)>,
+    /// Addresses of servers, by their names.
+    pub addresses: Vec<(Vec<u8>, IpAddr)>,
+    /// Data of DS records, by the names that are delegated.
+    pub signers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The data of the record that says all of it.
+    pub state: Option<Vec<u8>>,
+}
+
 impl Question {
     /// Asks for the record at a name, under a random id; `None` when the name does not fit the DNS.
-    pub fn new(name: &str) -> Option<Self> {
+    pub fn new(name: &str, recursion: Recursion) -> Option<Self> {
         let mut asked = Vec::with_capacity(name.len() + 6);
         for label in name.trim_end_matches('.').split('.') {
             let length = u8::try_from(label.len()).ok().filter(|length| (1..=63).contains(length))?;
@@ -58,8 +96,9 @@ impl Question {
         asked.extend_from_slice(&CLASS_IN.to_be_bytes());
         let mut id = [0; 2];
         rand::rng().fill_bytes(&mut id);
-        // One question and one additional record, no flags.
-        let mut message = vec![id[0], id[1], 0, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+        let flags = if recursion == Recursion::Desired { RECURSION_DESIRED } else { 0 };
+        // One question and one additional record.
+        let mut message = vec![id[0], id[1], flags, 0, 0, 1, 0, 0, 0, 0, 0, 1];
         message.extend_from_slice(&asked);
         // OPT (RFC 6891 section 6.1.2): the root as its name, our size as its class, nothing else.
         message.push(0);
@@ -88,7 +127,12 @@ impl Question {
         if !reader.take(self.asked.len())?.eq_ignore_ascii_case(&self.asked) {
             return None;
         }
-        let mut response = Response { rcode: flags & 0xf, truncated: flags & 0x0200 != 0, ..Response::default() };
+        let mut response = Response {
+            rcode: flags & 0xf,
+            truncated: flags & 0x0200 != 0,
+            authoritative: flags & 0x0400 != 0,
+            ..Response::default()
+        };
         if response.truncated {
             return Some(response);
         }
@@ -97,13 +141,19 @@ impl Question {
             let answers_it = record.kind == TYPE_RECORD && record.class == CLASS_IN && self.is_name(&record.name);
             if answers_it && response.record.is_none() {
                 response.record = Some(record.data.to_vec());
+                response.ttl_seconds = Some(u32::from_be_bytes(record.ttl));
             }
         }
-        for _ in 0..u32::from(authorities) + u32::from(additionals) {
+        for _ in 0..authorities {
+            response.take_authority(&reader.record()?, bytes)?;
+        }
+        for _ in 0..additionals {
             let record = reader.record()?;
             if record.kind == TYPE_OPT {
                 response.rcode |= u16::from(record.ttl[0]) << 4;
                 response.extended_error = extended_error(record.data);
+            } else {
+                response.take_additional(record);
             }
         }
         Some(response)
@@ -112,6 +162,48 @@ impl Question {
     /// True for the name that was asked for.
     fn is_name(&self, name: &[u8]) -> bool {
         self.asked.get(..self.asked.len() - 4).is_some_and(|asked| asked.eq_ignore_ascii_case(name))
+    }
+}
+
+impl Response {
+    /// Takes a record that says who answers, or how long it may be kept that there is nothing; `None` for one that is broken.
+    fn take_authority(&mut self, record: &RawRecord<'_>, message: &[u8]) -> Option<()> {
+        let ttl = u32::from_be_bytes(record.ttl);
+        let RawReferral { servers, signers, .. } = &mut self.referral;
+        match record.kind {
+            _ if record.class != CLASS_IN => {}
+            kind::NS if servers.len() < REFERRAL_RECORDS_MAX => {
+                let mut reader = Reader { bytes: message, at: record.data_at };
+                let server = reader.name().filter(|_| reader.at == record.data_at + record.data.len())?;
+                servers.push((record.name.clone(), server, ttl));
+            }
+            kind::DS if signers.len() < REFERRAL_RECORDS_MAX => {
+                signers.push((record.name.clone(), record.data.to_vec()));
+            }
+            kind::SOA if self.record.is_none() => {
+                // RFC 2308 section 5: the lesser of both.
+                let minimum = u32::from_be_bytes(*record.data.last_chunk::<SOA_MINIMUM_BYTES>()?);
+                self.ttl_seconds = Some(ttl.min(minimum));
+            }
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn take_additional(&mut self, record: RawRecord<'_>) {
+        let RawReferral { addresses, state, .. } = &mut self.referral;
+        let address = match (record.kind, record.data) {
+            (kind::A, &[a, b, c, d]) => Some(IpAddr::from([a, b, c, d])),
+            (kind::AAAA, data) => <[u8; 16]>::try_from(data).ok().map(IpAddr::from),
+            (kind::DELEGATION, data) if record.class == CLASS_IN && state.is_none() => {
+                *state = Some(data.to_vec());
+                None
+            }
+            _ => None,
+        };
+        if let Some(address) = address.filter(|_| record.class == CLASS_IN && addresses.len() < REFERRAL_RECORDS_MAX) {
+            addresses.push((record.name, address));
+        }
     }
 }
 
@@ -136,6 +228,8 @@ struct RawRecord<'a> {
     class: u16,
     ttl: [u8; 4],
     data: &'a [u8],
+    /// Where the data begins.
+    data_at: usize,
 }
 
 struct Reader<'a> {
@@ -161,7 +255,8 @@ impl<'a> Reader<'a> {
         let (kind, class) = (self.u16()?, self.u16()?);
         let ttl = self.take(4)?.try_into().ok()?;
         let length = self.u16()?;
-        Some(RawRecord { name, kind, class, ttl, data: self.take(usize::from(length))? })
+        let data_at = self.at;
+        Some(RawRecord { name, kind, class, ttl, data: self.take(usize::from(length))?, data_at })
     }
 
     /// Reads a name, following pointers (RFC 1035 section 4.1.4), and goes on behind it.
@@ -231,7 +326,7 @@ mod tests {
     const POINTER: &[u8] = &[0xc0, 12];
 
     fn question() -> Question {
-        Question::new("a.88.hdl.id.test.").unwrap()
+        Question::new("a.88.hdl.id.test.", Recursion::Unwanted).unwrap()
     }
 
     #[test]
@@ -240,9 +335,10 @@ mod tests {
         let expected = b"\x00\x00\x00\x01\x00\x00\x00\x00\x00\x01\x01a\x0288\x03hdl\x02id\x04test\x00\xff\x00\x00\x01\
             \x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00";
         assert_eq!(&question.message()[2..], expected);
-        assert!(Question::new(&"a".repeat(64)).is_none());
-        assert!(Question::new("a..b").is_none());
-        assert!(Question::new(&"a.".repeat(128)).is_none());
+        for name in [&"a".repeat(64), "a..b", &"a.".repeat(128)] {
+            assert!(Question::new(name, Recursion::Unwanted).is_none(), "{name}");
+        }
+        assert_eq!(Question::new("a.", Recursion::Desired).unwrap().message()[2..4], [1, 0]);
     }
 
     #[test]
@@ -257,6 +353,8 @@ mod tests {
         let some = |rcode, record: Option<&[u8]>| Response {
             rcode,
             record: record.map(<[u8]>::to_vec),
+            authoritative: true,
+            ttl_seconds: record.map(|_| 60),
             ..Response::default()
         };
         let table: [Case<'_>; 7] = [

@@ -28,7 +28,7 @@ use std::fmt;
 use data_encoding::BASE32_DNSSEC;
 use sha2::{Digest, Sha256};
 
-use super::{Identifier, Key, KeyPrefix, Scheme, gs1, handle, oid};
+use super::{Identifier, Key, KeyPrefix, Prefix, Scheme, gs1, handle, oid};
 use label::{LABEL_OCTETS_MAX, encoded_len};
 
 /// First 20 bytes of SHA-256 of a key: stands for an identifier whose own name does not fit the DNS.
@@ -43,6 +43,18 @@ pub struct NameMeaning {
     pub below: Option<Below>,
     /// True for `ors-dummy.` before the name of an OID (X.672), which answers NAPTR only.
     pub ors_dummy: bool,
+}
+
+impl NameMeaning {
+    /// What the keys of all identifiers begin with whose names are this one or lie below it; `None` below `h`, where a name says
+    /// nothing of the key.
+    pub fn path(&self) -> Option<&[u8]> {
+        match (&self.target, &self.below) {
+            (Some(NameTarget::Identifier(identifier)), _) => Some(identifier.key().as_bytes()),
+            (None, Some(Below::Keys(prefix))) => Some(prefix.as_bytes()),
+            _ => None,
+        }
+    }
 }
 
 /// What a name answers for.
@@ -109,10 +121,44 @@ pub fn name_of(identifier: &Identifier, zone_octets: usize) -> RelativeName {
 
 /// The name of the identifier that has this key; see [`name_of`].
 pub fn name_of_key(key: &Key, zone_octets: usize) -> RelativeName {
-    match own_name_octets(key) {
-        Some(octets) if octets.saturating_add(zone_octets) <= NAME_OCTETS_MAX => own_name(key, octets),
+    match own_name_octets(key.as_bytes()) {
+        Some(octets) if octets.saturating_add(zone_octets) <= NAME_OCTETS_MAX => own_name(key.as_bytes(), octets),
         _ => RelativeName(format!("{}.h", BASE32_DNSSEC.encode(&name_hash(key)))),
     }
+}
+
+/// The name below which the names of all identifiers of a prefix lie, in a zone whose own name takes `zone_octets`; `None`
+/// when there is none: URIs and what is too long go by hashes, and every identifier together is the zone itself.
+pub fn name_of_prefix(prefix: &Prefix, zone_octets: usize) -> Option<RelativeName> {
+    let path = prefix.path().strip_suffix(&[handle::LABEL_END]).unwrap_or(prefix.path());
+    let octets = own_name_octets(path)?;
+    (octets.saturating_add(zone_octets) <= NAME_OCTETS_MAX).then(|| own_name(path, octets))
+}
+
+/// The prefix below whose name all identifiers with these bytes in front of their keys have theirs: what [`name_of_prefix`] gives
+/// these labels for. They stand from left to right, relative to the zone, in any ASCII case.
+pub fn prefix_of_name(labels: &[&[u8]], zone_octets: usize) -> Option<Prefix> {
+    let meaning = parse(labels, zone_octets)?;
+    let text = match &meaning.target {
+        Some(NameTarget::Identifier(identifier)) => identifier.to_string(),
+        _ => prefix_text(meaning.path()?)?,
+    };
+    // A suffix, or a qualifier without its value, is no prefix.
+    let prefix = Prefix::parse(&text).ok()?;
+    let name = name_of_prefix(&prefix, zone_octets)?;
+    let same = |(own, label): (&str, &&[u8])| label.eq_ignore_ascii_case(own.as_bytes());
+    (name.labels().count() == labels.len() && name.labels().zip(labels).all(same)).then_some(prefix)
+}
+
+/// A prefix in words, from what keys begin with; `None` for what is none.
+fn prefix_text(path: &[u8]) -> Option<String> {
+    let (scheme, rest) = path.split_first()?;
+    if *scheme == Scheme::Handle.key_byte() {
+        let labels = str::from_utf8(rest.strip_suffix(&[handle::LABEL_END])?).ok()?;
+        return Some(format!("hdl:{}", labels.replace(char::from(handle::LABEL_END), ".")));
+    }
+    let digits = rest.strip_prefix(GTIN_AI)?.strip_prefix(&[gs1::VALUE_END])?;
+    (*scheme == Scheme::Gs1.key_byte()).then_some(format!("gs1:{}", str::from_utf8(digits).ok()?))
 }
 
 /// The hash by which an identifier is known when its own name does not fit.
@@ -128,7 +174,7 @@ pub fn name_hash(key: &Key) -> NameHash {
 ///
 /// This does not depend on the zone of the node, so that an index made of it does not either.
 pub fn may_need_hash(identifier: &Identifier) -> Option<NameHash> {
-    match own_name_octets(identifier.key()) {
+    match own_name_octets(identifier.key().as_bytes()) {
         Some(octets) if octets + ZONE_OCTETS_MAX <= NAME_OCTETS_MAX => None,
         _ => Some(name_hash(identifier.key())),
     }
@@ -153,10 +199,10 @@ impl Label<'_> {
 }
 
 /// The length of an identifier's own name on the wire, without the zone; `None` when it has none.
-fn own_name_octets(key: &Key) -> Option<usize> {
+fn own_name_octets(key: &[u8]) -> Option<usize> {
     let mut octets = 0;
     let mut fits = true;
-    let has_name = visit_labels(key.as_bytes(), |label| {
+    let has_name = visit_labels(key, |label| {
         let length = label.octets();
         fits &= (1..=LABEL_OCTETS_MAX).contains(&length);
         octets += length + 1;
@@ -165,9 +211,9 @@ fn own_name_octets(key: &Key) -> Option<usize> {
 }
 
 /// Writes an identifier's own name, which takes so many octets on the wire.
-fn own_name(key: &Key, octets: usize) -> RelativeName {
+fn own_name(key: &[u8], octets: usize) -> RelativeName {
     let mut labels = Vec::new();
-    visit_labels(key.as_bytes(), |label| labels.push(label));
+    visit_labels(key, |label| labels.push(label));
     let mut name = String::with_capacity(octets);
     for label in labels.into_iter().rev() {
         if !name.is_empty() {

@@ -137,6 +137,33 @@ fn pieces_of_suffixes() {
 }
 
 #[test]
+fn prefixes_by_their_names() {
+    for (prefix, name) in [
+        ("hdl:88.118", Some("118.88.hdl")),
+        ("hdl:0.na", Some("na.0.hdl")),
+        ("hdl:a b", Some("a_20b.hdl")),
+        ("hdl:1.3", Some("3.1.hdl")),
+        ("urn:oid:1.3.6", Some("6.3.1.oid")),
+        ("gs1:0614141", Some("1.4.1.4.1.6.0.gtin.gs1")),
+        ("https://id.gs1.org/01/00614141322602", Some("0.0.6.2.2.3.1.4.1.4.1.6.0.gtin.gs1")),
+        (".", None),
+        ("https://a.example/p", None),
+    ] {
+        let prefix = Prefix::parse(prefix).unwrap();
+        let shown = name_of_prefix(&prefix, ZONE_OCTETS).map(|name| name.to_string());
+        assert_eq!(shown.as_deref(), name, "{prefix}");
+        let Some(name) = shown else { continue };
+        let upper = name.to_uppercase();
+        let labels: Vec<&[u8]> = upper.split('.').map(str::as_bytes).collect();
+        assert_eq!(prefix_of_name(&labels, ZONE_OCTETS), Some(prefix), "{name}");
+    }
+    for name in ["hdl", "oid", "gs1", "gtin.gs1", "_.118.88.hdl", "x._.118.88.hdl", "ors-dummy.6.3.1.oid", "h", "www"] {
+        let labels: Vec<&[u8]> = name.split('.').map(str::as_bytes).collect();
+        assert_eq!(prefix_of_name(&labels, ZONE_OCTETS), None, "{name}");
+    }
+}
+
+#[test]
 fn ors_dummy() {
     let meaning = parse_name("ORS-dummy.9.1.4.1.6.3.1.oid").unwrap();
     let target = Some(NameTarget::Identifier(id("1.3.6.1.4.1.9")));

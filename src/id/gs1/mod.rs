@@ -23,7 +23,7 @@ pub(super) use digital_link::from_url;
 pub(super) use element_string::from_element_string;
 pub(super) use epc_urn::from_epc_urn;
 
-use super::{Identifier, Key, Refusal, Scheme};
+use super::{Identifier, Key, KeyPrefix, Refusal, Scheme};
 use ai::Role;
 
 /// The longest element string and EPC URN, in bytes; every value in its longest writing stays below.
@@ -82,6 +82,15 @@ pub(super) fn put_primary_key(key: &mut Vec<u8>, primary: &Element) {
         }
         value => key.extend_from_slice(value),
     }
+}
+
+/// What the keys of all GTINs begin with whose digits behind the first begin with these.
+pub(super) fn company_key_prefix(digits: &str) -> KeyPrefix {
+    let mut key = vec![Scheme::Gs1.key_byte()];
+    key.extend_from_slice(b"01");
+    key.push(VALUE_END);
+    key.extend_from_slice(digits.as_bytes());
+    KeyPrefix::from_bytes(key)
 }
 
 /// The check digit over these digits (General Specifications section 7.9.1): weights 3, 1, 3, ... from the right.

@@ -379,7 +379,7 @@ mod tests {
             EntryKind::Update => {
                 vec![EdgeChange::Add(Edge { kind: EdgeType::MadeOf, ..flow("88.1/e").edge() }), removed]
             }
-            EntryKind::Retire | EntryKind::Erase => Vec::new(),
+            _ => Vec::new(),
         };
         let request = RequestId::new(b"once");
         let statement = Statement {

@@ -10,7 +10,7 @@ use data_encoding::BASE64;
 use tlog_tiles::Hash;
 
 use super::{EntryKind, Erasure, Principal, TEXT_BYTES_MAX, erasure};
-use crate::record::{Edge, EdgeType, Quantity, Unit, ValueType};
+use crate::record::{Delegation, Edge, EdgeType, Quantity, Unit, ValueType};
 
 /// What stands before the time of an edge.
 const FROM: &str = "from";
@@ -20,7 +20,7 @@ const FROM: &str = "from";
 pub struct EntryText<'a> {
     /// What happened.
     pub kind: EntryKind,
-    /// To which identifier.
+    /// To which identifier; of what is said of a prefix, the prefix.
     pub identifier: Cow<'a, str>,
     /// When the ledger took it, milliseconds since 1970 UTC.
     pub time_ms: u64,
@@ -38,6 +38,8 @@ pub struct EntryText<'a> {
     pub balance: Option<&'a str>,
     /// What an erase destroyed, and why; `None` for every other kind.
     pub erasure: Option<Erasure>,
+    /// Who answers for the prefix from now on; `None` for every kind but a delegate.
+    pub delegation: Option<Delegation>,
 }
 
 /// The commitment to one value.
@@ -108,7 +110,10 @@ impl<'a> EntryText<'a> {
         let kind = lines.required("touchmark/1 ", "it does not begin with `touchmark/1 `")?;
         let kind = EntryKind::ALL.into_iter().find(|known| known.as_str() == kind);
         let kind = kind.ok_or_else(|| lines.bad("this kind of entry is unknown to this version"))?;
-        let identifier = lines.required("id ", "there is no `id`")?;
+        let identifier = match kind.is_about_prefix() {
+            true => lines.required("ns ", "there is no `ns`")?,
+            false => lines.required("id ", "there is no `id`")?,
+        };
         let identifier =
             unescape(identifier).ok_or_else(|| lines.bad("the identifier is not escaped as it should be"))?;
         let time = lines.required("at ", "there is no `at`")?;
@@ -142,6 +147,10 @@ impl<'a> EntryText<'a> {
         };
         let erasure = read_erasure(&mut lines)?;
         erasure::check_lines(kind, erasure.as_ref(), |what| lines.bad(what))?;
+        if kind.is_about_prefix() && !(values.is_empty() && edges.is_empty()) {
+            return Err(lines.bad("what is said of a prefix has no values and no edges"));
+        }
+        let delegation = (kind == EntryKind::Delegate).then(|| read_delegation(&mut lines)).transpose()?;
         if let Some(line) = lines.optional("request ")? {
             BASE64.decode(line.as_bytes()).map_err(|_| lines.bad("`request` is not base64"))?;
         }
@@ -149,7 +158,19 @@ impl<'a> EntryText<'a> {
             lines.number += 1;
             return Err(lines.bad("this keyword does not stand here"));
         }
-        Ok(Self { kind, identifier, time_ms, principal, previous, values, edges, outputs, balance, erasure })
+        Ok(Self {
+            kind,
+            identifier,
+            time_ms,
+            principal,
+            previous,
+            values,
+            edges,
+            outputs,
+            balance,
+            erasure,
+            delegation,
+        })
     }
 }
 
@@ -215,6 +236,16 @@ fn read_erasure(lines: &mut Lines<'_>) -> Result<Option<Erasure>, EntryTextError
     let reason = lines.required("reason ", "there is no `reason`")?;
     let erasure = unescape(reason).and_then(|reason| Erasure::from_lines(erased, &reason));
     erasure.map(Some).ok_or_else(|| lines.bad(erasure::BAD_LINES))
+}
+
+/// The lines of a delegation, which stand together.
+fn read_delegation(lines: &mut Lines<'_>) -> Result<Delegation, EntryTextError> {
+    let start = lines.rest;
+    lines.required("ttl ", "there is no `ttl`")?;
+    while lines.optional("site ")?.is_some() {}
+    while lines.optional("ds ")?.is_some() {}
+    let text = &start[..start.len() - lines.rest.len()];
+    Delegation::from_text(text).ok_or_else(|| lines.bad("the delegation is not written as it should be"))
 }
 
 fn read_edge(line: &str) -> Option<EdgeLine<'_>> {

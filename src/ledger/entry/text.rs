@@ -53,7 +53,7 @@ fn hmac(key: &[u8; 32]) -> Hmac<Sha256> {
 pub(super) fn put_head(out: &mut Vec<u8>, kind: EntryKind, identifier: &str) {
     out.extend_from_slice(b"touchmark/1 ");
     out.extend_from_slice(kind.as_str().as_bytes());
-    out.extend_from_slice(b"\nid ");
+    out.extend_from_slice(if kind.is_about_prefix() { b"\nns " } else { b"\nid " });
     put_escaped(out, identifier);
     out.push(b'\n');
 }

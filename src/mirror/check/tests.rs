@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::*;
 use crate::{
+    id::Identifier,
     ledger::{
         Appender, DataDir, Draft, EdgesAfter, Erasure, KeySource, Ledger, Mark, Opening, Position, Principal, Pushed,
         Reason, Recovered, Statement, without_place,

@@ -50,10 +50,14 @@ pub struct OwnedAnswer {
     pub authoritative: bool,
     /// Whether the SOA record of the zone goes with it (RFC 2308 section 3).
     pub negative: bool,
+    /// Where in the name that was asked the zone begins that the answer is of; nothing for the node's own.
+    pub apex_at: Option<u16>,
     /// More about the outcome, for a client that speaks EDNS.
     pub extended: Option<ExtendedError>,
     pub(super) counts: [u16; 3],
     pub(super) records: Vec<u8>,
+    /// Octets of the last record, when it is left out first.
+    pub(super) dispensable_octets: usize,
 }
 
 /// An answer on its way out.
@@ -67,6 +71,7 @@ pub struct Answer<'a> {
     pub soa: Option<&'a Soa>,
     counts: [u16; 3],
     records: &'a [u8],
+    dispensable_octets: usize,
 }
 
 impl OwnedAnswer {
@@ -77,8 +82,8 @@ impl OwnedAnswer {
 
     /// The answer with the SOA record that goes with it now.
     pub fn with_soa<'a>(&'a self, soa: Option<&'a Soa>) -> Answer<'a> {
-        let Self { rcode, authoritative, counts, ref records, .. } = *self;
-        Answer { rcode, authoritative, soa: soa.filter(|_| self.negative), counts, records }
+        let Self { rcode, authoritative, counts, ref records, dispensable_octets, .. } = *self;
+        Answer { rcode, authoritative, soa: soa.filter(|_| self.negative), counts, records, dispensable_octets }
     }
 
     /// Octets of its records.
@@ -112,6 +117,19 @@ impl OwnedAnswer {
         write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
         self.push_record(section, (owner_offset, CLASS_IN), kind, ttl, write)
+    }
+
+    /// Adds a last record to the additional section, which is left out first when the answer is too long.
+    pub fn push_dispensable(&mut self, owner_offset: usize, kind: u16, ttl: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.records.len();
+        if self.push_at(Section::Additional, owner_offset, kind, ttl, write) {
+            self.dispensable_octets = self.records.len() - start;
+        }
+    }
+
+    /// How many records there are, the SOA record of a negative answer aside.
+    pub fn record_count(&self) -> u16 {
+        self.counts.iter().sum()
     }
 
     fn push_record(
@@ -179,6 +197,14 @@ impl OwnedAnswer {
 }
 
 impl Answer<'_> {
+    /// The answer without the record that is left out first; `None` when there is none.
+    pub(super) fn without_dispensable(&self) -> Option<Self> {
+        let octets = self.records.len().checked_sub(self.dispensable_octets).filter(|_| self.dispensable_octets > 0)?;
+        let [answer, authority, additional] = self.counts;
+        let counts = [answer, authority, additional.checked_sub(1)?];
+        Some(Self { counts, records: self.records.get(..octets)?, dispensable_octets: 0, ..*self })
+    }
+
     /// Octets of its records.
     pub(super) fn octets(&self) -> usize {
         self.records.len() + self.soa.map_or(0, Soa::octets)

@@ -1,15 +1,20 @@
-//! What the zone says about a name and a type.
+//! What the node says about a name and a type.
+//!
+//! Who answers for a name is decided first ([`super::delegation`]): the node, for its own zone or for that of a prefix that is homed
+//! on it; others, to whom it refers; or nobody that it knows.
 
-use std::{net::IpAddr, sync::Arc};
-
-use prost::Message as _;
+use std::{borrow::Cow, net::IpAddr, sync::Arc};
 
 use super::{
-    answer::{ExtendedError, OwnedAnswer, RECORD_OCTETS, Section},
+    answer::{OwnedAnswer, RECORD_OCTETS, Section},
+    delegation::{Cut, GlueIndex, Standing},
     dnssec::DNSKEY_TTL_SECONDS,
     kind,
-    message::{HEADER_OCTETS, Question, labels, rcode},
-    rdata,
+    message::{HEADER_OCTETS, Question, labels},
+    name_server,
+    records::{authoritative, found, or_no_data, push_any, types, whole, without_data},
+    signing::Signing,
+    walking::Walkable,
     zone::{NAME_SERVER_LABEL, NEGATIVE_TTL_SECONDS, Soa, ZONE_TTL_SECONDS, Zone},
 };
 use crate::{
@@ -17,33 +22,58 @@ use crate::{
         Identifier,
         dns_name::{self, Below, NameMeaning, NameTarget},
     },
-    protocol::{
-        grpc::record_to_pb,
-        outcome::{DnsRcode, Outcome},
-    },
-    record::{Record, Value, ValueView},
+    protocol::outcome::Outcome,
     resolver::{Answer, Depth, Reading, Resolver, Seen},
-    store::{ReadError, Resident},
+    store::{ReadError, Resident, Responsibility},
 };
-
-/// How long the answer to ANY may be kept, in seconds: long, so that the same is not asked often (RFC 8482 section 4.2).
-const ANY_TTL_SECONDS: u32 = 3_600;
-/// What the records of most answers take together, in octets.
-const RECORDS_OCTETS_USUAL: usize = 384;
-/// INFO-CODE for what has no other (RFC 8914 section 4.1).
-const OTHER: u16 = 0;
-/// A reply without some values.
-const LEFT_OUT: ExtendedError = ExtendedError { code: OTHER, text: "values too long for this type are left out" };
 
 /// Answers for the names of a zone.
 pub(super) struct Authority {
     pub(super) resolver: Arc<Resolver>,
     pub(super) zone: Zone,
     pub(super) ledger_size: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub(super) glue: GlueIndex,
 }
 
 /// The sets of the keys of a signed zone: type, and the data of its records.
 pub(super) type KeySets = Vec<(u16, Vec<Vec<u8>>)>;
+
+/// What is asked, and how far to go for it.
+pub(super) struct Asked<'a> {
+    pub(super) question: Question<'a>,
+    /// Where the zone of the node begins in the name.
+    pub(super) zone_at: usize,
+    /// The labels before that, from left to right.
+    pub(super) labels: Vec<&'a [u8]>,
+    /// What signs the zone, where that matters.
+    pub(super) signing: Option<&'a Signing>,
+    /// Seconds since 1970 UTC, mod 2^32.
+    pub(super) now: u32,
+    /// Whether others are asked for what the node does not answer for.
+    pub(super) recursion: bool,
+    pub(super) depth: Depth,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn new(question: Question<'a>, zone_at: usize, depth: Depth) -> Self {
+        let labels = labels(&question.name()[..zone_at]).collect();
+        Self { question, zone_at, labels, signing: None, now: 0, recursion: false, depth }
+    }
+
+    pub(super) fn kind(&self) -> u16 {
+        self.question.kind()
+    }
+
+    /// Where the data of the next record of an answer will stand in the message.
+    pub(super) fn data_offset(&self, answer: &OwnedAnswer) -> usize {
+        HEADER_OCTETS + self.question.octets().len() + answer.records_octets() + RECORD_OCTETS
+    }
+
+    /// Where the zone of the node stands in the message.
+    pub(super) fn zone_offset(&self) -> usize {
+        HEADER_OCTETS + self.zone_at
+    }
+}
 
 /// What an answer follows from, and so what outdates it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,62 +90,88 @@ pub(super) struct Said {
     pub(super) basis: Basis,
     /// The types that the name has, where the answer has no records: for the denial of the others.
     pub(super) types: Vec<u16>,
+    /// To whom the question is referred; then the answer is made of this.
+    pub(super) cut: Option<Cut>,
+    /// What others are to be asked; then the answer is theirs.
+    pub(super) walkable: Option<Walkable>,
 }
 
 impl Said {
-    fn new(answer: OwnedAnswer, basis: Basis) -> Self {
-        Self { answer, basis, types: Vec::new() }
+    pub(super) fn new(answer: OwnedAnswer, basis: Basis) -> Self {
+        Self { answer, basis, types: Vec::new(), cut: None, walkable: None }
+    }
+
+    pub(super) fn with_types(answer: OwnedAnswer, types: Vec<u16>) -> Self {
+        Self { types, ..Self::new(answer, Basis::Record) }
     }
 
     /// That the name does not exist.
-    fn nothing() -> Self {
+    pub(super) fn nothing() -> Self {
         Self::new(without_data(Outcome::NotFound), Basis::NoRecord)
+    }
+
+    /// The same, said by a zone whose apex stands at this offset in the name.
+    pub(super) fn of_zone(mut self, apex_at: Option<usize>) -> Self {
+        self.answer.apex_at = apex_at.map(|at| at as u16);
+        self
     }
 }
 
 impl Authority {
-    /// The answer for a name in the zone, whose apex stands at this offset in the name.
+    /// The answer for a name in the zone.
     ///
     /// # Errors
     ///
     /// [`ReadError`] when index or ledger cannot be read.
-    pub(super) fn answer(
-        &self,
-        question: Question<'_>,
-        zone_at: usize,
-        keys: Option<&KeySets>,
-        depth: Depth,
-    ) -> Result<Resident<Said>, ReadError> {
-        let before: Vec<&[u8]> = labels(&question.name()[..zone_at]).collect();
-        match before.as_slice() {
-            [] => Ok(Resident::Here(self.apex(question, keys))),
-            [label] if label.eq_ignore_ascii_case(NAME_SERVER_LABEL) => Ok(Resident::Here(self.name_server(question))),
-            labels => self.identifier(question.kind(), labels, depth),
+    pub(super) fn answer(&self, asked: &Asked<'_>) -> Result<Resident<Said>, ReadError> {
+        match asked.labels.as_slice() {
+            [] => Ok(Resident::Here(self.apex(asked))),
+            [label] if label.eq_ignore_ascii_case(NAME_SERVER_LABEL) => {
+                Ok(Resident::Here(self.addresses(asked.kind(), self.zone.addresses())))
+            }
+            [label, below] if below.eq_ignore_ascii_case(NAME_SERVER_LABEL) => {
+                let address = name_server::address(label).filter(|address| self.is_name_server(*address));
+                let said = address.map(|address| self.addresses(asked.kind(), &[address]));
+                Ok(Resident::Here(said.unwrap_or_else(Said::nothing)))
+            }
+            _ => self.below(asked),
+        }
+    }
+
+    /// The name of the zone that an answer is of, in lower case.
+    pub(super) fn apex_of<'a>(&'a self, name: &[u8], apex_at: Option<u16>) -> Cow<'a, [u8]> {
+        match apex_at {
+            None => Cow::Borrowed(self.zone.apex()),
+            Some(at) => Cow::Owned(name.get(usize::from(at)..).unwrap_or_default().to_ascii_lowercase()),
         }
     }
 
     /// The data of the records of the answer section, with names in full, as they are signed.
     pub(super) fn signed_data(&self, kind: u16, answer: &OwnedAnswer) -> Vec<Vec<u8>> {
-        match kind {
-            kind::NS => vec![self.zone.name_server_data()],
+        match (kind, answer.apex_at) {
+            (kind::NS, None) => vec![self.zone.name_server_data()],
+            (kind::NS, Some(_)) => self.own_name_servers(),
             _ => answer.answer_data().into_iter().map(<[u8]>::to_vec).collect(),
         }
     }
 
     /// The SOA record of a negative answer, which says how long it may be kept (RFC 2308 section 3).
-    pub(super) fn negative_soa(&self, zone_at: usize) -> Soa {
+    pub(super) fn negative_soa(&self, zone_at: usize, apex_at: Option<u16>) -> Soa {
         Soa {
-            apex_offset: HEADER_OCTETS + zone_at,
+            apex_offset: HEADER_OCTETS + apex_at.map_or(zone_at, usize::from),
+            zone_offset: HEADER_OCTETS + zone_at,
             serial: self.serial(),
             ttl: ZONE_TTL_SECONDS.min(NEGATIVE_TTL_SECONDS),
             signed: None,
         }
     }
 
-    /// The answer to a question for the SOA record, which follows from the size of the ledger at this moment.
-    pub(super) fn soa(&self) -> (OwnedAnswer, u32) {
-        let (mut answer, soa) = (authoritative(), self.negative_soa(0));
+    /// The answer to a question for the SOA record of an apex, which follows from the size of the ledger at this moment. The zone of
+    /// the node begins at this offset in the name.
+    pub(super) fn soa(&self, zone_at: usize) -> (OwnedAnswer, u32) {
+        let (mut answer, soa) = (authoritative(), self.negative_soa(zone_at, Some(0)));
         answer.push(Section::Answer, kind::SOA, ZONE_TTL_SECONDS, |out| soa.put_data(out));
+        answer.apex_at = (zone_at > 0).then_some(0);
         (answer, soa.serial)
     }
 
@@ -124,65 +180,64 @@ impl Authority {
         (self.ledger_size)() as u32
     }
 
-    fn apex(&self, question: Question<'_>, keys: Option<&KeySets>) -> Said {
+    fn apex(&self, asked: &Asked<'_>) -> Said {
         let mut answer = authoritative();
-        match (question.kind(), keys) {
-            (kind::NS, _) => {
+        let keys = asked.signing.map(|signing| signing.key_sets(self.zone.apex(), asked.now));
+        match asked.kind() {
+            kind::NS => {
                 answer.push(Section::Answer, kind::NS, ZONE_TTL_SECONDS, |out| {
                     Zone::put_name_server(out, HEADER_OCTETS);
                 });
                 // The addresses belong to the name in the data of the record before, which is as long as its two parts.
-                let name_server_at = HEADER_OCTETS + question.octets().len() + RECORD_OCTETS;
-                self.push_addresses(&mut answer, Section::Additional, name_server_at, |_| true);
+                let name_server_at = HEADER_OCTETS + asked.question.octets().len() + RECORD_OCTETS;
+                push_addresses(&mut answer, (Section::Additional, name_server_at), self.zone.addresses(), |_| true);
             }
-            (kind::ANY, _) => push_any(&mut answer),
-            (asked, Some(keys)) => {
-                let set = keys.iter().filter(|(kind, _)| *kind == asked).flat_map(|(_, set)| set);
-                for data in set {
-                    answer.push(Section::Answer, asked, DNSKEY_TTL_SECONDS, |out| out.extend_from_slice(data));
-                }
-            }
-            _ => {}
+            kind::ANY => push_any(&mut answer),
+            kind => push_keys(&mut answer, kind, keys.as_ref()),
         }
-        let mut types = vec![kind::NS, kind::SOA];
-        types.extend(keys.into_iter().flatten().map(|(kind, _)| *kind));
-        Said { answer: or_no_data(answer), basis: Basis::Record, types }
+        Said::with_types(or_no_data(answer), apex_types(keys.as_ref()))
     }
 
-    fn name_server(&self, question: Question<'_>) -> Said {
+    /// What the name of an address says.
+    fn addresses(&self, kind: u16, addresses: &[IpAddr]) -> Said {
         let mut answer = authoritative();
-        match question.kind() {
-            kind::ANY if !self.zone.addresses().is_empty() => push_any(&mut answer),
-            asked => self.push_addresses(&mut answer, Section::Answer, HEADER_OCTETS, |kind| kind == asked),
+        match kind {
+            kind::ANY if !addresses.is_empty() => push_any(&mut answer),
+            asked => push_addresses(&mut answer, (Section::Answer, HEADER_OCTETS), addresses, |kind| kind == asked),
         }
-        let type_of = |address: &IpAddr| if address.is_ipv4() { kind::A } else { kind::AAAA };
-        let mut types: Vec<u16> = self.zone.addresses().iter().map(type_of).collect();
+        let mut types: Vec<u16> = addresses.iter().map(|address| name_server::kind_of(*address)).collect();
         types.sort_unstable();
         types.dedup();
-        Said { answer: or_no_data(answer), basis: Basis::Record, types }
+        Said::with_types(or_no_data(answer), types)
     }
 
-    /// Adds the addresses of the node, as far as their type is wanted.
-    fn push_addresses(&self, answer: &mut OwnedAnswer, section: Section, owner: usize, wanted: impl Fn(u16) -> bool) {
-        for address in self.zone.addresses() {
-            match address {
-                IpAddr::V4(address) if wanted(kind::A) => {
-                    answer.push_at(section, owner, kind::A, ZONE_TTL_SECONDS, |out| out.extend(address.octets()));
-                }
-                IpAddr::V6(address) if wanted(kind::AAAA) => {
-                    answer.push_at(section, owner, kind::AAAA, ZONE_TTL_SECONDS, |out| out.extend(address.octets()));
-                }
-                _ => {}
+    /// The answer for a name below the zone.
+    fn below(&self, asked: &Asked<'_>) -> Result<Resident<Said>, ReadError> {
+        let meaning = dns_name::parse(&asked.labels, self.zone.octets());
+        if matches!(&meaning, Some(NameMeaning { target: Some(NameTarget::Hash(_)), .. })) {
+            // Only what is registered here says which identifier it is, and so who answers for it.
+            return self.at_home(asked, meaning.as_ref());
+        }
+        match self.standing(asked, meaning.as_ref()) {
+            Standing::Home(Some(0)) => {
+                let said = match self.homed_apex(asked) {
+                    Some(said) => return Ok(Resident::Here(said)),
+                    None => self.at_home(asked, meaning.as_ref())?,
+                };
+                Ok(said.map(|said| self.with_apex(asked, said)))
             }
+            Standing::Home(apex_at) => Ok(self.at_home(asked, meaning.as_ref())?.map(|said| said.of_zone(apex_at))),
+            Standing::Referred(cut) => Ok(Resident::Here(self.referred(asked, cut, meaning))),
+            Standing::Elsewhere => Ok(Resident::Here(self.elsewhere(asked, meaning))),
         }
     }
 
-    fn identifier(&self, kind: u16, labels: &[&[u8]], depth: Depth) -> Result<Resident<Said>, ReadError> {
-        let Some(meaning) = dns_name::parse(labels, self.zone.octets()) else {
-            return Ok(Resident::Here(Said::nothing()));
-        };
-        let Resident::Here(reading) = self.read(&meaning, labels, depth)? else { return Ok(Resident::OnDisk) };
-        let Some(reading) = reading else { return self.without_record(&meaning, depth) };
+    /// The answer for a name of which this node says what there is.
+    fn at_home(&self, asked: &Asked<'_>, meaning: Option<&NameMeaning>) -> Result<Resident<Said>, ReadError> {
+        let Some(meaning) = meaning else { return Ok(Resident::Here(Said::nothing())) };
+        let (kind, depth) = (asked.kind(), asked.depth);
+        let Resident::Here(reading) = self.read(meaning, &asked.labels, depth)? else { return Ok(Resident::OnDisk) };
+        let Some(reading) = reading else { return self.without_record(meaning, depth) };
         let ors_dummy = meaning.ors_dummy;
         let outcome = match reading.seen()? {
             Seen::Found(_) if kind == kind::RECORD && !ors_dummy => {
@@ -191,12 +246,13 @@ impl Authority {
             Seen::Found(values) => {
                 let answer = found(kind, &values, ors_dummy);
                 let types = if answer.negative { types(&values, ors_dummy) } else { Vec::new() };
-                return Ok(Resident::Here(Said { answer, basis: Basis::Record, types }));
+                return Ok(Resident::Here(Said::with_types(answer, types)));
             }
-            Seen::NotFound => return self.without_record(&meaning, depth),
+            Seen::NotFound => return self.without_record(meaning, depth),
             Seen::Retired => Outcome::Retired,
             Seen::Erased => Outcome::Erased,
-            Seen::Delegated => Outcome::Delegated,
+            Seen::Delegated(version) => return Ok(Resident::Here(Said::referral(Cut::without_name(version)))),
+            Seen::NotResponsible => Outcome::NotResponsible,
             Seen::Denied => Outcome::Denied,
         };
         Ok(Resident::Here(Said::new(without_data(outcome), Basis::Record)))
@@ -204,11 +260,18 @@ impl Authority {
 
     /// The answer for a name that stands for no registered identifier, or for none at all.
     fn without_record(&self, meaning: &NameMeaning, depth: Depth) -> Result<Resident<Said>, ReadError> {
+        let prefixes = self.resolver.prefixes();
+        let exists = || Resident::Here(Said::new(or_no_data(authoritative()), Basis::NoRecord));
         Ok(match (&meaning.below, depth) {
+            // Of a hash that is not known here, nobody can tell whose it is.
+            (None, _) if is_hash(meaning) && prefixes.responsibility_for(&[]) != Responsibility::Home => {
+                Resident::Here(Said::new(without_data(Outcome::NotResponsible), Basis::NoRecord))
+            }
             (None, _) => Resident::Here(Said::nothing()),
+            (Some(Below::Keys(path)), _) if prefixes.any_below(path.as_bytes()) => exists(),
             (Some(_), Depth::Resident) => Resident::OnDisk,
             (Some(below), Depth::Whole) if !self.any_below(below)? => Resident::Here(Said::nothing()),
-            (Some(_), Depth::Whole) => Resident::Here(Said::new(or_no_data(authoritative()), Basis::NoRecord)),
+            (Some(_), Depth::Whole) => exists(),
         })
     }
 
@@ -245,132 +308,45 @@ impl Authority {
     }
 }
 
-/// The records of a type that a registered record with these values has; [`kind::RECORD`] aside.
-fn found(kind: u16, values: &[ValueView<'_>], ors_dummy: bool) -> OwnedAnswer {
-    let mut set = RecordSet::new();
-    match kind {
-        kind::NAPTR => values.iter().for_each(|value| set.push_naptr(value)),
-        // X.672 asks below the name of an OID only so that a DNAME can rewrite it, and for NAPTR only.
-        _ if ors_dummy => {}
-        kind::TXT => values.iter().for_each(|value| set.push_text(value)),
-        kind::ANY => push_any(&mut set.answer),
-        kind::URI => values.iter().for_each(|value| set.push_uri(value)),
-        _ => {}
-    }
-    set.finish()
+fn is_hash(meaning: &NameMeaning) -> bool {
+    matches!(meaning.target, Some(NameTarget::Hash(_)))
 }
 
 /// The answer that holds the whole record.
 fn record(answer: &Answer) -> Said {
     let answer = match answer {
-        Answer::Found(found) => {
-            let mut set = RecordSet::new();
-            set.push_record(found.record());
-            set.finish()
-        }
+        Answer::Found(found) => whole(found.record()),
         other => without_data(Outcome::from(other)),
     };
     Said::new(answer, Basis::Record)
 }
 
-/// The types that the name of a record with these values has.
-fn types(values: &[ValueView<'_>], ors_dummy: bool) -> Vec<u16> {
-    let links = || values.iter().filter(|value| rdata::service(value).is_some());
-    let has_naptr = links().any(|value| rdata::regexp(value.data).is_some());
-    let mut types = Vec::new();
-    for (kind, there) in [
-        (kind::TXT, !ors_dummy && !values.is_empty()),
-        (kind::NAPTR, has_naptr),
-        (kind::URI, !ors_dummy && links().next().is_some()),
-        (kind::RECORD, !ors_dummy),
-    ] {
-        if there {
-            types.push(kind);
-        }
-    }
+/// The types that every apex has.
+pub(super) fn apex_types(keys: Option<&KeySets>) -> Vec<u16> {
+    let mut types = vec![kind::NS, kind::SOA];
+    types.extend(keys.into_iter().flatten().map(|(kind, _)| *kind));
     types
 }
 
-fn authoritative() -> OwnedAnswer {
-    OwnedAnswer { authoritative: true, ..OwnedAnswer::empty(rcode::NOERROR) }
-}
-
-/// An answer without records says that there are none (RFC 2308 section 2.2).
-fn or_no_data(answer: OwnedAnswer) -> OwnedAnswer {
-    OwnedAnswer { negative: answer.answer_count() == 0, ..answer }
-}
-
-/// An outcome that has no records to show, as the table spells it.
-pub(super) fn without_data(outcome: Outcome) -> OwnedAnswer {
-    let spelling = outcome.spelling();
-    let extended = spelling.dns_extended.map(|code| ExtendedError { code, text: spelling.word });
-    let code = match spelling.dns {
-        DnsRcode::NoError => rcode::NOERROR,
-        DnsRcode::ServFail => rcode::SERVFAIL,
-        DnsRcode::NxDomain => rcode::NXDOMAIN,
-        DnsRcode::Refused => rcode::REFUSED,
-    };
-    // Of the other outcomes the node says nothing with authority.
-    let is_ours = matches!(outcome, Outcome::NotFound | Outcome::Retired | Outcome::Erased);
-    OwnedAnswer { authoritative: is_ours, negative: is_ours, extended, ..OwnedAnswer::empty(code) }
-}
-
-/// The answer to ANY at a name that has records (RFC 8482 section 4.2).
-fn push_any(answer: &mut OwnedAnswer) {
-    answer.push(Section::Answer, kind::HINFO, ANY_TTL_SECONDS, |out| out.extend_from_slice(b"\x07RFC8482\x00"));
-}
-
-/// Records of one name and type, as many as a message holds.
-struct RecordSet {
-    answer: OwnedAnswer,
-    ttl: u32,
-    left_out: bool,
-}
-
-impl RecordSet {
-    fn new() -> Self {
-        let answer = OwnedAnswer { records: Vec::with_capacity(RECORDS_OCTETS_USUAL), ..authoritative() };
-        Self { answer, ttl: u32::MAX, left_out: false }
+/// Adds the set of keys of this type, if it is one.
+pub(super) fn push_keys(answer: &mut OwnedAnswer, kind: u16, keys: Option<&KeySets>) {
+    let sets = keys.into_iter().flatten().filter(|(of, _)| *of == kind);
+    for data in sets.flat_map(|(_, set)| set) {
+        answer.push(Section::Answer, kind, DNSKEY_TTL_SECONDS, |out| out.extend_from_slice(data));
     }
+}
 
-    fn push(&mut self, kind: u16, ttl: u32, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.answer.push(Section::Answer, kind, ttl, write) {
-            self.ttl = self.ttl.min(ttl);
-        } else {
-            self.left_out = true;
+/// Adds addresses, as far as their type is wanted, to a section, with an owner that stands at an offset in the message.
+pub(super) fn push_addresses(
+    answer: &mut OwnedAnswer,
+    (section, owner): (Section, usize),
+    addresses: &[IpAddr],
+    wanted: impl Fn(u16) -> bool,
+) {
+    for &address in addresses {
+        let kind = name_server::kind_of(address);
+        if wanted(kind) {
+            answer.push_at(section, owner, kind, ZONE_TTL_SECONDS, |out| name_server::put_address(out, address));
         }
-    }
-
-    fn push_text(&mut self, value: &ValueView<'_>) {
-        self.push(kind::TXT, value.ttl, |out| rdata::put_text(out, value));
-    }
-
-    fn push_naptr(&mut self, value: &ValueView<'_>) {
-        let Some(service) = rdata::service(value) else { return };
-        match rdata::regexp(value.data) {
-            Some(regexp) => self.push(kind::NAPTR, value.ttl, |out| rdata::put_naptr(out, value, service, &regexp)),
-            None => self.left_out = true,
-        }
-    }
-
-    fn push_uri(&mut self, value: &ValueView<'_>) {
-        if rdata::service(value).is_some() {
-            self.push(kind::URI, value.ttl, |out| rdata::put_uri(out, value));
-        }
-    }
-
-    fn push_record(&mut self, record: &Record) {
-        let message = record_to_pb(record);
-        let ttl = record.values.iter().map(|value| value.ttl).min().unwrap_or(Value::TTL_SECONDS_DEFAULT);
-        self.push(kind::RECORD, ttl, |out| message.encode_raw(out));
-    }
-
-    /// The answer, with one TTL (RFC 2181 section 5.2).
-    fn finish(mut self) -> OwnedAnswer {
-        if self.ttl != u32::MAX {
-            self.answer.set_ttl(self.ttl);
-        }
-        let extended = self.left_out.then_some(LEFT_OUT);
-        OwnedAnswer { extended, ..or_no_data(self.answer) }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! Deliberately absent: what the answers are (`answer`), and which options this node gives (`Responder`).
 
-use super::answer::{Answer, MESSAGE_OCTETS_MAX};
+use super::answer::{Answer, MESSAGE_OCTETS_MAX, RECORD_OCTETS};
 
 /// Octets of a header (RFC 1035 section 4.1.1).
 pub const HEADER_OCTETS: usize = 12;
@@ -51,6 +51,7 @@ mod flag {
     pub const AUTHORITATIVE: u16 = 0x0400;
     pub const TRUNCATED: u16 = 0x0200;
     pub const RECURSION_DESIRED: u16 = 0x0100;
+    pub const RECURSION_AVAILABLE: u16 = 0x0080;
     pub const CHECKING_DISABLED: u16 = 0x0010;
 }
 
@@ -153,6 +154,11 @@ impl Request<'_> {
     /// Whether signatures are wanted.
     pub fn dnssec_ok(&self) -> bool {
         self.edns.is_some_and(Edns::dnssec_ok)
+    }
+
+    /// Whether others are to be asked for the answer (RFC 1035 section 4.1.1).
+    pub fn recursion_desired(&self) -> bool {
+        self.flags & flag::RECURSION_DESIRED != 0
     }
 }
 
@@ -355,6 +361,17 @@ impl Options {
     }
 }
 
+/// Takes seconds off the TTLs of the first records of a response, which have pointers for owners. The response has this question.
+pub fn count_down(out: &mut [u8], question: Question<'_>, records: u16, seconds: u32) {
+    let mut at = HEADER_OCTETS + question.octets().len();
+    for _ in 0..records {
+        let Some(head) = out.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<RECORD_OCTETS>()) else { return };
+        let ttl = u32::from_be_bytes([head[6], head[7], head[8], head[9]]).saturating_sub(seconds);
+        head[6..10].copy_from_slice(&ttl.to_be_bytes());
+        at += RECORD_OCTETS + usize::from(word(head, 10));
+    }
+}
+
 /// Fills a response up to a multiple of [`PADDING_BLOCK_OCTETS`], or to the longest message. Its last record has to be the
 /// OPT record with these options.
 pub fn pad(out: &mut Vec<u8>, options: &Options) {
@@ -378,6 +395,8 @@ pub struct Shape<'a> {
     pub edns: Option<(&'a Options, u16)>,
     /// Whether the zone is signed for this client: compact answers are only then understood.
     pub is_signed: bool,
+    /// Whether others are asked for this client (RFC 1035 section 4.1.1).
+    pub recursion_available: bool,
     /// The longest response that may be sent, in octets.
     pub octets_max: usize,
 }
@@ -395,12 +414,17 @@ pub enum Fit {
 pub fn write_response(out: &mut Vec<u8>, request: &Request<'_>, answer: &Answer<'_>, shape: Shape<'_>) -> Fit {
     let opt_octets = shape.edns.map_or(0, |(options, _)| options.record_octets());
     let question = request.question.octets();
-    let octets = HEADER_OCTETS + question.len() + answer.octets() + opt_octets;
-    let fit = if octets > shape.octets_max { Fit::Truncated } else { Fit::Whole };
+    let fits = |answer: &Answer<'_>| HEADER_OCTETS + question.len() + answer.octets() + opt_octets <= shape.octets_max;
+    let shorter = if fits(answer) { None } else { answer.without_dispensable() };
+    let answer = shorter.as_ref().unwrap_or(answer);
+    let fit = if fits(answer) { Fit::Whole } else { Fit::Truncated };
     let mut flags =
         flag::RESPONSE | request.flags & (flag::RECURSION_DESIRED | flag::CHECKING_DISABLED) | answer.rcode & 0x000f;
     if answer.authoritative {
         flags |= flag::AUTHORITATIVE;
+    }
+    if shape.recursion_available {
+        flags |= flag::RECURSION_AVAILABLE;
     }
     let mut counts = answer.counts();
     if fit == Fit::Truncated {

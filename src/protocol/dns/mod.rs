@@ -35,12 +35,17 @@
 pub mod answer;
 mod authority;
 pub mod cookie;
+mod delegation;
 pub mod dnssec;
+mod kept;
 pub mod message;
+mod name_server;
 mod rdata;
+mod records;
 mod responder;
 mod signing;
 mod topics;
+mod walking;
 mod writing;
 mod zone;
 
@@ -50,6 +55,7 @@ pub use responder::{
     Allowance, Client, IDENTITY_OCTETS_MAX, Limiter, Responded, Responder, ResponderOptions, Summary, Transport,
     UDP_PAYLOAD_OCTETS_MAX,
 };
+pub use walking::{Recursion, WalkFailure, Walked, WalkedAnswer, Walker};
 pub use zone::{ZONE_OCTETS_MAX, Zone, ZoneError, labels as zone_labels};
 
 /// Types of records and of questions (IANA DNS resource record types).
@@ -68,6 +74,8 @@ pub mod kind {
     pub const AAAA: u16 = 28;
     /// Services by rewriting (RFC 3403).
     pub const NAPTR: u16 = 35;
+    /// Which keys the zone below has (RFC 4034).
+    pub const DS: u16 = 43;
     /// Signature (RFC 4034).
     pub const RRSIG: u16 = 46;
     /// Denial (RFC 4034).
@@ -86,6 +94,8 @@ pub mod kind {
     pub const URI: u16 = 256;
     /// Whole records (private use, RFC 6895 section 3.1).
     pub const RECORD: u16 = 65_280;
+    /// Whole delegations (private use, RFC 6895 section 3.1).
+    pub const DELEGATION: u16 = 65_281;
 }
 
 #[cfg(test)]

@@ -3,35 +3,39 @@
 //! Most requests ask what was asked before: their answer lies ready in a cache, by name (in lower case) and type, and is
 //! copied behind the question as the client spelled it. Which change outdates which answers stands in [`super::topics`].
 //!
-//! The answers are authoritative and never older than the last change, so they leave with the TTL that they were
-//! registered with, and not with what is left of it: counting down is for answers from other nodes.
+//! What the node answers for is never older than the last change, so it leaves with the TTL that it was registered with, and not
+//! with what is left of it: counting down is for answers from other nodes, which are kept until their time is over.
 
 use std::{
     fmt::Display,
     net::IpAddr,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use super::{
     answer::{CLASS_CHAOS, CLASS_IN, ExtendedError, OwnedAnswer, Section},
-    authority::{Authority, Basis, without_data},
+    authority::{Asked, Authority, Basis},
     cookie::{COOKIE_OPTION, CookieCheck, CookieSecrets},
+    delegation::GlueIndex,
     dnssec::{SIGNATURE_KEEP_SECONDS, Signer, denial::INVALID_QUERY_TYPE, keys::NoRandomness},
+    kept::{CacheKey, KeptAnswer, KeptFrom, SignedBy, Variant},
     kind,
     message::{Edns, HEADER_OCTETS, Options, Question, Rejected, Request, labels, rcode, write_options_alone},
+    records::without_data,
     signing::{Signing, push_signatures},
     topics::{NameStamp, NameTopics},
+    walking::{Recursion, WalkFailure, Walkable, Walked, Walking},
     writing::Writing,
     zone::{ZONE_TTL_SECONDS, Zone},
 };
 use crate::{
-    cache::stamped::{HashedKey, Kept, StampedCache},
-    id::dns_name::name_of_key,
+    cache::stamped::{HashedKey, StampedCache},
+    id::{Identifier, dns_name::name_of_key},
     protocol::outcome::Outcome,
-    registry::Changed,
+    registry::{Changed, Changes},
     resolver::{Depth, Resolver},
     store::{ReadError, Resident},
 };
@@ -99,12 +103,14 @@ pub enum Transport {
 }
 
 /// What came of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Responded {
     /// Nothing is to be sent.
     Silent,
     /// The answer takes more than was wanted.
     Deferred,
+    /// Others have to be asked about this identifier; what they say goes to [`Responder::respond_walked`].
+    Walk(Box<Identifier>),
     /// The response was written.
     Written(Summary),
     /// Nothing is to be sent, for the client has had enough.
@@ -151,55 +157,17 @@ pub struct Responder {
     failures: AtomicU64,
     /// What signs the zone, if it is signed.
     signing: RwLock<Option<Arc<Signing>>>,
+    recursion: OnceLock<Recursion>,
 }
 
-#[derive(Debug)]
-struct KeptAnswer {
-    answer: OwnedAnswer,
-    stamp: NameStamp,
-    /// What else bounds an answer with signatures or keys in it.
-    signed: Option<SignedBy>,
-}
-
-/// Which signer an answer is of, and how long it may be kept.
-#[derive(Clone, Copy, Debug)]
-struct SignedBy {
-    generation: u32,
-    made_at: u32,
-    keep_seconds: u32,
-}
-
-impl Kept for KeptAnswer {
-    fn bytes(&self) -> usize {
-        size_of::<Self>() + self.answer.records_octets()
-    }
-}
-
-/// What is looked up: the name in lower case, the type, whether signatures go with it.
-struct CacheKey {
-    octets: [u8; Self::OCTETS_MAX],
-    len: usize,
-}
-
-impl CacheKey {
-    /// The longest name, a type, and whether it is signed.
-    const OCTETS_MAX: usize = 255 + 2 + 1;
-
-    fn new(question: Question<'_>, is_signed: bool) -> Self {
-        let name = question.name();
-        let mut octets = [0; Self::OCTETS_MAX];
-        // A question that was read has a name of at most 255 octets.
-        octets[..name.len()].copy_from_slice(name);
-        // Length octets are no letters, so that they stay as they are.
-        octets[..name.len()].make_ascii_lowercase();
-        octets[name.len()..name.len() + 2].copy_from_slice(&question.kind().to_be_bytes());
-        octets[name.len() + 2] = u8::from(is_signed);
-        Self { octets, len: name.len() + 3 }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.octets[..self.len]
-    }
+/// What came of reading an answer.
+enum Read {
+    /// This one.
+    Answer(OwnedAnswer),
+    /// It takes more than was wanted.
+    OnDisk,
+    /// It takes others.
+    Walk(Box<Identifier>),
 }
 
 impl Responder {
@@ -212,13 +180,20 @@ impl Responder {
         options: ResponderOptions,
     ) -> Self {
         Self {
-            authority: Authority { resolver, zone, ledger_size: Box::new(ledger_size) },
+            authority: Authority { resolver, zone, ledger_size: Box::new(ledger_size), glue: GlueIndex::default() },
             answers: StampedCache::new(options.cache_bytes_max),
             options,
             topics: NameTopics::default(),
             failures: AtomicU64::new(0),
             signing: RwLock::new(None),
+            recursion: OnceLock::new(),
         }
+    }
+
+    /// Offers recursion from now on; it is given before anything is asked, and once.
+    pub fn set_recursion(&self, recursion: Recursion) {
+        // A second one changes nothing.
+        let _ = self.recursion.set(recursion);
     }
 
     /// Signs the zone from now on, with these keys; the first ones are given before anything is asked.
@@ -234,6 +209,27 @@ impl Responder {
 
     /// Writes the response to a request, in place of what `out` held.
     pub fn respond(&self, message: &[u8], client: &Client<'_>, depth: Depth, out: &mut Vec<u8>) -> Responded {
+        self.respond_with(message, client, (depth, Walking::Ahead), out)
+    }
+
+    /// The same to a request that took a walk ([`Responded::Walk`]), with what came of it.
+    pub fn respond_walked(
+        &self,
+        message: &[u8],
+        client: &Client<'_>,
+        walked: Result<&Walked, &WalkFailure>,
+        out: &mut Vec<u8>,
+    ) -> Responded {
+        self.respond_with(message, client, (Depth::Whole, Walking::Over(walked)), out)
+    }
+
+    fn respond_with(
+        &self,
+        message: &[u8],
+        client: &Client<'_>,
+        (depth, walking): (Depth, Walking<'_>),
+        out: &mut Vec<u8>,
+    ) -> Responded {
         let request = match Request::read(message) {
             Ok(request) => request,
             Err(Rejected::Silent) => return Responded::Silent,
@@ -247,8 +243,21 @@ impl Responder {
         let option = request.edns.and_then(|edns| edns.option(COOKIE_OPTION));
         let cookie = self.options.cookies.verify(option, client.address, client.now_unix);
         let signing = if request.dnssec_ok() { self.signing() } else { None };
-        let mut writing =
-            Writing { responder: self, request, client, out, cookie, signing, zone_at: None, hash: 0, cached: true };
+        let recursion = self.recursion.get().filter(|recursion| (recursion.allow)(client.address));
+        let mut writing = Writing {
+            responder: self,
+            request,
+            client,
+            out,
+            cookie,
+            signing,
+            zone_at: None,
+            hash: 0,
+            cached: true,
+            recursion,
+            walking,
+            age_seconds: None,
+        };
         // RFC 7873 section 5.2.2.
         if cookie == CookieCheck::Malformed {
             return writing.write(&OwnedAnswer::empty(rcode::FORMERR));
@@ -309,15 +318,23 @@ impl Responder {
     fn respond_in_zone(&self, writing: &mut Writing<'_>, zone_at: usize, depth: Depth) -> Responded {
         let question = writing.request.question;
         writing.zone_at = Some(zone_at);
-        if zone_at == 0 && question.kind() == kind::SOA {
-            let (answer, serial) = self.authority.soa();
+        if question.kind() == kind::SOA && self.is_apex(question, zone_at) {
+            let (answer, serial) = self.authority.soa(zone_at);
             return writing.write(&self.with_soa_signature(answer, serial, writing));
         }
-        let key = CacheKey::new(question, writing.signing.is_some());
+        let is_recursive = writing.recursion.is_some() && writing.request.recursion_desired();
+        let key = CacheKey::new(question, Variant { is_signed: writing.signing.is_some(), is_recursive });
         let key = self.answers.hashed(key.as_bytes());
         writing.hash = key.hash();
         let hit = self.answers.read(key, |kept| {
-            let counts = self.topics.is_current(kept.stamp) && self.counts(kept.signed, writing.now());
+            let mut counts = self.topics.is_current(kept.stamp) && self.counts(kept.signed, writing.now());
+            if let Some(walked) = kept.walked {
+                let age_seconds = walked.age_seconds(writing.client.now_unix);
+                counts &= age_seconds.is_some();
+                if counts {
+                    writing.is_of_others(age_seconds);
+                }
+            }
             // Nothing is signed here: others wait for what lies beside it.
             counts.then(|| writing.write_unless_to_sign(&kept.answer).ok_or_else(|| kept.answer.clone()))
         });
@@ -331,40 +348,85 @@ impl Responder {
             return Responded::Deferred;
         }
         writing.cached = false;
-        match self.read(writing, zone_at, key, depth) {
-            Resident::Here(answer) => writing.write(&answer),
-            Resident::OnDisk => Responded::Deferred,
+        let mut asked = Asked::new(question, zone_at, depth);
+        (asked.now, asked.recursion) = (writing.now(), is_recursive);
+        match self.read(writing, asked, key) {
+            Read::Answer(answer) => writing.write(&answer),
+            Read::OnDisk => Responded::Deferred,
+            Read::Walk(identifier) => Responded::Walk(identifier),
         }
     }
 
+    fn is_apex(&self, question: Question<'_>, zone_at: usize) -> bool {
+        zone_at == 0 || self.authority.is_homed_apex(&Asked::new(question, zone_at, Depth::Resident))
+    }
+
     /// Reads an answer from index and ledger, and keeps it.
-    fn read(&self, writing: &Writing<'_>, zone_at: usize, key: HashedKey<'_>, depth: Depth) -> Resident<OwnedAnswer> {
-        let question = writing.request.question;
+    fn read(&self, writing: &mut Writing<'_>, asked: Asked<'_>, key: HashedKey<'_>) -> Read {
+        let (question, zone_at, depth, now) = (asked.question, asked.zone_at, asked.depth, asked.now);
         // Taken before the answer is read: a change meanwhile outdates it.
         let stamps = self.topics.stamps(&question.name()[..zone_at]);
-        let now = writing.now();
         // The sets of keys go out unsigned, too.
-        let signing = if zone_at == 0 { self.signing() } else { writing.signing.clone() };
-        let keys = signing.as_ref().filter(|_| zone_at == 0).map(|signing| signing.key_sets(now));
-        let mut said = match self.authority.answer(question, zone_at, keys.as_ref(), depth) {
+        let has_keys = zone_at == 0 || is_of_keys(question.kind());
+        let signing = if has_keys { self.signing() } else { writing.signing.clone() };
+        let asked = Asked { signing: signing.as_deref(), ..asked };
+        let mut said = match self.authority.answer(&asked) {
             Ok(Resident::Here(said)) => said,
-            Ok(Resident::OnDisk) => return Resident::OnDisk,
-            Err(error) => return Resident::Here(self.not_read(question, &error)),
+            Ok(Resident::OnDisk) => return Read::OnDisk,
+            Err(error) => return Read::Answer(self.not_read(question, &error)),
         };
-        if let Some(signing) = &writing.signing
-            && let Err(error) = signing.sign(&self.authority, question, &mut said, now)
-        {
-            return Resident::Here(self.not_signed(question, error));
+        if let Some(walkable) = said.walkable.take() {
+            return self.read_walked(writing, walkable, (key, stamps.on(Basis::Record)));
+        }
+        let signed = match (&said.cut, &writing.signing) {
+            (Some(cut), signing) => self.authority.make_referral(&asked, cut, signing.as_deref()).map(|made| {
+                said.answer = made;
+            }),
+            (None, Some(signing)) => signing.sign(&self.authority, question, &mut said, now),
+            (None, None) => Ok(()),
+        };
+        if let Err(error) = signed {
+            return Read::Answer(self.not_signed(question, error));
         }
         // Names that were never registered are asked in any number, and hardly one twice.
         if said.basis == Basis::NoRecord && signing.is_none() && depth == Depth::Resident {
-            return Resident::Here(said.answer);
+            return Read::Answer(said.answer);
         }
-        let keep_seconds = if zone_at == 0 { KEY_SETS_KEEP_SECONDS } else { SIGNATURE_KEEP_SECONDS };
+        let keep_seconds = if has_keys { KEY_SETS_KEEP_SECONDS } else { SIGNATURE_KEEP_SECONDS };
         let signed = signing.map(|signing| SignedBy { generation: signing.generation, made_at: now, keep_seconds });
         let stamp = stamps.on(said.basis);
-        self.answers.put(key, || KeptAnswer { answer: said.answer.clone(), stamp, signed });
-        Resident::Here(said.answer)
+        self.answers.put(key, || KeptAnswer { answer: said.answer.clone(), stamp, signed, walked: None });
+        Read::Answer(said.answer)
+    }
+
+    /// Reads an answer of others, and keeps it until its time is over.
+    fn read_walked(
+        &self,
+        writing: &mut Writing<'_>,
+        walkable: Walkable,
+        (key, stamp): (HashedKey<'_>, NameStamp),
+    ) -> Read {
+        let kept = match (writing.walking, writing.recursion) {
+            (Walking::Over(walked), _) => Some(walked.cloned().map_err(WalkFailure::answer)),
+            (Walking::Ahead, recursion) => {
+                recursion.and_then(|recursion| recursion.walker.kept(&walkable.identifier)).map(Ok)
+            }
+        };
+        writing.is_of_others(None);
+        let walked = match kept {
+            None => return Read::Walk(Box::new(walkable.identifier)),
+            Some(Err(failure)) => return Read::Answer(failure),
+            Some(Ok(walked)) => walked,
+        };
+        let answer = walkable.answer(writing.request.question.kind(), &walked);
+        let seconds = answer.answer_ttl().unwrap_or(walked.ttl_seconds);
+        // A newer answer in place of one that is over may come at any time.
+        if seconds > 0 && !walked.stale {
+            let made_at = writing.client.now_unix;
+            let from = KeptFrom { made_at, expires_at: made_at + u64::from(seconds) };
+            self.answers.put(key, || KeptAnswer { answer: answer.clone(), stamp, signed: None, walked: Some(from) });
+        }
+        Read::Answer(answer)
     }
 
     /// Whether a kept answer counts that a signer had to do with: the one of now, and not too long ago.
@@ -379,8 +441,12 @@ impl Responder {
     /// Adds the signature of the SOA record, which is kept for as long as the serial is the same.
     fn with_soa_signature(&self, mut answer: OwnedAnswer, serial: u32, writing: &Writing<'_>) -> OwnedAnswer {
         if let Some(signing) = &writing.signing {
-            match signing.soa(&self.authority.zone, serial, writing.now()) {
-                Ok(signed) => push_signatures(&mut answer, Section::Answer, ZONE_TTL_SECONDS, &signed.rrsigs),
+            let apex = self.authority.apex_of(writing.request.question.name(), answer.apex_at);
+            match signing.soa(&self.authority.zone, &apex, serial, writing.now()) {
+                Ok(signed) => {
+                    let place = (Section::Answer, HEADER_OCTETS);
+                    push_signatures(&mut answer, place, ZONE_TTL_SECONDS, &signed.rrsigs);
+                }
                 Err(error) => return self.not_signed(writing.request.question, error),
             }
         }
@@ -427,8 +493,9 @@ impl Responder {
 
     /// Outdates cached answers about identifiers that changed: called after the index took a change, and before
     /// anyone gets its receipt.
-    pub fn outdate(&self, changes: &[Changed]) {
-        for Changed { key, created } in changes {
+    pub fn outdate(&self, changes: &Changes<'_>) {
+        let Changes::Identifiers(changes) = changes else { return self.topics.outdate_all() };
+        for Changed { key, created } in *changes {
             let name = name_of_key(key, self.authority.zone.octets());
             self.topics.outdate(&name, *created);
         }
@@ -448,6 +515,11 @@ fn without_question(rcode: u16, client: &Client<'_>, cookie: CookieCheck) -> Res
 /// True for types that only questions have, ANY aside (RFC 6895 section 3.1): transfers and the like.
 fn is_meta(kind: u16) -> bool {
     (128..=254).contains(&kind)
+}
+
+/// True for the types of which an apex has something that the keys say.
+fn is_of_keys(kind: u16) -> bool {
+    matches!(kind, kind::DNSKEY | kind::CDS | kind::CDNSKEY | kind::DS)
 }
 
 impl Summary {

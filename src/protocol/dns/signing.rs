@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::{
     answer::{OwnedAnswer, Section},
     authority::{Authority, KeySets, Said},
-    dnssec::{RrSet, SignedRecord, Signer, denial::Existence, keys::NoRandomness},
+    dnssec::{Denied, RrSet, SignedRecord, Signer, SoaVersion, denial::Existence, keys::NoRandomness},
     kind,
-    message::{Question, rcode},
+    message::{HEADER_OCTETS, Question, rcode},
     zone::{NEGATIVE_TTL_SECONDS, ZONE_TTL_SECONDS, Zone},
 };
 
@@ -31,6 +31,7 @@ impl Signing {
         now: u32,
     ) -> Result<(), NoRandomness> {
         let Said { answer, types, .. } = said;
+        let apex = authority.apex_of(question.name(), answer.apex_at);
         if let Some(ttl) = answer.answer_ttl() {
             let kind = if question.kind() == kind::ANY { kind::HINFO } else { question.kind() };
             let data = authority.signed_data(kind, answer);
@@ -38,38 +39,47 @@ impl Signing {
             // What is in the additional section is not signed, and would stand before the signatures: it is left out.
             answer.keep_answer_section();
             let set = RrSet { owner: question.name(), kind, ttl, rdatas: &rdatas };
-            push_signatures(answer, Section::Answer, ttl, &self.signer.rrsigs(&set, now)?);
+            let signatures = self.signer.rrsigs(&set, &apex, now)?;
+            push_signatures(answer, (Section::Answer, HEADER_OCTETS), ttl, &signatures);
         } else if answer.negative {
             let existence = match answer.rcode {
                 rcode::NXDOMAIN => Existence::Missing,
                 _ => Existence::Types(types),
             };
-            let denial = self.signer.denial(question.name(), existence, NEGATIVE_TTL_SECONDS, now)?;
+            let denied = Denied { owner: question.name(), apex: &apex, existence };
+            let denial = self.signer.denial(denied, NEGATIVE_TTL_SECONDS, now)?;
             push_denial(answer, question.kind(), &denial);
         }
         Ok(())
     }
 
-    /// The SOA record of the zone with its signatures, which are kept for as long as the serial is the same.
+    /// The SOA record of the zone with this apex with its signatures, which are kept for as long as the serial is the same.
     ///
     /// # Errors
     ///
     /// [`NoRandomness`].
-    pub(super) fn soa(&self, zone: &Zone, serial: u32, now: u32) -> Result<Arc<SignedRecord>, NoRandomness> {
-        self.signer.soa(serial, ZONE_TTL_SECONDS, now, || zone.soa_data(serial))
+    pub(super) fn soa(
+        &self,
+        zone: &Zone,
+        apex: &[u8],
+        serial: u32,
+        now: u32,
+    ) -> Result<Arc<SignedRecord>, NoRandomness> {
+        let version = SoaVersion { serial, ttl: ZONE_TTL_SECONDS };
+        self.signer.soa(apex, version, now, || zone.soa_data(serial))
     }
 
     /// The same, if that is signed already.
-    pub(super) fn kept_soa(&self, serial: u32, now: u32) -> Option<Arc<SignedRecord>> {
-        self.signer.kept_soa(serial, ZONE_TTL_SECONDS, now)
+    pub(super) fn kept_soa(&self, apex: &[u8], serial: u32, now: u32) -> Option<Arc<SignedRecord>> {
+        self.signer.kept_soa(apex, SoaVersion { serial, ttl: ZONE_TTL_SECONDS }, now)
     }
 
-    /// The sets of keys at the apex.
-    pub(super) fn key_sets(&self, now: u32) -> KeySets {
+    /// The sets of keys at an apex.
+    pub(super) fn key_sets(&self, apex: &[u8], now: u32) -> KeySets {
         let owned = |set: Vec<&[u8]>| set.into_iter().map(<[u8]>::to_vec).collect();
         vec![
             (kind::DNSKEY, owned(self.signer.dnskeys())),
-            (kind::CDS, self.signer.cds(now)),
+            (kind::CDS, self.signer.cds(apex, now)),
             (kind::CDNSKEY, owned(self.signer.cdnskeys(now))),
         ]
     }
@@ -80,7 +90,8 @@ impl Signing {
 fn push_denial(answer: &mut OwnedAnswer, asked: u16, SignedRecord { rdata, rrsigs }: &SignedRecord) {
     let section = match asked {
         kind::NSEC | kind::RRSIG => {
-            *answer = OwnedAnswer { authoritative: true, ..OwnedAnswer::empty(rcode::NOERROR) };
+            let apex_at = answer.apex_at;
+            *answer = OwnedAnswer { authoritative: true, apex_at, ..OwnedAnswer::empty(rcode::NOERROR) };
             Section::Answer
         }
         _ => Section::Authority,
@@ -88,12 +99,17 @@ fn push_denial(answer: &mut OwnedAnswer, asked: u16, SignedRecord { rdata, rrsig
     if asked != kind::RRSIG {
         answer.push(section, kind::NSEC, NEGATIVE_TTL_SECONDS, |out| out.extend_from_slice(rdata));
     }
-    push_signatures(answer, section, NEGATIVE_TTL_SECONDS, rrsigs);
+    push_signatures(answer, (section, HEADER_OCTETS), NEGATIVE_TTL_SECONDS, rrsigs);
 }
 
-/// Adds signatures, with the TTL of what they sign.
-pub(super) fn push_signatures(answer: &mut OwnedAnswer, section: Section, ttl: u32, signatures: &[Vec<u8>]) {
+/// Adds signatures, with the TTL of what they sign, and its owner, which stands at an offset in the message.
+pub(super) fn push_signatures(
+    answer: &mut OwnedAnswer,
+    (section, owner): (Section, usize),
+    ttl: u32,
+    signatures: &[Vec<u8>],
+) {
     for signature in signatures {
-        answer.push(section, kind::RRSIG, ttl, |out| out.extend_from_slice(signature));
+        answer.push_at(section, owner, kind::RRSIG, ttl, |out| out.extend_from_slice(signature));
     }
 }

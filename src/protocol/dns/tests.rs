@@ -27,11 +27,10 @@ use super::{
 use crate::{
     id::{Identifier, dns_name},
     ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Position, Principal},
-    protocol::outcome::Outcome,
     record::{Permissions, Value, Values},
-    registry::{Changed, Command, Operation, Registry, Sequencer, WhenFull},
+    registry::{Changes, Command, Operation, Registry, Sequencer, WhenFull},
     resolver::{Depth, Resolver},
-    store::{Applied, IndexChange, Records, Store, memory::MemoryStore},
+    store::{Applied, ImplicitHome, IndexChange, Prefixes, Records, Store, memory::MemoryStore},
 };
 
 /// A registry and a responder over one ledger in a directory of its own.
@@ -52,7 +51,8 @@ impl Node {
         let ledger: Arc<Ledger> = recovered.ledger;
         let store = Arc::new(MemoryStore::new());
         let records = Records::new(store.clone(), Arc::clone(&ledger));
-        let resolver = Arc::new(Resolver::new(records.clone(), 1 << 20));
+        let prefixes = Arc::new(Prefixes::load(&records, ImplicitHome::UntilHomed).unwrap());
+        let resolver = Arc::new(Resolver::new(records.clone(), Arc::clone(&prefixes), 1 << 20));
         let zone = Zone::new("id.test")
             .unwrap()
             .with_addresses(["192.0.2.1", "2001:db8::1", "::"].map(|a| a.parse().unwrap()));
@@ -65,14 +65,18 @@ impl Node {
         let responder = Arc::new(Responder::new(Arc::clone(&resolver), zone, move || ledger.size(), options));
         let committer = {
             let responder = Arc::clone(&responder);
-            Box::new(move |changes: &[Changed]| {
-                resolver.outdate(changes.iter().map(|change| &change.key));
+            Box::new(move |changes: &Changes<'_>| {
+                match changes {
+                    Changes::Identifiers(changed) => resolver.outdate(changed.iter().map(|change| &change.key)),
+                    Changes::Prefix => resolver.outdate_all(),
+                }
                 responder.outdate(changes);
             })
         };
         let sequencer = Sequencer {
             appender: recovered.appender,
             records,
+            prefixes,
             store: store.clone(),
             committer,
             clock: Arc::new(|| 1_700_000_000_000),
@@ -368,9 +372,6 @@ fn outcomes_without_records() {
         node.check("gone._.1.88.hdl.id.test.", kind, &["NoError aa 0 retired", soa]);
         node.check("secret._.1.88.hdl.id.test.", kind, &["Refused 18 denied"]);
     }
-    let delegated = authority::without_data(Outcome::Delegated);
-    let error = delegated.extended.unwrap();
-    assert_eq!((delegated.rcode, error.code, error.text), (0, 20, "delegated"));
 }
 
 #[test]
@@ -589,3 +590,5 @@ fn sets_of_keys_are_those_of_now() {
     }
     assert_eq!(node.ask("id.test.", "CDS").answers.len(), 1);
 }
+
+mod tree;

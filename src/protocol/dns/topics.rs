@@ -80,6 +80,12 @@ impl NameTopics {
         self.records.outdate(topic);
     }
 
+    /// Outdates everything that was answered.
+    pub(super) fn outdate_all(&self) {
+        self.records.outdate_all();
+        self.absences.outdate_all();
+    }
+
     /// The topic of a name on the wire, without its zone, in any case.
     pub(super) fn hash(&self, relative: &[u8]) -> u64 {
         // Below `ors-dummy.` the record of the name behind it answers (X.672).

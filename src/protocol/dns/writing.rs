@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use super::{
-    answer::{ExtendedError, MESSAGE_OCTETS_MAX, OwnedAnswer},
+    answer::{EXTENDED_TEXT_OCTETS_MAX, ExtendedError, MESSAGE_OCTETS_MAX, OwnedAnswer},
     cookie::{COOKIE_OPTION, CookieCheck},
     dnssec::SignedRecord,
-    message::{Edns, Fit, OPTION_PADDING, Options, Request, Shape, pad, rcode, write_response},
+    message::{Edns, Fit, OPTION_PADDING, Options, Request, Shape, count_down, pad, rcode, write_response},
     responder::{
         Allowance, Client, Responded, Responder, ResponderOptions, Summary, Transport, UDP_PAYLOAD_OCTETS_MAX,
     },
     signing::Signing,
+    walking::{Recursion, Walking},
     zone::Soa,
 };
 
@@ -34,14 +35,25 @@ pub(super) struct Writing<'a> {
     pub(super) zone_at: Option<usize>,
     pub(super) hash: u64,
     pub(super) cached: bool,
+    /// Recursion, when the client may have it.
+    pub(super) recursion: Option<&'a Recursion>,
+    /// How far the walk is that the answer may need.
+    pub(super) walking: Walking<'a>,
+    /// For how many seconds the answer has been kept, when it is one of others: then nothing of it is signed.
+    pub(super) age_seconds: Option<u32>,
 }
 
 impl Writing<'_> {
+    /// Takes note that the answer is one of others, which has been kept for so long.
+    pub(super) fn is_of_others(&mut self, age_seconds: Option<u32>) {
+        (self.age_seconds, self.signing) = (age_seconds, None);
+    }
+
     /// Writes the response with this answer. A negative one goes with the SOA record of now, which is signed first where
     /// nobody did that yet.
     pub(super) fn write(&mut self, answer: &OwnedAnswer) -> Responded {
         let (zone, now) = (&self.responder.authority.zone, self.now());
-        match self.soa(answer, |signing, serial| signing.soa(zone, serial, now)) {
+        match self.soa(answer, |signing, apex, serial| signing.soa(zone, apex, serial, now)) {
             Ok(soa) => self.write_with(answer, soa.as_ref()),
             Err(error) => self.write_with(&self.responder.not_signed(self.request.question, error), None),
         }
@@ -50,7 +62,7 @@ impl Writing<'_> {
     /// The same where nothing has to be signed for that; `None`, and nothing written, where it has.
     pub(super) fn write_unless_to_sign(&mut self, answer: &OwnedAnswer) -> Option<Responded> {
         let now = self.now();
-        let soa = self.soa(answer, |signing, serial| signing.kept_soa(serial, now).ok_or(())).ok()?;
+        let soa = self.soa(answer, |signing, apex, serial| signing.kept_soa(apex, serial, now).ok_or(())).ok()?;
         Some(self.write_with(answer, soa.as_ref()))
     }
 
@@ -66,15 +78,20 @@ impl Writing<'_> {
         }
         let options = self.request.edns.map(|edns| self.options(edns, answer.extended));
         let edns = options.as_ref().map(|options| (options, UDP_PAYLOAD_OCTETS_MAX));
+        let records = answer.record_count();
         let mut answer = answer.with_soa(soa);
         let compact_ok = self.request.edns.is_some_and(Edns::compact_ok);
         if answer.rcode == rcode::NXDOMAIN && self.signing.is_some() && !compact_ok {
             // RFC 9824 section 5.1: the denial says it, and a validator may know no better.
             answer.rcode = rcode::NOERROR;
         }
-        let shape = Shape { edns, is_signed: self.signing.is_some(), octets_max };
+        let recursion_available = self.recursion.is_some();
+        let shape = Shape { edns, is_signed: self.signing.is_some(), recursion_available, octets_max };
         let fit = write_response(self.out, &self.request, &answer, shape);
         summary.truncated = fit == Fit::Truncated;
+        if let Some(age_seconds) = self.age_seconds.filter(|age| *age > 0 && fit == Fit::Whole) {
+            count_down(self.out, self.request.question, records, age_seconds);
+        }
         if let Some(options) = options.filter(|_| self.wants_padding()) {
             pad(self.out, &options);
         }
@@ -90,11 +107,15 @@ impl Writing<'_> {
     fn soa<E>(
         &self,
         answer: &OwnedAnswer,
-        signed: impl FnOnce(&Signing, u32) -> Result<Arc<SignedRecord>, E>,
+        signed: impl FnOnce(&Signing, &[u8], u32) -> Result<Arc<SignedRecord>, E>,
     ) -> Result<Option<Soa>, E> {
         let Some(zone_at) = self.zone_at.filter(|_| answer.negative) else { return Ok(None) };
-        let mut soa = self.responder.authority.negative_soa(zone_at);
-        soa.signed = self.signing.as_ref().map(|signing| signed(signing, soa.serial)).transpose()?;
+        let authority = &self.responder.authority;
+        let mut soa = authority.negative_soa(zone_at, answer.apex_at);
+        if let Some(signing) = &self.signing {
+            let apex = authority.apex_of(self.request.question.name(), answer.apex_at);
+            soa.signed = Some(signed(signing, &apex, soa.serial)?);
+        }
         Ok(Some(soa))
     }
 
@@ -141,8 +162,17 @@ impl Writing<'_> {
             options.push(COOKIE_OPTION, [&cookie, &[]]);
         }
         if let Some(ExtendedError { code, text }) = extended {
+            let text = match self.walking {
+                Walking::Over(Err(failure)) if text.is_empty() => cut_off(failure.reason()),
+                _ => text,
+            };
             options.push(OPTION_EXTENDED_ERROR, [&code.to_be_bytes(), text.as_bytes()]);
         }
         options
     }
+}
+
+/// As much of a reason as an extended error holds.
+fn cut_off(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(EXTENDED_TEXT_OCTETS_MAX)]
 }

@@ -162,6 +162,8 @@ impl fmt::Display for Zone {
 pub struct Soa {
     /// Where the apex stands in the message.
     pub apex_offset: usize,
+    /// Where the zone of the node stands there, in which its name and that of its mailbox are.
+    pub zone_offset: usize,
     /// The version of the zone.
     pub serial: u32,
     /// How long the record may be kept, in seconds.
@@ -200,7 +202,7 @@ impl Soa {
     pub(super) fn put_data(&self, out: &mut Vec<u8>) {
         for label in [NAME_SERVER_LABEL, MAILBOX_LABEL] {
             push_label(out, label);
-            out.extend_from_slice(&pointer(self.apex_offset));
+            out.extend_from_slice(&pointer(self.zone_offset));
         }
         put_soa_numbers(out, self.serial);
     }

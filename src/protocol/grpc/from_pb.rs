@@ -56,16 +56,7 @@ fn parts(
     operation: Option<pb::command::Operation>,
     request_id: &[u8],
 ) -> Result<(Operation, Option<RequestId>), Fault> {
-    let request = match request_id {
-        [] => None,
-        bytes => match RequestId::new(bytes) {
-            Some(request) => Some(request),
-            None => {
-                const { assert!(REQUEST_ID_BYTES_MAX == 64) };
-                return Err(Fault::Rule("the request id is longer than the limit of 64 bytes"));
-            }
-        },
-    };
+    let request = self::request_id(request_id).map_err(Fault::Rule)?;
     let operation = match operation {
         Some(pb::command::Operation::Create(create)) => {
             let edges = create.edges.into_iter().map(edge).collect::<Result<_, _>>()?;
@@ -85,6 +76,18 @@ fn parts(
         None => return Err(Fault::Rule("the command has no operation: give create, event, update, retire or erase")),
     };
     Ok((operation, request))
+}
+
+/// Reads a request id; none when it is empty.
+pub(super) fn request_id(bytes: &[u8]) -> Result<Option<RequestId>, &'static str> {
+    const { assert!(REQUEST_ID_BYTES_MAX == 64) };
+    match bytes {
+        [] => Ok(None),
+        bytes => match RequestId::new(bytes) {
+            Some(request) => Ok(Some(request)),
+            None => Err("the request id is longer than the limit of 64 bytes"),
+        },
+    }
 }
 
 fn event(message: pb::Event) -> Result<Operation, Fault> {

@@ -5,23 +5,31 @@
 //! encoded once.
 
 mod commands;
+mod delegation;
 mod from_pb;
 mod lookup;
 mod proofs;
+mod recursion;
 mod to_pb;
 mod trace;
 mod wire;
 
 pub use commands::{CommandBatch, EdgeParts, EventParts, FlowParts, ValueParts};
+pub use delegation::{DelegationFault, delegation_from_pb, delegation_to_pb, prefix_command, prefix_to_pb};
+use from_pb::request_id;
 pub use from_pb::{command, decode_command, record_from_pb, values_from_pb};
 pub use lookup::{lookup_from_pb, lookup_kind, lookup_kind_to_pb, lookup_to_pb};
 pub use proofs::{path_from_pb, proof_from_pb};
+pub use recursion::{
+    encode_failed, encode_resolved, encode_traced, failed_to_pb, failure, outcome_of_said, said_to_pb,
+};
 pub use to_pb::{
     edge_to_pb, fed_to_pb, history_to_pb, path_to_pb, proof_to_pb, receipt_to_pb, record_to_pb, refusal_to_pb,
     result_to_pb, shown_to_pb, value_to_pb,
 };
 pub use trace::{recall_request, recall_step_to_pb, trace_request, trace_step_to_pb};
 pub use wire::{Encoded, EncodedAnswers, EncodedCommands, answer_to_pb, encode_answer, encode_invalid};
+use wire::{encode as whole_answer, filtered};
 
 use crate::resolver::TraceLimits;
 
@@ -50,6 +58,8 @@ pub const HISTORY_LIMIT_DEFAULT: u32 = 50;
 pub const TRACE_NODES_MAX: usize = TraceLimits::NODES_MAX as usize;
 /// The most edges of a trace.
 pub const TRACE_EDGES_MAX: usize = TraceLimits::EDGES_MAX;
+/// The most prefixes of one page.
+pub const PREFIXES_LIMIT_MAX: u32 = 1_000;
 /// The longest request that resolves, in bytes.
 pub const RESOLVE_REQUEST_BYTES_MAX: usize = 4 << 20;
 /// The longest request that writes, in bytes.

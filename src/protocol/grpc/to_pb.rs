@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::pb;
+use super::{pb, prefix_to_pb};
 use crate::{
     ledger::{EntryKind, ErasedValues, Erasure, Hash},
     proof::opening::Opening,
@@ -113,6 +113,7 @@ pub fn fed_to_pb(fed: &Fed) -> pb::ChangeEvent {
     use pb::change_event::Event;
     let event = match fed {
         Fed::Change(shown) => Event::Change(shown_to_pb(shown)),
+        Fed::Prefix(version) => Event::Prefix(prefix_to_pb(version)),
         Fed::Upto(next_index) => Event::Progress(pb::Progress { next_index: *next_index }),
     };
     pb::ChangeEvent { event: Some(event) }
@@ -131,6 +132,8 @@ fn past_to_pb(past: &PastVersion, withheld: usize) -> pb::VersionChange {
         EntryKind::Retire => version_change::Kind::Retire,
         EntryKind::Event => version_change::Kind::Event,
         EntryKind::Erase => version_change::Kind::Erase,
+        // What is said of prefixes makes no version of a record.
+        EntryKind::Delegate | EntryKind::Home | EntryKind::Revoke => version_change::Kind::Unspecified,
     };
     let (mut edges_added, mut edges_removed) = (Vec::new(), Vec::new());
     for edge in &past.edges {

@@ -149,7 +149,7 @@ fn node_to_pb(node: &TracedNode) -> pb::TraceNode {
         NodeState::Withdrawn => (State::Withdrawn, ""),
         NodeState::Missing => (State::Missing, ""),
         NodeState::Erased => (State::Erased, ""),
-        NodeState::Delegated(delegation) => (State::Delegated, delegation.prefix.as_str()),
+        NodeState::Delegated(prefix) => (State::Delegated, prefix.as_str()),
     };
     let (version, ledger_index) = node.version.unwrap_or_default();
     pb::TraceNode {

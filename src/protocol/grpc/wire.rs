@@ -6,7 +6,7 @@ use prost::{
     encoding::{DecodeContext, WireType, skip_field},
 };
 
-use super::{pb, record_to_pb, value_to_pb};
+use super::{delegation_to_pb, pb, record_to_pb, value_to_pb};
 use crate::{
     id::ParseError,
     record::Record,
@@ -57,9 +57,13 @@ pub fn answer_to_pb(answer: &Answer, asked: &str, filter: &Filter) -> pb::answer
             erased: tombstone.erased,
         }),
         Answer::NotFound => Outcome::NotFound(pb::NotFound { identifier: identifier() }),
-        Answer::Delegated(delegation) => {
-            Outcome::Delegated(pb::Delegated { identifier: identifier(), prefix: delegation.prefix.clone() })
-        }
+        Answer::Delegated(version) => Outcome::Delegated(pb::Delegated {
+            identifier: identifier(),
+            prefix: version.prefix.to_string(),
+            delegation: version.delegation().map(delegation_to_pb),
+            ledger_index: version.version.ledger_index,
+        }),
+        Answer::NotResponsible => Outcome::NotResponsible(pb::NotResponsible { identifier: identifier() }),
         Answer::Denied => Outcome::Denied(pb::Denied { identifier: identifier() }),
     }
 }
@@ -70,8 +74,9 @@ pub fn encode_invalid(asked: &str, error: &ParseError) -> Encoded {
     encode(pb::answer::Outcome::Invalid(pb::Invalid { identifier, reason: error.to_string() }))
 }
 
-fn encode(outcome: pb::answer::Outcome) -> Encoded {
-    Encoded(pb::Answer { outcome: Some(outcome) }.encode_to_vec().into())
+/// An answer with nothing beside its outcome.
+pub(super) fn encode(outcome: pb::answer::Outcome) -> Encoded {
+    Encoded(pb::Answer { outcome: Some(outcome), ..pb::Answer::default() }.encode_to_vec().into())
 }
 
 /// The public record as an encoded `Answer`.
@@ -79,10 +84,23 @@ fn whole(record: &Record) -> Encoded {
     encode(pb::answer::Outcome::Found(record_to_pb(record)))
 }
 
-fn filtered(record: &Record, filter: &Filter) -> pb::Record {
+/// The record with those of its values that are asked for.
+pub(super) fn filtered(record: &Record, filter: &Filter) -> pb::Record {
     let mut answer = record_to_pb(record);
     answer.values = record.values.iter().filter(|value| filter.takes(value)).map(value_to_pb).collect();
     answer
+}
+
+impl Encoded {
+    /// The answer with more fields behind its outcome: parts of a message that follow on each other are one message
+    /// (Protocol Buffers, "Last One Wins").
+    #[must_use]
+    pub fn with(&self, fields: &pb::Answer) -> Self {
+        let mut bytes = Vec::with_capacity(self.0.len() + fields.encoded_len());
+        bytes.extend_from_slice(&self.0);
+        fields.encode_raw(&mut bytes);
+        Self(bytes.into())
+    }
 }
 
 impl Message for Encoded {

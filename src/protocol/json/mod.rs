@@ -23,13 +23,19 @@
 //! Anything else in a line is refused by its name: it is likelier that the line is of another kind than that the field
 //! does not matter. Identifiers are left to the node to check.
 
+mod bootstrap;
 mod lookup;
+mod prefix;
 mod read;
+mod resolution;
 mod trace;
 mod write;
 
+pub use bootstrap::{BOOTSTRAP_BYTES_MAX, BootstrapError, bootstrap_from_json, bootstrap_to_json};
 pub use lookup::{LOOKUP_BYTES_MAX, lookup_from_json, lookup_to_json};
+pub use prefix::{endpoint_text, prefix_to_json, prefix_word, site_role_text};
 pub use read::{Point, create_from_line, point, time_ms};
+pub use resolution::{resolved_to_json, verification_text};
 pub use trace::{
     recalled_to_json, trace_edge_to_json, trace_node_to_json, trace_state_text, trace_summary_to_json,
     trace_total_to_json, truncation_text,

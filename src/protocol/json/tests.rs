@@ -222,7 +222,11 @@ fn answers_without_a_record() {
             r#"{"identifier":"88.1/a","status":"not found"}"#,
         ),
         (
-            Outcome::Delegated(pb::Delegated { identifier: identifier(), prefix: "88".into() }),
+            Outcome::Delegated(pb::Delegated {
+                identifier: identifier(),
+                prefix: "88".into(),
+                ..pb::Delegated::default()
+            }),
             r#"{"identifier":"88.1/a","status":"delegated","prefix":"88"}"#,
         ),
         (Outcome::Denied(pb::Denied { identifier: identifier() }), r#"{"identifier":"88.1/a","status":"denied"}"#),

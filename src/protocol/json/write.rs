@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::prefix::{LineDelegation, line_delegation};
 use crate::{
     protocol::{
         grpc::pb::{self, answer::Outcome as Found},
@@ -97,6 +98,8 @@ struct LineOutcome<'a> {
     time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prefix: Option<&'a str>,
+    #[serde(flatten)]
+    delegation: Option<LineDelegation<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
 }
@@ -140,7 +143,7 @@ fn line_record(record: &pb::Record) -> LineRecord<'_> {
 }
 
 /// An answer as one line, without the line's end: the record, or its `status` (`not found`, `retired`, `erased`,
-/// `delegated`, `denied`, `invalid`) with what is known.
+/// `delegated`, `not responsible`, `denied`, `invalid`, or why a recursive node has none) with what is known.
 pub fn answer_to_json(answer: &Found) -> String {
     let said = |outcome: Outcome, identifier| LineOutcome {
         identifier,
@@ -157,8 +160,15 @@ pub fn answer_to_json(answer: &Found) -> String {
             ..said(if retired.erased { Outcome::Erased } else { Outcome::Retired }, &retired.identifier)
         },
         Found::NotFound(not_found) => said(Outcome::NotFound, &not_found.identifier),
-        Found::Delegated(delegated) => {
-            LineOutcome { prefix: Some(&delegated.prefix), ..said(Outcome::Delegated, &delegated.identifier) }
+        Found::Delegated(delegated) => LineOutcome {
+            prefix: Some(&delegated.prefix),
+            delegation: delegated.delegation.as_ref().map(line_delegation),
+            ..said(Outcome::Delegated, &delegated.identifier)
+        },
+        Found::NotResponsible(elsewhere) => said(Outcome::NotResponsible, &elsewhere.identifier),
+        Found::Failed(failed) => {
+            let outcome = Outcome::of_grpc_code(failed.code).unwrap_or(Outcome::Unavailable);
+            LineOutcome { reason: Some(&failed.reason), ..said(outcome, &failed.identifier) }
         }
         Found::Denied(denied) => said(Outcome::Denied, &denied.identifier),
         Found::Invalid(invalid) => {

@@ -58,7 +58,8 @@ impl Sequencer {
         self.store.ready().map_err(|error| Refusal::Unavailable { reason: error.to_string() })?;
         let mut staged = Staged::default();
         let batch = self.appender.begin(now_ms).map_err(|error| unavailable(&error))?;
-        let round = Round { batch, staged: &mut staged, records: &self.records, entropy: &self.entropy };
+        let (records, prefixes, entropy) = (&self.records, &*self.prefixes, &self.entropy);
+        let round = Round { batch, staged: &mut staged, records, prefixes, entropy };
         let (newest, values, draft, edges) = match round.plan(&prepared)? {
             Plan::Replayed(decided) => {
                 drop(round);

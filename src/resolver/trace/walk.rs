@@ -13,7 +13,10 @@ use super::{
 use crate::{
     id::{Identifier, Key},
     record::{Amount, EdgeType},
-    store::{Direction, EdgeEnd, EdgeOrigin, EdgeQuery, Link, LinkReader, ReadError, Records, Standing},
+    store::{
+        Direction, EdgeEnd, EdgeOrigin, EdgeQuery, Link, LinkReader, Prefixes, ReadError, Records, Responsibility,
+        Standing,
+    },
 };
 
 /// Edges of a node that are read at once.
@@ -94,6 +97,7 @@ impl From<ReadError> for Stop {
 /// A trace under way.
 pub(in crate::resolver) struct Walk<'a> {
     reader: LinkReader<'a>,
+    prefixes: &'a Prefixes,
     request: &'a TraceRequest,
     limits: TraceLimits,
     upto: Option<u64>,
@@ -110,10 +114,16 @@ pub(in crate::resolver) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// A trace up to the entry with this index; before the first entry when there is none.
-    pub(in crate::resolver) fn new(records: &'a Records, request: &'a TraceRequest, upto: Option<u64>) -> Self {
+    pub(in crate::resolver) fn new(
+        records: &'a Records,
+        prefixes: &'a Prefixes,
+        request: &'a TraceRequest,
+        upto: Option<u64>,
+    ) -> Self {
         let limits = request.limits.clamped();
         Self {
             reader: LinkReader::new(records),
+            prefixes,
             request,
             limits,
             upto,
@@ -329,6 +339,8 @@ impl<'a> Walk<'a> {
             };
             found.version = Some((registered.version, registered.index));
             found.name = registered.name.filter(|_| self.request.names == Names::Included);
+        } else if let Responsibility::Delegated(version) = self.prefixes.responsibility(identifier.key()) {
+            found.state = NodeState::Delegated(version.prefix.clone());
         }
         match found.state {
             NodeState::Missing => self.graph.summary.missing += 1,

@@ -183,8 +183,8 @@ impl Counters {
     pub fn count(&self, responded: &Responded) {
         let summary = match responded {
             Responded::Silent => return self.add(Count::Ignored, 1),
-            // It is counted by whoever reads it.
-            Responded::Deferred => return,
+            // It is counted by whoever reads it, or asks others.
+            Responded::Deferred | Responded::Walk(_) => return,
             Responded::Withheld(summary) => {
                 self.add(Count::Withheld, 1);
                 summary

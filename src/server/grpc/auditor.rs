@@ -85,7 +85,7 @@ impl auditor_server::Auditor for AuditorService {
 
     async fn resolve_at(&self, request: Request<pb::ResolveAtRequest>) -> Result<Response<Encoded>, Status> {
         let pb::ResolveAtRequest { request, at } = request.into_inner();
-        let pb::ResolveRequest { identifier: asked, types, indexes } = request.unwrap_or_default();
+        let pb::ResolveRequest { identifier: asked, types, indexes, .. } = request.unwrap_or_default();
         let identifier = identifier(&asked)?;
         let moment = match at {
             Some(At::LedgerIndex(index)) => Moment::Index(index),

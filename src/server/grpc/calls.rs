@@ -24,7 +24,7 @@ use tonic::{Code, Status, body::Body, codegen::Service, server::NamedService};
 use crate::mirror::Lag;
 
 /// Methods that are counted by their name; all others share the last one.
-const METHODS: [&str; 16] = [
+const METHODS: [&str; 18] = [
     "Resolver/Resolve",
     "Registry/Apply",
     "Resolver/ResolveBatch",
@@ -32,6 +32,8 @@ const METHODS: [&str; 16] = [
     "Registry/ApplyBatch",
     "Registry/ApplyStream",
     "Registry/Export",
+    "Registry/ApplyPrefix",
+    "Resolver/ListPrefixes",
     "Auditor/ResolveAt",
     "Auditor/History",
     "Auditor/Watch",

@@ -42,6 +42,7 @@ use crate::{
     },
     registry::{Refusal, Registry},
     resolver::{Resolver, feed::Feeds},
+    server::recursive::Recursive,
     store::ReadError,
     vindex::Lookups,
 };
@@ -66,6 +67,8 @@ pub struct GrpcParts {
     pub lookups: Option<Lookups>,
     /// The checkpoints that proofs are made for.
     pub publication: Arc<Publication>,
+    /// How answers of other nodes are found, when they are.
+    pub recursive: Option<Recursive>,
     /// Where calls are counted.
     pub calls: Arc<Calls>,
     /// How far behind its primary the node is, when it is a mirror.
@@ -89,10 +92,11 @@ impl GrpcServer {
     ///
     /// Whatever the system says about the address.
     pub async fn start(address: SocketAddr, parts: GrpcParts) -> io::Result<Self> {
-        let GrpcParts { resolver, registry, feeds, lookups, publication, calls, lag } = parts;
+        let resolver_service = resolver::ResolverService::new(&parts);
+        let GrpcParts { resolver, registry, feeds, lookups, publication, calls, lag, .. } = parts;
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let resolver_service = ResolverServer::new(resolver::ResolverService::new(Arc::clone(&resolver)))
+        let resolver_service = ResolverServer::new(resolver_service)
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
         let auditor_service = auditor::AuditorService::new(Arc::clone(&resolver), feeds, lookups, publication);

@@ -11,7 +11,7 @@ use crate::{
     id::{Key, KeyPrefix, Scheme},
     ledger::Principal,
     protocol::grpc::{
-        Encoded, EncodedCommands, decode_command, pb, receipt_to_pb, record_to_pb, result_to_pb,
+        Encoded, EncodedCommands, decode_command, pb, prefix_command, receipt_to_pb, record_to_pb, result_to_pb,
         services::registry_server,
     },
     registry::{BATCH_COMMANDS_MAX, Prepared, Receipt, Refusal, Registry, WhenFull},
@@ -175,6 +175,16 @@ impl registry_server::Registry for RegistryService {
             std::future::ready(Some(stream::iter(items)))
         });
         Ok(Response::new(Box::pin(results.flatten())))
+    }
+
+    async fn apply_prefix(&self, request: Request<pb::PrefixCommand>) -> Result<Response<pb::Receipt>, Status> {
+        let principal = principal(request.remote_addr())?;
+        let command = prefix_command(&request.into_inner()).map_err(|refusal| {
+            self.registry.stats().count_refusal(&refusal);
+            refused(&refusal)
+        })?;
+        let receipt = self.registry.apply_prefix(command, principal).await;
+        Ok(Response::new(receipt_to_pb(receipt.map_err(|refusal| refused(&refusal))?, "")))
     }
 
     async fn export(&self, request: Request<pb::ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {

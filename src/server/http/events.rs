@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! id: 4711                      the ledger index
-//! event: update                 create, update, retire, event or erase
+//! event: update                 create, update, retire, event, erase; delegate, home, revoke
 //! data: {"change":"update",…}   as `touchmark history --json` prints it, without differences
 //! ```
 //!
@@ -33,8 +33,8 @@ use super::{
 use crate::{
     id::Subtree,
     protocol::{
-        grpc::shown_to_pb,
-        json::{change_to_json, change_word},
+        grpc::{prefix_to_pb, shown_to_pb},
+        json::{change_to_json, change_word, prefix_to_json, prefix_word},
         outcome::Outcome,
     },
     resolver::feed::{Fed, Feed, FeedError, Feeds},
@@ -121,6 +121,11 @@ fn event(fed: &Fed) -> String {
             let change = shown_to_pb(shown);
             let index = shown.past.record.version.ledger_index;
             format!("id: {index}\nevent: {}\ndata: {}\n\n", change_word(&change), change_to_json(&change))
+        }
+        Fed::Prefix(version) => {
+            let state = prefix_to_pb(version);
+            let index = version.version.ledger_index;
+            format!("id: {index}\nevent: {}\ndata: {}\n\n", prefix_word(&state), prefix_to_json(&state))
         }
         Fed::Upto(0) => ": nothing yet\n\n".into(),
         Fed::Upto(next) => format!(": nothing else\nid: {}\n\n", next - 1),

@@ -4,6 +4,7 @@
 //! takes connections and bounds them. Everything is read with GET and HEAD; what blocks is read on the blocking pool, a few
 //! at a time ([`reply::Reader`]). Deliberately absent: writing, and TLS (a proxy in front has the certificate).
 
+mod bootstrap;
 mod events;
 mod health;
 mod listener;
@@ -34,6 +35,7 @@ use crate::{
     ledger::{Ledger, Publication},
     mirror::Lag,
     resolver::{Resolver, feed::Feeds},
+    server::recursive::Recursive,
     vindex::Lookups,
 };
 
@@ -52,6 +54,8 @@ pub struct HttpParts {
     pub feeds: Arc<Feeds>,
     /// The verifiable index, when the node has one.
     pub lookups: Option<Lookups>,
+    /// How answers of other nodes are found, when they are.
+    pub recursive: Option<Recursive>,
     /// Whom mirrors are served by.
     pub replicas: Replicas,
     /// What is counted.
@@ -60,7 +64,7 @@ pub struct HttpParts {
 
 /// All routes.
 pub fn routes(parts: HttpParts) -> Router {
-    let HttpParts { resolver, ledger, publication, feeds, lookups, replicas, metrics } = parts;
+    let HttpParts { resolver, ledger, publication, feeds, lookups, recursive, replicas, metrics } = parts;
     let (reader, counts, lag) = (Reader::default(), Arc::<metrics::HttpCounts>::default(), metrics.lag.clone());
     Router::new()
         .merge(health::routes(Arc::clone(&metrics.registry)))
@@ -68,7 +72,8 @@ pub fn routes(parts: HttpParts) -> Router {
         .merge(log::routes(Arc::clone(&ledger), publication, reader.clone()))
         .merge(replica::routes(ledger, Arc::clone(&feeds), reader.clone(), replicas))
         .merge(events::routes(feeds))
-        .merge(records::routes(resolver, reader.clone()))
+        .merge(bootstrap::routes(Arc::clone(&resolver), reader.clone()))
+        .merge(records::routes(resolver, recursive, reader.clone()))
         .merge(vindex::routes(lookups, reader))
         .fallback(nothing_here)
         .method_not_allowed_fallback(only_read)

@@ -3,9 +3,8 @@
 //! | first byte | rest of the key | what it leads to |
 //! |---|---|---|
 //! | `00` | – | the index's own record (never in a block) |
-//! | `01` | identifier key | its newest entry |
+//! | `01` | identifier key, or key of a prefix | its newest entry |
 //! | `02` | length of the identifier key (u16), identifier key, all ones minus a ledger index (u64) | the entry with this index, which another one superseded |
-//! | `03` | – | reserved: prefixes and delegations |
 //! | `04` | length of the from key (u16), from key, edge, all ones minus a ledger index (u64), 1 for "added", 0 for "removed" | the entry with this index, which did that to the edge |
 //! | `05` | the same with the to key, and the from key in the edge | the same |
 //! | `06` | hash of an identifier key (20 bytes) | the identifier's newest entry |

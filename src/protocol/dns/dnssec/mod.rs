@@ -27,7 +27,10 @@ pub mod denial;
 pub mod key_ring;
 pub mod keys;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use super::{answer::CLASS_IN, kind};
 use denial::Existence;
@@ -44,6 +47,8 @@ pub const SIGNATURE_KEEP_SECONDS: u32 = SIGNATURE_SECONDS - 2 * DAY_SECONDS;
 pub const DNSKEY_TTL_SECONDS: u32 = 3_600;
 
 const DAY_SECONDS: u32 = 86_400;
+/// Of how many zones the signed SOA record is kept.
+const KEPT_SOAS_MAX: usize = 1_024;
 /// Octets of the data of a signature before the signer's name (RFC 4034 section 3.1), and where algorithm and key tag
 /// stand among them.
 const RRSIG_FIXED_OCTETS: usize = 18;
@@ -73,19 +78,42 @@ pub struct SignedRecord {
 }
 
 /// Signs the sets of a zone with its keys.
+///
+/// A node may have several zones, those of the prefixes that are homed on it; the same keys sign all of them, and each apex is the name
+/// of the signer of its zone. Apexes are in wire form and in lower case.
 #[derive(Debug)]
 pub struct Signer {
     ring: KeyRing,
-    soa: RwLock<Option<KeptSoa>>,
+    /// By apex.
+    soas: RwLock<HashMap<Box<[u8]>, KeptSoa>>,
 }
 
 /// The SOA record that was signed last.
 #[derive(Debug)]
 struct KeptSoa {
-    serial: u32,
-    ttl: u32,
+    version: SoaVersion,
     signed_at: u32,
     record: Arc<SignedRecord>,
+}
+
+/// What tells one SOA record of a zone from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SoaVersion {
+    /// Its serial number.
+    pub serial: u32,
+    /// Its TTL before it is counted down, in seconds.
+    pub ttl: u32,
+}
+
+/// What is denied.
+#[derive(Clone, Copy, Debug)]
+pub struct Denied<'a> {
+    /// At which name, in wire form and in any case.
+    pub owner: &'a [u8],
+    /// Of which zone.
+    pub apex: &'a [u8],
+    /// What there is instead.
+    pub existence: Existence<'a>,
 }
 
 /// When a signature begins and ceases to be valid, in seconds since 1970 UTC mod 2^32 (RFC 4034 section 3.1.5).
@@ -107,7 +135,7 @@ impl Validity {
 impl Signer {
     /// Signs with these keys, for their zone.
     pub fn new(ring: KeyRing) -> Self {
-        Self { ring, soa: RwLock::new(None) }
+        Self { ring, soas: RwLock::default() }
     }
 
     /// The keys.
@@ -121,11 +149,11 @@ impl Signer {
     /// # Errors
     ///
     /// [`NoRandomness`].
-    pub fn rrsigs(&self, set: &RrSet<'_>, now_unix: u32) -> Result<Vec<Vec<u8>>, NoRandomness> {
+    pub fn rrsigs(&self, set: &RrSet<'_>, apex: &[u8], now_unix: u32) -> Result<Vec<Vec<u8>>, NoRandomness> {
         if set.rdatas.is_empty() {
             return Ok(Vec::new());
         }
-        let (apex, validity) = (self.ring.apex(), Validity::from(now_unix));
+        let validity = Validity::from(now_unix);
         match set.kind {
             // Whichever DS the parent has, it leads to these (RFC 7344 section 4.1).
             kind::DNSKEY | kind::CDS | kind::CDNSKEY => rrsigs(set, apex, self.ring.published(), validity),
@@ -138,12 +166,12 @@ impl Signer {
         self.ring.published().map(Key::dnskey).collect()
     }
 
-    /// The data of the CDS records of the apex: the key that signs (RFC 7344 section 4).
-    pub fn cds(&self, now_unix: u32) -> Vec<Vec<u8>> {
-        self.wanted(now_unix).map(|key| key.ds(self.ring.apex())).collect()
+    /// The data of the CDS records of an apex, and so of its DS records: the key that signs (RFC 7344 section 4).
+    pub fn cds(&self, apex: &[u8], now_unix: u32) -> Vec<Vec<u8>> {
+        self.wanted(now_unix).map(|key| key.ds(apex)).collect()
     }
 
-    /// The data of the CDNSKEY records of the apex: the key that signs (RFC 7344 section 4).
+    /// The data of the CDNSKEY records of an apex: the key that signs (RFC 7344 section 4).
     pub fn cdnskeys(&self, now_unix: u32) -> Vec<&[u8]> {
         self.wanted(now_unix).map(Key::dnskey).collect()
     }
@@ -152,7 +180,7 @@ impl Signer {
         self.ring.keys(now_unix).filter(|(_, state)| *state == KeyState::Active).map(|(key, _)| &key.key)
     }
 
-    /// The SOA record of the zone with its signatures, signed when the serial or the TTL is another one than at the last
+    /// The SOA record of a zone with its signatures, signed when the serial or the TTL is another one than at the last
     /// call, or when the signature is old. `ttl` is the TTL of the record itself, in seconds; negative answers show it,
     /// and its signatures, with theirs.
     ///
@@ -161,29 +189,36 @@ impl Signer {
     /// [`NoRandomness`].
     pub fn soa(
         &self,
-        serial: u32,
-        ttl: u32,
+        apex: &[u8],
+        SoaVersion { serial, ttl }: SoaVersion,
         now_unix: u32,
         rdata: impl FnOnce() -> Vec<u8>,
     ) -> Result<Arc<SignedRecord>, NoRandomness> {
-        if let Some(kept) = self.kept_soa(serial, ttl, now_unix) {
+        let version = SoaVersion { serial, ttl };
+        if let Some(kept) = self.kept_soa(apex, version, now_unix) {
             return Ok(kept);
         }
         // Two that come here at once sign the same; the lock is not held for that.
-        let record = Arc::new(self.signed(self.ring.apex(), kind::SOA, ttl, now_unix, rdata())?);
-        let kept = KeptSoa { serial, ttl, signed_at: now_unix, record: Arc::clone(&record) };
-        *self.soa.write().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        let rdata = rdata();
+        let rrsigs = self.rrsigs(&RrSet { owner: apex, kind: kind::SOA, ttl, rdatas: &[&rdata] }, apex, now_unix)?;
+        let record = Arc::new(SignedRecord { rdata, rrsigs });
+        let kept = KeptSoa { version, signed_at: now_unix, record: Arc::clone(&record) };
+        let mut soas = self.soas.write().unwrap_or_else(PoisonError::into_inner);
+        if soas.len() >= KEPT_SOAS_MAX {
+            soas.clear();
+        }
+        soas.insert(apex.into(), kept);
         Ok(record)
     }
 
     /// What [`Signer::soa`] gives, if that is signed already.
-    pub fn kept_soa(&self, serial: u32, ttl: u32, now_unix: u32) -> Option<Arc<SignedRecord>> {
+    pub fn kept_soa(&self, apex: &[u8], version: SoaVersion, now_unix: u32) -> Option<Arc<SignedRecord>> {
         let fits = |kept: &&KeptSoa| {
             let age = now_unix.wrapping_sub(kept.signed_at);
-            kept.serial == serial && kept.ttl == ttl && age < SIGNATURE_KEEP_SECONDS
+            kept.version == version && age < SIGNATURE_KEEP_SECONDS
         };
-        let kept = self.soa.read().unwrap_or_else(PoisonError::into_inner);
-        kept.as_ref().filter(fits).map(|kept| Arc::clone(&kept.record))
+        let soas = self.soas.read().unwrap_or_else(PoisonError::into_inner);
+        soas.get(apex).filter(fits).map(|kept| Arc::clone(&kept.record))
     }
 
     /// The NSEC record at a name of the zone, which is in wire form and in any case, with its signatures. `ttl` is that of
@@ -194,24 +229,12 @@ impl Signer {
     /// [`NoRandomness`].
     pub fn denial(
         &self,
-        owner: &[u8],
-        existence: Existence<'_>,
+        Denied { owner, apex, existence }: Denied<'_>,
         ttl: u32,
         now_unix: u32,
     ) -> Result<SignedRecord, NoRandomness> {
-        let rdata = denial::nsec(owner, self.ring.apex(), existence);
-        self.signed(owner, kind::NSEC, ttl, now_unix, rdata)
-    }
-
-    fn signed(
-        &self,
-        owner: &[u8],
-        kind: u16,
-        ttl: u32,
-        now_unix: u32,
-        rdata: Vec<u8>,
-    ) -> Result<SignedRecord, NoRandomness> {
-        let rrsigs = self.rrsigs(&RrSet { owner, kind, ttl, rdatas: &[&rdata] }, now_unix)?;
+        let rdata = denial::nsec(owner, apex, existence);
+        let rrsigs = self.rrsigs(&RrSet { owner, kind: kind::NSEC, ttl, rdatas: &[&rdata] }, apex, now_unix)?;
         Ok(SignedRecord { rdata, rrsigs })
     }
 }

@@ -102,7 +102,7 @@ fn read_rrsig(owner: &[u8], rdata: &[u8]) -> RRSIG {
 
 /// Signs a set, and verifies every signature with the published key that it names; gives the tags.
 fn verify(signer: &Signer, set: &RrSet<'_>, now_unix: u32) -> Vec<u16> {
-    verify_each(signer, set, signer.rrsigs(set, now_unix).unwrap(), now_unix)
+    verify_each(signer, set, signer.rrsigs(set, APEX, now_unix).unwrap(), now_unix)
 }
 
 fn verify_each(signer: &Signer, set: &RrSet<'_>, rrsigs: Vec<Vec<u8>>, now_unix: u32) -> Vec<u16> {
@@ -150,7 +150,8 @@ fn another_implementation_verifies_every_set() {
             assert_eq!(verify(&signer, &RrSet { owner, kind, ttl: 300, rdatas }, NOW), [tag], "{algorithm} {kind}");
         }
         for existence in [Existence::Missing, Existence::Types(&[]), Existence::Types(&[16, 65_280])] {
-            let SignedRecord { rdata, rrsigs } = signer.denial(owner, existence, 60, NOW).unwrap();
+            let SignedRecord { rdata, rrsigs } =
+                signer.denial(Denied { owner, apex: APEX, existence }, 60, NOW).unwrap();
             let set = RrSet { owner, kind: kind::NSEC, ttl: 60, rdatas: &[&rdata] };
             assert_eq!(verify_each(&signer, &set, rrsigs, NOW), [tag]);
         }
@@ -180,7 +181,7 @@ fn the_apex_follows_the_roll() {
         let dnskeys = signer.dnskeys();
         let set = RrSet { owner: APEX, kind: kind::DNSKEY, ttl: DNSKEY_TTL_SECONDS, rdatas: &dnskeys };
         assert_eq!(verify(signer, &set, now), keys, "row {row}");
-        let cds = signer.cds(now);
+        let cds = signer.cds(APEX, now);
         let rdatas: Vec<&[u8]> = cds.iter().map(Vec::as_slice).collect();
         let set = RrSet { owner: APEX, kind: kind::CDS, ttl: DNSKEY_TTL_SECONDS, rdatas: &rdatas };
         assert_eq!(verify(signer, &set, now), keys, "row {row}");
@@ -194,13 +195,20 @@ fn the_apex_follows_the_roll() {
     }
 }
 
+/// Every zone of a node has its own: another apex has nothing of the first one.
 #[test]
 fn the_soa_is_signed_once_for_each_serial() {
+    const FIRST: SoaVersion = SoaVersion { serial: 1, ttl: 3_600 };
     let signer = signer(Algorithm::Ed25519);
     let rdata = |serial: u32| [&b"\x00\x00"[..], &serial.to_be_bytes(), &[0; 16]].concat();
-    let first = signer.soa(1, 3_600, NOW, || rdata(1)).unwrap();
+    let first = signer.soa(APEX, FIRST, NOW, || rdata(1)).unwrap();
     let set = RrSet { owner: APEX, kind: kind::SOA, ttl: 3_600, rdatas: &[&first.rdata] };
     verify_each(&signer, &set, first.rrsigs.clone(), NOW);
+    let homed: &[u8] = b"\x0288\x03hdl\x02id\x04test\x00";
+    assert!(signer.kept_soa(homed, FIRST, NOW).is_none());
+    let second = signer.soa(homed, FIRST, NOW, || rdata(1)).unwrap();
+    let signer_name = |record: &SignedRecord| read_rrsig(APEX, &record.rrsigs[0]).input().signer_name.to_string();
+    assert_eq!([signer_name(&first), signer_name(&second)], ["id.test.", "88.hdl.id.test."]);
     // Serial, TTL, seconds later, whether it is the same.
     let table = [
         (1, 3_600, 0, true),
@@ -211,17 +219,17 @@ fn the_soa_is_signed_once_for_each_serial() {
         (1, 3_600, u32::MAX, false),
     ];
     for (serial, ttl, later, same) in table {
-        let kept = signer.soa(1, 3_600, NOW, || rdata(1)).unwrap();
-        let now = NOW.wrapping_add(later);
-        assert_eq!(signer.kept_soa(serial, ttl, now).is_some(), same, "{serial} {ttl} {later}");
-        let next = signer.soa(serial, ttl, now, || rdata(serial)).unwrap();
+        let kept = signer.soa(APEX, FIRST, NOW, || rdata(1)).unwrap();
+        let (now, version) = (NOW.wrapping_add(later), SoaVersion { serial, ttl });
+        assert_eq!(signer.kept_soa(APEX, version, now).is_some(), same, "{serial} {ttl} {later}");
+        let next = signer.soa(APEX, version, now, || rdata(serial)).unwrap();
         assert_eq!(Arc::ptr_eq(&kept, &next), same, "{serial} {ttl} {later}");
-        assert!(Arc::ptr_eq(&next, &signer.soa(serial, ttl, now, || unreachable!()).unwrap()));
+        assert!(Arc::ptr_eq(&next, &signer.soa(APEX, version, now, || unreachable!()).unwrap()));
     }
 }
 
 #[test]
 fn an_empty_set_has_no_signature() {
     let set = RrSet { owner: APEX, kind: 16, ttl: 60, rdatas: &[] };
-    assert!(signer(Algorithm::Ed25519).rrsigs(&set, NOW).unwrap().is_empty());
+    assert!(signer(Algorithm::Ed25519).rrsigs(&set, APEX, NOW).unwrap().is_empty());
 }

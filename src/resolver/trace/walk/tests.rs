@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     ledger::{DataDir, KeySource, LedgerError, Mark, Opening},
     resolver::TraceRequest,
-    store::memory::MemoryStore,
+    store::{ImplicitHome, memory::MemoryStore},
 };
 
 /// From when on the edge held that led to the start.
@@ -36,7 +36,8 @@ fn request() -> TraceRequest {
 
 /// A walk that has found its start.
 fn walk<'a>(records: &'a Records, request: &'a TraceRequest) -> Walk<'a> {
-    let mut walk = Walk::new(records, request, None);
+    let prefixes = Box::leak(Box::new(Prefixes::load(records, ImplicitHome::UntilHomed).unwrap()));
+    let mut walk = Walk::new(records, prefixes, request, None);
     assert!(walk.node(&request.start, 0, Some(BOUND_MS), &mut |_| ControlFlow::Continue(())).is_ok());
     walk
 }

@@ -1,0 +1,150 @@
+//! The records that an identifier has: what its values, its edges and its end are as records of the DNS.
+
+use prost::Message as _;
+
+use super::{
+    answer::{ExtendedError, OwnedAnswer, Section},
+    kind,
+    message::rcode,
+    rdata,
+};
+use crate::{
+    protocol::{
+        grpc::record_to_pb,
+        outcome::{DnsRcode, Outcome},
+    },
+    record::{Record, Value, ValueView},
+};
+
+/// How long the answer to ANY may be kept, in seconds: long, so that the same is not asked often (RFC 8482 section 4.2).
+const ANY_TTL_SECONDS: u32 = 3_600;
+/// What the records of most answers take together, in octets.
+const RECORDS_OCTETS_USUAL: usize = 384;
+/// INFO-CODE for what has no other (RFC 8914 section 4.1).
+const OTHER: u16 = 0;
+/// A reply without some values.
+const LEFT_OUT: ExtendedError = ExtendedError { code: OTHER, text: "values too long for this type are left out" };
+
+/// The records of a type that a registered record with these values has; [`kind::RECORD`] aside.
+pub(super) fn found(kind: u16, values: &[ValueView<'_>], ors_dummy: bool) -> OwnedAnswer {
+    let mut set = RecordSet::new();
+    match kind {
+        kind::NAPTR => values.iter().for_each(|value| set.push_naptr(value)),
+        // X.672 asks below the name of an OID only so that a DNAME can rewrite it, and for NAPTR only.
+        _ if ors_dummy => {}
+        kind::TXT => values.iter().for_each(|value| set.push_text(value)),
+        kind::ANY => push_any(&mut set.answer),
+        kind::URI => values.iter().for_each(|value| set.push_uri(value)),
+        _ => {}
+    }
+    set.finish()
+}
+
+/// The answer that holds a whole record.
+pub(super) fn whole(record: &Record) -> OwnedAnswer {
+    let mut set = RecordSet::new();
+    set.push_record(record);
+    set.finish()
+}
+
+/// The types that the name of a record with these values has.
+pub(super) fn types(values: &[ValueView<'_>], ors_dummy: bool) -> Vec<u16> {
+    let links = || values.iter().filter(|value| rdata::service(value).is_some());
+    let has_naptr = links().any(|value| rdata::regexp(value.data).is_some());
+    let mut types = Vec::new();
+    for (kind, there) in [
+        (kind::TXT, !ors_dummy && !values.is_empty()),
+        (kind::NAPTR, has_naptr),
+        (kind::URI, !ors_dummy && links().next().is_some()),
+        (kind::RECORD, !ors_dummy),
+    ] {
+        if there {
+            types.push(kind);
+        }
+    }
+    types
+}
+
+pub(super) fn authoritative() -> OwnedAnswer {
+    OwnedAnswer { authoritative: true, ..OwnedAnswer::empty(rcode::NOERROR) }
+}
+
+/// An answer without records says that there are none (RFC 2308 section 2.2).
+pub(super) fn or_no_data(answer: OwnedAnswer) -> OwnedAnswer {
+    OwnedAnswer { negative: answer.answer_count() == 0, ..answer }
+}
+
+/// An outcome that has no records to show, as the table spells it.
+pub(super) fn without_data(outcome: Outcome) -> OwnedAnswer {
+    let spelling = outcome.spelling();
+    let extended = spelling.dns_extended.map(|code| ExtendedError { code, text: spelling.word });
+    let code = match spelling.dns {
+        DnsRcode::NoError => rcode::NOERROR,
+        DnsRcode::ServFail => rcode::SERVFAIL,
+        DnsRcode::NxDomain => rcode::NXDOMAIN,
+        DnsRcode::Refused => rcode::REFUSED,
+    };
+    // Of the other outcomes the node says nothing with authority.
+    let is_ours = matches!(outcome, Outcome::NotFound | Outcome::Retired | Outcome::Erased);
+    OwnedAnswer { authoritative: is_ours, negative: is_ours, extended, ..OwnedAnswer::empty(code) }
+}
+
+/// The answer to ANY at a name that has records (RFC 8482 section 4.2).
+pub(super) fn push_any(answer: &mut OwnedAnswer) {
+    answer.push(Section::Answer, kind::HINFO, ANY_TTL_SECONDS, |out| out.extend_from_slice(b"\x07RFC8482\x00"));
+}
+
+/// Records of one name and type, as many as a message holds.
+struct RecordSet {
+    answer: OwnedAnswer,
+    ttl: u32,
+    left_out: bool,
+}
+
+impl RecordSet {
+    fn new() -> Self {
+        let answer = OwnedAnswer { records: Vec::with_capacity(RECORDS_OCTETS_USUAL), ..authoritative() };
+        Self { answer, ttl: u32::MAX, left_out: false }
+    }
+
+    fn push(&mut self, kind: u16, ttl: u32, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.answer.push(Section::Answer, kind, ttl, write) {
+            self.ttl = self.ttl.min(ttl);
+        } else {
+            self.left_out = true;
+        }
+    }
+
+    fn push_text(&mut self, value: &ValueView<'_>) {
+        self.push(kind::TXT, value.ttl, |out| rdata::put_text(out, value));
+    }
+
+    fn push_naptr(&mut self, value: &ValueView<'_>) {
+        let Some(service) = rdata::service(value) else { return };
+        match rdata::regexp(value.data) {
+            Some(regexp) => self.push(kind::NAPTR, value.ttl, |out| rdata::put_naptr(out, value, service, &regexp)),
+            None => self.left_out = true,
+        }
+    }
+
+    fn push_uri(&mut self, value: &ValueView<'_>) {
+        if rdata::service(value).is_some() {
+            self.push(kind::URI, value.ttl, |out| rdata::put_uri(out, value));
+        }
+    }
+
+    fn push_record(&mut self, record: &Record) {
+        let message = record_to_pb(record);
+        let ttl = record.values.iter().map(|value| value.ttl).min().unwrap_or(Value::TTL_SECONDS_DEFAULT);
+        self.push(kind::RECORD, ttl, |out| message.encode_raw(out));
+    }
+
+    /// The answer, with one TTL (RFC 2181 section 5.2).
+    fn finish(mut self) -> OwnedAnswer {
+        if self.ttl != u32::MAX {
+            self.answer.set_ttl(self.ttl);
+        }
+        let extended = self.left_out.then_some(LEFT_OUT);
+        OwnedAnswer { extended, ..or_no_data(self.answer) }
+    }
+}

@@ -1,0 +1,78 @@
+//! Commands about prefixes: rare, each with a batch of its own.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::{Receipt, Refusal, Registry, Work, request_key, stopping};
+use crate::{
+    id::Prefix,
+    ledger::{Draft, PrefixStatement, Principal, RequestId},
+    record::PrefixChange,
+    store::RequestKey,
+};
+
+/// What a client wants said of a prefix.
+#[derive(Clone, Debug)]
+pub struct PrefixCommand {
+    /// Of which prefix.
+    pub prefix: Prefix,
+    /// What is to be said.
+    pub change: PrefixChange,
+    /// Refuse unless so much was said of the prefix before; 0: nothing was.
+    pub expected_version: Option<u64>,
+    /// The client's name for the change, so that a retry is recognised.
+    pub request: Option<RequestId>,
+}
+
+/// A command about a prefix on its way to the sequencer.
+#[derive(Debug)]
+pub(super) struct PrefixJob {
+    pub(super) command: PrefixCommand,
+    pub(super) principal: Principal,
+    pub(super) draft: Draft,
+    pub(super) request: Option<RequestKey>,
+    pub(super) reply: oneshot::Sender<Result<Receipt, Refusal>>,
+    /// Room in the queue, given back when the job is done.
+    pub(super) _room: OwnedSemaphorePermit,
+}
+
+impl PrefixCommand {
+    fn check(&self) -> Result<(), Refusal> {
+        let invalid =
+            |reason: &str| Err(Refusal::Invalid { identifier: self.prefix.to_string(), reason: reason.into() });
+        match &self.change {
+            PrefixChange::Delegate(_) if self.prefix.is_everything() => invalid(
+                "every identifier together cannot be delegated: a node with nothing of its own is a recursive one",
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Registry {
+    /// Says who answers for a prefix. Waits for its place, as every command does.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`]: nothing was written.
+    pub async fn apply_prefix(&self, command: PrefixCommand, principal: Principal) -> Result<Receipt, Refusal> {
+        let result = self.ask_prefix(command, principal).await;
+        self.stats.count(std::slice::from_ref(&result));
+        result
+    }
+
+    async fn ask_prefix(&self, command: PrefixCommand, principal: Principal) -> Result<Receipt, Refusal> {
+        command.check()?;
+        let PrefixCommand { prefix, change, request, .. } = &command;
+        let statement = PrefixStatement { prefix, change, principal, request: request.as_ref() };
+        let draft = Draft::of_prefix(&statement, (self.entropy)())
+            .map_err(|error| Refusal::Invalid { identifier: prefix.to_string(), reason: error.to_string() })?;
+        let request = request.as_ref().map(|id| request_key(&prefix.key(), id.as_bytes()));
+        let room = Arc::clone(&self.stats.commands_room).try_acquire_owned().map_err(|_| Refusal::TryLater)?;
+        let (reply, replied) = oneshot::channel();
+        let job = PrefixJob { command, principal, draft, request, reply, _room: room };
+        self.jobs.send(Work::Prefix(Box::new(job))).map_err(|_| stopping())?;
+        replied.await.map_err(|_| stopping())?
+    }
+}

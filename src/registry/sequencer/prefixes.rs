@@ -1,0 +1,94 @@
+//! Commands about prefixes: one entry, one batch, and then everything that was answered is outdated.
+
+use std::time::Instant;
+
+use super::{Answerer, Decided, Refusal, Round, Sequencer, Staged, settle, unavailable};
+use crate::{
+    ledger::{EdgesAfter, LedgerError, Pushed},
+    record::{PrefixChange, Version},
+    registry::{Receipt, prefix::PrefixJob, stats::Stats},
+    store::{IndexChange, PrefixVersion, ReadError},
+};
+
+impl Sequencer {
+    /// Carries out a command about a prefix.
+    pub(super) fn prefix_round(&mut self, job: PrefixJob, answerer: &Answerer) {
+        let result = self.say_of_prefix(&job, &answerer.stats);
+        let PrefixJob { reply, _room, .. } = job;
+        drop(_room);
+        // Whoever asked may have gone; what was written stays written.
+        let _ = reply.send(result);
+    }
+
+    fn say_of_prefix(&mut self, job: &PrefixJob, stats: &Stats) -> Result<Receipt, Refusal> {
+        let now_ms = (self.clock)();
+        self.store.ready().map_err(|error| Refusal::Unavailable { reason: error.to_string() })?;
+        let (mut staged, began) = (Staged::default(), Instant::now());
+        let batch = self.appender.begin(now_ms).map_err(|error| unavailable(&error))?;
+        let (records, prefixes, entropy) = (&self.records, &*self.prefixes, &self.entropy);
+        let mut round = Round { batch, staged: &mut staged, records, prefixes, entropy };
+        let decided = round.decide_prefix(job)?;
+        let committed = round.batch.commit().map_err(|error| unavailable(&error))?;
+        if !decided.replayed {
+            stats.committed(1, began.elapsed());
+        }
+        let outcome = self.publish(staged, committed);
+        settle(Ok(decided), &outcome)
+    }
+}
+
+impl Round<'_> {
+    fn decide_prefix(&mut self, job: &PrefixJob) -> Result<Decided, Refusal> {
+        let (command, key) = (&job.command, job.command.prefix.key());
+        let text = || command.prefix.to_string();
+        let unreadable = |error: ReadError| Refusal::Unavailable { reason: error.to_string() };
+        if let Some(request) = &job.request
+            && let Some(position) = self.by_request(request)?
+        {
+            return self.replay_prefix(job, position);
+        }
+        let before = self.latest(&key)?.map(|position| Ok((position, self.records.entry(position)?))).transpose();
+        let before = before.map_err(unreadable)?;
+        let entry = before.as_ref().map(|(position, bytes)| Ok((*position, bytes.decode()?))).transpose();
+        let before = entry.map_err(|error: LedgerError| unavailable(&error))?;
+        let (found, said) = before.as_ref().map_or((0, None), |(_, entry)| (entry.version, entry.prefix_change()));
+        if let Some(expected) = command.expected_version.filter(|&expected| expected != found) {
+            return Err(Refusal::VersionMismatch { identifier: text(), expected, found });
+        }
+        if said.as_ref().unwrap_or(&PrefixChange::Revoke) == &command.change {
+            return Err(Refusal::SaidAlready { prefix: text(), version: found });
+        }
+        let previous = before.as_ref().map(|(position, entry)| (entry.index, *position));
+        let pushed = self.batch.push(&job.draft, found + 1, previous, EdgesAfter::None);
+        let Pushed { position, index, time_ms, leaf_hash } = pushed.map_err(|error| unavailable(&error))?;
+        let version = Version { number: found + 1, ledger_index: index, time_ms };
+        let (request, edges) = (job.request, Vec::new());
+        self.staged.changes.push(IndexChange {
+            index,
+            key,
+            position,
+            superseded: previous,
+            name_hash: None,
+            request,
+            edges,
+        });
+        let (prefix, change, principal) = (command.prefix.clone(), command.change.clone(), job.principal);
+        self.staged.prefix = Some(PrefixVersion { prefix, change, version, principal });
+        Ok(Decided { identifier: command.prefix.as_str().into(), version, leaf_hash, replayed: false })
+    }
+
+    /// The receipt of a command that was carried out before.
+    fn replay_prefix(&self, job: &PrefixJob, position: crate::ledger::Position) -> Result<Decided, Refusal> {
+        let bytes = self.entry(position)?;
+        let entry = bytes.decode().map_err(|error| unavailable(&error))?;
+        let command = &job.command;
+        let same_version = command.expected_version.is_none_or(|expected| expected + 1 == entry.version);
+        if entry.prefix_change().as_ref() != Some(&command.change) || !same_version {
+            let identifier = command.prefix.to_string();
+            return Err(Refusal::RequestReused { identifier, ledger_index: entry.index });
+        }
+        let leaf_hash = self.batch.leaf_hash(entry.index).map_err(|error| unavailable(&error))?;
+        let version = Version { number: entry.version, ledger_index: entry.index, time_ms: entry.time_ms };
+        Ok(Decided { identifier: entry.identifier.into(), version, leaf_hash, replayed: true })
+    }
+}
