@@ -76,7 +76,7 @@
 //! | [`vindex`] | the verifiable index: map, proofs, output log, lookups | `ledger` |
 //! | [`audit`] | a whole log and its index, computed again from the entries | `ledger`, `vindex` |
 //! | [`cache`] | sharded LRU with a byte budget and single flight; knows nothing of ours | – |
-//! | [`resolver`] | the read core | `id`, `record`, `ledger`, `proof`, `store`, `cache` |
+//! | [`resolver`] | the read core; recursion | `id`, `record`, `ledger`, `proof`, `store`, `vindex`, `cache` |
 //! | [`registry`] | the write core | `codec`, `id`, `record`, `ledger`, `store` |
 //! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, paths of tiles, and the one table of outcomes | the cores' types, `cache`, `proof`, `vindex` |
 //! | [`server`] | listeners: gRPC, DNS, HTTP | `protocol`, the cores, `vindex`, `witness` |

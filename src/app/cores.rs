@@ -42,7 +42,8 @@ impl Cores {
         let zone = Zone::new(&config.zone)?.with_addresses(config.dns.iter().map(SocketAddr::ip));
         let store: Arc<dyn Store> = store.clone();
         let records = Records::new(Arc::clone(&store), Arc::clone(ledger));
-        let prefixes = Arc::new(Prefixes::load(&records, ImplicitHome::UntilHomed)?);
+        let implicit = if config.recursion.is_some() { ImplicitHome::Never } else { ImplicitHome::UntilHomed };
+        let prefixes = Arc::new(Prefixes::load(&records, implicit)?);
         let resolver = Arc::new(Resolver::new(records.clone(), Arc::clone(&prefixes), config.cache_bytes_max));
         let sizes = Arc::clone(ledger);
         let options = ResponderOptions {

@@ -17,6 +17,7 @@ mod guard;
 mod http;
 mod index;
 mod publisher;
+mod recursive;
 mod vindex;
 mod witness;
 mod witnesses;
@@ -153,6 +154,14 @@ pub enum AppError {
         /// What the system said.
         source: io::Error,
     },
+    /// The file of roots.
+    #[error("the roots in {} cannot be used: {reason}", path.display())]
+    Roots {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// An audit found a difference, or could not read something.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -204,6 +213,8 @@ impl Node {
         let publisher = publisher.map_err(|error| AppError::system("cannot start the publisher", error))?;
         let vindex = vindex::start(config, &directory, &ledger)?;
         let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
+        let recursive = config.recursion.as_ref().map(|options| recursive::start(options, &config.zone)).transpose()?;
+        let recursor = recursive.as_ref().map(|recursive| recursive.recursor.clone());
         let (stats, calls) = (Arc::clone(registry.stats()), Arc::<Calls>::default());
         let parts = GrpcParts {
             resolver: Arc::clone(&resolver),
@@ -211,6 +222,7 @@ impl Node {
             feeds: Arc::clone(&feeds),
             lookups: lookups.clone(),
             publication: Arc::clone(&publication),
+            recursive: recursive.clone(),
             calls: Arc::clone(&calls),
         };
         let grpc = GrpcServer::start(config.grpc, parts).await;
@@ -227,11 +239,13 @@ impl Node {
             store: store.clone(),
             registry: stats,
             feeds: Arc::clone(&feeds),
+            recursor,
             dns: Arc::clone(dns.counters()),
             grpc: calls,
         };
         let of = Arc::clone(&ledger);
-        let parts = HttpParts { resolver, ledger: of, publication, feeds: Arc::clone(&feeds), lookups, metrics };
+        let feeds_of = Arc::clone(&feeds);
+        let parts = HttpParts { resolver, ledger: of, publication, feeds: feeds_of, lookups, recursive, metrics };
         let http = http::listen(config, parts).await?;
         let zone = config.zone.clone();
         Ok(Self {

@@ -1,5 +1,5 @@
 //! A sharded LRU cache with a byte budget and single flight. Generic: it knows nothing of identifiers or answers.
-//! [`stamped`] is its sister for ready answers, outdated by topic.
+//! [`stamped`] is its sister for ready answers, outdated by topic; [`shelf`] is one whose owner fills it and says how long it counts.
 //!
 //! * Every entry has a weight in bytes; a shard over its share of the budget drops what was used longest ago.
 //! * Of many askers that miss the same key at once, one fills and the others wait for it (single flight).
@@ -10,6 +10,7 @@
 //! No lock is held while a value is filled. Deliberately absent: time. An entry stays until it is pushed out or outdated;
 //! answers that age carry their own time to live.
 
+pub mod shelf;
 pub mod stamped;
 
 use std::{

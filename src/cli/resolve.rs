@@ -21,7 +21,7 @@ use crate::{
             RESOLVE_BATCH_MAX, delegation_to_pb,
             pb::{self, answer::Outcome as Answer, resolve_at_request::At},
         },
-        json::{self, Point, answer_to_json, endpoint_text, time_text},
+        json::{self, Point, endpoint_text, resolved_to_json, time_text, verification_text},
         outcome::Outcome,
     },
     record::ValueType,
@@ -36,6 +36,7 @@ Examples:
   touchmark resolve urn:oid:2.999.7.1.1.2 did:example:tavrenholt --json
   touchmark resolve 88.1000.LSN/GB120-3169 --as-of 2026-03-14T12:10:00Z
   touchmark resolve 88.1000.LSN/GB120-3169 --over dns --dns 127.0.0.1:5300
+  touchmark resolve 88.1000.LSN/GB120-3169 --trace --server 127.0.0.1:50061
 
 What has no record to show is named with the reason: not found, retired, delegated, denied or invalid. The exit code is
 that of the first one (see `touchmark --help`).")]
@@ -63,6 +64,9 @@ pub struct Args {
     /// The zone of the DNS server, with --over dns
     #[arg(long, default_value_t = Config::default().zone, value_parser = config::zone)]
     zone: String,
+    /// Show the walk from node to node: who was asked, how long it took, what they said, what was verified
+    #[arg(long)]
+    trace: bool,
     /// Print one JSON object for each identifier
     #[arg(long)]
     json: bool,
@@ -78,6 +82,14 @@ enum Protocol {
 struct Reply {
     answer: Answer,
     remark: Option<String>,
+    /// How a recursive node came to it.
+    resolution: Option<pb::Resolution>,
+}
+
+impl Reply {
+    fn of(answer: Answer) -> Self {
+        Self { answer, remark: None, resolution: None }
+    }
 }
 
 /// Runs the command.
@@ -90,6 +102,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         match (args.over, args.as_of) {
             (Protocol::Grpc, None) => over_grpc(args).await,
             (Protocol::Grpc, Some(at)) => as_of(args, at).await,
+            (Protocol::Dns, None) if args.trace => Err(Failure::usage("--trace is answered over gRPC only")),
             (Protocol::Dns, None) => over_dns(args).await,
             (Protocol::Dns, Some(_)) => Err(Failure::usage("--as-of is answered over gRPC only")),
         }
@@ -109,14 +122,15 @@ async fn as_of(args: &Args, at: At) -> Result<u8, Failure> {
     for identifier in &args.identifiers {
         let request = pb::ResolveAtRequest { request: Some(request(identifier, args)), at: Some(at) };
         let answer = client.resolve_at(request).await?.outcome;
-        printer.print(Reply { answer: answer.ok_or_else(|| no_answer(identifier, args))?, remark: None })?;
+        printer.print(Reply::of(answer.ok_or_else(|| no_answer(identifier, args))?))?;
     }
     printer.finish()
 }
 
 fn request(identifier: &str, args: &Args) -> pb::ResolveRequest {
     let (types, indexes) = (args.types.clone(), args.indexes.clone());
-    pb::ResolveRequest { identifier: identifier.into(), types, indexes, ..pb::ResolveRequest::default() }
+    let (identifier, trace) = (identifier.into(), args.trace);
+    pb::ResolveRequest { identifier, types, indexes, trace, ..pb::ResolveRequest::default() }
 }
 
 fn no_answer(identifier: &str, args: &Args) -> Failure {
@@ -130,8 +144,9 @@ async fn over_grpc(args: &Args) -> Result<u8, Failure> {
         let requests = identifiers.iter().map(|identifier| request(identifier, args));
         let answers = client.resolve_batch(requests.collect()).await?;
         for (identifier, answer) in identifiers.iter().zip(answers) {
+            let resolution = answer.resolution;
             let answer = answer.outcome.ok_or_else(|| no_answer(identifier, args))?;
-            printer.print(Reply { answer, remark: None })?;
+            printer.print(Reply { resolution, ..Reply::of(answer) })?;
         }
     }
     printer.finish()
@@ -144,7 +159,7 @@ async fn over_dns(args: &Args) -> Result<u8, Failure> {
             Ok(identifier) => said(dns::resolve(&identifier, &args.zone, args.dns).await?, &identifier, args),
             Err(error) => {
                 let invalid = pb::Invalid { identifier: asked.clone(), reason: error.to_string() };
-                Reply { answer: Answer::Invalid(invalid), remark: None }
+                Reply::of(Answer::Invalid(invalid))
             }
         };
         printer.print(reply)?;
@@ -159,36 +174,24 @@ fn said(said: Said, identifier: &Identifier, args: &Args) -> Reply {
     match said {
         Said::Found(mut record) => {
             record.values.retain(|value| is_asked_for(value, args));
-            Reply { answer: Answer::Found(*record), remark: None }
+            Reply::of(Answer::Found(*record))
         }
-        Said::NoSuchName => Reply { answer: not_found(identifier), remark: None },
-        Said::Retired => {
-            Reply { answer: Answer::Retired(pb::Retired { identifier, ..pb::Retired::default() }), remark: None }
-        }
-        Said::Erased => Reply {
-            answer: Answer::Retired(pb::Retired { identifier, erased: true, ..pb::Retired::default() }),
-            remark: None,
-        },
-        Said::NoData => Reply { answer: not_found(identifier), remark: Some(NO_DATA.into()) },
+        Said::NoSuchName => Reply::of(not_found(identifier)),
+        Said::Retired => Reply::of(Answer::Retired(pb::Retired { identifier, ..pb::Retired::default() })),
+        Said::Erased => Reply::of(Answer::Retired(pb::Retired { identifier, erased: true, ..pb::Retired::default() })),
+        Said::NoData => Reply { remark: Some(NO_DATA.into()), ..Reply::of(not_found(identifier)) },
         Said::Refused(text) => {
             let remark = text.filter(|text| text != Outcome::Denied.spelling().word);
-            Reply { answer: Answer::Denied(pb::Denied { identifier }), remark }
+            Reply { remark, ..Reply::of(Answer::Denied(pb::Denied { identifier })) }
         }
-        Said::Delegated => {
-            Reply { answer: Answer::Delegated(pb::Delegated { identifier, ..pb::Delegated::default() }), remark: None }
-        }
-        Said::Referral(referral) => {
-            let delegated = pb::Delegated {
-                identifier,
-                prefix: referral.prefix.to_string(),
-                delegation: Some(delegation_to_pb(&referral.delegation)),
-                ledger_index: referral.ledger_index.unwrap_or_default(),
-            };
-            Reply { answer: Answer::Delegated(delegated), remark: None }
-        }
-        Said::NotResponsible => {
-            Reply { answer: Answer::NotResponsible(pb::NotResponsible { identifier }), remark: None }
-        }
+        Said::Delegated => Reply::of(Answer::Delegated(pb::Delegated { identifier, ..pb::Delegated::default() })),
+        Said::Referral(referral) => Reply::of(Answer::Delegated(pb::Delegated {
+            identifier,
+            prefix: referral.prefix.to_string(),
+            delegation: Some(delegation_to_pb(&referral.delegation)),
+            ledger_index: referral.ledger_index.unwrap_or_default(),
+        })),
+        Said::NotResponsible => Reply::of(Answer::NotResponsible(pb::NotResponsible { identifier })),
     }
 }
 
@@ -223,7 +226,10 @@ impl Printer {
             self.exit = outcome.spelling().exit;
         }
         if self.json {
-            return self.out.line(answer_to_json(&reply.answer));
+            return self.out.line(resolved_to_json(&reply.answer, reply.resolution.as_ref()));
+        }
+        if let Some(resolution) = &reply.resolution {
+            walk(&mut self.out, resolution)?;
         }
         match &reply.answer {
             Answer::Found(record) => {
@@ -246,6 +252,36 @@ impl Printer {
         self.out.flush()?;
         Ok(self.exit)
     }
+}
+
+/// Shows how a recursive node came to its answer.
+fn walk(out: &mut Out, resolution: &pb::Resolution) -> Result<(), Failure> {
+    for (number, hop) in resolution.hops.iter().enumerate() {
+        let time = match hop.cached {
+            true => "kept".into(),
+            false => format!("{:.1} ms", hop.duration_us as f64 / 1e3),
+        };
+        let (prefix, endpoint, said) = (clean(&hop.prefix), clean(&hop.endpoint), clean(&hop.said));
+        let verified = verification_text(hop.verification());
+        out.line(format_args!(
+            "hop {}  {prefix}  {endpoint}  {time}  {said}, ttl {} s, verified: {verified}",
+            number + 1,
+            hop.ttl
+        ))?;
+    }
+    if resolution.endpoint.is_empty() {
+        return Ok(());
+    }
+    let kept = if resolution.cached { ", kept" } else { "" };
+    let stale = if resolution.stale { ", stale: nobody who answers for it can be reached" } else { "" };
+    let lag = resolution.lag_seconds.map(|seconds| format!(", a mirror {seconds} s behind")).unwrap_or_default();
+    out.line(format_args!(
+        "from {} for {}{lag}{kept}{stale}, ttl {} s, verified: {}",
+        clean(&resolution.endpoint),
+        clean(&resolution.prefix),
+        resolution.ttl,
+        verification_text(resolution.verification())
+    ))
 }
 
 fn outcome(answer: &Answer) -> Outcome {

@@ -65,6 +65,15 @@ pub struct Args {
     /// A witness that cosigns the ledger's checkpoints, and where it is; can be given several times
     #[arg(long, value_name = "VKEY URL")]
     witness: Vec<String>,
+    /// Follow delegations for clients, and remember what was found
+    #[arg(long, requires = "roots")]
+    recursive: bool,
+    /// Where walks begin: a bootstrap registry
+    #[arg(long, value_name = "FILE")]
+    roots: Option<PathBuf>,
+    /// Accept only answers of other nodes with a proof: that they are included in a ledger, or the latest there
+    #[arg(long, value_name = "included|latest", num_args = 0..=1, default_missing_value = "included")]
+    verify: Option<String>,
     /// Read the configuration from this file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -83,6 +92,9 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         http: args.http.clone(),
         zone: args.zone.clone(),
         witnesses: (!args.witness.is_empty()).then(|| args.witness.join(",")),
+        recursive: args.recursive.then(|| "on".into()),
+        roots: args.roots.clone(),
+        verify: args.verify.clone(),
         dnssec: args.dnssec.then(|| Algorithm::default().to_string()),
         ..Spec::default()
     };

@@ -23,6 +23,8 @@ use crate::{
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Beside the answers of a mirror: how far it is behind.
+const MIRROR_LAG: &str = "touchmark-mirror-lag";
 /// Flow control window of a stream and of the connection, in bytes.
 const WINDOW_BYTES: u32 = 4 << 20;
 
@@ -52,24 +54,36 @@ impl Client {
     ///
     /// [`ClientError::Address`] or [`ClientError::Unreachable`].
     pub async fn connect(server: &str) -> Result<Self, ClientError> {
-        let uri = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
-        let wrong = |reason: String| ClientError::Address { server: server.into(), reason };
-        let endpoint = Endpoint::from_shared(uri).map_err(|error| wrong(error.to_string()))?;
-        if endpoint.uri().scheme_str() != Some("http") {
-            return Err(wrong("only http:// is spoken here".into()));
-        }
-        if endpoint.uri().port_u16().is_none() {
-            return Err(wrong("there is no port".into()));
-        }
-        let endpoint = endpoint
-            .connect_timeout(CONNECT_TIMEOUT)
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES);
-        let channel = endpoint
+        let channel = endpoint(server)?
             .connect()
             .await
             .map_err(|error| ClientError::Unreachable { server: server.into(), reason: root_cause(&error) })?;
         Ok(Self { server: server.into(), channel })
+    }
+
+    /// As [`Client::connect`], but for the connection itself, which is made with the first call, and again when it broke. It has to be
+    /// called within a runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Address`].
+    pub fn lazy(server: &str) -> Result<Self, ClientError> {
+        Ok(Self { server: server.into(), channel: endpoint(server)?.connect_lazy() })
+    }
+
+    /// Resolves one identifier, and says how far the node is behind its primary, in seconds, when it is a mirror.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::resolve`].
+    pub async fn resolve_with_lag(
+        &self,
+        request: pb::ResolveRequest,
+    ) -> Result<(pb::Answer, Option<u32>), ClientError> {
+        let response = self.resolver().resolve(request).await.map_err(|status| self.error(&status))?;
+        let lag = response.metadata().get(MIRROR_LAG).and_then(|lag| lag.to_str().ok());
+        let seconds = lag.and_then(|lag| lag.split("seconds=").nth(1)).and_then(|seconds| seconds.parse().ok());
+        Ok((response.into_inner(), seconds))
     }
 
     /// Resolves one identifier.
@@ -288,6 +302,24 @@ impl<M> Incoming<M> {
     pub async fn next(&mut self) -> Result<Option<M>, ClientError> {
         self.messages.message().await.map_err(|status| client_error(&self.server, &status))
     }
+}
+
+/// The address of a node, with what holds for every connection to one.
+fn endpoint(server: &str) -> Result<Endpoint, ClientError> {
+    let uri = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
+    let wrong = |reason: String| ClientError::Address { server: server.into(), reason };
+    let endpoint = Endpoint::from_shared(uri).map_err(|error| wrong(error.to_string()))?;
+    if endpoint.uri().scheme_str() != Some("http") {
+        return Err(wrong("only http:// is spoken here".into()));
+    }
+    if endpoint.uri().port_u16().is_none() {
+        return Err(wrong("there is no port".into()));
+    }
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES))
 }
 
 /// Tells what the node said from what happened to the connection, which shows as a status with a cause.

@@ -6,10 +6,12 @@
 pub mod dns;
 mod grpc;
 mod tiles;
+mod upstream;
 pub mod witness;
 
 pub use grpc::{Client, Exported, Incoming, Watched};
 pub use tiles::TileClient;
+pub use upstream::NodeUpstream;
 
 /// Why a call gave no result, named for what the caller can do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

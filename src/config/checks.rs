@@ -31,12 +31,16 @@ pub(super) fn address_or_off(text: &str) -> Result<Option<SocketAddr>, String> {
     if text == OFF { Ok(None) } else { address(text).map(Some) }
 }
 
-pub(super) fn verifiable_index(text: &str) -> Result<VerifiableIndexMode, String> {
+pub(super) fn on_or_off(text: &str) -> Result<bool, String> {
     match text {
-        "on" => Ok(VerifiableIndexMode::On),
-        OFF => Ok(VerifiableIndexMode::Off),
+        "on" => Ok(true),
+        OFF => Ok(false),
         _ => Err(format!("`{}` is neither on nor off", crate::id::excerpt(text))),
     }
+}
+
+pub(super) fn verifiable_index(text: &str) -> Result<VerifiableIndexMode, String> {
+    Ok(if on_or_off(text)? { VerifiableIndexMode::On } else { VerifiableIndexMode::Off })
 }
 
 /// One address or several, with commas between them.

@@ -8,6 +8,7 @@
 //! top of each other and checks each key once, so that an error names the key and where it was written.
 
 mod checks;
+mod recursion;
 
 use std::{
     fs, io,
@@ -17,6 +18,7 @@ use std::{
 
 pub use checks::zone;
 use checks::{address, address_or_off, addresses, data, dnssec, identity, log, networks, origin, within, witnesses};
+pub use recursion::{RecursionConfig, Verify};
 use serde::Deserialize;
 
 use crate::{
@@ -76,6 +78,13 @@ pub struct Spec {
     pub http: Option<String>,
     pub witnesses: Option<String>,
     pub witnesses_required: Option<u64>,
+    pub recursive: Option<String>,
+    pub roots: Option<PathBuf>,
+    pub verify: Option<String>,
+    pub recursion_allow: Option<String>,
+    pub recursion_cache_bytes_max: Option<u64>,
+    pub recursion_stale_seconds_max: Option<u64>,
+    pub recursion_walk_ms_max: Option<u64>,
     pub cache_bytes_max: Option<u64>,
     pub index_cache_bytes_max: Option<u64>,
     pub overlay_entries_max: Option<u64>,
@@ -128,6 +137,8 @@ pub struct Config {
     pub witnesses: Vec<WitnessAddress>,
     /// How many of them have to answer at start, before anything is signed.
     pub witnesses_required: usize,
+    /// How it follows delegations for its clients, when it does.
+    pub recursion: Option<RecursionConfig>,
     /// The most bytes that cached answers take.
     pub cache_bytes_max: usize,
     /// The most bytes that the index keeps in memory of what lies on the disk.
@@ -228,6 +239,7 @@ impl Default for Config {
             http: Some(([127, 0, 0, 1], 8000).into()),
             witnesses: Vec::new(),
             witnesses_required: 0,
+            recursion: None,
             cache_bytes_max: 64 << 20,
             index_cache_bytes_max: 128 << 20,
             overlay_entries_max: 524_288,
@@ -301,6 +313,13 @@ impl Spec {
             http: text("http"),
             witnesses: text("witnesses"),
             witnesses_required: number("witnesses_required")?,
+            recursive: text("recursive"),
+            roots: text("roots").map(PathBuf::from),
+            verify: text("verify"),
+            recursion_allow: text("recursion_allow"),
+            recursion_cache_bytes_max: number("recursion_cache_bytes_max")?,
+            recursion_stale_seconds_max: number("recursion_stale_seconds_max")?,
+            recursion_walk_ms_max: number("recursion_walk_ms_max")?,
             cache_bytes_max: number("cache_bytes_max")?,
             index_cache_bytes_max: number("index_cache_bytes_max")?,
             overlay_entries_max: number("overlay_entries_max")?,
@@ -387,6 +406,7 @@ impl Config {
             grpc: keys.read("grpc", |spec| spec.grpc.as_deref(), address)?.unwrap_or(defaults.grpc),
             witnesses_required,
             witnesses,
+            recursion: keys.recursion()?,
             http: keys.read("http", |spec| spec.http.as_deref(), address_or_off)?.unwrap_or(defaults.http),
             cache_bytes_max: keys
                 .read("cache_bytes_max", |spec| spec.cache_bytes_max, cache)?

@@ -13,6 +13,7 @@ pub mod feed;
 mod history;
 mod prove;
 mod recall;
+pub mod recursion;
 mod trace;
 
 use std::sync::{

@@ -4,3 +4,4 @@ pub mod dns;
 pub mod grpc;
 pub mod http;
 mod peers;
+pub mod recursive;

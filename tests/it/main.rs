@@ -39,6 +39,7 @@ mod audit_log;
 mod backup;
 mod command_line;
 mod crash;
+mod delegation;
 mod dig;
 mod dns_cookies;
 mod dns_fuzz;

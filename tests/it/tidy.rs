@@ -20,8 +20,8 @@ const EDGES: [(&str, &[&str]); 18] = [
     ("vindex", &["codec", "id", "ledger"]),
     ("audit", &["id", "ledger", "vindex"]),
     ("cache", &[]),
-    // `ledger` and `proof` for what shows that an entry is there.
-    ("resolver", &["id", "record", "ledger", "proof", "store", "cache"]),
+    // `ledger`, `proof` and `vindex` for what shows that an entry is there, and that it is the last one.
+    ("resolver", &["id", "record", "ledger", "proof", "store", "vindex", "cache"]),
     ("registry", &["codec", "id", "record", "ledger", "store"]),
     // `store` for the error of a failed read, which is part of what the resolver answers.
     ("protocol", &["id", "record", "ledger", "proof", "cache", "registry", "resolver", "store", "vindex"]),

@@ -74,7 +74,8 @@ pub fn encode_invalid(asked: &str, error: &ParseError) -> Encoded {
     encode(pb::answer::Outcome::Invalid(pb::Invalid { identifier, reason: error.to_string() }))
 }
 
-fn encode(outcome: pb::answer::Outcome) -> Encoded {
+/// An answer with nothing beside its outcome.
+pub(super) fn encode(outcome: pb::answer::Outcome) -> Encoded {
     Encoded(pb::Answer { outcome: Some(outcome), ..pb::Answer::default() }.encode_to_vec().into())
 }
 
@@ -83,7 +84,8 @@ fn whole(record: &Record) -> Encoded {
     encode(pb::answer::Outcome::Found(record_to_pb(record)))
 }
 
-fn filtered(record: &Record, filter: &Filter) -> pb::Record {
+/// The record with those of its values that are asked for.
+pub(super) fn filtered(record: &Record, filter: &Filter) -> pb::Record {
     let mut answer = record_to_pb(record);
     answer.values = record.values.iter().filter(|value| filter.takes(value)).map(value_to_pb).collect();
     answer

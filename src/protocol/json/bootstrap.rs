@@ -215,7 +215,7 @@ mod tests {
         let text = bootstrap_to_json("id.example/log", 0, versions.iter());
         assert_eq!(
             text,
-            "{\"version\":\"1.0\",\"publication\":\"1970-01-01T00:00:00Z\",\
+            "{\"version\":\"1.0\",\"publication\":\"1970-01-01T00:00:00.000Z\",\
              \"description\":\"prefixes that are delegated by id.example/log\",\
              \"services\":[[[\"urn:oid:1.3\"],[\"dns://192.0.2.2:53/\"]],\
              [[\"88.118\",\"hdl:1.3\"],[\"https://192.0.2.1:2/\",\"grpc://192.0.2.1:1/\"]]],\

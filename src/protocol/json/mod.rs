@@ -27,6 +27,7 @@ mod bootstrap;
 mod lookup;
 mod prefix;
 mod read;
+mod resolution;
 mod trace;
 mod write;
 
@@ -34,6 +35,7 @@ pub use bootstrap::{BOOTSTRAP_BYTES_MAX, BootstrapError, bootstrap_from_json, bo
 pub use lookup::{LOOKUP_BYTES_MAX, lookup_from_json, lookup_to_json};
 pub use prefix::{endpoint_text, prefix_to_json, prefix_word, site_role_text};
 pub use read::{Point, create_from_line, point, time_ms};
+pub use resolution::{resolved_to_json, verification_text};
 pub use trace::{
     recalled_to_json, trace_edge_to_json, trace_node_to_json, trace_state_text, trace_summary_to_json,
     trace_total_to_json, truncation_text,

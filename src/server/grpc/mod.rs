@@ -41,6 +41,7 @@ use crate::{
     },
     registry::{Refusal, Registry},
     resolver::{Resolver, feed::Feeds},
+    server::recursive::Recursive,
     store::ReadError,
     vindex::Lookups,
 };
@@ -65,6 +66,8 @@ pub struct GrpcParts {
     pub lookups: Option<Lookups>,
     /// The checkpoints that proofs are made for.
     pub publication: Arc<Publication>,
+    /// How answers of other nodes are found, when they are.
+    pub recursive: Option<Recursive>,
     /// Where calls are counted.
     pub calls: Arc<Calls>,
 }
@@ -87,7 +90,7 @@ impl GrpcServer {
     /// Whatever the system says about the address.
     pub async fn start(address: SocketAddr, parts: GrpcParts) -> io::Result<Self> {
         let resolver_service = resolver::ResolverService::new(&parts);
-        let GrpcParts { resolver, registry, feeds, lookups, publication, calls } = parts;
+        let GrpcParts { resolver, registry, feeds, lookups, publication, calls, .. } = parts;
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let resolver_service = ResolverServer::new(resolver_service)

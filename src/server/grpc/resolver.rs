@@ -1,21 +1,35 @@
 //! The `Resolver` service.
 
-use std::{pin::Pin, sync::Arc};
+use std::{net::SocketAddr, pin::Pin, sync::Arc};
 
-use futures_util::{Stream, StreamExt};
-use tonic::{Request, Response, Status, Streaming};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{GrpcParts, unreadable};
 use crate::{
     id::{Identifier, ParseError, Prefix},
     ledger::Publication,
-    protocol::grpc::{
-        Encoded, EncodedAnswers, PREFIXES_LIMIT_MAX, RESOLVE_BATCH_MAX, encode_answer, encode_invalid, lookup_to_pb,
-        pb, prefix_to_pb, proof_to_pb, services::resolver_server,
+    protocol::{
+        grpc::{
+            Encoded, EncodedAnswers, PREFIXES_LIMIT_MAX, RESOLVE_BATCH_MAX, encode_answer, encode_failed,
+            encode_invalid, encode_resolved, encode_traced, failure, lookup_to_pb, pb, prefix_to_pb, proof_to_pb,
+            services::resolver_server,
+        },
+        outcome::Outcome,
     },
-    resolver::{Answer, Disclosure, Filter, ProveError, Resolver, Subject},
-    vindex::{Lookups, keys::LookupKind},
+    resolver::{
+        Answer, Disclosure, Filter, ProveError, Resolver, Subject,
+        recursion::{RecursionError, Recursor},
+    },
+    server::recursive::{Elsewhere, Recursive},
+    vindex::{
+        Lookups,
+        keys::{LookupKind, prefix_key},
+    },
 };
+
+/// The most questions of one batch or stream that wait for other nodes side by side.
+const WALKS_AT_ONCE: usize = 64;
 
 /// Answers questions from the read core.
 #[derive(Clone)]
@@ -23,27 +37,50 @@ pub(super) struct ResolverService {
     resolver: Arc<Resolver>,
     publication: Arc<Publication>,
     lookups: Option<Lookups>,
+    recursive: Option<Recursive>,
 }
 
 /// What kept one question from being answered.
 enum Unanswered {
     Invalid(ParseError),
     Failed(Status),
+    /// A walk came to nothing.
+    NotFound(Box<RecursionError>),
 }
 
 impl ResolverService {
     pub(super) fn new(parts: &GrpcParts) -> Self {
         let (resolver, publication) = (Arc::clone(&parts.resolver), Arc::clone(&parts.publication));
-        Self { resolver, publication, lookups: parts.lookups.clone() }
+        Self { resolver, publication, lookups: parts.lookups.clone(), recursive: parts.recursive.clone() }
     }
 
-    async fn answer(&self, request: pb::ResolveRequest) -> Result<Encoded, Unanswered> {
-        let evidence = request.evidence();
+    /// The recursor, when the node has one and walks for a client.
+    fn recursor_for(&self, client: Option<SocketAddr>) -> Option<&Recursor> {
+        let recursive = self.recursive.as_ref()?;
+        recursive.allows(client.map(|client| client.ip())).then_some(&recursive.recursor)
+    }
+
+    async fn answer(&self, request: pb::ResolveRequest, recursor: Option<&Recursor>) -> Result<Encoded, Unanswered> {
+        let (evidence, recursion, trace) = (request.evidence(), request.recursion(), request.trace);
         let pb::ResolveRequest { identifier: asked, types, indexes, .. } = request;
         let filter = Filter { types, indexes };
         let identifier = Identifier::parse(&asked).map_err(Unanswered::Invalid)?;
         let answer = self.resolver.resolve(&identifier);
         let answer = answer.map_err(|error| Unanswered::Failed(unreadable(&error)))?;
+        if let Some(recursor) = recursor.filter(|_| recursion != pb::Recursion::None)
+            && let Some(elsewhere) = Elsewhere::of(&answer)
+        {
+            if trace || recursion == pb::Recursion::Fresh {
+                return Ok(encode_traced(&recursor.trace(&identifier, elsewhere.start).await, &asked, &filter));
+            }
+            let resolved = match recursor.kept(identifier.key()) {
+                Some(kept) => Ok(kept),
+                None => recursor.resolve_from(&identifier, elsewhere.start).await,
+            };
+            return resolved
+                .map(|resolved| encode_resolved(&resolved, &asked, &filter))
+                .map_err(|error| Unanswered::NotFound(Box::new(error)));
+        }
         let encoded = encode_answer(&answer, &asked, &filter);
         if evidence == pb::Evidence::None {
             return Ok(encoded);
@@ -56,18 +93,26 @@ impl ResolverService {
 
     /// What shows that an answer is true, as far as there is something.
     fn evidence(&self, identifier: &Identifier, answer: &Answer, evidence: pb::Evidence) -> Result<pb::Answer, Status> {
-        let entry = match answer {
-            Answer::Found(found) => Some(found.record().version.ledger_index),
-            Answer::Retired(tombstone) => Some(tombstone.version.ledger_index),
-            Answer::Delegated(version) => Some(version.version.ledger_index),
-            Answer::NotFound | Answer::NotResponsible | Answer::Denied => None,
+        let subject = match answer {
+            Answer::Found(found) => Some(Subject::Index(found.record().version.ledger_index)),
+            Answer::Retired(tombstone) => Some(Subject::Index(tombstone.version.ledger_index)),
+            Answer::Delegated(version) => Some(Subject::Index(version.version.ledger_index)),
+            Answer::Denied => Some(Subject::Newest(identifier.clone())),
+            Answer::NotFound | Answer::NotResponsible => None,
         };
-        let prove = |index| self.resolver.prove(&Subject::Index(index), &Disclosure::Public, &self.publication);
-        let proof = entry.map(prove).transpose().map_err(|error: ProveError| Status::unavailable(error.to_string()))?;
-        let is_about_identifier = !matches!(answer, Answer::Delegated(_) | Answer::NotResponsible);
-        let lookups = self.lookups.as_ref().filter(|_| evidence == pb::Evidence::Latest && is_about_identifier);
+        let prove = |subject| self.resolver.prove(&subject, &Disclosure::Public, &self.publication);
+        let proof =
+            subject.map(prove).transpose().map_err(|error: ProveError| Status::unavailable(error.to_string()))?;
+        let key = match answer {
+            Answer::NotResponsible => None,
+            // No entry says that there is none: the index does.
+            Answer::NotFound => Some(LookupKind::Id.key(identifier)),
+            _ if evidence != pb::Evidence::Latest => None,
+            Answer::Delegated(version) => Some(prefix_key(&version.prefix)),
+            Answer::Found(_) | Answer::Retired(_) | Answer::Denied => Some(LookupKind::Id.key(identifier)),
+        };
         // An index that catches up has nothing to say yet; the answer stands without it.
-        let lookup = lookups.and_then(|lookups| lookups.lookup(&LookupKind::Id.key(identifier)).ok());
+        let lookup = self.lookups.as_ref().zip(key).and_then(|(lookups, key)| lookups.lookup(&key).ok());
         Ok(pb::Answer {
             proof: proof.as_ref().map(proof_to_pb),
             lookup: lookup.as_ref().map(lookup_to_pb),
@@ -76,12 +121,16 @@ impl ResolverService {
     }
 
     /// Answers one of many questions: an ill-formed one gets an answer that says so.
-    async fn answer_in_place(&self, request: pb::ResolveRequest) -> Result<Encoded, Status> {
-        // What a client wrote that is no identifier is shown to it again.
-        let asked: Option<String> = Identifier::parse(&request.identifier).err().map(|_| request.identifier.clone());
-        match self.answer(request).await {
+    async fn answer_in_place(
+        &self,
+        request: pb::ResolveRequest,
+        recursor: Option<&Recursor>,
+    ) -> Result<Encoded, Status> {
+        let asked = request.identifier.clone();
+        match self.answer(request, recursor).await {
             Ok(answer) => Ok(answer),
-            Err(Unanswered::Invalid(error)) => Ok(encode_invalid(asked.as_deref().unwrap_or_default(), &error)),
+            Err(Unanswered::Invalid(error)) => Ok(encode_invalid(&asked, &error)),
+            Err(Unanswered::NotFound(error)) => Ok(encode_failed(&error, &asked)),
             Err(Unanswered::Failed(status)) => Err(status),
         }
     }
@@ -92,8 +141,16 @@ impl resolver_server::Resolver for ResolverService {
     type ResolveStreamStream = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
 
     async fn resolve(&self, request: Request<pb::ResolveRequest>) -> Result<Response<Encoded>, Status> {
-        match self.answer(request.into_inner()).await {
+        let recursor = self.recursor_for(request.remote_addr());
+        let asked = request.get_ref().identifier.clone();
+        match self.answer(request.into_inner(), recursor).await {
             Ok(answer) => Ok(Response::new(answer)),
+            Err(Unanswered::NotFound(error)) if failure(&error) == Outcome::NotResponsible => {
+                Ok(Response::new(encode_failed(&error, &asked)))
+            }
+            Err(Unanswered::NotFound(error)) => {
+                Err(Status::new(Code::from_i32(failure(&error).spelling().grpc), error.to_string()))
+            }
             Err(Unanswered::Invalid(error)) => Err(Status::invalid_argument(error.to_string())),
             Err(Unanswered::Failed(status)) => Err(status),
         }
@@ -103,6 +160,7 @@ impl resolver_server::Resolver for ResolverService {
         &self,
         request: Request<pb::ResolveBatchRequest>,
     ) -> Result<Response<EncodedAnswers>, Status> {
+        let recursor = self.recursor_for(request.remote_addr());
         let requests = request.into_inner().requests;
         if !(1..=RESOLVE_BATCH_MAX).contains(&requests.len()) {
             let count = requests.len();
@@ -110,10 +168,10 @@ impl resolver_server::Resolver for ResolverService {
                 "{count} identifiers in one batch; give 1 to {RESOLVE_BATCH_MAX}"
             )));
         }
-        let mut answers = Vec::with_capacity(requests.len());
-        for request in requests {
-            answers.push(self.answer_in_place(request).await?.0);
-        }
+        // What is here comes at once; walks go side by side.
+        let answers = stream::iter(requests).map(|request| self.answer_in_place(request, recursor));
+        let answers: Vec<Encoded> = answers.buffered(WALKS_AT_ONCE).try_collect().await?;
+        let answers = answers.into_iter().map(|answer| answer.0).collect();
         Ok(Response::new(EncodedAnswers { answers }))
     }
 
@@ -121,11 +179,13 @@ impl resolver_server::Resolver for ResolverService {
         &self,
         request: Request<Streaming<pb::ResolveRequest>>,
     ) -> Result<Response<Self::ResolveStreamStream>, Status> {
+        let recursor = self.recursor_for(request.remote_addr()).cloned();
         let service = self.clone();
-        let answers = request.into_inner().then(move |request| {
-            let service = service.clone();
-            async move { service.answer_in_place(request?).await }
+        let answers = request.into_inner().map(move |request| {
+            let (service, recursor) = (service.clone(), recursor.clone());
+            async move { service.answer_in_place(request?, recursor.as_ref()).await }
         });
+        let answers = answers.buffered(WALKS_AT_ONCE);
         Ok(Response::new(Box::pin(answers)))
     }
 

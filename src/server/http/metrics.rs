@@ -31,7 +31,7 @@ use crate::{
     ledger::Ledger,
     protocol::outcome::Outcome,
     registry::stats::{Counted, Resulted, Stats},
-    resolver::{Resolver, feed::Feeds},
+    resolver::{Resolver, feed::Feeds, recursion::Recursor},
     server::{
         dns::counters::{AllCounters, Count},
         grpc::Calls,
@@ -57,6 +57,8 @@ pub struct MetricSources {
     pub registry: Arc<Stats>,
     /// The feed of changes.
     pub feeds: Arc<Feeds>,
+    /// What finds answers of other nodes, when there is something.
+    pub recursor: Option<Recursor>,
     /// The DNS listeners.
     pub dns: Arc<AllCounters>,
     /// The gRPC listener.
@@ -130,6 +132,8 @@ impl Collector for Scrape {
         self.ledger(&mut out)?;
         self.registry(&mut out)?;
         self.resolver(&mut out)?;
+        self.prefixes(&mut out)?;
+        self.recursor(&mut out)?;
         self.listeners(&mut out)?;
         process::put(&mut out)
     }
@@ -175,6 +179,39 @@ impl Scrape {
         out.counter("touchmark_cache_misses", "Questions that were not", cache.misses)?;
         out.gauge("touchmark_cache_entries", "Answers in the cache", cache.entries as u64)?;
         out.gauge("touchmark_cache_bytes", "About how much memory they take", cache.bytes as u64)
+    }
+
+    fn prefixes(&self, out: &mut Out<'_>) -> fmt::Result {
+        let (homed, delegated) = self.sources.resolver.prefixes().count();
+        let prefixes = [([("kind", "homed")], homed as u64), ([("kind", "delegated")], delegated as u64)];
+        out.family("touchmark_prefixes", "Prefixes that are homed, and delegated", MetricType::Gauge, prefixes)
+    }
+
+    fn recursor(&self, out: &mut Out<'_>) -> fmt::Result {
+        let Some(recursor) = &self.sources.recursor else { return Ok(()) };
+        let stats = recursor.stats();
+        let help = "Questions about what other nodes answer for";
+        out.counter("touchmark_recursion_questions", help, stats.questions)?;
+        let help = "Those that were answered from what was kept";
+        out.counter("touchmark_recursion_cached", help, stats.from_cache)?;
+        let help = "Those that were answered from what was kept past its time, for nobody could be reached";
+        out.counter("touchmark_recursion_stale", help, stats.stale)?;
+        let help = "Those that waited for the walk of another one";
+        out.counter("touchmark_recursion_joined", help, stats.flights_joined)?;
+        out.counter("touchmark_recursion_walks", "Walks from node to node", stats.walks)?;
+        out.counter("touchmark_recursion_upstream", "Questions to other nodes", stats.upstream_questions)?;
+        let help = "Those that were asked to know how a site does";
+        out.counter("touchmark_recursion_probes", help, stats.probes)?;
+        let failures = stats.failures.iter().map(|(kind, count)| ([("kind", *kind)], *count));
+        let help = "Questions that came to nothing";
+        out.family("touchmark_recursion_failures", help, MetricType::Counter, failures)?;
+        let help = "Endpoints of other nodes that are not asked for a while, because they failed";
+        out.gauge("touchmark_recursion_breakers_open", help, stats.breakers_open as u64)?;
+        out.gauge("touchmark_recursion_flights", "Walks that are under way", stats.flights as u64)?;
+        out.gauge("touchmark_recursion_entries", "Answers of other nodes that are kept", stats.answers as u64)?;
+        let bytes = (stats.answer_bytes + stats.delegation_bytes) as u64;
+        out.gauge("touchmark_recursion_bytes", "About how much memory they and delegations take", bytes)?;
+        out.gauge("touchmark_recursion_delegations", "Delegations that are kept", stats.delegations as u64)
     }
 
     fn listeners(&self, out: &mut Out<'_>) -> fmt::Result {

@@ -32,6 +32,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use crate::{
     ledger::{Ledger, Publication},
     resolver::{Resolver, feed::Feeds},
+    server::recursive::Recursive,
     vindex::Lookups,
 };
 
@@ -47,13 +48,15 @@ pub struct HttpParts {
     pub feeds: Arc<Feeds>,
     /// The verifiable index, when the node has one.
     pub lookups: Option<Lookups>,
+    /// How answers of other nodes are found, when they are.
+    pub recursive: Option<Recursive>,
     /// What is counted.
     pub metrics: MetricSources,
 }
 
 /// All routes.
 pub fn routes(parts: HttpParts) -> Router {
-    let HttpParts { resolver, ledger, publication, feeds, lookups, metrics } = parts;
+    let HttpParts { resolver, ledger, publication, feeds, lookups, recursive, metrics } = parts;
     let (reader, counts) = (Reader::default(), Arc::<metrics::HttpCounts>::default());
     Router::new()
         .merge(health::routes(Arc::clone(&metrics.registry)))
@@ -61,7 +64,7 @@ pub fn routes(parts: HttpParts) -> Router {
         .merge(log::routes(ledger, publication, reader.clone()))
         .merge(events::routes(feeds))
         .merge(bootstrap::routes(Arc::clone(&resolver), reader.clone()))
-        .merge(records::routes(resolver, reader.clone()))
+        .merge(records::routes(resolver, recursive, reader.clone()))
         .merge(vindex::routes(lookups, reader))
         .fallback(nothing_here)
         .method_not_allowed_fallback(only_read)

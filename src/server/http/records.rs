@@ -6,39 +6,54 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{
         Path, Query, State,
         rejection::{PathRejection, QueryRejection},
     },
+    http::{HeaderName, header},
     response::Response,
     routing::get,
 };
 use serde::Deserialize;
 
-use super::reply::{Problem, Reader, json};
+use super::{
+    listener::Peer,
+    reply::{Problem, Reader, json},
+};
 use crate::{
     id::Identifier,
     protocol::{
-        grpc::{HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, answer_to_pb, history_to_pb},
+        grpc::{
+            HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, answer_to_pb, failed_to_pb, failure, history_to_pb,
+            outcome_of_said, said_to_pb,
+        },
         json::{Point, answer_to_json, history_to_json, point},
         outcome::Outcome,
     },
-    resolver::{Filter, HistoryError, Moment, Resolver},
+    resolver::{
+        Filter, HistoryError, Moment, Resolver,
+        recursion::{RecursionError, Resolved},
+    },
+    server::recursive::{Elsewhere, Recursive},
 };
+
+/// How an answer of another node was come by.
+const RESOLUTION: HeaderName = HeaderName::from_static("touchmark-resolution");
 
 #[derive(Clone)]
 struct Records {
     resolver: Arc<Resolver>,
+    recursive: Option<Recursive>,
     reader: Reader,
 }
 
 /// The routes.
-pub(super) fn routes(resolver: Arc<Resolver>, reader: Reader) -> Router {
+pub(super) fn routes(resolver: Arc<Resolver>, recursive: Option<Recursive>, reader: Reader) -> Router {
     Router::new()
         .route("/v1/records/{*identifier}", get(record))
         .route("/v1/history/{*identifier}", get(history))
-        .with_state(Records { resolver, reader })
+        .with_state(Records { resolver, recursive, reader })
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -55,11 +70,13 @@ struct HistoryQuery {
 }
 
 async fn record(
-    State(Records { resolver, reader }): State<Records>,
+    State(Records { resolver, recursive, reader }): State<Records>,
+    peer: Option<Extension<Peer>>,
     path: Result<Path<String>, PathRejection>,
     query: Result<Query<RecordQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let (asked, identifier) = identifier(path)?;
+    let of = identifier.clone();
     let RecordQuery { as_of } = parameters(query)?;
     let moment = as_of.map(|text| point(&text)).transpose();
     let moment = moment.map_err(|rule| Problem::invalid(format!("as_of: {rule}")))?.map(|at| match at {
@@ -67,16 +84,48 @@ async fn record(
         Point::Time(time_ms) => Moment::Time(time_ms),
     });
     let read = reader.read(move || match moment {
-        Some(moment) => resolver.resolve_at(&identifier, moment),
-        None => resolver.resolve(&identifier).map_err(HistoryError::from),
+        Some(moment) => resolver.resolve_at(&of, moment),
+        None => resolver.resolve(&of).map_err(HistoryError::from),
     });
     let answer = read.await?.map_err(|error| without_answer(&error))?;
+    let client = peer.map(|Extension(Peer(address))| address);
+    if let Some(recursive) = recursive.filter(|recursive| moment.is_none() && recursive.allows(client))
+        && let Some(elsewhere) = Elsewhere::of(&answer)
+    {
+        return Ok(walked(&recursive.recursor.resolve_from(&identifier, elsewhere.start).await, &asked));
+    }
     let body = answer_to_json(&answer_to_pb(&answer, &asked, &Filter::default()));
     Ok(json(Outcome::from(&answer).spelling().http, body))
 }
 
+/// What other nodes said.
+fn walked(result: &Result<Resolved, RecursionError>, asked: &str) -> Response {
+    let resolved = match result {
+        Ok(resolved) => resolved,
+        Err(error) => return json(failure(error).spelling().http, answer_to_json(&failed_to_pb(error, asked))),
+    };
+    let said = &resolved.answer.said;
+    let body = answer_to_json(&said_to_pb(said, asked, &Filter::default()));
+    let mut response = json(outcome_of_said(said).spelling().http, body);
+    for (name, value) in resolution_head(resolved) {
+        if let Ok(value) = value.parse() {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+/// How an answer was come by, as heads: how long it may be kept, and what was verified.
+fn resolution_head(resolved: &Resolved) -> [(HeaderName, String); 2] {
+    let answer = &resolved.answer;
+    let stale = if resolved.stale { ", stale" } else { "" };
+    let verification = answer.verification.as_str();
+    let how = format!("verification={verification}, endpoint={}, prefix={}{stale}", answer.endpoint, answer.prefix);
+    [(header::CACHE_CONTROL, format!("max-age={}", resolved.ttl_seconds)), (RESOLUTION, how)]
+}
+
 async fn history(
-    State(Records { resolver, reader }): State<Records>,
+    State(Records { resolver, reader, .. }): State<Records>,
     path: Result<Path<String>, PathRejection>,
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {

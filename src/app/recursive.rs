@@ -1,0 +1,67 @@
+//! The recursor of a node, from its configuration and the file of roots.
+
+use std::{
+    fs,
+    net::{IpAddr, ToSocketAddrs as _},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{AppError, entropy};
+use crate::{
+    client::NodeUpstream,
+    config::{RecursionConfig, Verify},
+    protocol::json::{BOOTSTRAP_BYTES_MAX, bootstrap_from_json},
+    resolver::recursion::{Evidence, LedgerVerifier, RecursionOptions, Recursor, Roots},
+    server::recursive::Recursive,
+};
+
+/// Of so many parts of the memory one is for delegations.
+const DELEGATIONS_PART: usize = 4;
+
+/// Starts it. It has to be called within a runtime.
+///
+/// # Errors
+///
+/// [`AppError::Roots`].
+pub(super) fn start(config: &RecursionConfig, zone: &str) -> Result<Recursive, AppError> {
+    let roots = read_roots(&config.roots)?;
+    let delegation_bytes_max = config.cache_bytes_max / DELEGATIONS_PART;
+    let seed = entropy()().first_chunk().copied().map_or(0, u64::from_le_bytes);
+    let options = RecursionOptions {
+        evidence: match config.verify {
+            Verify::Off => Evidence::None,
+            Verify::Included => Evidence::Inclusion,
+            Verify::Latest => Evidence::Latest,
+        },
+        walk_timeout: Duration::from_millis(config.walk_ms_max),
+        answer_bytes_max: config.cache_bytes_max - delegation_bytes_max,
+        delegation_bytes_max,
+        stale_max: Duration::from_secs(config.stale_seconds_max),
+        seed,
+        ..RecursionOptions::default()
+    };
+    let upstream = Arc::new(NodeUpstream::new(zone));
+    let recursor = Recursor::new(roots, upstream, Arc::new(LedgerVerifier), options);
+    Ok(Recursive { recursor, allow: config.allow.clone() })
+}
+
+fn read_roots(path: &Path) -> Result<Roots, AppError> {
+    let bad = |reason: String| AppError::Roots { path: path.into(), reason };
+    let length = fs::metadata(path).map_err(|error| bad(error.to_string()))?.len();
+    if length > BOOTSTRAP_BYTES_MAX {
+        return Err(bad(format!("it has {length} bytes; the limit is {BOOTSTRAP_BYTES_MAX}")));
+    }
+    let text = fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
+    let roots = bootstrap_from_json(&text, address_of).map_err(|error| bad(error.to_string()))?;
+    if roots.is_empty() {
+        return Err(bad("it names no prefix; `.` stands for every identifier".into()));
+    }
+    Ok(Roots::new(roots))
+}
+
+/// The first address of a host.
+fn address_of(host: &str) -> Option<IpAddr> {
+    (host, 0).to_socket_addrs().ok()?.next().map(|address| address.ip())
+}

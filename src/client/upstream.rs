@@ -1,0 +1,141 @@
+//! Other nodes, asked for what they answer for: over gRPC, and over DNS where a site speaks nothing else.
+//!
+//! Connections over gRPC are kept, one for each endpoint, and many questions share one. Nothing that comes back is believed: it is
+//! read into the types of the read core, or refused, and the walk checks it.
+
+use std::{
+    net::SocketAddr,
+    num::NonZeroUsize,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use lru::LruCache;
+
+use super::{Client, ClientError};
+use crate::{
+    id::{Identifier, Prefix},
+    protocol::grpc::{
+        delegation_from_pb, lookup_from_pb,
+        pb::{self, answer::Outcome},
+        proof_from_pb, record_from_pb,
+    },
+    record::{SiteProtocol, Version},
+    resolver::{
+        Tombstone,
+        recursion::{BoxFuture, Evidence, Question, Referral, Reply, Said, Target, Upstream, UpstreamError},
+    },
+};
+
+/// The most connections that are kept; the one that was not used for longest gives way.
+const CONNECTIONS_MAX: usize = 1_024;
+/// How long to wait for an answer over DNS; who asks may give up earlier.
+const DNS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Asks other nodes.
+pub struct NodeUpstream {
+    zone: String,
+    connections: Mutex<LruCache<SocketAddr, Client>>,
+}
+
+impl NodeUpstream {
+    /// Asks over DNS for names in this zone.
+    pub fn new(zone: &str) -> Self {
+        let connections = NonZeroUsize::new(CONNECTIONS_MAX).unwrap_or(NonZeroUsize::MIN);
+        Self { zone: zone.into(), connections: Mutex::new(LruCache::new(connections)) }
+    }
+
+    /// The connection to an endpoint; it is made with the first question.
+    fn connection(&self, address: SocketAddr) -> Result<Client, UpstreamError> {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = connections.get(&address) {
+            return Ok(client.clone());
+        }
+        let client = Client::lazy(&address.to_string()).map_err(upstream_error)?;
+        connections.put(address, client.clone());
+        Ok(client)
+    }
+
+    async fn over_grpc(&self, address: SocketAddr, question: &Question) -> Result<Reply, UpstreamError> {
+        let evidence = match question.evidence {
+            Evidence::None => pb::Evidence::None,
+            Evidence::Inclusion => pb::Evidence::Inclusion,
+            Evidence::Latest => pb::Evidence::Latest,
+        };
+        let request = pb::ResolveRequest {
+            identifier: question.identifier.to_string(),
+            recursion: pb::Recursion::None.into(),
+            evidence: evidence.into(),
+            ..pb::ResolveRequest::default()
+        };
+        let client = self.connection(address)?;
+        let (answer, lag_seconds) = client.resolve_with_lag(request).await.map_err(upstream_error)?;
+        let reply = reply(answer)?;
+        Ok(Reply { lag_seconds, ..reply })
+    }
+
+    async fn over_dns(&self, address: SocketAddr, identifier: &Identifier) -> Result<Reply, UpstreamError> {
+        let _ = (identifier, address, &self.zone, DNS_TIMEOUT);
+        Err(UpstreamError::Refused { reason: "pending".into() })
+    }
+}
+
+impl Upstream for NodeUpstream {
+    fn ask<'a>(&'a self, to: &'a Target, question: &'a Question) -> BoxFuture<'a, Result<Reply, UpstreamError>> {
+        Box::pin(async move {
+            match to.endpoint.protocol {
+                SiteProtocol::Grpc => self.over_grpc(to.endpoint.address, question).await,
+                SiteProtocol::Dns => self.over_dns(to.endpoint.address, &question.identifier).await,
+                other => Err(UpstreamError::Refused { reason: format!("{} is not spoken to others", other.as_str()) }),
+            }
+        })
+    }
+}
+
+fn upstream_error(error: ClientError) -> UpstreamError {
+    match error {
+        ClientError::Refused { message, .. } => UpstreamError::Refused { reason: message },
+        ClientError::Protocol { reason, .. } => UpstreamError::Garbled { reason },
+        ClientError::Unreachable { reason, .. } => UpstreamError::Unreachable { reason },
+        error => UpstreamError::Unreachable { reason: error.to_string() },
+    }
+}
+
+fn garbled(reason: impl Into<String>) -> UpstreamError {
+    UpstreamError::Garbled { reason: reason.into() }
+}
+
+/// Reads an answer.
+fn reply(answer: pb::Answer) -> Result<Reply, UpstreamError> {
+    // Somebody in between walked: only what a site says itself is an answer of the site.
+    if answer.resolution.is_some() {
+        return Err(garbled("it passes on what others said"));
+    }
+    let said = match answer.outcome.ok_or_else(|| garbled("there is no answer in it"))? {
+        Outcome::Found(record) => Said::Found(record_from_pb(record).map_err(garbled)?),
+        Outcome::Retired(retired) => Said::Retired(tombstone(&retired)?),
+        Outcome::NotFound(_) => Said::NotFound,
+        Outcome::Denied(_) => Said::Denied,
+        Outcome::NotResponsible(_) => Said::NotResponsible,
+        Outcome::Delegated(delegated) => Said::Referral(referral(&delegated)?),
+        Outcome::Invalid(invalid) => return Err(UpstreamError::Refused { reason: invalid.reason }),
+        Outcome::Failed(failed) => return Err(UpstreamError::Refused { reason: failed.reason }),
+    };
+    let proof = answer.proof.map(|proof| proof_from_pb(&proof).ok_or_else(|| garbled("its proof is ill-formed")));
+    let lookup = answer.lookup.map(|lookup| lookup_from_pb(lookup).ok_or_else(|| garbled("its lookup is ill-formed")));
+    let proof = proof.transpose()?.map(|proof| proof.write().into_bytes());
+    Ok(Reply { proof, lookup: lookup.transpose()?, ..Reply::bare(said) })
+}
+
+fn tombstone(retired: &pb::Retired) -> Result<Tombstone, UpstreamError> {
+    let identifier = Identifier::parse(&retired.identifier).map_err(|error| garbled(error.to_string()))?;
+    let version = Version { number: retired.version, ledger_index: retired.ledger_index, time_ms: retired.time };
+    Ok(Tombstone { identifier, version, erased: retired.erased })
+}
+
+fn referral(delegated: &pb::Delegated) -> Result<Referral, UpstreamError> {
+    let prefix = Prefix::parse(&delegated.prefix).map_err(|error| garbled(error.to_string()))?;
+    let delegation = delegated.delegation.as_ref().ok_or_else(|| garbled("its referral names no sites"))?;
+    let delegation = delegation_from_pb(delegation).map_err(|fault| garbled(fault.to_string()))?;
+    Ok(Referral { prefix, delegation, ledger_index: delegated.ledger_index })
+}

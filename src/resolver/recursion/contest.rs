@@ -1,0 +1,343 @@
+//! The sites of one delegation, asked until one gives an answer that counts.
+//!
+//! The fastest one that is known comes first, and one that was never asked before it. When it takes longer than it should, the next
+//! one is asked, too, while the first may still win. Now and then another one is asked beside the first: one of those that rest and
+//! may be tried again, or, for one question in twenty, any: so that what has become faster is found, and nobody waits for it.
+//!
+//! A try ends by itself, after two seconds at most, and tells the tables how the endpoint did, whether anyone still waits for it
+//! or not.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    Inner,
+    error::{Reason, ReasonKind, Reasons, RecursionError},
+    health::{Post, Standing},
+    judge::Judged,
+    resolved::{Hop, HopOutcome, Source, Verification},
+    upstream::{Evidence, Question, Reply, Target, UpstreamError},
+    walk::{Place, Walk},
+};
+use crate::record::{Site, SiteProtocol};
+
+/// How long one try may take.
+const TRY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often an endpoint is asked the same question in one walk, because no answer came.
+const TRIES_MAX: u32 = 2;
+/// One question in so many asks another site beside the first.
+const PROBE_EVERY: f64 = 20.0;
+/// A probe needs so many times the patience that the first one needs.
+const PROBE_PATIENCE: u32 = 2;
+
+/// One whom the question may go to.
+#[derive(Debug)]
+struct Candidate {
+    target: Arc<Target>,
+    post: Post,
+    patience: Duration,
+    standing: Standing,
+    /// Whether it is there for when gRPC at the same site is of no use.
+    second_choice: bool,
+    tries: u32,
+}
+
+/// What came of a try.
+#[derive(Debug)]
+struct Report {
+    candidate: usize,
+    asked: Instant,
+    took: Duration,
+    reply: Result<Reply, UpstreamError>,
+}
+
+/// A contest under way.
+struct Contest<'a> {
+    inner: &'a Arc<Inner>,
+    walk: &'a mut Walk,
+    place: &'a Place,
+    candidates: Vec<Candidate>,
+    queue: VecDeque<usize>,
+    /// Tries that were not heard of yet, with the time they began.
+    running: Vec<(usize, Instant)>,
+    reasons: Vec<Reason>,
+    reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
+}
+
+/// Asks the sites of a delegation until one gives an answer that counts, or the time is over.
+pub(super) async fn ask_sites(
+    inner: &Arc<Inner>,
+    walk: &mut Walk,
+    place: &Place,
+    until: Instant,
+) -> Result<Judged, RecursionError> {
+    let began = Instant::now();
+    let (candidates, reasons) = candidates(inner, place, walk.question.evidence, began);
+    if candidates.is_empty() && reasons.is_empty() {
+        let missing = match walk.question.evidence {
+            Evidence::None => "is asked over gRPC or DNS",
+            _ => "has a key and is asked over gRPC, without which nothing verifies",
+        };
+        return Err(RecursionError::NoSite { prefix: Arc::clone(&place.prefix), missing });
+    }
+    let queue = (0..candidates.len()).collect();
+    let reports = mpsc::channel(inner.options.questions_max.max(1));
+    let contest = Contest { inner, walk, place, candidates, queue, running: Vec::new(), reasons, reports };
+    contest.run(began, until).await
+}
+
+impl Contest<'_> {
+    async fn run(mut self, began: Instant, until: Instant) -> Result<Judged, RecursionError> {
+        let mut next = self.ask_first(until);
+        while !self.running.is_empty() {
+            let wake = next.map_or(until, |next: Instant| next.min(until));
+            tokio::select! {
+                biased;
+                Some(report) = self.reports.1.recv() => match self.hear(report) {
+                    Some(judged) => {
+                        self.tell_of_silent();
+                        return Ok(judged);
+                    }
+                    None => next = self.ask_next(),
+                },
+                () = sleep_until(wake) => {
+                    if wake == until {
+                        self.tell_of_silent();
+                        let limit = until.saturating_duration_since(began);
+                        return Err(RecursionError::Timeout {
+                            prefix: Arc::clone(&self.place.prefix),
+                            limit_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+                            reasons: Reasons::new(&self.reasons),
+                        });
+                    }
+                    self.note_waits();
+                    next = self.ask_next();
+                }
+            }
+        }
+        Err(self.defeat())
+    }
+
+    /// Asks the first one, and maybe another one beside it; gives when to ask the next one.
+    fn ask_first(&mut self, until: Instant) -> Option<Instant> {
+        let next = self.ask_next()?;
+        let first = self.running.first().and_then(|(first, _)| self.candidates.get(*first))?;
+        let left = until.saturating_duration_since(Instant::now());
+        if first.standing == Standing::Closed && left > first.patience * PROBE_PATIENCE {
+            self.ask_beside();
+        }
+        Some(next)
+    }
+
+    fn ask_beside(&mut self) {
+        let candidates = &self.candidates;
+        let ready = self.queue.iter().position(|&number| candidates[number].standing == Standing::Ready);
+        let is_healthy = |candidate: &Candidate| candidate.standing == Standing::Closed && !candidate.second_choice;
+        let healthy = self.queue.iter().filter(|&&number| is_healthy(&candidates[number])).count();
+        let chosen = ready.or_else(|| {
+            // Those stand in front.
+            let probes = healthy > 0 && self.inner.chance() * PROBE_EVERY < 1.0;
+            probes.then(|| ((self.inner.chance() * healthy as f64) as usize).min(healthy - 1))
+        });
+        if let Some(number) = chosen.and_then(|at| self.queue.remove(at)) {
+            self.inner.counters.probes.fetch_add(1, Relaxed);
+            self.start(number);
+        }
+    }
+
+    /// Asks the next one that may be asked, and gives how long to wait for it; when nobody is left, those again that said nothing.
+    fn ask_next(&mut self) -> Option<Instant> {
+        while let Some(number) = self.queue.pop_front() {
+            if let Some(next) = self.start(number) {
+                return Some(next);
+            }
+        }
+        let mut silent = self.running.iter().map(|(number, _)| *number);
+        let again = silent.find(|&number| self.candidates[number].tries < TRIES_MAX)?;
+        // It is being waited for, and only when that was long enough asked again.
+        let waited = self
+            .running
+            .iter()
+            .any(|(number, asked)| *number == again && asked.elapsed() >= self.candidates[again].patience);
+        match waited {
+            true => self.start(again),
+            false => {
+                Some(self.running.iter().find(|(number, _)| *number == again)?.1 + self.candidates[again].patience)
+            }
+        }
+    }
+
+    /// Asks one, if it may be asked.
+    fn start(&mut self, number: usize) -> Option<Instant> {
+        let (now, inner) = (Instant::now(), Arc::clone(self.inner));
+        let candidate = self.candidates.get_mut(number)?;
+        if self.walk.questions_left == 0 || (candidate.tries == 0 && !inner.health.take(&candidate.post, now)) {
+            return None;
+        }
+        self.walk.questions_left -= 1;
+        inner.counters.upstream_questions.fetch_add(1, Relaxed);
+        candidate.tries += 1;
+        let patience = candidate.patience * candidate.tries;
+        let (target, question) = (Arc::clone(&candidate.target), Arc::clone(&self.walk.question));
+        let reports = self.reports.0.clone();
+        self.running.push((number, now));
+        // It goes on when the walk does not wait for it any more, to know how the endpoint did; it ends by itself.
+        tokio::spawn(async move {
+            let reply = inner.ask_one(&target, &question, now).await;
+            let report = Report { candidate: number, asked: now, took: now.elapsed(), reply };
+            // There is room for every question of a walk; nobody listens any more when it has ended.
+            let _ = reports.try_send(report);
+        });
+        Some(now + patience)
+    }
+
+    /// Hears what came of a try, and gives it when it counts.
+    fn hear(&mut self, report: Report) -> Option<Judged> {
+        let Report { candidate: number, asked, took, reply } = report;
+        self.running.retain(|(running, began)| (*running, *began) != (number, asked));
+        let candidate = self.candidates.get(number)?;
+        let judged = self.inner.judge(&self.walk.question, self.place, &candidate.target, reply, asked);
+        let mut hop = Hop {
+            prefix: Arc::clone(&self.place.prefix),
+            endpoint: candidate.target.endpoint,
+            took,
+            outcome: HopOutcome::Answer { said: "" },
+            ttl_seconds: 0,
+            verification: Verification::None,
+            source: Source::Network,
+        };
+        match judged {
+            Ok(judged) => {
+                self.inner.health.was_right(&candidate.post);
+                (hop.outcome, hop.ttl_seconds, hop.verification) = judged.shown();
+                self.walk.tell(hop);
+                Some(judged)
+            }
+            Err((kind, what)) => {
+                if matches!(kind, ReasonKind::Lame | ReasonKind::Loop | ReasonKind::Unverified | ReasonKind::Garbled) {
+                    self.inner.health.was_wrong(&candidate.post, Instant::now(), self.inner.chance());
+                }
+                let reason = Reason::new(candidate.target.endpoint, kind, &what);
+                hop.outcome = HopOutcome::Failed { reason: reason.what.clone() };
+                self.walk.tell(hop);
+                self.reasons.push(reason);
+                // What it said once it would say again.
+                self.running.retain(|(running, _)| *running != number);
+                None
+            }
+        }
+    }
+
+    /// Tells the tables of those that have not answered, so that others do not begin with them.
+    fn note_waits(&self) {
+        for (number, asked) in &self.running {
+            let candidate = &self.candidates[*number];
+            if asked.elapsed() >= candidate.patience {
+                self.inner.health.waits(&candidate.target.endpoint, asked.elapsed());
+            }
+        }
+    }
+
+    /// Adds those to the way that were waited for in vain.
+    fn tell_of_silent(&mut self) {
+        for (number, asked) in std::mem::take(&mut self.running) {
+            let candidate = &self.candidates[number];
+            if asked.elapsed() < candidate.patience {
+                continue;
+            }
+            let what = format!("has not answered within {} ms", asked.elapsed().as_millis());
+            let reason = Reason::new(candidate.target.endpoint, ReasonKind::Silent, &what);
+            self.walk.tell(Hop {
+                prefix: Arc::clone(&self.place.prefix),
+                endpoint: candidate.target.endpoint,
+                took: asked.elapsed(),
+                outcome: HopOutcome::Failed { reason: reason.what.clone() },
+                ttl_seconds: 0,
+                verification: Verification::None,
+                source: Source::Network,
+            });
+            self.reasons.push(reason);
+        }
+    }
+
+    /// Why nobody is left.
+    fn defeat(self) -> RecursionError {
+        let (prefix, reasons) = (Arc::clone(&self.place.prefix), Reasons::new(&self.reasons));
+        let has = |kind| self.reasons.iter().any(|reason| reason.kind == kind);
+        if self.walk.questions_left == 0 {
+            let limit = self.inner.options.questions_max;
+            RecursionError::TooManyHops { prefix, limit, what: "questions to sites" }
+        } else if has(ReasonKind::Unverified) {
+            RecursionError::Unverified { prefix, reasons }
+        } else if has(ReasonKind::Loop) {
+            RecursionError::Loop { prefix, reasons }
+        } else {
+            RecursionError::AllFailed { prefix, reasons }
+        }
+    }
+}
+
+impl Inner {
+    /// One try, with what the tables learn of it.
+    async fn ask_one(&self, target: &Target, question: &Question, asked: Instant) -> Result<Reply, UpstreamError> {
+        let silent =
+            || UpstreamError::Unreachable { reason: format!("no answer within {} ms", TRY_TIMEOUT.as_millis()) };
+        let reply = timeout(TRY_TIMEOUT, self.upstream.ask(target, question)).await.unwrap_or_else(|_| Err(silent()));
+        match &reply {
+            Ok(_) | Err(UpstreamError::Refused { .. }) => self.health.answered(&target.endpoint, asked.elapsed()),
+            Err(UpstreamError::Unreachable { .. } | UpstreamError::Garbled { .. }) => {
+                self.health.failed(&target.endpoint, Instant::now(), self.chance());
+            }
+        }
+        reply
+    }
+}
+
+/// Those who may be asked, in order, and those who rest.
+fn candidates(inner: &Inner, place: &Place, evidence: Evidence, now: Instant) -> (Vec<Candidate>, Vec<Reason>) {
+    let (mut ranked, mut resting) = (Vec::new(), Vec::new());
+    for site in place.delegation.sites().iter().filter(|site| evidence == Evidence::None || site.key.is_some()) {
+        let mut has_grpc = false;
+        for (protocol, endpoint) in endpoints(site, evidence) {
+            let target = Target { endpoint, key: site.key.clone() };
+            let post = inner.health.post(&place.prefix, &target);
+            let (health, standing) = inner.health.look(&post, now);
+            if standing == Standing::Open {
+                let what = "rests, because it failed several times in a row";
+                resting.push(Reason::new(endpoint, ReasonKind::Resting, what));
+                continue;
+            }
+            has_grpc |= protocol == SiteProtocol::Grpc && standing == Standing::Closed;
+            let second_choice = has_grpc && protocol != SiteProtocol::Grpc;
+            let rank = (standing, second_choice, health.smoothed().unwrap_or_default(), inner.chance());
+            let patience = health.patience();
+            ranked.push((
+                rank,
+                Candidate { target: Arc::new(target), post, patience, standing, second_choice, tries: 0 },
+            ));
+        }
+    }
+    // A chance is never a NaN.
+    ranked.sort_by(|(a, _), (b, _)| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+    (ranked.into_iter().map(|(_, candidate)| candidate).collect(), resting)
+}
+
+/// Where a site is asked, gRPC first: over it proofs come along.
+fn endpoints(site: &Site, evidence: Evidence) -> impl Iterator<Item = (SiteProtocol, crate::record::Endpoint)> {
+    let protocols: &[SiteProtocol] = match evidence {
+        Evidence::None => &[SiteProtocol::Grpc, SiteProtocol::Dns],
+        _ => &[SiteProtocol::Grpc],
+    };
+    protocols.iter().flat_map(|&protocol| {
+        let spoken = site.endpoints.iter().filter(move |endpoint| endpoint.protocol == protocol);
+        spoken.map(move |endpoint| (protocol, *endpoint))
+    })
+}

@@ -1,0 +1,172 @@
+//! Delegations that walks have found, for as long as they count.
+//!
+//! The longest prefix that covers an identifier is looked for from the longest down, over the lengths that were ever kept: a tree has
+//! few. What is past its time is as if it were not there; nothing stale leads anywhere.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::resolved::Verification;
+use crate::{
+    cache::shelf::Shelf,
+    id::{Key, Prefix},
+    record::{Delegation, Endpoint},
+};
+
+/// What an entry is counted for beside what it holds, in bytes.
+const ENTRY_BYTES: usize = 256;
+const LENGTH_WORDS: usize = Prefix::BYTES_MAX / 64 + 1;
+
+/// A delegation that was found.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    /// What was delegated.
+    pub(super) prefix: Arc<Prefix>,
+    /// To whom.
+    pub(super) delegation: Arc<Delegation>,
+    /// The weakest link of the chain that led to it, itself included.
+    pub(super) verification: Verification,
+    /// Until when it counts.
+    pub(super) until: Instant,
+    /// Who said so, at which prefix.
+    pub(super) said_by: (Arc<Prefix>, Endpoint),
+    /// When its parent was asked last whether it still holds, because none of its sites was of use.
+    pub(super) rechecked: Option<Instant>,
+}
+
+/// The delegations.
+#[derive(Debug)]
+pub(super) struct Delegations {
+    known: Shelf<Box<[u8]>, Known>,
+    /// A bit for every length of a path that was ever kept.
+    lengths: [AtomicU64; LENGTH_WORDS],
+}
+
+impl Delegations {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        let weigh = |path: &Box<[u8]>, known: &Known| {
+            let sites = known.delegation.sites().iter();
+            let sites = sites.map(|site| 64 + site.key.as_ref().map_or(0, |key| key.len()) + 40 * site.endpoints.len());
+            let signers = known.delegation.signers().iter().map(|signer| 32 + signer.digest.len());
+            ENTRY_BYTES + 2 * path.len() + known.prefix.as_str().len() + sites.sum::<usize>() + signers.sum::<usize>()
+        };
+        Self { known: Shelf::new(bytes_max, weigh), lengths: [const { AtomicU64::new(0) }; LENGTH_WORDS] }
+    }
+
+    /// The one with the longest prefix that covers an identifier; only shorter ones than `shorter_than`, if that is given.
+    pub(super) fn deepest(&self, key: &Key, shorter_than: Option<usize>, now: Instant) -> Option<Known> {
+        let bytes = key.as_bytes();
+        let end = shorter_than.unwrap_or(usize::MAX).min(bytes.len() + 1);
+        let counts = |known: &Known| (known.until > now && known.prefix.covers(key)).then(|| known.clone());
+        (0..end).rev().filter(|length| self.has_length(*length)).find_map(|length| {
+            let path = bytes.get(..length)?;
+            self.known.read(path, counts).flatten()
+        })
+    }
+
+    /// Keeps a delegation; one whose time is over already is not.
+    pub(super) fn keep(&self, known: Known, now: Instant) {
+        let path = known.prefix.path();
+        if known.until <= now || path.len() > Prefix::BYTES_MAX {
+            return;
+        }
+        self.lengths[path.len() / 64].fetch_or(1 << (path.len() % 64), Ordering::Relaxed);
+        self.known.put(path.into(), known);
+    }
+
+    /// Forgets a delegation.
+    pub(super) fn forget(&self, prefix: &Prefix) {
+        self.known.remove(prefix.path());
+    }
+
+    /// Takes the right to ask the parent of a delegation whether it still holds; false when that was done not long ago.
+    pub(super) fn take_recheck(&self, prefix: &Prefix, every: Duration, now: Instant) -> bool {
+        let take = |known: &mut Known| {
+            let due = known.rechecked.is_none_or(|last| now >= last + every);
+            known.rechecked = if due { Some(now) } else { known.rechecked };
+            due
+        };
+        // Nobody has it any more: whoever wants to know asks.
+        self.known.change(prefix.path(), take).unwrap_or(true)
+    }
+
+    /// How many there are, and what they take in bytes.
+    pub(super) fn size(&self) -> (usize, usize) {
+        self.known.size()
+    }
+
+    fn has_length(&self, length: usize) -> bool {
+        let word = self.lengths.get(length / 64).map_or(0, |word| word.load(Ordering::Relaxed));
+        word >> (length % 64) & 1 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Identifier;
+
+    fn known(prefix: &str, until: Instant) -> Known {
+        let prefix = Arc::new(Prefix::parse(prefix).unwrap());
+        let delegation = Delegation::new(60, vec!["grpc://192.0.2.1:1".parse().unwrap()], Vec::new()).unwrap();
+        let said_by = (Arc::clone(&prefix), delegation.sites()[0].endpoints[0]);
+        let (delegation, verification) = (Arc::new(delegation), Verification::None);
+        Known { prefix, delegation, verification, until, said_by, rechecked: None }
+    }
+
+    #[test]
+    fn the_longest_one_that_counts_is_found() {
+        let (now, delegations) = (Instant::now(), Delegations::new(1 << 20));
+        let later = now + Duration::from_secs(60);
+        for prefix in [".", "88", "88.118", "88.118.8", "1.3", "gs1:06", "https://a.example/p"] {
+            delegations.keep(known(prefix, later), now);
+        }
+        let check = |identifier: &str, now: Instant, found: Option<&str>| {
+            let identifier = Identifier::parse(identifier).unwrap();
+            let deepest = delegations.deepest(identifier.key(), None, now);
+            assert_eq!(deepest.map(|known| known.prefix.as_str().to_owned()).as_deref(), found, "{identifier}");
+        };
+        check("88.118.8/x", now, Some("hdl:88.118.8"));
+        check("88.118.80/x", now, Some("hdl:88.118"));
+        check("88.1180/x", now, Some("hdl:88"));
+        check("https://a.example/pq", now, Some("."));
+        check("https://a.example/p/q", now, Some("https://a.example/p"));
+        check("(01)00614141322602", now, Some("gs1:06"));
+        check("88.118.8/x", later, None);
+        let identifier = Identifier::parse("88.118.8/x").unwrap();
+        let length = Prefix::parse("88.118").unwrap().path().len();
+        let shorter = delegations.deepest(identifier.key(), Some(length), now).unwrap();
+        assert_eq!(shorter.prefix.as_str(), "hdl:88");
+        delegations.forget(&Prefix::parse("88.118.8").unwrap());
+        check("88.118.8/x", now, Some("hdl:88.118"));
+        delegations.keep(known("88.118.8", now), now);
+        check("88.118.8/x", now, Some("hdl:88.118"));
+    }
+
+    #[test]
+    fn the_parent_is_asked_now_and_then() {
+        let (now, delegations) = (Instant::now(), Delegations::new(1 << 20));
+        let every = Duration::from_secs(30);
+        let prefix = Prefix::parse("88").unwrap();
+        delegations.keep(known("88", now + every * 10), now);
+        let takes = [0, 1, 29, 30, 31].map(|s| delegations.take_recheck(&prefix, every, now + Duration::from_secs(s)));
+        assert_eq!(takes, [true, false, false, true, false]);
+    }
+
+    #[test]
+    fn the_budget_holds() {
+        let (now, delegations) = (Instant::now(), Delegations::new(1 << 16));
+        for number in 0..5_000 {
+            delegations.keep(known(&format!("88.{number}"), now + Duration::from_secs(60)), now);
+        }
+        let (entries, bytes) = delegations.size();
+        assert!(bytes <= 1 << 16 && entries > 50, "{entries} {bytes}");
+    }
+}

@@ -1,0 +1,172 @@
+//! Whether what a site said counts: it belongs to the question, to what was delegated to the site, and verifies, when that is asked for.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    Inner,
+    answers::ttl_seconds,
+    delegations::Known,
+    error::ReasonKind,
+    options::TTL_SECONDS_MAX,
+    resolved::{HopOutcome, Verification},
+    upstream::{Evidence, Question, Referral, Reply, Said, Target, UpstreamError},
+    verify::Claim,
+    walk::Place,
+};
+use crate::{
+    id::Identifier,
+    record::{Endpoint, Record, Status},
+};
+
+/// What a site said, and counts.
+#[derive(Debug)]
+pub(super) enum Judged {
+    /// It leads on.
+    Referral(Lead),
+    /// It ends the walk.
+    Answer(Final),
+}
+
+/// Where it leads.
+#[derive(Debug)]
+pub(super) struct Lead {
+    pub(super) known: Known,
+    pub(super) ttl_seconds: u32,
+    /// Of the referral alone.
+    pub(super) verification: Verification,
+}
+
+/// How it ends.
+#[derive(Debug)]
+pub(super) struct Final {
+    pub(super) said: Said,
+    /// Of the whole chain.
+    pub(super) verification: Verification,
+    pub(super) withheld: Box<[u32]>,
+    pub(super) endpoint: Endpoint,
+    pub(super) lag_seconds: Option<u32>,
+    pub(super) ttl_seconds: u32,
+    /// When it was asked for, which its time begins with.
+    pub(super) asked: Instant,
+}
+
+/// What is wrong with it.
+type Wrong = (ReasonKind, String);
+
+impl Inner {
+    /// Judges the reply to a question that was asked at a time.
+    pub(super) fn judge(
+        &self,
+        question: &Question,
+        place: &Place,
+        target: &Target,
+        reply: Result<Reply, UpstreamError>,
+        asked: Instant,
+    ) -> Result<Judged, Wrong> {
+        let reply = reply.map_err(|error| (kind_of(&error), error.to_string()))?;
+        belongs(&question.identifier, place, &reply.said)?;
+        let claim = Claim {
+            key: target.key.as_deref(),
+            identifier: &question.identifier,
+            evidence: question.evidence,
+            reply: &reply,
+        };
+        let shown = match question.evidence {
+            Evidence::None => Default::default(),
+            _ => self.verifier.verify(&claim).map_err(|unproven| (ReasonKind::Unverified, unproven.to_string()))?,
+        };
+        if shown.verification < Verification::by(question.evidence) {
+            return Err((ReasonKind::Unverified, "does not prove as much as is asked for".into()));
+        }
+        let said_ttl = reply.ttl_seconds.unwrap_or(TTL_SECONDS_MAX);
+        let ttl_seconds = ttl_seconds(&reply.said).min(said_ttl);
+        let verification = shown.verification.min(place.verification);
+        Ok(match reply.said {
+            Said::Referral(Referral { prefix, delegation, .. }) => Judged::Referral(Lead {
+                known: Known {
+                    prefix: Arc::new(prefix),
+                    delegation: Arc::new(delegation),
+                    verification,
+                    until: asked + Duration::from_secs(u64::from(ttl_seconds)),
+                    said_by: (Arc::clone(&place.prefix), target.endpoint),
+                    rechecked: None,
+                },
+                ttl_seconds,
+                verification: shown.verification,
+            }),
+            said => Judged::Answer(Final {
+                said: if question.evidence == Evidence::None { said } else { only_proven(said) },
+                verification,
+                withheld: shown.withheld,
+                endpoint: target.endpoint,
+                lag_seconds: reply.lag_seconds,
+                ttl_seconds,
+                asked,
+            }),
+        })
+    }
+}
+
+impl Judged {
+    /// As a hop shows it.
+    pub(super) fn shown(&self) -> (HopOutcome, u32, Verification) {
+        match self {
+            Self::Referral(lead) => {
+                let prefix = Arc::clone(&lead.known.prefix);
+                (HopOutcome::Referral { prefix }, lead.ttl_seconds, lead.verification)
+            }
+            Self::Answer(end) => (HopOutcome::Answer { said: end.said.as_str() }, end.ttl_seconds, end.verification),
+        }
+    }
+}
+
+fn kind_of(error: &UpstreamError) -> ReasonKind {
+    match error {
+        UpstreamError::Unreachable { .. } => ReasonKind::Silent,
+        UpstreamError::Refused { .. } => ReasonKind::Refused,
+        UpstreamError::Garbled { .. } => ReasonKind::Garbled,
+    }
+}
+
+/// Whether what was said is about the identifier, and for the site to say.
+fn belongs(identifier: &Identifier, place: &Place, said: &Said) -> Result<(), Wrong> {
+    let about = |other: &Identifier| match other.key() == identifier.key() {
+        true => Ok(()),
+        false => Err((ReasonKind::Garbled, format!("tells of {other}, which was not asked for"))),
+    };
+    match said {
+        Said::Found(Record { status: Status::Active, identifier, .. }) => about(identifier),
+        Said::Found(_) => Err((ReasonKind::Garbled, "gives a record that has ended as one that has not".into())),
+        Said::Retired(tombstone) => about(&tombstone.identifier),
+        Said::NotFound | Said::Denied => Ok(()),
+        Said::NotResponsible => {
+            Err((ReasonKind::Lame, format!("does not answer for {}, which is delegated to it", place.prefix)))
+        }
+        Said::Referral(referral) => {
+            let (from, to) = (&place.prefix, &referral.prefix);
+            if !from.contains(to) || !to.covers(identifier.key()) {
+                return Err((ReasonKind::Loop, format!("leads to {to}, which is elsewhere")));
+            }
+            // Strictly longer, so that no walk comes twice to one place.
+            match to.path().len() > from.path().len() {
+                true => Ok(()),
+                false => Err((ReasonKind::Loop, format!("leads back to {to}"))),
+            }
+        }
+    }
+}
+
+/// What of an answer its proof covers: edges come with any entry, and no proof of one says that these are all.
+fn only_proven(said: Said) -> Said {
+    match said {
+        Said::Found(record) => Said::Found(Record {
+            edges_truncated: record.edges_truncated || !record.edges.is_empty() || record.outputs.is_some(),
+            edges: Vec::new(),
+            outputs: None,
+            ..record
+        }),
+        said => said,
+    }
+}

@@ -1,0 +1,200 @@
+//! What proves what a site said.
+//!
+//! | said | proven by |
+//! |---|---|
+//! | found | its entry: in the ledger, about the identifier, with the index, the time and the values that were said |
+//! | retired, erased | its entry, which says so |
+//! | denied | its entry, which has not ended the record: that there is one; not to show it is for the site to say |
+//! | not found | a lookup of `id:` that finds none |
+//! | referral | the entry that delegates, with the text of the delegation that was said |
+//!
+//! Everything under the key that the delegation of the site names. For [`Evidence::Latest`] a lookup shows beside it that the
+//! entry is the last one about its subject, as of the checkpoint in the lookup.
+//!
+//! What is not proven: edges and outputs (a walk leaves them out), the number of a version, that values which were not shown may
+//! not be shown, how old the newest checkpoint of the site is; and, when a site says that it found nothing or leads to a
+//! prefix, that it has not delegated a longer one.
+
+use super::{
+    resolved::Verification,
+    upstream::{Evidence, Referral, Reply, Said},
+};
+use crate::{
+    id::Identifier,
+    ledger::{CheckpointVerifier, EntryKind, EntryText},
+    proof::{self, Outcome, Proven, note::VerifierKey, policy::Policy},
+    record::{Record, Status},
+    resolver::Tombstone,
+    vindex::{LookupKind, keys::prefix_key},
+};
+
+/// Says what a reply proves. Pure: it asks nobody.
+pub trait Verifier: Send + Sync + 'static {
+    /// Checks the evidence that a question asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Unproven`] when there is less than that.
+    fn verify(&self, claim: &Claim<'_>) -> Result<Shown, Unproven>;
+}
+
+/// What a site claims.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// The key of the site.
+    pub key: Option<&'a str>,
+    /// What it was asked about.
+    pub identifier: &'a Identifier,
+    /// What was to come along.
+    pub evidence: Evidence,
+    /// What it said.
+    pub reply: &'a Reply,
+}
+
+/// What was shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// How much.
+    pub verification: Verification,
+    /// Indexes of values that the entry has and that were not shown.
+    pub withheld: Box<[u32]>,
+}
+
+/// Why something is not proven.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("gives an answer that does not verify: {reason}")]
+pub struct Unproven {
+    /// The first thing that does not hold.
+    pub reason: String,
+}
+
+/// Checks real proofs: inclusion in a ledger, and lookups in its verifiable index.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LedgerVerifier;
+
+impl Verifier for LedgerVerifier {
+    fn verify(&self, claim: &Claim<'_>) -> Result<Shown, Unproven> {
+        let key = claim.key.ok_or_else(|| unproven("the delegation of the site names no key"))?;
+        if matches!(claim.reply.said, Said::NotFound) {
+            let found = looked_up(claim, key, &LookupKind::Id.key(claim.identifier))?;
+            return match found {
+                None => Ok(Shown { verification: Verification::by(claim.evidence), withheld: Box::default() }),
+                Some(last) => Err(unproven(format!("it says not found, and entry {last} is about the identifier"))),
+            };
+        }
+        let (proven, withheld) = included(claim, key)?;
+        let subject = match &claim.reply.said {
+            Said::Found(record) => found_proven(claim.identifier, record, &proven, &withheld).map(|()| None),
+            Said::Retired(tombstone) => retired_proven(claim.identifier, tombstone, &proven).map(|()| None),
+            Said::Denied => denied_proven(claim.identifier, &proven).map(|()| None),
+            Said::Referral(referral) => referral_proven(referral, &proven).map(Some),
+            Said::NotFound | Said::NotResponsible => Err(unproven("nothing can prove that")),
+        }?;
+        if claim.evidence == Evidence::Latest {
+            let subject = subject.unwrap_or_else(|| LookupKind::Id.key(claim.identifier));
+            let last = looked_up(claim, key, &subject)?;
+            if last != Some(proven.index) {
+                let last = last.map_or("none".into(), |last| last.to_string());
+                return Err(unproven(format!("it shows entry {}, and the last one is {last}", proven.index)));
+            }
+        }
+        Ok(Shown { verification: Verification::by(claim.evidence), withheld: withheld.into() })
+    }
+}
+
+fn unproven(reason: impl Into<String>) -> Unproven {
+    Unproven { reason: reason.into() }
+}
+
+/// The entry that a reply proves, and the values of it that it does not show.
+fn included(claim: &Claim<'_>, key: &str) -> Result<(Proven, Vec<u32>), Unproven> {
+    let file = claim.reply.proof.as_deref().ok_or_else(|| unproven("no proof came along"))?;
+    let key: VerifierKey = key.parse().map_err(|error| unproven(format!("{error}")))?;
+    let policy = Policy::of_log(key).map_err(|error| unproven(error.to_string()))?;
+    match proof::verify(file, &policy) {
+        Outcome::Disclosed(proven) => Ok((proven, Vec::new())),
+        Outcome::Withheld { proven, indexes } => Ok((proven, indexes)),
+        Outcome::Invalid(defect) => Err(unproven(defect.to_string())),
+    }
+}
+
+/// The last entry under a key of the verifiable index, as a reply's lookup shows it.
+fn looked_up(claim: &Claim<'_>, key: &str, subject: &[u8; 32]) -> Result<Option<u64>, Unproven> {
+    let lookup = claim.reply.lookup.as_ref().ok_or_else(|| unproven("no lookup came along"))?;
+    let verifier = CheckpointVerifier::new(key).map_err(|error| unproven(error.to_string()))?;
+    let verified = lookup.verify(subject, &verifier).map_err(|error| unproven(error.to_string()))?;
+    Ok(verified.indices.last().copied())
+}
+
+fn about(identifier: &Identifier, proven: &Proven) -> Result<(), Unproven> {
+    match Identifier::parse(&proven.identifier) {
+        Ok(of_entry) if of_entry.key() == identifier.key() => Ok(()),
+        _ => Err(unproven(format!("entry {} is about {}", proven.index, proven.identifier))),
+    }
+}
+
+/// What the record is behind an entry about it; `None` when the entry is about something else than a record.
+fn status_behind(proven: &Proven) -> Option<Status> {
+    match proven.kind {
+        EntryKind::Create | EntryKind::Update | EntryKind::Event => Some(Status::Active),
+        EntryKind::Retire => Some(Status::Retired),
+        EntryKind::Erase => proven.erasure.as_ref().map(|erasure| erasure.status),
+        EntryKind::Delegate | EntryKind::Home | EntryKind::Revoke => None,
+    }
+}
+
+fn found_proven(identifier: &Identifier, record: &Record, proven: &Proven, withheld: &[u32]) -> Result<(), Unproven> {
+    about(identifier, proven)?;
+    if status_behind(proven) != Some(Status::Active) {
+        return Err(unproven(format!("entry {} is `{}`, and it says found", proven.index, proven.kind.as_str())));
+    }
+    same_version((record.version.ledger_index, record.version.time_ms), proven)?;
+    if *record.values != *proven.values {
+        return Err(unproven(format!("its values are not those of entry {}", proven.index)));
+    }
+    match record.values_erased.iter().find(|index| !withheld.contains(index)) {
+        Some(index) => Err(unproven(format!("it says value {index} was erased, and shows it"))),
+        None => Ok(()),
+    }
+}
+
+fn retired_proven(identifier: &Identifier, tombstone: &Tombstone, proven: &Proven) -> Result<(), Unproven> {
+    about(identifier, proven)?;
+    let said = if tombstone.erased { Status::Erased } else { Status::Retired };
+    if status_behind(proven) != Some(said) {
+        return Err(unproven(format!("entry {} is `{}`, and it says gone", proven.index, proven.kind.as_str())));
+    }
+    same_version((tombstone.version.ledger_index, tombstone.version.time_ms), proven)
+}
+
+fn denied_proven(identifier: &Identifier, proven: &Proven) -> Result<(), Unproven> {
+    about(identifier, proven)?;
+    match status_behind(proven) {
+        Some(Status::Active) if proven.values.is_empty() => Ok(()),
+        _ => Err(unproven(format!("entry {} shows no record whose values are kept back", proven.index))),
+    }
+}
+
+/// What a referral's key in the verifiable index is, when the entry delegates the prefix to these sites.
+fn referral_proven(referral: &Referral, proven: &Proven) -> Result<[u8; 32], Unproven> {
+    let entry = EntryText::parse(proven.text.as_bytes()).map_err(|error| unproven(error.to_string()))?;
+    let (index, prefix) = (proven.index, &referral.prefix);
+    if proven.kind != EntryKind::Delegate || proven.identifier != prefix.as_str() {
+        let kind = proven.kind.as_str();
+        return Err(unproven(format!("entry {index} is `{kind}` of {}, and it refers to {prefix}", proven.identifier)));
+    }
+    if entry.delegation.as_ref() != Some(&referral.delegation) {
+        return Err(unproven(format!("entry {index} delegates {prefix} to other sites, or otherwise")));
+    }
+    match index == referral.ledger_index {
+        true => Ok(prefix_key(prefix)),
+        false => Err(unproven(format!("it says entry {}, and shows entry {index}", referral.ledger_index))),
+    }
+}
+
+fn same_version(said: (u64, u64), proven: &Proven) -> Result<(), Unproven> {
+    match said == (proven.index, proven.time_ms) {
+        true => Ok(()),
+        false => Err(unproven(format!("it says entry {}, and shows entry {}", said.0, proven.index))),
+    }
+}
