@@ -241,7 +241,7 @@ impl Node {
         let grpc = GrpcServer::start(config.grpc, parts).await;
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
         let signing = config.dnssec.map(|algorithm| sign(config, algorithm, &responder)).transpose()?;
-        let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()())).await?;
+        let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()()), None).await?;
         if config.dns_encrypted != EncryptedAddresses::default() {
             let certificate = Arc::new(certificate(config)?);
             dns.listen_encrypted(config.dns_encrypted, certificate).await?;
