@@ -18,6 +18,7 @@ mod guard;
 mod http;
 mod index;
 mod mirror;
+mod promote;
 mod publisher;
 mod recursive;
 mod vindex;
@@ -41,6 +42,7 @@ pub use check::{FsckReport, RebuildReport, fsck, rebuild};
 use cores::Cores;
 pub use guard::GuardError;
 use mirror::Writing;
+pub use promote::{PromoteReport, promote};
 pub use witness::{WitnessNode, WitnessOptions};
 use witnesses::Witness;
 
@@ -239,7 +241,7 @@ impl Node {
         let grpc = GrpcServer::start(config.grpc, parts).await;
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
         let signing = config.dnssec.map(|algorithm| sign(config, algorithm, &responder)).transpose()?;
-        let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()())).await?;
+        let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()()), None).await?;
         if config.dns_encrypted != EncryptedAddresses::default() {
             let certificate = Arc::new(certificate(config)?);
             dns.listen_encrypted(config.dns_encrypted, certificate).await?;

@@ -37,6 +37,7 @@ mod authority;
 pub mod cookie;
 mod delegation;
 pub mod dnssec;
+mod exchange;
 mod kept;
 pub mod message;
 mod name_server;
@@ -50,11 +51,9 @@ mod writing;
 mod zone;
 
 pub use answer::MESSAGE_OCTETS_MAX;
+pub use exchange::{Allowance, Client, Limiter, Responded, Summary, Transport};
 pub use rdata::URL_SERVICE;
-pub use responder::{
-    Allowance, Client, IDENTITY_OCTETS_MAX, Limiter, Responded, Responder, ResponderOptions, Summary, Transport,
-    UDP_PAYLOAD_OCTETS_MAX,
-};
+pub use responder::{IDENTITY_OCTETS_MAX, Responder, ResponderOptions, UDP_PAYLOAD_OCTETS_MAX};
 pub use walking::{Recursion, WalkFailure, Walked, WalkedAnswer, Walker};
 pub use zone::{ZONE_OCTETS_MAX, Zone, ZoneError, labels as zone_labels};
 

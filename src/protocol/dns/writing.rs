@@ -6,10 +6,9 @@ use super::{
     answer::{EXTENDED_TEXT_OCTETS_MAX, ExtendedError, MESSAGE_OCTETS_MAX, OwnedAnswer},
     cookie::{COOKIE_OPTION, CookieCheck},
     dnssec::SignedRecord,
+    exchange::{Allowance, Client, Responded, Summary, Transport},
     message::{Edns, Fit, OPTION_PADDING, Options, Request, Shape, count_down, pad, rcode, write_response},
-    responder::{
-        Allowance, Client, Responded, Responder, ResponderOptions, Summary, Transport, UDP_PAYLOAD_OCTETS_MAX,
-    },
+    responder::{Responder, ResponderOptions, UDP_PAYLOAD_OCTETS_MAX},
     signing::Signing,
     walking::{Recursion, Walking},
     zone::Soa,

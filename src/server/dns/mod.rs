@@ -17,6 +17,9 @@
 //! what does not fit a datagram, and for clients that prove where they are (RFC 7766). [`encrypted`] is TLS, HTTPS and QUIC,
 //! with its [`certificate`].
 //!
+//! On a node that walks for its clients, what takes a walk ([`walks`]) is answered when that is over, on a task where nobody waits
+//! for it.
+//!
 //! Deliberately absent: zone transfers, updates.
 
 pub mod certificate;
@@ -28,6 +31,7 @@ pub mod rate;
 pub mod sources;
 mod tcp;
 mod udp;
+pub mod walks;
 
 use std::{
     future::ready,
@@ -51,9 +55,10 @@ use self::{
     rate::{RateLimiter, RateLimits},
     sources::{SourceLimits, Sources},
     udp::UdpListener,
+    walks::{AsyncWalker, Walks},
 };
 use crate::{
-    protocol::dns::{Client, Responded, Responder, Transport},
+    protocol::dns::{Client, Responded, Responder, Transport, WalkFailure, Walked},
     resolver::Depth,
 };
 
@@ -110,9 +115,27 @@ impl DnsLimits {
     }
 }
 
-/// Writes the response to a request that a client sent over a connection, in place of what the buffer held; false for what
-/// gets none.
-type Respond = dyn Fn(&[u8], IpAddr, &mut Vec<u8>) -> bool + Send + Sync;
+/// Writes the response to a request that a client sent over a connection, in place of what the buffer held, once a walk for it is over
+/// that it may have taken.
+type Answer = dyn Fn(&[u8], IpAddr, Option<&Result<Walked, WalkFailure>>, &mut Vec<u8>) -> Responded + Send + Sync;
+
+/// What answers over the connections of a listener.
+struct Respond {
+    answer: Box<Answer>,
+    walks: Arc<Walks>,
+}
+
+impl Respond {
+    /// Writes the response to a request, in place of what the buffer held; false for what gets none.
+    async fn respond(&self, request: &[u8], client: IpAddr, response: &mut Vec<u8>) -> bool {
+        let mut responded = (self.answer)(request, client, None, response);
+        if let Responded::Walk(identifier) = responded {
+            let walked = self.walks.walk(*identifier).await;
+            responded = (self.answer)(request, client, Some(&walked), response);
+        }
+        matches!(responded, Responded::Written(_))
+    }
+}
 
 /// What all listeners share.
 struct Context {
@@ -121,6 +144,7 @@ struct Context {
     sources: Arc<Sources>,
     limits: DnsLimits,
     counters: Arc<AllCounters>,
+    walks: Arc<Walks>,
 }
 
 impl Context {
@@ -132,13 +156,20 @@ impl Context {
     /// What answers on one more listener for connections.
     fn respond(&self, transport: Transport) -> Arc<Respond> {
         let (responder, counters) = (Arc::clone(&self.responder), self.counters());
-        Arc::new(move |request: &[u8], client: IpAddr, response: &mut Vec<u8>| {
+        let answer = move |request: &[u8],
+                           client: IpAddr,
+                           walked: Option<&Result<Walked, WalkFailure>>,
+                           response: &mut Vec<u8>| {
             let now_unix = since_1970().as_secs();
             let client = Client { address: client.to_canonical(), transport, now_unix, limiter: None };
-            let responded = responder.respond(request, &client, Depth::Whole, response);
+            let responded = match walked {
+                None => responder.respond(request, &client, Depth::Whole, response),
+                Some(walked) => responder.respond_walked(request, &client, walked.as_ref(), response),
+            };
             counters.count(&responded);
-            matches!(responded, Responded::Written(_))
-        })
+            responded
+        };
+        Arc::new(Respond { answer: Box::new(answer), walks: Arc::clone(&self.walks) })
     }
 }
 
@@ -155,7 +186,8 @@ pub struct DnsServer {
 
 impl DnsServer {
     /// Binds UDP and TCP on each of the addresses and starts to answer. With port 0 the system chooses a port for both.
-    /// `seed` decides where the limits of a client are kept: random octets that nobody else knows.
+    /// `seed` decides where the limits of a client are kept: random octets that nobody else knows. `walker` asks other nodes, when the
+    /// responder was given recursion.
     ///
     /// # Errors
     ///
@@ -165,12 +197,14 @@ impl DnsServer {
         addresses: &[SocketAddr],
         limits: DnsLimits,
         seed: [u8; 16],
+        walker: Option<Arc<dyn AsyncWalker>>,
     ) -> Result<Self, ListenError> {
         let (stop, stopping) = watch::channel(false);
         let limiter = Arc::new(RateLimiter::new(limits.rate.clone(), seed));
         let sources = Sources::new(limits.sources.clone());
         let responder = Arc::clone(responder);
-        let context = Context { responder, limiter, sources, limits, counters: Arc::default() };
+        let walks = Arc::new(Walks::new(walker));
+        let context = Context { responder, limiter, sources, limits, counters: Arc::default(), walks };
         let mut server = Self {
             context,
             encrypted: None,
@@ -251,6 +285,7 @@ impl DnsServer {
         if let Err(error) = stopped {
             tracing::warn!(%error, "the UDP listeners for DNS did not stop cleanly");
         }
+        self.context.walks.stop().await;
     }
 }
 

@@ -132,7 +132,7 @@ impl Connections {
                 request = timeout(idle_timeout, read_request(stream)) => request,
             };
             let Ok(Ok(request)) = request else { return Ok(()) };
-            let Some(framed) = self.respond(&request, client, &mut buffers) else { return Ok(()) };
+            let Some(framed) = self.respond(&request, client, &mut buffers).await else { return Ok(()) };
             let sent = async {
                 // In one piece (RFC 7766 section 8).
                 stream.write_all(framed).await?;
@@ -143,9 +143,14 @@ impl Connections {
     }
 
     /// The response to a request, with its length before it (RFC 1035 section 4.2.2); `None` for what gets none.
-    pub(super) fn respond<'a>(&self, request: &[u8], client: IpAddr, buffers: &'a mut Buffers) -> Option<&'a [u8]> {
+    pub(super) async fn respond<'a>(
+        &self,
+        request: &[u8],
+        client: IpAddr,
+        buffers: &'a mut Buffers,
+    ) -> Option<&'a [u8]> {
         let Buffers { response, framed } = buffers;
-        if !(self.respond)(request, client, response) {
+        if !self.respond.respond(request, client, response).await {
             return None;
         }
         let octets = u16::try_from(response.len()).ok()?;

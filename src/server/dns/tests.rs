@@ -16,7 +16,17 @@ use hickory_proto::{
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::protocol::dns::tests::Node;
+use crate::{
+    id::Identifier,
+    protocol::dns::{
+        WalkFailure, Walked,
+        tests::{
+            Node,
+            tree::{found, recursive},
+        },
+    },
+    server::dns::walks::{WALKS_MAX, WalkFuture},
+};
 
 /// A listener on loopback over a small registry.
 struct Listener {
@@ -43,7 +53,7 @@ impl Listener {
         node.create("88.1/some", &values);
         let runtime = Runtime::new().unwrap();
         let responder = Arc::clone(&node.responder);
-        let server = runtime.block_on(DnsServer::start(&responder, &[address], limits, [0; 16])).unwrap();
+        let server = runtime.block_on(DnsServer::start(&responder, &[address], limits, [0; 16], None)).unwrap();
         let address = server.local_addrs()[0];
         Self { server: Some(server), address, runtime, _node: node }
     }
@@ -366,7 +376,7 @@ fn several_addresses_at_once() {
     let runtime = Runtime::new().unwrap();
     let addresses: Vec<SocketAddr> = ["127.0.0.1:0", "127.0.0.2:0"].map(|text| text.parse().unwrap()).into();
     let server =
-        runtime.block_on(DnsServer::start(&node.responder, &addresses, DnsLimits::default(), [0; 16])).unwrap();
+        runtime.block_on(DnsServer::start(&node.responder, &addresses, DnsLimits::default(), [0; 16], None)).unwrap();
     assert_eq!(server.local_addrs().len(), 2);
     for &address in server.local_addrs() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -375,8 +385,88 @@ fn several_addresses_at_once() {
         assert_eq!(socket.recv_from(&mut [0; 512]).unwrap().1, address);
     }
     let taken = server.local_addrs()[1];
-    let again = runtime.block_on(DnsServer::start(&node.responder, &[taken], DnsLimits::default(), [0; 16]));
+    let again = runtime.block_on(DnsServer::start(&node.responder, &[taken], DnsLimits::default(), [0; 16], None));
     let error = again.err().unwrap().to_string();
     assert!(error.contains(&taken.to_string()), "{error}");
     runtime.block_on(server.shutdown());
+}
+
+/// Walks that end as they are told, or never.
+enum Told {
+    Found,
+    Unreachable,
+    Never,
+}
+
+impl AsyncWalker for Told {
+    fn walk(&self, identifier: Identifier) -> WalkFuture {
+        assert_eq!(identifier.as_str(), "88.118/bolt");
+        let walked = match self {
+            Self::Found => Ok(Walked { answer: found(300), ttl_seconds: 100, stale: false }),
+            Self::Unreachable => Err(WalkFailure::Unreachable("all sites are down".into())),
+            Self::Never => return Box::pin(std::future::pending()),
+        };
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            walked
+        })
+    }
+}
+
+fn start_recursive(address: &str, told: Told) -> Listener {
+    let (node, _) = recursive();
+    let runtime = Runtime::new().unwrap();
+    let (addresses, walker) = ([address.parse().unwrap()], Arc::new(told));
+    let started = DnsServer::start(&node.responder, &addresses, DnsLimits::default(), [0; 16], Some(walker));
+    let server = runtime.block_on(started).unwrap();
+    let address = ([127, 0, 0, 1], server.local_addrs()[0].port()).into();
+    Listener { server: Some(server), address, runtime, _node: node }
+}
+
+const BOLT: &str = "bolt._.118.88.hdl.id.test.";
+
+#[test]
+fn walks_are_answered_over_both_transports() {
+    for address in ["127.0.0.1:0", "0.0.0.0:0"] {
+        let listener = start_recursive(address, Told::Found);
+        let request = with_edns(query(BOLT, RecordType::TXT), 1_232);
+        // Three of a walk, and one of what is kept then.
+        for over in ["UDP", "UDP", "TCP"] {
+            let response = if over == "UDP" { listener.udp(&request).0 } else { listener.tcp(&request) };
+            check_code(&response, ResponseCode::NoError);
+            assert!(response.metadata.recursion_available && !response.metadata.authoritative, "{over}");
+            assert_eq!((response.answers.len(), response.metadata.id), (1, request.metadata.id), "{over}");
+            assert!((98..=100).contains(&response.answers[0].ttl), "{over}");
+        }
+        let fresh = with_edns(query(BOLT, RecordType::NAPTR), 1_232);
+        check_code(&listener.tcp(&fresh), ResponseCode::NoError);
+    }
+    let listener = start_recursive("127.0.0.1:0", Told::Unreachable);
+    let request = with_edns(query(BOLT, RecordType::TXT), 1_232);
+    for response in [listener.udp(&request).0, listener.tcp(&request)] {
+        check_code(&response, ResponseCode::ServFail);
+        let edns = response.edns.unwrap();
+        let Some(EdnsOption::Unknown(15, data)) = edns.option(EdnsCode::Unknown(15)) else { panic!("{edns}") };
+        assert_eq!(data.escape_ascii().to_string(), "\\x00\\x16all sites are down");
+    }
+}
+
+#[test]
+fn walks_are_bounded_and_end_with_the_server() {
+    let mut listener = start_recursive("127.0.0.1:0", Told::Never);
+    let walks = Arc::clone(&listener.server.as_ref().unwrap().context.walks);
+    let identifier = || Identifier::parse("88.118/bolt").unwrap();
+    for _ in 0..WALKS_MAX {
+        walks.spawn(identifier(), |_| panic!("it ended"));
+    }
+    let (told, heard) = std::sync::mpsc::channel();
+    walks.spawn(identifier(), move |walked| told.send(walked.map(|_| ())).unwrap());
+    let limit = "4096 walks are under way, the limit; ask again";
+    assert_eq!(heard.recv().unwrap(), Err(WalkFailure::Other(limit.into())));
+    let request = with_edns(query(BOLT, RecordType::TXT), 1_232);
+    for response in [listener.udp(&request).0, listener.tcp(&request)] {
+        check_code(&response, ResponseCode::ServFail);
+    }
+    let server = listener.server.take().unwrap();
+    listener.runtime.block_on(server.shutdown());
 }

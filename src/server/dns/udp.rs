@@ -4,6 +4,7 @@
 //!             +-> Responder: what is in memory -> sendmmsg -----------------------> client
 //! recvmmsg ---+
 //!  (a batch)  +-> on disk, to be signed -> bounded queue -> reading thread -> sendmmsg -> client
+//!             +-> others have to be asked -> task -> sendmsg -> client
 //! ```
 //!
 //! Each worker is two threads over one socket; several workers share the port (SO_REUSEPORT), and the system divides the clients
@@ -35,7 +36,7 @@ use nix::{
     sys::{
         socket::{
             AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockFlag, SockType,
-            SockaddrStorage, bind, recvmmsg, sendmmsg, setsockopt, socket, sockopt,
+            SockaddrStorage, bind, recvmmsg, sendmmsg, sendmsg, setsockopt, socket, sockopt,
         },
         time::{TimeVal, TimeValLike as _},
     },
@@ -46,10 +47,12 @@ use super::{
     counters::{Count, Counters},
     rate::{AnswerClass, RateLimiter, Verdict},
     since_1970,
+    walks::Walks,
 };
 use crate::{
     protocol::dns::{
-        Allowance, Client, Limiter, Responded, Responder, Summary, Transport, UDP_PAYLOAD_OCTETS_MAX, message::rcode,
+        Allowance, Client, Limiter, Responded, Responder, Summary, Transport, UDP_PAYLOAD_OCTETS_MAX, WalkFailure,
+        Walked, message::rcode,
     },
     resolver::Depth,
 };
@@ -84,12 +87,15 @@ impl UdpListener {
         for socket in sockets {
             let (queue, queued) = sync_channel(READING_BATCHES_MAX);
             let is_unbound = socket.local_addr()?.ip().is_unspecified();
-            let (second, answering) = (socket.try_clone()?, Answering::new(context));
+            let afterwards =
+                Arc::new(Afterwards { socket: socket.try_clone()?, answering: Answering::new(context, None) });
+            let answering = || Answering::new(context, Some(&afterwards));
+            let (second, reading, answering) = (socket.try_clone()?, answering(), answering());
             // What a thread sends with holds pointers, and so is made on the thread itself.
             listener.spawn("touchmark-read", move || {
-                Reader { answering, sender: Sender::new(second, is_unbound), queued }.run();
+                Reader { answering: reading, sender: Sender::new(second, is_unbound), queued }.run();
             })?;
-            let (answering, stop) = (Answering::new(context), Arc::clone(&listener.stop));
+            let stop = Arc::clone(&listener.stop);
             listener.spawn("touchmark-udp", move || {
                 Worker::new(Sender::new(socket, is_unbound), answering, queue, stop).run();
             })?;
@@ -191,26 +197,64 @@ struct Answering {
     responder: Arc<Responder>,
     limiter: Arc<RateLimiter>,
     counters: Arc<Counters>,
+    /// Where walks are made, and what answers when one is over; nothing where that is itself.
+    walks: Option<(Arc<Walks>, Arc<Afterwards>)>,
 }
 
 impl Answering {
-    fn new(context: &Context) -> Self {
+    fn new(context: &Context, afterwards: Option<&Arc<Afterwards>>) -> Self {
         let (responder, limiter) = (Arc::clone(&context.responder), Arc::clone(&context.limiter));
-        Self { responder, limiter, counters: context.counters() }
+        let walks = afterwards.map(|afterwards| (Arc::clone(&context.walks), Arc::clone(afterwards)));
+        Self { responder, limiter, counters: context.counters(), walks }
     }
 
     /// Answers a request as far as `depth` goes, into what leaves next; says whether it takes more.
     fn answer(&self, request: &[u8], path: Path, depth: Depth, now: Now, sender: &mut Sender) -> bool {
-        let Some(address) = path.address() else { return false };
+        let respond = |client: &Client<'_>| self.responder.respond(request, client, depth, sender.next());
+        let Some(responded) = self.with_client(path, now, respond) else { return false };
+        match responded {
+            Responded::Written(_) => sender.keep(path),
+            Responded::Walk(identifier) => {
+                if let Some((walks, afterwards)) = &self.walks {
+                    let (afterwards, request) = (Arc::clone(afterwards), Box::<[u8]>::from(request));
+                    walks.spawn(*identifier, move |walked| afterwards.answer(&request, path, walked.as_ref()));
+                }
+            }
+            Responded::Deferred => return true,
+            Responded::Silent | Responded::Withheld(_) => {}
+        }
+        false
+    }
+
+    /// Responds to the client that sent a datagram, and counts what came of it; `None` for whom nothing can be sent to.
+    fn with_client(&self, path: Path, now: Now, respond: impl FnOnce(&Client<'_>) -> Responded) -> Option<Responded> {
+        let address = path.address()?;
         let limits = Limits { limiter: &self.limiter, now_ms: now.ms };
         let limiter: Option<&dyn Limiter> = if self.limiter.limits(address) { Some(&limits) } else { None };
-        let client = Client { address, transport: Transport::Datagram, now_unix: now.unix, limiter };
-        let responded = self.responder.respond(request, &client, depth, sender.next());
+        let responded = respond(&Client { address, transport: Transport::Datagram, now_unix: now.unix, limiter });
         self.counters.count(&responded);
-        if let Responded::Written(_) = responded {
-            sender.keep(path);
+        Some(responded)
+    }
+}
+
+/// What answers datagrams whose walk is over, one by one.
+struct Afterwards {
+    answering: Answering,
+    socket: UdpSocket,
+}
+
+impl Afterwards {
+    fn answer(&self, request: &[u8], path: Path, walked: Result<&Walked, &WalkFailure>) {
+        let mut response = Vec::with_capacity(UDP_PAYLOAD_OCTETS_MAX.into());
+        let respond =
+            |client: &Client<'_>| self.answering.responder.respond_walked(request, client, walked, &mut response);
+        if let Some(Responded::Written(_)) = self.answering.with_client(path, Now::get(), respond) {
+            let (fd, slices) = (self.socket.as_raw_fd(), [IoSlice::new(&response)]);
+            // What cannot be sent is dropped: the client asks again.
+            let _ = with_control(path.local, |control| {
+                sendmsg(fd, &slices, control, MsgFlags::MSG_DONTWAIT, Some(&path.peer))
+            });
         }
-        responded == Responded::Deferred
     }
 }
 
@@ -422,23 +466,30 @@ impl Sender {
         let slices: Vec<_> = responses.map(|response| [IoSlice::new(response)]).collect();
         let peers: Vec<_> = self.paths[start..start + count].iter().map(|path| Some(path.peer)).collect();
         let (fd, flags) = (self.socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
-        let sent = match self.paths[start].local {
-            None => sendmmsg(fd, &mut self.headers, slices.iter(), peers, [], flags).map(Iterator::count),
-            Some(Local { address: IpAddr::V4(address), .. }) => {
-                let (source, zero) = (in_addr { s_addr: u32::from_ne_bytes(address.octets()) }, in_addr { s_addr: 0 });
-                // The interface is left to the routes: an answer may have to leave through another one.
-                let info = in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: source, ipi_addr: zero };
-                let control = [ControlMessage::Ipv4PacketInfo(&info)];
-                sendmmsg(fd, &mut self.headers, slices.iter(), peers, control, flags).map(Iterator::count)
-            }
-            Some(Local { address: IpAddr::V6(address), interface }) => {
-                let source = in6_addr { s6_addr: address.octets() };
-                let info = in6_pktinfo { ipi6_addr: source, ipi6_ifindex: interface };
-                let control = [ControlMessage::Ipv6PacketInfo(&info)];
-                sendmmsg(fd, &mut self.headers, slices.iter(), peers, control, flags).map(Iterator::count)
-            }
-        };
+        let sent = with_control(self.paths[start].local, |control| {
+            sendmmsg(fd, &mut self.headers, slices.iter(), peers, control, flags).map(Iterator::count)
+        });
         // When even the first one failed, it is that one which is left out.
         sent.unwrap_or(0).max(1)
+    }
+}
+
+/// Sends with what says from which of the node's addresses.
+fn with_control<T>(local: Option<Local>, send: impl FnOnce(&[ControlMessage<'_>]) -> T) -> T {
+    match local {
+        None => send(&[]),
+        Some(Local { address: IpAddr::V4(address), .. }) => {
+            let (source, zero) = (in_addr { s_addr: u32::from_ne_bytes(address.octets()) }, in_addr { s_addr: 0 });
+            // The interface is left to the routes: an answer may have to leave through another one.
+            send(&[ControlMessage::Ipv4PacketInfo(&in_pktinfo {
+                ipi_ifindex: 0,
+                ipi_spec_dst: source,
+                ipi_addr: zero,
+            })])
+        }
+        Some(Local { address: IpAddr::V6(address), interface }) => {
+            let source = in6_addr { s6_addr: address.octets() };
+            send(&[ControlMessage::Ipv6PacketInfo(&in6_pktinfo { ipi6_addr: source, ipi6_ifindex: interface })])
+        }
     }
 }

@@ -26,7 +26,7 @@ impl Node {
         self.runtime.block_on(self.registry.apply_prefix(command, Principal::Loopback)).unwrap();
     }
 
-    fn delegate(&self, prefix: &str, site: &str, ds: &[&str]) {
+    pub(crate) fn delegate(&self, prefix: &str, site: &str, ds: &[&str]) {
         self.say(prefix, PrefixChange::Delegate(delegation(site, ds)));
     }
 
@@ -367,7 +367,7 @@ fn cuts_and_zones_are_signed_by_the_zone_above() {
 
 /// Says what it was told, and counts how often it is asked.
 #[derive(Default)]
-struct Kept {
+pub(crate) struct Kept {
     walked: Mutex<Option<Walked>>,
     asked: Mutex<usize>,
 }
@@ -379,17 +379,18 @@ impl Walker for Kept {
     }
 }
 
-fn recursive() -> (Node, Arc<Kept>) {
+/// A node that knows nothing of what it delegated, and may ask others for clients of `192.0.2.` and of this machine.
+pub(crate) fn recursive() -> (Node, Arc<Kept>) {
     let (node, kept) = (Node::new(), Arc::new(Kept::default()));
     node.delegate("88.118", SITE, &[]);
     node.delegate("1.3.6", SITE, &[]);
     node.create("88.1/own", &[("NAME", b"own", 60)]);
-    let allow = Box::new(|address: IpAddr| address.to_string().starts_with("192.0.2."));
+    let allow = Box::new(|address: IpAddr| address.is_loopback() || address.to_string().starts_with("192.0.2."));
     node.responder.set_recursion(Recursion { walker: kept.clone(), allow });
     (node, kept)
 }
 
-fn found(ttl: u32) -> WalkedAnswer {
+pub(crate) fn found(ttl: u32) -> WalkedAnswer {
     let value = Value {
         index: 1,
         kind: "NAME".parse().unwrap(),

@@ -63,7 +63,7 @@ impl RequestHandler for Handler {
         let silent =
             || Header { metadata: Metadata::response_from_request(&request.metadata), counts: HeaderCounts::default() };
         let mut response = Vec::new();
-        if !(self.respond)(request.as_slice(), request.src().ip(), &mut response) {
+        if !self.respond.respond(request.as_slice(), request.src().ip(), &mut response).await {
             return silent().into();
         }
         let Ok(message) = Message::from_vec(&response) else { return silent().into() };

@@ -153,7 +153,7 @@ async fn answer(
     };
     let mut buffers = Buffers::default();
     let framed = match stream {
-        Ok(stream) => respond(&stream, connection.remote_address().ip(), &shared, &mut buffers),
+        Ok(stream) => respond(&stream, connection.remote_address().ip(), &shared, &mut buffers).await,
         Err(code) => Err(code),
     };
     let framed = match framed {
@@ -193,14 +193,14 @@ async fn read(receive: &mut RecvStream, idle_timeout: Duration) -> Result<Vec<u8
 /// # Errors
 ///
 /// The code that says why there is none.
-fn respond<'a>(
+async fn respond<'a>(
     stream: &[u8],
     client: IpAddr,
     shared: &Connections,
     buffers: &'a mut Buffers,
 ) -> Result<&'a [u8], VarInt> {
     let request = unframed(stream).ok_or(PROTOCOL_ERROR)?;
-    shared.respond(request, client, buffers).ok_or(INTERNAL_ERROR)
+    shared.respond(request, client, buffers).await.ok_or(INTERNAL_ERROR)
 }
 
 /// The request in a stream: as long as it says, with the id 0 (RFC 9250 section 4.2.1), and without the keep-alive of TCP

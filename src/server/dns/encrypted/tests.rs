@@ -35,6 +35,10 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::*;
 use crate::server::dns::{SourceLimits, TCP_REQUEST_OCTETS_MAX};
+use crate::{
+    protocol::dns::{Responded, Summary, WalkFailure, Walked},
+    server::dns::walks::Walks,
+};
 
 /// Long enough for a loaded machine, short against the test.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,7 +53,7 @@ struct Running {
 
 impl Running {
     async fn start(limits: DnsLimits) -> Self {
-        Self::start_with(Arc::new(answer), limits).await
+        Self::start_with(responding(answer), limits).await
     }
 
     async fn start_with(respond: Arc<Respond>, limits: DnsLimits) -> Self {
@@ -99,6 +103,15 @@ fn parts(respond: Arc<Respond>, limits: DnsLimits) -> EncryptedParts {
 }
 
 /// What the node behind the listeners says: the client's address; at `long.`, 60,000 octets; at `silent.`, nothing.
+/// What answers so, and takes no walks.
+fn responding(answer: impl Fn(&[u8], IpAddr, &mut Vec<u8>) -> bool + Send + Sync + 'static) -> Arc<Respond> {
+    let summary = Summary { rcode: 0, kind: 0, hash: 0, has_data: true, cached: false, truncated: false };
+    let answer = move |request: &[u8], client: IpAddr, _: Option<&Result<Walked, WalkFailure>>, out: &mut Vec<u8>| {
+        if answer(request, client, out) { Responded::Written(summary) } else { Responded::Silent }
+    };
+    Arc::new(Respond { answer: Box::new(answer), walks: Arc::new(Walks::new(None)) })
+}
+
 fn answer(request: &[u8], client: IpAddr, out: &mut Vec<u8>) -> bool {
     let Ok(request) = Message::from_vec(request) else { return false };
     let name = request.queries[0].name().clone();
@@ -387,7 +400,7 @@ async fn a_stopping_server_answers_what_it_has_read() {
         std::thread::sleep(Duration::from_millis(300));
         answer(request, client, response)
     };
-    let running = Running::start_with(Arc::new(slow), DnsLimits::default()).await;
+    let running = Running::start_with(responding(slow), DnsLimits::default()).await;
     let mut tls = running.tls().await.unwrap();
     let quic = running.quic().await.unwrap();
     let over_tls = tokio::spawn(async move { ask(&mut tls, &asking("short.", 1)).await.is_ok() });
@@ -410,7 +423,7 @@ async fn an_address_that_is_taken_is_named() {
         (EncryptedAddresses { https: stream, ..none }, stream, "DNS over HTTPS"),
         (EncryptedAddresses { quic: datagram, ..none }, datagram, "DNS over QUIC"),
     ] {
-        let started = EncryptedServer::start(addresses, &parts(Arc::new(answer), DnsLimits::default())).await;
+        let started = EncryptedServer::start(addresses, &parts(responding(answer), DnsLimits::default())).await;
         let error = started.err().unwrap().to_string();
         assert!(error.starts_with(&format!("cannot listen on {} ({protocol}): ", address.unwrap())), "{error}");
     }
