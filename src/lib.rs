@@ -103,6 +103,7 @@ pub mod codec;
 pub mod config;
 pub mod id;
 pub mod ledger;
+pub mod mirror;
 pub mod proof;
 pub mod protocol;
 pub mod record;

@@ -26,9 +26,12 @@ pub fn audit_directory(
 ) -> Result<AuditReport, AppError> {
     let directory = DataDir::open(data)?;
     let source = LedgerSource::open(&directory)?;
-    let key = source.ledger().key();
-    let index = LeafLog::open_to_read(&directory.vindex(), key.with_suffix(ORIGIN_SUFFIX)?)?.map(OutputSource);
-    let verifier = verifier.unwrap_or(key.verifier());
+    // A mirror has no verifiable index: it could not sign one.
+    let index = match source.ledger().signer() {
+        Ok(key) => LeafLog::open_to_read(&directory.vindex(), key.with_suffix(ORIGIN_SUFFIX)?)?.map(OutputSource),
+        Err(_) => None,
+    };
+    let verifier = verifier.unwrap_or(source.ledger().verifier());
     let index = index.as_ref().map(|index| index as &dyn LogSource);
     Ok(Audit { log: &source, index, verifier: Some(verifier), threads: processors() }.run(progress)?)
 }

@@ -115,7 +115,7 @@ fn check_output_log(directory: &DataDir, seal: &Seal) -> Result<LeafLogCheck, Ap
     if !directory.vindex().exists() {
         return Ok(none);
     }
-    let key = Ledger::open_to_read(directory)?.key().with_suffix(ORIGIN_SUFFIX)?;
+    let key = Ledger::open_to_read(directory)?.signer()?.with_suffix(ORIGIN_SUFFIX)?;
     let output = LeafLog::check(&directory.vindex(), key)?.unwrap_or(none);
     if *seal == Seal::Whole && output.unsigned_bytes > 0 {
         let bytes = output.unsigned_bytes;

@@ -2,12 +2,14 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::{AppError, clock, entropy, half};
+use super::{AppError, Writer, clock, entropy, half, mirror::last_time_ms};
 use crate::{
     config::Config,
-    ledger::{Appender, Ledger},
+    id::{ParseError, Subtree},
+    ledger::{Ledger, LedgerError, MirrorOf},
+    mirror::{Applier, Lag},
     protocol::dns::{Responder, ResponderOptions, Zone, cookie::CookieSecrets},
-    registry::{Changes, Committer, Registry, Sequencer, SequencerHandle},
+    registry::{Changes, Committer, Refusal, Registry, Sequencer, SequencerHandle},
     resolver::{Resolver, feed::Feeds},
     server::dns::cookie_file,
     store::{ImplicitHome, Prefixes, Records, Store, local::LocalStore},
@@ -21,10 +23,28 @@ pub(super) struct Cores {
     pub(super) responder: Arc<Responder>,
     /// The feed of changes.
     pub(super) feeds: Arc<Feeds>,
-    /// The write core.
+    /// The write core; that of a mirror refuses.
     pub(super) registry: Registry,
-    /// Its thread.
-    pub(super) sequencer: SequencerHandle,
+    /// Who adds to the ledger.
+    pub(super) adding: Adding,
+}
+
+/// Who adds to the ledger.
+pub(super) enum Adding {
+    /// The sequencer's thread.
+    Commands(SequencerHandle),
+    /// Who writes what a primary gives, still to be started.
+    Primary(Box<Applier>, MirrorOf, Arc<Lag>),
+}
+
+impl Adding {
+    /// How far behind its primary the node is, when it has one.
+    pub(super) fn lag(&self) -> Option<Arc<Lag>> {
+        match self {
+            Self::Commands(_) => None,
+            Self::Primary(_, _, lag) => Some(Arc::clone(lag)),
+        }
+    }
 }
 
 impl Cores {
@@ -37,12 +57,12 @@ impl Cores {
         config: &Config,
         ledger: &Arc<Ledger>,
         store: &Arc<LocalStore>,
-        appender: Appender,
+        writer: Writer,
     ) -> Result<Self, AppError> {
         let zone = Zone::new(&config.zone)?.with_addresses(config.dns.iter().map(SocketAddr::ip));
         let store: Arc<dyn Store> = store.clone();
         let records = Records::new(Arc::clone(&store), Arc::clone(ledger));
-        let implicit = if config.recursion.is_some() { ImplicitHome::Never } else { ImplicitHome::UntilHomed };
+        let implicit = implicit_home(config, &writer)?;
         let prefixes = Arc::new(Prefixes::load(&records, implicit)?);
         let resolver = Arc::new(Resolver::new(records.clone(), Arc::clone(&prefixes), config.cache_bytes_max));
         let sizes = Arc::clone(ledger);
@@ -56,11 +76,38 @@ impl Cores {
         let responder = Arc::new(responder);
         let feeds = Arc::new(Feeds::new(records.clone()));
         let committer = committer(&resolver, &responder, &feeds);
-        let sequencer = Sequencer { appender, records, prefixes, store, committer, clock: clock(), entropy: entropy() };
-        let (registry, sequencer) =
-            sequencer.spawn().map_err(|error| AppError::system("cannot start the sequencer", error))?;
-        Ok(Self { resolver, responder, feeds, registry, sequencer })
+        let (registry, adding) = match writer {
+            Writer::Own(appender) => {
+                let sequencer =
+                    Sequencer { appender, records, prefixes, store, committer, clock: clock(), entropy: entropy() };
+                let started = sequencer.spawn();
+                let (registry, thread) =
+                    started.map_err(|error| AppError::system("cannot start the sequencer", error))?;
+                (registry, Adding::Commands(thread))
+            }
+            Writer::Mirror(replica, of) => {
+                let refusal = Refusal::Mirror { primary: of.url.clone() };
+                let applier = Applier::new(replica, Arc::clone(ledger), store, prefixes, committer);
+                let lag = Lag::new(&of.url, Arc::clone(ledger), last_time_ms(ledger)?, clock());
+                (Registry::refusing(refusal, entropy()), Adding::Primary(Box::new(applier), of, Arc::new(lag)))
+            }
+        };
+        Ok(Self { resolver, responder, feeds, registry, adding })
     }
+}
+
+/// What the node answers for when nothing is said of it.
+fn implicit_home(config: &Config, writer: &Writer) -> Result<ImplicitHome, AppError> {
+    let only = match writer {
+        Writer::Mirror(_, of) => of.only.as_slice(),
+        Writer::Own(_) => &[],
+    };
+    if only.is_empty() {
+        return Ok(if config.recursion.is_some() { ImplicitHome::Never } else { ImplicitHome::UntilHomed });
+    }
+    let kept = only.iter().map(|prefix| Subtree::parse(prefix)).collect::<Result<_, _>>();
+    let bad = |error: ParseError| LedgerError::Damaged { path: config.data.clone(), what: error.to_string() };
+    Ok(ImplicitHome::Within(kept.map_err(bad)?))
 }
 
 /// What a change outdates: the answers of the resolver, then those that were made of them. Then it is news.

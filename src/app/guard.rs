@@ -78,7 +78,7 @@ pub(super) fn ask(replayed: &Replayed, witnesses: &mut [Witness], required: usiz
     }
     let shown = match replayed.signed() {
         Some(signed) => signed.clone(),
-        None => replayed.key().sign(0, empty_root())?,
+        None => replayed.signer()?.sign(0, empty_root())?,
     };
     let asked = ask_all(witnesses.iter_mut(), &shown, &|old, new| {
         replayed.consistency_proof(old, new).map_err(|error| error.to_string())
@@ -119,7 +119,7 @@ pub(super) fn ask(replayed: &Replayed, witnesses: &mut [Witness], required: usiz
 
 /// Compares the ledger with what a witness shows of it, when it does and our key signed that.
 fn compare(replayed: &Replayed, witness: &Witness, shown: &SignedCheckpoint) -> Result<(), GuardError> {
-    let Ok(theirs) = witness.shown(replayed.key()) else { return Ok(()) };
+    let Ok(theirs) = witness.shown(replayed.verifier()) else { return Ok(()) };
     let (size, witness, evidence) = (theirs.size, witness.name().to_owned(), signed(theirs));
     if size > replayed.size() {
         return Err(GuardError::OldCopy { witness, theirs: size, ours: replayed.size(), evidence });
@@ -132,7 +132,7 @@ fn compare(replayed: &Replayed, witness: &Witness, shown: &SignedCheckpoint) -> 
 
 /// What stands behind the word of a witness. Without evidence the node does not start either: nothing is lost by that.
 fn evidence(replayed: &Replayed, witness: &Witness) -> String {
-    witness.shown(replayed.key()).map_or_else(|reason| format!("its word alone ({reason})"), signed)
+    witness.shown(replayed.verifier()).map_or_else(|reason| format!("its word alone ({reason})"), signed)
 }
 
 fn signed(head: TreeHead) -> String {

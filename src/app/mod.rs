@@ -6,6 +6,7 @@
 //! ```text
 //! start: lock the directory -> open the ledger -> open the index -> replay what the index has not applied
 //!        -> check the tree against the last signed head -> ask the witnesses -> sign -> sequencer -> publisher -> listeners
+//! a mirror signs nothing and asks nobody: in the place of sequencer and publisher it follows its primary (`mirror`)
 //! stop:  listeners drain -> the publisher ends -> the queue drains -> the index is merged and sealed -> the lock is released
 //! ```
 
@@ -16,6 +17,7 @@ pub mod dnssec;
 mod guard;
 mod http;
 mod index;
+mod mirror;
 mod publisher;
 mod recursive;
 mod vindex;
@@ -38,19 +40,19 @@ pub use audit::{audit_directory, audit_url};
 pub use check::{FsckReport, RebuildReport, fsck, rebuild};
 use cores::Cores;
 pub use guard::GuardError;
-use publisher::Publisher;
+use mirror::Writing;
 pub use witness::{WitnessNode, WitnessOptions};
 use witnesses::Witness;
 
 pub use crate::audit::{AuditError, AuditReport, Audited, Content, IndexReport};
 use crate::{
     config::{Config, DNS_WORKERS_MAX},
-    ledger::{DataDir, KeySource, Ledger, LedgerError, Opening, Publication, Recovered},
+    ledger::{Appender, DataDir, KeySource, Ledger, LedgerError, MirrorOf, Opening, Publication, Recovered, Replica},
     protocol::dns::{
         Responder, ZoneError,
         dnssec::{Signer, keys::Algorithm},
     },
-    registry::{Clock, Entropy, SequencerHandle, apply},
+    registry::{Clock, Entropy, apply},
     resolver::feed::Feeds,
     server::{
         dns::{
@@ -62,7 +64,7 @@ use crate::{
             sources::SourceLimits,
         },
         grpc::{Calls, GrpcParts, GrpcServer},
-        http::{HttpParts, HttpServer, MetricSources},
+        http::{HttpParts, HttpServer, MetricSources, Replicas},
     },
     store::{ReadError, Store, StoreError, local::LocalStore},
     vindex::VerifiableIndex,
@@ -77,8 +79,7 @@ pub struct Node {
     grpc: GrpcServer,
     http: Option<HttpServer>,
     feeds: Arc<Feeds>,
-    sequencer: SequencerHandle,
-    publisher: Publisher,
+    writing: Writing,
     vindex: Option<VerifiableIndex>,
     ledger: Arc<Ledger>,
     store: Arc<LocalStore>,
@@ -97,6 +98,8 @@ pub struct NodeSummary {
     pub zone: String,
     /// The data directory.
     pub data: PathBuf,
+    /// Where the primary is, when the node is a mirror.
+    pub mirror_of: Option<String>,
 }
 
 /// How far a long job has come, in bytes of the ledger.
@@ -144,6 +147,12 @@ pub enum AppError {
     /// The key or the memory of a witness.
     #[error(transparent)]
     Witness(#[from] WitnessError),
+    /// What a mirror is told does not fit its directory.
+    #[error("{what}")]
+    Mirror {
+        /// What is in the way, and what to do.
+        what: String,
+    },
     /// An address could not be bound.
     #[error("cannot listen on {address} ({what}): {source}")]
     Listen {
@@ -205,12 +214,13 @@ impl Node {
     pub async fn start(config: &Config) -> Result<Self, AppError> {
         let directory = DataDir::open_or_create(&config.data)?;
         let opened = Opened::new(&directory, config)?;
-        let Opened { recovered: Recovered { ledger, appender }, store, witnesses } = opened;
+        let Opened { ledger, writer, store, witnesses } = opened;
         let publication = Arc::new(Publication::new(ledger.checkpoint()));
-        let cores = Cores::start(config, &ledger, &store, appender)?;
-        let Cores { resolver, responder, feeds, registry, sequencer } = cores;
-        let publisher = Publisher::start(Arc::clone(&ledger), Arc::clone(&publication), witnesses);
-        let publisher = publisher.map_err(|error| AppError::system("cannot start the publisher", error))?;
+        let replicas = replicas(config, &writer);
+        let cores = Cores::start(config, &ledger, &store, writer)?;
+        let Cores { resolver, responder, feeds, registry, adding } = cores;
+        let lag = adding.lag();
+        let writing = Writing::start(adding, &ledger, &publication, witnesses)?;
         let vindex = vindex::start(config, &directory, &ledger)?;
         let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
         let recursive = config.recursion.as_ref().map(|options| recursive::start(options, &config.zone)).transpose()?;
@@ -224,6 +234,7 @@ impl Node {
             publication: Arc::clone(&publication),
             recursive: recursive.clone(),
             calls: Arc::clone(&calls),
+            lag: lag.clone(),
         };
         let grpc = GrpcServer::start(config.grpc, parts).await;
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
@@ -242,26 +253,14 @@ impl Node {
             recursor,
             dns: Arc::clone(dns.counters()),
             grpc: calls,
+            lag,
         };
         let of = Arc::clone(&ledger);
-        let feeds_of = Arc::clone(&feeds);
-        let parts = HttpParts { resolver, ledger: of, publication, feeds: feeds_of, lookups, recursive, metrics };
+        let feed = Arc::clone(&feeds);
+        let parts = HttpParts { resolver, ledger: of, publication, feeds: feed, lookups, recursive, replicas, metrics };
         let http = http::listen(config, parts).await?;
         let zone = config.zone.clone();
-        Ok(Self {
-            dns,
-            _signing: signing,
-            grpc,
-            http,
-            feeds,
-            publisher,
-            sequencer,
-            vindex,
-            ledger,
-            store,
-            zone,
-            directory,
-        })
+        Ok(Self { dns, _signing: signing, grpc, http, feeds, writing, vindex, ledger, store, zone, directory })
     }
 
     /// The first address that DNS listens on, over UDP and TCP.
@@ -299,9 +298,10 @@ impl Node {
     pub fn summary(&self) -> NodeSummary {
         NodeSummary {
             entries: self.ledger.checkpoint().size,
-            verifier_key: self.ledger.key().verifier_key().into(),
+            verifier_key: self.ledger.verifier().text().into(),
             zone: self.zone.clone(),
             data: self.directory.path().into(),
+            mirror_of: self.writing.primary().map(str::to_owned),
         }
     }
 
@@ -318,10 +318,9 @@ impl Node {
         if let Some(http) = self.http {
             http.shutdown().await;
         }
-        let Self { publisher, sequencer, vindex, store, directory, .. } = self;
+        let Self { writing, vindex, store, directory, .. } = self;
         let close = move || {
-            publisher.stop();
-            sequencer.join();
+            writing.stop();
             if let Some(vindex) = vindex {
                 vindex.stop();
             }
@@ -334,13 +333,15 @@ impl Node {
 
 /// Ledger and index of a data directory, open and in step.
 struct Opened {
-    recovered: Recovered,
+    ledger: Arc<Ledger>,
+    writer: Writer,
     store: Arc<LocalStore>,
     witnesses: Vec<Witness>,
 }
 
 impl Opened {
     fn new(directory: &DataDir, config: &Config) -> Result<Self, AppError> {
+        let mirror = mirror::prepare(directory, config)?;
         let seed = entropy()();
         let opening = Opening::new(directory, KeySource { origin: &config.origin, seed })?;
         let store = index::open_or_rebuild(directory, &opening, config)?;
@@ -355,10 +356,28 @@ impl Opened {
             }
             Ok(())
         })?;
+        if let Some(of) = mirror {
+            let (ledger, replica) = replayed.follow()?;
+            return Ok(Self { ledger, writer: Writer::Mirror(replica, of), store, witnesses: Vec::new() });
+        }
         let mut witnesses = Witness::all(&config.witnesses);
         guard::ask(&replayed, &mut witnesses, config.witnesses_required)?;
-        let recovered = replayed.sign()?;
-        Ok(Self { recovered, store, witnesses })
+        let Recovered { ledger, appender } = replayed.sign()?;
+        Ok(Self { ledger, writer: Writer::Own(appender), store, witnesses })
+    }
+}
+
+/// Who writes the ledger: the node itself, or what it takes from its primary.
+enum Writer {
+    Own(Appender),
+    Mirror(Replica, MirrorOf),
+}
+
+/// Whom mirrors are served by.
+fn replicas(config: &Config, writer: &Writer) -> Replicas {
+    match writer {
+        Writer::Own(_) => Replicas::Served(config.mirrors.clone(), clock()),
+        Writer::Mirror(_, of) => Replicas::At(of.url.clone()),
     }
 }
 

@@ -147,7 +147,7 @@ fn ask(witness: &mut Witness, checkpoint: &SignedCheckpoint, ledger: &Ledger, st
 
 /// What a witness shows that contradicts the ledger, as a reason to sign no more; an error says why it shows nothing.
 fn contradiction(witness: &Witness, ledger: &Ledger) -> Result<Option<String>, String> {
-    let theirs = witness.shown(ledger.key())?;
+    let theirs = witness.shown(ledger.verifier())?;
     // Read later than theirs: what this process signed is in it.
     let ours = ledger.checkpoint();
     let (name, size, entries) = (witness.name(), theirs.size, ours.size);

@@ -21,6 +21,8 @@ pub(super) fn start(
 ) -> Result<Option<VerifiableIndex>, AppError> {
     match config.verifiable_index {
         VerifiableIndexMode::Off => Ok(None),
+        // A mirror cannot sign the output log.
+        VerifiableIndexMode::On if ledger.signer().is_err() => Ok(None),
         VerifiableIndexMode::On => {
             let started = VerifiableIndex::start(Arc::clone(ledger), directory.vindex(), PUBLISH_INTERVAL);
             started.map(Some).map_err(|error| AppError::system("cannot start the verifiable index", error))

@@ -10,7 +10,7 @@ use std::thread;
 use crate::{
     client::witness::{WitnessClient, WitnessReply},
     config::WitnessAddress,
-    ledger::{Hash, LedgerKey, SignedCheckpoint},
+    ledger::{CheckpointVerifier, Hash, SignedCheckpoint},
     proof::{
         merkle::TreeHead,
         note::{KeyError, VerifierKey, verify_checkpoint},
@@ -54,9 +54,9 @@ impl Witness {
     }
 
     /// The last checkpoint of this ledger that the witness shows, when the ledger's key signed it; otherwise why there is none.
-    pub(super) fn shown(&self, key: &LedgerKey) -> Result<TreeHead, String> {
-        let own: VerifierKey = key.verifier_key().parse().map_err(|error: KeyError| error.to_string())?;
-        let note = self.client.latest(key.origin()).map_err(|error| error.to_string())?;
+    pub(super) fn shown(&self, key: &CheckpointVerifier) -> Result<TreeHead, String> {
+        let own: VerifierKey = key.text().parse().map_err(|error: KeyError| error.to_string())?;
+        let note = self.client.latest(key.name()).map_err(|error| error.to_string())?;
         let note = note.ok_or("it shows no checkpoint of this ledger")?;
         let verified = verify_checkpoint(note.as_bytes(), [&own]);
         let verified =

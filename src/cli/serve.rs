@@ -37,6 +37,7 @@ Examples:
   touchmark serve --sample
   touchmark serve --data /var/lib/touchmark --zone id.example. --dns 0.0.0.0:53
   TOUCHMARK_LOG=debug touchmark serve --config touchmark.toml
+  touchmark serve --data mirror --mirror-of http://127.0.0.1:8000/log --mirror-key id.test/ledger+…
 
 Ctrl-C finishes what is under way and stops; a second one stops at once, and nothing acknowledged is lost.
 `touchmark config print` shows every setting.")]
@@ -74,6 +75,15 @@ pub struct Args {
     /// Accept only answers of other nodes with a proof: that they are included in a ledger, or the latest there
     #[arg(long, value_name = "included|latest", num_args = 0..=1, default_missing_value = "included")]
     verify: Option<String>,
+    /// Mirror the ledger whose checkpoint lies at URL/checkpoint, such as http://127.0.0.1:8000/log
+    #[arg(long, value_name = "URL")]
+    mirror_of: Option<String>,
+    /// The verifier key of that ledger; needed at the first start, and remembered
+    #[arg(long, value_name = "VKEY")]
+    mirror_key: Option<String>,
+    /// Keep this prefix only, as an edge node; can be given several times, at the first start
+    #[arg(long, value_name = "PREFIX")]
+    only: Vec<String>,
     /// Read the configuration from this file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -95,6 +105,9 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         recursive: args.recursive.then(|| "on".into()),
         roots: args.roots.clone(),
         verify: args.verify.clone(),
+        mirror_of: args.mirror_of.clone(),
+        mirror_key: args.mirror_key.clone(),
+        only: (!args.only.is_empty()).then(|| args.only.join(",")),
         dnssec: args.dnssec.then(|| Algorithm::default().to_string()),
         ..Spec::default()
     };
@@ -137,7 +150,7 @@ async fn serve(config: &Config, sample: bool) -> Result<u8, Failure> {
 async fn present(node: &Node, sample: bool) -> Result<(), Failure> {
     let grpc = reachable(node.grpc_addr());
     let client = Client::connect(&grpc.to_string()).await?;
-    if sample && node.is_empty() {
+    if sample && node.is_empty() && node.summary().mirror_of.is_none() {
         let source = Source { name: "sample".into(), format: Format::Jsonl, input: Input::Text(SAMPLE) };
         import::import(&client, vec![source], import::BATCH_COMMANDS_DEFAULT, Show::Quiet).await?;
     }
@@ -150,7 +163,7 @@ async fn present(node: &Node, sample: bool) -> Result<(), Failure> {
 }
 
 fn introduce(node: &Node, has_sample: bool) -> Result<(), Failure> {
-    let NodeSummary { entries, verifier_key, zone, data } = &node.summary();
+    let NodeSummary { entries, verifier_key, zone, data, mirror_of } = &node.summary();
     let (grpc, dns) = (node.grpc_addr(), node.dns_addrs());
     let mut out = Out::stdout();
     out.line(format_args!("touchmark {}", env!("CARGO_PKG_VERSION")))?;
@@ -165,7 +178,10 @@ fn introduce(node: &Node, has_sample: bool) -> Result<(), Failure> {
     }
     out.line(format_args!("  data        {}, {} ledger entries", data.display(), count(*entries)))?;
     out.line(format_args!("  ledger key  {verifier_key}"))?;
-    out.line("  Until there are permits, writes are accepted from loopback addresses only.")?;
+    match mirror_of {
+        Some(primary) => out.line(format_args!("  mirror of   {primary}; writes are taken there"))?,
+        None => out.line("  Until there are permits, writes are accepted from loopback addresses only.")?,
+    }
     out.line("\nTry:")?;
     let first = dns.first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 53).into());
     for command in commands(grpc, first, zone, has_sample) {

@@ -1,10 +1,11 @@
 //! Outbound connections: to a node over gRPC ([`Client`]) and over DNS ([`dns`]), to a log ([`TileClient`]) and to a witness
-//! ([`witness`]) over HTTP.
+//! ([`witness`]) over HTTP, and to the primary of a mirror ([`replica`]).
 //!
 //! The first two speak in messages of `protocol::grpc::pb`; which library carries them shows nowhere.
 
 pub mod dns;
 mod grpc;
+pub mod replica;
 mod tiles;
 mod upstream;
 pub mod witness;

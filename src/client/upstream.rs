@@ -12,13 +12,16 @@ use std::{
 
 use lru::LruCache;
 
-use super::{Client, ClientError};
+use super::{Client, ClientError, dns};
 use crate::{
     id::{Identifier, Prefix},
-    protocol::grpc::{
-        delegation_from_pb, lookup_from_pb,
-        pb::{self, answer::Outcome},
-        proof_from_pb, record_from_pb,
+    protocol::{
+        grpc::{
+            delegation_from_pb, lookup_from_pb,
+            pb::{self, answer::Outcome as Answer},
+            proof_from_pb, record_from_pb,
+        },
+        outcome::Outcome,
     },
     record::{SiteProtocol, Version},
     resolver::{
@@ -75,8 +78,25 @@ impl NodeUpstream {
     }
 
     async fn over_dns(&self, address: SocketAddr, identifier: &Identifier) -> Result<Reply, UpstreamError> {
-        let _ = (identifier, address, &self.zone, DNS_TIMEOUT);
-        Err(UpstreamError::Refused { reason: "pending".into() })
+        let dns::DnsReply { said, ttl_seconds, .. } =
+            dns::ask(identifier, &self.zone, address, DNS_TIMEOUT).await.map_err(upstream_error)?;
+        let refused = |reason: &str| Err(UpstreamError::Refused { reason: reason.into() });
+        let said = match said {
+            dns::Said::Found(record) => Said::Found(record_from_pb(*record).map_err(garbled)?),
+            dns::Said::NoSuchName | dns::Said::NoData => Said::NotFound,
+            dns::Said::Retired => Said::Retired(ended(identifier, false)),
+            dns::Said::Erased => Said::Retired(ended(identifier, true)),
+            dns::Said::NotResponsible => Said::NotResponsible,
+            dns::Said::Referral(referral) => {
+                let dns::Referral { prefix, delegation, ledger_index } = *referral;
+                Said::Referral(Referral { prefix, delegation, ledger_index: ledger_index.unwrap_or_default() })
+            }
+            dns::Said::Delegated => return refused("others answer, and it does not say where"),
+            dns::Said::Refused(None) => return refused("it may not say"),
+            dns::Said::Refused(Some(text)) if text == Outcome::Denied.spelling().word => Said::Denied,
+            dns::Said::Refused(Some(text)) => return refused(&text),
+        };
+        Ok(Reply { ttl_seconds, ..Reply::bare(said) })
     }
 }
 
@@ -112,14 +132,14 @@ fn reply(answer: pb::Answer) -> Result<Reply, UpstreamError> {
         return Err(garbled("it passes on what others said"));
     }
     let said = match answer.outcome.ok_or_else(|| garbled("there is no answer in it"))? {
-        Outcome::Found(record) => Said::Found(record_from_pb(record).map_err(garbled)?),
-        Outcome::Retired(retired) => Said::Retired(tombstone(&retired)?),
-        Outcome::NotFound(_) => Said::NotFound,
-        Outcome::Denied(_) => Said::Denied,
-        Outcome::NotResponsible(_) => Said::NotResponsible,
-        Outcome::Delegated(delegated) => Said::Referral(referral(&delegated)?),
-        Outcome::Invalid(invalid) => return Err(UpstreamError::Refused { reason: invalid.reason }),
-        Outcome::Failed(failed) => return Err(UpstreamError::Refused { reason: failed.reason }),
+        Answer::Found(record) => Said::Found(record_from_pb(record).map_err(garbled)?),
+        Answer::Retired(retired) => Said::Retired(tombstone(&retired)?),
+        Answer::NotFound(_) => Said::NotFound,
+        Answer::Denied(_) => Said::Denied,
+        Answer::NotResponsible(_) => Said::NotResponsible,
+        Answer::Delegated(delegated) => Said::Referral(referral(&delegated)?),
+        Answer::Invalid(invalid) => return Err(UpstreamError::Refused { reason: invalid.reason }),
+        Answer::Failed(failed) => return Err(UpstreamError::Refused { reason: failed.reason }),
     };
     let proof = answer.proof.map(|proof| proof_from_pb(&proof).ok_or_else(|| garbled("its proof is ill-formed")));
     let lookup = answer.lookup.map(|lookup| lookup_from_pb(lookup).ok_or_else(|| garbled("its lookup is ill-formed")));
@@ -131,6 +151,11 @@ fn tombstone(retired: &pb::Retired) -> Result<Tombstone, UpstreamError> {
     let identifier = Identifier::parse(&retired.identifier).map_err(|error| garbled(error.to_string()))?;
     let version = Version { number: retired.version, ledger_index: retired.ledger_index, time_ms: retired.time };
     Ok(Tombstone { identifier, version, erased: retired.erased })
+}
+
+/// What is left of a record, as far as the DNS tells.
+fn ended(identifier: &Identifier, erased: bool) -> Tombstone {
+    Tombstone { identifier: identifier.clone(), version: Version { number: 0, ledger_index: 0, time_ms: 0 }, erased }
 }
 
 fn referral(delegated: &pb::Delegated) -> Result<Referral, UpstreamError> {

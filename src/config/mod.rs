@@ -8,6 +8,7 @@
 //! top of each other and checks each key once, so that an error names the key and where it was written.
 
 mod checks;
+mod mirror;
 mod recursion;
 
 use std::{
@@ -18,6 +19,7 @@ use std::{
 
 pub use checks::zone;
 use checks::{address, address_or_off, addresses, data, dnssec, identity, log, networks, origin, within, witnesses};
+pub use mirror::MirrorConfig;
 pub use recursion::{RecursionConfig, Verify};
 use serde::Deserialize;
 
@@ -48,6 +50,8 @@ pub const DNS_ADDRESSES_MAX: usize = 32;
 pub const WITNESSES_MAX: usize = 32;
 /// The longest origin, in bytes.
 pub const ORIGIN_BYTES_MAX: usize = 255;
+/// The most prefixes that an edge node is told to keep.
+pub const MIRROR_PREFIXES_MAX: usize = 256;
 
 /// One layer of configuration, as written. What each key means stands in [`TEMPLATE`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -89,6 +93,10 @@ pub struct Spec {
     pub index_cache_bytes_max: Option<u64>,
     pub overlay_entries_max: Option<u64>,
     pub verifiable_index: Option<String>,
+    pub mirrors: Option<String>,
+    pub mirror_of: Option<String>,
+    pub mirror_key: Option<String>,
+    pub only: Option<String>,
     pub log: Option<String>,
 }
 
@@ -147,6 +155,10 @@ pub struct Config {
     pub overlay_entries_max: usize,
     /// Whether the node keeps a verifiable index.
     pub verifiable_index: VerifiableIndexMode,
+    /// Networks whose clients get the ledger with values and salts, to mirror it.
+    pub mirrors: Vec<Network>,
+    /// Whose ledger the node mirrors, when it does.
+    pub mirror: Option<MirrorConfig>,
     /// Which log lines are written: a level, or directives such as `info,touchmark::ledger=debug`.
     pub log: String,
 }
@@ -244,6 +256,8 @@ impl Default for Config {
             index_cache_bytes_max: 128 << 20,
             overlay_entries_max: 524_288,
             verifiable_index: VerifiableIndexMode::On,
+            mirrors: rate::loopback().into(),
+            mirror: None,
             log: "info".into(),
         }
     }
@@ -324,6 +338,10 @@ impl Spec {
             index_cache_bytes_max: number("index_cache_bytes_max")?,
             overlay_entries_max: number("overlay_entries_max")?,
             verifiable_index: text("verifiable_index"),
+            mirrors: text("mirrors"),
+            mirror_of: text("mirror_of"),
+            mirror_key: text("mirror_key"),
+            only: text("only"),
             log: text("log"),
         })
     }
@@ -420,6 +438,8 @@ impl Config {
             verifiable_index: keys
                 .read("verifiable_index", |spec| spec.verifiable_index.as_deref(), checks::verifiable_index)?
                 .unwrap_or(defaults.verifiable_index),
+            mirrors: keys.read("mirrors", |spec| spec.mirrors.as_deref(), networks)?.unwrap_or(defaults.mirrors),
+            mirror: keys.mirror()?,
             log: keys.read("log", |spec| spec.log.as_deref(), log)?.unwrap_or(defaults.log),
         })
     }

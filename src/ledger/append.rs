@@ -141,7 +141,7 @@ pub struct Batch<'a> {
     appender: &'a mut Appender,
     start: Position,
     frontier: Frontier,
-    time_ms: u64,
+    pub(super) time_ms: u64,
     count: u32,
 }
 
@@ -211,17 +211,24 @@ impl Batch<'_> {
         };
         let has_edges = edges == EdgesAfter::Some;
         let place = Place { index, time_ms: self.time_ms, version, previous, has_edges };
-        let Appender { frame, hashes, text, .. } = &mut *self.appender;
+        let text = &mut self.appender.text;
         text.clear();
         draft.put_text(text, &place);
         let leaf_hash = leaf_hash(text);
+        let position = self.add(leaf_hash, |out| draft.put_stored(out, &place));
+        Ok(Pushed { position, index, time_ms: self.time_ms, leaf_hash })
+    }
+
+    /// Adds an entry in its stored form, with its leaf hash.
+    pub(super) fn add(&mut self, leaf_hash: Hash, put: impl FnOnce(&mut Vec<u8>)) -> Position {
+        let Appender { frame, hashes, .. } = &mut *self.appender;
         let position = Position(self.start.0 + frame.len() as u64);
-        frame.push(|out| draft.put_stored(out, &place));
+        frame.push(put);
         hashes.push(0, leaf_hash);
         hashes.push_position(position);
         self.frontier.push(leaf_hash, |level, hash| hashes.push(level, hash));
         self.count += 1;
-        Ok(Pushed { position, index, time_ms: self.time_ms, leaf_hash })
+        position
     }
 
     /// The leaf hash of entry `index`, of this batch or of the ledger.
@@ -242,12 +249,20 @@ impl Batch<'_> {
     /// [`LedgerError::Io`]: nothing of the batch is in the ledger; try again later. After a failed sync or signature
     /// [`LedgerError::Io`] too, and every later batch is refused with [`LedgerError::Stopped`].
     pub fn commit(self) -> Result<Committed, LedgerError> {
+        self.commit_signed(None)
+    }
+
+    /// As [`Batch::commit`], with a checkpoint that another node signed for the tree with the batch; it is durable, too.
+    pub(super) fn commit_signed(self, theirs: Option<&SignedCheckpoint>) -> Result<Committed, LedgerError> {
         let Self { appender, start, frontier, time_ms, count } = self;
         let mark = Mark { entries: appender.frontier.size(), position: start };
         if count == 0 {
             return Ok(Committed { checkpoint: appender.ledger.checkpoint(), mark });
         }
-        let root = frontier.root();
+        let (size, root) = (frontier.size(), frontier.root());
+        if let Some(theirs) = theirs.filter(|theirs| (theirs.size, theirs.root) != (size, root)) {
+            return Err(LedgerError::OtherTree { size, signed: theirs.size });
+        }
         if let Err(error) = appender.store_hashes(count, root) {
             appender.discard_hashes()?;
             return Err(if matches!(error, LedgerError::Damaged { .. }) { appender.stop(error) } else { error });
@@ -266,8 +281,13 @@ impl Batch<'_> {
         }
         appender.frontier = frontier;
         appender.last_time_ms = time_ms;
-        let signed = appender.ledger.key.sign(appender.frontier.size(), root);
-        let checkpoint = match signed.and_then(|signed| appender.head.store(&signed).map(|()| signed)) {
+        let signed = match theirs {
+            Some(theirs) => Ok(theirs.clone()),
+            None => appender.ledger.keys.signer().and_then(|signer| signer.sign(appender.frontier.size(), root)),
+        };
+        let kept = signed.and_then(|signed| appender.head.store(&signed).map(|()| signed));
+        let kept = kept.and_then(|kept| if theirs.is_some() { appender.head.sync().map(|()| kept) } else { Ok(kept) });
+        let checkpoint = match kept {
             Ok(checkpoint) => checkpoint,
             Err(error) => return Err(appender.stop(error)),
         };

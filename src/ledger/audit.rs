@@ -5,7 +5,7 @@
 //! root that each frame names, both slots of the signed head.
 
 use super::{
-    DataDir, EntrySubject, Erasure, Hash, LedgerError, LedgerKey, Position, StoredEntry,
+    DataDir, EntrySubject, Erasure, Hash, Kept, Keys, LedgerError, Position, StoredEntry,
     append::check_erasures,
     checkpoint::read_slots,
     leaf_hash,
@@ -60,7 +60,7 @@ pub fn audit<E: From<LedgerError>>(
 struct Auditor {
     segments: Segments,
     levels: Levels,
-    key: LedgerKey,
+    keys: Keys,
     frontier: Frontier,
     time_ms: u64,
     text: Vec<u8>,
@@ -70,18 +70,18 @@ struct Auditor {
 
 impl Auditor {
     fn open(directory: &DataDir) -> Result<Self, LedgerError> {
-        for path in [directory.key(), directory.segments(), directory.tree(), directory.signed_head()] {
+        let keys = Keys::open(directory)?;
+        for path in [directory.segments(), directory.tree(), directory.signed_head()] {
             if !path.exists() {
                 return Err(LedgerError::damaged(&path, "is missing"));
             }
         }
-        // The key exists, so neither origin nor seed is used.
-        let key = LedgerKey::open_or_create(&directory.key(), "unused", [0; 32])?;
         let tree = directory.tree();
         let levels = Levels::open(&tree).map_err(|error| LedgerError::io("cannot open", &tree, error))?;
         let segments = Segments::open(&directory.segments(), Redactions::open(&directory.redactions())?)?;
         let torn_redactions = check_erasures(&segments)?;
-        Ok(Self { segments, levels, key, frontier: Frontier::default(), time_ms: 0, text: Vec::new(), torn_redactions })
+        let (frontier, text) = (Frontier::default(), Vec::new());
+        Ok(Self { segments, levels, keys, frontier, time_ms: 0, text, torn_redactions })
     }
 
     fn frame<E: From<LedgerError>>(
@@ -101,10 +101,17 @@ impl Auditor {
                 BadEntry::Checksum => bad(index, "fails its checksum"),
                 BadEntry::Redaction(what) => bad(index, &format!("was erased: {what}")),
             })?;
-            let entry = StoredEntry::read(bytes).map_err(|_| bad(index, "cannot be read"))?;
-            self.entry(index, &entry, start, &mut hashes)?;
+            match Kept::read(bytes).map_err(|_| bad(index, "cannot be read"))? {
+                Kept::Entry(entry) => {
+                    self.entry(index, &entry, start, &mut hashes)?;
+                    visit(position, &entry)?;
+                }
+                Kept::Outside(outside) => {
+                    self.place(index, outside.index, outside.time_ms)?;
+                    self.add(outside.leaf_hash, &mut hashes);
+                }
+            }
             hashes.push_position(position);
-            visit(position, &entry)?;
             count += 1;
         }
         let last = self.frontier.size();
@@ -120,7 +127,7 @@ impl Auditor {
 
     /// True when a checkpoint covers more than was found: then what follows is no write that was cut off.
     fn is_more_signed(&self, directory: &DataDir) -> Result<bool, LedgerError> {
-        let newest = read_slots(&directory.signed_head(), &self.key)?.newest;
+        let newest = read_slots(&directory.signed_head(), self.keys.verifier())?.newest;
         Ok(newest.is_some_and(|(_, newest)| newest.size > self.frontier.size()))
     }
 
@@ -142,13 +149,7 @@ impl Auditor {
         start: u64,
         hashes: &mut NewHashes,
     ) -> Result<(), LedgerError> {
-        if entry.index != index {
-            return Err(bad(index, "bears another index"));
-        }
-        if entry.time_ms < self.time_ms {
-            return Err(bad(index, "is older than the entry before it"));
-        }
-        self.time_ms = entry.time_ms;
+        self.place(index, entry.index, entry.time_ms)?;
         let subject = entry.subject().ok_or_else(|| bad(index, "is about no identifier"))?;
         entry.decode_values().map_err(|_| bad(index, "holds values that no record may have"))?;
         let previous_leaf = match entry.previous {
@@ -163,10 +164,25 @@ impl Auditor {
         }
         self.text.clear();
         entry.put_text(&mut self.text, previous_leaf);
-        let leaf = leaf_hash(&self.text);
+        self.add(leaf_hash(&self.text), hashes);
+        Ok(())
+    }
+
+    /// Checks the order of indexes and times.
+    fn place(&mut self, index: u64, found: u64, time_ms: u64) -> Result<(), LedgerError> {
+        if found != index {
+            return Err(bad(index, "bears another index"));
+        }
+        if time_ms < self.time_ms {
+            return Err(bad(index, "is older than the entry before it"));
+        }
+        self.time_ms = time_ms;
+        Ok(())
+    }
+
+    fn add(&mut self, leaf: Hash, hashes: &mut NewHashes) {
         hashes.push(0, leaf);
         self.frontier.push(leaf, |level, hash| hashes.push(level, hash));
-        Ok(())
     }
 
     fn check_previous(
@@ -250,7 +266,7 @@ impl Auditor {
     fn finish(self, directory: &DataDir, torn_bytes: u64) -> Result<Audit, LedgerError> {
         let size = self.frontier.size();
         let torn_bytes = torn_bytes + self.torn_hash_bytes(size)? + self.torn_redactions;
-        let slots = read_slots(&directory.signed_head(), &self.key)?;
+        let slots = read_slots(&directory.signed_head(), self.keys.verifier())?;
         if let Some(slot) = slots.unreadable.first() {
             return Err(LedgerError::damaged(
                 &directory.signed_head(),
@@ -273,7 +289,7 @@ impl Auditor {
             entries: size,
             root: self.frontier.root(),
             signed: signed.map_or(0, |signed| signed.size),
-            verifier_key: self.key.verifier_key().into(),
+            verifier_key: self.keys.verifier().text().into(),
             torn_bytes,
         })
     }

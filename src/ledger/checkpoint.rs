@@ -25,7 +25,8 @@ use super::{CheckpointVerifier, LedgerError};
 const ED25519: u8 = 0x01;
 /// The longest origin (the name of the ledger and its key), in bytes: a checkpoint must fit a slot.
 pub const ORIGIN_BYTES_MAX: usize = 100;
-const SLOT_BYTES: usize = 512;
+/// The longest checkpoint that is kept, in bytes.
+pub const SLOT_BYTES: usize = 512;
 
 /// A signed tree head.
 #[derive(Clone, Debug, PartialEq)]
@@ -195,7 +196,7 @@ impl SignedHead {
     /// # Errors
     ///
     /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when neither slot can be read though something was written.
-    pub(super) fn open(path: &Path, key: &LedgerKey) -> Result<(Self, Option<SignedCheckpoint>), LedgerError> {
+    pub(super) fn open(path: &Path, key: &CheckpointVerifier) -> Result<(Self, Option<SignedCheckpoint>), LedgerError> {
         let file = open_or_create(path).map_err(|error| LedgerError::io("cannot open", path, error))?;
         let slots = read_slots(path, key)?;
         if slots.newest.is_none() && !slots.unreadable.is_empty() {
@@ -256,7 +257,7 @@ fn open_or_create(path: &Path) -> io::Result<File> {
 /// # Errors
 ///
 /// [`LedgerError::Io`].
-pub(super) fn read_slots(path: &Path, key: &LedgerKey) -> Result<Slots, LedgerError> {
+pub(super) fn read_slots(path: &Path, key: &CheckpointVerifier) -> Result<Slots, LedgerError> {
     let bytes = std::fs::read(path).map_err(|error| LedgerError::io("cannot read", path, error))?;
     let mut slots = Slots { newest: None, unreadable: Vec::new() };
     for (slot, bytes) in bytes.chunks(SLOT_BYTES).enumerate() {
@@ -321,13 +322,13 @@ mod tests {
     fn the_signed_head_survives_a_torn_slot() {
         let directory = tempfile::tempdir().unwrap();
         let (key, path) = (key(directory.path()), directory.path().join("signed_head"));
-        let (mut head, none) = SignedHead::open(&path, &key).unwrap();
+        let (mut head, none) = SignedHead::open(&path, key.verifier()).unwrap();
         assert_eq!(none, None);
         for size in 1..=5 {
             head.store(&key.sign(size, Hash([size as u8; 32])).unwrap()).unwrap();
         }
         let newest_is = |size: u64| {
-            let (_, newest) = SignedHead::open(&path, &key).unwrap();
+            let (_, newest) = SignedHead::open(&path, key.verifier()).unwrap();
             assert_eq!(newest.map(|newest| newest.size), Some(size));
         };
         newest_is(5);
@@ -335,6 +336,6 @@ mod tests {
         head.file.write_all_at(b"torn", 100).unwrap();
         newest_is(4);
         head.file.write_all_at(b"torn", 612).unwrap();
-        assert!(matches!(SignedHead::open(&path, &key), Err(LedgerError::Damaged { .. })));
+        assert!(matches!(SignedHead::open(&path, key.verifier()), Err(LedgerError::Damaged { .. })));
     }
 }

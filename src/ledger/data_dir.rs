@@ -87,6 +87,11 @@ impl DataDir {
         self.path.join("vindex")
     }
 
+    /// True when the directory has a signing key: its ledger is its own.
+    pub fn has_key(&self) -> bool {
+        self.key().exists()
+    }
+
     /// Makes the files of the tree durable; called before the index is marked as applied (`ledger::recover`).
     pub fn tree_sync(&self) -> impl Fn() -> io::Result<()> + Send + Sync + 'static {
         let tree = self.tree();
@@ -114,6 +119,10 @@ impl DataDir {
 
     pub(super) fn key(&self) -> PathBuf {
         self.ledger().join("key")
+    }
+
+    pub(super) fn mirror(&self) -> PathBuf {
+        self.ledger().join("mirror")
     }
 
     pub(super) fn signed_head(&self) -> PathBuf {

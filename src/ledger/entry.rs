@@ -43,6 +43,7 @@
 
 mod edges;
 mod erasure;
+mod foreign;
 mod parse;
 mod prefix;
 mod text;
@@ -51,6 +52,8 @@ use edges::{put_stored_edge, put_stored_outputs, read_list, read_stored_edge, re
 pub(super) use erasure::REDACTED_BYTES_MAX;
 use erasure::StoredValues;
 pub use erasure::{BadReason, ErasedValue, ErasedValues, Erasure, REASON_BYTES_MAX, Reason, Salts, ValueOpening};
+pub(super) use foreign::Kept;
+pub use foreign::{Outside, with_place, without_place};
 pub use parse::{EdgeLine, EdgeLineOp, EntryText, EntryTextError, ValueLine};
 pub use prefix::{EntrySubject, PrefixStatement};
 pub use text::commitment;

@@ -86,7 +86,7 @@ impl LeafLog {
             ));
         }
         sync_directories(directory).map_err(|error| LedgerError::io("cannot sync", directory, error))?;
-        let (head, signed) = SignedHead::open(&head_path, &log.key)?;
+        let (head, signed) = SignedHead::open(&head_path, log.key.verifier())?;
         let size = signed.as_ref().map_or(0, |signed| signed.size);
         let mut end = log.end_of(signed.as_ref());
         if end.is_none() {
@@ -118,7 +118,7 @@ impl LeafLog {
             return Ok(None);
         }
         let log = Self::files(directory, key)?;
-        let slots = read_slots(&head_path, &log.key)?;
+        let slots = read_slots(&head_path, log.key.verifier())?;
         match (&slots.newest, slots.unreadable.first()) {
             (None, Some(_)) => return Err(LedgerError::damaged(&head_path, "holds no checkpoint of this log")),
             (None, None) => return Ok(None),
@@ -139,7 +139,7 @@ impl LeafLog {
             return Ok(None);
         }
         let log = Self::files(directory, key)?;
-        let slots = read_slots(&directory.join("signed_head"), &log.key)?;
+        let slots = read_slots(&directory.join("signed_head"), log.key.verifier())?;
         if let Some(slot) = slots.unreadable.first() {
             let what = format!("slot {slot} holds no checkpoint of this log");
             return Err(LedgerError::damaged(&directory.join("signed_head"), &what));

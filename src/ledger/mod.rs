@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/FORMAT            what this directory is; locked by whoever has it open      data_dir
 //! DIR/ledger/key        the signing key, made at the first start                   checkpoint
+//! DIR/ledger/mirror     in its place on a mirror: whose ledger it is                  keys
 //! DIR/ledger/signed_head  the last checkpoint signed                               checkpoint
 //! DIR/ledger/segments/  frames of entries with their values and salts              segment, entry
 //! DIR/ledger/redactions  what is left of entries that were erased                  redactions
@@ -28,10 +29,12 @@ mod audit;
 mod checkpoint;
 mod data_dir;
 mod entry;
+mod keys;
 mod leaf_log;
 mod publication;
 mod recover;
 mod redactions;
+mod replica;
 mod segment;
 mod tiles;
 pub mod tree;
@@ -48,21 +51,26 @@ use std::{
 
 pub use append::{Appender, Batch, Committed, EdgesAfter, Erasing, Pushed};
 pub use audit::{Audit, audit};
-pub use checkpoint::{LedgerKey, ORIGIN_BYTES_MAX, SignedCheckpoint, write_secret};
+pub use checkpoint::{LedgerKey, ORIGIN_BYTES_MAX, SLOT_BYTES as CHECKPOINT_BYTES_MAX, SignedCheckpoint, write_secret};
 pub use data_dir::DataDir;
 pub use entry::{
     BadReason, Draft, EdgeLine, EdgeLineOp, EntryKind, EntrySubject, EntryText, EntryTextError, EntryTooLong,
-    ErasedValue, ErasedValues, Erasure, Place, PrefixStatement, Previous, Principal, REASON_BYTES_MAX,
+    ErasedValue, ErasedValues, Erasure, Outside, Place, PrefixStatement, Previous, Principal, REASON_BYTES_MAX,
     REQUEST_ID_BYTES_MAX, Reason, RequestId, Salts, Statement, StoredEntry, TEXT_BYTES_MAX, ValueLine, ValueOpening,
-    commitment, leaf_hash,
+    commitment, leaf_hash, with_place, without_place,
 };
+pub use keys::{MirrorOf, PREFIXES_MAX};
 pub use leaf_log::{LastLeaf, LeafLog, LeafLogCheck, LeafLogWriter};
 pub use publication::Publication;
 pub use recover::{KeySource, Mark, Opening, Recovered, Replayed, ReplayedFrame};
+pub use replica::{Foreign, Replica, ReplicaBatch};
+pub use segment::ENTRY_BYTES_MAX;
 pub use tlog_tiles::Hash;
 pub use tree::Frontier;
 pub use verifier::{CheckpointVerifier, VerifierKeyError, read_checkpoint};
 
+use entry::Kept;
+use keys::Keys;
 use redactions::Redactions;
 use segment::Segments;
 use tree::{Levels, Prover};
@@ -104,7 +112,7 @@ pub struct Ledger {
     segments: Arc<Segments>,
     levels: Arc<Levels>,
     prover: Prover,
-    key: Arc<LedgerKey>,
+    keys: Keys,
     published: RwLock<SignedCheckpoint>,
     /// That of the checkpoint, for those who need no more and ask often.
     size: AtomicU64,
@@ -175,7 +183,7 @@ impl Ledger {
         let (mut before, mut after) = (0, self.size());
         while before < after {
             let middle = before.midpoint(after);
-            if self.entry(self.position(middle)?)?.decode()?.time_ms <= time_ms {
+            if self.entry(self.position(middle)?)?.time_ms()? <= time_ms {
                 before = middle + 1;
             } else {
                 after = middle;
@@ -226,24 +234,23 @@ impl Ledger {
     ///
     /// [`LedgerError::Io`]; [`LedgerError::Damaged`] when a file is missing or wrong.
     pub fn open_to_read(directory: &DataDir) -> Result<Self, LedgerError> {
-        for path in [directory.key(), directory.segments(), directory.tree(), directory.signed_head()] {
+        let keys = Keys::open(directory)?;
+        for path in [directory.segments(), directory.tree(), directory.signed_head()] {
             if !path.exists() {
                 return Err(LedgerError::damaged(&path, "is missing"));
             }
         }
-        // The key exists, so neither origin nor seed is used.
-        let key = LedgerKey::open_or_create(&directory.key(), "unused", [0; 32])?;
         let tree = directory.tree();
         let levels = Levels::open(&tree).map_err(|error| LedgerError::io("cannot open", &tree, error))?;
-        let newest = checkpoint::read_slots(&directory.signed_head(), &key)?.newest;
+        let newest = checkpoint::read_slots(&directory.signed_head(), keys.verifier())?.newest;
         let (_, published) = newest
             .ok_or_else(|| LedgerError::damaged(&directory.signed_head(), "holds no checkpoint of this ledger"))?;
         let redactions = Redactions::open(&directory.redactions())?;
         let segments = Arc::new(Segments::open(&directory.segments(), redactions)?);
         let size = AtomicU64::new(published.size);
-        let (levels, key, published) = (Arc::new(levels), Arc::new(key), RwLock::new(published));
+        let (levels, published) = (Arc::new(levels), RwLock::new(published));
         let (prover, halted) = (Prover::new(Arc::clone(&levels)), OnceLock::new());
-        Ok(Self { segments, levels, prover, key, published, size, halted })
+        Ok(Self { segments, levels, prover, keys, published, size, halted })
     }
 
     /// The path from entry `index` to the root of the first `size` entries (RFC 9162 section 2.1.3.1), the leaf's sibling first.
@@ -294,9 +301,40 @@ impl Ledger {
         LedgerError::io("cannot read", self.levels.directory(), error)
     }
 
-    /// The key that signs this ledger's checkpoints.
-    pub fn key(&self) -> &LedgerKey {
-        &self.key
+    /// What verifies this ledger's checkpoints.
+    pub fn verifier(&self) -> &CheckpointVerifier {
+        self.keys.verifier()
+    }
+
+    /// The key that signs them.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::NoKey`] on a mirror.
+    pub fn signer(&self) -> Result<&LedgerKey, LedgerError> {
+        self.keys.signer()
+    }
+
+    /// The right edge of the tree that the newest checkpoint covers.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`].
+    pub fn frontier(&self) -> Result<Frontier, LedgerError> {
+        self.levels.frontier(self.size()).map_err(|error| self.unreadable(error))
+    }
+
+    /// The root of the first `size` entries.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::OutOfTree`] when the ledger has signed fewer; [`LedgerError::Io`].
+    pub fn root(&self, size: u64) -> Result<Hash, LedgerError> {
+        let entries = self.size();
+        if size > entries {
+            return Err(LedgerError::OutOfTree { asked: size, entries });
+        }
+        Ok(self.levels.frontier(size).map_err(|error| self.unreadable(error))?.root())
     }
 
     fn publish(&self, checkpoint: SignedCheckpoint) {
@@ -328,9 +366,42 @@ impl EntryBytes {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Damaged`] when the bytes are not an entry.
+    /// [`LedgerError::Damaged`] when the bytes are not an entry; [`LedgerError::NotHeld`] when it is outside the prefixes that
+    /// the node keeps.
     pub fn decode(&self) -> Result<StoredEntry<'_>, LedgerError> {
-        StoredEntry::read(&self.bytes).map_err(|torn| self.damaged(torn))
+        match self.outside()? {
+            None => StoredEntry::read(&self.bytes).map_err(|torn| self.damaged(torn)),
+            Some(outside) => Err(LedgerError::NotHeld { index: outside.index }),
+        }
+    }
+
+    /// What is kept of the entry when it is outside the prefixes that the node keeps; `None` when all of it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Damaged`].
+    pub fn outside(&self) -> Result<Option<Outside>, LedgerError> {
+        match Outside::is(&self.bytes) {
+            true => Outside::read(&self.bytes).map(Some).map_err(|torn| self.damaged(torn)),
+            false => Ok(None),
+        }
+    }
+
+    /// When the ledger took the entry, milliseconds since 1970 UTC.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Damaged`] when the bytes are not an entry.
+    pub fn time_ms(&self) -> Result<u64, LedgerError> {
+        match self.outside()? {
+            Some(outside) => Ok(outside.time_ms),
+            None => Ok(self.decode()?.time_ms),
+        }
+    }
+
+    /// The stored form.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// The error for a part of the entry that cannot be read.
@@ -403,6 +474,28 @@ pub enum LedgerError {
     )]
     ErasureCutOff {
         /// The erase entry.
+        index: u64,
+    },
+    /// A mirror has no key of its own.
+    #[error(
+        "this directory is a mirror of `{origin}` and has no key to sign with: its primary signs, or `touchmark promote`"
+    )]
+    NoKey {
+        /// The ledger.
+        origin: String,
+    },
+    /// What the primary signed is not what was taken from it.
+    #[error("the checkpoint of {signed} entries does not fit the {size} that were taken: nothing of them was written")]
+    OtherTree {
+        /// Entries that the ledger would have.
+        size: u64,
+        /// Entries that the checkpoint covers.
+        signed: u64,
+    },
+    /// The node keeps chosen prefixes alone.
+    #[error("ledger entry {index} is outside the prefixes that this node keeps; ask its primary")]
+    NotHeld {
+        /// The entry.
         index: u64,
     },
     /// The origin cannot name a key.

@@ -5,18 +5,19 @@
 //! files against the root in the last frame. When they do not fit, they are derived again from the entries.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock, RwLock, atomic::AtomicU64},
 };
 
 use super::{
-    Appender, DataDir, Hash, Ledger, LedgerError, LedgerKey, Position, SignedCheckpoint, StoredEntry,
+    Appender, CheckpointVerifier, DataDir, Hash, Kept, Keys, Ledger, LedgerError, LedgerKey, MirrorOf, Position,
+    Replica, SignedCheckpoint, StoredEntry,
     append::recover_erasure,
     checkpoint::SignedHead,
     leaf_hash,
     redactions::Redactions,
     segment::{BadEntry, Frame, FrameInfo, Scanned, SegmentWriter, Segments, Tail},
-    tree::{Frontier, Levels, NewHashes, Prover},
+    tree::{Frontier, Levels, NewHashes, Prover, empty_root},
 };
 
 /// How many leaf hashes are read at once, when a tree is checked.
@@ -66,21 +67,25 @@ impl ReplayedFrame<'_> {
         self.frame.end()
     }
 
-    /// Its entries with their positions.
+    /// Its entries with their positions; on an edge node, those that it keeps.
     pub fn entries(&self) -> impl Iterator<Item = Result<(Position, StoredEntry<'_>), LedgerError>> {
-        decoded(self.frame)
+        decoded(self.frame).filter_map(|entry| match entry {
+            Ok((position, Kept::Entry(entry))) => Some(Ok((position, *entry))),
+            Ok((_, Kept::Outside(_))) => None,
+            Err(error) => Some(Err(error)),
+        })
     }
 }
 
-fn decoded(frame: &Frame) -> impl Iterator<Item = Result<(Position, StoredEntry<'_>), LedgerError>> {
+fn decoded(frame: &Frame) -> impl Iterator<Item = Result<(Position, Kept<'_>), LedgerError>> {
     frame.entries().zip(frame.info.first_index..).map(move |(entry, index)| {
         let bad = |what: &str| LedgerError::Damaged { path: "entry".into(), what: format!("{index} {what}") };
         let (position, bytes) = entry.map_err(|error| match error {
             BadEntry::Checksum => bad("fails its checksum"),
             BadEntry::Redaction(what) => bad(&format!("was erased: {what}")),
         })?;
-        let entry = StoredEntry::read(bytes).map_err(|_| bad("cannot be read"))?;
-        if entry.index == index { Ok((position, entry)) } else { Err(bad("bears another index")) }
+        let entry = Kept::read(bytes).map_err(|_| bad("cannot be read"))?;
+        if entry.index() == index { Ok((position, entry)) } else { Err(bad("bears another index")) }
     })
 }
 
@@ -89,7 +94,7 @@ fn decoded(frame: &Frame) -> impl Iterator<Item = Result<(Position, StoredEntry<
 pub struct Opening {
     segments: Arc<Segments>,
     levels: Arc<Levels>,
-    key: Arc<LedgerKey>,
+    keys: Keys,
     head: SignedHead,
     signed: Option<SignedCheckpoint>,
 }
@@ -125,13 +130,20 @@ impl Opening {
         let segments = Segments::open(&directory.segments(), Redactions::open(&directory.redactions())?)?;
         recover_erasure(&segments)?;
         if matches!(segments.scan(Segments::first())?, Scanned::Frame(_)) {
-            refuse_missing(&[directory.key(), directory.signed_head()])?;
+            refuse_missing(&[directory.signed_head()])?;
+            Keys::open(directory).map_err(|error| match error {
+                LedgerError::Damaged { path, .. } if !path.exists() => missing(&path),
+                error => error,
+            })?;
         }
-        let key = Arc::new(LedgerKey::open_or_create(&directory.key(), source.origin, source.seed)?);
+        let keys = match MirrorOf::read(directory)? {
+            Some(mirror) => Keys::Mirrored(mirror.key),
+            None => Keys::Own(LedgerKey::open_or_create(&directory.key(), source.origin, source.seed)?),
+        };
         let tree = directory.tree();
         let levels = Levels::open(&tree).map_err(|error| LedgerError::io("cannot open", &tree, error))?;
-        let (head, signed) = SignedHead::open(&directory.signed_head(), &key)?;
-        Ok(Self { segments: Arc::new(segments), levels: Arc::new(levels), key, head, signed })
+        let (head, signed) = SignedHead::open(&directory.signed_head(), keys.verifier())?;
+        Ok(Self { segments: Arc::new(segments), levels: Arc::new(levels), keys, head, signed })
     }
 
     /// True when a frame with the mark's first entry begins at the mark: it was made over this ledger.
@@ -169,7 +181,12 @@ impl Opening {
         let mut last: Option<FrameInfo> = None;
         // Where they are missing further back, all of them are derived again below.
         let knows_positions = self.positions_len()? >= from.entries;
-        let (end, tail) = for_each_frame::<E>(&self.segments, from, |frame| {
+        // A mirror cannot sign what it took and had no checkpoint for yet: it is cut, and comes again.
+        let limit = match &self.keys {
+            Keys::Own(_) => u64::MAX,
+            Keys::Mirrored(_) => self.signed.as_ref().map_or(0, |signed| signed.size),
+        };
+        let (end, tail) = for_each_frame::<E>(&self.segments, from, limit, |frame| {
             last = Some(frame.info);
             if knows_positions {
                 self.note_positions(frame)?;
@@ -181,7 +198,7 @@ impl Opening {
             None => self.cut_tree(0).map(|()| Frontier::default())?,
             Some(info) => match self.check_tree(from, size, info.root)? {
                 Some(frontier) => frontier,
-                None => self.derive_tree(from)?,
+                None => self.derive_tree(from, size)?,
             },
         };
         self.check_signed(size, frontier.root())?;
@@ -221,38 +238,40 @@ impl Opening {
     }
 
     /// Computes the leaf hashes of all entries behind `from` again, from the entries.
-    fn derive_tree(&self, from: Mark) -> Result<Frontier, LedgerError> {
+    fn derive_tree(&self, from: Mark, size: u64) -> Result<Frontier, LedgerError> {
         let whole = self.levels.whole().map_err(|error| self.tree_error("cannot read", error))?;
         let from = if whole < from.entries { Mark::START } else { from };
         tracing::warn!(
             entries = from.entries,
             "the tree files do not fit the ledger: computing them again from this entry on"
         );
-        match self.derive_tree_from(from) {
+        match self.derive_tree_from(from, size) {
             Err(LedgerError::Damaged { .. }) if from != Mark::START => {
                 tracing::warn!("the tree files are damaged further back: computing all of them again");
-                self.derive_tree_from(Mark::START)
+                self.derive_tree_from(Mark::START, size)
             }
             derived => derived,
         }
     }
 
-    fn derive_tree_from(&self, from: Mark) -> Result<Frontier, LedgerError> {
+    fn derive_tree_from(&self, from: Mark, size: u64) -> Result<Frontier, LedgerError> {
         let mut frontier = self.frontier(from.entries)?;
         self.cut_tree(from.entries)?;
         let mut text = Vec::new();
-        for_each_frame::<LedgerError>(&self.segments, from, |frame| {
+        for_each_frame::<LedgerError>(&self.segments, from, size, |frame| {
             let start = frontier.size();
             let mut new = NewHashes::default();
             for entry in decoded(frame) {
                 let (position, entry) = entry?;
-                let previous = match entry.previous {
-                    Some((index, _)) => Some(self.leaf(index, start, &new)?),
-                    None => None,
+                let leaf = match entry {
+                    Kept::Outside(outside) => outside.leaf_hash,
+                    Kept::Entry(entry) => {
+                        let previous = entry.previous.map(|(index, _)| self.leaf(index, start, &new)).transpose()?;
+                        text.clear();
+                        entry.put_text(&mut text, previous);
+                        leaf_hash(&text)
+                    }
                 };
-                text.clear();
-                entry.put_text(&mut text, previous);
-                let leaf = leaf_hash(&text);
                 new.push(0, leaf);
                 new.push_position(position);
                 frontier.push(leaf, |level, hash| new.push(level, hash));
@@ -310,8 +329,17 @@ impl Replayed {
     }
 
     /// The key that will sign.
-    pub fn key(&self) -> &LedgerKey {
-        &self.opening.key
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::NoKey`] on a mirror.
+    pub fn signer(&self) -> Result<&LedgerKey, LedgerError> {
+        self.opening.keys.signer()
+    }
+
+    /// What verifies the ledger's checkpoints.
+    pub fn verifier(&self) -> &CheckpointVerifier {
+        self.opening.keys.verifier()
     }
 
     /// The last checkpoint that was signed with it, as far as this directory knows.
@@ -342,42 +370,67 @@ impl Replayed {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`].
-    pub fn sign(self) -> Result<Recovered, LedgerError> {
-        let Self { opening, prover, frontier, end, tail, last_time_ms } = self;
-        let Opening { segments, levels, key, mut head, signed } = opening;
-        let size = frontier.size();
-        let writer = SegmentWriter::new(Arc::clone(&segments), end, tail)?;
-        let checkpoint = match signed {
+    /// [`LedgerError::Io`]; [`LedgerError::NoKey`] on a mirror.
+    pub fn sign(mut self) -> Result<Recovered, LedgerError> {
+        let (size, root) = (self.frontier.size(), self.frontier.root());
+        let Opening { keys, head, signed, .. } = &mut self.opening;
+        let signer = keys.signer()?;
+        let checkpoint = match signed.take() {
             Some(signed) if signed.size == size => signed,
             _ => {
-                let checkpoint = key.sign(size, frontier.root())?;
+                let checkpoint = signer.sign(size, root)?;
                 head.store(&checkpoint)?;
                 head.sync()?;
                 checkpoint
             }
         };
-        let (published, size, halted) = (RwLock::new(checkpoint), AtomicU64::new(size), OnceLock::new());
-        let ledger = Arc::new(Ledger { segments, levels, prover, key, published, size, halted });
-        let appender = Appender::new(Arc::clone(&ledger), writer, frontier, head, last_time_ms);
+        let (ledger, appender) = self.ready(checkpoint)?;
         Ok(Recovered { ledger, appender })
+    }
+
+    /// Makes the ledger of a mirror ready, up to what its primary signed. A mirror that never had anything from it has a
+    /// checkpoint of nothing, with an empty note.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`].
+    pub fn follow(mut self) -> Result<(Arc<Ledger>, Replica), LedgerError> {
+        let nothing = || SignedCheckpoint { size: 0, root: empty_root(), note: "".into() };
+        let checkpoint = self.opening.signed.take().unwrap_or_else(nothing);
+        let (ledger, appender) = self.ready(checkpoint)?;
+        Ok((ledger, Replica::new(appender)))
+    }
+
+    fn ready(self, checkpoint: SignedCheckpoint) -> Result<(Arc<Ledger>, Appender), LedgerError> {
+        let Self { opening, prover, frontier, end, tail, last_time_ms } = self;
+        let Opening { segments, levels, keys, head, .. } = opening;
+        let writer = SegmentWriter::new(Arc::clone(&segments), end, tail)?;
+        let (size, halted) = (AtomicU64::new(frontier.size()), OnceLock::new());
+        let published = RwLock::new(checkpoint);
+        let ledger = Arc::new(Ledger { segments, levels, prover, keys, published, size, halted });
+        let appender = Appender::new(Arc::clone(&ledger), writer, frontier, head, last_time_ms);
+        Ok((ledger, appender))
     }
 }
 
 /// A ledger with entries has these files; without them nobody knows what it has signed, and as whom.
 fn refuse_missing(paths: &[PathBuf]) -> Result<(), LedgerError> {
     match paths.iter().find(|path| !path.exists()) {
-        Some(path) => {
-            Err(LedgerError::damaged(path, "is missing beside a ledger with entries: restore it from a copy"))
-        }
+        Some(path) => Err(missing(path)),
         None => Ok(()),
     }
 }
 
-/// Visits all frames from a mark on, in order; says where the last one ends and what lies behind it.
+fn missing(path: &Path) -> LedgerError {
+    LedgerError::damaged(path, "is missing beside a ledger with entries: restore it from a copy")
+}
+
+/// Visits all frames from a mark on that begin before entry `limit`, in order; says where the last one ends and what lies
+/// behind it.
 fn for_each_frame<E: From<LedgerError>>(
     segments: &Segments,
     from: Mark,
+    limit: u64,
     mut visit: impl FnMut(&Frame) -> Result<(), E>,
 ) -> Result<(Position, Tail), E> {
     let (mut position, mut next_index, mut time_ms) = (from.frame_position(), from.entries, 0);
@@ -389,6 +442,13 @@ fn for_each_frame<E: From<LedgerError>>(
                     let what =
                         format!("holds a frame at position {position} that does not follow on entry {next_index}");
                     return Err(LedgerError::Damaged { path: "segment".into(), what }.into());
+                }
+                if info.first_index >= limit {
+                    tracing::warn!(
+                        entries = info.count,
+                        "entries that no checkpoint covers yet are cut; they come again"
+                    );
+                    return Ok((position.max(frame.position), Tail::Torn));
                 }
                 visit(&frame)?;
                 next_index += u64::from(info.count);

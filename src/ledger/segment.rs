@@ -44,7 +44,7 @@ pub(super) const BODY_BYTES_MAX: usize = 128 << 20;
 /// How far zeros are written ahead, in bytes.
 const PREWRITE_BYTES: u64 = 4 << 20;
 /// The longest stored entry, in bytes: a record of 1 MiB, its edges and its overhead.
-const ENTRY_BYTES_MAX: usize = 2 << 20;
+pub const ENTRY_BYTES_MAX: usize = 2 << 20;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"TMSEG/1\n";
 const SEGMENT_HEADER_BYTES: usize = 32;

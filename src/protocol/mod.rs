@@ -8,4 +8,5 @@ pub mod dns;
 pub mod grpc;
 pub mod json;
 pub mod outcome;
+pub mod replica;
 pub mod tiles;

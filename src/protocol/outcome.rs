@@ -143,6 +143,7 @@ impl From<&Refusal> for Outcome {
             Refusal::NotResponsible { .. } => Self::NotResponsible,
             Refusal::TryLater => Self::TryLater,
             Refusal::Unavailable { .. } => Self::Unavailable,
+            Refusal::Mirror { .. } => Self::Delegated,
             Refusal::Denied { .. } => Self::Denied,
         }
     }

@@ -118,6 +118,8 @@ pub struct Registry {
     jobs: mpsc::Sender<Work>,
     stats: Arc<Stats>,
     entropy: Entropy,
+    /// Why no command is taken, for good.
+    refusal: Option<Refusal>,
 }
 
 /// What to do when the queue before the ledger is full.
@@ -130,6 +132,13 @@ pub enum WhenFull {
 }
 
 impl Registry {
+    /// A registry that takes no command, and says why: that of a mirror.
+    pub fn refusing(refusal: Refusal, entropy: Entropy) -> Self {
+        // Nobody takes what is handed in; nothing is.
+        let (jobs, _) = mpsc::channel();
+        Self { jobs, stats: Arc::default(), entropy, refusal: Some(refusal) }
+    }
+
     /// What was done so far, and whether more can be. To keep it keeps no queue open.
     pub fn stats(&self) -> &Arc<Stats> {
         &self.stats
@@ -139,8 +148,11 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Invalid`] when the command contradicts itself or its entry would be too long.
+    /// [`Refusal::Invalid`] when the command contradicts itself or its entry would be too long; [`Refusal::Mirror`] on a mirror.
     pub fn prepare(&self, command: Command, principal: Principal) -> Result<Prepared, Refusal> {
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone());
+        }
         command.check()?;
         let draft = match command.drafted() {
             Some(drafted) => Some(draft(&command, principal, &drafted, (self.entropy)()).map_err(|error| {
@@ -165,6 +177,9 @@ impl Registry {
     /// Hands prepared commands to the sequencer, behind everything that was enqueued before.
     pub async fn enqueue(&self, commands: Vec<Result<Prepared, Refusal>>, when_full: WhenFull) -> Enqueued {
         let count = commands.len();
+        if let Some(refusal) = &self.refusal {
+            return self.refused(count, refusal.clone());
+        }
         if count > BATCH_COMMANDS_MAX {
             return self.refused(count, Refusal::TooMany { count });
         }

@@ -123,6 +123,12 @@ pub enum Refusal {
         /// What the ledger said.
         reason: String,
     },
+    /// This node mirrors another one; write there.
+    #[error("this node mirrors {primary}; write there")]
+    Mirror {
+        /// Where the primary is.
+        primary: String,
+    },
     /// The writer may not do this.
     #[error("{reason}")]
     Denied {

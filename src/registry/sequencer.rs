@@ -84,7 +84,7 @@ impl Sequencer {
     /// When the system gives no thread.
     pub fn spawn(self) -> std::io::Result<(Registry, SequencerHandle)> {
         let (jobs, queue) = mpsc::channel();
-        let registry = Registry { jobs, stats: Arc::default(), entropy: Arc::clone(&self.entropy) };
+        let registry = Registry { jobs, stats: Arc::default(), entropy: Arc::clone(&self.entropy), refusal: None };
         let answerer = Answerer { runtime: Handle::try_current().ok(), stats: Arc::clone(&registry.stats) };
         let thread = thread::Builder::new().name("touchmark-seq".into()).spawn(move || self.run(&queue, &answerer))?;
         Ok((registry, SequencerHandle { thread }))

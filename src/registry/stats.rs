@@ -59,13 +59,15 @@ pub enum Resulted {
     TryLater,
     /// As [`Refusal::Unavailable`].
     Unavailable,
+    /// As [`Refusal::Mirror`].
+    Mirror,
     /// As [`Refusal::Denied`].
     Denied,
 }
 
 impl Resulted {
     /// Everything that is counted, in order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Written,
         Self::Replayed,
         Self::Invalid,
@@ -83,6 +85,7 @@ impl Resulted {
         Self::SaidAlready,
         Self::TryLater,
         Self::Unavailable,
+        Self::Mirror,
         Self::Denied,
     ];
 
@@ -106,6 +109,7 @@ impl Resulted {
             Self::SaidAlready => "said_already",
             Self::TryLater => "try_later",
             Self::Unavailable => "unavailable",
+            Self::Mirror => "mirror",
             Self::Denied => "denied",
         }
     }
@@ -135,6 +139,7 @@ impl Resulted {
             Refusal::SaidAlready { .. } => Self::SaidAlready,
             Refusal::TryLater => Self::TryLater,
             Refusal::Unavailable { .. } => Self::Unavailable,
+            Refusal::Mirror { .. } => Self::Mirror,
             Refusal::Denied { .. } => Self::Denied,
         }
     }

@@ -148,6 +148,11 @@ impl Feeds {
         self.reach.send_modify(|reach| reach.is_open = false);
     }
 
+    /// Follows how far feeds may go, for whoever reads the ledger itself.
+    pub fn follow(&self) -> Follower {
+        Follower(self.reach.subscribe())
+    }
+
     /// How many are open.
     pub fn count(&self) -> usize {
         FEEDS_MAX - self.places.available_permits()
@@ -178,6 +183,25 @@ impl Feeds {
             told_at: Instant::now(),
             _place: place,
         })
+    }
+}
+
+/// How far the ledger may be read, and when that changes.
+#[derive(Clone, Debug)]
+pub struct Follower(watch::Receiver<Reach>);
+
+impl Follower {
+    /// Entries that the index has applied.
+    pub fn entries(&self) -> u64 {
+        self.0.borrow().entries
+    }
+
+    /// Waits for more than was seen last; false when the node stops.
+    pub async fn changed(&mut self) -> bool {
+        if !self.0.borrow().is_open {
+            return false;
+        }
+        self.0.changed().await.is_ok() && self.0.borrow_and_update().is_open
     }
 }
 
@@ -258,6 +282,11 @@ fn read_page(records: &Records, subtree: &Subtree, start: u64, end: u64) -> Resu
             break;
         }
         for bytes in entries {
+            // An edge node has no more of it than its hash.
+            if bytes.outside()?.is_some() {
+                next += 1;
+                continue;
+            }
             let entry = bytes.decode()?;
             if let Some(version) = PrefixVersion::of(&entry)? {
                 if subtree.covers_bytes(version.prefix.path()) {

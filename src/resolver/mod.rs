@@ -241,12 +241,12 @@ impl Resolver {
 
     /// The name of the node's ledger.
     pub fn origin(&self) -> &str {
-        self.records.ledger().key().origin()
+        self.records.ledger().verifier().name()
     }
 
     /// What verifies the checkpoints of the node's ledger (C2SP signed-note vkey).
     pub fn verifier_key(&self) -> &str {
-        self.records.ledger().key().verifier_key()
+        self.records.ledger().verifier().text()
     }
 
     /// Which identifiers this node answers for.

@@ -15,7 +15,7 @@ use std::{
 
 use super::{ReadError, Records, records::damaged};
 use crate::{
-    id::{Key, Prefix},
+    id::{Key, Prefix, Subtree},
     ledger::{EntrySubject, Principal, StoredEntry},
     record::{Delegation, PrefixChange, Version},
 };
@@ -61,12 +61,14 @@ impl PrefixVersion {
 }
 
 /// Whether a node answers for what it was told nothing about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImplicitHome {
     /// As long as no prefix is homed on it, it answers for everything that it does not delegate.
     UntilHomed,
     /// It answers for what is homed on it, and for nothing else.
     Never,
+    /// It keeps these subtrees of another node's identifiers, and answers for nothing else whatever the ledger says.
+    Within(Vec<Subtree>),
 }
 
 /// Who answers for an identifier.
@@ -124,11 +126,18 @@ impl Prefixes {
     /// Who answers for all identifiers whose keys begin with these bytes, which end with a label.
     pub fn responsibility_for(&self, path: &[u8]) -> Responsibility {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let within = match &self.implicit {
+            ImplicitHome::Within(kept) => kept.iter().any(|subtree| subtree.covers_bytes(path)),
+            ImplicitHome::UntilHomed | ImplicitHome::Never => true,
+        };
+        if !within {
+            return Responsibility::Elsewhere;
+        }
         match table.closest(path) {
             Some(version) if version.delegation().is_some() => Responsibility::Delegated(Arc::clone(version)),
             Some(_) => Responsibility::Home,
-            None if table.homed == 0 && self.implicit == ImplicitHome::UntilHomed => Responsibility::Home,
-            None => Responsibility::Elsewhere,
+            None if table.homed > 0 || self.implicit == ImplicitHome::Never => Responsibility::Elsewhere,
+            None => Responsibility::Home,
         }
     }
 

@@ -220,7 +220,7 @@ impl Follower {
 
     /// Opens the output log, makes the map that its last leaf speaks of, compares, and publishes what the ledger has now.
     fn catch_up(&self, directory: PathBuf) -> Result<LeafLogWriter, Failure> {
-        let key = self.ledger.key().with_suffix(ORIGIN_SUFFIX)?;
+        let key = self.ledger.signer()?.with_suffix(ORIGIN_SUFFIX)?;
         let (log, mut writer) = LeafLog::open(&directory, key)?;
         // It is set once, here.
         let _ = self.shared.log.set(Arc::clone(&log));
@@ -228,7 +228,7 @@ impl Follower {
         let mut last = log.last();
         if let Some(last) = &last {
             let leaf = OutputLeaf::parse(&last.leaf).ok_or(Failure::Leaf)?;
-            let covers = self.ledger.key().verify(leaf.checkpoint.as_bytes()).ok_or(Failure::Leaf)?.size;
+            let covers = self.ledger.verifier().verify(leaf.checkpoint.as_bytes()).ok_or(Failure::Leaf)?.size;
             let size = self.ledger.size();
             if covers > size {
                 return Err(Failure::Ahead { covers, size });

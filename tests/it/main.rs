@@ -22,6 +22,7 @@
 //! | `model` | random commands, restarts and crashes against a `BTreeMap` |
 //! | `proofs` | proofs of entries and of growth, over the real program: what holds, and that nothing else does |
 //! | `provenance_model` | random commands against a plain model of all entries: latest, as-of, absence, traces, proofs, the feed, erasures |
+//! | `recursion_sim` | recursion over a tree where everything fails and changes: nothing false is verified, everything heals |
 //! | `refusals` | every bad command is refused with the right status and words, over three ways of writing |
 //! | `rfc8906` | the checks of RFC 8906, section by section |
 //! | `scenario` | the same steps come to the same over every protocol |
@@ -58,6 +59,7 @@ mod model;
 mod program;
 mod proofs;
 mod provenance_model;
+mod recursion_sim;
 mod refusals;
 mod rfc8906;
 mod scenario;
@@ -65,6 +67,8 @@ mod shared_data;
 mod support;
 mod tidy;
 mod trace;
+mod tree;
+mod tree_support;
 mod vindex;
 mod visibility;
 mod witness;

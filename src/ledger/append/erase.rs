@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::{Appender, Batch, Committed, EdgesAfter, Pushed};
 use crate::ledger::{
-    Draft, EntryKind, ErasedValues, LedgerError, Position, StoredEntry,
+    Draft, EntryKind, ErasedValues, LedgerError, Position, SignedCheckpoint, StoredEntry,
     redactions::{Group, GroupWriter, Pending, Redaction, Redactions},
     segment::{Overwritten, Segments},
 };
@@ -102,12 +102,21 @@ impl Erasing<'_> {
     ///
     /// As for [`Batch::push`] and [`Batch::commit`].
     pub fn commit(
-        mut self,
+        self,
         draft: &Draft,
         version: u64,
         previous: (u64, Position),
         edges: EdgesAfter,
     ) -> Result<(Pushed, Committed), LedgerError> {
+        self.commit_pushed(None, |batch| batch.push(draft, version, Some(previous), edges))
+    }
+
+    /// As [`Erasing::commit`], for the entry that `push` gives its place.
+    pub(in crate::ledger) fn commit_pushed<P>(
+        mut self,
+        theirs: Option<&SignedCheckpoint>,
+        push: impl FnOnce(&mut Batch<'_>) -> Result<P, LedgerError>,
+    ) -> Result<(P, Committed), LedgerError> {
         let group = match self.group.end() {
             Ok(group) => group,
             // A full disk, most likely: it has to be given back what was taken.
@@ -116,10 +125,10 @@ impl Erasing<'_> {
         if let Err(error) = self.group.sync() {
             return Err(self.batch.appender.stop(error));
         }
-        let pushed = self.batch.push(draft, version, Some(previous), edges)?;
+        let pushed = push(&mut self.batch)?;
         self.batch.appender.erasing = Some(group);
         let Batch { appender, start, frontier, time_ms, count } = self.batch;
-        let committed = Batch { appender: &mut *appender, start, frontier, time_ms, count }.commit();
+        let committed = Batch { appender: &mut *appender, start, frontier, time_ms, count }.commit_signed(theirs);
         match committed {
             Ok(committed) => Ok((pushed, committed)),
             Err(error) => {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     codec::{Reader, Torn, put_bytes, put_varint},
-    id::{Identifier, Key, Prefix},
+    id::{Identifier, Key, Prefix, Subtree},
     record::{Delegation, PrefixChange},
 };
 
@@ -33,6 +33,22 @@ pub enum EntrySubject {
 }
 
 impl EntrySubject {
+    /// What an entry of a kind is about, as its text has it; `None` when this version knows nothing of that name.
+    pub fn of(kind: EntryKind, text: &str) -> Option<Self> {
+        match kind.is_about_prefix() {
+            true => Prefix::parse(text).ok().map(Self::Prefix),
+            false => Identifier::parse(text).ok().map(Self::Identifier),
+        }
+    }
+
+    /// True when it is one of the identifiers of a subtree, or a prefix of nothing but these.
+    pub fn is_below(&self, subtree: &Subtree) -> bool {
+        match self {
+            Self::Identifier(identifier) => subtree.covers(identifier.key()),
+            Self::Prefix(prefix) => subtree.covers_bytes(prefix.path()),
+        }
+    }
+
     /// The key under which the index has it.
     pub fn key(&self) -> Key {
         match self {
@@ -77,10 +93,7 @@ impl Draft {
 impl StoredEntry<'_> {
     /// What the entry is about; `None` when it is about nothing that this version knows.
     pub fn subject(&self) -> Option<EntrySubject> {
-        match self.kind.is_about_prefix() {
-            true => Prefix::parse(self.identifier).ok().map(EntrySubject::Prefix),
-            false => Identifier::parse(self.identifier).ok().map(EntrySubject::Identifier),
-        }
+        EntrySubject::of(self.kind, self.identifier)
     }
 
     /// What the entry says of a prefix, when it is about one.

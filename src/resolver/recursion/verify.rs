@@ -77,7 +77,7 @@ impl Verifier for LedgerVerifier {
         let key = claim.key.ok_or_else(|| unproven("the delegation of the site names no key"))?;
         if matches!(claim.reply.said, Said::NotFound) {
             let found = looked_up(claim, key, &LookupKind::Id.key(claim.identifier))?;
-            return match found {
+            return match found.last {
                 None => Ok(Shown { verification: Verification::by(claim.evidence), withheld: Box::default() }),
                 Some(last) => Err(unproven(format!("it says not found, and entry {last} is about the identifier"))),
             };
@@ -92,8 +92,9 @@ impl Verifier for LedgerVerifier {
         }?;
         if claim.evidence == Evidence::Latest {
             let subject = subject.unwrap_or_else(|| LookupKind::Id.key(claim.identifier));
-            let last = looked_up(claim, key, &subject)?;
-            if last != Some(proven.index) {
+            let LookedUp { last, entries } = looked_up(claim, key, &subject)?;
+            // The index follows the ledger; what stands behind its end is later than all that it knows.
+            if last != Some(proven.index) && proven.index < entries {
                 let last = last.map_or("none".into(), |last| last.to_string());
                 return Err(unproven(format!("it shows entry {}, and the last one is {last}", proven.index)));
             }
@@ -118,12 +119,20 @@ fn included(claim: &Claim<'_>, key: &str) -> Result<(Proven, Vec<u32>), Unproven
     }
 }
 
-/// The last entry under a key of the verifiable index, as a reply's lookup shows it.
-fn looked_up(claim: &Claim<'_>, key: &str, subject: &[u8; 32]) -> Result<Option<u64>, Unproven> {
+/// What a lookup shows.
+struct LookedUp {
+    /// The last entry under the key.
+    last: Option<u64>,
+    /// Of how many entries of the ledger it speaks.
+    entries: u64,
+}
+
+/// What the verifiable index has under a key, as a reply's lookup shows it.
+fn looked_up(claim: &Claim<'_>, key: &str, subject: &[u8; 32]) -> Result<LookedUp, Unproven> {
     let lookup = claim.reply.lookup.as_ref().ok_or_else(|| unproven("no lookup came along"))?;
     let verifier = CheckpointVerifier::new(key).map_err(|error| unproven(error.to_string()))?;
     let verified = lookup.verify(subject, &verifier).map_err(|error| unproven(error.to_string()))?;
-    Ok(verified.indices.last().copied())
+    Ok(LookedUp { last: verified.indices.last().copied(), entries: verified.covers.size })
 }
 
 fn about(identifier: &Identifier, proven: &Proven) -> Result<(), Unproven> {

@@ -17,8 +17,11 @@ use bytes::Bytes;
 use hyper::{
     HeaderMap, Request, Response,
     body::{Body as HttpBody, Frame, SizeHint},
+    header::{HeaderName, HeaderValue},
 };
 use tonic::{Code, Status, body::Body, codegen::Service, server::NamedService};
+
+use crate::mirror::Lag;
 
 /// Methods that are counted by their name; all others share the last one.
 const METHODS: [&str; 18] = [
@@ -41,6 +44,8 @@ const METHODS: [&str; 18] = [
     "Auditor/Recall",
     "other",
 ];
+/// Where an answer of a mirror says how far behind its primary it is: `entries=N, seconds=S`.
+const LAG: HeaderName = HeaderName::from_static("touchmark-mirror-lag");
 /// What stands before their names.
 const PACKAGE: &str = "/touchmark.v1.";
 /// The codes of gRPC, in their order.
@@ -91,11 +96,12 @@ impl Calls {
 pub(super) struct Counted<S> {
     service: S,
     calls: Arc<Calls>,
+    lag: Option<Arc<Lag>>,
 }
 
 impl<S> Counted<S> {
-    pub(super) fn new(service: S, calls: &Arc<Calls>) -> Self {
-        Self { service, calls: Arc::clone(calls) }
+    pub(super) fn new(service: S, calls: &Arc<Calls>, lag: &Option<Arc<Lag>>) -> Self {
+        Self { service, calls: Arc::clone(calls), lag: lag.clone() }
     }
 }
 
@@ -119,7 +125,7 @@ where
         let name = request.uri().path().strip_prefix(PACKAGE).unwrap_or_default();
         let method = METHODS.iter().position(|method| *method == name).unwrap_or(METHODS.len() - 1);
         let call = Call { calls: Arc::clone(&self.calls), method, code: Code::Cancelled };
-        Answering { answer: self.service.call(request), call: Some(call) }
+        Answering { answer: self.service.call(request), call: Some(call), lag: self.lag.clone() }
     }
 }
 
@@ -128,13 +134,17 @@ where
 pub(super) struct Answering<F> {
     answer: F,
     call: Option<Call>,
+    lag: Option<Arc<Lag>>,
 }
 
 impl<F: Future<Output = Result<Response<Body>, E>> + Unpin, E> Future for Answering<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = ready!(Pin::new(&mut self.answer).poll(cx))?;
+        let mut response = ready!(Pin::new(&mut self.answer).poll(cx))?;
+        if let Some(lag) = self.lag.take().and_then(|lag| HeaderValue::try_from(lag.now().to_string()).ok()) {
+            response.headers_mut().insert(LAG, lag);
+        }
         let Some(mut call) = self.call.take() else { return Poll::Ready(Ok(response)) };
         if call.is_ended_by(response.headers()) {
             return Poll::Ready(Ok(response));

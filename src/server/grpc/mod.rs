@@ -30,6 +30,7 @@ use tonic::{
 
 use crate::{
     ledger::Publication,
+    mirror::Lag,
     protocol::{
         grpc::{
             APPLY_REQUEST_BYTES_MAX, CALLS_PER_CONNECTION_MAX, DESCRIPTORS, REPLY_BYTES_MAX, RESOLVE_REQUEST_BYTES_MAX,
@@ -70,6 +71,8 @@ pub struct GrpcParts {
     pub recursive: Option<Recursive>,
     /// Where calls are counted.
     pub calls: Arc<Calls>,
+    /// How far behind its primary the node is, when it is a mirror.
+    pub lag: Option<Arc<Lag>>,
 }
 
 /// A running gRPC listener.
@@ -90,7 +93,7 @@ impl GrpcServer {
     /// Whatever the system says about the address.
     pub async fn start(address: SocketAddr, parts: GrpcParts) -> io::Result<Self> {
         let resolver_service = resolver::ResolverService::new(&parts);
-        let GrpcParts { resolver, registry, feeds, lookups, publication, calls, .. } = parts;
+        let GrpcParts { resolver, registry, feeds, lookups, publication, calls, lag, .. } = parts;
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let resolver_service = ResolverServer::new(resolver_service)
@@ -125,9 +128,9 @@ impl GrpcServer {
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
             .http2_keepalive_interval(Some(PING_INTERVAL))
-            .add_service(Counted::new(resolver_service, &calls))
-            .add_service(Counted::new(registry_service, &calls))
-            .add_service(Counted::new(auditor_service, &calls))
+            .add_service(Counted::new(resolver_service, &calls, &lag))
+            .add_service(Counted::new(registry_service, &calls, &lag))
+            .add_service(Counted::new(auditor_service, &calls, &lag))
             .add_service(health_service)
             .add_service(reflection_v1)
             .add_service(reflection_v1alpha)

@@ -16,7 +16,7 @@ use axum::{
 use super::reply::{NOT_KEPT, Problem, Reader};
 use crate::{
     ledger::{Ledger, LedgerError, Publication},
-    protocol::tiles::TilePath,
+    protocol::{outcome::Outcome, tiles::TilePath},
 };
 
 /// For how long a tile may be kept: a year, the most that caches heed, and without asking again.
@@ -34,8 +34,12 @@ pub(super) fn routes(ledger: Arc<Ledger>, publication: Arc<Publication>, reader:
     tiles.merge(Router::new().route("/log/checkpoint", get(newest)).with_state(publication))
 }
 
-async fn newest(State(publication): State<Arc<Publication>>) -> Response {
-    note(&publication.newest())
+async fn newest(State(publication): State<Arc<Publication>>) -> Result<Response, Problem> {
+    let newest = publication.newest();
+    match newest.is_empty() {
+        false => Ok(note(&newest)),
+        true => Err(Problem::of(Outcome::Unavailable, "this mirror has nothing from its primary yet")),
+    }
 }
 
 async fn tile(State(Log { ledger, reader }): State<Log>, Path(path): Path<String>) -> Result<Response, Problem> {
@@ -61,6 +65,7 @@ pub(super) fn tile_response(asked: TilePath, read: Result<Option<Vec<u8>>, Ledge
             Ok(([(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, KEPT)], bytes)
                 .into_response())
         }
+        Err(error @ LedgerError::NotHeld { .. }) => Err(Problem::not_found(error.to_string())),
         Ok(None) => Err(Problem::not_found(format!("the newest checkpoint does not cover the tile `{asked}`"))),
         Err(error) => Err(Problem::unreadable(&error)),
     }

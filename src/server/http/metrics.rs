@@ -29,6 +29,7 @@ use prometheus_client::{
 use super::reply::{NOT_KEPT, Problem, Reader};
 use crate::{
     ledger::Ledger,
+    mirror::Lag,
     protocol::outcome::Outcome,
     registry::stats::{Counted, Resulted, Stats},
     resolver::{Resolver, feed::Feeds, recursion::Recursor},
@@ -63,6 +64,8 @@ pub struct MetricSources {
     pub dns: Arc<AllCounters>,
     /// The gRPC listener.
     pub grpc: Arc<Calls>,
+    /// How far behind its primary the node is, when it is a mirror.
+    pub lag: Option<Arc<Lag>>,
 }
 
 impl fmt::Debug for MetricSources {
@@ -135,6 +138,7 @@ impl Collector for Scrape {
         self.prefixes(&mut out)?;
         self.recursor(&mut out)?;
         self.listeners(&mut out)?;
+        self.mirror(&mut out)?;
         process::put(&mut out)
     }
 }
@@ -212,6 +216,21 @@ impl Scrape {
         let bytes = (stats.answer_bytes + stats.delegation_bytes) as u64;
         out.gauge("touchmark_recursion_bytes", "About how much memory they and delegations take", bytes)?;
         out.gauge("touchmark_recursion_delegations", "Delegations that are kept", stats.delegations as u64)
+    }
+
+    fn mirror(&self, out: &mut Out<'_>) -> fmt::Result {
+        let Some(lag) = &self.sources.lag else { return Ok(()) };
+        let now = lag.now();
+        let help = "Entries that the primary is known to have and this mirror has not";
+        out.gauge("touchmark_mirror_lag_entries", help, now.entries)?;
+        let help = "For how long this mirror has not been in step with its primary; 0 while it is";
+        out.gauge("touchmark_mirror_lag_seconds", help, now.seconds)?;
+        out.gauge("touchmark_mirror_connected", "Whether the primary is followed now", u64::from(now.connected))?;
+        let help = "How often something came from the primary that does not verify; nothing of it was served";
+        out.counter("touchmark_mirror_rejected", help, lag.rejected())?;
+        let help = "Whether the primary shows another history than this mirror holds, and is not followed";
+        out.gauge("touchmark_mirror_fork", help, u64::from(now.forked))?;
+        out.counter("touchmark_mirror_forks", "How often the primary showed another history", lag.forks())
     }
 
     fn listeners(&self, out: &mut Out<'_>) -> fmt::Result {

@@ -11,6 +11,7 @@ mod listener;
 mod log;
 mod metrics;
 mod records;
+mod replica;
 mod reply;
 mod vindex;
 pub mod witness;
@@ -20,21 +21,26 @@ use std::{io, net::SocketAddr, sync::Arc};
 use axum::{
     Router,
     extract::{Request, State},
-    http::Uri,
+    http::{HeaderName, HeaderValue, Uri},
     middleware::{self, Next},
     response::Response,
 };
 pub use listener::HttpLimits;
 pub use metrics::MetricSources;
+pub use replica::Replicas;
 use reply::{Problem, Reader};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
     ledger::{Ledger, Publication},
+    mirror::Lag,
     resolver::{Resolver, feed::Feeds},
     server::recursive::Recursive,
     vindex::Lookups,
 };
+
+/// Where an answer of a mirror says how far behind its primary it is: `entries=N, seconds=S`.
+const LAG: HeaderName = HeaderName::from_static("touchmark-mirror-lag");
 
 /// What the routes answer from.
 pub struct HttpParts {
@@ -50,24 +56,28 @@ pub struct HttpParts {
     pub lookups: Option<Lookups>,
     /// How answers of other nodes are found, when they are.
     pub recursive: Option<Recursive>,
+    /// Whom mirrors are served by.
+    pub replicas: Replicas,
     /// What is counted.
     pub metrics: MetricSources,
 }
 
 /// All routes.
 pub fn routes(parts: HttpParts) -> Router {
-    let HttpParts { resolver, ledger, publication, feeds, lookups, recursive, metrics } = parts;
-    let (reader, counts) = (Reader::default(), Arc::<metrics::HttpCounts>::default());
+    let HttpParts { resolver, ledger, publication, feeds, lookups, recursive, replicas, metrics } = parts;
+    let (reader, counts, lag) = (Reader::default(), Arc::<metrics::HttpCounts>::default(), metrics.lag.clone());
     Router::new()
         .merge(health::routes(Arc::clone(&metrics.registry)))
         .merge(metrics::routes(metrics, Arc::clone(&counts), reader.clone()))
-        .merge(log::routes(ledger, publication, reader.clone()))
+        .merge(log::routes(Arc::clone(&ledger), publication, reader.clone()))
+        .merge(replica::routes(ledger, Arc::clone(&feeds), reader.clone(), replicas))
         .merge(events::routes(feeds))
         .merge(bootstrap::routes(Arc::clone(&resolver), reader.clone()))
         .merge(records::routes(resolver, recursive, reader.clone()))
         .merge(vindex::routes(lookups, reader))
         .fallback(nothing_here)
         .method_not_allowed_fallback(only_read)
+        .layer(middleware::from_fn_with_state(lag, say_lag))
         .layer(middleware::from_fn_with_state(counts, count))
 }
 
@@ -77,6 +87,15 @@ async fn nothing_here(uri: Uri) -> Problem {
 
 async fn only_read() -> Problem {
     Problem::new(405, "method not allowed", "only GET and HEAD are answered here")
+}
+
+/// Says with every answer of a mirror how far behind its primary it is.
+async fn say_lag(State(lag): State<Option<Arc<Lag>>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if let Some(lag) = lag.and_then(|lag| HeaderValue::try_from(lag.now().to_string()).ok()) {
+        response.headers_mut().insert(LAG, lag);
+    }
+    response
 }
 
 async fn count(State(counts): State<Arc<metrics::HttpCounts>>, request: Request, next: Next) -> Response {

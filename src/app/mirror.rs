@@ -1,0 +1,408 @@
+//! A mirror's connection to its primary: two threads that follow it, try again, and say what is wrong.
+//!
+//! One takes the primary's stream, has every batch verified and written (`mirror`), and begins anew when it ends: at once after
+//! progress, later and later otherwise, each time a little otherwise than other mirrors. The other takes the primary's published
+//! checkpoint once a second, for its cosignatures, and compares it with the tree that came over the stream. A primary that shows
+//! another history is not followed, and asked again now and then; what was verified is served meanwhile.
+
+use std::{
+    io,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use super::{AppError, cores::Adding, entropy, publisher::Publisher, witnesses::Witness};
+use crate::{
+    client::replica::{ReplicaClient, ReplicaError},
+    config::{Config, MirrorConfig},
+    ledger::{CheckpointVerifier, DataDir, Ledger, LedgerError, MirrorOf, Publication},
+    mirror::{Applier, Checker, Lag, MirrorError, Rejected},
+    protocol::replica::Record,
+    registry::{Entropy, SequencerHandle},
+};
+
+/// The shortest and the longest pause before the primary is asked again.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often the published checkpoint is looked at.
+const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a directory mirrors, as it says or as it is told to now; `None` when it is a ledger of its own. What is said at the first
+/// start is remembered, and the directory is a mirror's from then on.
+///
+/// # Errors
+///
+/// [`AppError::Mirror`] when what is told does not fit the directory; [`AppError::Ledger`].
+pub(super) fn prepare(directory: &DataDir, config: &Config) -> Result<Option<MirrorOf>, AppError> {
+    let refused = |what: String| Err(AppError::Mirror { what });
+    let known = MirrorOf::read(directory)?;
+    let Some(MirrorConfig { url, key, only }) = &config.mirror else { return Ok(known) };
+    let Some(known) = known else {
+        if directory.has_key() {
+            let path = directory.path().display();
+            return refused(format!("{path} holds a ledger of its own, with its key; give a mirror a new directory"));
+        }
+        let Some(key) = key else {
+            return refused(
+                "the first start of a mirror needs the primary's key, from the operator: --mirror-key".into(),
+            );
+        };
+        let key = CheckpointVerifier::new(key).map_err(|error| AppError::Mirror { what: error.to_string() })?;
+        let mirror = MirrorOf { key, url: url.clone(), only: only.clone().unwrap_or_default() };
+        mirror.write(directory)?;
+        return Ok(Some(mirror));
+    };
+    if let Some(key) = key.as_ref().filter(|key| **key != known.key.text()) {
+        return refused(format!("this directory mirrors the ledger with the key {}, not {key}", known.key.text()));
+    }
+    if let Some(only) = only.as_ref().filter(|only| **only != known.only) {
+        let words = |only: &[String]| if only.is_empty() { "everything".into() } else { only.join(", ") };
+        let (held, asked) = (words(&known.only), words(only));
+        return refused(format!(
+            "this directory keeps {held}, not {asked}; give a mirror of other prefixes a new directory"
+        ));
+    }
+    let moved = MirrorOf { url: url.clone(), ..known.clone() };
+    if moved.url != known.url {
+        moved.write(directory)?;
+    }
+    Ok(Some(moved))
+}
+
+/// Who adds to a running node's ledger, and publishes it.
+pub(super) enum Writing {
+    /// Commands: the sequencer and the publisher.
+    Commands(SequencerHandle, Publisher),
+    /// The primary.
+    Primary(Following),
+}
+
+impl Writing {
+    /// Starts what is not running yet.
+    ///
+    /// # Errors
+    ///
+    /// [`AppError::System`] when the system gives no thread.
+    pub(super) fn start(
+        adding: Adding,
+        ledger: &Arc<Ledger>,
+        publication: &Arc<Publication>,
+        witnesses: Vec<Witness>,
+    ) -> Result<Self, AppError> {
+        let (ledger, publication) = (Arc::clone(ledger), Arc::clone(publication));
+        Ok(match adding {
+            Adding::Commands(sequencer) => {
+                let publisher = Publisher::start(ledger, publication, witnesses);
+                let publisher = publisher.map_err(|error| AppError::system("cannot start the publisher", error))?;
+                Self::Commands(sequencer, publisher)
+            }
+            Adding::Primary(applier, of, lag) => {
+                let follow = Follow { of, applier: *applier, ledger, publication, lag, entropy: entropy() };
+                let following = Following::start(follow);
+                Self::Primary(following.map_err(|error| AppError::system("cannot follow the primary", error))?)
+            }
+        })
+    }
+
+    /// Where the primary is, when there is one.
+    pub(super) fn primary(&self) -> Option<&str> {
+        match self {
+            Self::Commands(..) => None,
+            Self::Primary(following) => Some(following.lag.primary()),
+        }
+    }
+
+    /// Ends it; what waits is finished.
+    pub(super) fn stop(self) {
+        match self {
+            Self::Commands(sequencer, publisher) => {
+                publisher.stop();
+                sequencer.join();
+            }
+            Self::Primary(following) => following.stop(),
+        }
+    }
+}
+
+/// What a mirror follows its primary with.
+struct Follow {
+    of: MirrorOf,
+    applier: Applier,
+    ledger: Arc<Ledger>,
+    publication: Arc<Publication>,
+    lag: Arc<Lag>,
+    entropy: Entropy,
+}
+
+/// The running threads.
+pub(super) struct Following {
+    stopping: Arc<Stopping>,
+    lag: Arc<Lag>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+/// Tells threads to end, and wakes those that pause.
+#[derive(Default)]
+struct Stopping(Mutex<bool>, Condvar);
+
+impl Stopping {
+    fn is_set(&self) -> bool {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.1.notify_all();
+    }
+
+    /// Waits; true when it was told to end.
+    fn pause(&self, pause: Duration) -> bool {
+        let stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.1.wait_timeout_while(stopping, pause, |stopping| !*stopping);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl Following {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    fn start(follow: Follow) -> io::Result<Self> {
+        let Follow { of, applier, ledger, publication, lag, entropy } = follow;
+        let stopping = Arc::<Stopping>::default();
+        let client = ReplicaClient::new(&of.url);
+        let published = Published {
+            client: client.clone(),
+            verifier: of.key.clone(),
+            ledger: Arc::clone(&ledger),
+            publication,
+            lag: Arc::clone(&lag),
+            stopping: Arc::clone(&stopping),
+            trouble: None,
+        };
+        let following_lag = Arc::clone(&lag);
+        let stream =
+            Stream { of, client, applier, ledger, lag, entropy, stopping: Arc::clone(&stopping), trouble: None };
+        // Held from the first thread on: when the second cannot be had, the first ends.
+        let mut following = Self { stopping, lag: following_lag, threads: Vec::new() };
+        let spawn = |name: &str| thread::Builder::new().name(name.into());
+        following.threads.push(spawn("touchmark-mir").spawn(move || stream.run())?);
+        following.threads.push(spawn("touchmark-mirp").spawn(move || published.run())?);
+        Ok(following)
+    }
+
+    /// Ends the threads: a batch that is being written is finished, and a request that is under way is waited for.
+    fn stop(mut self) {
+        self.stopping.set();
+        for thread in std::mem::take(&mut self.threads) {
+            if thread.join().is_err() {
+                tracing::error!("a thread that follows the primary died; start the node again");
+            }
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.stopping.set();
+    }
+}
+
+/// Why the stream of a primary ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Stream(#[from] ReplicaError),
+    #[error("nothing of this is kept or served: {0}")]
+    Rejected(#[from] Rejected),
+    #[error("cannot write what came: {0}")]
+    Write(#[from] MirrorError),
+    #[error(transparent)]
+    Read(#[from] LedgerError),
+}
+
+impl Ended {
+    fn is_fork(&self) -> bool {
+        matches!(self, Self::Stream(ReplicaError::Shorter { .. }) | Self::Rejected(Rejected::Fork { .. }))
+    }
+}
+
+struct Stream {
+    of: MirrorOf,
+    client: ReplicaClient,
+    applier: Applier,
+    ledger: Arc<Ledger>,
+    lag: Arc<Lag>,
+    entropy: Entropy,
+    stopping: Arc<Stopping>,
+    /// What was the matter last: it is said when it begins, and when it ends.
+    trouble: Option<String>,
+}
+
+impl Stream {
+    fn run(mut self) {
+        let mut pause = PAUSE_MIN;
+        while !self.stopping.is_set() {
+            let mut progressed = false;
+            let ended = self.follow(&mut progressed);
+            self.lag.lost();
+            if self.stopping.is_set() {
+                break;
+            }
+            if progressed {
+                pause = PAUSE_MIN;
+            }
+            if let Err(ended) = ended {
+                self.say(&ended);
+            }
+            if self.stopping.pause(jittered(pause, (self.entropy)()[0])) {
+                break;
+            }
+            pause = (2 * pause).min(PAUSE_MAX);
+        }
+    }
+
+    /// Follows one stream to its end; `progressed` when anything of it was verified.
+    fn follow(&mut self, progressed: &mut bool) -> Result<(), Ended> {
+        let frontier = self.ledger.frontier()?;
+        let time_ms = last_time_ms(&self.ledger)?.unwrap_or(0);
+        let subtrees = self.of.subtrees().unwrap_or_default();
+        let mut checker = Checker::new(self.of.key.clone(), subtrees, frontier, time_ms);
+        let mut stream = self.client.open(checker.next_index(), &self.of.only)?;
+        let held = self.applier.held();
+        loop {
+            let record = stream.next()?;
+            if self.stopping.is_set() {
+                return Ok(());
+            }
+            if let Record::Alive { size, time_ms } = record {
+                self.lag.heard(size, time_ms);
+                continue;
+            }
+            let Some(batch) = checker.take(record, &held)? else { continue };
+            self.applier.apply(&batch)?;
+            self.lag.applied();
+            *progressed = true;
+            if self.trouble.take().is_some() {
+                tracing::info!(primary = self.of.url, entries = self.ledger.size(), "the primary is followed again");
+            }
+        }
+    }
+
+    fn say(&mut self, ended: &Ended) {
+        let (primary, entries, what) = (&self.of.url, self.ledger.size(), ended.to_string());
+        if ended.is_fork() {
+            self.lag.fork();
+        } else if matches!(ended, Ended::Rejected(_)) || matches!(ended, Ended::Stream(ReplicaError::Record(_))) {
+            self.lag.reject();
+        }
+        if self.trouble.as_ref() == Some(&what) {
+            return;
+        }
+        match ended {
+            _ if ended.is_fork() => tracing::error!(
+                primary,
+                entries,
+                "FORK: {what}. This mirror does not follow any more; it serves what it verified, and asks again now and then"
+            ),
+            Ended::Rejected(_) => tracing::error!(primary, entries, "REJECTED: {what}"),
+            Ended::Write(_) | Ended::Read(_) => tracing::error!(primary, entries, "{what}"),
+            Ended::Stream(_) => tracing::warn!(primary, entries, "the primary is not followed for now: {what}"),
+        }
+        self.trouble = Some(what);
+    }
+}
+
+/// A pause of three quarters to five quarters of another.
+fn jittered(pause: Duration, random: u8) -> Duration {
+    pause * 3 / 4 + pause * u32::from(random) / 512
+}
+
+/// When the last entry of a ledger was taken; `None` when there is none.
+///
+/// # Errors
+///
+/// [`LedgerError`].
+pub(super) fn last_time_ms(ledger: &Ledger) -> Result<Option<u64>, LedgerError> {
+    let Some(last) = ledger.size().checked_sub(1) else { return Ok(None) };
+    ledger.entry(ledger.position(last)?)?.time_ms().map(Some)
+}
+
+/// What the primary publishes.
+struct Published {
+    client: ReplicaClient,
+    verifier: CheckpointVerifier,
+    ledger: Arc<Ledger>,
+    publication: Arc<Publication>,
+    lag: Arc<Lag>,
+    stopping: Arc<Stopping>,
+    trouble: Option<String>,
+}
+
+impl Published {
+    fn run(mut self) {
+        while !self.stopping.pause(PUBLISH_INTERVAL) {
+            let known = self.lag.now().connected && self.take();
+            // Without the published one, the newest of the stream.
+            let newest = self.ledger.checkpoint();
+            if !known && newest.size > self.publication.newest_checkpoint().size {
+                self.publication.publish(newest);
+            }
+        }
+    }
+
+    /// Takes the published checkpoint; false when there is none that can be used.
+    fn take(&mut self) -> bool {
+        let Ok(note) = self.client.checkpoint() else { return false };
+        let Some(theirs) = self.verifier.verify(&note) else {
+            self.lag.reject();
+            self.say(format!("its checkpoint is not signed with the key of `{}`", self.verifier.name()));
+            return false;
+        };
+        if theirs.size > self.ledger.size() {
+            // The next round has it.
+            return true;
+        }
+        match self.ledger.root(theirs.size) {
+            Ok(root) if root == theirs.root => {
+                self.publication.publish(theirs);
+                self.trouble = None;
+                true
+            }
+            Ok(_) => {
+                self.lag.fork();
+                self.say(format!(
+                    "FORK: it publishes another tree of {} entries than it gave to this mirror",
+                    theirs.size
+                ));
+                false
+            }
+            Err(error) => {
+                self.say(error.to_string());
+                false
+            }
+        }
+    }
+
+    fn say(&mut self, what: String) {
+        if self.trouble.as_ref() != Some(&what) {
+            tracing::error!(primary = self.lag.primary(), "what the primary publishes is not served: {what}");
+            self.trouble = Some(what);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_differ_and_have_bounds() {
+        let pause = Duration::from_secs(8);
+        assert_eq!(jittered(pause, 0), Duration::from_secs(6));
+        assert!(jittered(pause, 255) < Duration::from_secs(10) && jittered(pause, 255) > Duration::from_secs(9));
+    }
+}

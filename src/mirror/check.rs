@@ -1,0 +1,324 @@
+//! The pure part: records in, verified batches out.
+//!
+//! Of every entry: its index is the next one; its time is not before the one before; the entry that it names as the previous one of
+//! its identifier is the newest that there is; its text is derived from its stored form. Of every batch: the primary's key signed
+//! a tree of exactly these entries. So a value, a salt, an order or an omission that is not the primary's gives another root. What
+//! is not in the text (the version, whether edges leave the record, where the entry before lies) is derived here and not believed.
+
+use std::collections::HashMap;
+
+use crate::{
+    id::{Key, Subtree},
+    ledger::{
+        CheckpointVerifier, EntryKind, EntrySubject, EntryText, ErasedValues, Frontier, Hash, LedgerError, Outside,
+        SignedCheckpoint, StoredEntry, leaf_hash,
+    },
+    protocol::replica::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, Record},
+    record::EdgeChange,
+    store::ReadError,
+};
+
+/// What a mirror holds already.
+pub trait Held {
+    /// The leaf hash of an entry.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    fn leaf_hash(&self, index: u64) -> Result<Hash, LedgerError>;
+
+    /// The newest entry of an identifier; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    fn newest(&self, key: &Key) -> Result<Option<HeldEntry>, ReadError>;
+}
+
+/// The newest entry of an identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldEntry {
+    /// Its index in the ledger.
+    pub index: u64,
+    /// The version that it made.
+    pub version: u64,
+    /// Whether any edge leaves the record after it.
+    pub has_edges: bool,
+}
+
+/// Why what came is not taken; nothing of its batch is.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejected {
+    /// An entry is not what it has to be.
+    #[error("ledger entry {index} {what}")]
+    Entry {
+        /// Its index.
+        index: u64,
+        /// The rule that broke.
+        what: String,
+    },
+    /// A checkpoint that the primary's key did not sign.
+    #[error("the checkpoint behind ledger entry {size} is not signed with the key of `{origin}`")]
+    Signature {
+        /// Entries that came.
+        size: u64,
+        /// The name of the key.
+        origin: String,
+    },
+    /// The entries are not those that were signed.
+    #[error(
+        "the entries up to {size} are not those that the primary's key signed: {what}; one of the {count} that came last is altered, missing or in another place"
+    )]
+    Tree {
+        /// Entries that came.
+        size: u64,
+        /// How many of them are not verified.
+        count: usize,
+        /// What differs.
+        what: String,
+    },
+    /// The primary signed another tree than this mirror holds.
+    #[error(
+        "the primary signed another tree of {size} entries than this mirror holds: one of the two is an old copy that was continued"
+    )]
+    Fork {
+        /// The entries that the mirror holds.
+        size: u64,
+    },
+    /// More came without a checkpoint than may.
+    #[error(
+        "{entries} entries of {bytes} bytes came behind ledger entry {size} without a checkpoint, which is more than may"
+    )]
+    TooMuch {
+        /// Entries before.
+        size: u64,
+        /// How many came.
+        entries: usize,
+        /// How long they are.
+        bytes: usize,
+    },
+    /// What the mirror holds cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl From<LedgerError> for Rejected {
+    fn from(error: LedgerError) -> Self {
+        Self::Read(error.into())
+    }
+}
+
+/// An entry that fits, if its batch does.
+#[derive(Debug)]
+pub enum Checked {
+    /// All of it.
+    Entry(CheckedEntry),
+    /// What an edge node keeps of it.
+    Outside(Outside),
+}
+
+/// A whole entry.
+#[derive(Debug)]
+pub struct CheckedEntry {
+    /// The stored form, its place blank.
+    pub stored: Vec<u8>,
+    /// When the ledger took it, milliseconds since 1970 UTC.
+    pub time_ms: u64,
+    /// Its leaf hash.
+    pub leaf_hash: Hash,
+    /// Whether any edge leaves the record after it.
+    pub has_edges: bool,
+    /// The entry before, of the same identifier.
+    pub previous: Option<u64>,
+    /// What it erases from the versions before it.
+    pub erases: Option<ErasedValues>,
+}
+
+/// Entries that the primary signed for.
+#[derive(Debug)]
+pub struct VerifiedBatch {
+    /// The index of the first.
+    pub start: u64,
+    /// The entries, none when the mirror had them all.
+    pub entries: Vec<Checked>,
+    /// The checkpoint behind them.
+    pub checkpoint: SignedCheckpoint,
+}
+
+/// Checks the records of one stream. After a rejection it is of no use any more.
+#[derive(Debug)]
+pub struct Checker {
+    verifier: CheckpointVerifier,
+    only: Vec<Subtree>,
+    /// The tree with everything that came.
+    frontier: Frontier,
+    /// The root of what the mirror holds.
+    held_root: Hash,
+    time_ms: u64,
+    entries: Vec<Checked>,
+    leaves: Vec<Hash>,
+    bytes: usize,
+    newest: HashMap<Key, HeldEntry>,
+    erases: bool,
+}
+
+impl Checker {
+    /// Checks what comes behind the tree that the mirror holds, whose last entry has this time. An edge node keeps `only` what these
+    /// subtrees cover; a whole mirror has none.
+    pub fn new(verifier: CheckpointVerifier, only: Vec<Subtree>, frontier: Frontier, time_ms: u64) -> Self {
+        Self {
+            verifier,
+            only,
+            held_root: frontier.root(),
+            frontier,
+            time_ms,
+            entries: Vec::new(),
+            leaves: Vec::new(),
+            bytes: 0,
+            newest: HashMap::new(),
+            erases: false,
+        }
+    }
+
+    /// The index of the entry that has to come next.
+    pub fn next_index(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    /// Takes a record; gives a batch when it is the checkpoint of one.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`]; nothing that came since the last batch may be used.
+    pub fn take(&mut self, record: Record, held: &impl Held) -> Result<Option<VerifiedBatch>, Rejected> {
+        match record {
+            Record::Entry(stored) => self.entry(stored, held)?,
+            Record::Outside(text) => self.outside(&text, held)?,
+            Record::Checkpoint(note) => return self.checkpoint(&note).map(Some),
+            Record::Alive { .. } => {}
+        }
+        Ok(None)
+    }
+
+    fn entry(&mut self, stored: Vec<u8>, held: &impl Held) -> Result<(), Rejected> {
+        let index = self.begin(stored.len())?;
+        let bad = |what: &str| Rejected::Entry { index, what: what.into() };
+        let entry = StoredEntry::read(&stored).map_err(|_| bad("cannot be read"))?;
+        self.place(index, entry.index, entry.time_ms)?;
+        let subject = entry.subject().ok_or_else(|| bad("is about no identifier"))?;
+        let key = &subject.key();
+        entry.decode_values().map_err(|_| bad("holds values that no record may have"))?;
+        if !self.covers(&subject) {
+            return Err(bad("is outside the prefixes that were asked for, and came whole"));
+        }
+        if self.erases || (entry.kind == EntryKind::Erase && !self.entries.is_empty()) {
+            return Err(bad("is not alone between two checkpoints, as an erasure has to be"));
+        }
+        let before = match self.newest.get(key) {
+            Some(before) => Some(*before),
+            None => held.newest(key)?,
+        };
+        if entry.previous.map(|(previous, _)| previous) != before.map(|before| before.index) {
+            return Err(bad("does not follow on the newest entry of its identifier"));
+        }
+        if entry.version != before.map_or(0, |before| before.version) + 1 {
+            return Err(bad("bears another version than the one that it makes"));
+        }
+        let previous_leaf = before.map(|before| self.leaf(before.index, held)).transpose()?;
+        let mut text = Vec::new();
+        entry.put_text(&mut text, previous_leaf);
+        let adds = entry.edges.iter().any(|change| matches!(change, EdgeChange::Add(_)));
+        let has_edges = adds || before.is_some_and(|before| before.has_edges);
+        let erases = entry.erasure.as_ref().map(|erasure| erasure.values);
+        let (version, time_ms, leaf_hash) = (entry.version, entry.time_ms, leaf_hash(&text));
+        self.newest.insert(key.clone(), HeldEntry { index, version, has_edges });
+        self.erases = erases.is_some();
+        let previous = before.map(|before| before.index);
+        self.add(Checked::Entry(CheckedEntry { stored, time_ms, leaf_hash, has_edges, previous, erases }), leaf_hash);
+        Ok(())
+    }
+
+    fn outside(&mut self, text: &[u8], held: &impl Held) -> Result<(), Rejected> {
+        let index = self.begin(text.len())?;
+        let bad = |what: &str| Rejected::Entry { index, what: what.into() };
+        let entry = EntryText::parse(text)
+            .map_err(|error| Rejected::Entry { index, what: format!("has a text that cannot be read: {error}") })?;
+        self.place(index, index, entry.time_ms)?;
+        let subject = EntrySubject::of(entry.kind, &entry.identifier);
+        if self.covers(&subject.ok_or_else(|| bad("is about no identifier"))?) {
+            return Err(bad("is among what was asked for, and came without its values"));
+        }
+        if self.erases || (entry.kind == EntryKind::Erase && !self.entries.is_empty()) {
+            return Err(bad("is not alone between two checkpoints, as an erasure has to be"));
+        }
+        if let Some((previous, leaf)) = entry.previous
+            && (previous >= index || self.leaf(previous, held)? != leaf)
+        {
+            return Err(bad("does not follow on the entry it names as the previous one"));
+        }
+        self.erases = entry.kind == EntryKind::Erase;
+        let (time_ms, leaf_hash) = (entry.time_ms, leaf_hash(text));
+        self.add(Checked::Outside(Outside { index, time_ms, leaf_hash }), leaf_hash);
+        Ok(())
+    }
+
+    /// Makes sure that there is room for one more entry, and gives its index.
+    fn begin(&mut self, bytes: usize) -> Result<u64, Rejected> {
+        self.bytes += bytes;
+        let (size, entries) = (self.frontier.size(), self.entries.len());
+        if entries >= BATCH_ENTRIES_MAX || self.bytes > BATCH_BYTES_MAX {
+            return Err(Rejected::TooMuch { size: size - entries as u64, entries: entries + 1, bytes: self.bytes });
+        }
+        Ok(size)
+    }
+
+    fn place(&mut self, index: u64, found: u64, time_ms: u64) -> Result<(), Rejected> {
+        if found != index {
+            return Err(Rejected::Entry { index, what: format!("should come, and {found} does") });
+        }
+        if time_ms < self.time_ms {
+            return Err(Rejected::Entry { index, what: "is older than the entry before it".into() });
+        }
+        self.time_ms = time_ms;
+        Ok(())
+    }
+
+    fn covers(&self, subject: &EntrySubject) -> bool {
+        self.only.is_empty() || self.only.iter().any(|subtree| subject.is_below(subtree))
+    }
+
+    fn leaf(&self, index: u64, held: &impl Held) -> Result<Hash, Rejected> {
+        let start = self.frontier.size() - self.leaves.len() as u64;
+        let staged = index.checked_sub(start).and_then(|offset| self.leaves.get(usize::try_from(offset).ok()?));
+        Ok(staged.map_or_else(|| held.leaf_hash(index), |leaf| Ok(*leaf))?)
+    }
+
+    fn add(&mut self, checked: Checked, leaf: Hash) {
+        self.entries.push(checked);
+        self.leaves.push(leaf);
+        self.frontier.push(leaf, |_, _| {});
+    }
+
+    fn checkpoint(&mut self, note: &[u8]) -> Result<VerifiedBatch, Rejected> {
+        let (size, count) = (self.frontier.size(), self.entries.len());
+        let origin = || self.verifier.name().to_owned();
+        let checkpoint = self.verifier.verify(note).ok_or_else(|| Rejected::Signature { size, origin: origin() })?;
+        let tree = |what: String| Rejected::Tree { size, count, what };
+        if checkpoint.size != size {
+            return Err(tree(format!("the checkpoint covers {}", checkpoint.size)));
+        }
+        let root = if count == 0 { self.held_root } else { self.frontier.root() };
+        if checkpoint.root != root {
+            return Err(if count == 0 { Rejected::Fork { size } } else { tree("they give another root".into()) });
+        }
+        self.held_root = root;
+        (self.bytes, self.erases) = (0, false);
+        self.newest.clear();
+        self.leaves.clear();
+        let entries = std::mem::take(&mut self.entries);
+        Ok(VerifiedBatch { start: size - entries.len() as u64, entries, checkpoint })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,314 @@
+//! The ledger for mirrors, with values and salts: `/log/replica?from=INDEX[&only=PREFIX]…` (`protocol::replica` has the records).
+//!
+//! What goes out here is not for everyone: values that nobody may read without a permit, and the salts of all commitments. Only
+//! clients of the networks that the configuration names get it. A mirror is told of a batch as soon as its receipts go out; one
+//! that takes slowly is read for slowly, a page at a time, and holds nobody up. Checkpoints for pages of the past are signed on
+//! the way: each is one of the tree that was signed before.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Router,
+    body::Body,
+    extract::{RawQuery, State},
+    http::{HeaderName, header},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use bytes::Bytes;
+use futures_util::stream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    listener::Peer,
+    reply::{NOT_KEPT, Problem, Reader},
+};
+use crate::{
+    id::{Identifier, Subtree},
+    ledger::{EntryKind, Ledger, LedgerError, PREFIXES_MAX, without_place},
+    protocol::{
+        outcome::Outcome,
+        replica::{ALIVE_INTERVAL_MS, BATCH_ENTRIES_MAX, PAGE_BYTES_MAX, Record},
+    },
+    registry::Clock,
+    resolver::feed::{Feeds, Follower},
+    server::dns::network::Network,
+};
+
+/// The most mirrors that are served at once.
+const REPLICAS_MAX: usize = 16;
+/// The longest query, in bytes.
+const QUERY_BYTES_MAX: usize = 8 << 10;
+
+/// Whom mirrors are served by, and which.
+pub enum Replicas {
+    /// This node, to clients of these networks; the clock is for signs of life.
+    Served(Vec<Network>, Clock),
+    /// Its primary: this node is a mirror itself.
+    At(String),
+}
+
+#[derive(Clone)]
+struct Served {
+    ledger: Arc<Ledger>,
+    feeds: Arc<Feeds>,
+    reader: Reader,
+    replicas: Arc<Replicas>,
+    places: Arc<Semaphore>,
+}
+
+/// The routes.
+pub(super) fn routes(ledger: Arc<Ledger>, feeds: Arc<Feeds>, reader: Reader, replicas: Replicas) -> Router {
+    let (replicas, places) = (Arc::new(replicas), Arc::new(Semaphore::new(REPLICAS_MAX)));
+    Router::new().route("/log/replica", get(replica)).with_state(Served { ledger, feeds, reader, replicas, places })
+}
+
+async fn replica(
+    State(served): State<Served>,
+    peer: Option<Extension<Peer>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let (networks, clock) = match &*served.replicas {
+        Replicas::Served(networks, clock) => (networks, Arc::clone(clock)),
+        Replicas::At(primary) => {
+            return Err(Problem::of(
+                Outcome::Delegated,
+                format!("this node is a mirror of {primary}; mirrors are served there"),
+            ));
+        }
+    };
+    let address = peer.map(|Extension(Peer(address))| address);
+    if !address.is_some_and(|address| networks.iter().any(|network| network.contains(address))) {
+        let address = address.map_or_else(|| "an unknown address".into(), |address| address.to_string());
+        return Err(Problem::of(
+            Outcome::Denied,
+            format!(
+                "mirrors are served to the networks of the key `mirrors` only, and this request came from {address}"
+            ),
+        ));
+    }
+    let asked = Asked::parse(query.as_deref().unwrap_or_default()).map_err(Problem::invalid)?;
+    let place = Arc::clone(&served.places).try_acquire_owned().map_err(|_| {
+        Problem::of(Outcome::TryLater, format!("{REPLICAS_MAX} mirrors are served, which is the limit"))
+    })?;
+    let follower = served.feeds.follow();
+    let entries = follower.entries();
+    if asked.from > entries {
+        return Err(Problem::new(
+            409,
+            "still to come",
+            format!("ledger index {} is still to come; the ledger has {entries} entries", asked.from),
+        ));
+    }
+    let stream = Stream {
+        ledger: served.ledger,
+        reader: served.reader,
+        follower,
+        clock,
+        next: asked.from,
+        only: asked.only,
+        is_new: true,
+        _place: place,
+    };
+    let head = [
+        (header::CONTENT_TYPE, "application/octet-stream"),
+        NOT_KEPT,
+        // Proxies gather responses otherwise.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((head, Body::from_stream(stream::unfold(stream, Stream::next))).into_response())
+}
+
+/// What a mirror asks for.
+#[derive(Debug, PartialEq, Eq)]
+struct Asked {
+    from: u64,
+    only: Vec<Subtree>,
+}
+
+impl Asked {
+    /// Reads a query: `from` once, `only` any number of times.
+    fn parse(query: &str) -> Result<Self, String> {
+        if query.len() > QUERY_BYTES_MAX {
+            return Err(format!("{} bytes of query; the limit is {QUERY_BYTES_MAX}", query.len()));
+        }
+        let (mut from, mut only) = (None, Vec::new());
+        for part in query.split('&').filter(|part| !part.is_empty()) {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let value = decoded(value).ok_or_else(|| format!("{name}: it is not percent-encoded UTF-8"))?;
+            match name {
+                "from" if from.is_none() => {
+                    let index = value.parse().map_err(|_| format!("from: `{value}` is not a ledger index"))?;
+                    from = Some(index);
+                }
+                "only" if only.len() < PREFIXES_MAX => {
+                    only.push(Subtree::parse(&value).map_err(|error| format!("only: {error}"))?);
+                }
+                "only" => return Err(format!("only: more than {PREFIXES_MAX} prefixes")),
+                _ => return Err(format!("`{name}` is not asked here: give from once, and only")),
+            }
+        }
+        Ok(Self { from: from.ok_or("from: give the ledger index to begin with")?, only })
+    }
+}
+
+/// A value of a query, without percent-encoding.
+fn decoded(value: &str) -> Option<String> {
+    let (mut bytes, mut rest) = (Vec::with_capacity(value.len()), value.bytes());
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                bytes.extend(data_encoding::HEXLOWER_PERMISSIVE.decode(&digits).ok()?);
+            }
+            b'+' => bytes.push(b' '),
+            byte => bytes.push(byte),
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// One mirror's stream.
+struct Stream {
+    ledger: Arc<Ledger>,
+    reader: Reader,
+    follower: Follower,
+    clock: Clock,
+    next: u64,
+    only: Vec<Subtree>,
+    /// Nothing was sent yet.
+    is_new: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Stream {
+    /// The next piece of the stream; `None` when the node stops or its ledger cannot be read.
+    async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+        if self.is_new {
+            self.is_new = false;
+            let (ledger, size) = (Arc::clone(&self.ledger), self.next);
+            let read = self.reader.read(move || beginning(&ledger, size)).await.ok()?;
+            let mut piece = self.alive();
+            piece.extend(self.told(read)?);
+            return Some((Ok(piece.into()), self));
+        }
+        loop {
+            let entries = self.follower.entries();
+            if self.next < entries {
+                let (ledger, only, next) = (Arc::clone(&self.ledger), self.only.clone(), self.next);
+                let mut piece = self.alive();
+                let read = self.reader.read(move || page(&ledger, &only, next, entries)).await.ok()?;
+                let (records, behind) = self.told(read)?;
+                piece.extend(records);
+                self.next = behind;
+                return Some((Ok(piece.into()), self));
+            }
+            let wait = Duration::from_millis(ALIVE_INTERVAL_MS);
+            match tokio::time::timeout(wait, self.follower.changed()).await {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(_) => return Some((Ok(self.alive().into()), self)),
+            }
+        }
+    }
+
+    fn alive(&self) -> Vec<u8> {
+        let mut piece = Vec::new();
+        Record::Alive { size: self.follower.entries(), time_ms: (self.clock)() }.put(&mut piece);
+        piece
+    }
+
+    fn told<T>(&self, read: Result<T, LedgerError>) -> Option<T> {
+        read.inspect_err(|error| tracing::error!(%error, entry = self.next, "the stream of a mirror ended")).ok()
+    }
+}
+
+/// What shows a mirror that it has a beginning of this ledger.
+fn beginning(ledger: &Ledger, size: u64) -> Result<Vec<u8>, LedgerError> {
+    let mut records = Vec::new();
+    if size > 0 {
+        put_checkpoint(ledger, size, &mut records)?;
+    }
+    Ok(records)
+}
+
+/// Entries from `start` on, before `end`, a page of them, with their checkpoint; and the index behind the last one.
+fn page(ledger: &Ledger, only: &[Subtree], start: u64, end: u64) -> Result<(Vec<u8>, u64), LedgerError> {
+    let (mut records, mut next) = (Vec::new(), start);
+    'page: while next < end && records.len() < PAGE_BYTES_MAX {
+        let room = BATCH_ENTRIES_MAX.saturating_sub((next - start) as usize);
+        let entries = ledger.entries(next, room.min((end - next) as usize))?;
+        if entries.is_empty() {
+            break;
+        }
+        for bytes in entries {
+            let entry = bytes.decode()?;
+            let erases = entry.kind == EntryKind::Erase;
+            // What is erased has to be signed for at the mirror before.
+            if erases && next > start {
+                break 'page;
+            }
+            let key = Identifier::parse(entry.identifier).ok();
+            let wanted = only.is_empty()
+                || key.is_some_and(|identifier| only.iter().any(|subtree| subtree.covers(identifier.key())));
+            match wanted {
+                true => Record::Entry(without_place(bytes.as_bytes()).map_err(|torn| bytes.damaged(torn))?),
+                false => {
+                    let mut text = Vec::new();
+                    ledger.put_text(&entry, &mut text)?;
+                    Record::Outside(text)
+                }
+            }
+            .put(&mut records);
+            next += 1;
+            if erases || records.len() >= PAGE_BYTES_MAX {
+                break 'page;
+            }
+        }
+    }
+    put_checkpoint(ledger, next, &mut records)?;
+    Ok((records, next))
+}
+
+/// Signs for the first `size` entries, which were signed for before among others.
+fn put_checkpoint(ledger: &Ledger, size: u64, out: &mut Vec<u8>) -> Result<(), LedgerError> {
+    if let Some(reason) = ledger.halted() {
+        return Err(LedgerError::Stopped { reason: reason.into() });
+    }
+    let newest = ledger.checkpoint();
+    let signed = match newest.size == size {
+        true => newest,
+        false => ledger.signer()?.sign(size, ledger.root(size)?)?,
+    };
+    Record::Checkpoint(signed.note.as_bytes().into()).put(out);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_mirror_asks_for() {
+        let asked = |from, only: &[&str]| Asked {
+            from,
+            only: only.iter().map(|prefix| Subtree::parse(prefix).unwrap()).collect(),
+        };
+        let table = [
+            ("from=0", Some(asked(0, &[]))),
+            ("from=7&only=88.1&only=urn%3aoid%3A2.999", Some(asked(7, &["88.1", "urn:oid:2.999"]))),
+            ("", None),
+            ("from=x", None),
+            ("from=1&from=2", None),
+            ("from=1&only=88..1", None),
+            ("from=1&only=%4", None),
+            ("from=1&only=%ff", None),
+            ("from=1&until=2", None),
+        ];
+        for (query, expected) in table {
+            assert_eq!(Asked::parse(query).ok(), expected, "{query}");
+        }
+        assert!(Asked::parse(&format!("from=1{}", "&only=88.1".repeat(PREFIXES_MAX + 1))).is_err());
+        assert!(Asked::parse(&"&".repeat(QUERY_BYTES_MAX + 1)).is_err());
+    }
+}

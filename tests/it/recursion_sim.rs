@@ -1,0 +1,394 @@
+//! A seeded simulation of recursion: a tree of zones that change owners, addresses and records, sites that fail in every way that a
+//! site can, lines that lose, delay, reorder and are cut, and two recursive nodes, one of which believes nothing without a proof.
+//!
+//! Proofs are real ones, checked by the real verifier. The clock is tokio's paused one, all on one thread: a seed gives one run.
+//! (`turmoil` would bring sockets, which recursion has none of; what it has comes through one trait.)
+//!
+//! What is checked at every answer: what is verified, and what went through no forger, was true at some time that TTL, lag and stale
+//! rules allow; the node that verifies gives nothing unverified; TTLs are bounded and only fall; walks are bounded in time,
+//! referrals and questions; there is one walk for one question. Whenever all faults have healed, every question is answered, and rightly,
+//! within [`HEALED_WITHIN`].
+//!
+//! Not simulated is what no proof shows yet: a site that says, with a true proof, that its own ledger has nothing about an identifier
+//! which it has delegated.
+//!
+//! `TOUCHMARK_SIM_SEED` and `TOUCHMARK_SIM_STEPS` give another run, or a longer one.
+
+mod proofs;
+mod prover;
+mod world;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use tokio::time::{Instant, sleep};
+use touchmark::resolver::recursion::{
+    BoxFuture, Evidence, HOPS_MAX, Hop, HopOutcome, LedgerVerifier, Question, RecursionOptions, Recursor, Reply,
+    Resolution, Resolved, STALE_TTL_SECONDS, Said, Source, TTL_SECONDS_ENDED, TTL_SECONDS_MAX, TTL_SECONDS_NOT_FOUND,
+    Target, Upstream, UpstreamError, Verification,
+};
+use world::{Forgery, LAG_MAX, Mode, Shared, Truth, World};
+
+/// How long after the last fault everything is answered again: the longest pause of a breaker, and what makes it longer.
+const HEALED_WITHIN: Duration = Duration::from_secs(80);
+/// For how long what has passed its time is given out here.
+const STALE_MAX: Duration = Duration::from_secs(600);
+/// A run within the other tests: questions and changes.
+const STEPS: u64 = 10_000;
+/// So many steps, then everything heals.
+const STEPS_PER_PHASE: u64 = 1_000;
+
+/// The lines of the two nodes.
+#[derive(Default)]
+struct Weather {
+    /// Of a hundred questions of a node.
+    loss: [u64; 2],
+    /// Of a hundred questions, so many take seconds.
+    slow: [u64; 2],
+    /// Node and zone.
+    cut: HashSet<(usize, usize)>,
+}
+
+struct Line {
+    who: usize,
+    world: Shared,
+    weather: Arc<Mutex<Weather>>,
+    chances: Mutex<StdRng>,
+}
+
+impl Line {
+    fn below(&self, end: u64) -> u64 {
+        self.chances.lock().unwrap().next_u64() % end.max(1)
+    }
+
+    fn delay(&self) -> Duration {
+        let slow = self.below(100) < self.weather.lock().unwrap().slow[self.who];
+        Duration::from_micros(if slow { self.below(3_000_000) } else { 500 + self.below(20_000) })
+    }
+
+    fn mode(&self, port: u16) -> Mode {
+        self.world.lock().unwrap().ports.get(&port).map_or(Mode::Forger(Forgery::OwnKey), |port| port.mode)
+    }
+
+    fn is_lost(&self, port: u16) -> bool {
+        let weather = self.weather.lock().unwrap();
+        let zone = self.world.lock().unwrap().ports.get(&port).map(|port| port.zone);
+        let is_cut = zone.is_some_and(|zone| weather.cut.contains(&(self.who, zone)));
+        is_cut || self.below(100) < weather.loss[self.who]
+    }
+}
+
+impl Upstream for Line {
+    fn ask<'a>(&'a self, to: &'a Target, question: &'a Question) -> BoxFuture<'a, Result<Reply, UpstreamError>> {
+        let port = to.endpoint.address.port();
+        Box::pin(async move {
+            if self.is_lost(port) {
+                sleep(Duration::from_secs(30)).await;
+            }
+            sleep(self.delay()).await;
+            let reply = match self.mode(port) {
+                Mode::Down if self.below(2) == 0 => {
+                    sleep(Duration::from_secs(30)).await;
+                    Err(UpstreamError::Unreachable { reason: "no answer".into() })
+                }
+                Mode::Down => Err(UpstreamError::Unreachable { reason: "connection refused".into() }),
+                Mode::Refusing => Err(UpstreamError::Refused { reason: "too many questions".into() }),
+                Mode::Garbage => Err(UpstreamError::Garbled { reason: "no message".into() }),
+                _ => {
+                    let mut world = self.world.lock().unwrap();
+                    // Nobody but a forger is anywhere else.
+                    let port = if world.ports.contains_key(&port) { port } else { world.zones[0].ports[0] };
+                    world.answer(port, question).map_err(|reason| UpstreamError::Garbled { reason })
+                }
+            };
+            sleep(self.delay()).await;
+            reply
+        })
+    }
+}
+
+/// What an answer was, the last time.
+struct Seen {
+    answer: Arc<Resolution>,
+    at: Instant,
+    ttl_seconds: u32,
+}
+
+struct Simulation {
+    world: Shared,
+    weather: Arc<Mutex<Weather>>,
+    nodes: [Recursor; 2],
+    seen: HashMap<(usize, usize), Seen>,
+    options: RecursionOptions,
+    tally: HashMap<String, u64>,
+}
+
+/// The node that believes nothing without a proof; the other one asks for none.
+const STRICT: usize = 1;
+
+impl Simulation {
+    fn new(seed: u64) -> Self {
+        let world = Arc::new(Mutex::new(World::new(seed)));
+        let weather = Arc::new(Mutex::new(Weather::default()));
+        let options = RecursionOptions { stale_max: STALE_MAX, seed, ..Default::default() };
+        let node = |who: usize| {
+            let evidence = if who == STRICT { Evidence::Latest } else { Evidence::None };
+            let chances = Mutex::new(StdRng::seed_from_u64(seed ^ (who as u64 + 1)));
+            let line = Line { who, world: world.clone(), weather: weather.clone(), chances };
+            let options = RecursionOptions { evidence, ..options.clone() };
+            let roots = world.lock().unwrap().roots();
+            Recursor::new(roots, Arc::new(line), Arc::new(LedgerVerifier), options)
+        };
+        let nodes = [node(0), node(1)];
+        Self { world, weather, nodes, seen: HashMap::new(), options, tally: HashMap::new() }
+    }
+
+    fn below(&self, end: u64) -> u64 {
+        self.world.lock().unwrap().below(end)
+    }
+
+    async fn run(&mut self, steps: u64) {
+        let mut done = 0;
+        while done < steps {
+            let phase_end = (done + STEPS_PER_PHASE).min(steps);
+            while done < phase_end {
+                done += match self.below(20) {
+                    0..=1 => self.change_faults(),
+                    2 => {
+                        self.world.lock().unwrap().change_delegation();
+                        1
+                    }
+                    3..=5 => {
+                        self.world.lock().unwrap().change_record();
+                        1
+                    }
+                    _ => self.ask_some().await,
+                };
+                sleep(Duration::from_millis(self.below(3_000))).await;
+            }
+            self.heal_and_check().await;
+        }
+    }
+
+    /// Some questions at once, to both nodes; identifiers with a low number are asked for more often.
+    async fn ask_some(&mut self) -> u64 {
+        let count = 1 + self.below(6);
+        let identifiers = self.world.lock().unwrap().identifiers.len() as u64;
+        let asks: Vec<(usize, usize)> = (0..count)
+            .map(|_| {
+                (self.below(2) as usize, (self.below(identifiers) * self.below(identifiers) / identifiers) as usize)
+            })
+            .collect();
+        let traces = self.below(20) == 0;
+        self.ask(&asks, traces).await;
+        count
+    }
+
+    async fn ask(&mut self, asks: &[(usize, usize)], traces: bool) -> Vec<Option<Truth>> {
+        let walks = self.nodes.each_ref().map(|node| node.stats().walks);
+        let began = Instant::now();
+        let running: Vec<_> = asks
+            .iter()
+            .map(|&(who, number)| {
+                let node = self.nodes[who].clone();
+                let identifier = self.world.lock().unwrap().identifiers[number].clone();
+                tokio::spawn(async move {
+                    let result = match traces {
+                        true => node.trace(&identifier, None).await.result,
+                        false => match node.kept(identifier.key()) {
+                            Some(kept) => Ok(kept),
+                            None => node.resolve(&identifier).await,
+                        },
+                    };
+                    (result, Instant::now())
+                })
+            })
+            .collect();
+        let mut said = Vec::new();
+        for (task, &(who, number)) in running.into_iter().zip(asks) {
+            let (result, at) = task.await.unwrap();
+            assert!(
+                at - began <= self.options.walk_timeout + Duration::from_millis(50),
+                "a walk took {:?}",
+                at - began
+            );
+            let word = match &result {
+                Ok(resolved) if resolved.stale => "stale".into(),
+                Ok(resolved) => format!("{} from {}", resolved.answer.said.as_str(), resolved.source.as_str()),
+                Err(error) => error.kind().into(),
+            };
+            *self.tally.entry(format!("node {who}: {word}")).or_default() += 1;
+            said.push(result.ok().map(|resolved| self.check(who, number, &resolved, at)));
+        }
+        for who in 0..2 {
+            let stats = self.nodes[who].stats();
+            let own = asks.iter().filter(|ask| ask.0 == who);
+            let distinct = if traces { own.count() } else { own.collect::<HashSet<_>>().len() };
+            assert!(stats.walks - walks[who] <= distinct as u64, "more walks than questions");
+            let questions_max = stats.walks * self.options.questions_max as u64;
+            assert!(stats.upstream_questions <= questions_max, "{stats:?}");
+            assert!(stats.answer_bytes <= self.options.answer_bytes_max, "{stats:?}");
+        }
+        said
+    }
+
+    fn check(&mut self, who: usize, number: usize, resolved: &Resolved, at: Instant) -> Truth {
+        let Resolved { answer, ttl_seconds, stale, .. } = resolved;
+        let truth = match &answer.said {
+            Said::Found(record) => Truth::Found(String::from_utf8(record.values[0].data.to_vec()).unwrap()),
+            Said::Retired(_) => Truth::Retired,
+            Said::NotFound => Truth::NotFound,
+            Said::Denied => Truth::Denied,
+            other => panic!("{other:?} is no answer"),
+        };
+        let ttl_max = match &answer.said {
+            Said::Found(record) => record.values[0].ttl.min(TTL_SECONDS_MAX),
+            Said::NotFound => TTL_SECONDS_NOT_FOUND,
+            _ => TTL_SECONDS_ENDED,
+        };
+        assert!(!stale || (*ttl_seconds == STALE_TTL_SECONDS && matches!(truth, Truth::Found(_))), "{resolved:?}");
+        assert!(*stale || *ttl_seconds <= ttl_max, "{resolved:?}");
+        let wanted = if who == STRICT { Verification::Latest } else { Verification::None };
+        assert_eq!(answer.verification, wanted, "{resolved:?}");
+        let referrals =
+            |hop: &&Hop| hop.source == Source::Network && matches!(hop.outcome, HopOutcome::Referral { .. });
+        assert!(answer.hops.iter().filter(referrals).count() <= HOPS_MAX && answer.hops.len() <= Hop::SHOWN_MAX);
+
+        let world = self.world.lock().unwrap();
+        let forged = |hop: &Hop| world.ports.get(&hop.endpoint.address.port()).is_none_or(|port| port.ever_forged);
+        if who == STRICT || !answer.hops.iter().any(forged) {
+            let age = LAG_MAX + self.options.walk_timeout + Duration::from_secs(u64::from(ttl_max));
+            let age = if *stale { age + STALE_MAX } else { age };
+            let since = at.checked_sub(age).unwrap_or(at);
+            let identifier = &world.identifiers[number];
+            assert!(world.was_true_since(number, &truth, since), "{identifier} was never {truth:?}: {resolved:#?}");
+        }
+        drop(world);
+        let seen = Seen { answer: Arc::clone(answer), at, ttl_seconds: *ttl_seconds };
+        if let Some(before) = self.seen.insert((who, number), seen)
+            && Arc::ptr_eq(&before.answer, answer)
+            && !stale
+        {
+            let passed = at.saturating_duration_since(before.at).as_secs() as u32;
+            assert!(*ttl_seconds <= before.ttl_seconds.saturating_sub(passed) + 1, "{resolved:?} grew");
+        }
+        truth
+    }
+
+    fn change_faults(&mut self) -> u64 {
+        let who = self.below(2) as usize;
+        let (kind, percent, zone) = (self.below(10), self.below(40), self.below(1_000) as usize);
+        match kind {
+            0 => self.weather.lock().unwrap().loss[who] = percent,
+            1 => self.weather.lock().unwrap().slow[who] = percent,
+            2 => {
+                let mut weather = self.weather.lock().unwrap();
+                let cut = (who, zone % self.world.lock().unwrap().zones.len());
+                if !weather.cut.remove(&cut) {
+                    weather.cut.insert(cut);
+                }
+            }
+            _ => self.change_port(kind),
+        }
+        0
+    }
+
+    fn change_port(&mut self, kind: u64) {
+        let mut world = self.world.lock().unwrap();
+        let zones = world.zones.len() as u64;
+        let zone = world.below(zones) as usize;
+        let ports = world.zones[zone].ports.clone();
+        let number = ports[world.below(ports.len() as u64) as usize];
+        let modes = [
+            Mode::Down,
+            Mode::Refusing,
+            Mode::Garbage,
+            Mode::Mismatch,
+            Mode::Loop,
+            Mode::Elsewhere,
+            Mode::Lame,
+            Mode::Forger(Forgery::OwnKey),
+            Mode::Forger(Forgery::Nothing),
+            Mode::Forger(Forgery::Real),
+        ];
+        let mode = modes[world.below(modes.len() as u64) as usize];
+        let port = world.ports.get_mut(&number).unwrap();
+        match kind {
+            3..=6 => {
+                port.mode = mode;
+                port.ever_forged |= matches!(mode, Mode::Forger(_));
+            }
+            7 => port.stuck = Some(Instant::now()),
+            _ => (port.mode, port.stuck) = (Mode::Honest, None),
+        }
+    }
+
+    /// Everything heals, and is answered again.
+    async fn heal_and_check(&mut self) {
+        *self.weather.lock().unwrap() = Weather::default();
+        let identifiers = {
+            let mut world = self.world.lock().unwrap();
+            let live: Vec<u16> = world.zones.iter().flat_map(|zone| zone.ports.clone()).collect();
+            for number in live {
+                let port = world.ports.get_mut(&number).unwrap();
+                (port.mode, port.stuck) = (Mode::Honest, None);
+            }
+            world.identifiers.len()
+        };
+        sleep(HEALED_WITHIN).await;
+        for who in 0..2 {
+            for number in 0..identifiers {
+                let said = self.ask(&[(who, number)], false).await;
+                if said[0].is_none() {
+                    let traced = {
+                        let identifier = self.world.lock().unwrap().identifiers[number].clone();
+                        let again = self.nodes[who].resolve(&identifier).await;
+                        (again.map(|_| ()), self.nodes[who].trace(&identifier, None).await)
+                    };
+                    panic!("not answered after everything has healed: {traced:#?}");
+                }
+            }
+        }
+    }
+}
+
+/// Says what to run again when a run fails.
+struct Seed(u64, u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("this run: TOUCHMARK_SIM_SEED={} TOUCHMARK_SIM_STEPS={}", self.0, self.1);
+        }
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap())
+}
+
+#[test]
+fn nothing_false_is_verified_and_everything_heals() {
+    let seed = Seed(number("TOUCHMARK_SIM_SEED").unwrap_or(20_261_123), number("TOUCHMARK_SIM_STEPS").unwrap_or(STEPS));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut simulation = Simulation::new(seed.0);
+        simulation.run(seed.1).await;
+        let mut tally: Vec<_> = simulation.tally.iter().collect();
+        tally.sort();
+        println!("{tally:#?}\n{:#?}", simulation.nodes.each_ref().map(Recursor::stats));
+        // What is never seen was never checked.
+        for word in
+            ["found from network", "found from cache", "stale", "not found from network", "retired from network"]
+        {
+            for who in 0..2 {
+                assert!(simulation.tally.contains_key(&format!("node {who}: {word}")), "{who} {word}");
+            }
+        }
+        assert!(simulation.tally.contains_key("node 1: unverified"));
+    });
+}

@@ -1,0 +1,190 @@
+//! The real verifier, over real proofs: what holds, and that nothing else does.
+
+use touchmark::{
+    id::{Identifier, Prefix},
+    ledger::EntryKind,
+    record::{Delegation, Permissions, PrefixChange, Record, Status, Value, Values, Version},
+    resolver::{
+        Tombstone,
+        recursion::{Claim, Evidence, LedgerVerifier, Referral, Reply, Said, Shown, Verification, Verifier as _},
+    },
+    vindex::{LookupKind, keys::prefix_key},
+};
+
+use super::prover::{Entry, Prover, prefix_entry, record_entry};
+
+const INDEX: u64 = 5;
+const SIZE: u64 = 11;
+const TIME_MS: u64 = 7_000;
+
+struct Bed {
+    _directory: tempfile::TempDir,
+    zone: Prover,
+    other: Prover,
+    identifier: Identifier,
+}
+
+fn bed() -> Bed {
+    let directory = tempfile::tempdir().unwrap();
+    let (zone, other) =
+        (Prover::new(directory.path(), "zone.test", [1; 32]), Prover::new(directory.path(), "other.test", [2; 32]));
+    Bed { _directory: directory, zone, other, identifier: Identifier::parse("88.1/Part").unwrap() }
+}
+
+fn values(public: &[bool]) -> Values {
+    let value = |(at, public): (usize, &bool)| Value {
+        index: at as u32 + 1,
+        kind: "NAME".parse().unwrap(),
+        data: format!("value {at}").into(),
+        ttl: 60,
+        timestamp: 0,
+        permissions: if *public { Permissions::DEFAULT } else { "1100".parse().unwrap() },
+        references: Vec::new(),
+    };
+    Values::new(public.iter().enumerate().map(value).collect()).unwrap()
+}
+
+/// The record as a site says it: its public values, with the time of their entry.
+fn record(bed: &Bed, values: &Values) -> Record {
+    let public = values.iter().filter(|value| value.permissions.public_read());
+    let public = public.map(|value| Value { timestamp: TIME_MS / 1_000, ..value.clone() }).collect();
+    Record {
+        identifier: Identifier::parse("88.1/PART").unwrap_or_else(|_| bed.identifier.clone()),
+        status: Status::Active,
+        values: Values::new(public).unwrap(),
+        values_erased: Vec::new(),
+        edges: Vec::new(),
+        edges_truncated: false,
+        outputs: None,
+        version: Version { number: 1, ledger_index: INDEX, time_ms: TIME_MS },
+    }
+}
+
+fn reply(bed: &Bed, said: Said, entry: &Entry, subject: &[u8; 32]) -> Reply {
+    let proof = Some(bed.zone.inclusion(entry, INDEX, SIZE));
+    let lookup = Some(bed.zone.lookup(subject, &[2, INDEX], SIZE));
+    Reply { proof, lookup, ..Reply::bare(said) }
+}
+
+fn verify(bed: &Bed, evidence: Evidence, reply: &Reply) -> Result<Shown, String> {
+    let claim = Claim { key: Some(bed.zone.key()), identifier: &bed.identifier, evidence, reply };
+    LedgerVerifier.verify(&claim).map_err(|unproven| unproven.reason)
+}
+
+fn fails(bed: &Bed, evidence: Evidence, reply: &Reply, rule: &str) {
+    let reason = verify(bed, evidence, reply).unwrap_err();
+    assert!(reason.contains(rule), "{rule}: {reason}");
+}
+
+#[test]
+fn a_record_is_proven_by_its_entry_and_the_lookup() {
+    let bed = bed();
+    let values = values(&[true, false, true]);
+    let subject = LookupKind::Id.key(&bed.identifier);
+    let entry = record_entry(EntryKind::Update, &bed.identifier, &values, INDEX, TIME_MS);
+    let found = || record(&bed, &values);
+    let good = reply(&bed, Said::Found(found()), &entry, &subject);
+    for (evidence, verification) in
+        [(Evidence::Inclusion, Verification::Included), (Evidence::Latest, Verification::Latest)]
+    {
+        assert_eq!(verify(&bed, evidence, &good), Ok(Shown { verification, withheld: [2].into() }));
+    }
+    let says = |change: &dyn Fn(&mut Record), rule: &str| {
+        let mut changed = found();
+        change(&mut changed);
+        fails(&bed, Evidence::Inclusion, &Reply { said: Said::Found(changed), ..good.clone() }, rule);
+    };
+    says(&|record| record.version.ledger_index = 4, "it says entry 4, and shows entry 5");
+    says(&|record| record.version.time_ms += 1, "it says entry 5, and shows");
+    says(&|record| record.values = Values::default(), "its values are not those");
+    says(&|record| record.values_erased = vec![1], "was erased, and shows it");
+    let mut other = values.iter().cloned().collect::<Vec<_>>();
+    other[0].ttl = 61;
+    let other = record(&bed, &Values::new(other).unwrap()).values;
+    says(&|record| record.values = other.clone(), "its values are not those");
+    let shows = |change: &dyn Fn(&mut Reply), rule: &str| {
+        let mut changed = good.clone();
+        change(&mut changed);
+        fails(&bed, Evidence::Latest, &changed, rule);
+    };
+    let elsewhere = Identifier::parse("88.1/other").unwrap();
+    let about = |identifier: &Identifier, kind| record_entry(kind, identifier, &values, INDEX, TIME_MS);
+    shows(&|reply| reply.proof = None, "no proof");
+    shows(&|reply| reply.lookup = None, "no lookup");
+    shows(&|reply| reply.proof = Some(b"x".into()), "file");
+    shows(&|reply| reply.proof = Some(bed.other.inclusion(&entry, INDEX, SIZE)), "");
+    shows(
+        &|reply| reply.proof = Some(bed.zone.inclusion(&about(&elsewhere, EntryKind::Update), INDEX, SIZE)),
+        "is about",
+    );
+    let retire = record_entry(EntryKind::Retire, &bed.identifier, &Values::default(), INDEX, TIME_MS);
+    shows(&|reply| reply.proof = Some(bed.zone.inclusion(&retire, INDEX, SIZE)), "says found");
+    shows(&|reply| reply.lookup = Some(bed.zone.lookup(&subject, &[INDEX, 7], SIZE)), "the last one is 7");
+    shows(&|reply| reply.lookup = Some(bed.zone.lookup(&subject, &[], SIZE)), "the last one is none");
+    shows(&|reply| reply.lookup = Some(bed.other.lookup(&subject, &[INDEX], SIZE)), "not signed by");
+    let wrong = LookupKind::Out.key(&bed.identifier);
+    shows(&|reply| reply.lookup = Some(bed.zone.lookup(&wrong, &[INDEX], SIZE)), "map");
+    let claim = Claim { key: None, identifier: &bed.identifier, evidence: Evidence::Inclusion, reply: &good };
+    assert!(LedgerVerifier.verify(&claim).is_err(), "a site without a key proves nothing");
+}
+
+#[test]
+fn what_is_gone_denied_or_not_there_is_proven() {
+    let bed = bed();
+    let subject = LookupKind::Id.key(&bed.identifier);
+    let entry = |kind, public: &[bool]| record_entry(kind, &bed.identifier, &values(public), INDEX, TIME_MS);
+    let version = Version { number: 2, ledger_index: INDEX, time_ms: TIME_MS };
+    let gone = |erased| Said::Retired(Tombstone { identifier: bed.identifier.clone(), version, erased });
+    let (retire, create) = (entry(EntryKind::Retire, &[]), entry(EntryKind::Create, &[false]));
+    let latest = |said: Said, entry: &Entry| reply(&bed, said, entry, &subject);
+    assert!(verify(&bed, Evidence::Latest, &latest(gone(false), &retire)).is_ok());
+    fails(&bed, Evidence::Latest, &latest(gone(true), &retire), "says gone");
+    fails(&bed, Evidence::Latest, &latest(gone(false), &create), "says gone");
+    let denied = verify(&bed, Evidence::Latest, &latest(Said::Denied, &create)).unwrap();
+    assert_eq!(&*denied.withheld, [1]);
+    fails(&bed, Evidence::Latest, &latest(Said::Denied, &retire), "no record whose values");
+    fails(&bed, Evidence::Latest, &latest(Said::Denied, &entry(EntryKind::Create, &[true, false])), "no record whose");
+    fails(&bed, Evidence::Latest, &latest(Said::NotResponsible, &create), "nothing can prove that");
+    let absent = |indices: &[u64]| Reply {
+        lookup: Some(bed.zone.lookup(&subject, indices, SIZE)),
+        ..Reply::bare(Said::NotFound)
+    };
+    assert_eq!(verify(&bed, Evidence::Inclusion, &absent(&[])).unwrap().verification, Verification::Included);
+    assert_eq!(verify(&bed, Evidence::Latest, &absent(&[])).unwrap().verification, Verification::Latest);
+    fails(&bed, Evidence::Latest, &absent(&[3]), "entry 3 is about the identifier");
+    fails(&bed, Evidence::Inclusion, &Reply::bare(Said::NotFound), "no lookup");
+}
+
+#[test]
+fn a_referral_is_proven_by_the_entry_that_delegates() {
+    let bed = bed();
+    let (prefix, other) = (Prefix::parse("88.1").unwrap(), Prefix::parse("88").unwrap());
+    let delegation = |ttl| Delegation::new(ttl, vec!["grpc://192.0.2.1:1".parse().unwrap()], Vec::new()).unwrap();
+    let entry = |prefix: &Prefix, change: PrefixChange| prefix_entry(prefix, &change, INDEX, TIME_MS);
+    let delegates = entry(&prefix, PrefixChange::Delegate(delegation(60)));
+    let refers = |prefix: &Prefix, ttl, ledger_index| {
+        Said::Referral(Referral { prefix: prefix.clone(), delegation: delegation(ttl), ledger_index })
+    };
+    let subject = prefix_key(&prefix);
+    let good = reply(&bed, refers(&prefix, 60, INDEX), &delegates, &subject);
+    assert_eq!(verify(&bed, Evidence::Latest, &good).unwrap().verification, Verification::Latest);
+    for (said, rule) in [
+        (refers(&other, 60, INDEX), "refers to hdl:88"),
+        (refers(&prefix, 61, INDEX), "to other sites, or otherwise"),
+        (refers(&prefix, 60, 4), "it says entry 4"),
+    ] {
+        fails(&bed, Evidence::Inclusion, &Reply { said, ..good.clone() }, rule);
+    }
+    for (entry, rule) in [
+        (entry(&prefix, PrefixChange::Revoke), "is `revoke` of"),
+        (entry(&prefix, PrefixChange::Home), "is `home` of"),
+        (record_entry(EntryKind::Create, &bed.identifier, &values(&[true]), INDEX, TIME_MS), "is `create` of"),
+    ] {
+        let proof = Some(bed.zone.inclusion(&entry, INDEX, SIZE));
+        fails(&bed, Evidence::Inclusion, &Reply { proof, ..good.clone() }, rule);
+    }
+    let revoked = Some(bed.zone.lookup(&subject, &[INDEX, 9], SIZE));
+    fails(&bed, Evidence::Latest, &Reply { lookup: revoked, ..good.clone() }, "the last one is 9");
+    let id = Some(bed.zone.lookup(&LookupKind::Id.key(&bed.identifier), &[INDEX], SIZE));
+    fails(&bed, Evidence::Latest, &Reply { lookup: id, ..good }, "map");
+}

@@ -1,0 +1,562 @@
+//! The tree of the simulation: zones with ledgers, their sites, what each of them says, and what is true.
+//!
+//! A zone is what one key answers for. Its ledger is a list of entries with their times; a site sees those that are older than its
+//! lag. Parent and child change at one moment, so that at every moment one state is true; what was true when is kept for every
+//! identifier.
+
+use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use tokio::time::Instant;
+use touchmark::{
+    id::{Identifier, Prefix},
+    ledger::EntryKind,
+    record::{
+        Delegation, Endpoint, Permissions, PrefixChange, Record, Site, SiteProtocol, SiteRole, Status, Value, Values,
+        Version,
+    },
+    resolver::{
+        Tombstone,
+        recursion::{Evidence, Question, Referral, Reply, Roots, Said},
+    },
+    vindex::{LookupKind, keys::prefix_key},
+};
+
+use super::prover::{Entry, Prover, prefix_entry, record_entry};
+
+/// How far a mirror may be behind, a stuck one included.
+pub const LAG_MAX: Duration = Duration::from_secs(60);
+/// The longest TTL of a record, in seconds.
+pub const TTL_SECONDS_MAX: u32 = 60;
+
+/// What is true of an identifier.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Truth {
+    Found(String),
+    Denied,
+    Retired,
+    NotFound,
+}
+
+/// What a site does with a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Honest,
+    Down,
+    Refusing,
+    /// What cannot be read.
+    Garbage,
+    /// An answer about something else.
+    Mismatch,
+    /// Back to the root.
+    Loop,
+    /// To another part of the tree.
+    Elsewhere,
+    /// Not what was delegated to it.
+    Lame,
+    /// Nothing that it said is true, and it has no key.
+    Forger(Forgery),
+}
+
+/// What a forger shows as a proof.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgery {
+    /// One by a key of its own.
+    OwnKey,
+    /// None at all.
+    Nothing,
+    /// A real one of what is true, beside what is not.
+    Real,
+}
+
+struct Written {
+    at: Instant,
+    time_ms: u64,
+    subject: Subject,
+    entry: Entry,
+}
+
+#[derive(Clone)]
+enum Subject {
+    Record { identifier: Identifier, kind: EntryKind, values: Values },
+    Prefix { prefix: Prefix, change: PrefixChange },
+}
+
+pub struct Zone {
+    pub prefix: Prefix,
+    prover: Prover,
+    ledger: Vec<Written>,
+    by_key: HashMap<[u8; 32], Vec<u64>>,
+    began: Instant,
+    gave_up: Option<Instant>,
+    /// How wrong its clock is, in milliseconds.
+    skew_ms: i64,
+    pub ports: Vec<u16>,
+}
+
+pub struct Port {
+    pub zone: usize,
+    pub protocol: SiteProtocol,
+    pub role: SiteRole,
+    pub lag: Duration,
+    pub stuck: Option<Instant>,
+    pub mode: Mode,
+    pub ever_forged: bool,
+}
+
+pub struct World {
+    pub rng: StdRng,
+    pub zones: Vec<Zone>,
+    pub ports: HashMap<u16, Port>,
+    pub identifiers: Vec<Identifier>,
+    truths: Vec<Vec<(Instant, Truth)>>,
+    forger: Prover,
+    directory: tempfile::TempDir,
+    port_next: u16,
+    values_made: u64,
+    began: Instant,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let forger = Prover::new(directory.path(), "forger.test", [0xff; 32]);
+        let began = Instant::now();
+        let mut world = Self {
+            rng: StdRng::seed_from_u64(seed),
+            zones: Vec::new(),
+            ports: HashMap::new(),
+            identifiers: Vec::new(),
+            truths: Vec::new(),
+            forger,
+            directory,
+            port_next: 1,
+            values_made: 0,
+            began,
+        };
+        world.new_zone(".");
+        for (prefix, parent) in
+            [("88", "."), ("99", "."), ("88.1", "88"), ("88.2", "88"), ("99.1", "99"), ("99.2", "99")]
+        {
+            let zone = world.new_zone(prefix);
+            let parent = world.zone_of(&Prefix::parse(parent).unwrap());
+            world.delegate(parent, zone);
+        }
+        for prefix in ["88", "99", "88.1", "88.2", "99.1", "99.2", "77"] {
+            for number in 0..10 {
+                world.identifiers.push(Identifier::parse(&format!("{prefix}/part-{number}")).unwrap());
+            }
+        }
+        world.truths = vec![vec![(began, Truth::NotFound)]; world.identifiers.len()];
+        world
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.rng.next_u64() % end.max(1)
+    }
+
+    pub fn roots(&self) -> Roots {
+        Roots::new(vec![(Prefix::parse(".").unwrap(), self.delegation(0, 3_600))])
+    }
+
+    /// A zone with two or three sites; of the first one DNS is spoken, too.
+    fn new_zone(&mut self, prefix: &str) -> usize {
+        let number = self.zones.len();
+        let mut seed = [1; 32];
+        seed[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        let prover = Prover::new(self.directory.path(), &format!("zone-{number}.test"), seed);
+        let skew_ms = self.below(7_200_000).cast_signed() - 3_600_000;
+        self.zones.push(Zone {
+            prefix: Prefix::parse(prefix).unwrap(),
+            prover,
+            ledger: Vec::new(),
+            by_key: HashMap::new(),
+            began: Instant::now(),
+            gave_up: None,
+            skew_ms,
+            ports: Vec::new(),
+        });
+        self.new_ports(number);
+        number
+    }
+
+    /// Other addresses for the sites of a zone.
+    fn new_ports(&mut self, zone: usize) {
+        for port in std::mem::take(&mut self.zones[zone].ports) {
+            self.ports.get_mut(&port).unwrap().mode = Mode::Down;
+        }
+        let mirrors = 1 + self.below(2);
+        for site in 0..=mirrors {
+            let role = if site == 0 { SiteRole::Primary } else { SiteRole::Mirror };
+            let lag = match role {
+                SiteRole::Primary => Duration::ZERO,
+                SiteRole::Mirror => Duration::from_millis(self.below(3_000)),
+            };
+            let protocols: &[SiteProtocol] =
+                if site == 0 { &[SiteProtocol::Grpc, SiteProtocol::Dns] } else { &[SiteProtocol::Grpc] };
+            for &protocol in protocols {
+                let port = self.port_next;
+                self.port_next += 1;
+                let (mode, stuck, ever_forged) = (Mode::Honest, None, false);
+                self.ports.insert(port, Port { zone, protocol, role, lag, stuck, mode, ever_forged });
+                self.zones[zone].ports.push(port);
+            }
+        }
+    }
+
+    /// What a parent says of a zone's sites.
+    fn delegation(&self, zone: usize, ttl_seconds: u32) -> Delegation {
+        let mut sites: Vec<Site> = Vec::new();
+        for number in &self.zones[zone].ports {
+            let port = &self.ports[number];
+            let endpoint = Endpoint { protocol: port.protocol, address: SocketAddr::from(([127, 0, 0, 1], *number)) };
+            match port.protocol {
+                SiteProtocol::Dns => sites.last_mut().unwrap().endpoints.push(endpoint),
+                _ => sites.push(Site {
+                    serial: 1,
+                    role: port.role,
+                    key: Some(self.zones[zone].prover.key().into()),
+                    endpoints: vec![endpoint],
+                }),
+            }
+        }
+        Delegation::new(ttl_seconds, sites, Vec::new()).unwrap()
+    }
+
+    /// The zone that answers for a prefix now.
+    pub fn zone_of(&self, prefix: &Prefix) -> usize {
+        self.zones.iter().rposition(|zone| zone.gave_up.is_none() && zone.prefix == *prefix).unwrap()
+    }
+
+    fn write(&mut self, zone: usize, subject: Subject) {
+        let now = Instant::now();
+        let Zone { ledger, by_key, skew_ms, .. } = &mut self.zones[zone];
+        let index = ledger.len() as u64;
+        let real_ms = 10_000_000 + (now - self.began).as_millis() as u64;
+        let time_ms = real_ms.saturating_add_signed(*skew_ms);
+        let (key, entry) = match &subject {
+            Subject::Record { identifier, kind, values } => {
+                (LookupKind::Id.key(identifier), record_entry(*kind, identifier, values, index, time_ms))
+            }
+            Subject::Prefix { prefix, change } => (prefix_key(prefix), prefix_entry(prefix, change, index, time_ms)),
+        };
+        by_key.entry(key).or_default().push(index);
+        ledger.push(Written { at: now, time_ms, subject, entry });
+    }
+
+    fn delegate(&mut self, parent: usize, child: usize) {
+        let ttl_seconds = 5 + self.below(120) as u32;
+        let change = PrefixChange::Delegate(self.delegation(child, ttl_seconds));
+        let prefix = self.zones[child].prefix.clone();
+        self.write(parent, Subject::Prefix { prefix, change });
+    }
+
+    /// Registers, updates or retires something, wherever it belongs now.
+    pub fn change_record(&mut self) {
+        let number = self.below(self.identifiers.len() as u64) as usize;
+        let identifier = self.identifiers[number].clone();
+        let zone = self.authority(&identifier);
+        let truth = self.truths[number].last().unwrap().1.clone();
+        let (kind, values) = match truth {
+            Truth::Retired => return,
+            Truth::NotFound => (EntryKind::Create, self.new_values()),
+            _ if self.below(12) == 0 => (EntryKind::Retire, Values::default()),
+            _ => (EntryKind::Update, self.new_values()),
+        };
+        self.write(zone, Subject::Record { identifier, kind, values });
+        self.note_truths();
+    }
+
+    fn new_values(&mut self) -> Values {
+        self.values_made += 1;
+        let public = self.below(12) > 0;
+        let value = Value {
+            index: 1,
+            kind: "NAME".parse().unwrap(),
+            data: format!("state {}", self.values_made).into(),
+            ttl: self.below(u64::from(TTL_SECONDS_MAX) + 1) as u32,
+            timestamp: 0,
+            permissions: if public { Permissions::DEFAULT } else { "1100".parse().unwrap() },
+            references: Vec::new(),
+        };
+        Values::new(vec![value]).unwrap()
+    }
+
+    /// A zone gets other addresses, another owner with another key, or its parent takes the prefix back.
+    pub fn change_delegation(&mut self) {
+        let below = ["88", "99", "88.1", "88.2", "99.1", "99.2"];
+        let prefix = below[self.below(6) as usize];
+        let parent = prefix.split_once('.').map_or(".", |(parent, _)| parent);
+        let [prefix_parsed, parent] = [prefix, parent].map(|text| Prefix::parse(text).unwrap());
+        let live = |world: &Self, prefix: &Prefix| {
+            world.zones.iter().any(|zone| zone.gave_up.is_none() && zone.prefix == *prefix)
+        };
+        if !live(self, &parent) {
+            return;
+        }
+        let parent = self.zone_of(&parent);
+        if !live(self, &prefix_parsed) {
+            let zone = self.new_zone(prefix);
+            self.delegate(parent, zone);
+        } else {
+            let old = self.zone_of(&prefix_parsed);
+            match self.below(4) {
+                0 if prefix.contains('.') => {
+                    self.write(parent, Subject::Prefix { prefix: prefix_parsed, change: PrefixChange::Revoke });
+                    self.zones[old].gave_up = Some(Instant::now());
+                }
+                1 => {
+                    let new = self.new_zone(prefix);
+                    self.copy(old, new);
+                    self.zones[old].gave_up = Some(Instant::now());
+                    self.delegate(parent, new);
+                }
+                2 => {
+                    self.new_ports(old);
+                    self.delegate(parent, old);
+                }
+                // The same sites, another TTL.
+                _ => self.delegate(parent, old),
+            }
+        }
+        self.note_truths();
+    }
+
+    /// The new owner of a prefix takes over what the old one had.
+    fn copy(&mut self, old: usize, new: usize) {
+        let newest =
+            |subject: &Subject, later: &[Written]| !later.iter().any(|written| written.subject.key() == subject.key());
+        let ledger = &self.zones[old].ledger;
+        let kept: Vec<Subject> = (0..ledger.len())
+            .filter(|at| newest(&ledger[*at].subject, &ledger[at + 1..]))
+            .map(|at| ledger[at].subject.clone())
+            .collect();
+        for subject in kept {
+            self.write(new, subject);
+        }
+    }
+
+    /// The zone that answers for an identifier now.
+    fn authority(&self, identifier: &Identifier) -> usize {
+        let mut zone = 0;
+        while let Some((_, referral)) = self.zones[zone].referral(identifier, usize::MAX) {
+            zone = self.zone_of(&referral.prefix);
+        }
+        zone
+    }
+
+    fn truth_now(&self, identifier: &Identifier) -> Truth {
+        let zone = &self.zones[self.authority(identifier)];
+        match zone.newest(&LookupKind::Id.key(identifier), usize::MAX).map(|index| &zone.ledger[index].subject) {
+            None | Some(Subject::Prefix { .. }) => Truth::NotFound,
+            Some(Subject::Record { kind: EntryKind::Retire, .. }) => Truth::Retired,
+            Some(Subject::Record { values, .. }) => match values.iter().find(|value| value.permissions.public_read()) {
+                Some(value) => Truth::Found(String::from_utf8(value.data.to_vec()).unwrap()),
+                None => Truth::Denied,
+            },
+        }
+    }
+
+    fn note_truths(&mut self) {
+        let now = Instant::now();
+        for number in 0..self.identifiers.len() {
+            let truth = self.truth_now(&self.identifiers[number]);
+            if self.truths[number].last().unwrap().1 != truth {
+                self.truths[number].push((now, truth));
+            }
+        }
+    }
+
+    /// Whether something was true of an identifier at any time since then.
+    pub fn was_true_since(&self, number: usize, truth: &Truth, since: Instant) -> bool {
+        let truths = &self.truths[number];
+        let ends = truths.iter().skip(1).map(|(at, _)| Some(*at)).chain([None]);
+        truths.iter().zip(ends).any(|((_, was), end)| was == truth && end.is_none_or(|end| end >= since))
+    }
+
+    /// What a site answers.
+    pub fn answer(&mut self, number: u16, question: &Question) -> Result<Reply, String> {
+        let now = Instant::now();
+        let port = &self.ports[&number];
+        let (zone, mode) = (&self.zones[port.zone], port.mode);
+        // One that is stuck comes along at the end of what a mirror may be behind.
+        let view =
+            (port.stuck.unwrap_or(now).checked_sub(port.lag)).max(now.checked_sub(LAG_MAX)).unwrap_or(self.began);
+        let seen = zone.ledger.partition_point(|written| written.at <= view);
+        let elsewhere = |prefix: &str| {
+            let referral = Referral {
+                prefix: Prefix::parse(prefix).unwrap(),
+                delegation: self.delegation(0, 60),
+                ledger_index: 0,
+            };
+            Ok(Reply::bare(Said::Referral(referral)))
+        };
+        let evidence = if port.protocol == SiteProtocol::Grpc { question.evidence } else { Evidence::None };
+        let identifier = &question.identifier;
+        match mode {
+            Mode::Honest => {
+                let is_home =
+                    (zone.began <= view || zone.prefix.is_everything()) && zone.gave_up.is_none_or(|at| view < at);
+                match is_home {
+                    true => Ok(zone.reply(identifier, evidence, seen)),
+                    false => Ok(Reply::bare(Said::NotResponsible)),
+                }
+            }
+            Mode::Mismatch => {
+                let other = self.identifiers.iter().find(|other| *other != identifier).unwrap();
+                Ok(Reply { said: forged_record(other), ..zone.reply(other, evidence, seen) })
+            }
+            Mode::Loop => elsewhere("."),
+            Mode::Elsewhere => elsewhere("66.6"),
+            Mode::Lame => Ok(Reply::bare(Said::NotResponsible)),
+            Mode::Forger(forgery) => Ok(self.forge(zone, identifier, evidence, seen, forgery)),
+            Mode::Down | Mode::Refusing | Mode::Garbage => Err("is not asked for".into()),
+        }
+    }
+
+    fn forge(&self, zone: &Zone, identifier: &Identifier, evidence: Evidence, seen: usize, forgery: Forgery) -> Reply {
+        let real = zone.reply(identifier, evidence, seen);
+        let said = match &real.said {
+            // What is there is changed, what is delegated goes to the forger's own sites, what is not there is made up.
+            Said::Found(record) if record.version.ledger_index % 2 == 0 => Said::NotFound,
+            Said::Referral(referral) => {
+                let sites = vec![format!("1 primary {} grpc://127.0.0.1:65535", self.forger.key()).parse().unwrap()];
+                Said::Referral(Referral {
+                    delegation: Delegation::new(60, sites, Vec::new()).unwrap(),
+                    ..referral.clone()
+                })
+            }
+            _ => forged_record(identifier),
+        };
+        let subject = LookupKind::Id.key(identifier);
+        let own = || {
+            let Said::Found(record) = &said else { return (None, Some(self.forger.lookup(&subject, &[], 9))) };
+            let Version { ledger_index, time_ms, .. } = record.version;
+            let entry = record_entry(EntryKind::Create, identifier, &record.values, ledger_index, time_ms);
+            let proof = self.forger.inclusion(&entry, ledger_index, 9);
+            (Some(proof), Some(self.forger.lookup(&subject, &[ledger_index], 9)))
+        };
+        let (proof, lookup) = match forgery {
+            _ if evidence == Evidence::None => (None, None),
+            Forgery::OwnKey => own(),
+            Forgery::Nothing => (None, None),
+            Forgery::Real => (real.proof, real.lookup),
+        };
+        Reply { said, proof, lookup, ttl_seconds: None, lag_seconds: None }
+    }
+}
+
+fn forged_record(identifier: &Identifier) -> Said {
+    let value = Value {
+        index: 1,
+        kind: "NAME".parse().unwrap(),
+        data: "forged".into(),
+        ttl: 600_000,
+        timestamp: 1,
+        permissions: Permissions::DEFAULT,
+        references: Vec::new(),
+    };
+    // The TTL of a record in the ledger is bounded; that of a forged one is not.
+    let values = Values::new(vec![Value { ttl: 172_800, ..value }]).unwrap();
+    Said::Found(record(identifier, values, 3, 1_000))
+}
+
+fn record(identifier: &Identifier, values: Values, ledger_index: u64, time_ms: u64) -> Record {
+    Record {
+        identifier: identifier.clone(),
+        status: Status::Active,
+        values,
+        values_erased: Vec::new(),
+        edges: Vec::new(),
+        edges_truncated: false,
+        outputs: None,
+        version: Version { number: 1, ledger_index, time_ms },
+    }
+}
+
+impl Subject {
+    fn key(&self) -> [u8; 32] {
+        match self {
+            Self::Record { identifier, .. } => LookupKind::Id.key(identifier),
+            Self::Prefix { prefix, .. } => prefix_key(prefix),
+        }
+    }
+}
+
+impl Zone {
+    /// The newest entry of a key among the first `seen` ones.
+    fn newest(&self, key: &[u8; 32], seen: usize) -> Option<usize> {
+        let indices = self.by_key.get(key)?;
+        indices[..indices.partition_point(|index| (*index as usize) < seen)].last().map(|index| *index as usize)
+    }
+
+    /// The longest prefix that the first `seen` entries delegate and that covers an identifier.
+    fn referral(&self, identifier: &Identifier, seen: usize) -> Option<(usize, Referral)> {
+        let labels = identifier.as_str().split('/').next()?;
+        let mut prefixes = labels.match_indices('.').map(|(at, _)| &labels[..at]).collect::<Vec<_>>();
+        prefixes.push(labels);
+        prefixes.into_iter().rev().find_map(|text| {
+            let prefix = Prefix::parse(text).ok()?;
+            let index = self.newest(&prefix_key(&prefix), seen)?;
+            match &self.ledger[index].subject {
+                Subject::Prefix { change: PrefixChange::Delegate(delegation), .. } => {
+                    let delegation = delegation.clone();
+                    Some((index, Referral { prefix, delegation, ledger_index: index as u64 }))
+                }
+                _ => None,
+            }
+        })
+    }
+
+    /// What an honest site says that has seen so many entries.
+    fn reply(&self, identifier: &Identifier, evidence: Evidence, seen: usize) -> Reply {
+        let mut subject = LookupKind::Id.key(identifier);
+        let (index, said) = match self.referral(identifier, seen) {
+            Some((index, referral)) => {
+                subject = prefix_key(&referral.prefix);
+                (Some(index), Said::Referral(referral))
+            }
+            None => match self.newest(&subject, seen) {
+                None => (None, Said::NotFound),
+                Some(index) => (Some(index), self.said(&self.ledger[index], index as u64)),
+            },
+        };
+        let size = (seen.max(1)) as u64;
+        let proof = index.filter(|_| evidence != Evidence::None);
+        let proof = proof.map(|index| self.prover.inclusion(&self.ledger[index].entry, index as u64, size));
+        let lookup = (evidence == Evidence::Latest || (evidence != Evidence::None && index.is_none())).then(|| {
+            let indices = self.by_key.get(&subject).map_or(&[][..], Vec::as_slice);
+            let indices = &indices[..indices.partition_point(|index| (*index as usize) < seen)];
+            self.prover.lookup(&subject, indices, size)
+        });
+        Reply { said, proof, lookup, ttl_seconds: None, lag_seconds: None }
+    }
+
+    fn said(&self, written: &Written, index: u64) -> Said {
+        let Subject::Record { identifier, kind, values } = &written.subject else { return Said::NotFound };
+        if *kind == EntryKind::Retire {
+            let version = Version { number: 1, ledger_index: index, time_ms: written.time_ms };
+            return Said::Retired(Tombstone { identifier: identifier.clone(), version, erased: false });
+        }
+        let public: Vec<Value> = values
+            .iter()
+            .filter(|value| value.permissions.public_read())
+            .map(|value| Value { timestamp: written.time_ms / 1_000, ..value.clone() })
+            .collect();
+        match public.is_empty() {
+            true => Said::Denied,
+            false => Said::Found(record(identifier, Values::new(public).unwrap(), index, written.time_ms)),
+        }
+    }
+}
+
+/// For those who look at a failure.
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let directory: PathBuf = self.directory.path().into();
+        write!(f, "World({} zones, {} ports, {directory:?})", self.zones.len(), self.ports.len())
+    }
+}
+
+/// A world that sites and driver share.
+pub type Shared = Arc<std::sync::Mutex<World>>;
