@@ -173,7 +173,7 @@ fn make(data: &Path) -> Result<(), Box<dyn Error>> {
     let opening = Opening::new(&directory, KeySource { origin: ORIGIN, seed: [7; 32] })?;
     let recovered = opening.recover::<LedgerError>(Mark::START, |_| Ok(()))?.sign()?;
     let (ledger, mut appender) = (recovered.ledger, recovered.appender);
-    let key = ledger.key().with_suffix(ORIGIN_SUFFIX)?;
+    let key = ledger.signer()?.with_suffix(ORIGIN_SUFFIX)?;
     let (_, mut output) = LeafLog::open(&directory.vindex(), key)?;
     let (values, mut map) = (values()?, Map::default());
     for first in (0..AUDITED).step_by(ENTRIES_A_LEAF as usize) {

@@ -45,6 +45,13 @@
 //! Who wants to know of every change takes a feed ([`resolver::feed`]), which reads the ledger page by page, as fast as its
 //! client takes it, and is told by the sequencer how far it may go.
 //!
+//! # The way of a mirror
+//!
+//! A mirror has no sequencer and no key. It takes the stream of its primary, derives every leaf hash again from values and salts, and
+//! writes a batch only under a checkpoint of exactly its entries that the primary signed ([`mirror`]); then index, caches and feeds
+//! learn of it as of any batch. It answers everything, refuses writes, and says how far behind it is. An edge node keeps of most entries
+//! the hash alone.
+//!
 //! # The way of a proof
 //!
 //! The publisher ([`app`]) takes the newest checkpoint once a second, has witnesses cosign it, and publishes it
@@ -79,7 +86,8 @@
 //! | [`resolver`] | the read core; recursion | `id`, `record`, `ledger`, `proof`, `store`, `vindex`, `cache` |
 //! | [`registry`] | the write core | `codec`, `id`, `record`, `ledger`, `store` |
 //! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, paths of tiles, and the one table of outcomes | the cores' types, `cache`, `proof`, `vindex` |
-//! | [`server`] | listeners: gRPC, DNS, HTTP | `protocol`, the cores, `vindex`, `witness` |
+//! | [`mirror`] | follows another node's ledger: what came is verified, then written; how far behind it is | `protocol`, `registry`, `store`, `ledger` |
+//! | [`server`] | listeners: gRPC, DNS, HTTP | `protocol`, the cores, `vindex`, `witness`, `mirror` |
 //! | [`client`] | outbound connections | `protocol`, `proof`, `record` |
 //! | [`config`] | file + environment + arguments -> `Config` | `id`, `proof`, `protocol`, `server` |
 //! | [`app`] | `Config` -> running node; `fsck`, `rebuild`, `audit` | everything below, `client` |

@@ -11,6 +11,7 @@
 
 mod cases;
 mod floor;
+mod mirror;
 mod node;
 mod provenance;
 mod records;
@@ -89,6 +90,15 @@ enum Case {
         #[arg(long, default_value_t = 20)]
         seconds: u64,
     },
+    /// How long after a receipt of the primary its mirror shows the change, at a steady rate of registrations.
+    Mirror {
+        /// Registrations a second, a multiple of 100.
+        #[arg(long, default_value_t = 5_000)]
+        per_second: u64,
+        /// For how long.
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+    },
     /// Prints the records that `import` loads as JSON lines, for other systems to load.
     Records {
         /// How many records.
@@ -129,7 +139,8 @@ async fn run(case: Case) -> Outcome<()> {
             cases::apply(64, 200_000, 5).await?;
             cases::import(1_000_000).await?;
             provenance::history(100_000).await?;
-            provenance::lag(20_000, 20).await
+            provenance::lag(20_000, 20).await?;
+            mirror::lag(5_000, 20).await
         }
         Case::Import { records } => cases::import(records).await,
         Case::Apply { clients, calls, rounds } => cases::apply(clients, calls, rounds).await,
@@ -137,6 +148,7 @@ async fn run(case: Case) -> Outcome<()> {
         Case::Resolve { records, calls, rounds } => cases::resolve(records, calls, rounds).await,
         Case::History { versions } => provenance::history(versions).await,
         Case::Lag { per_second, seconds } => provenance::lag(per_second, seconds).await,
+        Case::Mirror { per_second, seconds } => mirror::lag(per_second, seconds).await,
         Case::Records { records } => {
             records::write_jsonl(&mut std::io::BufWriter::new(std::io::stdout().lock()), records)?;
             Ok(())

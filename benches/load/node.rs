@@ -22,11 +22,15 @@ pub struct Process {
 impl Process {
     /// Starts a node on a data directory.
     pub async fn node(data: &Path) -> Outcome<Self> {
+        Self::node_with(data, "127.0.0.1:0", &[]).await
+    }
+
+    /// As [`Process::node`], with an address for HTTP and more arguments.
+    pub async fn node_with(data: &Path, http: &str, arguments: &[&str]) -> Outcome<Self> {
         let address = free_address()?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_touchmark"));
-        command
-            .args(["serve", "--dns", "127.0.0.1:0", "--http", "127.0.0.1:0", "--grpc", &address, "--data"])
-            .arg(data);
+        command.args(["serve", "--dns", "127.0.0.1:0", "--http", http, "--grpc", &address, "--data"]).arg(data);
+        command.args(arguments);
         Self::start(command, address).await
     }
 
@@ -105,7 +109,8 @@ impl Drop for Process {
     }
 }
 
-fn free_address() -> Outcome<String> {
+/// An address on loopback that nobody listens on now.
+pub fn free_address() -> Outcome<String> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
 

@@ -28,7 +28,7 @@ use crate::{
 /// How often a page is asked for.
 const PAGES: u64 = 2_000;
 /// Between two calls of a steady load.
-const TICK: Duration = Duration::from_millis(10);
+pub const TICK: Duration = Duration::from_millis(10);
 /// Between two looks at how far the verifiable index is.
 const LOOK: Duration = Duration::from_millis(100);
 /// Calls of a steady load that may be under way at once; when they are, it is not sustained.
@@ -129,10 +129,10 @@ pub async fn lag(per_second: u64, seconds: u64) -> Outcome<()> {
 }
 
 /// When a call was acknowledged, and the last ledger index that it got.
-type Acknowledged = Mutex<Vec<(Instant, u64)>>;
+pub type Acknowledged = Mutex<Vec<(Instant, u64)>>;
 
 /// Sends a call of `commands` registrations at every tick; gives back how long the calls took.
-async fn steady(
+pub async fn steady(
     registry: RegistryClient<Channel>,
     commands: u64,
     ticks: u64,

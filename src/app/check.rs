@@ -63,17 +63,21 @@ pub struct RebuildReport {
 ///
 /// [`AppError`] names the first bad entry or file.
 pub fn fsck(data: &Path, progress: &mut dyn FnMut(Progress)) -> Result<FsckReport, AppError> {
-    let directory = DataDir::open(data)?;
-    if dnssec::file(data).exists() {
-        dnssec::keys(data)?;
+    fsck_open(&DataDir::open(data)?, progress)
+}
+
+/// As [`fsck`], of a directory that is open.
+pub(super) fn fsck_open(directory: &DataDir, progress: &mut dyn FnMut(Progress)) -> Result<FsckReport, AppError> {
+    if dnssec::file(directory.path()).exists() {
+        dnssec::keys(directory.path())?;
     }
-    let seal = index::check_seal(&directory)?;
+    let seal = index::check_seal(directory)?;
     if let Seal::Broken(what) = &seal {
         return Err(AppError::Index { what: format!("index: {what}") });
     }
-    let checked = compare(&directory, &seal, progress);
+    let checked = compare(directory, &seal, progress);
     // Opening the index broke the seal. Whatever was found, the index is as it was closed.
-    let sealed = if seal == Seal::Whole { index::seal(&directory) } else { Ok(()) };
+    let sealed = if seal == Seal::Whole { index::seal(directory) } else { Ok(()) };
     let report = checked?;
     sealed.map(|()| report)
 }

@@ -18,6 +18,7 @@ mod guard;
 mod http;
 mod index;
 mod mirror;
+mod promote;
 mod publisher;
 mod recursive;
 mod vindex;
@@ -41,6 +42,7 @@ pub use check::{FsckReport, RebuildReport, fsck, rebuild};
 use cores::Cores;
 pub use guard::GuardError;
 use mirror::Writing;
+pub use promote::{PromoteReport, promote};
 pub use witness::{WitnessNode, WitnessOptions};
 use witnesses::Witness;
 

@@ -23,6 +23,13 @@ pub(super) fn start(
         VerifiableIndexMode::Off => Ok(None),
         // A mirror cannot sign the output log.
         VerifiableIndexMode::On if ledger.signer().is_err() => Ok(None),
+        VerifiableIndexMode::On if directory.promoted().exists() && !directory.vindex().exists() => {
+            tracing::warn!(
+                "there is no verifiable index: this directory was a mirror, and its primary kept an output log under the same \
+                 key, which another one would contradict; copy the primary's directory `vindex` here, or leave it off"
+            );
+            Ok(None)
+        }
         VerifiableIndexMode::On => {
             let started = VerifiableIndex::start(Arc::clone(ledger), directory.vindex(), PUBLISH_INTERVAL);
             started.map(Some).map_err(|error| AppError::system("cannot start the verifiable index", error))

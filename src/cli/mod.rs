@@ -19,6 +19,7 @@ mod name;
 pub mod output;
 mod parts;
 mod prefix;
+mod promote;
 mod prove;
 mod rebuild;
 mod recall;
@@ -101,6 +102,8 @@ enum Command {
     Audit(audit::Args),
     /// Make the index again from the ledger
     Rebuild(rebuild::Args),
+    /// Make a stopped mirror a primary
+    Promote(promote::Args),
     /// Show and roll the keys that sign the DNS zone
     Dnssec(dnssec::Args),
     /// Show the configuration
@@ -180,6 +183,7 @@ impl Command {
             Self::Fsck(args) => fsck::run(args),
             Self::Audit(args) => audit::run(args),
             Self::Rebuild(args) => rebuild::run(args),
+            Self::Promote(args) => promote::run(args),
             Self::Dnssec(args) => dnssec::run(args),
             Self::Config(args) => config_print::run(args),
         }

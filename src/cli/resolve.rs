@@ -185,15 +185,12 @@ fn said(said: Said, identifier: &Identifier, args: &Args) -> Reply {
             Reply { remark, ..Reply::of(Answer::Denied(pb::Denied { identifier })) }
         }
         Said::Delegated => Reply::of(Answer::Delegated(pb::Delegated { identifier, ..pb::Delegated::default() })),
-        Said::Referral(referral) => {
-            let delegated = pb::Delegated {
-                identifier,
-                prefix: referral.prefix.to_string(),
-                delegation: Some(delegation_to_pb(&referral.delegation)),
-                ledger_index: referral.ledger_index.unwrap_or_default(),
-            };
-            Reply::of(Answer::Delegated(delegated))
-        }
+        Said::Referral(referral) => Reply::of(Answer::Delegated(pb::Delegated {
+            identifier,
+            prefix: referral.prefix.to_string(),
+            delegation: Some(delegation_to_pb(&referral.delegation)),
+            ledger_index: referral.ledger_index.unwrap_or_default(),
+        })),
         Said::NotResponsible => Reply::of(Answer::NotResponsible(pb::NotResponsible { identifier })),
     }
 }

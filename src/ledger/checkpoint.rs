@@ -78,6 +78,30 @@ impl LedgerKey {
         }
     }
 
+    /// Reads a key file.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`], [`LedgerError::Damaged`] when the file holds no key.
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        match path.try_exists() {
+            // The file exists, so neither origin nor seed is used.
+            Ok(true) => Self::open_or_create(path, "unused", [0; 32]),
+            Ok(false) => Err(LedgerError::io("cannot read", path, io::ErrorKind::NotFound.into())),
+            Err(error) => Err(LedgerError::io("cannot read", path, error)),
+        }
+    }
+
+    /// Writes the key to a file, readable by its owner alone.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`]; the file is then what it was.
+    pub fn write(&self, path: &Path) -> Result<(), LedgerError> {
+        let text = encode_key(&self.origin, self.seed)?;
+        write_secret(path, &text).map_err(|error| LedgerError::io("cannot write", path, error))
+    }
+
     /// Takes apart `PRIVATE+KEY+<origin>+<id>+<base64 of type and seed>`.
     fn parse(text: &str) -> Option<Self> {
         // Neither name nor id can hold a plus; the base64 of the key can.
@@ -215,12 +239,7 @@ impl SignedHead {
     ///
     /// [`LedgerError::Io`]; the checkpoint must then not be given to anyone.
     pub(super) fn store(&mut self, checkpoint: &SignedCheckpoint) -> Result<(), LedgerError> {
-        let mut slot = [0; SLOT_BYTES];
-        let note = checkpoint.note.as_bytes();
-        let Some(start) = slot.get_mut(..note.len()) else {
-            return Err(LedgerError::damaged(&self.path, "has slots too short for this ledger's checkpoints"));
-        };
-        start.copy_from_slice(note);
+        let slot = slots(&self.path, &[checkpoint])?;
         let written = self.file.write_all_at(&slot, (self.next_slot * SLOT_BYTES) as u64);
         written.map_err(|error| LedgerError::io("cannot write", &self.path, error))?;
         self.next_slot = 1 - self.next_slot;
@@ -240,6 +259,23 @@ impl SignedHead {
         }
         Ok(())
     }
+}
+
+/// Checkpoints as they lie in their slots.
+///
+/// # Errors
+///
+/// [`LedgerError::Damaged`] when one is too long for a slot.
+pub(super) fn slots(path: &Path, checkpoints: &[&SignedCheckpoint]) -> Result<Vec<u8>, LedgerError> {
+    let mut bytes = vec![0; SLOT_BYTES * checkpoints.len()];
+    for (slot, checkpoint) in bytes.chunks_exact_mut(SLOT_BYTES).zip(checkpoints) {
+        let note = checkpoint.note.as_bytes();
+        let Some(start) = slot.get_mut(..note.len()) else {
+            return Err(LedgerError::damaged(path, "has slots too short for this ledger's checkpoints"));
+        };
+        start.copy_from_slice(note);
+    }
+    Ok(bytes)
 }
 
 /// A new file is durable by its name before anything is signed: later on, that it is missing means something.

@@ -125,6 +125,11 @@ impl DataDir {
         self.ledger().join("mirror")
     }
 
+    /// The note that the ledger went on under its key in this directory, which was a mirror's before.
+    pub fn promoted(&self) -> PathBuf {
+        self.ledger().join("promoted")
+    }
+
     pub(super) fn signed_head(&self) -> PathBuf {
         self.ledger().join("signed_head")
     }

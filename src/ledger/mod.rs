@@ -5,6 +5,7 @@
 //! DIR/ledger/key        the signing key, made at the first start                   checkpoint
 //! DIR/ledger/mirror     in its place on a mirror: whose ledger it is                  keys
 //! DIR/ledger/signed_head  the last checkpoint signed                               checkpoint
+//! DIR/ledger/promoted   that it was a mirror, and goes on under its primary's key       promote
 //! DIR/ledger/segments/  frames of entries with their values and salts              segment, entry
 //! DIR/ledger/redactions  what is left of entries that were erased                  redactions
 //! DIR/ledger/tree/      hashes of the Merkle tree, level by level; where entries lie  tree, tiles
@@ -31,6 +32,7 @@ mod data_dir;
 mod entry;
 mod keys;
 mod leaf_log;
+mod promote;
 mod publication;
 mod recover;
 mod redactions;
@@ -61,6 +63,7 @@ pub use entry::{
 };
 pub use keys::{MirrorOf, PREFIXES_MAX};
 pub use leaf_log::{LastLeaf, LeafLog, LeafLogCheck, LeafLogWriter};
+pub use promote::{PromotionKey, promote};
 pub use publication::Publication;
 pub use recover::{KeySource, Mark, Opening, Recovered, Replayed, ReplayedFrame};
 pub use replica::{Foreign, Replica, ReplicaBatch};
@@ -483,6 +486,14 @@ pub enum LedgerError {
     NoKey {
         /// The ledger.
         origin: String,
+    },
+    /// A key is not that of the ledger.
+    #[error("the key file holds the key {found}, and this ledger's is {expected}")]
+    OtherKey {
+        /// The verifier key of what was found.
+        found: String,
+        /// That of the ledger.
+        expected: String,
     },
     /// What the primary signed is not what was taken from it.
     #[error("the checkpoint of {signed} entries does not fit the {size} that were taken: nothing of them was written")]

@@ -189,7 +189,7 @@ fn publish(data: &Path, change: &dyn Fn(&mut Vec<Update>)) {
     let mut map = Map::default();
     map.update(updates, Hashing::Now);
     std::fs::remove_dir_all(directory.vindex()).unwrap();
-    let key = source.ledger().key().with_suffix(ORIGIN_SUFFIX).unwrap();
+    let key = source.ledger().signer().unwrap().with_suffix(ORIGIN_SUFFIX).unwrap();
     let (_, mut writer) = LeafLog::open(&directory.vindex(), key).unwrap();
     writer.append(&OutputLeaf { root: map.root(), checkpoint: &checkpoint.note }.to_bytes()).unwrap();
 }
@@ -214,7 +214,7 @@ async fn a_log_over_http_is_audited_and_tampering_is_named() {
     let (entries, checkpoint, leaves, output_checkpoint) = {
         let directory = DataDir::open(data.path()).unwrap();
         let source = LedgerSource::open(&directory).unwrap();
-        let key = source.ledger().key().with_suffix(ORIGIN_SUFFIX).unwrap();
+        let key = source.ledger().signer().unwrap().with_suffix(ORIGIN_SUFFIX).unwrap();
         let output = OutputSource(LeafLog::open_to_read(&directory.vindex(), key).unwrap().unwrap());
         let leaves = entries_of(&output, output.0.size() as usize);
         (entries_of(&source, 610), source.checkpoint().unwrap(), leaves, output.checkpoint().unwrap())

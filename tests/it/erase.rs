@@ -35,7 +35,7 @@ use crate::{
 const PUMP: &str = "88.118.8/Pump";
 
 /// Every file below a directory that holds some bytes.
-fn files_with(directory: &Path, needle: &[u8]) -> Vec<PathBuf> {
+pub fn files_with(directory: &Path, needle: &[u8]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for item in fs::read_dir(directory).unwrap() {
         let path = item.unwrap().path();

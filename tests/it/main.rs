@@ -20,6 +20,7 @@
 //! | `history` | every version of a record can be asked for, by index and by time, and what each change did |
 //! | `http` | health, metrics, records over HTTP; tiles and proofs checked by a client from other hands |
 //! | `idempotency` | what a receipt promises, and what each change does to a record |
+//! | `mirror` | a mirror follows everything, serves nothing altered, outlives its primary and takes its place; an edge keeps its prefixes |
 //! | `model` | random commands, restarts and crashes against a `BTreeMap` |
 //! | `proofs` | proofs of entries and of growth, over the real program: what holds, and that nothing else does |
 //! | `provenance_model` | random commands against a plain model of all entries: latest, as-of, absence, traces, proofs, the feed, erasures |
@@ -57,6 +58,7 @@ mod history;
 mod http;
 mod http_support;
 mod idempotency;
+mod mirror;
 mod model;
 mod program;
 mod proofs;

@@ -100,8 +100,6 @@ impl Upstream for Line {
                 Mode::Garbage => Err(UpstreamError::Garbled { reason: "no message".into() }),
                 _ => {
                     let mut world = self.world.lock().unwrap();
-                    // Nobody but a forger is anywhere else.
-                    let port = if world.ports.contains_key(&port) { port } else { world.zones[0].ports[0] };
                     world.answer(port, question).map_err(|reason| UpstreamError::Garbled { reason })
                 }
             };
@@ -222,6 +220,11 @@ impl Simulation {
                 Err(error) => error.kind().into(),
             };
             *self.tally.entry(format!("node {who}: {word}")).or_default() += 1;
+            if let Ok(resolved) = &result {
+                let unverified = |hop: &&Hop| hop.outcome.to_string().contains("does not verify");
+                let unverified = resolved.answer.hops.iter().filter(unverified).count() as u64;
+                *self.tally.entry(format!("node {who}: passed by a forger")).or_default() += unverified;
+            }
             said.push(result.ok().map(|resolved| self.check(who, number, &resolved, at)));
         }
         for who in 0..2 {
@@ -281,13 +284,13 @@ impl Simulation {
 
     fn change_faults(&mut self) -> u64 {
         let who = self.below(2) as usize;
-        let (kind, percent, zone) = (self.below(10), self.below(40), self.below(1_000) as usize);
+        let (kind, percent) = (self.below(10), self.below(40));
         match kind {
             0 => self.weather.lock().unwrap().loss[who] = percent,
             1 => self.weather.lock().unwrap().slow[who] = percent,
             2 => {
+                let cut = (who, self.world.lock().unwrap().any_zone());
                 let mut weather = self.weather.lock().unwrap();
-                let cut = (who, zone % self.world.lock().unwrap().zones.len());
                 if !weather.cut.remove(&cut) {
                     weather.cut.insert(cut);
                 }
@@ -299,8 +302,7 @@ impl Simulation {
 
     fn change_port(&mut self, kind: u64) {
         let mut world = self.world.lock().unwrap();
-        let zones = world.zones.len() as u64;
-        let zone = world.below(zones) as usize;
+        let zone = world.any_zone();
         let ports = world.zones[zone].ports.clone();
         let number = ports[world.below(ports.len() as u64) as usize];
         let modes = [
@@ -314,6 +316,7 @@ impl Simulation {
             Mode::Forger(Forgery::OwnKey),
             Mode::Forger(Forgery::Nothing),
             Mode::Forger(Forgery::Real),
+            Mode::Forger(Forgery::Replay),
         ];
         let mode = modes[world.below(modes.len() as u64) as usize];
         let port = world.ports.get_mut(&number).unwrap();
@@ -340,7 +343,9 @@ impl Simulation {
             world.identifiers.len()
         };
         sleep(HEALED_WITHIN).await;
+        let stale = |tally: &HashMap<String, u64>, who: usize| tally.get(&format!("node {who}: stale")).copied();
         for who in 0..2 {
+            let stale_before = stale(&self.tally, who);
             for number in 0..identifiers {
                 let said = self.ask(&[(who, number)], false).await;
                 if said[0].is_none() {
@@ -352,6 +357,7 @@ impl Simulation {
                     panic!("not answered after everything has healed: {traced:#?}");
                 }
             }
+            assert_eq!(stale(&self.tally, who), stale_before, "stale after everything has healed");
         }
     }
 }
@@ -390,5 +396,6 @@ fn nothing_false_is_verified_and_everything_heals() {
             }
         }
         assert!(simulation.tally.contains_key("node 1: unverified"));
+        assert!(simulation.tally["node 1: passed by a forger"] > 10);
     });
 }

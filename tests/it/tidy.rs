@@ -8,7 +8,7 @@ use std::{
 };
 
 /// What each top-level module may use of the others; `src/lib.rs` has the same table in words.
-const EDGES: [(&str, &[&str]); 18] = [
+const EDGES: [(&str, &[&str]); 19] = [
     ("codec", &[]),
     ("id", &[]),
     ("record", &["codec", "id"]),
@@ -25,7 +25,9 @@ const EDGES: [(&str, &[&str]); 18] = [
     ("registry", &["codec", "id", "record", "ledger", "store"]),
     // `store` for the error of a failed read, which is part of what the resolver answers.
     ("protocol", &["id", "record", "ledger", "proof", "cache", "registry", "resolver", "store", "vindex"]),
-    ("server", &["id", "ledger", "proof", "witness", "store", "registry", "resolver", "protocol", "vindex"]),
+    // `registry` for what an entry changes in the index, `protocol` for the records of the stream.
+    ("mirror", &["id", "record", "ledger", "store", "registry", "protocol"]),
+    ("server", &["id", "ledger", "proof", "witness", "store", "registry", "resolver", "protocol", "vindex", "mirror"]),
     ("client", &["id", "record", "ledger", "proof", "protocol"]),
     // For the bounds of names and limits, and for keys.
     ("config", &["id", "proof", "protocol", "server"]),
@@ -34,7 +36,7 @@ const EDGES: [(&str, &[&str]); 18] = [
         "app",
         &[
             "id", "record", "ledger", "proof", "witness", "store", "registry", "resolver", "protocol", "server",
-            "client", "config", "vindex", "audit",
+            "client", "config", "vindex", "audit", "mirror",
         ],
     ),
     // For limits and log lines; what it does goes through `app` and `client`, what it checks through `proof` and `vindex`.

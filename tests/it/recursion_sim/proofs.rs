@@ -121,6 +121,9 @@ fn a_record_is_proven_by_its_entry_and_the_lookup() {
     shows(&|reply| reply.proof = Some(bed.zone.inclusion(&retire, INDEX, SIZE)), "says found");
     shows(&|reply| reply.lookup = Some(bed.zone.lookup(&subject, &[INDEX, 7], SIZE)), "the last one is 7");
     shows(&|reply| reply.lookup = Some(bed.zone.lookup(&subject, &[], SIZE)), "the last one is none");
+    let behind = Reply { lookup: Some(bed.zone.lookup(&subject, &[2], INDEX)), ..good.clone() };
+    assert!(verify(&bed, Evidence::Latest, &behind).is_ok(), "the index does not cover the entry yet");
+    shows(&|reply| reply.lookup = Some(bed.zone.lookup(&subject, &[2], INDEX + 1)), "the last one is 2");
     shows(&|reply| reply.lookup = Some(bed.other.lookup(&subject, &[INDEX], SIZE)), "not signed by");
     let wrong = LookupKind::Out.key(&bed.identifier);
     shows(&|reply| reply.lookup = Some(bed.zone.lookup(&wrong, &[INDEX], SIZE)), "map");

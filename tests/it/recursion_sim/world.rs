@@ -26,6 +26,8 @@ use super::prover::{Entry, Prover, prefix_entry, record_entry};
 
 /// How far a mirror may be behind, a stuck one included.
 pub const LAG_MAX: Duration = Duration::from_secs(60);
+/// How far a verifiable index may be behind its ledger.
+const INDEX_LAG: Duration = Duration::from_secs(1);
 /// The longest TTL of a record, in seconds.
 pub const TTL_SECONDS_MAX: u32 = 60;
 
@@ -67,6 +69,8 @@ pub enum Forgery {
     Nothing,
     /// A real one of what is true, beside what is not.
     Real,
+    /// A real one of what was true once, with the lookup of now.
+    Replay,
 }
 
 struct Written {
@@ -74,6 +78,13 @@ struct Written {
     time_ms: u64,
     subject: Subject,
     entry: Entry,
+}
+
+/// How much of its zone's ledger a site has, and its index of that.
+#[derive(Clone, Copy)]
+struct Seen {
+    entries: usize,
+    indexed: usize,
 }
 
 #[derive(Clone)]
@@ -245,7 +256,7 @@ impl World {
     }
 
     fn delegate(&mut self, parent: usize, child: usize) {
-        let ttl_seconds = 5 + self.below(120) as u32;
+        let ttl_seconds = 5 + self.below(600) as u32;
         let change = PrefixChange::Delegate(self.delegation(child, ttl_seconds));
         let prefix = self.zones[child].prefix.clone();
         self.write(parent, Subject::Prefix { prefix, change });
@@ -336,6 +347,15 @@ impl World {
         }
     }
 
+    /// A zone, mostly one that still answers.
+    pub fn any_zone(&mut self) -> usize {
+        let live: Vec<usize> = (0..self.zones.len()).filter(|zone| self.zones[*zone].gave_up.is_none()).collect();
+        match self.below(8) {
+            0 => self.below(self.zones.len() as u64) as usize,
+            _ => live[self.below(live.len() as u64) as usize],
+        }
+    }
+
     /// The zone that answers for an identifier now.
     fn authority(&self, identifier: &Identifier) -> usize {
         let mut zone = 0;
@@ -374,15 +394,20 @@ impl World {
         truths.iter().zip(ends).any(|((_, was), end)| was == truth && end.is_none_or(|end| end >= since))
     }
 
-    /// What a site answers.
+    /// What a site answers; one that is nobody's is the forger's.
     pub fn answer(&mut self, number: u16, question: &Question) -> Result<Reply, String> {
         let now = Instant::now();
-        let port = &self.ports[&number];
+        let Some(port) = self.ports.get(&number) else {
+            let zone = &self.zones[self.authority(&question.identifier)];
+            let seen = Seen { entries: zone.ledger.len(), indexed: zone.ledger.len() };
+            return Ok(self.forge(zone, &question.identifier, question.evidence, seen, Forgery::OwnKey));
+        };
         let (zone, mode) = (&self.zones[port.zone], port.mode);
         // One that is stuck comes along at the end of what a mirror may be behind.
         let view =
             (port.stuck.unwrap_or(now).checked_sub(port.lag)).max(now.checked_sub(LAG_MAX)).unwrap_or(self.began);
-        let seen = zone.ledger.partition_point(|written| written.at <= view);
+        let seen_at = |view: Instant| zone.ledger.partition_point(|written| written.at <= view);
+        let seen = Seen { entries: seen_at(view), indexed: seen_at(view.checked_sub(INDEX_LAG).unwrap_or(self.began)) };
         let elsewhere = |prefix: &str| {
             let referral = Referral {
                 prefix: Prefix::parse(prefix).unwrap(),
@@ -414,8 +439,12 @@ impl World {
         }
     }
 
-    fn forge(&self, zone: &Zone, identifier: &Identifier, evidence: Evidence, seen: usize, forgery: Forgery) -> Reply {
+    fn forge(&self, zone: &Zone, identifier: &Identifier, evidence: Evidence, seen: Seen, forgery: Forgery) -> Reply {
         let real = zone.reply(identifier, evidence, seen);
+        if forgery == Forgery::Replay {
+            let once = Seen { entries: seen.entries / 2, indexed: seen.indexed / 2 };
+            return Reply { lookup: real.lookup, ..zone.reply(identifier, evidence, once) };
+        }
         let said = match &real.said {
             // What is there is changed, what is delegated goes to the forger's own sites, what is not there is made up.
             Said::Found(record) if record.version.ledger_index % 2 == 0 => Said::NotFound,
@@ -426,6 +455,10 @@ impl World {
                     ..referral.clone()
                 })
             }
+            Said::Found(real) => match forged_record(identifier) {
+                Said::Found(record) => Said::Found(Record { version: real.version, ..record }),
+                said => said,
+            },
             _ => forged_record(identifier),
         };
         let subject = LookupKind::Id.key(identifier);
@@ -433,14 +466,14 @@ impl World {
             let Said::Found(record) = &said else { return (None, Some(self.forger.lookup(&subject, &[], 9))) };
             let Version { ledger_index, time_ms, .. } = record.version;
             let entry = record_entry(EntryKind::Create, identifier, &record.values, ledger_index, time_ms);
-            let proof = self.forger.inclusion(&entry, ledger_index, 9);
-            (Some(proof), Some(self.forger.lookup(&subject, &[ledger_index], 9)))
+            let proof = self.forger.inclusion(&entry, ledger_index, ledger_index + 9);
+            (Some(proof), Some(self.forger.lookup(&subject, &[ledger_index], ledger_index + 9)))
         };
         let (proof, lookup) = match forgery {
             _ if evidence == Evidence::None => (None, None),
             Forgery::OwnKey => own(),
             Forgery::Nothing => (None, None),
-            Forgery::Real => (real.proof, real.lookup),
+            Forgery::Real | Forgery::Replay => (real.proof, real.lookup),
         };
         Reply { said, proof, lookup, ttl_seconds: None, lag_seconds: None }
     }
@@ -508,26 +541,26 @@ impl Zone {
         })
     }
 
-    /// What an honest site says that has seen so many entries.
-    fn reply(&self, identifier: &Identifier, evidence: Evidence, seen: usize) -> Reply {
+    /// What an honest site says.
+    fn reply(&self, identifier: &Identifier, evidence: Evidence, seen: Seen) -> Reply {
+        let Seen { entries, indexed } = seen;
         let mut subject = LookupKind::Id.key(identifier);
-        let (index, said) = match self.referral(identifier, seen) {
+        let (index, said) = match self.referral(identifier, entries) {
             Some((index, referral)) => {
                 subject = prefix_key(&referral.prefix);
                 (Some(index), Said::Referral(referral))
             }
-            None => match self.newest(&subject, seen) {
+            None => match self.newest(&subject, entries) {
                 None => (None, Said::NotFound),
                 Some(index) => (Some(index), self.said(&self.ledger[index], index as u64)),
             },
         };
-        let size = (seen.max(1)) as u64;
         let proof = index.filter(|_| evidence != Evidence::None);
-        let proof = proof.map(|index| self.prover.inclusion(&self.ledger[index].entry, index as u64, size));
+        let proof = proof.map(|index| self.prover.inclusion(&self.ledger[index].entry, index as u64, entries as u64));
         let lookup = (evidence == Evidence::Latest || (evidence != Evidence::None && index.is_none())).then(|| {
             let indices = self.by_key.get(&subject).map_or(&[][..], Vec::as_slice);
-            let indices = &indices[..indices.partition_point(|index| (*index as usize) < seen)];
-            self.prover.lookup(&subject, indices, size)
+            let indices = &indices[..indices.partition_point(|index| (*index as usize) < indexed)];
+            self.prover.lookup(&subject, indices, indexed as u64)
         });
         Reply { said, proof, lookup, ttl_seconds: None, lag_seconds: None }
     }

@@ -1,0 +1,88 @@
+//! `touchmark promote`: a stopped mirror becomes a primary.
+
+use std::{fs, path::PathBuf};
+
+use serde_json::json;
+
+use super::{
+    failure::Failure,
+    output::{self, Out, count},
+};
+use crate::{
+    app::{self, PromoteReport},
+    config::Config,
+};
+
+/// Makes the directory of a stopped mirror that of a primary.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  touchmark promote /var/lib/touchmark-mirror --key escrow/ledger-key
+  touchmark promote /var/lib/touchmark-mirror --new-key --at-least newest-checkpoint
+
+Everything is read and hashed again first: the mirror has to hold all that the last checkpoint of its primary signs. A checkpoint
+given with --at-least, from a receipt or from the primary, has to be covered, too. Make sure that the primary is stopped for
+good: two nodes under one key are two histories. With --new-key the parent has to delegate to the key that is printed.")]
+#[command(group = clap::ArgGroup::new("signs").required(true).args(["key", "new_key"]))]
+pub struct Args {
+    /// The data directory of the mirror
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// Go on under the primary's own key, from this file
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Go on under a new key of the same name
+    #[arg(long)]
+    new_key: bool,
+    /// A checkpoint that the mirror has to cover
+    #[arg(long, value_name = "FILE")]
+    at_least: Option<PathBuf>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// [`Failure`] says what is missing; nothing is changed then.
+pub fn run(args: &Args) -> Result<u8, Failure> {
+    super::start_logging(&Config::default())?;
+    let read = |path: &PathBuf| {
+        fs::read(path).map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))
+    };
+    let at_least = args.at_least.as_ref().map(read).transpose()?;
+    let bar = output::bytes_bar(0);
+    let progress = &mut output::show_progress(&bar);
+    let report = app::promote(&args.directory, args.key.as_deref(), at_least.as_deref(), progress);
+    bar.finish_and_clear();
+    let PromoteReport { entries, signed, root, at_least, old_key, verifier_key } = report?;
+    if args.json {
+        output::line(json!({
+            "entries": entries,
+            "signed": signed,
+            "root": root,
+            "at_least": at_least,
+            "old_key": old_key,
+            "verifier_key": verifier_key,
+        }))?;
+        return Ok(0);
+    }
+    let mut out = Out::stdout();
+    out.line(format_args!("{} is a primary now", args.directory.display()))?;
+    out.line(format_args!("  ledger entries  {}, each read and hashed again", count(entries)))?;
+    out.line(format_args!("  proved          all {} that its primary signed last are here", count(signed)))?;
+    out.line(format_args!("  tree root       {root}"))?;
+    if let Some(size) = at_least {
+        out.line(format_args!("  at least        the {} of the checkpoint given, and the same", count(size)))?;
+    }
+    out.line(format_args!("  ledger key      {verifier_key}"))?;
+    if verifier_key != old_key {
+        out.line(format_args!("  before          {old_key}"))?;
+        out.line("  The key is new: the parent has to delegate to it, and witnesses and auditors have to know it.")?;
+    }
+    out.line(format_args!("\n`touchmark serve --data {}` starts it.", args.directory.display()))?;
+    out.flush()?;
+    Ok(0)
+}

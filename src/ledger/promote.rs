@@ -1,0 +1,69 @@
+//! Making a mirror's directory a ledger of its own: with its primary's key from escrow, or with a new one under the same name.
+//!
+//! The order keeps the directory usable wherever it is cut off: the key first; then a signed head that both the old and the new key
+//! find their checkpoint in; then the mirror's file goes, which is the moment; then the old checkpoint. Whether the ledger holds
+//! all that was signed is for whoever calls this to have checked.
+
+use std::path::Path;
+
+use super::{
+    DataDir, Ledger, LedgerError, LedgerKey, MirrorOf, SignedCheckpoint, checkpoint::slots, keys::write_whole,
+    write_secret,
+};
+
+/// Which key signs from then on.
+#[derive(Clone, Copy, Debug)]
+pub enum PromotionKey<'a> {
+    /// The primary's own, of a file like `DIR/ledger/key`.
+    Escrowed(&'a Path),
+    /// A new one of 32 random bytes, under the name of the old one.
+    New([u8; 32]),
+}
+
+/// Makes a mirror's ledger its own; gives the newest checkpoint under the key that signs from now on, and its verifier key.
+///
+/// # Errors
+///
+/// [`LedgerError::OtherKey`] when the escrowed key is not the primary's; [`LedgerError::Io`], [`LedgerError::Damaged`]. Do it
+/// again then.
+pub fn promote(
+    directory: &DataDir,
+    mirror: &MirrorOf,
+    key: PromotionKey<'_>,
+) -> Result<(SignedCheckpoint, String), LedgerError> {
+    let newest = Ledger::open_to_read(directory)?.checkpoint();
+    let path = directory.key();
+    let (key, signed) = match key {
+        PromotionKey::Escrowed(escrowed) => {
+            let key = LedgerKey::open(escrowed)?;
+            if key.verifier_key() != mirror.key.text() {
+                let (found, expected) = (key.verifier_key().into(), mirror.key.text().into());
+                return Err(LedgerError::OtherKey { found, expected });
+            }
+            key.write(&path)?;
+            (key, newest)
+        }
+        PromotionKey::New(seed) => {
+            // One that is there is of a promotion that was cut off.
+            let key = LedgerKey::open_or_create(&path, mirror.key.name(), seed)?;
+            let signed = key.sign(newest.size, newest.root)?;
+            write_head(directory, &[&newest, &signed])?;
+            (key, signed)
+        }
+    };
+    if key.verifier_key() == mirror.key.text() {
+        // Another output log of the verifiable index, under the same key, would contradict the primary's.
+        let marker = directory.promoted();
+        let written = write_secret(&marker, &format!("touchmark promoted 1\nentries {}", signed.size));
+        written.map_err(|error| LedgerError::io("cannot write", &marker, error))?;
+    }
+    MirrorOf::remove(directory)?;
+    write_head(directory, &[&signed])?;
+    Ok((signed, key.verifier_key().into()))
+}
+
+fn write_head(directory: &DataDir, checkpoints: &[&SignedCheckpoint]) -> Result<(), LedgerError> {
+    let path = directory.signed_head();
+    let bytes = slots(&path, checkpoints)?;
+    write_whole(&path, &bytes).map_err(|error| LedgerError::io("cannot write", &path, error))
+}
