@@ -13,6 +13,7 @@ use crate::{
         AppError,
         dnssec::{self, KeysError},
     },
+    id::{Prefix, dns_name::name_of_prefix},
     protocol::{
         dns::dnssec::{
             DNSKEY_TTL_SECONDS,
@@ -29,6 +30,7 @@ use crate::{
 #[command(after_help = "\
 Examples:
   touchmark dnssec status
+  touchmark dnssec ds --prefix 88.118
   touchmark dnssec roll
   touchmark dnssec roll --finish
 
@@ -43,6 +45,8 @@ pub struct Args {
 enum Command {
     /// Show the keys, what they do, and what the parent zone and validators need of them
     Status(StatusArgs),
+    /// Show the DS of the zone, or of a prefix that is homed here, for whoever delegates it
+    Ds(DsArgs),
     /// Add a key that takes the place of the one there is, or drop the old one
     Roll(RollArgs),
 }
@@ -54,6 +58,15 @@ struct StatusArgs {
     /// Print the keys as JSON
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct DsArgs {
+    #[command(flatten)]
+    data: Data,
+    /// The prefix, whose name is the apex of a zone of its own [default: the whole zone]
+    #[arg(long, value_name = "PREFIX")]
+    prefix: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -113,6 +126,7 @@ impl From<KeysError> for Failure {
 pub fn run(args: &Args) -> Result<u8, Failure> {
     match &args.command {
         Command::Status(args) => status(args)?,
+        Command::Ds(args) => show_ds(args)?,
         Command::Roll(args) if args.finish => finish(args)?,
         Command::Roll(args) => roll(args)?,
     }
@@ -129,6 +143,28 @@ fn status(args: &StatusArgs) -> Result<(), Failure> {
     print_keys(&mut out, &ring, now)?;
     print_use(&mut out, &ring, now)?;
     out.flush()
+}
+
+/// Prints what `touchmark prefix delegate --ds` of the node above takes.
+fn show_ds(args: &DsArgs) -> Result<(), Failure> {
+    let (ring, now) = (dnssec::keys(&args.data.config()?.data)?, dnssec::now_unix());
+    let apex = match &args.prefix {
+        None => ring.apex().to_vec(),
+        Some(prefix) => prefix_apex(prefix, &ring)?,
+    };
+    output::line(ring.active(now).key.ds_text(&apex))
+}
+
+/// The name of a prefix below the zone, in wire form.
+fn prefix_apex(prefix: &str, ring: &KeyRing) -> Result<Vec<u8>, Failure> {
+    let invalid = |reason: String| Failure::of(Outcome::Invalid, reason);
+    let prefix = Prefix::parse(prefix).map_err(|error| invalid(error.to_string()))?;
+    let name = name_of_prefix(&prefix, ring.apex().len());
+    let name =
+        name.ok_or_else(|| invalid(format!("{prefix} has no name below {}: the whole zone has a DS", ring.zone())))?;
+    // Labels have at most 63 octets.
+    let labels = name.labels().flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat());
+    Ok(labels.chain(ring.apex().iter().copied()).collect())
 }
 
 fn roll(args: &RollArgs) -> Result<(), Failure> {

@@ -11,6 +11,7 @@
 //! | `dns_cookies` | DNS cookies: who gets which, and what comes of wrong ones |
 //! | `dns_fuzz` | whatever comes over UDP and TCP: an answer or silence, and the node goes on |
 //! | `dns_rules` | answers over DNS by RFC: sections, codes, lifetimes, lengths, what is said on request |
+//! | `dns_tree` | referrals, zones of homed prefixes and the chain of trust over DNS, for our client, dig and delv |
 //! | `dns_tcp` | DNS over TCP: many questions at once, in any pieces, and connections that say nothing |
 //! | `dnssec` | `delv` validates the signed zone through a roll; `kdig` over TLS, HTTPS and QUIC |
 //! | `erase` | what was erased is gone from every file, what was proven stays proven |
@@ -48,6 +49,7 @@ mod dns_fuzz;
 mod dns_rules;
 mod dns_support;
 mod dns_tcp;
+mod dns_tree;
 mod dnssec;
 mod erase;
 mod feed;

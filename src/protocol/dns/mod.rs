@@ -3,17 +3,27 @@
 //! ```text
 //! bytes -- message::Request -- Responder --(hit)---- StampedCache ------------------- message::write_response -- bytes
 //!                                  +------(miss)--- Authority -- id::dns_name -- resolver --+
+//!                                                       +------- delegation -- prefixes ----+
+//!                                                       +------- walking --- what others said
 //! ```
 //!
-//! The node is authoritative for one [`Zone`], and everything in it follows from what is registered:
+//! The node has one [`Zone`], and everything in it follows from what is registered, homed and delegated:
 //!
 //! | name | answers |
 //! |---|---|
 //! | the zone | SOA, NS; negative answers carry the SOA (RFC 2308) |
 //! | `ns.` + the zone | the addresses of the node, where it listens on particular ones; so NS and MNAME resolve |
+//! | `192-0-2-1.ns.` + the zone | that address, if the node has it or delegates to it over DNS |
 //! | the name of an identifier (`id::dns_name`) | TXT, NAPTR, URI, TYPE65280 |
 //! | `ors-dummy.` + the name of an OID (X.672) | NAPTR only |
+//! | the name of a prefix that is homed here | as the zone: it is the apex of one of its own |
+//! | the name of a delegated prefix, and all below it | a referral (RFC 1034 section 4.3.2); at the name itself DS and TYPE65281 |
 //! | a name with only names below it | no data: it exists (RFC 8020) |
+//! | with something homed, names below none of it | refused: not responsible |
+//!
+//! Who answers stands in [`delegation`], for which the longest prefix counts. A delegation to nobody who speaks DNS cannot be
+//! followed: its names have no data, and the extended error 20 says "delegated". On a node that walks for its clients
+//! ([`Recursion`]), a question with RD for the name of an identifier gets what others say instead of a referral or a refusal.
 //!
 //! * **TXT**: a record for each value: the string `<index> <type>`, then the data in strings of 255 octets; the data may
 //!   be any octets.
@@ -22,6 +32,9 @@
 //! * **URI** (RFC 7553): the same values at any length: the index as priority, weight 0, the target as it is.
 //! * **TYPE65280** (private use, RFC 6895 section 3.1): one record, the public record as the protobuf message
 //!   `touchmark.v1.Record`.
+//! * **TYPE65281** (private use): what the ledger says of a delegated prefix, as the protobuf message
+//!   `touchmark.v1.PrefixState`, with the ports, protocols and keys that NS records cannot have. A referral carries it in the
+//!   additional section for those who ask for a type of ours.
 //! * **ANY**: one HINFO record (RFC 8482 section 4.2), whatever is there.
 //!
 //! All records of a set have the shortest TTL among their values, for they must have one (RFC 2181 section 5.2). A reply
