@@ -45,6 +45,14 @@
 //! Who wants to know of every change takes a feed ([`resolver::feed`]), which reads the ledger page by page, as fast as its
 //! client takes it, and is told by the sequencer how far it may go.
 //!
+//! # The way of a walk
+//!
+//! What the ledger says of prefixes lies in memory ([`store::Prefixes`]): the longest one that covers an identifier decides whether
+//! the node answers, refers to others, or is not responsible. A recursive node follows referrals for its clients
+//! ([`resolver::recursion`]): from the deepest delegation that it knows it asks one site after the other through
+//! [`resolver::recursion::Upstream`], which [`client`] implements over gRPC and DNS, has what comes back verified under the key of the
+//! delegation when that is wanted, and keeps it. Over DNS the loop answers what is kept, and a task walks for the rest.
+//!
 //! # The way of a mirror
 //!
 //! A mirror has no sequencer and no key. It takes the stream of its primary, derives every leaf hash again from values and salts, and
@@ -88,7 +96,7 @@
 //! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, paths of tiles, and the one table of outcomes | the cores' types, `cache`, `proof`, `vindex` |
 //! | [`mirror`] | follows another node's ledger: what came is verified, then written; how far behind it is | `protocol`, `registry`, `store`, `ledger` |
 //! | [`server`] | listeners: gRPC, DNS, HTTP | `protocol`, the cores, `vindex`, `witness`, `mirror` |
-//! | [`client`] | outbound connections | `protocol`, `proof`, `record` |
+//! | [`client`] | outbound connections; asks other nodes for the read core | `protocol`, `proof`, `record`, `resolver` |
 //! | [`config`] | file + environment + arguments -> `Config` | `id`, `proof`, `protocol`, `server` |
 //! | [`app`] | `Config` -> running node; `fsck`, `rebuild`, `audit` | everything below, `client` |
 //! | [`cli`] | the subcommands | `app`, `client`, `proof`, `vindex`, `witness` |
@@ -97,10 +105,10 @@
 //!
 //! # Vocabulary
 //!
-//! identifier, scheme, prefix, suffix, label; record, value, status; ledger, entry, index, checkpoint,
-//! inclusion proof, consistency proof, opening, publication, witness, cosignature, policy; edge (made-of,
-//! derived-from, packed-in, transferred-to, replaces), event, trace, recall; command, receipt, refusal; question, answer,
-//! outcome.
+//! identifier, scheme, prefix, suffix, label; record, value, status; ledger, entry, index, checkpoint, inclusion proof, consistency
+//! proof, opening, publication, witness, cosignature, policy; delegation, site, endpoint, referral, root, walk, hop; primary, mirror, edge
+//! node, lag, promotion; edge (made-of, derived-from, packed-in, transferred-to, replaces), event, trace, recall; command, receipt,
+//! refusal; question, answer, outcome.
 
 pub mod app;
 pub mod audit;

@@ -28,7 +28,8 @@ const EDGES: [(&str, &[&str]); 19] = [
     // `registry` for what an entry changes in the index, `protocol` for the records of the stream.
     ("mirror", &["id", "record", "ledger", "store", "registry", "protocol"]),
     ("server", &["id", "ledger", "proof", "witness", "store", "registry", "resolver", "protocol", "vindex", "mirror"]),
-    ("client", &["id", "record", "ledger", "proof", "protocol"]),
+    // `resolver` for the trait of those who ask other nodes.
+    ("client", &["id", "record", "ledger", "proof", "protocol", "resolver"]),
     // For the bounds of names and limits, and for keys.
     ("config", &["id", "proof", "protocol", "server"]),
     // `client` for the logs of others, which are audited, and for the witnesses that the ledger's checkpoints go to.
