@@ -13,7 +13,7 @@ mod mirror;
 mod recursion;
 
 use std::{
-    fs, io,
+    fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
