@@ -34,7 +34,7 @@ pub(super) enum Adding {
     /// The sequencer's thread.
     Commands(SequencerHandle),
     /// Who writes what a primary gives, still to be started.
-    Primary(Box<Applier>, MirrorOf, Arc<Lag>),
+    Primary(Box<Applier>, Box<MirrorOf>, Arc<Lag>),
 }
 
 impl Adding {

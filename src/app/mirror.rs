@@ -98,7 +98,7 @@ impl Writing {
                 Self::Commands(sequencer, publisher)
             }
             Adding::Primary(applier, of, lag) => {
-                let follow = Follow { of, applier: *applier, ledger, publication, lag, entropy: entropy() };
+                let follow = Follow { of: *of, applier: *applier, ledger, publication, lag, entropy: entropy() };
                 let following = Following::start(follow);
                 Self::Primary(following.map_err(|error| AppError::system("cannot follow the primary", error))?)
             }
@@ -274,7 +274,7 @@ impl Stream {
         let mut stream = self.client.open(checker.next_index(), &self.of.only)?;
         let held = self.applier.held();
         loop {
-            let record = stream.next()?;
+            let record = stream.record()?;
             if self.stopping.is_set() {
                 return Ok(());
             }

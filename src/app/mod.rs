@@ -362,7 +362,7 @@ impl Opened {
         })?;
         if let Some(of) = mirror {
             let (ledger, replica) = replayed.follow()?;
-            return Ok(Self { ledger, writer: Writer::Mirror(replica, of), store, witnesses: Vec::new() });
+            return Ok(Self { ledger, writer: Writer::Mirror(replica, Box::new(of)), store, witnesses: Vec::new() });
         }
         let mut witnesses = Witness::all(&config.witnesses);
         guard::ask(&replayed, &mut witnesses, config.witnesses_required)?;
@@ -374,7 +374,7 @@ impl Opened {
 /// Who writes the ledger: the node itself, or what it takes from its primary.
 enum Writer {
     Own(Appender),
-    Mirror(Replica, MirrorOf),
+    Mirror(Replica, Box<MirrorOf>),
 }
 
 /// Whom mirrors are served by.

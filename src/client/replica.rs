@@ -146,7 +146,7 @@ impl ReplicaStream {
     /// # Errors
     ///
     /// [`ReplicaError`]; the stream is over then.
-    pub fn next(&mut self) -> Result<Record, ReplicaError> {
+    pub fn record(&mut self) -> Result<Record, ReplicaError> {
         let mut head = [0; HEAD_BYTES];
         self.fill(&mut head)?;
         let mut bytes = vec![0; Record::len_of(head)?];

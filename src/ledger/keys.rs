@@ -29,9 +29,9 @@ pub const PREFIXES_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) enum Keys {
     /// This node, with its key.
-    Own(LedgerKey),
+    Own(Box<LedgerKey>),
     /// The primary that it mirrors.
-    Mirrored(CheckpointVerifier),
+    Mirrored(Box<CheckpointVerifier>),
 }
 
 impl Keys {
@@ -42,14 +42,13 @@ impl Keys {
     /// [`LedgerError::Io`], [`LedgerError::Damaged`] when there are none, or they cannot be read.
     pub(super) fn open(directory: &DataDir) -> Result<Self, LedgerError> {
         if let Some(mirror) = MirrorOf::read(directory)? {
-            return Ok(Self::Mirrored(mirror.key));
+            return Ok(Self::Mirrored(Box::new(mirror.key)));
         }
         let path = directory.key();
         if !path.exists() {
             return Err(LedgerError::damaged(&path, "is missing"));
         }
-        // The key exists, so neither origin nor seed is used.
-        LedgerKey::open_or_create(&path, "unused", [0; 32]).map(Self::Own)
+        LedgerKey::open(&path).map(|key| Self::Own(Box::new(key)))
     }
 
     /// What verifies the ledger's checkpoints.

@@ -137,8 +137,11 @@ impl Opening {
             })?;
         }
         let keys = match MirrorOf::read(directory)? {
-            Some(mirror) => Keys::Mirrored(mirror.key),
-            None => Keys::Own(LedgerKey::open_or_create(&directory.key(), source.origin, source.seed)?),
+            Some(mirror) => Keys::Mirrored(Box::new(mirror.key)),
+            None => {
+                let key = LedgerKey::open_or_create(&directory.key(), source.origin, source.seed)?;
+                Keys::Own(Box::new(key))
+            }
         };
         let tree = directory.tree();
         let levels = Levels::open(&tree).map_err(|error| LedgerError::io("cannot open", &tree, error))?;
