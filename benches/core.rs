@@ -10,7 +10,7 @@ use touchmark::{
     protocol::dns::{
         cookie::CookieSecrets,
         dnssec::{
-            RrSet, Signer,
+            Denied, RrSet, Signer,
             denial::Existence,
             key_ring::KeyRing,
             keys::{self, Algorithm},
@@ -221,17 +221,18 @@ fn signatures(c: &mut Criterion) {
     let owner = b"\x0agb120-3169\x01_\x03lsn\x041000\x0288\x03hdl\x02id\x04test\x00";
     let set =
         RrSet { owner, kind: 16, ttl: 3_600, rdatas: &[b"\x06NAME 1\x07Gearbox", b"\x05URL 4\x13https://example.com"] };
-    let now = 1_763_820_000;
+    let (apex, now) = (b"\x02id\x04test\x00", 1_763_820_000);
     let mut group = c.benchmark_group("signature");
     for algorithm in Algorithm::ALL {
         let Ok(key) = keys::Key::generate(algorithm) else { return };
         let Ok(ring) = KeyRing::new("id.test.", key, now) else { return };
         let signer = Signer::new(ring);
         group.bench_function(format!("{algorithm} of two TXT records"), |b| {
-            b.iter(|| signer.rrsigs(black_box(&set), now))
+            b.iter(|| signer.rrsigs(black_box(&set), apex, now))
         });
         group.bench_function(format!("{algorithm} of a name that does not exist"), |b| {
-            b.iter(|| signer.denial(black_box(owner), Existence::Missing, 60, now))
+            let denied = Denied { owner: black_box(owner), apex, existence: Existence::Missing };
+            b.iter(|| signer.denial(denied, 60, now))
         });
     }
     group.finish();

@@ -37,7 +37,8 @@ pub struct Round {
 }
 
 impl Round {
-    fn cpu_us_per_operation(&self) -> f64 {
+    /// CPU time of the node for one of them, in microseconds.
+    pub fn cpu_us_per_operation(&self) -> f64 {
         self.cpu_us as f64 / self.operations as f64
     }
 
@@ -53,7 +54,8 @@ impl Round {
     }
 }
 
-fn median(mut figures: Vec<f64>) -> f64 {
+/// The one in the middle.
+pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
@@ -186,14 +188,19 @@ pub async fn resolve(records: u64, calls: u64, rounds: usize) -> Outcome<()> {
     floor_batch.kill()
 }
 
+/// How identifiers are sent.
 #[derive(Clone, Copy)]
-enum Way {
+pub enum Way {
+    /// One a call.
     Unary,
+    /// Many a call.
     Batch,
+    /// In one call that goes on.
     Stream,
 }
 
-async fn resolve_round(server: &Process, way: Way, records: u64, calls: u64) -> Outcome<Round> {
+/// Resolves the first `records` again and again.
+pub async fn resolve_round(server: &Process, way: Way, records: u64, calls: u64) -> Outcome<Round> {
     let request = move |number: u64| pb::ResolveRequest {
         identifier: records::identifier(number % records),
         ..pb::ResolveRequest::default()

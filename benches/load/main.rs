@@ -15,6 +15,7 @@ mod mirror;
 mod node;
 mod provenance;
 mod records;
+mod tree;
 
 use std::process::ExitCode;
 
@@ -99,6 +100,18 @@ enum Case {
         #[arg(long, default_value_t = 20)]
         seconds: u64,
     },
+    /// A tree of nodes: walks beside hops, warm answers beside authoritative ones, questions upstream.
+    Tree {
+        /// How many records.
+        #[arg(long, default_value_t = 100_000)]
+        records: u64,
+        /// How many questions in each round.
+        #[arg(long, default_value_t = 200_000)]
+        questions: u64,
+        /// How many rounds.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
     /// Prints the records that `import` loads as JSON lines, for other systems to load.
     Records {
         /// How many records.
@@ -140,7 +153,8 @@ async fn run(case: Case) -> Outcome<()> {
             cases::import(1_000_000).await?;
             provenance::history(100_000).await?;
             provenance::lag(20_000, 20).await?;
-            mirror::lag(5_000, 20).await
+            mirror::lag(5_000, 20).await?;
+            tree::run(100_000, 200_000, 5).await
         }
         Case::Import { records } => cases::import(records).await,
         Case::Apply { clients, calls, rounds } => cases::apply(clients, calls, rounds).await,
@@ -148,6 +162,7 @@ async fn run(case: Case) -> Outcome<()> {
         Case::Resolve { records, calls, rounds } => cases::resolve(records, calls, rounds).await,
         Case::History { versions } => provenance::history(versions).await,
         Case::Lag { per_second, seconds } => provenance::lag(per_second, seconds).await,
+        Case::Tree { records, questions, rounds } => tree::run(records, questions, rounds).await,
         Case::Mirror { per_second, seconds } => mirror::lag(per_second, seconds).await,
         Case::Records { records } => {
             records::write_jsonl(&mut std::io::BufWriter::new(std::io::stdout().lock()), records)?;

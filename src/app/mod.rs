@@ -22,6 +22,7 @@ mod promote;
 mod publisher;
 mod recursive;
 mod vindex;
+mod walker;
 mod witness;
 mod witnesses;
 
@@ -241,7 +242,8 @@ impl Node {
         let grpc = GrpcServer::start(config.grpc, parts).await;
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
         let signing = config.dnssec.map(|algorithm| sign(config, algorithm, &responder)).transpose()?;
-        let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()()), None).await?;
+        let walker = recursive.as_ref().map(|recursive| walker::start(recursive, &resolver, &responder));
+        let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()()), walker).await?;
         if config.dns_encrypted != EncryptedAddresses::default() {
             let certificate = Arc::new(certificate(config)?);
             dns.listen_encrypted(config.dns_encrypted, certificate).await?;

@@ -8,17 +8,19 @@
 //! top of each other and checks each key once, so that an error names the key and where it was written.
 
 mod checks;
+mod error;
 mod mirror;
 mod recursion;
 
 use std::{
-    fs, io,
+    fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
 pub use checks::zone;
 use checks::{address, address_or_off, addresses, data, dnssec, identity, log, networks, origin, within, witnesses};
+pub use error::ConfigError;
 pub use mirror::MirrorConfig;
 pub use recursion::{RecursionConfig, Verify};
 use serde::Deserialize;
@@ -190,35 +192,6 @@ pub enum Source {
     Environment,
     /// The arguments.
     Arguments,
-}
-
-/// Why a configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration {}: {source}", path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file is not what it should be; the text says where and why.
-    #[error("the configuration {} cannot be used: {reason}", path.display())]
-    Syntax {
-        /// Which file.
-        path: PathBuf,
-        /// Line, key and rule.
-        reason: String,
-    },
-    /// A key has a value that it cannot have.
-    #[error("{place}: {rule}")]
-    Value {
-        /// Where it was written, with the key.
-        place: String,
-        /// The rule, with its limit.
-        rule: String,
-    },
 }
 
 impl Config {
@@ -415,11 +388,7 @@ impl Config {
                 .read("dns_connections_per_source_max", |spec| spec.dns_connections_per_source_max, connections)?
                 .unwrap_or(defaults.dns_connections_per_source_max),
             dnssec: keys.read("dnssec", |spec| spec.dnssec.as_deref(), dnssec)?.unwrap_or(defaults.dnssec),
-            dns_encrypted: EncryptedAddresses {
-                tls: keys.read("dns_tls", |spec| spec.dns_tls.as_deref(), address)?,
-                https: keys.read("dns_https", |spec| spec.dns_https.as_deref(), address)?,
-                quic: keys.read("dns_quic", |spec| spec.dns_quic.as_deref(), address)?,
-            },
+            dns_encrypted: keys.dns_encrypted()?,
             dns_certificate: keys.certificate()?,
             grpc: keys.read("grpc", |spec| spec.grpc.as_deref(), address)?.unwrap_or(defaults.grpc),
             witnesses_required,
@@ -460,6 +429,15 @@ impl Source {
 struct Layers<'a>(&'a [(Spec, Source)]);
 
 impl Layers<'_> {
+    /// Where DNS listens over TLS, HTTPS and QUIC.
+    fn dns_encrypted(&self) -> Result<EncryptedAddresses, ConfigError> {
+        Ok(EncryptedAddresses {
+            tls: self.read("dns_tls", |spec| spec.dns_tls.as_deref(), address)?,
+            https: self.read("dns_https", |spec| spec.dns_https.as_deref(), address)?,
+            quic: self.read("dns_quic", |spec| spec.dns_quic.as_deref(), address)?,
+        })
+    }
+
     /// The files of the certificate, of which either both or none are given.
     fn certificate(&self) -> Result<Option<[PathBuf; 2]>, ConfigError> {
         let chain = self.read("dns_certificate", |spec| spec.dns_certificate.clone(), Ok)?;

@@ -8,7 +8,7 @@ use crate::{
         Answer,
         recursion::{Recursor, Start},
     },
-    store::PrefixVersion,
+    store::{PrefixVersion, Responsibility},
 };
 
 /// A recursor, and for whom it walks.
@@ -40,6 +40,16 @@ impl Elsewhere {
             Answer::NotResponsible => Some(Self { start: None }),
             Answer::Delegated(version) => Some(Self { start: start(version) }),
             Answer::Found(_) | Answer::Retired(_) | Answer::NotFound | Answer::Denied => None,
+        }
+    }
+}
+
+impl Elsewhere {
+    /// Where to begin when the node itself delegates.
+    pub(crate) fn of_responsibility(responsibility: &Responsibility) -> Option<Start> {
+        match responsibility {
+            Responsibility::Delegated(version) => start(version),
+            Responsibility::Home | Responsibility::Elsewhere => None,
         }
     }
 }

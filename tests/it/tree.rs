@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -11,12 +12,13 @@ use std::{
 };
 
 use serde_json::Value as Json;
-use touchmark::protocol::grpc::pb::{self, resolution::Verification};
+use touchmark::protocol::grpc::pb::{self, registry_client::RegistryClient, resolution::Verification};
 
 use crate::{
     http_support::get,
-    program::run,
-    tree_support::{Mode, Node, Tree, connect, ok, question},
+    program::{Program, file, run, wait_until},
+    support::{create, value},
+    tree_support::{Mode, Node, Tree, connect, key_of, ok, question},
 };
 
 /// What clients saw while something failed.
@@ -115,6 +117,9 @@ async fn every_identifier_resolves_from_each_recursive_node() {
     let tree = Tree::start(3_600);
     for recursive in [0, 1] {
         tree.check_all(recursive).await;
+    }
+    for recursive in [0, 1] {
+        tree.check_all_over_dns(recursive).await;
     }
     let some = tree.of(1).pop().unwrap();
     assert_eq!(verification(&resolve(&tree, 0, &some).await.unwrap()), Verification::Latest);
@@ -238,6 +243,121 @@ async fn what_fails_on_the_way_is_seen_for_as_long_as_it_is_said() {
     let seen = load.end().await;
     report(&format!("the only site cut for 2 s, back {back:?} after"), &seen);
     assert!(seen.failed > 0, "{seen:?}");
+}
+
+/// A writer that registers one identifier after the other, and remembers those for which it has a receipt.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<(Vec<String>, String)>,
+}
+
+impl Writer {
+    fn start(server: &str, name: &'static str) -> Self {
+        let (stop, server) = (Arc::new(AtomicBool::new(false)), format!("http://{server}"));
+        let stopped = Arc::clone(&stop);
+        let task = tokio::spawn(async move {
+            let mut registry = RegistryClient::connect(server).await.unwrap();
+            let (mut acknowledged, mut checkpoint) = (Vec::new(), String::new());
+            while !stopped.load(Ordering::Relaxed) {
+                let identifier = format!("urn:oid:1.3.6.1.4.1.99999.{}.{}", name.len(), acknowledged.len() + 1);
+                let Ok(receipt) = registry.apply(create(&identifier, vec![value(1, "NAME", name)])).await else {
+                    break;
+                };
+                checkpoint = receipt.into_inner().checkpoint;
+                acknowledged.push(identifier);
+            }
+            (acknowledged, checkpoint)
+        });
+        Self { stop, task }
+    }
+
+    async fn end(self) -> (Vec<String>, String) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_mirror_takes_the_place_of_its_primary_and_an_edge_answers_offline() {
+    let mut tree = Tree::start(1);
+    let log = |node: &Node| format!("http://{}/log", node.program().http);
+    // A mirror of one enterprise, beside it as a site; an edge node of another one, with one prefix.
+    let primary = &tree.enterprises[3];
+    let mut mirror = Node::start(&["--mirror-of", &log(primary), "--mirror-key", &primary.key]);
+    let mirror_site = mirror.site_with_key(&primary.key).replace("1 primary", "1 mirror");
+    tree.second_level[1].delegate("1.3.6.1.4.1", &[&primary.site(), &mirror_site], 1);
+    let usb = &tree.enterprises[1];
+    let edge = Node::start(&["--mirror-of", &log(usb), "--mirror-key", &usb.key, "--only", "88.1002"]);
+    let roots = tree.national.data.path().join("roots.json");
+    let included = Node::start(&["--recursive", "--roots", roots.to_str().unwrap(), "--verify=included"]);
+    let mut client = connect(&included.program().grpc).await;
+    // Under load: somebody registers, somebody asks, and the primary is killed.
+    let (known, writer) = (tree.of(3), Writer::start(&primary.program().grpc, "before"));
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let primary = tree.enterprises[3].program.take().unwrap();
+    let id = primary.id();
+    primary.kill();
+    let (acknowledged, checkpoint) = writer.end().await;
+    assert!(acknowledged.len() > 10, "{id}: {}", acknowledged.len());
+    let (began, mut failed) = (Instant::now(), 0);
+    for identifier in known.iter().take(200) {
+        let request = pb::ResolveRequest { recursion: pb::Recursion::Fresh.into(), ..question(identifier) };
+        match client.resolve(request).await {
+            Ok(answer) if matches!(answer.get_ref().outcome, Some(pb::answer::Outcome::Found(_))) => {
+                tree.check(identifier, answer.get_ref()).unwrap();
+                assert_eq!(verification(answer.get_ref()), Verification::Included);
+            }
+            _ => failed += 1,
+        }
+    }
+    println!("primary killed: {failed} of 200 questions failed, {:?} in all", began.elapsed());
+    assert_eq!(failed, 0, "the mirror answers");
+    // The mirror refuses writes, and says where they go.
+    let refused = mirror.program().run(&["register", "1.3.6.1.4.1.99999.1", "--value", "NAME=x"]);
+    assert!(refused.exit != 0 && refused.err.contains("mirror"), "{refused:?}");
+    // What was acknowledged and did not reach the mirror is not forgotten: the promotion refuses until it is there.
+    let at_least = file(&mirror.data, "newest-checkpoint", &checkpoint);
+    let key = tree.enterprises[3].data.path().join("ledger/key");
+    let escrow = file(&mirror.data, "escrow", fs::read(&key).unwrap());
+    let data = mirror.data.path().to_str().unwrap().to_owned();
+    assert_eq!(mirror.program.take().unwrap().stop("TERM"), Some(0));
+    let promote = || run(["promote", &data, "--key", &escrow, "--at-least", &at_least]);
+    let mut promoted = promote();
+    if promoted.exit != 0 {
+        assert!(promoted.err.contains("cover") || promoted.err.contains("hold"), "{promoted:?}");
+        let again = Program::serve(tree.enterprises[3].data.path(), &[]);
+        let url = format!("http://{}/log", again.http);
+        let follower = Program::serve(Path::new(&data), &["--mirror-of", &url]);
+        wait_until("the mirror has everything", || follower.run(&["resolve", acknowledged.last().unwrap()]).exit == 0);
+        assert_eq!(follower.stop("TERM"), Some(0));
+        again.kill();
+        promoted = promote();
+    }
+    assert_eq!(promoted.exit, 0, "{promoted:?}");
+    let new = Program::serve(Path::new(&data), &[]);
+    assert_eq!(key_of(&new), tree.enterprises[3].key, "it goes on under the same key");
+    mirror.wire.lead_to(new.grpc.parse().unwrap());
+    mirror.program = Some(new);
+    tree.second_level[1].delegate("1.3.6.1.4.1", &[&mirror.site_with_key(&tree.enterprises[3].key)], 1);
+    // Every acknowledged write is there, and new ones are taken.
+    let writer = Writer::start(&mirror.program().grpc, "afterwards");
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let (more, _) = writer.end().await;
+    assert!(!more.is_empty());
+    for identifier in acknowledged.iter().chain(&more) {
+        let answer = client.resolve(question(identifier)).await.unwrap().into_inner();
+        assert_eq!(verification(&answer), Verification::Included, "{identifier}");
+    }
+    // The edge keeps answering for its prefix when the line is cut, over gRPC and DNS, and for nothing else.
+    let all = tree.of(1);
+    wait_until("the edge is in step", || edge.program().run(&["resolve", all.last().unwrap()]).exit == 0);
+    tree.enterprises[1].program.take().unwrap().kill();
+    let mut offline = connect(&edge.program().grpc).await;
+    for identifier in &all {
+        tree.check(identifier, offline.resolve(question(identifier)).await.unwrap().get_ref()).unwrap();
+    }
+    let elsewhere = edge.program().run(&["resolve", &tree.of(0)[0]]);
+    assert!(elsewhere.exit == 5 && elsewhere.err.contains("not responsible"), "{elsewhere:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -15,10 +15,14 @@ use std::{
     time::Duration,
 };
 
+use futures_util::StreamExt as _;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 use tonic::transport::Channel;
-use touchmark::protocol::grpc::pb::{self, resolver_client::ResolverClient};
+use touchmark::{
+    client::dns,
+    protocol::grpc::pb::{self, resolver_client::ResolverClient},
+};
 
 use crate::{
     program::{Program, Ran},
@@ -184,6 +188,19 @@ impl Tree {
                 self.check(identifier, &answer).unwrap_or_else(|what| panic!("{identifier}: {what}"));
             }
         }
+    }
+
+    /// As [`Tree::check_all`], over DNS.
+    pub async fn check_all_over_dns(&self, recursive: usize) {
+        let server = self.recursive[recursive].program().dns;
+        let questions = self.registered.iter().map(|(identifier, values)| async move {
+            let parsed = touchmark::id::Identifier::parse(identifier).unwrap();
+            let said = dns::resolve(&parsed, "id.test.", server).await;
+            let Ok(dns::Said::Found(record)) = &said else { panic!("{identifier} over DNS: {said:?}") };
+            assert_eq!(&record.values.iter().map(shown).collect::<Vec<_>>(), values, "{identifier}");
+        });
+        let mut answers = futures_util::stream::iter(questions).buffer_unordered(32);
+        while answers.next().await.is_some() {}
     }
 
     /// Compares an answer with what is registered; the error says what is different, or that there is none.

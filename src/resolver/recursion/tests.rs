@@ -503,6 +503,23 @@ async fn a_dead_delegation_is_asked_for_again_at_its_parent_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn when_a_whole_branch_has_moved_the_walk_goes_up_as_far_as_it_has_to() {
+    let bed = bed(&[1]);
+    bed.fake.says(1, MS, referral("88", at(1_000, &[2])));
+    bed.fake.says(2, MS, referral("88.1", at(1_000, &[3])));
+    bed.fake.says(3, MS, Said::NotFound);
+    assert_eq!((bed.said("88.1/a").await.0, bed.fake.asked()), ("not found", vec![1, 2, 3]));
+    bed.fake.is_down(2, MS);
+    bed.fake.is_down(3, MS);
+    bed.fake.says(1, MS, referral("88", at(1_000, &[4])));
+    bed.fake.says(4, MS, referral("88.1", at(1_000, &[5])));
+    bed.fake.says(5, MS, Said::NotFound);
+    assert_eq!((bed.said("88.1/b").await.0, bed.fake.asked()), ("not found", vec![3, 2, 1, 4, 5]));
+    assert_eq!((bed.said("88.1/c").await.0, bed.fake.asked()), ("not found", vec![5]));
+    assert_eq!((bed.said("88.2/c").await.0, bed.fake.asked()[0]), ("loop", 4));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_walk_is_bounded_in_time_referrals_and_questions() {
     let bed = bed(&[1, 2]);
     bed.fake.says(1, 100 * SECOND, Said::NotFound);

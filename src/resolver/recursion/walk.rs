@@ -3,7 +3,7 @@
 //! ```text
 //! begin: kept delegation, else that of the local node, else a root ──► ask its sites ──► answer
 //!           ▲                                                            │    │
-//!           │ no site of a kept one is of use: once, from above it       │    └► referral, strictly deeper: keep it, go on
+//!           │ no site of a kept one is of use: from above it             │    └► referral, strictly deeper: keep it, go on
 //!           └────────────────────────────────────────────────────────────┘
 //! ```
 //!
@@ -110,18 +110,17 @@ async fn go(
     begin: &Begin,
     mut place: Place,
 ) -> Result<(Arc<Prefix>, Final), RecursionError> {
-    let mut dead: Option<Dead> = None;
+    // From the deepest one up: each is left once, so there are no more than a tree is deep.
+    let mut dead: Vec<Dead> = Vec::new();
     let mut referrals = 0;
     loop {
         let now = Instant::now();
         // What was kept may be out of date: time is left to ask its parent.
         let left = walk.deadline.saturating_duration_since(now);
-        let until = if place.kept && dead.is_none() { now + left / 2 } else { walk.deadline };
+        let until = if place.kept { now + left / 2 } else { walk.deadline };
         match ask_sites(inner, walk, &place, until).await {
             Ok(Judged::Answer(end)) => {
-                if let Some(Dead { prefix, moved: false, .. }) = &dead {
-                    inner.delegations.forget(prefix);
-                }
+                dead.iter().filter(|dead| !dead.moved).for_each(|dead| inner.delegations.forget(&dead.prefix));
                 return Ok((place.prefix, end));
             }
             Ok(Judged::Referral(lead)) => {
@@ -133,35 +132,27 @@ async fn go(
                         what: "referrals",
                     });
                 }
-                let known = inner.keep_lead(lead.known, dead.as_mut());
-                match &dead {
-                    Some(dead) if dead.prefix == known.prefix && dead.delegation == known.delegation => {
-                        return Err(dead.error.clone());
-                    }
-                    _ => place = Place::of(known, false),
-                }
+                let before = dead.iter_mut().find(|dead| dead.prefix == lead.known.prefix);
+                let known = inner.keep_lead(lead.known, before)?;
+                place = Place::of(known, false);
             }
             Err(error) => {
-                let may = place.kept && dead.is_none();
-                if !may || !inner.delegations.take_recheck(&place.prefix, FAILURE_RECHECK, Instant::now()) {
-                    return Err(match dead {
-                        Some(dead) => dead.worse(&place, error),
-                        None => error,
+                let recheck = |prefix: &Prefix| inner.delegations.take_recheck(prefix, FAILURE_RECHECK, Instant::now());
+                let above = match place.kept && recheck(&place.prefix) {
+                    true => inner.place(walk, begin, Some(place.prefix.path().len())),
+                    false => None,
+                };
+                let Some(above) = above else {
+                    // What the sites in question did says more than what those above them do.
+                    return Err(match dead.into_iter().next() {
+                        Some(first) if !first.moved && place.is_above(&first.prefix) => first.error,
+                        _ => error,
                     });
-                }
-                let length = place.prefix.path().len();
-                let Some(above) = inner.place(walk, begin, Some(length)) else { return Err(error) };
+                };
                 let Place { prefix, delegation, .. } = std::mem::replace(&mut place, above);
-                dead = Some(Dead { prefix, delegation, error, moved: false });
+                dead.push(Dead { prefix, delegation, error, moved: false });
             }
         }
-    }
-}
-
-impl Dead {
-    /// Which of two failures says more: that of the sites in question, unless others have taken their place.
-    fn worse(self, place: &Place, error: RecursionError) -> RecursionError {
-        if self.moved || place.prefix.path().len() >= self.prefix.path().len() { error } else { self.error }
     }
 }
 
@@ -169,6 +160,10 @@ impl Place {
     fn of(known: Known, kept: bool) -> Self {
         let Known { prefix, delegation, verification, .. } = known;
         Self { prefix, delegation, verification, kept }
+    }
+
+    fn is_above(&self, prefix: &Prefix) -> bool {
+        self.prefix.path().len() < prefix.path().len()
     }
 }
 
@@ -205,15 +200,17 @@ impl Inner {
         }
     }
 
-    /// Keeps the delegation that a referral says, and compares it with one of whose sites none was of use.
-    fn keep_lead(&self, mut known: Known, dead: Option<&mut Dead>) -> Known {
+    /// Keeps the delegation that a referral says; fails when it leads to the very sites of which none was of use.
+    fn keep_lead(&self, mut known: Known, dead: Option<&mut Dead>) -> Result<Known, RecursionError> {
         let now = Instant::now();
-        if let Some(dead) = dead.filter(|dead| dead.prefix == known.prefix) {
+        let mut error = None;
+        if let Some(dead) = dead {
             dead.moved = dead.delegation != known.delegation;
+            error = (!dead.moved).then(|| dead.error.clone());
             known.rechecked = Some(now);
         }
         self.delegations.keep(known.clone(), now);
-        known
+        error.map_or(Ok(known), Err)
     }
 }
 

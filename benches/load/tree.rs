@@ -1,0 +1,238 @@
+//! A tree of nodes on loopback: what a walk costs beside one hop, what a warm answer costs beside an authoritative one, and how many
+//! questions go upstream.
+
+use std::{fs, path::Path, time::Instant};
+
+use hdrhistogram::Histogram;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use tempfile::TempDir;
+use tonic::transport::Channel;
+use touchmark::protocol::grpc::pb::{self, registry_client::RegistryClient, resolver_client::ResolverClient};
+
+use crate::{
+    Outcome,
+    cases::{BATCH, Way, connect, median, resolve_round},
+    node::{Process, free_address},
+};
+
+/// Prefixes from the top down; the last one is homed.
+const PREFIXES: [&str; 2] = ["88", "88.118"];
+
+/// A node of the tree.
+struct Node {
+    process: Process,
+    http: String,
+    _data: TempDir,
+}
+
+impl Node {
+    async fn start(arguments: &[&str]) -> Outcome<Self> {
+        let (data, http) = (tempfile::tempdir()?, free_address()?);
+        let process = Process::node_with(data.path(), &http, arguments).await?;
+        Ok(Self { process, http, _data: data })
+    }
+
+    async fn resolver(&self) -> Outcome<ResolverClient<Channel>> {
+        Ok(ResolverClient::new(connect(&self.process.address).await?).max_decoding_message_size(16 << 20))
+    }
+
+    /// The site of the node, with the key of its ledger.
+    async fn site(&self) -> Outcome<pb::Site> {
+        let page = self.resolver().await?.list_prefixes(pb::ListPrefixesRequest::default()).await?.into_inner();
+        let (address, port) = self.process.address.rsplit_once(':').ok_or("an address without a port")?;
+        let endpoint = pb::Endpoint {
+            protocol: pb::endpoint::Protocol::Grpc.into(),
+            address: address.into(),
+            port: port.parse()?,
+        };
+        Ok(pb::Site { serial: 1, role: pb::site::Role::Primary.into(), key: page.key, endpoints: vec![endpoint] })
+    }
+
+    async fn say(&self, prefix: &str, operation: pb::prefix_command::Operation) -> Outcome<()> {
+        let mut registry = RegistryClient::new(connect(&self.process.address).await?);
+        let prefix = prefix.to_owned();
+        let command = pb::PrefixCommand { prefix, operation: Some(operation), ..pb::PrefixCommand::default() };
+        registry.apply_prefix(command).await?;
+        Ok(())
+    }
+
+    async fn delegate(&self, prefix: &str, to: &Self) -> Outcome<()> {
+        let delegation = pb::Delegation { ttl: 3_600, sites: vec![to.site().await?], signers: Vec::new() };
+        self.say(prefix, pb::prefix_command::Operation::Delegate(delegation)).await
+    }
+
+    /// A counter of `/metrics`.
+    fn metric(&self, name: &str) -> Outcome<u64> {
+        let text = ureq::get(format!("http://{}/metrics", self.http)).call()?.body_mut().read_to_string()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(line.ok_or("there is no such metric")?.parse::<f64>()? as u64)
+    }
+}
+
+/// A national node, a second-level one, an enterprise.
+struct Tree {
+    levels: [Node; 3],
+    roots: String,
+    _directory: TempDir,
+}
+
+impl Tree {
+    async fn start(records: u64) -> Outcome<Self> {
+        let levels = [Node::start(&[]).await?, Node::start(&[]).await?, Node::start(&[]).await?];
+        levels[2].say(PREFIXES[1], pb::prefix_command::Operation::Home(pb::Home {})).await?;
+        levels[0].delegate(PREFIXES[0], &levels[1]).await?;
+        levels[1].delegate(PREFIXES[1], &levels[2]).await?;
+        let mut registry = RegistryClient::new(connect(&levels[2].process.address).await?);
+        for start in (0..records).step_by(BATCH as usize) {
+            let commands = (start..records.min(start + BATCH)).map(crate::records::create).collect();
+            registry.apply_batch(pb::ApplyBatchRequest { commands }).await?;
+        }
+        let directory = tempfile::tempdir()?;
+        let roots = directory.path().join("roots.json");
+        let key = levels[0].site().await?.key;
+        let site = format!("1 primary {key} grpc://{}", levels[0].process.address);
+        fs::write(&roots, format!("{{\"version\":\"1.0\",\"sites\":{{\".\":{{\"sites\":[\"{site}\"]}}}}}}"))?;
+        Ok(Self { levels, roots: path(&roots), _directory: directory })
+    }
+
+    async fn recursive(&self, arguments: &[&str]) -> Outcome<Node> {
+        let own = ["--recursive", "--roots", &self.roots];
+        Node::start(&[&own, arguments].concat()).await
+    }
+}
+
+fn path(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn question(number: u64, recursion: pb::Recursion) -> pb::ResolveRequest {
+    let identifier = crate::records::identifier(number);
+    pb::ResolveRequest { identifier, recursion: recursion.into(), ..pb::ResolveRequest::default() }
+}
+
+/// Everything about the tree.
+pub async fn run(records: u64, questions: u64, rounds: usize) -> Outcome<()> {
+    println!(
+        "# a national node, a second-level one, an enterprise with {records} records, and recursive nodes, on loopback"
+    );
+    let tree = Tree::start(records).await?;
+    walks(&tree, questions.min(5_000), rounds).await?;
+    warm(&tree, records, questions, rounds).await?;
+    upstream(&tree, records, questions).await
+}
+
+/// One walk after the other, beside one hop after the other.
+async fn walks(tree: &Tree, questions: u64, rounds: usize) -> Outcome<()> {
+    let plain = tree.recursive(&[]).await?;
+    let verified = tree.recursive(&["--verify=included"]).await?;
+    let mut ratios = [Vec::new(), Vec::new()];
+    for _ in 0..rounds {
+        let hop = latency(&tree.levels[2], questions, pb::Recursion::None).await?;
+        let nodes = [(&plain, "walk, three levels"), (&verified, "the same, verified")];
+        for ((node, name), ratios) in nodes.into_iter().zip(&mut ratios) {
+            let walk = latency(node, questions, pb::Recursion::Fresh).await?;
+            let at = |latency: &Histogram<u64>, quantile| latency.value_at_quantile(quantile) as f64 / 1e6;
+            let ratio = at(&walk, 0.5) / at(&hop, 0.5);
+            println!(
+                "{name:<20} p50 {:.3} ms p99 {:.3} ms, one hop p50 {:.3} ms p99 {:.3} ms, ratio of p50 {ratio:.2}",
+                at(&walk, 0.5),
+                at(&walk, 0.99),
+                at(&hop, 0.5),
+                at(&hop, 0.99)
+            );
+            ratios.push(ratio);
+        }
+    }
+    let [plain_ratio, verified_ratio] = ratios.map(median);
+    println!("cold walk over three levels: median {plain_ratio:.2} hops, verified {verified_ratio:.2}\n");
+    plain.process.stop()?;
+    verified.process.stop()?;
+    Ok(())
+}
+
+/// Latency of questions, one after the other, in nanoseconds.
+async fn latency(node: &Node, questions: u64, recursion: pb::Recursion) -> Outcome<Histogram<u64>> {
+    let (mut client, mut latency) = (node.resolver().await?, Histogram::<u64>::new(3)?);
+    for number in 0..questions {
+        let began = Instant::now();
+        let answer = client.resolve(question(number, recursion)).await?.into_inner();
+        latency.record(began.elapsed().as_nanos() as u64)?;
+        if !matches!(answer.outcome, Some(pb::answer::Outcome::Found(_))) {
+            return Err(format!("question {number}: {:?}", answer.outcome).into());
+        }
+    }
+    Ok(latency)
+}
+
+/// Warm answers of a recursive node, beside those of the one that answers for them.
+async fn warm(tree: &Tree, records: u64, questions: u64, rounds: usize) -> Outcome<()> {
+    let recursive = tree.recursive(&[]).await?;
+    let records = records.min(10_000);
+    for (name, way) in [("resolve", Way::Unary), ("resolve batch", Way::Batch), ("resolve stream", Way::Stream)] {
+        let (mut ours, mut authoritative) = (Vec::new(), Vec::new());
+        for _ in 0..=rounds {
+            let round = resolve_round(&recursive.process, way, records, questions).await?;
+            round.print(&format!("{name}, recursive"));
+            ours.push(round.cpu_us_per_operation());
+            let round = resolve_round(&tree.levels[2].process, way, records, questions).await?;
+            round.print("  authoritative");
+            authoritative.push(round.cpu_us_per_operation());
+        }
+        // The first round warms the caches.
+        let (ours, authoritative) = (median(ours.split_off(1)), median(authoritative.split_off(1)));
+        println!(
+            "{name:<16} warm: recursive {ours:.2} us of node CPU, authoritative {authoritative:.2}, ratio {:.2}\n",
+            ours / authoritative
+        );
+    }
+    recursive.process.stop()?;
+    Ok(())
+}
+
+/// Questions upstream under a Zipf load (exponent 1): with room for a tenth of the answers, and with nothing kept.
+async fn upstream(tree: &Tree, records: u64, questions: u64) -> Outcome<()> {
+    let weights: Vec<f64> = (1..=records)
+        .scan(0.0, |sum, rank| {
+            *sum += 1.0 / rank as f64;
+            Some(*sum)
+        })
+        .collect();
+    let total = weights.last().copied().unwrap_or(1.0);
+    // What an answer takes, from a node with room for all of a thousand.
+    let probe = tree.recursive(&[]).await?;
+    latency(&probe, 1_000, pb::Recursion::Unspecified).await?;
+    let bytes_each = probe.metric("touchmark_recursion_bytes")? / probe.metric("touchmark_recursion_entries")?.max(1);
+    probe.process.stop()?;
+    // A quarter of the memory is for delegations.
+    let bytes = (bytes_each * records / 10 * 4 / 3).max(1 << 20);
+    let config = tree.levels[0]._data.path().join("small.toml");
+    fs::write(&config, format!("recursion_cache_bytes_max = {bytes}\n"))?;
+    for (name, recursion) in
+        [("a tenth is kept", pb::Recursion::Unspecified), ("nothing is kept", pb::Recursion::Fresh)]
+    {
+        let node = tree.recursive(&["--config", &path(&config)]).await?;
+        let (mut client, mut random) = (node.resolver().await?, StdRng::seed_from_u64(7));
+        let questions = if recursion == pb::Recursion::Fresh { questions / 10 } else { questions };
+        let began = Instant::now();
+        let mut asked = 0;
+        while asked < questions {
+            let batch = BATCH.min(questions - asked);
+            let mut requests = Vec::with_capacity(batch as usize);
+            for _ in 0..batch {
+                let place = random.random::<f64>() * total;
+                requests.push(question(weights.partition_point(|weight| *weight < place) as u64, recursion));
+            }
+            client.resolve_batch(pb::ResolveBatchRequest { requests }).await?;
+            asked += batch;
+        }
+        let upstream = node.metric("touchmark_recursion_upstream_total")?;
+        let entries = node.metric("touchmark_recursion_entries")?;
+        println!(
+            "Zipf, {name}: {questions} questions of {records} identifiers, {upstream} upstream, {:.3} a question; {entries} kept; {:.0}/s",
+            upstream as f64 / questions as f64,
+            questions as f64 / began.elapsed().as_secs_f64()
+        );
+        node.process.stop()?;
+    }
+    Ok(())
+}

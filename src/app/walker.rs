@@ -1,0 +1,68 @@
+//! The recursor as the DNS sees it: what is kept, and walks.
+
+use std::sync::Arc;
+
+use crate::{
+    id::Identifier,
+    protocol::dns::{Recursion, Responder, WalkFailure, Walked, WalkedAnswer, Walker},
+    resolver::{
+        Resolver,
+        recursion::{RecursionError, Recursor, Resolved, Said},
+    },
+    server::{
+        dns::walks::{AsyncWalker, WalkFuture},
+        recursive::{Elsewhere, Recursive},
+    },
+};
+
+/// Walks for clients over DNS.
+struct DnsWalker {
+    recursor: Recursor,
+    resolver: Arc<Resolver>,
+}
+
+/// Gives the responder what is kept, and the listeners one who walks.
+pub(super) fn start(recursive: &Recursive, resolver: &Arc<Resolver>, responder: &Responder) -> Arc<dyn AsyncWalker> {
+    let walker = Arc::new(DnsWalker { recursor: recursive.recursor.clone(), resolver: Arc::clone(resolver) });
+    let recursive = recursive.clone();
+    responder.set_recursion(Recursion {
+        walker: Arc::clone(&walker) as Arc<dyn Walker>,
+        allow: Box::new(move |client| recursive.allows(Some(client))),
+    });
+    walker
+}
+
+impl Walker for DnsWalker {
+    fn kept(&self, identifier: &Identifier) -> Option<Walked> {
+        walked(&self.recursor.kept(identifier.key())?)
+    }
+}
+
+impl AsyncWalker for DnsWalker {
+    fn walk(&self, identifier: Identifier) -> WalkFuture {
+        let start = Elsewhere::of_responsibility(&self.resolver.prefixes().responsibility(identifier.key()));
+        let recursor = self.recursor.clone();
+        Box::pin(async move {
+            match recursor.resolve_from(&identifier, start).await {
+                Ok(resolved) => walked(&resolved).ok_or_else(|| WalkFailure::Other("nobody answers for it".into())),
+                Err(error @ (RecursionError::Overloaded { .. } | RecursionError::BrokenOff)) => {
+                    Err(WalkFailure::Other(error.to_string()))
+                }
+                Err(error) => Err(WalkFailure::Unreachable(error.to_string())),
+            }
+        })
+    }
+}
+
+fn walked(resolved: &Resolved) -> Option<Walked> {
+    let answer = match &resolved.answer.said {
+        Said::Found(record) => WalkedAnswer::Found(Arc::new(record.clone())),
+        Said::Retired(tombstone) if tombstone.erased => WalkedAnswer::Erased,
+        Said::Retired(_) => WalkedAnswer::Retired,
+        Said::NotFound => WalkedAnswer::NotFound,
+        Said::Denied => WalkedAnswer::Denied,
+        // A walk never ends so.
+        Said::NotResponsible | Said::Referral(_) => return None,
+    };
+    Some(Walked { answer, ttl_seconds: resolved.ttl_seconds, stale: resolved.stale })
+}
