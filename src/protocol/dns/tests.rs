@@ -591,4 +591,5 @@ fn sets_of_keys_are_those_of_now() {
     assert_eq!(node.ask("id.test.", "CDS").answers.len(), 1);
 }
 
+#[cfg(test)]
 pub(crate) mod tree;
