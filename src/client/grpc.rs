@@ -23,6 +23,9 @@ use crate::{
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the other side is asked for a sign of life while calls are under way, and how long it may take to give one.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Beside the answers of a mirror: how far it is behind.
 const MIRROR_LAG: &str = "touchmark-mirror-lag";
 /// Flow control window of a stream and of the connection, in bytes.
@@ -318,6 +321,9 @@ fn endpoint(server: &str) -> Result<Endpoint, ClientError> {
     Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
+        // A line that was cut is noticed by itself, and not when the system gives up sending.
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES))
 }

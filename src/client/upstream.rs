@@ -78,7 +78,7 @@ impl NodeUpstream {
     }
 
     async fn over_dns(&self, address: SocketAddr, identifier: &Identifier) -> Result<Reply, UpstreamError> {
-        let dns::DnsReply { said, ttl_seconds, .. } =
+        let dns::DnsReply { said, authoritative, ttl_seconds } =
             dns::ask(identifier, &self.zone, address, DNS_TIMEOUT).await.map_err(upstream_error)?;
         let refused = |reason: &str| Err(UpstreamError::Refused { reason: reason.into() });
         let said = match said {
@@ -96,6 +96,10 @@ impl NodeUpstream {
             dns::Said::Refused(Some(text)) if text == Outcome::Denied.spelling().word => Said::Denied,
             dns::Said::Refused(Some(text)) => return refused(&text),
         };
+        // Who is not the authority passes on what others said.
+        if !authoritative && matches!(said, Said::Found(_) | Said::Retired(_) | Said::NotFound) {
+            return Err(garbled("it answers without authority"));
+        }
         Ok(Reply { ttl_seconds, ..Reply::bare(said) })
     }
 }

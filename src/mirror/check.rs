@@ -284,7 +284,7 @@ impl Checker {
     }
 
     fn covers(&self, subject: &EntrySubject) -> bool {
-        self.only.is_empty() || self.only.iter().any(|subtree| subject.is_below(subtree))
+        self.only.is_empty() || self.only.iter().any(|subtree| subject.concerns(subtree))
     }
 
     fn leaf(&self, index: u64, held: &impl Held) -> Result<Hash, Rejected> {

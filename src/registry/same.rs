@@ -21,7 +21,7 @@ pub(super) fn says_the_same(command: &Command, entry: &StoredEntry<'_>) -> Resul
         let mut left = wanted.iter().filter(|value| !gone(value.index)).zip(values.iter());
         wanted.len() == values.len() + entry.erased.len() && left.all(|(a, b)| a.same_content(b))
     };
-    let same_version = command.expected_version.is_none_or(|expected| expected + 1 == entry.version);
+    let same_version = command.expected_version.is_none_or(|expected| expected.checked_add(1) == Some(entry.version));
     Ok(same_version
         && match (&command.operation, entry.kind) {
             (Operation::Create { values: wanted, edges }, EntryKind::Create) => {

@@ -41,11 +41,13 @@ impl EntrySubject {
         }
     }
 
-    /// True when it is one of the identifiers of a subtree, or a prefix of nothing but these.
-    pub fn is_below(&self, subtree: &Subtree) -> bool {
+    /// True when it is one of the identifiers of a subtree, or a prefix that has to do with any of them: below, or above.
+    pub fn concerns(&self, subtree: &Subtree) -> bool {
         match self {
             Self::Identifier(identifier) => subtree.covers(identifier.key()),
-            Self::Prefix(prefix) => subtree.covers_bytes(prefix.path()),
+            Self::Prefix(prefix) => {
+                subtree.covers_bytes(prefix.path()) || prefix.contains_path(subtree.key_prefix().as_bytes())
+            }
         }
     }
 

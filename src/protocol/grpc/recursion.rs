@@ -107,6 +107,7 @@ fn resolution_to_pb(resolved: &Resolved, hops: &[Hop]) -> pb::Resolution {
         cached: resolved.source == Source::Cache,
         hops: hops.iter().map(hop_to_pb).collect(),
         lag_seconds: answer.lag_seconds,
+        values_withheld: answer.withheld.to_vec(),
     }
 }
 

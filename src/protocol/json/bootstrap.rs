@@ -141,9 +141,10 @@ pub fn bootstrap_from_json(
     }
     let mut delegations: BTreeMap<Box<[u8]>, (Prefix, Delegation)> = BTreeMap::new();
     for (prefixes, urls) in &read.services {
+        // Once for all prefixes: a name of a host may have to be looked up.
+        let sites = urls.iter().map(|url| site_of_url(url, &address_of)).collect::<Result<Vec<_>, _>>();
         for written in prefixes {
-            let sites = urls.iter().map(|url| site_of_url(url, &address_of)).collect::<Result<Vec<_>, _>>();
-            put(&mut delegations, written, None, sites)?;
+            put(&mut delegations, written, None, sites.clone())?;
         }
     }
     // What is whole counts more.

@@ -17,6 +17,8 @@ struct LineResolution<'a> {
     cached: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     lag_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "<[u32]>::is_empty")]
+    values_withheld: &'a [u32],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     hops: Vec<LineHop<'a>>,
 }
@@ -50,6 +52,7 @@ fn line_resolution(resolution: &pb::Resolution) -> LineResolution<'_> {
         endpoint: &resolution.endpoint,
         cached: resolution.cached,
         lag_seconds: resolution.lag_seconds,
+        values_withheld: &resolution.values_withheld,
         hops: resolution.hops.iter().map(line_hop).collect(),
     }
 }

@@ -14,6 +14,15 @@ impl Sequencer {
     /// Carries out a command about a prefix.
     pub(super) fn prefix_round(&mut self, job: PrefixJob, answerer: &Answerer) {
         let result = self.say_of_prefix(&job, &answerer.stats);
+        match &result {
+            Ok(_) => answerer.stats.accepted(),
+            Err(refusal @ Refusal::Unavailable { .. }) => {
+                answerer.stats.refused(refusal.to_string());
+                tracing::error!(%refusal, "a command about a prefix was refused; clients may try again");
+            }
+            // What is wrong with the command itself is the client's.
+            Err(_) => {}
+        }
         let PrefixJob { reply, _room, .. } = job;
         drop(_room);
         // Whoever asked may have gone; what was written stays written.
@@ -82,7 +91,8 @@ impl Round<'_> {
         let bytes = self.entry(position)?;
         let entry = bytes.decode().map_err(|error| unavailable(&error))?;
         let command = &job.command;
-        let same_version = command.expected_version.is_none_or(|expected| expected + 1 == entry.version);
+        let same_version =
+            command.expected_version.is_none_or(|expected| expected.checked_add(1) == Some(entry.version));
         if entry.prefix_change().as_ref() != Some(&command.change) || !same_version {
             let identifier = command.prefix.to_string();
             return Err(Refusal::RequestReused { identifier, ledger_index: entry.index });

@@ -119,8 +119,11 @@ fn walked(result: &Result<Resolved, RecursionError>, asked: &str) -> Response {
 fn resolution_head(resolved: &Resolved) -> [(HeaderName, String); 2] {
     let answer = &resolved.answer;
     let stale = if resolved.stale { ", stale" } else { "" };
+    let withheld: Vec<String> = answer.withheld.iter().map(u32::to_string).collect();
+    let withheld = if withheld.is_empty() { String::new() } else { format!(", withheld={}", withheld.join("+")) };
     let verification = answer.verification.as_str();
-    let how = format!("verification={verification}, endpoint={}, prefix={}{stale}", answer.endpoint, answer.prefix);
+    let how =
+        format!("verification={verification}, endpoint={}, prefix={}{withheld}{stale}", answer.endpoint, answer.prefix);
     [(header::CACHE_CONTROL, format!("max-age={}", resolved.ttl_seconds)), (RESOLUTION, how)]
 }
 

@@ -24,7 +24,7 @@ use super::{
     reply::{NOT_KEPT, Problem, Reader},
 };
 use crate::{
-    id::{Identifier, Subtree},
+    id::Subtree,
     ledger::{EntryKind, Ledger, LedgerError, PREFIXES_MAX, without_place},
     protocol::{
         outcome::Outcome,
@@ -248,9 +248,9 @@ fn page(ledger: &Ledger, only: &[Subtree], start: u64, end: u64) -> Result<(Vec<
             if erases && next > start {
                 break 'page;
             }
-            let key = Identifier::parse(entry.identifier).ok();
-            let wanted = only.is_empty()
-                || key.is_some_and(|identifier| only.iter().any(|subtree| subtree.covers(identifier.key())));
+            let subject = entry.subject();
+            let wanted =
+                only.is_empty() || subject.is_some_and(|subject| only.iter().any(|subtree| subject.concerns(subtree)));
             match wanted {
                 true => Record::Entry(without_place(bytes.as_bytes()).map_err(|torn| bytes.damaged(torn))?),
                 false => {
