@@ -24,7 +24,7 @@ use prost::Message as _;
 
 use super::{
     answer::{ExtendedError, OwnedAnswer, Section},
-    authority::{Asked, Authority, Basis, Said, apex_types, push_addresses, push_keys},
+    authority::{Asked, Authority, Basis, KeySets, Said, apex_types, push_addresses, push_keys},
     dnssec::{Denied, RrSet, denial::Existence, keys::NoRandomness},
     kind,
     message::{HEADER_OCTETS, rcode},
@@ -168,7 +168,7 @@ impl Authority {
             kind::DS => return self.own_signers(asked, &apex),
             kind => push_keys(&mut answer, kind, keys.as_ref()),
         }
-        let said = Said::with_types(answer, apex_types(keys.as_ref())).of_zone(Some(0));
+        let said = Said::with_types(answer, self.homed_types(keys.as_ref())).of_zone(Some(0));
         (said.answer.answer_count() > 0).then_some(said)
     }
 
@@ -180,9 +180,16 @@ impl Authority {
         if said.answer.negative {
             let apex = self.apex_of(asked.question.name(), Some(0));
             let keys = asked.signing.map(|signing| signing.key_sets(&apex, asked.now));
-            said.types.extend(apex_types(keys.as_ref()));
+            said.types.extend(self.homed_types(keys.as_ref()));
         }
         said.of_zone(Some(0))
+    }
+
+    /// The types that the apex of a homed prefix has as such.
+    fn homed_types(&self, keys: Option<&KeySets>) -> Vec<u16> {
+        let mut types = apex_types(keys);
+        types.retain(|kind| *kind != kind::NS || !self.zone.addresses().is_empty());
+        types
     }
 
     /// The DS records of a zone of this node in another one of this node; `None` where others have them.
@@ -197,14 +204,11 @@ impl Authority {
         Some(Said::with_types(or_no_data(answer), vec![kind::NS]).of_zone(above))
     }
 
+    /// Adds the NS records of a homed prefix. A node that listens on no particular address has none to give: its own name is that of
+    /// another node where it is asked for, and those that the zone above knows stay.
     fn push_own_name_servers(&self, asked: &Asked<'_>, answer: &mut OwnedAnswer) {
         let zone_offset = asked.zone_offset();
         let addresses = self.zone.addresses();
-        if addresses.is_empty() {
-            answer.push(Section::Answer, kind::NS, ZONE_TTL_SECONDS, |out| {
-                super::zone::Zone::put_name_server(out, zone_offset);
-            });
-        }
         let mut owners = Vec::new();
         for &address in addresses {
             owners.push((asked.data_offset(answer), address));
@@ -219,10 +223,8 @@ impl Authority {
 
     /// The data of the NS records of a homed prefix, in full.
     pub(super) fn own_name_servers(&self) -> Vec<Vec<u8>> {
-        match self.zone.addresses() {
-            [] => vec![self.zone.name_server_data()],
-            addresses => addresses.iter().map(|address| name_server::name(*address, self.zone.apex())).collect(),
-        }
+        let addresses = self.zone.addresses().iter();
+        addresses.map(|address| name_server::name(*address, self.zone.apex())).collect()
     }
 
     /// The answer for a name at a cut or below it.

@@ -16,7 +16,7 @@
 //! | `192-0-2-1.ns.` + the zone | that address, if the node has it or delegates to it over DNS |
 //! | the name of an identifier (`id::dns_name`) | TXT, NAPTR, URI, TYPE65280 |
 //! | `ors-dummy.` + the name of an OID (X.672) | NAPTR only |
-//! | the name of a prefix that is homed here | as the zone: it is the apex of one of its own |
+//! | the name of a prefix that is homed here | as the zone: it is the apex of one of its own; NS only where the node has particular addresses |
 //! | the name of a delegated prefix, and all below it | a referral (RFC 1034 section 4.3.2); at the name itself DS and TYPE65281 |
 //! | a name with only names below it | no data: it exists (RFC 8020) |
 //! | with something homed, names below none of it | refused: not responsible |

@@ -44,6 +44,11 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new() -> Self {
+        Self::listening(&["192.0.2.1", "2001:db8::1", "::"])
+    }
+
+    /// The same on other addresses.
+    fn listening(addresses: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::open_or_create(directory.path()).unwrap();
         let opening = Opening::new(&data, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();
@@ -53,9 +58,8 @@ impl Node {
         let records = Records::new(store.clone(), Arc::clone(&ledger));
         let prefixes = Arc::new(Prefixes::load(&records, ImplicitHome::UntilHomed).unwrap());
         let resolver = Arc::new(Resolver::new(records.clone(), Arc::clone(&prefixes), 1 << 20));
-        let zone = Zone::new("id.test")
-            .unwrap()
-            .with_addresses(["192.0.2.1", "2001:db8::1", "::"].map(|a| a.parse().unwrap()));
+        let zone =
+            Zone::new("id.test").unwrap().with_addresses(addresses.iter().map(|address| address.parse().unwrap()));
         let options = ResponderOptions {
             identity: "here".into(),
             cache_bytes_max: 1 << 20,

@@ -297,6 +297,20 @@ fn homed_prefixes_are_zones() {
     node.check(apex, "DS", &["NoError aa", &soa_of("id.test.", 6)]);
 }
 
+/// `ns.` and the zone are another node's where somebody looks for them: better no name server than that one.
+#[test]
+fn a_node_without_an_address_names_no_server_of_a_homed_prefix() {
+    let node = Node::listening(&["0.0.0.0", "::"]);
+    node.home("88.118");
+    let apex = "118.88.hdl.id.test.";
+    node.check(apex, "NS", &["NoError aa", &soa_of(apex, 1)]);
+    node.sign();
+    let denied = node.told(&Question::signed(apex, "NS"));
+    let nsec = denied.authorities.iter().find(|record| record.record_type() == RecordType::NSEC).unwrap();
+    assert!(nsec.data.to_string().ends_with(" SOA RRSIG NSEC DNSKEY CDS CDNSKEY"), "{nsec}");
+    assert!(!nsec.data.to_string().contains(" NS "), "{nsec}");
+}
+
 /// Which sets of a response are signed by which zone, and verify: `section: owner type by signer`.
 fn verified(response: &Message, dnskey: &DNSKEY) -> Vec<String> {
     let mut lines = Vec::new();
