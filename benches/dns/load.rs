@@ -57,6 +57,9 @@ pub struct Arguments {
     /// Send an OPT record (RFC 6891) with a size of 1,232.
     #[arg(long)]
     edns: bool,
+    /// Ask for recursion.
+    #[arg(long)]
+    recursion: bool,
     /// A query without an answer for so long is lost.
     #[arg(long, default_value_t = 1_000)]
     timeout_ms: u64,
@@ -109,7 +112,7 @@ impl Figures {
 
 /// Asks, and prints what came of it.
 pub fn run(out: &mut impl Write, arguments: &Arguments) -> Outcome<()> {
-    let queries = Queries::parse(&fs::read_to_string(&arguments.queries)?, arguments.edns)?;
+    let queries = Queries::parse(&fs::read_to_string(&arguments.queries)?, arguments.edns, arguments.recursion)?;
     if arguments.sockets == 0 || arguments.window < arguments.sockets {
         return Err("there must be a socket, and a query at once for each".into());
     }

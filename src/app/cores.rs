@@ -10,7 +10,7 @@ use crate::{
     mirror::{Applier, Lag},
     protocol::dns::{Responder, ResponderOptions, Zone, cookie::CookieSecrets},
     registry::{Changes, Committer, Refusal, Registry, Sequencer, SequencerHandle},
-    resolver::{Resolver, feed::Feeds},
+    resolver::{Resolver, feed::Feeds, recursion::Recursor},
     server::dns::cookie_file,
     store::{ImplicitHome, Prefixes, Records, Store, local::LocalStore},
 };
@@ -58,6 +58,7 @@ impl Cores {
         ledger: &Arc<Ledger>,
         store: &Arc<LocalStore>,
         writer: Writer,
+        recursor: Option<Recursor>,
     ) -> Result<Self, AppError> {
         let zone = Zone::new(&config.zone)?.with_addresses(config.dns.iter().map(SocketAddr::ip));
         let store: Arc<dyn Store> = store.clone();
@@ -75,7 +76,7 @@ impl Cores {
         let responder = Responder::new(Arc::clone(&resolver), zone, move || sizes.size(), options);
         let responder = Arc::new(responder);
         let feeds = Arc::new(Feeds::new(records.clone()));
-        let committer = committer(&resolver, &responder, &feeds);
+        let committer = committer(&resolver, &responder, &feeds, recursor);
         let (registry, adding) = match writer {
             Writer::Own(appender) => {
                 let sequencer =
@@ -111,12 +112,23 @@ fn implicit_home(config: &Config, writer: &Writer) -> Result<ImplicitHome, AppEr
 }
 
 /// What a change outdates: the answers of the resolver, then those that were made of them. Then it is news.
-fn committer(resolver: &Arc<Resolver>, responder: &Arc<Responder>, feeds: &Arc<Feeds>) -> Committer {
+fn committer(
+    resolver: &Arc<Resolver>,
+    responder: &Arc<Responder>,
+    feeds: &Arc<Feeds>,
+    recursor: Option<Recursor>,
+) -> Committer {
     let (resolver, responder, feeds) = (Arc::clone(resolver), Arc::clone(responder), Arc::clone(feeds));
     Box::new(move |changes| {
         match changes {
             Changes::Identifiers(changed) => resolver.outdate(changed.iter().map(|change| &change.key)),
-            Changes::Prefix => resolver.outdate_all(),
+            Changes::Prefix => {
+                resolver.outdate_all();
+                // Before the answers of the DNS, which are made of what it keeps.
+                if let Some(recursor) = &recursor {
+                    recursor.outdate_all();
+                }
+            }
         }
         responder.outdate(changes);
         feeds.advance();

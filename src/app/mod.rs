@@ -220,14 +220,14 @@ impl Node {
         let Opened { ledger, writer, store, witnesses } = opened;
         let publication = Arc::new(Publication::new(ledger.checkpoint()));
         let replicas = replicas(config, &writer);
-        let cores = Cores::start(config, &ledger, &store, writer)?;
+        let recursive = config.recursion.as_ref().map(|options| recursive::start(options, &config.zone)).transpose()?;
+        let recursor = recursive.as_ref().map(|recursive| recursive.recursor.clone());
+        let cores = Cores::start(config, &ledger, &store, writer, recursor.clone())?;
         let Cores { resolver, responder, feeds, registry, adding } = cores;
         let lag = adding.lag();
         let writing = Writing::start(adding, &ledger, &publication, witnesses)?;
         let vindex = vindex::start(config, &directory, &ledger)?;
         let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
-        let recursive = config.recursion.as_ref().map(|options| recursive::start(options, &config.zone)).transpose()?;
-        let recursor = recursive.as_ref().map(|recursive| recursive.recursor.clone());
         let (stats, calls) = (Arc::clone(registry.stats()), Arc::<Calls>::default());
         let parts = GrpcParts {
             resolver: Arc::clone(&resolver),

@@ -11,7 +11,7 @@ use crate::{
     },
     server::{
         dns::walks::{AsyncWalker, WalkFuture},
-        recursive::{Elsewhere, Recursive},
+        recursive::{Recursive, start_of},
     },
 };
 
@@ -40,7 +40,7 @@ impl Walker for DnsWalker {
 
 impl AsyncWalker for DnsWalker {
     fn walk(&self, identifier: Identifier) -> WalkFuture {
-        let start = Elsewhere::of_responsibility(&self.resolver.prefixes().responsibility(identifier.key()));
+        let start = start_of(&self.resolver.prefixes().responsibility(identifier.key()));
         let recursor = self.recursor.clone();
         Box::pin(async move {
             match recursor.resolve_from(&identifier, start).await {

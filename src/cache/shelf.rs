@@ -93,6 +93,15 @@ impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
         }
     }
 
+    /// Takes everything out.
+    pub fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            shard.entries.clear();
+            shard.weight = 0;
+        }
+    }
+
     /// How many entries there are, and what they weigh.
     pub fn size(&self) -> (usize, usize) {
         let sizes = self.shards.iter().map(|shard| {

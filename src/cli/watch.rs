@@ -97,12 +97,12 @@ fn ended(out: &mut Out, next: Option<u64>, failure: Failure) -> Failure {
 fn shown_prefix(state: &pb::PrefixState) -> String {
     let (index, time, word) = (count(state.ledger_index), time_text(state.time), prefix_word(state));
     let (prefix, by) = (clean(&state.prefix), clean(&state.by));
-    format!("{index:>12}  {time}  {word:<8}  {prefix}, version {}, by {by}", state.version)
+    format!("{index:>12}  {time}  {word:<6}  {prefix}, version {}, by {by}", state.version)
 }
 
 fn shown(change: &pb::VersionChange) -> String {
     let record = change.record.clone().unwrap_or_default();
     let (index, time, word) = (count(record.ledger_index), time_text(record.time), change_word(change));
     let (identifier, by) = (clean(&record.identifier), clean(&change.by));
-    format!("{index:>12}  {time}  {word:<8}  {identifier}, version {}, by {by}", record.version)
+    format!("{index:>12}  {time}  {word:<6}  {identifier}, version {}, by {by}", record.version)
 }

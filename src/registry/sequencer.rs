@@ -4,6 +4,7 @@
 //! what the batch holds already, commits the batch to the ledger, applies it to the index, outdates cached answers, and only then
 //! answers. There is no timer: while one batch is synced, the next one gathers, so batches grow with the load.
 
+mod answerer;
 mod edges;
 mod erasing;
 mod prefixes;
@@ -16,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, sync::oneshot};
+use answerer::Answerer;
 
 use super::{
     BATCH_COMMANDS_MAX, Changed, Changes, Clock, Command, Entropy, Existing, Job, Operation, Prepared, Receipt,
@@ -33,8 +34,8 @@ use crate::{
         Appender, Batch, Committed, Draft, EdgesAfter, EntryBytes, EntryKind, LedgerError, Position, Pushed,
         StoredEntry,
     },
-    record::{Delegation, EdgeChange, Endpoint, Status, Version},
-    store::{Applied, IndexChange, PrefixVersion, Prefixes, ReadError, Records, RequestKey, Responsibility, Store},
+    record::{EdgeChange, Status, Version},
+    store::{Applied, IndexChange, PrefixVersion, Prefixes, ReadError, Records, RequestKey, Store},
 };
 
 /// How long a signed checkpoint may wait for its own sync, once nothing else is to be done.
@@ -85,7 +86,7 @@ impl Sequencer {
     pub fn spawn(self) -> std::io::Result<(Registry, SequencerHandle)> {
         let (jobs, queue) = mpsc::channel();
         let registry = Registry { jobs, stats: Arc::default(), entropy: Arc::clone(&self.entropy), refusal: None };
-        let answerer = Answerer { runtime: Handle::try_current().ok(), stats: Arc::clone(&registry.stats) };
+        let answerer = Answerer::new(Arc::clone(&registry.stats));
         let thread = thread::Builder::new().name("touchmark-seq".into()).spawn(move || self.run(&queue, &answerer))?;
         Ok((registry, SequencerHandle { thread }))
     }
@@ -226,31 +227,6 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// Results on their way to whoever asked.
-type Answers = Vec<(oneshot::Sender<Vec<Result<Receipt, Refusal>>>, Vec<Result<Receipt, Refusal>>)>;
-
-/// Sends the results of a batch, from a task of the runtime that waits for them where there is one: waking tasks from
-/// another thread costs a lock and often a system call each, from within the runtime next to nothing.
-struct Answerer {
-    runtime: Option<Handle>,
-    stats: Arc<Stats>,
-}
-
-impl Answerer {
-    fn send(&self, answers: Answers) {
-        let send = move || {
-            for (reply, results) in answers {
-                // Whoever asked may have gone; what was written stays written.
-                let _ = reply.send(results);
-            }
-        };
-        match &self.runtime {
-            Some(runtime) => drop(runtime.spawn(async move { send() })),
-            None => send(),
-        }
-    }
-}
-
 impl Job {
     /// True when one of its commands needs a batch of its own.
     fn erases(&self) -> bool {
@@ -366,20 +342,6 @@ impl Round<'_> {
                 let bytes = self.entry(position)?;
                 let entry = bytes.decode().map_err(|error| unavailable(&error))?;
                 self.change(prepared, position, &entry)
-            }
-        }
-    }
-
-    /// Refuses what another node answers for.
-    fn refuse_elsewhere(&self, identifier: &Identifier) -> Result<(), Refusal> {
-        match self.prefixes.responsibility(identifier.key()) {
-            Responsibility::Home => Ok(()),
-            Responsibility::Elsewhere => Err(Refusal::NotResponsible { identifier: identifier.to_string() }),
-            Responsibility::Delegated(version) => {
-                let endpoints = version.delegation().into_iter().flat_map(Delegation::sites);
-                let endpoints: Vec<_> = endpoints.flat_map(|site| &site.endpoints).map(Endpoint::to_string).collect();
-                let (identifier, prefix) = (identifier.to_string(), version.prefix.to_string());
-                Err(Refusal::Delegated { identifier, prefix, sites: endpoints.join(" ") })
             }
         }
     }

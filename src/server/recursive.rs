@@ -44,13 +44,11 @@ impl Elsewhere {
     }
 }
 
-impl Elsewhere {
-    /// Where to begin when the node itself delegates.
-    pub(crate) fn of_responsibility(responsibility: &Responsibility) -> Option<Start> {
-        match responsibility {
-            Responsibility::Delegated(version) => start(version),
-            Responsibility::Home | Responsibility::Elsewhere => None,
-        }
+/// Where a walk begins when the node itself delegates; nothing when a root has to tell.
+pub(crate) fn start_of(responsibility: &Responsibility) -> Option<Start> {
+    match responsibility {
+        Responsibility::Delegated(version) => start(version),
+        Responsibility::Home | Responsibility::Elsewhere => None,
     }
 }
 

@@ -27,7 +27,13 @@ const EDGES: [(&str, &[&str]); 19] = [
     ("protocol", &["id", "record", "ledger", "proof", "cache", "registry", "resolver", "store", "vindex"]),
     // `registry` for what an entry changes in the index, `protocol` for the records of the stream.
     ("mirror", &["id", "record", "ledger", "store", "registry", "protocol"]),
-    ("server", &["id", "ledger", "proof", "witness", "store", "registry", "resolver", "protocol", "vindex", "mirror"]),
+    (
+        "server",
+        &[
+            "id", "record", "ledger", "proof", "witness", "store", "registry", "resolver", "protocol", "vindex",
+            "mirror",
+        ],
+    ),
     // `resolver` for the trait of those who ask other nodes.
     ("client", &["id", "record", "ledger", "proof", "protocol", "resolver"]),
     // For the bounds of names and limits, and for keys.
@@ -70,7 +76,8 @@ const FOREIGN: [(&str, &[&str]); 35] = [
     ("hyper", &["src/server/grpc/calls.rs", "src/server/http/listener.rs"]),
     ("hyper_util", &["src/server/http/listener.rs"]),
     // The inner nodes of tiles: a cache without owners to charge and without entries that go stale, which `cache` is for.
-    ("lru", &["src/cache/", "src/ledger/tree/proofs.rs"]),
+    // The same goes for connections to other nodes.
+    ("lru", &["src/cache/", "src/ledger/tree/proofs.rs", "src/client/upstream.rs"]),
     ("signed_note", &["src/ledger/checkpoint.rs", "src/ledger/verifier.rs", "src/proof/note.rs"]),
     ("ed25519_dalek", &["src/ledger/checkpoint.rs", "src/ledger/verifier.rs", "src/proof/note.rs"]),
     ("ring", &["src/protocol/dns/dnssec/keys.rs"]),

@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use touchmark::protocol::grpc::pb::{self, registry_client::RegistryClient, resol
 
 use crate::{
     http_support::get,
-    program::{Program, file, run, wait_until},
+    program::{Program, TIMEOUT, file, run, wait_until},
     support::{create, value},
     tree_support::{Mode, Node, Tree, connect, key_of, ok, question},
 };
@@ -99,6 +99,22 @@ impl Seen {
     fn failing_for(&self) -> Duration {
         self.failing.map_or(Duration::ZERO, |(first, last)| last - first)
     }
+}
+
+/// Waits until something is so.
+async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
+    let began = Instant::now();
+    while !is_so().await {
+        assert!(began.elapsed() < TIMEOUT, "{what}: not within {TIMEOUT:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Waits until a question is refused with a word in the reason.
+async fn refused(tree: &Tree, recursive: usize, identifier: &str, word: &str) {
+    let is_refused =
+        async || resolve(tree, recursive, identifier).await.is_err_and(|error| error.message().contains(word));
+    eventually(word, is_refused).await;
 }
 
 async fn resolve(tree: &Tree, recursive: usize, identifier: &str) -> Result<pb::Answer, tonic::Status> {
@@ -248,13 +264,15 @@ async fn what_fails_on_the_way_is_seen_for_as_long_as_it_is_said() {
 /// A writer that registers one identifier after the other, and remembers those for which it has a receipt.
 struct Writer {
     stop: Arc<AtomicBool>,
+    written: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<(Vec<String>, String)>,
 }
 
 impl Writer {
     fn start(server: &str, name: &'static str) -> Self {
         let (stop, server) = (Arc::new(AtomicBool::new(false)), format!("http://{server}"));
-        let stopped = Arc::clone(&stop);
+        let (stopped, written) = (Arc::clone(&stop), Arc::<AtomicUsize>::default());
+        let count = Arc::clone(&written);
         let task = tokio::spawn(async move {
             let mut registry = RegistryClient::connect(server).await.unwrap();
             let (mut acknowledged, mut checkpoint) = (Vec::new(), String::new());
@@ -265,10 +283,16 @@ impl Writer {
                 };
                 checkpoint = receipt.into_inner().checkpoint;
                 acknowledged.push(identifier);
+                count.store(acknowledged.len(), Ordering::Relaxed);
             }
             (acknowledged, checkpoint)
         });
-        Self { stop, task }
+        Self { stop, written, task }
+    }
+
+    /// Waits until so many have a receipt.
+    async fn wrote(&self, count: usize) {
+        eventually("receipts", async || self.written.load(Ordering::Relaxed) >= count).await;
     }
 
     async fn end(self) -> (Vec<String>, String) {
@@ -293,12 +317,9 @@ async fn a_mirror_takes_the_place_of_its_primary_and_an_edge_answers_offline() {
     let mut client = connect(&included.program().grpc).await;
     // Under load: somebody registers, somebody asks, and the primary is killed.
     let (known, writer) = (tree.of(3), Writer::start(&primary.program().grpc, "before"));
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
-    let primary = tree.enterprises[3].program.take().unwrap();
-    let id = primary.id();
-    primary.kill();
+    writer.wrote(20).await;
+    tree.enterprises[3].program.take().unwrap().kill();
     let (acknowledged, checkpoint) = writer.end().await;
-    assert!(acknowledged.len() > 10, "{id}: {}", acknowledged.len());
     let (began, mut failed) = (Instant::now(), 0);
     for identifier in known.iter().take(200) {
         let request = pb::ResolveRequest { recursion: pb::Recursion::Fresh.into(), ..question(identifier) };
@@ -341,7 +362,7 @@ async fn a_mirror_takes_the_place_of_its_primary_and_an_edge_answers_offline() {
     tree.second_level[1].delegate("1.3.6.1.4.1", &[&mirror.site_with_key(&tree.enterprises[3].key)], 1);
     // Every acknowledged write is there, and new ones are taken.
     let writer = Writer::start(&mirror.program().grpc, "afterwards");
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    writer.wrote(20).await;
     let (more, _) = writer.end().await;
     assert!(!more.is_empty());
     for identifier in acknowledged.iter().chain(&more) {
@@ -367,26 +388,23 @@ async fn a_wrong_key_and_a_loop_are_found() {
     let some = tree.of(1);
     // The delegation names the key of another node: who verifies refuses, who does not is told that nothing was.
     first.delegate("88.1002", &[&usb.site_with_key(&tree.national.key)], 1);
-    let refused = resolve(&tree, 0, &some[0]).await.unwrap_err();
-    assert!(refused.message().contains("verif"), "{refused:?}");
+    refused(&tree, 0, &some[0], "verif").await;
     assert_eq!(verification(&resolve(&tree, 1, &some[0]).await.unwrap()), Verification::None);
     // No key at all.
     first.delegate("88.1002", &[&usb.site_with_key("-")], 1);
-    tokio::time::sleep(Duration::from_millis(6_500)).await;
-    let refused = resolve(&tree, 0, &some[1]).await.unwrap_err();
-    assert!(refused.message().contains("key"), "{refused:?}");
+    refused(&tree, 0, &some[1], "has a key").await;
     // A loop: the enterprise delegates the same prefix back to the second level.
     first.delegate("88.1002", &[&usb.site()], 1);
     usb.delegate("88.1002.000a", &[&first.site()], 1);
     let looped = "88.1002.000a/x";
-    // What was kept of the delegation without a key has to pass.
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
     for recursive in [0, 1] {
-        let refused = resolve(&tree, recursive, looped).await.unwrap_err();
-        assert!(refused.message().contains("lead"), "{refused:?}");
+        refused(&tree, recursive, looped, "lead").await;
     }
     // Beside it everything is as before.
     let fine = some.iter().find(|identifier| !identifier.starts_with("88.1002.000a")).unwrap();
-    tokio::time::sleep(Duration::from_millis(6_500)).await;
-    assert_eq!(verification(&resolve(&tree, 0, fine).await.unwrap()), Verification::Latest);
+    let is_latest = async || {
+        let answer = resolve(&tree, 0, fine).await;
+        answer.is_ok_and(|answer| verification(&answer) == Verification::Latest)
+    };
+    eventually("it is found, and the latest", is_latest).await;
 }

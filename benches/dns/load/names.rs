@@ -15,10 +15,10 @@ pub struct Queries {
 
 impl Queries {
     /// Reads lines of a name and a type. Names are plain: no escapes.
-    pub fn parse(text: &str, edns: bool) -> Outcome<Self> {
+    pub fn parse(text: &str, edns: bool, recursion: bool) -> Outcome<Self> {
         let mut queries = Self { octets: Vec::with_capacity(text.len() * 5 / 4), ends: Vec::new() };
         for (line, at) in text.lines().zip(1_u64..) {
-            if queries.push(line, edns).is_none() {
+            if queries.push(line, edns, recursion).is_none() {
                 return Err(format!("line {at} is not a name and one of the types {TYPES:?}: {line}").into());
             }
         }
@@ -37,11 +37,11 @@ impl Queries {
         &self.octets[start..self.ends[at]]
     }
 
-    fn push(&mut self, line: &str, edns: bool) -> Option<()> {
+    fn push(&mut self, line: &str, edns: bool, recursion: bool) -> Option<()> {
         let (name, kind) = line.split_once(' ')?;
         let (_, kind) = TYPES.iter().find(|(known, _)| *known == kind)?;
         // Flags; one question, no answers, no authorities, with EDNS one additional record.
-        self.octets.extend([0, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(edns)]);
+        self.octets.extend([u8::from(recursion), 0, 0, 1, 0, 0, 0, 0, 0, u8::from(edns)]);
         for label in name.trim_end_matches('.').split('.') {
             let length = u8::try_from(label.len()).ok().filter(|length| (1..=63).contains(length))?;
             self.octets.push(length);

@@ -107,15 +107,7 @@ impl<'a> EntryText<'a> {
         }
         let text = std::str::from_utf8(text).map_err(|_| EntryTextError::NotText)?;
         let mut lines = Lines { rest: text, number: 0 };
-        let kind = lines.required("touchmark/1 ", "it does not begin with `touchmark/1 `")?;
-        let kind = EntryKind::ALL.into_iter().find(|known| known.as_str() == kind);
-        let kind = kind.ok_or_else(|| lines.bad("this kind of entry is unknown to this version"))?;
-        let identifier = match kind.is_about_prefix() {
-            true => lines.required("ns ", "there is no `ns`")?,
-            false => lines.required("id ", "there is no `id`")?,
-        };
-        let identifier =
-            unescape(identifier).ok_or_else(|| lines.bad("the identifier is not escaped as it should be"))?;
+        let (kind, identifier) = read_head(&mut lines)?;
         let time = lines.required("at ", "there is no `at`")?;
         let time_ms = number(time).ok_or_else(|| lines.bad("the time is not a number"))?;
         let principal = lines.required("by ", "there is no `by`")?;
@@ -236,6 +228,19 @@ fn read_erasure(lines: &mut Lines<'_>) -> Result<Option<Erasure>, EntryTextError
     let reason = lines.required("reason ", "there is no `reason`")?;
     let erasure = unescape(reason).and_then(|reason| Erasure::from_lines(erased, &reason));
     erasure.map(Some).ok_or_else(|| lines.bad(erasure::BAD_LINES))
+}
+
+/// What happened, and to which identifier or prefix.
+fn read_head<'a>(lines: &mut Lines<'a>) -> Result<(EntryKind, Cow<'a, str>), EntryTextError> {
+    let kind = lines.required("touchmark/1 ", "it does not begin with `touchmark/1 `")?;
+    let kind = EntryKind::ALL.into_iter().find(|known| known.as_str() == kind);
+    let kind = kind.ok_or_else(|| lines.bad("this kind of entry is unknown to this version"))?;
+    let subject = match kind.is_about_prefix() {
+        true => lines.required("ns ", "there is no `ns`")?,
+        false => lines.required("id ", "there is no `id`")?,
+    };
+    let subject = unescape(subject).ok_or_else(|| lines.bad("the identifier is not escaped as it should be"))?;
+    Ok((kind, subject))
 }
 
 /// The lines of a delegation, which stand together.

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use super::{Answerer, Decided, Refusal, Round, Sequencer, Staged, settle, unavailable};
 use crate::{
+    id::Identifier,
     ledger::{EdgesAfter, LedgerError, Pushed},
-    record::{PrefixChange, Version},
+    record::{Delegation, Endpoint, PrefixChange, Version},
     registry::{Receipt, prefix::PrefixJob, stats::Stats},
-    store::{IndexChange, PrefixVersion, ReadError},
+    store::{IndexChange, PrefixVersion, ReadError, Responsibility},
 };
 
 impl Sequencer {
@@ -47,6 +48,20 @@ impl Sequencer {
 }
 
 impl Round<'_> {
+    /// Refuses what another node answers for.
+    pub(super) fn refuse_elsewhere(&self, identifier: &Identifier) -> Result<(), Refusal> {
+        match self.prefixes.responsibility(identifier.key()) {
+            Responsibility::Home => Ok(()),
+            Responsibility::Elsewhere => Err(Refusal::NotResponsible { identifier: identifier.to_string() }),
+            Responsibility::Delegated(version) => {
+                let endpoints = version.delegation().into_iter().flat_map(Delegation::sites);
+                let endpoints: Vec<_> = endpoints.flat_map(|site| &site.endpoints).map(Endpoint::to_string).collect();
+                let (identifier, prefix) = (identifier.to_string(), version.prefix.to_string());
+                Err(Refusal::Delegated { identifier, prefix, sites: endpoints.join(" ") })
+            }
+        }
+    }
+
     fn decide_prefix(&mut self, job: &PrefixJob) -> Result<Decided, Refusal> {
         let (command, key) = (&job.command, job.command.prefix.key());
         let text = || command.prefix.to_string();

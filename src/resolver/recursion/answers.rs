@@ -91,10 +91,21 @@ impl Answers {
         resolved(seconds_left(until, Instant::now()))
     }
 
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        self.kept.clear();
+    }
+
+    /// Gives an answer out that is not kept.
+    pub(super) fn pass(answer: Resolution, ttl_seconds: u32) -> Resolved {
+        Resolved { answer: Arc::new(answer), ttl_seconds, stale: false, source: Source::Network }
+    }
+
     /// Takes note that a walk failed.
     pub(super) fn fail(&self, key: &Key, error: &RecursionError, now: Instant) {
         let note = |entry: &mut Entry| match entry {
-            Entry::Answer { stale_until, recheck, .. } if *stale_until > now => {
+            // Stale is given out when nobody can be reached, and not when somebody was who does not answer for it any more.
+            Entry::Answer { stale_until, recheck, .. } if *stale_until > now && !error.was_reached() => {
                 *recheck = Some(now + FAILURE_RECHECK);
                 true
             }

@@ -69,6 +69,9 @@ struct Contest<'a> {
     /// Tries that were not heard of yet, with the time they began.
     running: Vec<(usize, Instant)>,
     reasons: Vec<Reason>,
+    /// Those who said what does not count. What every site says may lie in the question, which anyone may ask: it is held against one
+    /// only when another one knew better.
+    wrong: Vec<Post>,
     reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
 }
 
@@ -90,7 +93,8 @@ pub(super) async fn ask_sites(
     }
     let queue = (0..candidates.len()).collect();
     let reports = mpsc::channel(inner.options.questions_max.max(1));
-    let contest = Contest { inner, walk, place, candidates, queue, running: Vec::new(), reasons, reports };
+    let contest =
+        Contest { inner, walk, place, candidates, queue, running: Vec::new(), reasons, wrong: Vec::new(), reports };
     contest.run(began, until).await
 }
 
@@ -217,13 +221,17 @@ impl Contest<'_> {
         match judged {
             Ok(judged) => {
                 self.inner.health.was_right(&candidate.post);
+                // Where another site knew better, the fault was not in the question.
+                for post in std::mem::take(&mut self.wrong) {
+                    self.inner.health.was_wrong(&post, Instant::now(), self.inner.chance());
+                }
                 (hop.outcome, hop.ttl_seconds, hop.verification) = judged.shown();
                 self.walk.tell(hop);
                 Some(judged)
             }
             Err((kind, what)) => {
                 if matches!(kind, ReasonKind::Lame | ReasonKind::Loop | ReasonKind::Unverified | ReasonKind::Garbled) {
-                    self.inner.health.was_wrong(&candidate.post, Instant::now(), self.inner.chance());
+                    self.wrong.push(candidate.post);
                 }
                 let reason = Reason::new(candidate.target.endpoint, kind, &what);
                 hop.outcome = HopOutcome::Failed { reason: reason.what.clone() };
@@ -292,7 +300,9 @@ impl Inner {
             || UpstreamError::Unreachable { reason: format!("no answer within {} ms", TRY_TIMEOUT.as_millis()) };
         let reply = timeout(TRY_TIMEOUT, self.upstream.ask(target, question)).await.unwrap_or_else(|_| Err(silent()));
         match &reply {
-            Ok(_) | Err(UpstreamError::Refused { .. }) => self.health.answered(&target.endpoint, asked.elapsed()),
+            Ok(_) => self.health.answered(&target.endpoint, asked.elapsed()),
+            // It is there, and of no use: others are asked before it.
+            Err(UpstreamError::Refused { .. }) => self.health.waits(&target.endpoint, TRY_TIMEOUT),
             Err(UpstreamError::Unreachable { .. } | UpstreamError::Garbled { .. }) => {
                 self.health.failed(&target.endpoint, Instant::now(), self.chance());
             }

@@ -81,6 +81,11 @@ impl Delegations {
         self.known.put(path.into(), known);
     }
 
+    /// Forgets all of them.
+    pub(super) fn clear(&self) {
+        self.known.clear();
+    }
+
     /// Forgets a delegation.
     pub(super) fn forget(&self, prefix: &Prefix) {
         self.known.remove(prefix.path());

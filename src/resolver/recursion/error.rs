@@ -149,6 +149,12 @@ impl RecursionError {
         }
     }
 
+    /// True when every site was reached, and none of them answers for what was delegated to it.
+    pub(super) fn was_reached(&self) -> bool {
+        let lame = |reason: &Reason| reason.kind == ReasonKind::Lame;
+        matches!(self, Self::AllFailed { reasons, .. } if !reasons.0.is_empty() && reasons.0.iter().all(lame))
+    }
+
     /// About how many bytes it keeps in memory.
     pub(super) fn bytes(&self) -> usize {
         let more = match self {

@@ -83,17 +83,22 @@ impl Inner {
         let said_ttl = reply.ttl_seconds.unwrap_or(TTL_SECONDS_MAX);
         let ttl_seconds = ttl_seconds(&reply.said).min(said_ttl);
         let verification = shown.verification.min(place.verification);
+        // Nobody speaks for longer than it was delegated to him; what he proves counts no longer than the delegation that it rests on.
+        let until = asked + Duration::from_secs(u64::from(ttl_seconds));
+        let until = place.until.map_or(until, |bound| bound.min(until));
+        let ttl_bound = u32::try_from(until.saturating_duration_since(asked).as_secs()).unwrap_or(ttl_seconds);
+        let answer_ttl = if question.evidence == Evidence::None { ttl_seconds } else { ttl_seconds.min(ttl_bound) };
         Ok(match reply.said {
             Said::Referral(Referral { prefix, delegation, .. }) => Judged::Referral(Lead {
                 known: Known {
                     prefix: Arc::new(prefix),
                     delegation: Arc::new(delegation),
                     verification,
-                    until: asked + Duration::from_secs(u64::from(ttl_seconds)),
+                    until,
                     said_by: (Arc::clone(&place.prefix), target.endpoint),
                     rechecked: None,
                 },
-                ttl_seconds,
+                ttl_seconds: ttl_bound,
                 verification: shown.verification,
             }),
             said => Judged::Answer(Final {
@@ -102,7 +107,7 @@ impl Inner {
                 withheld: shown.withheld,
                 endpoint: target.endpoint,
                 lag_seconds: reply.lag_seconds,
-                ttl_seconds,
+                ttl_seconds: answer_ttl,
                 asked,
             }),
         })

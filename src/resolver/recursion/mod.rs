@@ -38,7 +38,10 @@ mod upstream;
 mod verify;
 mod walk;
 
-use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use answers::{Answers, Kept};
 use delegations::Delegations;
@@ -64,6 +67,9 @@ pub use walk::Start;
 
 use crate::id::{Identifier, Key};
 
+/// The most walks at once that pass by what is kept: they are for those who look at the tree, and take nothing from the others.
+pub const TRACES_MAX: usize = 64;
+
 /// Resolves what other nodes answer for. Cloning it is cheap, and gives the same one.
 #[derive(Clone)]
 pub struct Recursor {
@@ -80,7 +86,11 @@ struct Inner {
     health: HealthTables,
     flights: Arc<Flights>,
     walks: Arc<Semaphore>,
+    /// Places for walks that pass by what is kept.
+    traces: Arc<Semaphore>,
     waiters: Semaphore,
+    /// Counts how often everything that was kept was outdated.
+    generation: AtomicU64,
     chances: Mutex<StdRng>,
     counters: Counters,
 }
@@ -111,6 +121,8 @@ impl Recursor {
             health: HealthTables::new(options.endpoints_max),
             flights: Arc::new(Flights::new()),
             walks: Arc::new(Semaphore::new(options.walks_max.min(Semaphore::MAX_PERMITS))),
+            traces: Arc::new(Semaphore::new(TRACES_MAX)),
+            generation: AtomicU64::new(0),
             waiters: Semaphore::new(options.waiters_max.min(Semaphore::MAX_PERMITS)),
             chances: Mutex::new(StdRng::seed_from_u64(options.seed)),
             counters: Counters::default(),
@@ -166,9 +178,9 @@ impl Recursor {
     pub async fn trace(&self, identifier: &Identifier, start: Option<Start>) -> Traced {
         self.inner.counters.questions.fetch_add(1, Relaxed);
         let begin = Begin { identifier: identifier.clone(), start, use_kept: false };
-        let (inner, permit) = (Arc::clone(&self.inner), Arc::clone(&self.inner.walks).try_acquire_owned());
+        let (inner, permit) = (Arc::clone(&self.inner), Arc::clone(&self.inner.traces).try_acquire_owned());
         let (result, hops) = match permit {
-            Err(_) => (Err(self.inner.too_many_walks()), Vec::new()),
+            Err(_) => (Err(RecursionError::Overloaded { limit: TRACES_MAX, what: "traces" }), Vec::new()),
             Ok(permit) => {
                 let walk = tokio::spawn(async move {
                     let _permit = permit;
@@ -182,6 +194,14 @@ impl Recursor {
             self.inner.counters.failed(error);
         }
         Traced { result, hops }
+    }
+
+    /// Forgets everything that is kept: who answers for what was changed by the local node. What walks under way come to is given out,
+    /// and not kept.
+    pub fn outdate_all(&self) {
+        self.inner.generation.fetch_add(1, Relaxed);
+        self.inner.answers.clear();
+        self.inner.delegations.clear();
     }
 
     /// What was done, and is held.

@@ -1,6 +1,6 @@
 //! Where walks begin, and every bound of theirs.
 
-use std::{sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Duration};
 
 use super::upstream::Evidence;
 use crate::{
@@ -27,20 +27,29 @@ pub const FAILURE_RECHECK: Duration = Duration::from_secs(30);
 
 /// Where walks begin: of those that cover an identifier the longest prefix counts.
 #[derive(Clone, Debug, Default)]
-pub struct Roots(Vec<(Arc<Prefix>, Arc<Delegation>)>);
+pub struct Roots {
+    by_path: HashMap<Box<[u8]>, (Arc<Prefix>, Arc<Delegation>)>,
+    /// Every length of a path, longest first: there are few.
+    lengths: Vec<usize>,
+}
 
 impl Roots {
     /// The roots; of two for one prefix the later one counts.
     pub fn new(roots: Vec<(Prefix, Delegation)>) -> Self {
-        let mut roots: Vec<_> =
-            roots.into_iter().map(|(prefix, delegation)| (Arc::new(prefix), Arc::new(delegation))).collect();
-        roots.sort_by_key(|(prefix, _)| prefix.path().len());
-        Self(roots)
+        let by_path: HashMap<Box<[u8]>, _> = roots
+            .into_iter()
+            .map(|(prefix, delegation)| (prefix.path().into(), (Arc::new(prefix), Arc::new(delegation))))
+            .collect();
+        let mut lengths: Vec<usize> = by_path.keys().map(|path| path.len()).collect();
+        lengths.sort_unstable_by_key(|length| Reverse(*length));
+        lengths.dedup();
+        Self { by_path, lengths }
     }
 
     /// The longest one that covers an identifier.
     pub(super) fn covering(&self, key: &Key) -> Option<&(Arc<Prefix>, Arc<Delegation>)> {
-        self.0.iter().rev().find(|(prefix, _)| prefix.covers(key))
+        let at = |length: &usize| self.by_path.get(key.as_bytes().get(..*length)?);
+        self.lengths.iter().filter_map(at).find(|(prefix, _)| prefix.covers(key))
     }
 }
 

@@ -9,12 +9,16 @@
 //!
 //! A kept delegation is forgotten only when its parent says something else: a parent that is silent takes nothing away.
 
-use std::{sync::Arc, sync::OnceLock, time::Duration};
+use std::{
+    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
 use super::{
     Inner,
+    answers::Answers,
     contest::ask_sites,
     delegations::Known,
     error::RecursionError,
@@ -47,6 +51,8 @@ pub(super) struct Place {
     pub(super) delegation: Arc<Delegation>,
     /// The weakest link of the chain that led here.
     pub(super) verification: Verification,
+    /// Until when the delegation counts; nothing when it was configured.
+    pub(super) until: Option<Instant>,
     /// Whether it was kept from an earlier walk.
     kept: bool,
 }
@@ -81,6 +87,7 @@ impl Walk {
 /// Walks to the answer, keeps it, and gives it with the way.
 pub(super) async fn walk(inner: &Arc<Inner>, begin: Begin) -> (Result<Resolved, RecursionError>, Vec<Hop>) {
     let question = Question { identifier: begin.identifier.clone(), evidence: inner.options.evidence };
+    let generation = inner.generation.load(Relaxed);
     let mut walk = Walk {
         question: Arc::new(question),
         questions_left: inner.options.questions_max,
@@ -95,6 +102,10 @@ pub(super) async fn walk(inner: &Arc<Inner>, begin: Begin) -> (Result<Resolved, 
     match end {
         Ok((prefix, end)) => {
             let (answer, ttl_seconds, asked) = resolution(prefix, end, &walk.hops);
+            // What was outdated meanwhile is not kept.
+            if inner.generation.load(Relaxed) != generation {
+                return (Ok(Answers::pass(answer, 0)), walk.hops);
+            }
             (Ok(inner.answers.keep(key, &Arc::new(answer), ttl_seconds, asked)), walk.hops)
         }
         Err(error) => {
@@ -158,8 +169,8 @@ async fn go(
 
 impl Place {
     fn of(known: Known, kept: bool) -> Self {
-        let Known { prefix, delegation, verification, .. } = known;
-        Self { prefix, delegation, verification, kept }
+        let Known { prefix, delegation, verification, until, .. } = known;
+        Self { prefix, delegation, verification, until: Some(until), kept }
     }
 
     fn is_above(&self, prefix: &Prefix) -> bool {
@@ -179,6 +190,7 @@ impl Inner {
             delegation: Arc::clone(delegation),
             // It is believed because it was configured, or because the local node says it.
             verification: Verification::Latest,
+            until: None,
             kept: false,
         });
         let kept = if begin.use_kept { self.delegations.deepest(key, above, now) } else { None };

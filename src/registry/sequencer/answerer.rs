@@ -1,0 +1,38 @@
+//! Answers of the sequencer on their way back.
+
+use std::sync::Arc;
+
+use tokio::{runtime::Handle, sync::oneshot};
+
+use crate::registry::{Receipt, Refusal, stats::Stats};
+
+/// Results on their way to whoever asked.
+type Answers = Vec<(oneshot::Sender<Vec<Result<Receipt, Refusal>>>, Vec<Result<Receipt, Refusal>>)>;
+
+/// Sends the results of a batch, from a task of the runtime that waits for them where there is one: waking tasks from
+/// another thread costs a lock and often a system call each, from within the runtime next to nothing.
+pub(super) struct Answerer {
+    runtime: Option<Handle>,
+    pub(super) stats: Arc<Stats>,
+}
+
+impl Answerer {
+    /// Sends from the runtime of whoever calls this, when there is one.
+    pub(super) fn new(stats: Arc<Stats>) -> Self {
+        Self { runtime: Handle::try_current().ok(), stats }
+    }
+
+    /// Sends them.
+    pub(super) fn send(&self, answers: Answers) {
+        let send = move || {
+            for (reply, results) in answers {
+                // Whoever asked may have gone; what was written stays written.
+                let _ = reply.send(results);
+            }
+        };
+        match &self.runtime {
+            Some(runtime) => drop(runtime.spawn(async move { send() })),
+            None => send(),
+        }
+    }
+}
