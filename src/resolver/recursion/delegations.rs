@@ -3,15 +3,12 @@
 //! The longest prefix that covers an identifier is looked for from the longest down, over the lengths that were ever kept: a tree has
 //! few. What is past its time is as if it were not there; nothing stale leads anywhere.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
-use tokio::time::Instant;
+use tokio::{sync::Mutex, time::Instant};
 
 use super::resolved::Verification;
 use crate::{
@@ -37,8 +34,10 @@ pub(super) struct Known {
     pub(super) until: Instant,
     /// Who said so, at which prefix.
     pub(super) said_by: (Arc<Prefix>, Endpoint),
-    /// When its parent was asked last whether it still holds, because none of its sites was of use.
-    pub(super) rechecked: Option<Instant>,
+    /// Until then its parent is not asked whether it still holds, though none of its sites is of use.
+    pub(super) quiet_until: Option<Instant>,
+    /// Held by the walk that asks its parent, while others wait for what it learns.
+    pub(super) turn: Arc<Mutex<()>>,
 }
 
 /// The delegations.
@@ -91,15 +90,14 @@ impl Delegations {
         self.known.remove(prefix.path());
     }
 
-    /// Takes the right to ask the parent of a delegation whether it still holds; false when that was done not long ago.
-    pub(super) fn take_recheck(&self, prefix: &Prefix, every: Duration, now: Instant) -> bool {
-        let take = |known: &mut Known| {
-            let due = known.rechecked.is_none_or(|last| now >= last + every);
-            known.rechecked = if due { Some(now) } else { known.rechecked };
-            due
-        };
-        // Nobody has it any more: whoever wants to know asks.
-        self.known.change(prefix.path(), take).unwrap_or(true)
+    /// What is kept of a prefix, if its time is not over.
+    pub(super) fn of(&self, prefix: &Prefix, now: Instant) -> Option<Known> {
+        self.known.read(prefix.path(), |known| (known.until > now).then(|| known.clone())).flatten()
+    }
+
+    /// Says that the parent of a delegation is not to be asked before a time whether it still holds.
+    pub(super) fn hush(&self, prefix: &Prefix, until: Instant) {
+        self.known.change(prefix.path(), |known| known.quiet_until = known.quiet_until.max(Some(until)));
     }
 
     /// How many there are, and what they take in bytes.
@@ -113,8 +111,17 @@ impl Delegations {
     }
 }
 
+impl Known {
+    /// Whether its parent is not to be asked now.
+    pub(super) fn is_quiet(&self, now: Instant) -> bool {
+        self.quiet_until.is_some_and(|until| now < until)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::id::Identifier;
 
@@ -123,7 +130,7 @@ mod tests {
         let delegation = Delegation::new(60, vec!["grpc://192.0.2.1:1".parse().unwrap()], Vec::new()).unwrap();
         let said_by = (Arc::clone(&prefix), delegation.sites()[0].endpoints[0]);
         let (delegation, verification) = (Arc::new(delegation), Verification::None);
-        Known { prefix, delegation, verification, until, said_by, rechecked: None }
+        Known { prefix, delegation, verification, until, said_by, quiet_until: None, turn: Arc::default() }
     }
 
     #[test]
@@ -156,13 +163,17 @@ mod tests {
     }
 
     #[test]
-    fn the_parent_is_asked_now_and_then() {
+    fn a_parent_is_left_alone_for_the_longest_time_that_was_said() {
         let (now, delegations) = (Instant::now(), Delegations::new(1 << 20));
-        let every = Duration::from_secs(30);
+        let second = Duration::from_secs(1);
         let prefix = Prefix::parse("88").unwrap();
-        delegations.keep(known("88", now + every * 10), now);
-        let takes = [0, 1, 29, 30, 31].map(|s| delegations.take_recheck(&prefix, every, now + Duration::from_secs(s)));
-        assert_eq!(takes, [true, false, false, true, false]);
+        delegations.keep(known("88", now + second * 40), now);
+        let is_quiet = |after: u32| delegations.of(&prefix, now).unwrap().is_quiet(now + second * after);
+        assert!(!is_quiet(0));
+        delegations.hush(&prefix, now + second * 30);
+        delegations.hush(&prefix, now + second * 5);
+        assert_eq!([0, 5, 29, 30].map(is_quiet), [true, true, true, false]);
+        assert!(delegations.of(&prefix, now + second * 40).is_none(), "its time is over");
     }
 
     #[test]

@@ -45,6 +45,14 @@ pub enum RecursionError {
         /// What each of them did.
         reasons: Reasons,
     },
+    /// Nobody gave an answer of use, and nobody above could say who else might.
+    #[error("{below}; and nobody could be asked whether that still holds: {above}")]
+    DeadEnd {
+        /// Why the deepest sites were of no use.
+        below: Box<RecursionError>,
+        /// Why those above them were of none.
+        above: Box<RecursionError>,
+    },
     /// The time for a walk is over.
     #[error("no answer from the sites of {prefix} within {limit_ms} ms, the limit of a walk: {reasons}")]
     Timeout {
@@ -142,6 +150,7 @@ impl RecursionError {
             Self::AllFailed { .. } => "all-failed",
             Self::Loop { .. } => "loop",
             Self::Unverified { .. } => "unverified",
+            Self::DeadEnd { below, .. } => below.kind(),
             Self::Timeout { .. } => "timeout",
             Self::TooManyHops { .. } => "too-many-hops",
             Self::Overloaded { .. } => "overloaded",
@@ -163,6 +172,7 @@ impl RecursionError {
             | Self::Loop { reasons, .. }
             | Self::Unverified { reasons, .. }
             | Self::Timeout { reasons, .. } => reasons.bytes(),
+            Self::DeadEnd { below, above } => below.bytes() + above.bytes(),
             _ => 0,
         };
         size_of::<Self>() + more

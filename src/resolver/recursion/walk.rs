@@ -2,19 +2,27 @@
 //!
 //! ```text
 //! begin: kept delegation, else that of the local node, else a root ──► ask its sites ──► answer
-//!           ▲                                                            │    │
-//!           │ no site of a kept one is of use: from above it             │    └► referral, strictly deeper: keep it, go on
-//!           └────────────────────────────────────────────────────────────┘
+//!           ▲                                                            │    │ ▲
+//!           │ no site of a kept one is of use: from above it             │    │ │ nobody above helps, or says the same again:
+//!           └────────────────────────────────────────────────────────────┘    │ │ back to sites that were only slow
+//!                                                                             └─┴─► referral, strictly deeper: keep it, go on
 //! ```
 //!
-//! A kept delegation is forgotten only when its parent says something else: a parent that is silent takes nothing away.
+//! A kept delegation may be out of date, and its sites silent: after [`KEPT_PATIENCE`] those above are asked. One walk asks them, all
+//! others that found the same sites of no use wait for what it learns. Sites that were only slow get the time that is left.
+//!
+//! A kept delegation is forgotten only when its parent says something else: a parent that is silent takes nothing away. Parents are
+//! left alone for a while when they said the same again ([`FAILURE_RECHECK`]), or nothing ([`FAILURE_TTL`]).
 
 use std::{
     sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{
+    sync::OwnedMutexGuard,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     Inner,
@@ -23,7 +31,7 @@ use super::{
     delegations::Known,
     error::RecursionError,
     judge::{Final, Judged},
-    options::{FAILURE_RECHECK, HOPS_MAX},
+    options::{FAILURE_RECHECK, FAILURE_TTL, HOPS_MAX},
     resolved::{Hop, HopOutcome, Resolution, Resolved, Source, Verification},
     upstream::Question,
 };
@@ -31,6 +39,11 @@ use crate::{
     id::{Identifier, Key, Prefix},
     record::Delegation,
 };
+
+/// How long the sites of a kept delegation are waited for before those above are asked whether it still holds. Two levels that have
+/// moved and the way from a root take less than a client waits who could have a stale answer
+/// ([`CLIENT_RESPONSE_TIMEOUT`](super::options::CLIENT_RESPONSE_TIMEOUT)).
+const KEPT_PATIENCE: Duration = Duration::from_millis(800);
 
 /// A delegation from which a walk begins, because the local node itself has it.
 pub type Start = (Arc<Prefix>, Arc<Delegation>);
@@ -53,8 +66,20 @@ pub(super) struct Place {
     pub(super) verification: Verification,
     /// Until when the delegation counts; nothing when it was configured.
     pub(super) until: Option<Instant>,
-    /// Whether it was kept from an earlier walk.
-    kept: bool,
+    stage: Stage,
+}
+
+/// How a walk came to a place, and so whether it may leave it for one above.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It was kept from an earlier walk; those above may know better, and may be asked.
+    Kept,
+    /// The same, and those above were asked not long ago.
+    Quiet,
+    /// It was said in this walk, or is where all walks begin.
+    Fresh,
+    /// Nothing else is left.
+    Last,
 }
 
 /// What a walk begins with.
@@ -66,13 +91,25 @@ pub(super) struct Begin {
     pub(super) use_kept: bool,
 }
 
-/// A kept delegation of whose sites none was of use.
+/// A place where no site was of use.
 struct Dead {
-    prefix: Arc<Prefix>,
-    delegation: Arc<Delegation>,
+    place: Place,
     error: RecursionError,
-    /// Whether the parent has said it again, with other sites.
+    /// Whether it was left while its sites might still have answered.
+    left_early: bool,
+    /// Whether its parent has said it again, with other sites.
     moved: bool,
+    turn: Option<OwnedMutexGuard<()>>,
+}
+
+/// Whether a walk may ask those above a kept delegation.
+enum Turn {
+    /// It may; until the guard is gone all others wait.
+    Mine(Option<OwnedMutexGuard<()>>),
+    /// Another walk has, and learned this.
+    Moved(Known),
+    /// Nobody may now.
+    Over,
 }
 
 impl Walk {
@@ -94,8 +131,9 @@ pub(super) async fn walk(inner: &Arc<Inner>, begin: Begin) -> (Result<Resolved, 
         deadline: Instant::now() + inner.options.walk_timeout,
         hops: Vec::new(),
     };
+    let mut dead = Vec::new();
     let end = match inner.place(&mut walk, &begin, None) {
-        Some(place) => go(inner, &mut walk, &begin, place).await,
+        Some(place) => go(inner, &mut walk, &begin, place, &mut dead).await,
         None => Err(RecursionError::NotResponsible { identifier: begin.identifier.to_string() }),
     };
     let key = begin.identifier.key();
@@ -109,6 +147,7 @@ pub(super) async fn walk(inner: &Arc<Inner>, begin: Begin) -> (Result<Resolved, 
             (Ok(inner.answers.keep(key, &Arc::new(answer), ttl_seconds, asked)), walk.hops)
         }
         Err(error) => {
+            inner.leave_parents_alone(&dead);
             inner.answers.fail(key, &error, Instant::now());
             (Err(error), walk.hops)
         }
@@ -120,61 +159,69 @@ async fn go(
     walk: &mut Walk,
     begin: &Begin,
     mut place: Place,
+    // Each level is left upwards once, and one is come back to: no more than a tree is deep.
+    dead: &mut Vec<Dead>,
 ) -> Result<(Arc<Prefix>, Final), RecursionError> {
-    // From the deepest one up: each is left once, so there are no more than a tree is deep.
-    let mut dead: Vec<Dead> = Vec::new();
     let mut referrals = 0;
     loop {
         let now = Instant::now();
-        // What was kept may be out of date: time is left to ask its parent.
         let left = walk.deadline.saturating_duration_since(now);
-        let until = if place.kept { now + left / 2 } else { walk.deadline };
+        let until = match place.stage {
+            Stage::Kept => now + KEPT_PATIENCE.min(left / 2),
+            // Time is left for those below, if those above do not help.
+            Stage::Quiet | Stage::Fresh if dead.iter().any(Dead::may_be_slow) => now + left / 2,
+            Stage::Quiet | Stage::Fresh | Stage::Last => walk.deadline,
+        };
         match ask_sites(inner, walk, &place, until).await {
             Ok(Judged::Answer(end)) => {
-                dead.iter().filter(|dead| !dead.moved).for_each(|dead| inner.delegations.forget(&dead.prefix));
+                let gone = dead.iter().filter(|dead| !dead.moved && place.is_above(&dead.place.prefix));
+                gone.for_each(|dead| inner.delegations.forget(&dead.place.prefix));
                 return Ok((place.prefix, end));
             }
             Ok(Judged::Referral(lead)) => {
                 referrals += 1;
                 if referrals > HOPS_MAX {
-                    return Err(RecursionError::TooManyHops {
-                        prefix: place.prefix,
-                        limit: HOPS_MAX,
-                        what: "referrals",
-                    });
+                    let (prefix, limit) = (place.prefix, HOPS_MAX);
+                    return Err(RecursionError::TooManyHops { prefix, limit, what: "referrals" });
                 }
-                let before = dead.iter_mut().find(|dead| dead.prefix == lead.known.prefix);
-                let known = inner.keep_lead(lead.known, before)?;
-                place = Place::of(known, false);
+                place = inner.follow(walk, lead.known, dead)?;
             }
             Err(error) => {
-                let recheck = |prefix: &Prefix| inner.delegations.take_recheck(prefix, FAILURE_RECHECK, Instant::now());
-                let above = match place.kept && recheck(&place.prefix) {
-                    true => inner.place(walk, begin, Some(place.prefix.path().len())),
-                    false => None,
-                };
-                let Some(above) = above else {
-                    // What the sites in question did says more than what those above them do.
-                    return Err(match dead.into_iter().next() {
-                        Some(first) if !first.moved && place.is_above(&first.prefix) => first.error,
-                        _ => error,
-                    });
-                };
-                let Place { prefix, delegation, .. } = std::mem::replace(&mut place, above);
-                dead.push(Dead { prefix, delegation, error, moved: false });
+                let is_late = until < walk.deadline && matches!(error, RecursionError::Timeout { .. });
+                let left_early = is_late && place.stage == Stage::Kept;
+                let failed = Dead { place, error, left_early, moved: false, turn: None };
+                place = inner.leave(walk, begin, failed, dead).await?;
             }
         }
     }
 }
 
 impl Place {
-    fn of(known: Known, kept: bool) -> Self {
+    fn of(known: Known, stage: Stage) -> Self {
         let Known { prefix, delegation, verification, until, .. } = known;
-        Self { prefix, delegation, verification, until: Some(until), kept }
+        Self { prefix, delegation, verification, until: Some(until), stage }
     }
 
     fn is_above(&self, prefix: &Prefix) -> bool {
         self.prefix.path().len() < prefix.path().len()
+    }
+}
+
+impl Dead {
+    fn may_be_slow(&self) -> bool {
+        self.left_early && !self.moved
+    }
+}
+
+/// Why nobody was of use: what the deepest sites did, and what those did who could have said that they are not the right ones.
+fn dead_end(dead: &[Dead], error: RecursionError) -> RecursionError {
+    let length = |dead: &&Dead| dead.place.prefix.path().len();
+    let still = || dead.iter().filter(|dead| !dead.moved);
+    match (still().max_by_key(length), still().min_by_key(length)) {
+        (Some(below), Some(above)) if above.place.is_above(&below.place.prefix) => {
+            RecursionError::DeadEnd { below: Box::new(below.error.clone()), above: Box::new(above.error.clone()) }
+        }
+        _ => error,
     }
 }
 
@@ -191,7 +238,7 @@ impl Inner {
             // It is believed because it was configured, or because the local node says it.
             verification: Verification::Latest,
             until: None,
-            kept: false,
+            stage: Stage::Fresh,
         });
         let kept = if begin.use_kept { self.delegations.deepest(key, above, now) } else { None };
         let given_length = given.as_ref().map(|place| place.prefix.path().len());
@@ -206,23 +253,105 @@ impl Inner {
                     verification: known.verification,
                     source: Source::Cache,
                 });
-                Some(Place::of(known, true))
+                let stage = if known.is_quiet(now) { Stage::Quiet } else { Stage::Kept };
+                Some(Place::of(known, stage))
             }
             _ => given,
         }
     }
 
-    /// Keeps the delegation that a referral says; fails when it leads to the very sites of which none was of use.
-    fn keep_lead(&self, mut known: Known, dead: Option<&mut Dead>) -> Result<Known, RecursionError> {
+    /// Keeps the delegation that a referral says, and goes there; not when it leads to the very sites of which none was of use.
+    fn follow(&self, walk: &Walk, mut known: Known, dead: &mut Vec<Dead>) -> Result<Place, RecursionError> {
         let now = Instant::now();
-        let mut error = None;
-        if let Some(dead) = dead {
-            dead.moved = dead.delegation != known.delegation;
-            error = (!dead.moved).then(|| dead.error.clone());
-            known.rechecked = Some(now);
+        let before = dead.iter().position(|dead| dead.place.prefix == known.prefix && !dead.moved);
+        let Some(before) = before else {
+            self.delegations.keep(known.clone(), now);
+            return Ok(Place::of(known, Stage::Fresh));
+        };
+        // Those who wait for their turn look at what is kept: it is there before the turn is given back.
+        if dead[before].place.delegation != known.delegation {
+            self.delegations.keep(known.clone(), now);
+            (dead[before].moved, dead[before].turn) = (true, None);
+            return Ok(Place::of(known, Stage::Fresh));
         }
+        known.quiet_until = Some(now + FAILURE_RECHECK);
         self.delegations.keep(known.clone(), now);
-        error.map_or(Ok(known), Err)
+        dead[before].turn = None;
+        match dead[before].left_early {
+            true => {
+                dead.remove(before);
+                Ok(Place::of(known, Stage::Fresh))
+            }
+            false => {
+                let error = dead[before].error.clone();
+                self.come_back(walk, dead, error)
+            }
+        }
+    }
+
+    /// Where to go on from a place where no site was of use: above it, or back to one that was left early.
+    async fn leave(
+        &self,
+        walk: &mut Walk,
+        begin: &Begin,
+        mut failed: Dead,
+        dead: &mut Vec<Dead>,
+    ) -> Result<Place, RecursionError> {
+        let mut above = None;
+        if failed.place.stage == Stage::Kept {
+            match self.turn(walk, &failed.place).await {
+                Turn::Moved(known) => return Ok(Place::of(known, Stage::Fresh)),
+                Turn::Mine(turn) => {
+                    failed.turn = turn;
+                    above = self.place(walk, begin, Some(failed.place.prefix.path().len()));
+                }
+                Turn::Over => {}
+            }
+        }
+        let (stage, error) = (failed.place.stage, failed.error.clone());
+        dead.push(failed);
+        if let Some(above) = above {
+            return Ok(above);
+        }
+        if stage == Stage::Last { Err(dead_end(dead, error)) } else { self.come_back(walk, dead, error) }
+    }
+
+    /// Nobody above helps: what is left are sites that were left early, the deepest ones first.
+    fn come_back(&self, walk: &Walk, dead: &mut Vec<Dead>, error: RecursionError) -> Result<Place, RecursionError> {
+        let slow = dead.iter().position(Dead::may_be_slow);
+        match slow.filter(|_| Instant::now() < walk.deadline) {
+            Some(slow) => {
+                self.leave_parents_alone(dead);
+                Ok(Place { stage: Stage::Last, ..dead.remove(slow).place })
+            }
+            None => Err(dead_end(dead, error)),
+        }
+    }
+
+    /// Waits for the turn to ask those above a place.
+    async fn turn(&self, walk: &Walk, place: &Place) -> Turn {
+        let kept = || self.delegations.of(&place.prefix, Instant::now());
+        let learned = |known: Known| match known.delegation == place.delegation {
+            true => known.is_quiet(Instant::now()).then_some(Turn::Over),
+            false => Some(Turn::Moved(known)),
+        };
+        let Some(known) = kept() else { return Turn::Mine(None) };
+        let turn = Arc::clone(&known.turn);
+        if let Some(learned) = learned(known) {
+            return learned;
+        }
+        match timeout_at(walk.deadline, turn.lock_owned()).await {
+            Ok(turn) => kept().and_then(learned).unwrap_or(Turn::Mine(Some(turn))),
+            Err(_) => Turn::Over,
+        }
+    }
+
+    /// Those above had nothing to say: for a short time nobody asks them again for the sake of these places.
+    fn leave_parents_alone(&self, dead: &[Dead]) {
+        let until = Instant::now() + FAILURE_TTL;
+        for Dead { place, .. } in dead.iter().filter(|dead| !dead.moved && dead.place.stage == Stage::Kept) {
+            self.delegations.hush(&place.prefix, until);
+        }
     }
 }
 
