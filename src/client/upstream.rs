@@ -26,7 +26,9 @@ use crate::{
     record::{SiteProtocol, Version},
     resolver::{
         Tombstone,
-        recursion::{BoxFuture, Evidence, Question, Referral, Reply, Said, Target, Upstream, UpstreamError},
+        recursion::{
+            BoxFuture, Evidence, PrefixEvidence, Question, Referral, Reply, Said, Target, Upstream, UpstreamError,
+        },
     },
 };
 
@@ -59,7 +61,7 @@ impl NodeUpstream {
         Ok(client)
     }
 
-    async fn over_grpc(&self, address: SocketAddr, question: &Question) -> Result<Reply, UpstreamError> {
+    async fn over_grpc(&self, to: &Target, question: &Question) -> Result<Reply, UpstreamError> {
         let evidence = match question.evidence {
             Evidence::None => pb::Evidence::None,
             Evidence::Inclusion => pb::Evidence::Inclusion,
@@ -69,9 +71,10 @@ impl NodeUpstream {
             identifier: question.identifier.to_string(),
             recursion: pb::Recursion::None.into(),
             evidence: evidence.into(),
+            delegated_prefix: if question.evidence == Evidence::Latest { to.prefix.to_string() } else { String::new() },
             ..pb::ResolveRequest::default()
         };
-        let client = self.connection(address)?;
+        let client = self.connection(to.endpoint.address)?;
         let (answer, lag_seconds) = client.resolve_with_lag(request).await.map_err(upstream_error)?;
         let reply = reply(answer)?;
         Ok(Reply { lag_seconds, ..reply })
@@ -108,7 +111,7 @@ impl Upstream for NodeUpstream {
     fn ask<'a>(&'a self, to: &'a Target, question: &'a Question) -> BoxFuture<'a, Result<Reply, UpstreamError>> {
         Box::pin(async move {
             match to.endpoint.protocol {
-                SiteProtocol::Grpc => self.over_grpc(to.endpoint.address, question).await,
+                SiteProtocol::Grpc => self.over_grpc(to, question).await,
                 SiteProtocol::Dns => self.over_dns(to.endpoint.address, &question.identifier).await,
                 other => Err(UpstreamError::Refused { reason: format!("{} is not spoken to others", other.as_str()) }),
             }
@@ -148,7 +151,20 @@ fn reply(answer: pb::Answer) -> Result<Reply, UpstreamError> {
     let proof = answer.proof.map(|proof| proof_from_pb(&proof).ok_or_else(|| garbled("its proof is ill-formed")));
     let lookup = answer.lookup.map(|lookup| lookup_from_pb(lookup).ok_or_else(|| garbled("its lookup is ill-formed")));
     let proof = proof.transpose()?.map(|proof| proof.write().into_bytes());
-    Ok(Reply { proof, lookup: lookup.transpose()?, ..Reply::bare(said) })
+    if answer.prefixes.len() > Prefix::COVERING_MAX {
+        let count = answer.prefixes.len();
+        return Err(garbled(format!("it shows {count} prefixes; at most {} are asked for", Prefix::COVERING_MAX)));
+    }
+    let prefixes = answer.prefixes.into_iter().map(prefix_evidence).collect::<Result<_, _>>()?;
+    Ok(Reply { proof, lookup: lookup.transpose()?, prefixes, ..Reply::bare(said) })
+}
+
+fn prefix_evidence(shown: pb::PrefixEvidence) -> Result<PrefixEvidence, UpstreamError> {
+    let prefix = Prefix::parse(&shown.prefix).map_err(|error| garbled(error.to_string()))?;
+    let ill_formed = |what: &str| garbled(format!("the {what} of {} is ill-formed", shown.prefix));
+    let lookup = shown.lookup.and_then(lookup_from_pb).ok_or_else(|| ill_formed("lookup"))?;
+    let last = shown.last.map(|last| proof_from_pb(&last).ok_or_else(|| ill_formed("proof"))).transpose()?;
+    Ok(PrefixEvidence { prefix, lookup, last: last.map(|last| last.write().into_bytes()) })
 }
 
 fn tombstone(retired: &pb::Retired) -> Result<Tombstone, UpstreamError> {

@@ -8,12 +8,14 @@
 use std::fmt;
 
 use super::{
-    Identifier, Key, KeyPrefix, ParseError, Refusal, Scheme,
-    subtree::{EVERYTHING, GS1_PREFIX, Subtree, handle_labels},
+    Identifier, Key, KeyPrefix, ParseError, Refusal, Scheme, gs1,
+    subtree::{EVERYTHING, GS1_PREFIX, GS1_PREFIX_DIGITS_MAX, Subtree, URI_DELIMITERS, handle_labels},
 };
 
 /// The first byte of the keys of prefixes; those of identifiers begin with that of their scheme.
 const KEY_BYTE: u8 = b'N';
+/// How many texts are tried to find the prefixes that cover an identifier: some of them are none.
+const COVERING_TRIES_MAX: usize = 2 * Prefix::COVERING_MAX;
 
 /// A prefix in its canonical form.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,6 +27,13 @@ pub struct Prefix {
 impl Prefix {
     /// The longest canonical form, in bytes: a Handle prefix of 255 characters, or a URI.
     pub const BYTES_MAX: usize = 2_304;
+    /// The most prefixes of one identifier that are told one by one ([`Prefix::covering`]).
+    pub const COVERING_MAX: usize = 32;
+
+    /// The prefix of every identifier.
+    pub fn everything() -> Self {
+        Self { text: EVERYTHING.into(), subtree: Subtree::all() }
+    }
 
     /// Reads a prefix, written as for [`Subtree::parse`].
     ///
@@ -49,6 +58,38 @@ impl Prefix {
             identifier.as_str().into()
         };
         Ok(Self { text, subtree })
+    }
+
+    /// Every prefix that covers an identifier and is longer than `upper`, longest first; `None` when there are more than
+    /// [`Prefix::COVERING_MAX`], so that what is given is always all there is.
+    ///
+    /// | of | there are |
+    /// |---|---|
+    /// | a Handle | its labels before the `/`, one and more |
+    /// | an OID | its arcs, two and more, itself included |
+    /// | a GTIN | `gs1:` and 1 to 12 digits; the GTIN; with each further qualifier |
+    /// | another GS1 key | the key; with each further qualifier |
+    /// | a URI | what stands before each of `/`, `?`, `#` and `:`, without and with it, as far as it is a URI; itself |
+    pub fn covering(identifier: &Identifier, upper: &Self) -> Option<Vec<Self>> {
+        let mut found = Vec::new();
+        for (tried, text) in covering_texts(identifier).enumerate() {
+            if tried == COVERING_TRIES_MAX {
+                return None;
+            }
+            // What cannot be a prefix, or is one of another scheme, was never delegated as one of this.
+            let prefix = Self::parse(&text).ok().filter(|prefix| prefix.covers(identifier.key()));
+            let Some(prefix) = prefix else { continue };
+            if prefix.path().len() <= upper.path().len() {
+                break;
+            }
+            if found.len() == Self::COVERING_MAX {
+                return None;
+            }
+            if found.last() != Some(&prefix) {
+                found.push(prefix);
+            }
+        }
+        Some(found)
     }
 
     /// The canonical form.
@@ -92,6 +133,37 @@ impl Prefix {
     }
 }
 
+/// Texts among which are all prefixes that cover an identifier, but the one of everything; longest first.
+fn covering_texts(identifier: &Identifier) -> Box<dyn Iterator<Item = String> + '_> {
+    let (text, key) = (identifier.as_str(), identifier.key().as_bytes());
+    match identifier.scheme() {
+        Scheme::Handle => {
+            let labels = text.split_once('/').map_or(text, |(labels, _)| labels);
+            Box::new(cuts(labels, b".").map(|labels| format!("hdl:{labels}")))
+        }
+        Scheme::Oid => Box::new(cuts(text, b".").map(str::to_owned)),
+        Scheme::Gs1 => {
+            let digits = key.strip_prefix(gs1::company_key_prefix("").as_bytes());
+            let digits = digits.and_then(|digits| std::str::from_utf8(digits.get(..GS1_PREFIX_DIGITS_MAX)?).ok());
+            let company = digits.into_iter().flat_map(|digits| {
+                (1..=digits.len()).rev().filter_map(move |end| Some(format!("{GS1_PREFIX}{}", digits.get(..end)?)))
+            });
+            Box::new(cuts(text, b"/").map(str::to_owned).chain(company))
+        }
+        Scheme::Uri => {
+            let both = |end: usize| [text.get(..=end), text.get(..end)].into_iter().flatten();
+            let ends = (0..text.len()).rev().filter(|at| URI_DELIMITERS.contains(&text.as_bytes()[*at]));
+            Box::new([text].into_iter().chain(ends.flat_map(both)).map(str::to_owned))
+        }
+    }
+}
+
+/// A text, and what stands in it before each of these ASCII characters; longest first.
+fn cuts<'a>(text: &'a str, ends: &'static [u8]) -> impl Iterator<Item = &'a str> {
+    let before = (0..text.len()).rev().filter(|at| ends.contains(&text.as_bytes()[*at]));
+    [text].into_iter().chain(before.filter_map(|at| text.get(..at)))
+}
+
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -106,6 +178,8 @@ impl fmt::Debug for Prefix {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -154,6 +228,98 @@ mod tests {
         ] {
             let [upper, lower] = [upper, lower].map(|text| Prefix::parse(text).unwrap());
             assert_eq!(upper.contains(&lower), is_below, "{upper} {lower}");
+        }
+    }
+
+    #[test]
+    fn all_that_cover() {
+        let table: [(&str, &str, &[&str]); 11] = [
+            ("88.A.8/x.y/z", ".", &["hdl:88.a.8", "hdl:88.a", "hdl:88"]),
+            ("88.A.8/x", "88", &["hdl:88.a.8", "hdl:88.a"]),
+            ("88.A.8/x", "88.a.8", &[]),
+            ("1.3.6.1", ".", &["urn:oid:1.3.6.1", "urn:oid:1.3.6", "urn:oid:1.3"]),
+            ("1.3.6.1", "1.3.6.1", &[]),
+            (
+                "(01)09506000134352(10)L/1(21)s",
+                "gs1:9506000134",
+                &[
+                    "https://id.gs1.org/01/09506000134352/10/L%2F1/21/s",
+                    "https://id.gs1.org/01/09506000134352/10/L%2F1",
+                    "https://id.gs1.org/01/09506000134352",
+                    "gs1:950600013435",
+                    "gs1:95060001343",
+                ],
+            ),
+            ("(00)006141411234567890", ".", &["https://id.gs1.org/00/006141411234567890"]),
+            (
+                "https://a.example:1/p?q",
+                "https://a.example",
+                &[
+                    "https://a.example:1/p?q",
+                    "https://a.example:1/p?",
+                    "https://a.example:1/p",
+                    "https://a.example:1/",
+                    "https://a.example:1",
+                    "https://a.example:",
+                ],
+            ),
+            ("https://a/", ".", &["https://a/", "https://a", "https://", "https:/"]),
+            // A Digital Link is a GS1 key, wherever it stands.
+            (
+                "https://a/01/09506000134352",
+                "gs1:95060001343",
+                &["https://id.gs1.org/01/09506000134352", "gs1:950600013435"],
+            ),
+            ("did:a:b", ".", &["did:a:b", "did:a:", "did:a"]),
+        ];
+        for (identifier, upper, expected) in table {
+            let identifier = Identifier::parse(identifier).unwrap();
+            let covering = Prefix::covering(&identifier, &Prefix::parse(upper).unwrap()).unwrap();
+            assert_eq!(covering.iter().map(Prefix::as_str).collect::<Vec<_>>(), expected, "{identifier} {upper}");
+        }
+    }
+
+    #[test]
+    fn too_many_that_cover_are_none() {
+        for count in [Prefix::COVERING_MAX, Prefix::COVERING_MAX + 1] {
+            let labels = vec!["1"; count].join(".");
+            let identifiers = [format!("{labels}/x"), format!("{labels}.1"), format!("did:a{}", ":".repeat(count - 1))];
+            for text in identifiers {
+                let identifier = Identifier::parse(&text).unwrap();
+                let covering = Prefix::covering(&identifier, &Prefix::everything());
+                let expected = (count <= Prefix::COVERING_MAX).then_some(count);
+                assert_eq!(covering.map(|covering| covering.len()), expected, "{text}");
+            }
+        }
+        let deep = Identifier::parse(&format!("{}/x", vec!["1"; 100].join("."))).unwrap();
+        let upper = Prefix::parse(&format!("hdl:{}", vec!["1"; 90].join("."))).unwrap();
+        assert_eq!(Prefix::covering(&deep, &upper).unwrap().len(), 10);
+        let worst = Identifier::parse(&format!("a:b{}", "/".repeat(2_000))).unwrap();
+        assert_eq!(Prefix::covering(&worst, &Prefix::everything()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn none_that_covers_is_left_out(
+            start in prop::sample::select(vec![
+                "88.1", "hdl:88.1", "1.3", "urn:oid:1.3", "https://a", "https://a/01/09506000134352", "urn:a", "did:a",
+                "https://id.gs1.org/01/09506000134352", "https://id.gs1.org/414/9506000134352", "(01)09506000134352",
+            ]),
+            parts in prop::collection::vec("[./:?#]{1,2}[0-9aB]{0,3}|/10/[a-z]|/21/[a-z]|[(]21[)]x", 0..5),
+            tail in "/x|",
+        ) {
+            let (whole, everything) = (format!("{start}{}{tail}", parts.concat()), Prefix::everything());
+            let Ok(identifier) = Identifier::parse(&whole) else { return Ok(()) };
+            let covering = Prefix::covering(&identifier, &everything).unwrap();
+            let lengths: Vec<_> = covering.iter().map(|prefix| prefix.path().len()).collect();
+            prop_assert!(lengths.is_sorted_by(|a, b| a > b), "{:?}", covering);
+            let texts = (1..=whole.len()).flat_map(|end| [whole[..end].to_owned(), format!("hdl:{}", &whole[..end])]);
+            let company = (1..=12).map(|end| format!("gs1:{}", &"950600013435"[..end]));
+            for text in texts.chain(company) {
+                let Ok(prefix) = Prefix::parse(&text) else { continue };
+                let is_given = covering.contains(&prefix);
+                prop_assert_eq!(is_given, prefix.covers(identifier.key()), "{} of {}", prefix, identifier);
+            }
         }
     }
 }

@@ -21,9 +21,9 @@ pub(super) const EVERYTHING: &str = ".";
 /// What stands before the digits of a GS1 company prefix.
 pub(super) const GS1_PREFIX: &str = "gs1:";
 /// The most digits of a GS1 company prefix: those of a GTIN without the first and the check digit.
-const GS1_PREFIX_DIGITS_MAX: usize = 12;
+pub(super) const GS1_PREFIX_DIGITS_MAX: usize = 12;
 /// What stands between a URI and what is below it.
-const URI_DELIMITERS: &[u8] = b"/?#:";
+pub(super) const URI_DELIMITERS: &[u8] = b"/?#:";
 
 /// The identifiers below a prefix, label by label.
 #[derive(Clone, Debug, PartialEq, Eq)]

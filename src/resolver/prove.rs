@@ -1,11 +1,11 @@
 //! What shows that an entry stands in the ledger, with those of its values that anyone may read.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use super::Resolver;
 use crate::{
-    id::Identifier,
-    ledger::{Hash, Publication, SignedCheckpoint, StoredEntry},
+    id::{Identifier, Key, Prefix},
+    ledger::{Hash, Position, Publication, SignedCheckpoint, StoredEntry},
     proof::{
         opening::{self, Opening},
         tlog_proof::TlogProof,
@@ -18,6 +18,8 @@ use crate::{
 pub enum Subject {
     /// The newest one about an identifier.
     Newest(Identifier),
+    /// The newest one about a prefix.
+    NewestOf(Prefix),
     /// The one with this index.
     Index(u64),
 }
@@ -57,7 +59,7 @@ impl EntryProof {
 /// Why there is no proof.
 #[derive(Debug, thiserror::Error)]
 pub enum ProveError {
-    /// Nothing was ever registered under the identifier.
+    /// Nothing was ever registered under the identifier, or said of the prefix.
     #[error("nothing is registered under {identifier}")]
     NotFound {
         /// The identifier.
@@ -107,10 +109,8 @@ impl Resolver {
     ) -> Result<EntryProof, ProveError> {
         let ledger = self.records.ledger();
         let position = match subject {
-            Subject::Newest(identifier) => {
-                let latest = self.records.store().latest(identifier.key()).map_err(ReadError::from)?;
-                latest.ok_or_else(|| ProveError::NotFound { identifier: identifier.to_string() })?
-            }
+            Subject::Newest(identifier) => self.newest(identifier.key(), identifier)?,
+            Subject::NewestOf(prefix) => self.newest(&prefix.key(), prefix)?,
             &Subject::Index(index) => {
                 let entries = ledger.size();
                 if index >= entries {
@@ -127,6 +127,12 @@ impl Resolver {
         let checkpoint = publication.covering(entry.index).unwrap_or_else(|| ledger.checkpoint());
         let path = ledger.inclusion_proof(entry.index, checkpoint.size).map_err(ReadError::from)?;
         Ok(EntryProof { text, openings, index: entry.index, path, checkpoint: checkpoint.note })
+    }
+
+    /// Where the newest entry about something lies.
+    fn newest(&self, key: &Key, subject: &dyn fmt::Display) -> Result<Position, ProveError> {
+        let latest = self.records.store().latest(key).map_err(ReadError::from)?;
+        latest.ok_or_else(|| ProveError::NotFound { identifier: subject.to_string() })
     }
 
     /// What shows that the first `old` entries are a beginning of the first `new`; when it is left out, of the newest published

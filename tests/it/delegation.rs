@@ -1,11 +1,20 @@
 //! Delegations of one node: what is homed, delegated, or neither, over every protocol, over restarts, and in the ledger's proofs.
 
+use std::sync::Arc;
+
 use serde_json::Value as Json;
+use touchmark::{
+    client::NodeUpstream,
+    id::{Identifier, Prefix},
+    record::{Endpoint, SiteProtocol},
+    resolver::recursion::{Claim, Evidence, LedgerVerifier, Question, Reply, Target, Upstream as _, Verifier as _},
+};
 
 use crate::{
     http_support::{Events, get, request},
-    program::{Program, Ran, file, run},
+    program::{Program, Ran, TIMEOUT, file, run},
     support::directory,
+    tree_support::key_of,
 };
 
 fn ok(ran: Ran) -> String {
@@ -157,4 +166,58 @@ fn the_tree_is_drawn() {
     assert!(tree.contains("│   ├── hdl:88.118.7") && tree.contains("[drawn above]"), "{tree}");
     assert!(tree.contains("│   └── hdl:88.118.9") && tree.contains("[cannot reach"), "{tree}");
     assert!(tree.contains("[speaks no gRPC]"), "{tree}");
+}
+
+/// What a node says of an identifier, with what shows that it is the latest, when it is asked as the one for a prefix.
+async fn latest(node: &Program, delegated: &str, identifier: &str) -> (Reply, Result<(), String>) {
+    let (endpoint, key) =
+        (Endpoint { protocol: SiteProtocol::Grpc, address: node.grpc.parse().unwrap() }, key_of(node));
+    let target = Target { endpoint, key: Some(key.into()), prefix: Arc::new(Prefix::parse(delegated).unwrap()) };
+    let question = Question { identifier: Identifier::parse(identifier).unwrap(), evidence: Evidence::Latest };
+    let upstream = NodeUpstream::new("id.test");
+    // The verifiable index may still be catching up when the node has just begun.
+    let asked = async {
+        loop {
+            let reply = upstream.ask(&target, &question).await.unwrap();
+            if reply.lookup.is_some() {
+                return reply;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let reply = tokio::time::timeout(TIMEOUT, asked).await.unwrap();
+    let (key, prefix, identifier) = (target.key.as_deref(), &*target.prefix, &question.identifier);
+    let claim = Claim { key, prefix, identifier, evidence: Evidence::Latest, reply: &reply };
+    let verified = LedgerVerifier.verify(&claim).map(|_| ()).map_err(|unproven| unproven.reason);
+    (reply, verified)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_latest_shows_that_no_longer_prefix_is_delegated() {
+    let data = directory();
+    let node = Program::serve(data.path(), &[]);
+    ok(node.run(&["register", "88.1.2.3/x", "--value", "NAME=here"]));
+    ok(node.run(&["prefix", "home", "."]));
+    delegate(&node, "88", 4001);
+    delegate(&node, "88.1.2.3", 4001);
+    ok(node.run(&["prefix", "revoke", "88.1.2.3"]));
+    ok(node.run(&["prefix", "home", "88.1.2"]));
+    delegate(&node, "88.1.5", 4001);
+    delegate(&node, "urn:oid:1.3.6", 4002);
+    // What is asked as whom, what is said, and which prefixes are shown beside it.
+    let table: [(&str, &str, &str, &[&str]); 8] = [
+        (".", "88.1.2.3/x", "found", &["hdl:88.1.2.3", "hdl:88.1.2"]),
+        ("88.1.2", "88.1.2.3/x", "found", &["hdl:88.1.2.3"]),
+        ("88.1.2.3", "88.1.2.3/x", "found", &[]),
+        (".", "88.1.2/nothing", "not found", &["hdl:88.1.2"]),
+        (".", "99.1/x", "not found", &["hdl:99.1", "hdl:99"]),
+        (".", "88.1.5.6/x", "referral", &["hdl:88.1.5.6"]),
+        (".", "88.9.9/x", "referral", &["hdl:88.9.9", "hdl:88.9"]),
+        (".", "1.3.6.1.4", "referral", &["urn:oid:1.3.6.1.4", "urn:oid:1.3.6.1"]),
+    ];
+    for (delegated, identifier, said, prefixes) in table {
+        let (reply, verified) = latest(&node, delegated, identifier).await;
+        let shown: Vec<_> = reply.prefixes.iter().map(|shown| shown.prefix.as_str()).collect();
+        assert_eq!((reply.said.as_str(), &*shown, verified), (said, prefixes, Ok(())), "{identifier} of {delegated}");
+    }
 }

@@ -9,8 +9,7 @@
 //! referrals and questions; there is one walk for one question. Whenever all faults have healed, every question is answered, and rightly,
 //! within [`HEALED_WITHIN`].
 //!
-//! Not simulated is what no proof shows yet: a site that says, with a true proof, that its own ledger has nothing about an identifier
-//! which it has delegated.
+//! Not simulated is what no proof shows yet: a site that keeps an old checkpoint of a ledger, and shows all of it as it was then.
 //!
 //! `TOUCHMARK_SIM_SEED` and `TOUCHMARK_SIM_STEPS` give another run, or a longer one.
 
@@ -100,7 +99,7 @@ impl Upstream for Line {
                 Mode::Garbage => Err(UpstreamError::Garbled { reason: "no message".into() }),
                 _ => {
                     let mut world = self.world.lock().unwrap();
-                    world.answer(port, question).map_err(|reason| UpstreamError::Garbled { reason })
+                    world.answer(port, &to.prefix, question).map_err(|reason| UpstreamError::Garbled { reason })
                 }
             };
             sleep(self.delay()).await;
@@ -317,6 +316,7 @@ impl Simulation {
             Mode::Forger(Forgery::Nothing),
             Mode::Forger(Forgery::Real),
             Mode::Forger(Forgery::Replay),
+            Mode::Forger(Forgery::Absence),
         ];
         let mode = modes[world.below(modes.len() as u64) as usize];
         let port = world.ports.get_mut(&number).unwrap();

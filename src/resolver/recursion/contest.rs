@@ -317,7 +317,7 @@ fn candidates(inner: &Inner, place: &Place, evidence: Evidence, now: Instant) ->
     for site in place.delegation.sites().iter().filter(|site| evidence == Evidence::None || site.key.is_some()) {
         let mut has_grpc = false;
         for (protocol, endpoint) in endpoints(site, evidence) {
-            let target = Target { endpoint, key: site.key.clone() };
+            let target = Target { endpoint, key: site.key.clone(), prefix: Arc::clone(&place.prefix) };
             let post = inner.health.post(&place.prefix, &target);
             let (health, standing) = inner.health.look(&post, now);
             if standing == Standing::Open {

@@ -69,6 +69,7 @@ impl Inner {
         belongs(&question.identifier, place, &reply.said)?;
         let claim = Claim {
             key: target.key.as_deref(),
+            prefix: &place.prefix,
             identifier: &question.identifier,
             evidence: question.evidence,
             reply: &reply,

@@ -60,7 +60,9 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout},
 };
-pub use upstream::{BoxFuture, Evidence, Question, Referral, Reply, Said, Target, Upstream, UpstreamError};
+pub use upstream::{
+    BoxFuture, Evidence, PrefixEvidence, Question, Referral, Reply, Said, Target, Upstream, UpstreamError,
+};
 pub use verify::{Claim, LedgerVerifier, Shown, Unproven, Verifier};
 use walk::Begin;
 pub use walk::Start;

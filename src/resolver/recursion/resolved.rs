@@ -62,7 +62,7 @@ pub enum Verification {
     None,
     /// The ledger of the one who answers for it has an entry that says so.
     Included,
-    /// And none that says otherwise later, up to the checkpoint of the lookup.
+    /// And none that says otherwise later, nor one that delegates a longer prefix, up to the checkpoint of the lookup.
     Latest,
 }
 

@@ -1,6 +1,6 @@
 //! What is asked of the sites of others, and what they can say.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use crate::{
     id::{Identifier, Prefix},
@@ -29,6 +29,8 @@ pub struct Target {
     pub endpoint: Endpoint,
     /// The key that signs the checkpoints of the site (C2SP signed-note vkey), as its delegation says it.
     pub key: Option<Box<str>>,
+    /// As whom: the prefix that was delegated to it.
+    pub prefix: Arc<Prefix>,
 }
 
 /// What to ask.
@@ -48,7 +50,7 @@ pub enum Evidence {
     None,
     /// The proof that the entry which says it stands in the ledger. Not found has no entry: a lookup that finds none.
     Inclusion,
-    /// Beside it a lookup in the verifiable index, which shows that no later entry does.
+    /// Beside it lookups in the verifiable index, which show that no later entry does, and that no longer prefix is delegated.
     Latest,
 }
 
@@ -61,10 +63,24 @@ pub struct Reply {
     pub proof: Option<Vec<u8>>,
     /// What shows that no later entry is about the same: of an answer `id:` of the identifier, of a referral `ns:` of its prefix.
     pub lookup: Option<Lookup>,
+    /// What shows that prefixes are not delegated which cover the identifier, and are longer than the one of the site, or of the
+    /// referral: from the longest down to the first that is homed.
+    pub prefixes: Vec<PrefixEvidence>,
     /// How long it may be kept at most, in seconds, when the site says less than what it said does: from its own cache, over DNS.
     pub ttl_seconds: Option<u32>,
     /// How far the site says it is behind its primary, in seconds; `None` for a primary.
     pub lag_seconds: Option<u32>,
+}
+
+/// What shows that a prefix is not delegated.
+#[derive(Clone, Debug)]
+pub struct PrefixEvidence {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// What the verifiable index has under `ns:` of the prefix.
+    pub lookup: Lookup,
+    /// What proves the last entry about it (C2SP tlog-proof); `None` when there is none.
+    pub last: Option<Vec<u8>>,
 }
 
 /// What a site can say.
@@ -136,6 +152,6 @@ impl Said {
 impl Reply {
     /// An answer with nothing beside it.
     pub fn bare(said: Said) -> Self {
-        Self { said, proof: None, lookup: None, ttl_seconds: None, lag_seconds: None }
+        Self { said, proof: None, lookup: None, prefixes: Vec::new(), ttl_seconds: None, lag_seconds: None }
     }
 }

@@ -9,23 +9,26 @@
 //! | referral | the entry that delegates, with the text of the delegation that was said |
 //!
 //! Everything under the key that the delegation of the site names. For [`Evidence::Latest`] a lookup shows beside it that the
-//! entry is the last one about its subject, as of the checkpoint in the lookup.
+//! entry is the last one about its subject, as of the checkpoint in the lookup. And of every prefix that covers the identifier and
+//! is longer than the one of the site, or of the referral, a lookup of `ns:` that finds none, or the last entry that is found
+//! shows that the site has not delegated it: else an old record, an absence or a shorter referral from the ledger of a parent
+//! would do for what it has given away. The longest prefix counts: behind one that the site homes no shorter one is looked at.
 //!
 //! What is not proven: edges and outputs (a walk leaves them out), the number of a version, that values which were not shown may
-//! not be shown, how old the newest checkpoint of the site is; and, when a site says that it found nothing or leads to a
-//! prefix, that it has not delegated a longer one.
+//! not be shown, how old the newest checkpoint of the site is. [`Evidence::Inclusion`] shows nothing of longer prefixes: whoever can
+//! forge the answers of a parent can pass off what is in its ledger as the answer to what it has delegated.
 
 use super::{
     resolved::Verification,
-    upstream::{Evidence, Referral, Reply, Said},
+    upstream::{Evidence, PrefixEvidence, Referral, Reply, Said},
 };
 use crate::{
-    id::Identifier,
+    id::{Identifier, Prefix},
     ledger::{CheckpointVerifier, EntryKind, EntryText},
     proof::{self, Outcome, Proven, note::VerifierKey, policy::Policy},
     record::{Record, Status},
     resolver::Tombstone,
-    vindex::{LookupKind, keys::prefix_key},
+    vindex::{Lookup, LookupKind, keys::prefix_key},
 };
 
 /// Says what a reply proves. Pure: it asks nobody.
@@ -43,6 +46,8 @@ pub trait Verifier: Send + Sync + 'static {
 pub struct Claim<'a> {
     /// The key of the site.
     pub key: Option<&'a str>,
+    /// The prefix that was delegated to it.
+    pub prefix: &'a Prefix,
     /// What it was asked about.
     pub identifier: &'a Identifier,
     /// What was to come along.
@@ -77,10 +82,13 @@ impl Verifier for LedgerVerifier {
         let key = claim.key.ok_or_else(|| unproven("the delegation of the site names no key"))?;
         if matches!(claim.reply.said, Said::NotFound) {
             let found = looked_up(claim, key, &LookupKind::Id.key(claim.identifier))?;
-            return match found.last {
-                None => Ok(Shown { verification: Verification::by(claim.evidence), withheld: Box::default() }),
-                Some(last) => Err(unproven(format!("it says not found, and entry {last} is about the identifier"))),
-            };
+            if let Some(last) = found.last {
+                return Err(unproven(format!("it says not found, and entry {last} is about the identifier")));
+            }
+            if claim.evidence == Evidence::Latest {
+                none_longer(claim, key, claim.prefix, found.entries)?;
+            }
+            return Ok(Shown { verification: Verification::by(claim.evidence), withheld: Box::default() });
         }
         let (proven, withheld) = included(claim, key)?;
         let subject = match &claim.reply.said {
@@ -92,12 +100,13 @@ impl Verifier for LedgerVerifier {
         }?;
         if claim.evidence == Evidence::Latest {
             let subject = subject.unwrap_or_else(|| LookupKind::Id.key(claim.identifier));
-            let LookedUp { last, entries } = looked_up(claim, key, &subject)?;
-            // The index follows the ledger; what stands behind its end is later than all that it knows.
-            if last != Some(proven.index) && proven.index < entries {
-                let last = last.map_or("none".into(), |last| last.to_string());
-                return Err(unproven(format!("it shows entry {}, and the last one is {last}", proven.index)));
-            }
+            let found = looked_up(claim, key, &subject)?;
+            found.ends_with(proven.index)?;
+            let upper = match &claim.reply.said {
+                Said::Referral(referral) => &referral.prefix,
+                _ => claim.prefix,
+            };
+            none_longer(claim, key, upper, found.entries)?;
         }
         Ok(Shown { verification: Verification::by(claim.evidence), withheld: withheld.into() })
     }
@@ -109,7 +118,11 @@ fn unproven(reason: impl Into<String>) -> Unproven {
 
 /// The entry that a reply proves, and the values of it that it does not show.
 fn included(claim: &Claim<'_>, key: &str) -> Result<(Proven, Vec<u32>), Unproven> {
-    let file = claim.reply.proof.as_deref().ok_or_else(|| unproven("no proof came along"))?;
+    entry_in(claim.reply.proof.as_deref().ok_or_else(|| unproven("no proof came along"))?, key)
+}
+
+/// The entry that a proof shows, and the values of it that it does not show.
+fn entry_in(file: &[u8], key: &str) -> Result<(Proven, Vec<u32>), Unproven> {
     let key: VerifierKey = key.parse().map_err(|error| unproven(format!("{error}")))?;
     let policy = Policy::of_log(key).map_err(|error| unproven(error.to_string()))?;
     match proof::verify(file, &policy) {
@@ -127,12 +140,76 @@ struct LookedUp {
     entries: u64,
 }
 
+impl LookedUp {
+    /// Whether an entry under the key is the last one. The index follows the ledger; what stands behind its end is later than all that
+    /// it knows.
+    fn ends_with(&self, index: u64) -> Result<(), Unproven> {
+        if self.last == Some(index) || index >= self.entries {
+            return Ok(());
+        }
+        let last = self.last.map_or("none".into(), |last| last.to_string());
+        Err(unproven(format!("it shows entry {index}, and the last one is {last}")))
+    }
+}
+
 /// What the verifiable index has under a key, as a reply's lookup shows it.
 fn looked_up(claim: &Claim<'_>, key: &str, subject: &[u8; 32]) -> Result<LookedUp, Unproven> {
-    let lookup = claim.reply.lookup.as_ref().ok_or_else(|| unproven("no lookup came along"))?;
+    shown_by(claim.reply.lookup.as_ref().ok_or_else(|| unproven("no lookup came along"))?, key, subject)
+}
+
+/// What the verifiable index has under a key, as a lookup shows it.
+fn shown_by(lookup: &Lookup, key: &str, subject: &[u8; 32]) -> Result<LookedUp, Unproven> {
     let verifier = CheckpointVerifier::new(key).map_err(|error| unproven(error.to_string()))?;
     let verified = lookup.verify(subject, &verifier).map_err(|error| unproven(error.to_string()))?;
     Ok(LookedUp { last: verified.indices.last().copied(), entries: verified.covers.size })
+}
+
+/// Checks that the site has delegated no prefix which covers the identifier and is longer than `upper`, as of so many entries of its
+/// ledger at least.
+fn none_longer(claim: &Claim<'_>, key: &str, upper: &Prefix, entries: u64) -> Result<(), Unproven> {
+    let longer = Prefix::covering(claim.identifier, upper).ok_or_else(|| {
+        unproven(format!(
+            "more than {} prefixes below {upper} cover the identifier, too many to show that none is delegated; delegate a longer one",
+            Prefix::COVERING_MAX
+        ))
+    })?;
+    for prefix in &longer {
+        let shown = claim.reply.prefixes.iter().find(|shown| shown.prefix == *prefix);
+        let shown = shown.ok_or_else(|| unproven(format!("it does not show that {prefix} is not delegated")))?;
+        let of_prefix = |unproven: Unproven| self::unproven(format!("of {prefix}: {}", unproven.reason));
+        match last_said(shown, key, entries).map_err(of_prefix)? {
+            None | Some((EntryKind::Revoke, _)) => {}
+            // The longest one counts.
+            Some((EntryKind::Home, _)) if !matches!(claim.reply.said, Said::Referral(_)) => break,
+            Some((kind, index)) => {
+                let said = claim.reply.said.as_str();
+                return Err(unproven(format!("it says {said}, and entry {index} is `{}` of {prefix}", kind.as_str())));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the last entry about a prefix is, and its index, as of so many entries of the ledger at least; `None` when there is none.
+fn last_said(shown: &PrefixEvidence, key: &str, entries: u64) -> Result<Option<(EntryKind, u64)>, Unproven> {
+    let found = shown_by(&shown.lookup, key, &prefix_key(&shown.prefix))?;
+    // Else an old one would do beside the newest answer.
+    if found.entries < entries {
+        let older = found.entries;
+        return Err(unproven(format!("its lookup covers {older} entries, and that of the answer {entries}")));
+    }
+    let Some(file) = &shown.last else {
+        return match found.last {
+            None => Ok(None),
+            Some(last) => Err(unproven(format!("it does not show entry {last}, which is the last one"))),
+        };
+    };
+    let (proven, _) = entry_in(file, key)?;
+    if !proven.kind.is_about_prefix() || proven.identifier != shown.prefix.as_str() {
+        return Err(unproven(format!("entry {} is `{}` of {}", proven.index, proven.kind.as_str(), proven.identifier)));
+    }
+    found.ends_with(proven.index)?;
+    Ok(Some((proven.kind, proven.index)))
 }
 
 fn about(identifier: &Identifier, proven: &Proven) -> Result<(), Unproven> {

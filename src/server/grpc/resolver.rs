@@ -8,7 +8,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use super::{GrpcParts, unreadable};
 use crate::{
     id::{Identifier, ParseError, Prefix},
-    ledger::Publication,
+    ledger::{EntryKind, EntryText, Publication},
     protocol::{
         grpc::{
             Encoded, EncodedAnswers, PREFIXES_LIMIT_MAX, RESOLVE_BATCH_MAX, encode_answer, encode_failed,
@@ -62,9 +62,13 @@ impl ResolverService {
 
     async fn answer(&self, request: pb::ResolveRequest, recursor: Option<&Recursor>) -> Result<Encoded, Unanswered> {
         let (evidence, recursion, trace) = (request.evidence(), request.recursion(), request.trace);
-        let pb::ResolveRequest { identifier: asked, types, indexes, .. } = request;
+        let pb::ResolveRequest { identifier: asked, types, indexes, delegated_prefix, .. } = request;
         let filter = Filter { types, indexes };
         let identifier = Identifier::parse(&asked).map_err(Unanswered::Invalid)?;
+        let delegated = match delegated_prefix.as_str() {
+            "" => Prefix::everything(),
+            text => Prefix::parse(text).map_err(Unanswered::Invalid)?,
+        };
         let answer = self.resolver.resolve(&identifier);
         let answer = answer.map_err(|error| Unanswered::Failed(unreadable(&error)))?;
         if let Some(recursor) = recursor.filter(|_| recursion != pb::Recursion::None)
@@ -86,13 +90,20 @@ impl ResolverService {
             return Ok(encoded);
         }
         let service = self.clone();
-        let fields = tokio::task::spawn_blocking(move || service.evidence(&identifier, &answer, evidence)).await;
+        let make = move || service.evidence(&identifier, &answer, evidence, &delegated);
+        let fields = tokio::task::spawn_blocking(make).await;
         let fields = fields.map_err(|_| Unanswered::Failed(Status::internal("the proof could not be made")))?;
         Ok(encoded.with(&fields.map_err(Unanswered::Failed)?))
     }
 
-    /// What shows that an answer is true, as far as there is something.
-    fn evidence(&self, identifier: &Identifier, answer: &Answer, evidence: pb::Evidence) -> Result<pb::Answer, Status> {
+    /// What shows that an answer is true, as far as there is something; `delegated` is what the node is asked as.
+    fn evidence(
+        &self,
+        identifier: &Identifier,
+        answer: &Answer,
+        evidence: pb::Evidence,
+        delegated: &Prefix,
+    ) -> Result<pb::Answer, Status> {
         let subject = match answer {
             Answer::Found(found) => Some(Subject::Index(found.record().version.ledger_index)),
             Answer::Retired(tombstone) => Some(Subject::Index(tombstone.version.ledger_index)),
@@ -113,11 +124,46 @@ impl ResolverService {
         };
         // An index that catches up has nothing to say yet; the answer stands without it.
         let lookup = self.lookups.as_ref().zip(key).and_then(|(lookups, key)| lookups.lookup(&key).ok());
+        let prefixes = match answer {
+            _ if evidence != pb::Evidence::Latest => Vec::new(),
+            Answer::NotResponsible => Vec::new(),
+            Answer::Delegated(version) => self.prefixes(identifier, &version.prefix)?,
+            Answer::Found(_) | Answer::Retired(_) | Answer::Denied | Answer::NotFound => {
+                self.prefixes(identifier, delegated)?
+            }
+        };
         Ok(pb::Answer {
             proof: proof.as_ref().map(proof_to_pb),
             lookup: lookup.as_ref().map(lookup_to_pb),
+            prefixes,
             ..pb::Answer::default()
         })
+    }
+
+    /// What shows of the prefixes that cover an identifier and are longer than `upper` that they are not delegated, from the longest
+    /// down to the first that is homed, behind which none counts. Nothing when they are too many, or the index has nothing to say.
+    fn prefixes(&self, identifier: &Identifier, upper: &Prefix) -> Result<Vec<pb::PrefixEvidence>, Status> {
+        let longer = self.lookups.as_ref().zip(Prefix::covering(identifier, upper));
+        let Some((lookups, longer)) = longer else { return Ok(Vec::new()) };
+        let mut shown = Vec::with_capacity(longer.len());
+        for prefix in longer {
+            // First the lookup: what the ledger takes meanwhile stands behind its end.
+            let Ok(lookup) = lookups.lookup(&prefix_key(&prefix)) else { return Ok(Vec::new()) };
+            let text = prefix.to_string();
+            let last = self.resolver.prove(&Subject::NewestOf(prefix), &Disclosure::Public, &self.publication);
+            let last = match last {
+                Ok(last) => Some(last),
+                Err(ProveError::NotFound { .. }) => None,
+                Err(error) => return Err(Status::unavailable(error.to_string())),
+            };
+            let kind = last.as_ref().and_then(|last| EntryText::parse(&last.text).ok()).map(|entry| entry.kind);
+            let (lookup, last) = (Some(lookup_to_pb(&lookup)), last.as_ref().map(proof_to_pb));
+            shown.push(pb::PrefixEvidence { prefix: text, lookup, last });
+            if kind == Some(EntryKind::Home) {
+                break;
+            }
+        }
+        Ok(shown)
     }
 
     /// Answers one of many questions: an ill-formed one gets an answer that says so.

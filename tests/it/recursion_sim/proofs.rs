@@ -6,7 +6,9 @@ use touchmark::{
     record::{Delegation, Permissions, PrefixChange, Record, Status, Value, Values, Version},
     resolver::{
         Tombstone,
-        recursion::{Claim, Evidence, LedgerVerifier, Referral, Reply, Said, Shown, Verification, Verifier as _},
+        recursion::{
+            Claim, Evidence, LedgerVerifier, PrefixEvidence, Referral, Reply, Said, Shown, Verification, Verifier as _,
+        },
     },
     vindex::{LookupKind, keys::prefix_key},
 };
@@ -67,7 +69,13 @@ fn reply(bed: &Bed, said: Said, entry: &Entry, subject: &[u8; 32]) -> Reply {
 }
 
 fn verify(bed: &Bed, evidence: Evidence, reply: &Reply) -> Result<Shown, String> {
-    let claim = Claim { key: Some(bed.zone.key()), identifier: &bed.identifier, evidence, reply };
+    verify_as(bed, "88.1", &bed.identifier, evidence, reply)
+}
+
+/// As [`verify`], of what a site says to which this prefix was delegated.
+fn verify_as(bed: &Bed, prefix: &str, of: &Identifier, evidence: Evidence, reply: &Reply) -> Result<Shown, String> {
+    let prefix = &Prefix::parse(prefix).unwrap();
+    let claim = Claim { key: Some(bed.zone.key()), prefix, identifier: of, evidence, reply };
     LedgerVerifier.verify(&claim).map_err(|unproven| unproven.reason)
 }
 
@@ -127,7 +135,8 @@ fn a_record_is_proven_by_its_entry_and_the_lookup() {
     shows(&|reply| reply.lookup = Some(bed.other.lookup(&subject, &[INDEX], SIZE)), "not signed by");
     let wrong = LookupKind::Out.key(&bed.identifier);
     shows(&|reply| reply.lookup = Some(bed.zone.lookup(&wrong, &[INDEX], SIZE)), "map");
-    let claim = Claim { key: None, identifier: &bed.identifier, evidence: Evidence::Inclusion, reply: &good };
+    let prefix = &Prefix::everything();
+    let claim = Claim { key: None, prefix, identifier: &bed.identifier, evidence: Evidence::Inclusion, reply: &good };
     assert!(LedgerVerifier.verify(&claim).is_err(), "a site without a key proves nothing");
 }
 
@@ -190,4 +199,141 @@ fn a_referral_is_proven_by_the_entry_that_delegates() {
     fails(&bed, Evidence::Latest, &Reply { lookup: revoked, ..good.clone() }, "the last one is 9");
     let id = Some(bed.zone.lookup(&LookupKind::Id.key(&bed.identifier), &[INDEX], SIZE));
     fails(&bed, Evidence::Latest, &Reply { lookup: id, ..good }, "map");
+}
+
+/// Where an entry stands behind the end of all lookups.
+const BEHIND: u64 = SIZE + 1;
+
+impl Bed {
+    /// What the lookup finds of a prefix, and what its last entry says, where.
+    fn shown(&self, prefix: &str, found: &[u64], last: Option<(&PrefixChange, u64)>) -> PrefixEvidence {
+        let prefix = Prefix::parse(prefix).unwrap();
+        let last = last.map(|(change, index)| {
+            self.zone.inclusion(&prefix_entry(&prefix, change, index, TIME_MS), index, SIZE + 5)
+        });
+        PrefixEvidence { lookup: self.zone.lookup(&prefix_key(&prefix), found, SIZE), last, prefix }
+    }
+
+    fn absent(&self, identifier: &Identifier, prefixes: Vec<PrefixEvidence>) -> Reply {
+        let lookup = Some(self.zone.lookup(&LookupKind::Id.key(identifier), &[], SIZE));
+        Reply { lookup, prefixes, ..Reply::bare(Said::NotFound) }
+    }
+}
+
+/// Checks what a site for everything says: that it is proven, or what the rule says is wrong with it.
+fn shows(bed: &Bed, reply: &Reply, rule: &str) {
+    match (verify_as(bed, ".", &bed.identifier, Evidence::Latest, reply), rule) {
+        (Ok(shown), "") => assert_eq!(shown.verification, Verification::Latest),
+        (Err(reason), rule) if !rule.is_empty() => assert!(reason.contains(rule), "{rule}: {reason}"),
+        (verified, rule) => panic!("`{rule}`: {verified:?}"),
+    }
+}
+
+#[test]
+fn no_longer_prefix_may_be_delegated() {
+    let bed = bed();
+    let site = vec!["grpc://192.0.2.1:1".parse().unwrap()];
+    let gives = &PrefixChange::Delegate(Delegation::new(60, site, Vec::new()).unwrap());
+    let (homes, revokes) = (&PrefixChange::Home, &PrefixChange::Revoke);
+    let none = |prefix: &str| bed.shown(prefix, &[], None);
+    let upper = |found: &[u64], last| vec![none("88.1"), bed.shown("88", found, last)];
+    let lower = |found: &[u64], last| vec![bed.shown("88.1", found, last), none("88")];
+    let foreign = |prefix: &str, lookup| PrefixEvidence { lookup, ..none(prefix) };
+    let of = |prefix: &str| prefix_key(&Prefix::parse(prefix).unwrap());
+    let home_of_upper = bed.shown("88", &[3], Some((homes, 3))).last;
+    let by_other = bed.other.inclusion(&prefix_entry(&Prefix::parse("88.1").unwrap(), homes, 3, TIME_MS), 3, SIZE);
+    let table: Vec<(Vec<PrefixEvidence>, &str)> = vec![
+        (vec![none("88.1"), none("88")], ""),
+        // An absence of the parent, replayed: the prefix below is shown as it is, not at all, or not quite.
+        (lower(&[3], Some((gives, 3))), "it says not found, and entry 3 is `delegate` of hdl:88.1"),
+        (vec![none("88")], "it does not show that hdl:88.1 is not delegated"),
+        (vec![none("88.1")], "it does not show that hdl:88 is not delegated"),
+        (vec![], "it does not show that hdl:88.1 is not delegated"),
+        (lower(&[3], None), "of hdl:88.1: it does not show entry 3, which is the last one"),
+        (lower(&[3, 4], Some((homes, 3))), "it shows entry 3, and the last one is 4"),
+        (lower(&[], Some((homes, 3))), "it shows entry 3, and the last one is none"),
+        (upper(&[3], Some((gives, 3))), "entry 3 is `delegate` of hdl:88"),
+        (lower(&[], Some((gives, BEHIND))), "entry 12 is `delegate` of hdl:88.1"),
+        (vec![foreign("88.1", bed.zone.lookup(&of("88.1"), &[], SIZE - 1)), none("88")], "covers 10 entries"),
+        (vec![foreign("88.1", bed.zone.lookup(&of("88"), &[3], SIZE)), none("88")], "map"),
+        (vec![foreign("88.1", bed.other.lookup(&of("88.1"), &[], SIZE)), none("88")], "not signed by"),
+        (vec![PrefixEvidence { last: home_of_upper, ..bed.shown("88.1", &[3], None) }, none("88")], "of hdl:88"),
+        (vec![PrefixEvidence { last: Some(by_other), ..bed.shown("88.1", &[3], None) }, none("88")], "of hdl:88.1: "),
+        // What is revoked is not delegated, whether the index knows of it or not.
+        (lower(&[3, 4], Some((revokes, 4))), ""),
+        (lower(&[3], Some((revokes, BEHIND))), ""),
+        (
+            vec![bed.shown("88.1", &[3], Some((revokes, 3))), bed.shown("88", &[2], Some((gives, 2)))],
+            "`delegate` of hdl:88",
+        ),
+        // The longest one counts: what is homed is the site's own, whoever has what is above it.
+        (upper(&[3], Some((homes, 3))), ""),
+        (vec![bed.shown("88.1", &[3], Some((homes, 3)))], ""),
+        (vec![bed.shown("88.1", &[3], Some((homes, 3))), bed.shown("88", &[2], Some((gives, 2)))], ""),
+        (vec![bed.shown("88.1", &[], Some((homes, BEHIND)))], ""),
+    ];
+    for (prefixes, rule) in table {
+        shows(&bed, &bed.absent(&bed.identifier, prefixes), rule);
+    }
+    // As long as the one of the site itself, it is not the site's to show; and for less than the latest nothing of it is.
+    assert!(
+        verify_as(&bed, "88", &bed.identifier, Evidence::Latest, &bed.absent(&bed.identifier, vec![none("88.1")]))
+            .is_ok()
+    );
+    assert!(verify_as(&bed, ".", &bed.identifier, Evidence::Inclusion, &bed.absent(&bed.identifier, vec![])).is_ok());
+    // For a record, one that has ended and one that is denied it is the same.
+    let subject = LookupKind::Id.key(&bed.identifier);
+    let entry = |kind, public: &[bool]| record_entry(kind, &bed.identifier, &values(public), INDEX, TIME_MS);
+    let version = Version { number: 2, ledger_index: INDEX, time_ms: TIME_MS };
+    let gone = Said::Retired(Tombstone { identifier: bed.identifier.clone(), version, erased: false });
+    for (said, entry) in [
+        (Said::Found(record(&bed, &values(&[true]))), entry(EntryKind::Create, &[true])),
+        (gone, entry(EntryKind::Retire, &[])),
+        (Said::Denied, entry(EntryKind::Create, &[false])),
+    ] {
+        let old = reply(&bed, said, &entry, &subject);
+        shows(&bed, &old, "it does not show that hdl:88.1");
+        shows(&bed, &Reply { prefixes: lower(&[3], Some((gives, 3))), ..old.clone() }, "`delegate` of hdl:88.1");
+        shows(&bed, &Reply { prefixes: lower(&[3, 4], Some((revokes, 4))), ..old }, "");
+    }
+}
+
+#[test]
+fn a_referral_shows_that_no_longer_prefix_is_another_s() {
+    let bed = bed();
+    let delegation = Delegation::new(60, vec!["grpc://192.0.2.1:1".parse().unwrap()], Vec::new()).unwrap();
+    let (prefix, gives) = (Prefix::parse("88").unwrap(), &PrefixChange::Delegate(delegation.clone()));
+    let entry = prefix_entry(&prefix, gives, INDEX, TIME_MS);
+    let referral = Said::Referral(Referral { prefix: prefix.clone(), delegation, ledger_index: INDEX });
+    let good = reply(&bed, referral, &entry, &prefix_key(&prefix));
+    for (prefixes, rule) in [
+        (vec![bed.shown("88.1", &[], None)], ""),
+        (vec![bed.shown("88.1", &[3, 4], Some((&PrefixChange::Revoke, 4)))], ""),
+        (vec![bed.shown("88", &[INDEX], Some((gives, INDEX)))], "it does not show that hdl:88.1"),
+        (vec![bed.shown("88.1", &[3], Some((gives, 3)))], "it says referral, and entry 3 is `delegate` of hdl:88.1"),
+        (vec![bed.shown("88.1", &[3], Some((&PrefixChange::Home, 3)))], "entry 3 is `home` of hdl:88.1"),
+    ] {
+        shows(&bed, &Reply { prefixes, ..good.clone() }, rule);
+    }
+}
+
+#[test]
+fn only_what_is_said_of_a_prefix_counts_and_all_of_them_have_to_be_shown() {
+    let bed = bed();
+    // Of an OID, prefix and identifier are written alike.
+    let identifier = Identifier::parse("1.3").unwrap();
+    let create = record_entry(EntryKind::Create, &identifier, &values(&[true]), BEHIND, TIME_MS);
+    let shown = bed.shown("1.3", &[3], None);
+    let shown = PrefixEvidence { last: Some(bed.zone.inclusion(&create, BEHIND, SIZE + 5)), ..shown };
+    let verified = verify_as(&bed, ".", &identifier, Evidence::Latest, &bed.absent(&identifier, vec![shown]));
+    assert!(verified.as_ref().is_err_and(|reason| reason.contains("`create` of urn:oid:1.3")), "{verified:?}");
+    let deep = Identifier::parse(&format!("{}/x", ["1"; 40].join("."))).unwrap();
+    let covering = |upper: &str| Prefix::covering(&deep, &Prefix::parse(upper).unwrap()).unwrap_or_default();
+    let all = |upper: &str| {
+        let shown = covering(upper).into_iter().map(|prefix| bed.shown(prefix.as_str(), &[], None)).collect();
+        verify_as(&bed, upper, &deep, Evidence::Latest, &bed.absent(&deep, shown))
+    };
+    let refused = all("hdl:1").unwrap_err();
+    assert!(refused.contains("more than 32 prefixes below hdl:1 cover"), "{refused}");
+    assert!(all("hdl:1.1.1.1.1.1.1.1").is_ok());
 }

@@ -17,9 +17,9 @@ use touchmark::{
     },
     resolver::{
         Tombstone,
-        recursion::{Evidence, Question, Referral, Reply, Roots, Said},
+        recursion::{Evidence, PrefixEvidence, Question, Referral, Reply, Roots, Said},
     },
-    vindex::{LookupKind, keys::prefix_key},
+    vindex::{Lookup, LookupKind, keys::prefix_key},
 };
 
 use super::prover::{Entry, Prover, prefix_entry, record_entry};
@@ -69,8 +69,10 @@ pub enum Forgery {
     Nothing,
     /// A real one of what is true, beside what is not.
     Real,
-    /// A real one of what was true once, with the lookup of now.
+    /// A real one of what was true once, with the lookups of now.
     Replay,
+    /// A real lookup that finds nothing about the identifier, whoever it is delegated to.
+    Absence,
 }
 
 struct Written {
@@ -78,6 +80,15 @@ struct Written {
     time_ms: u64,
     subject: Subject,
     entry: Entry,
+}
+
+/// What a site is asked.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    identifier: &'a Identifier,
+    evidence: Evidence,
+    /// As whom.
+    delegated: &'a Prefix,
 }
 
 /// How much of its zone's ledger a site has, and its index of that.
@@ -395,12 +406,13 @@ impl World {
     }
 
     /// What a site answers; one that is nobody's is the forger's.
-    pub fn answer(&mut self, number: u16, question: &Question) -> Result<Reply, String> {
+    pub fn answer(&mut self, number: u16, asked_as: &Prefix, question: &Question) -> Result<Reply, String> {
         let now = Instant::now();
         let Some(port) = self.ports.get(&number) else {
             let zone = &self.zones[self.authority(&question.identifier)];
             let seen = Seen { entries: zone.ledger.len(), indexed: zone.ledger.len() };
-            return Ok(self.forge(zone, &question.identifier, question.evidence, seen, Forgery::OwnKey));
+            let asked = Asked { identifier: &question.identifier, evidence: question.evidence, delegated: asked_as };
+            return Ok(self.forge(zone, asked, seen, Forgery::OwnKey));
         };
         let (zone, mode) = (&self.zones[port.zone], port.mode);
         // One that is stuck comes along at the end of what a mirror may be behind.
@@ -418,32 +430,37 @@ impl World {
         };
         let evidence = if port.protocol == SiteProtocol::Grpc { question.evidence } else { Evidence::None };
         let identifier = &question.identifier;
+        let asked = Asked { identifier, evidence, delegated: asked_as };
         match mode {
             Mode::Honest => {
                 let is_home =
                     (zone.began <= view || zone.prefix.is_everything()) && zone.gave_up.is_none_or(|at| view < at);
                 match is_home {
-                    true => Ok(zone.reply(identifier, evidence, seen)),
+                    true => Ok(zone.reply(asked, seen)),
                     false => Ok(Reply::bare(Said::NotResponsible)),
                 }
             }
             Mode::Mismatch => {
                 let other = self.identifiers.iter().find(|other| *other != identifier).unwrap();
-                Ok(Reply { said: forged_record(other), ..zone.reply(other, evidence, seen) })
+                Ok(Reply { said: forged_record(other), ..zone.reply(Asked { identifier: other, ..asked }, seen) })
             }
             Mode::Loop => elsewhere("."),
             Mode::Elsewhere => elsewhere("66.6"),
             Mode::Lame => Ok(Reply::bare(Said::NotResponsible)),
-            Mode::Forger(forgery) => Ok(self.forge(zone, identifier, evidence, seen, forgery)),
+            Mode::Forger(forgery) => Ok(self.forge(zone, asked, seen, forgery)),
             Mode::Down | Mode::Refusing | Mode::Garbage => Err("is not asked for".into()),
         }
     }
 
-    fn forge(&self, zone: &Zone, identifier: &Identifier, evidence: Evidence, seen: Seen, forgery: Forgery) -> Reply {
-        let real = zone.reply(identifier, evidence, seen);
+    fn forge(&self, zone: &Zone, asked: Asked<'_>, seen: Seen, forgery: Forgery) -> Reply {
+        let Asked { identifier, evidence, .. } = asked;
+        let real = zone.reply(asked, seen);
         if forgery == Forgery::Replay {
             let once = Seen { entries: seen.entries / 2, indexed: seen.indexed / 2 };
-            return Reply { lookup: real.lookup, ..zone.reply(identifier, evidence, once) };
+            return Reply { lookup: real.lookup, prefixes: real.prefixes, ..zone.reply(asked, once) };
+        }
+        if forgery == Forgery::Absence {
+            return zone.absence(asked, seen);
         }
         let said = match &real.said {
             // What is there is changed, what is delegated goes to the forger's own sites, what is not there is made up.
@@ -473,9 +490,9 @@ impl World {
             _ if evidence == Evidence::None => (None, None),
             Forgery::OwnKey => own(),
             Forgery::Nothing => (None, None),
-            Forgery::Real | Forgery::Replay => (real.proof, real.lookup),
+            Forgery::Real | Forgery::Replay | Forgery::Absence => (real.proof, real.lookup),
         };
-        Reply { said, proof, lookup, ttl_seconds: None, lag_seconds: None }
+        Reply { proof, lookup, prefixes: real.prefixes, ..Reply::bare(said) }
     }
 }
 
@@ -542,8 +559,8 @@ impl Zone {
     }
 
     /// What an honest site says.
-    fn reply(&self, identifier: &Identifier, evidence: Evidence, seen: Seen) -> Reply {
-        let Seen { entries, indexed } = seen;
+    fn reply(&self, asked: Asked<'_>, seen: Seen) -> Reply {
+        let (Asked { identifier, evidence, delegated }, Seen { entries, .. }) = (asked, seen);
         let mut subject = LookupKind::Id.key(identifier);
         let (index, said) = match self.referral(identifier, entries) {
             Some((index, referral)) => {
@@ -556,13 +573,61 @@ impl Zone {
             },
         };
         let proof = index.filter(|_| evidence != Evidence::None);
-        let proof = proof.map(|index| self.prover.inclusion(&self.ledger[index].entry, index as u64, entries as u64));
-        let lookup = (evidence == Evidence::Latest || (evidence != Evidence::None && index.is_none())).then(|| {
-            let indices = self.by_key.get(&subject).map_or(&[][..], Vec::as_slice);
-            let indices = &indices[..indices.partition_point(|index| (*index as usize) < indexed)];
-            self.prover.lookup(&subject, indices, indexed as u64)
+        let proof = proof.map(|index| self.proof(index, seen));
+        let lookup = evidence == Evidence::Latest || (evidence != Evidence::None && index.is_none());
+        let lookup = lookup.then(|| self.lookup(&subject, seen));
+        let prefixes = match &said {
+            _ if evidence != Evidence::Latest => Vec::new(),
+            Said::Referral(referral) => self.prefixes(identifier, &referral.prefix, seen),
+            _ => self.prefixes(identifier, delegated, seen),
+        };
+        Reply { proof, lookup, prefixes, ..Reply::bare(said) }
+    }
+
+    fn lookup(&self, key: &[u8; 32], Seen { indexed, .. }: Seen) -> Lookup {
+        let indices = self.by_key.get(key).map_or(&[][..], Vec::as_slice);
+        let indices = &indices[..indices.partition_point(|index| (*index as usize) < indexed)];
+        self.prover.lookup(key, indices, indexed as u64)
+    }
+
+    /// What an honest site shows of longer prefixes.
+    fn prefixes(&self, identifier: &Identifier, upper: &Prefix, seen: Seen) -> Vec<PrefixEvidence> {
+        let shown = Prefix::covering(identifier, upper).unwrap().into_iter().map(|prefix| {
+            let key = prefix_key(&prefix);
+            let last = self.newest(&key, seen.entries).map(|index| self.proof(index, seen));
+            PrefixEvidence { lookup: self.lookup(&key, seen), last, prefix }
         });
-        Reply { said, proof, lookup, ttl_seconds: None, lag_seconds: None }
+        shown.collect()
+    }
+
+    fn proof(&self, index: usize, Seen { entries, .. }: Seen) -> Vec<u8> {
+        self.prover.inclusion(&self.ledger[index].entry, index as u64, entries as u64)
+    }
+
+    /// Not found, with everything real but what says that the identifier is delegated; that is passed over in one of four ways.
+    fn absence(&self, asked: Asked<'_>, seen: Seen) -> Reply {
+        let Asked { identifier, evidence, delegated } = asked;
+        if evidence == Evidence::None {
+            return Reply::bare(Said::NotFound);
+        }
+        let mut prefixes = self.prefixes(identifier, delegated, seen);
+        match seen.entries % 4 {
+            0 => {}
+            1 => prefixes.retain(|shown| shown.last.is_none()),
+            2 => prefixes.iter_mut().for_each(|shown| shown.last = None),
+            _ => {
+                let before = Seen { indexed: 0, ..seen };
+                for shown in &mut prefixes {
+                    *shown = PrefixEvidence {
+                        lookup: self.lookup(&prefix_key(&shown.prefix), before),
+                        last: None,
+                        prefix: shown.prefix.clone(),
+                    };
+                }
+            }
+        }
+        let lookup = Some(self.lookup(&LookupKind::Id.key(identifier), seen));
+        Reply { lookup, prefixes, ..Reply::bare(Said::NotFound) }
     }
 
     fn said(&self, written: &Written, index: u64) -> Said {
