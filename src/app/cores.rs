@@ -1,6 +1,9 @@
 //! The two cores over one ledger and its index, and the answers that are made of theirs.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use super::{AppError, Writer, clock, entropy, half, mirror::last_time_ms};
 use crate::{
@@ -59,11 +62,20 @@ impl Cores {
         store: &Arc<LocalStore>,
         writer: Writer,
     ) -> Result<Self, AppError> {
-        let zone = Zone::new(&config.zone)?.with_addresses(config.dns.iter().map(SocketAddr::ip));
+        let addresses = public_addresses(config);
+        let zone = Zone::new(&config.zone)?.with_addresses(addresses.iter().copied());
         let store: Arc<dyn Store> = store.clone();
         let records = Records::new(Arc::clone(&store), Arc::clone(ledger));
         let implicit = implicit_home(config, &writer)?;
         let prefixes = Arc::new(Prefixes::load(&records, implicit)?);
+        let (homed, _) = prefixes.count();
+        if homed > 0 && addresses.is_empty() {
+            tracing::warn!(
+                homed,
+                "prefixes are homed here, and DNS listens on no particular address: their zones have no NS records; \
+                 set `dns_public` to the addresses that others ask"
+            );
+        }
         let resolver = Arc::new(Resolver::new(records.clone(), Arc::clone(&prefixes), config.cache_bytes_max));
         let sizes = Arc::clone(ledger);
         let options = ResponderOptions {
@@ -94,6 +106,14 @@ impl Cores {
         };
         Ok(Self { resolver, responder, feeds, registry, adding })
     }
+}
+
+/// What the node says its own addresses are over DNS: what it is told, or else the particular ones on which it listens.
+fn public_addresses(config: &Config) -> Vec<IpAddr> {
+    if !config.dns_public.is_empty() {
+        return config.dns_public.clone();
+    }
+    config.dns.iter().map(SocketAddr::ip).filter(|address| !address.is_unspecified()).collect()
 }
 
 /// What the node answers for when nothing is said of it.

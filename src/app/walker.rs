@@ -45,12 +45,20 @@ impl AsyncWalker for DnsWalker {
         Box::pin(async move {
             match recursor.resolve_from(&identifier, start).await {
                 Ok(resolved) => walked(&resolved).ok_or_else(|| WalkFailure::Other("nobody answers for it".into())),
-                Err(error @ (RecursionError::Overloaded { .. } | RecursionError::BrokenOff)) => {
-                    Err(WalkFailure::Other(error.to_string()))
-                }
-                Err(error) => Err(WalkFailure::Unreachable(error.to_string())),
+                Err(error) => Err(failure(&error)),
             }
         })
+    }
+}
+
+/// Why a walk failed, as the DNS tells it.
+fn failure(error: &RecursionError) -> WalkFailure {
+    use RecursionError::{BrokenOff, NotResponsible, Overloaded, Unverified};
+    match error {
+        NotResponsible { .. } => WalkFailure::NotResponsible,
+        // Sites were reached: what they said is not believed.
+        Unverified { .. } | Overloaded { .. } | BrokenOff => WalkFailure::Other(error.to_string()),
+        _ => WalkFailure::Unreachable(error.to_string()),
     }
 }
 
