@@ -150,3 +150,26 @@ fn cookies(config: &Config) -> Result<CookieSecrets, AppError> {
         None => Ok(CookieSecrets::new(half(entropy()()), None)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_node_says_its_addresses_are() {
+        for (dns, public, expected) in [
+            ("127.0.0.1:53", "", &["127.0.0.1"][..]),
+            ("0.0.0.0:53 [::]:53 [::1]:53", "", &["::1"]),
+            ("0.0.0.0:53", "", &[]),
+            ("0.0.0.0:53 127.0.0.1:53", "192.0.2.1 2001:db8::1", &["192.0.2.1", "2001:db8::1"]),
+        ] {
+            let config = Config {
+                dns: dns.split_whitespace().map(|text| text.parse().unwrap()).collect(),
+                dns_public: public.split_whitespace().map(|text| text.parse().unwrap()).collect(),
+                ..Config::default()
+            };
+            let addresses: Vec<String> = public_addresses(&config).iter().map(ToString::to_string).collect();
+            assert_eq!(addresses, expected, "{dns} {public}");
+        }
+    }
+}

@@ -74,3 +74,25 @@ fn walked(resolved: &Resolved) -> Option<Walked> {
     };
     Some(Walked { answer, ttl_seconds: resolved.ttl_seconds, stale: resolved.stale })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{id::Prefix, resolver::recursion::Reasons};
+
+    #[test]
+    fn what_failures_are_over_dns() {
+        let prefix = || Arc::new(Prefix::parse("88.118").unwrap());
+        for (error, expected) in [
+            (RecursionError::NotResponsible { identifier: "88.118/a".into() }, "NotResponsible"),
+            (RecursionError::Unverified { prefix: prefix(), reasons: Reasons::default() }, "Other(\"no site of"),
+            (RecursionError::Overloaded { limit: 1, what: "walks" }, "Other(\"1 walks"),
+            (RecursionError::BrokenOff, "Other("),
+            (RecursionError::AllFailed { prefix: prefix(), reasons: Reasons::default() }, "Unreachable(\"no site of"),
+            (RecursionError::NoSite { prefix: prefix(), missing: "is asked" }, "Unreachable("),
+        ] {
+            let failure = format!("{:?}", failure(&error));
+            assert!(failure.starts_with(expected), "{error:?}: {failure}");
+        }
+    }
+}
