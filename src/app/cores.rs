@@ -1,6 +1,9 @@
 //! The two cores over one ledger and its index, and the answers that are made of theirs.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use super::{AppError, Writer, clock, entropy, half, mirror::last_time_ms};
 use crate::{
@@ -60,11 +63,20 @@ impl Cores {
         writer: Writer,
         recursor: Option<Recursor>,
     ) -> Result<Self, AppError> {
-        let zone = Zone::new(&config.zone)?.with_addresses(config.dns.iter().map(SocketAddr::ip));
+        let addresses = public_addresses(config);
+        let zone = Zone::new(&config.zone)?.with_addresses(addresses.iter().copied());
         let store: Arc<dyn Store> = store.clone();
         let records = Records::new(Arc::clone(&store), Arc::clone(ledger));
         let implicit = implicit_home(config, &writer)?;
         let prefixes = Arc::new(Prefixes::load(&records, implicit)?);
+        let (homed, _) = prefixes.count();
+        if homed > 0 && addresses.is_empty() {
+            tracing::warn!(
+                homed,
+                "prefixes are homed here, and DNS listens on no particular address: their zones have no NS records; \
+                 set `dns_public` to the addresses that others ask"
+            );
+        }
         let resolver = Arc::new(Resolver::new(records.clone(), Arc::clone(&prefixes), config.cache_bytes_max));
         let sizes = Arc::clone(ledger);
         let options = ResponderOptions {
@@ -95,6 +107,14 @@ impl Cores {
         };
         Ok(Self { resolver, responder, feeds, registry, adding })
     }
+}
+
+/// What the node says its own addresses are over DNS: what it is told, or else the particular ones on which it listens.
+fn public_addresses(config: &Config) -> Vec<IpAddr> {
+    if !config.dns_public.is_empty() {
+        return config.dns_public.clone();
+    }
+    config.dns.iter().map(SocketAddr::ip).filter(|address| !address.is_unspecified()).collect()
 }
 
 /// What the node answers for when nothing is said of it.
@@ -140,5 +160,28 @@ fn cookies(config: &Config) -> Result<CookieSecrets, AppError> {
     match &config.dns_cookie_secrets {
         Some(path) => Ok(cookie_file::read(path)?),
         None => Ok(CookieSecrets::new(half(entropy()()), None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_node_says_its_addresses_are() {
+        for (dns, public, expected) in [
+            ("127.0.0.1:53", "", &["127.0.0.1"][..]),
+            ("0.0.0.0:53 [::]:53 [::1]:53", "", &["::1"]),
+            ("0.0.0.0:53", "", &[]),
+            ("0.0.0.0:53 127.0.0.1:53", "192.0.2.1 2001:db8::1", &["192.0.2.1", "2001:db8::1"]),
+        ] {
+            let config = Config {
+                dns: dns.split_whitespace().map(|text| text.parse().unwrap()).collect(),
+                dns_public: public.split_whitespace().map(|text| text.parse().unwrap()).collect(),
+                ..Config::default()
+            };
+            let addresses: Vec<String> = public_addresses(&config).iter().map(ToString::to_string).collect();
+            assert_eq!(addresses, expected, "{dns} {public}");
+        }
     }
 }

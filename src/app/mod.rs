@@ -21,6 +21,7 @@ mod mirror;
 mod promote;
 mod publisher;
 mod recursive;
+mod signing;
 mod vindex;
 mod walker;
 mod witness;
@@ -33,10 +34,8 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
-
-use tokio::task::JoinHandle;
 
 pub use audit::{audit_directory, audit_url};
 pub use check::{FsckReport, RebuildReport, fsck, rebuild};
@@ -44,6 +43,7 @@ use cores::Cores;
 pub use guard::GuardError;
 use mirror::Writing;
 pub use promote::{PromoteReport, promote};
+use signing::KeysTask;
 pub use witness::{WitnessNode, WitnessOptions};
 use witnesses::Witness;
 
@@ -51,10 +51,7 @@ pub use crate::audit::{AuditError, AuditReport, Audited, Content, IndexReport};
 use crate::{
     config::{Config, DNS_WORKERS_MAX},
     ledger::{Appender, DataDir, KeySource, Ledger, LedgerError, MirrorOf, Opening, Publication, Recovered, Replica},
-    protocol::dns::{
-        Responder, ZoneError,
-        dnssec::{Signer, keys::Algorithm},
-    },
+    protocol::dns::ZoneError,
     registry::{Clock, Entropy, apply},
     resolver::feed::Feeds,
     server::{
@@ -241,7 +238,8 @@ impl Node {
         };
         let grpc = GrpcServer::start(config.grpc, parts).await;
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
-        let signing = config.dnssec.map(|algorithm| sign(config, algorithm, &responder)).transpose()?;
+        let sign = |algorithm| signing::start(config, algorithm, &responder, writing.primary());
+        let signing = config.dnssec.map(sign).transpose()?;
         let walker = recursive.as_ref().map(|recursive| walker::start(recursive, &resolver, &responder));
         let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()()), walker).await?;
         if config.dns_encrypted != EncryptedAddresses::default() {
@@ -382,44 +380,6 @@ fn replicas(config: &Config, writer: &Writer) -> Replicas {
     match writer {
         Writer::Own(_) => Replicas::Served(config.mirrors.clone(), clock()),
         Writer::Mirror(_, of) => Replicas::At(of.url.clone()),
-    }
-}
-
-/// How often the keys of a signed zone are looked at.
-const KEYS_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Signs the zone with the keys of the data directory, and goes on to follow what `touchmark dnssec` does with them.
-fn sign(config: &Config, algorithm: Algorithm, responder: &Arc<Responder>) -> Result<KeysTask, AppError> {
-    let (mut store, ring) = dnssec::KeyStore::open_or_create(&config.data, &config.zone, algorithm)?;
-    responder.set_signer(Signer::new(ring));
-    let responder = Arc::clone(responder);
-    Ok(KeysTask(tokio::spawn(async move {
-        let mut failing = false;
-        loop {
-            tokio::time::sleep(KEYS_INTERVAL).await;
-            match store.reload_if_changed() {
-                Ok(None) => failing = false,
-                Ok(Some(ring)) => {
-                    tracing::info!("the keys of the zone changed: signing with them");
-                    responder.set_signer(Signer::new(ring));
-                    failing = false;
-                }
-                Err(error) if !failing => {
-                    tracing::error!(%error, "the keys of the zone cannot be read again; signing with those of before");
-                    failing = true;
-                }
-                Err(_) => {}
-            }
-        }
-    })))
-}
-
-/// The task that follows the keys of a signed zone; it ends when this is dropped.
-struct KeysTask(JoinHandle<()>);
-
-impl Drop for KeysTask {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -45,12 +45,20 @@ impl AsyncWalker for DnsWalker {
         Box::pin(async move {
             match recursor.resolve_from(&identifier, start).await {
                 Ok(resolved) => walked(&resolved).ok_or_else(|| WalkFailure::Other("nobody answers for it".into())),
-                Err(error @ (RecursionError::Overloaded { .. } | RecursionError::BrokenOff)) => {
-                    Err(WalkFailure::Other(error.to_string()))
-                }
-                Err(error) => Err(WalkFailure::Unreachable(error.to_string())),
+                Err(error) => Err(failure(&error)),
             }
         })
+    }
+}
+
+/// Why a walk failed, as the DNS tells it.
+fn failure(error: &RecursionError) -> WalkFailure {
+    use RecursionError::{BrokenOff, NotResponsible, Overloaded, Unverified};
+    match error {
+        NotResponsible { .. } => WalkFailure::NotResponsible,
+        // Sites were reached: what they said is not believed.
+        Unverified { .. } | Overloaded { .. } | BrokenOff => WalkFailure::Other(error.to_string()),
+        _ => WalkFailure::Unreachable(error.to_string()),
     }
 }
 
@@ -65,4 +73,26 @@ fn walked(resolved: &Resolved) -> Option<Walked> {
         Said::NotResponsible | Said::Referral(_) => return None,
     };
     Some(Walked { answer, ttl_seconds: resolved.ttl_seconds, stale: resolved.stale })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{id::Prefix, resolver::recursion::Reasons};
+
+    #[test]
+    fn what_failures_are_over_dns() {
+        let prefix = || Arc::new(Prefix::parse("88.118").unwrap());
+        for (error, expected) in [
+            (RecursionError::NotResponsible { identifier: "88.118/a".into() }, "NotResponsible"),
+            (RecursionError::Unverified { prefix: prefix(), reasons: Reasons::default() }, "Other(\"no site of"),
+            (RecursionError::Overloaded { limit: 1, what: "walks" }, "Other(\"1 walks"),
+            (RecursionError::BrokenOff, "Other("),
+            (RecursionError::AllFailed { prefix: prefix(), reasons: Reasons::default() }, "Unreachable(\"no site of"),
+            (RecursionError::NoSite { prefix: prefix(), missing: "is asked" }, "Unreachable("),
+        ] {
+            let failure = format!("{:?}", failure(&error));
+            assert!(failure.starts_with(expected), "{error:?}: {failure}");
+        }
+    }
 }

@@ -2,9 +2,10 @@
 //! depends on.
 //!
 //! Whoever changes something does not know under how many keys it was answered. So an entry carries a [`Stamp`]: the
-//! generation of one topic as it was before the answer was read. [`Topics::outdate`] begins the next generation, and all entries
-//! with an older stamp are misses from then on, those that are being made at that moment included. Topics share a fixed
-//! number of generations: now and then an entry is outdated for another's sake, never the other way round.
+//! generation of one topic, and the epoch of all of them, as they were before the answer was read. [`Topics::outdate`] begins the next
+//! generation, [`Topics::outdate_all`] the next epoch, and all entries with an older stamp are misses from then on, those that are
+//! being made at that moment included. Topics share a fixed number of generations: now and then an entry is outdated for another's
+//! sake, never the other way round.
 //!
 //! Once a shard is full, an answer comes in at its second miss: most of what is asked once is not asked again, and would
 //! only push out what is (the doorkeeper of TinyLFU, Einziger et al. 2017, section 3.4.2, here a table of the last misses).
@@ -37,18 +38,21 @@ const ENTRY_BYTES: usize = 112;
 #[derive(Debug)]
 pub struct Topics {
     generations: Box<[AtomicU32]>,
+    /// How often all of them were outdated at once.
+    epoch: AtomicU32,
 }
 
-/// A topic and its generation at some time.
+/// A topic, its generation and the epoch at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     slot: u32,
     generation: u32,
+    epoch: u32,
 }
 
 impl Default for Topics {
     fn default() -> Self {
-        Self { generations: (0..GENERATION_COUNT).map(|_| AtomicU32::new(0)).collect() }
+        Self { generations: (0..GENERATION_COUNT).map(|_| AtomicU32::new(0)).collect(), epoch: AtomicU32::new(0) }
     }
 }
 
@@ -56,7 +60,8 @@ impl Topics {
     /// The generation of a topic now: taken before what depends on it is read.
     pub fn stamp(&self, topic: u64) -> Stamp {
         let slot = (topic % GENERATION_COUNT as u64) as usize;
-        Stamp { slot: slot as u32, generation: self.generations[slot].load(Ordering::Acquire) }
+        let generation = self.generations[slot].load(Ordering::Acquire);
+        Stamp { slot: slot as u32, generation, epoch: self.epoch.load(Ordering::Acquire) }
     }
 
     /// Begins the next generation of a topic, after it changed and before anyone is told that it did.
@@ -66,15 +71,14 @@ impl Topics {
 
     /// As [`Topics::outdate`], of every topic.
     pub fn outdate_all(&self) {
-        for generation in &self.generations {
-            generation.fetch_add(1, Ordering::AcqRel);
-        }
+        self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// True while nothing has happened to the stamp's topic.
+    /// True while nothing has happened to the stamp's topic, nor to all of them.
     pub fn is_current(&self, stamp: Stamp) -> bool {
         let generation = self.generations.get(stamp.slot as usize);
-        generation.is_some_and(|generation| generation.load(Ordering::Acquire) == stamp.generation)
+        let same = generation.is_some_and(|generation| generation.load(Ordering::Acquire) == stamp.generation);
+        same && self.epoch.load(Ordering::Acquire) == stamp.epoch
     }
 }
 
@@ -311,6 +315,19 @@ mod tests {
         let (stamp, other) = (topics.stamp(7), topics.stamp(8));
         topics.outdate(7 + GENERATION_COUNT as u64);
         assert!(!topics.is_current(stamp) && topics.is_current(other));
+    }
+
+    #[test]
+    fn all_topics_are_outdated_at_once() {
+        let topics = Topics::default();
+        let stamps = [0, 7, u64::MAX].map(|topic| topics.stamp(topic));
+        topics.outdate_all();
+        assert!(stamps.iter().all(|stamp| !topics.is_current(*stamp)));
+        let stamp = topics.stamp(7);
+        assert!(topics.is_current(stamp));
+        topics.outdate(7);
+        topics.outdate_all();
+        assert!(!topics.is_current(stamp), "what was outdated once stays so");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -46,6 +46,22 @@ pub(super) fn verifiable_index(text: &str) -> Result<VerifiableIndexMode, String
 /// One address or several, with commas between them.
 pub(super) fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
     let addresses: Vec<_> = text.split(',').map(|text| address(text.trim())).collect::<Result<_, _>>()?;
+    match addresses.len() {
+        0..=DNS_ADDRESSES_MAX => Ok(addresses),
+        count => Err(format!("{count} addresses; the limit is {DNS_ADDRESSES_MAX}")),
+    }
+}
+
+/// Addresses that others can ask, without ports and with commas between them; none when there is nothing.
+pub(super) fn public_addresses(text: &str) -> Result<Vec<IpAddr>, String> {
+    let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+    let address = |text: &str| {
+        let address = text.parse::<IpAddr>().ok().filter(|address| !address.is_unspecified());
+        address.ok_or_else(|| {
+            format!("`{}` is not an address that others can ask, such as 192.0.2.1", crate::id::excerpt(text))
+        })
+    };
+    let addresses: Vec<_> = texts.map(address).collect::<Result<_, _>>()?;
     match addresses.len() {
         0..=DNS_ADDRESSES_MAX => Ok(addresses),
         count => Err(format!("{count} addresses; the limit is {DNS_ADDRESSES_MAX}")),

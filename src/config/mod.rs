@@ -19,7 +19,10 @@ use std::{
 };
 
 pub use checks::zone;
-use checks::{address, address_or_off, addresses, data, dnssec, identity, log, networks, origin, within, witnesses};
+use checks::{
+    address, address_or_off, addresses, data, dnssec, identity, log, networks, origin, public_addresses, within,
+    witnesses,
+};
 pub use error::ConfigError;
 pub use mirror::MirrorConfig;
 pub use recursion::{RecursionConfig, Verify};
@@ -64,6 +67,7 @@ pub struct Spec {
     pub zone: Option<String>,
     pub origin: Option<String>,
     pub dns: Option<String>,
+    pub dns_public: Option<String>,
     pub dns_workers: Option<u64>,
     pub dns_identity: Option<String>,
     pub dns_cache_bytes_max: Option<u64>,
@@ -113,6 +117,8 @@ pub struct Config {
     pub origin: String,
     /// Where DNS listens, UDP and TCP.
     pub dns: Vec<SocketAddr>,
+    /// What the node says its own addresses are over DNS; none stands for those where DNS listens.
+    pub dns_public: Vec<IpAddr>,
     /// Threads that answer over UDP on each address; 0 for one on each processor.
     pub dns_workers: usize,
     /// The node's name for NSID (RFC 5001) and `id.server`; empty to give none.
@@ -207,6 +213,7 @@ impl Default for Config {
             zone: zone.into(),
             origin: origin_of(zone),
             dns: vec![Self::DNS_DEFAULT],
+            dns_public: Vec::new(),
             dns_workers: 0,
             dns_identity: String::new(),
             dns_cache_bytes_max: 64 << 20,
@@ -280,6 +287,7 @@ impl Spec {
             zone: text("zone"),
             origin: text("origin"),
             dns: text("dns"),
+            dns_public: text("dns_public"),
             dns_workers: number("dns_workers")?,
             dns_identity: text("dns_identity"),
             dns_cache_bytes_max: number("dns_cache_bytes_max")?,
@@ -361,6 +369,9 @@ impl Config {
             origin: keys.read("origin", |spec| spec.origin.as_deref(), origin)?.unwrap_or_else(|| origin_of(&zone)),
             zone,
             dns: keys.read("dns", |spec| spec.dns.as_deref(), addresses)?.unwrap_or(defaults.dns),
+            dns_public: keys
+                .read("dns_public", |spec| spec.dns_public.as_deref(), public_addresses)?
+                .unwrap_or_default(),
             dns_workers: keys.read("dns_workers", |spec| spec.dns_workers, workers)?.unwrap_or(defaults.dns_workers),
             dns_identity: keys
                 .read("dns_identity", |spec| spec.dns_identity.as_deref(), identity)?
@@ -548,6 +559,8 @@ mod tests {
             ("data = \"a\"\ndata = \"b\"", "line 2: duplicate key"),
             ("dns = \"localhost\"", "t.toml, key `dns`: `localhost` is not an address with a port"),
             ("dns = \"127.0.0.1:1,\"", "t.toml, key `dns`: `` is not an address with a port"),
+            ("dns_public = \"0.0.0.0\"", "t.toml, key `dns_public`: `0.0.0.0` is not an address that others can ask"),
+            ("dns_public = \"::1, x\"", "t.toml, key `dns_public`: `x` is not an address that others can ask"),
             ("dns_workers = 65", "t.toml, key `dns_workers`: 65 is outside 0 to 64 threads"),
             ("dns_rate_exempt = \"10.0.0.1/8\"", "t.toml, key `dns_rate_exempt`: network `10.0.0.1/8` has bits set"),
             (

@@ -98,9 +98,9 @@ impl Outcome {
             Self::Retired => row(9, NoError, Some(0), 410, 4, "retired"),
             // As for a retired one: it is never anything else again.
             Self::Erased => row(9, NoError, Some(0), 410, 4, "erased"),
-            // A referral. 421: Misdirected Request; the answer names the sites, and HTTP has no redirection to several of them.
-            Self::Delegated => row(9, NoError, None, 421, 5, "delegated"),
-            // 20: Not Authoritative.
+            // A referral, which says it all; 20, Not Authoritative, where there is none to give. 421: Misdirected Request; the answer
+            // names the sites, and HTTP has no redirection to several of them.
+            Self::Delegated => row(9, NoError, Some(20), 421, 5, "delegated"),
             Self::NotResponsible => row(9, Refused, Some(20), 421, 5, "not responsible"),
             // 18: Prohibited.
             Self::Denied => row(7, Refused, Some(18), 403, 6, "denied"),
@@ -180,7 +180,7 @@ mod tests {
                 "not found: 5 NxDomain - 404 3",
                 "retired: 9 NoError 0 410 4",
                 "erased: 9 NoError 0 410 4",
-                "delegated: 9 NoError - 421 5",
+                "delegated: 9 NoError 20 421 5",
                 "not responsible: 9 Refused 20 421 5",
                 "denied: 7 Refused 18 403 6",
                 "invalid: 3 NxDomain - 400 2",

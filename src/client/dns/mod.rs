@@ -24,11 +24,14 @@ use crate::{
 };
 use packet::{Question, Recursion, Response};
 
-/// How long to wait for one answer over UDP, at most.
-const UDP_TIMEOUT_MAX: Duration = Duration::from_secs(2);
+/// How long to wait for an answer over UDP before the question is sent once more, at most.
+const UDP_PATIENCE_MAX: Duration = Duration::from_secs(2);
 /// How often to ask over UDP: once, and once more when nothing came.
 const UDP_ATTEMPTS: u32 = 2;
-/// How long [`resolve`] takes at most: both attempts over UDP, and then TCP.
+/// What is left for TCP when the last answer over UDP is waited for.
+const TCP_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long [`resolve`] takes at most: both attempts over UDP, the last of which outlasts a walk of a node that asks others, and then
+/// TCP.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(9);
 /// The longest DNS message, in bytes (RFC 1035 section 4.2.2).
 const MESSAGE_BYTES_MAX: usize = 65_535;
@@ -136,7 +139,7 @@ async fn exchange(
     let question = Question::new(&named.name, recursion)
         .ok_or_else(|| protocol(server, format!("`{}` is not a name that can be asked for", named.name)))?;
     let deadline = Instant::now() + timeout;
-    let response = match ask_udp(&question, server, timeout).await? {
+    let response = match ask_udp(&question, server, (timeout, deadline)).await? {
         response if response.truncated => ask_tcp(&question, server, deadline).await?,
         response => response,
     };
@@ -195,16 +198,23 @@ fn meaning(response: &Response, named: &Named<'_>, server: SocketAddr) -> Result
 /// As in `google.rpc.Code`.
 const OUT_OF_RANGE: i32 = 11;
 
-async fn ask_udp(question: &Question, server: SocketAddr, within: Duration) -> Result<Response, ClientError> {
-    let patience = (within / UDP_ATTEMPTS).min(UDP_TIMEOUT_MAX);
+/// When to stop waiting for the answer to an attempt of this number that begins now: soon, except for the last one, which has the time
+/// that TCP leaves.
+fn wait_until(attempt: u32, now: Instant, (timeout, deadline): (Duration, Instant)) -> Instant {
+    let soon = now + (timeout / UDP_ATTEMPTS).min(UDP_PATIENCE_MAX);
+    let last = deadline.checked_sub(TCP_TIMEOUT).unwrap_or(now);
+    if attempt == UDP_ATTEMPTS { soon.max(last) } else { soon }
+}
+
+async fn ask_udp(question: &Question, server: SocketAddr, time: (Duration, Instant)) -> Result<Response, ClientError> {
     let failed = |error: &io::Error| unreachable(server, &error.to_string());
     let local: SocketAddr = if server.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
     let socket = UdpSocket::bind(local).await.map_err(|error| failed(&error))?;
     socket.connect(server).await.map_err(|error| failed(&error))?;
     let mut buffer = vec![0; MESSAGE_BYTES_MAX];
-    for _ in 0..UDP_ATTEMPTS {
+    for attempt in 1..=UDP_ATTEMPTS {
         socket.send(question.message()).await.map_err(|error| failed(&error))?;
-        let deadline = Instant::now() + patience;
+        let deadline = wait_until(attempt, Instant::now(), time);
         while let Ok(received) = timeout_at(deadline, socket.recv(&mut buffer)).await {
             let length = received.map_err(|error| failed(&error))?;
             // Whatever does not answer this question is not for us; the answer may still come.
@@ -270,6 +280,7 @@ mod tests {
             (response(0, None), "Ok(NoData)"),
             (response(0, Some((0, "retired"))), "Ok(Retired)"),
             (response(0, Some((20, "delegated"))), "Ok(Delegated)"),
+            (Response { authoritative: true, ..response(0, Some((20, "delegated"))) }, "Ok(Delegated)"),
             (response(5, Some((20, "not responsible"))), "Ok(NotResponsible)"),
             (Response { referral: lame, ..response(0, None) }, "Ok(Delegated)"),
             (Response { referral: upward, ..response(0, None) }, "Err(Protocol"),
@@ -283,6 +294,21 @@ mod tests {
         for (response, expected) in table {
             let meaning = format!("{:?}", meaning(&response, &named, ([127, 0, 0, 1], 53).into()));
             assert!(meaning.starts_with(expected), "{response:?}: {meaning}");
+        }
+    }
+
+    #[test]
+    fn how_long_an_answer_is_waited_for() {
+        let start = Instant::now();
+        let after = |seconds: u64| start + Duration::from_secs(seconds);
+        // The limit in seconds; when both attempts begin and end.
+        for (limit, first, second) in
+            [(9, (0, 2), (2, 8)), (2, (0, 1), (1, 2)), (4, (0, 2), (2, 4)), (30, (0, 2), (2, 29))]
+        {
+            let time = (Duration::from_secs(limit), after(limit));
+            for (attempt, (begin, end)) in [(1, first), (2, second)] {
+                assert_eq!(wait_until(attempt, after(begin), time), after(end), "attempt {attempt} of {limit} s");
+            }
         }
     }
 

@@ -52,6 +52,9 @@ pub struct OwnedAnswer {
     pub negative: bool,
     /// Where in the name that was asked the zone begins that the answer is of; nothing for the node's own.
     pub apex_at: Option<u16>,
+    /// Where in the name that was asked the name of a delegated prefix begins, when the answer refers to others: all names below
+    /// it get the same.
+    pub cut_at: Option<u16>,
     /// More about the outcome, for a client that speaks EDNS.
     pub extended: Option<ExtendedError>,
     pub(super) counts: [u16; 3],

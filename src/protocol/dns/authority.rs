@@ -24,7 +24,7 @@ use crate::{
     },
     protocol::outcome::Outcome,
     resolver::{Answer, Depth, Reading, Resolver, Seen},
-    store::{ReadError, Resident, Responsibility},
+    store::{Prefixes, ReadError, Resident, Responsibility},
 };
 
 /// Answers for the names of a zone.
@@ -130,9 +130,11 @@ impl Authority {
                 Ok(Resident::Here(self.addresses(asked.kind(), self.zone.addresses())))
             }
             [label, below] if below.eq_ignore_ascii_case(NAME_SERVER_LABEL) => {
-                let address = name_server::address(label).filter(|address| self.is_name_server(*address));
-                let said = address.map(|address| self.addresses(asked.kind(), &[address]));
-                Ok(Resident::Here(said.unwrap_or_else(Said::nothing)))
+                let Some(address) = name_server::address(label) else { return Ok(Resident::Here(Said::nothing())) };
+                Ok(self.is_name_server(address, asked.depth).map(|is_one| match is_one {
+                    true => self.addresses(asked.kind(), &[address]),
+                    false => Said::nothing(),
+                }))
             }
             _ => self.below(asked),
         }
@@ -263,8 +265,8 @@ impl Authority {
         let prefixes = self.resolver.prefixes();
         let exists = || Resident::Here(Said::new(or_no_data(authoritative()), Basis::NoRecord));
         Ok(match (&meaning.below, depth) {
-            // Of a hash that is not known here, nobody can tell whose it is.
-            (None, _) if is_hash(meaning) && prefixes.responsibility_for(&[]) != Responsibility::Home => {
+            // Of a hash that is not known here, nobody can tell whose it is where others answer for a part.
+            (None, _) if is_hash(meaning) && !answers_for_all(prefixes) => {
                 Resident::Here(Said::new(without_data(Outcome::NotResponsible), Basis::NoRecord))
             }
             (None, _) => Resident::Here(Said::nothing()),
@@ -310,6 +312,12 @@ impl Authority {
 
 fn is_hash(meaning: &NameMeaning) -> bool {
     matches!(meaning.target, Some(NameTarget::Hash(_)))
+}
+
+/// True on a node that answers for every identifier.
+fn answers_for_all(prefixes: &Prefixes) -> bool {
+    let (_, delegated) = prefixes.count();
+    delegated == 0 && prefixes.responsibility_for(&[]) == Responsibility::Home
 }
 
 /// The answer that holds the whole record.

@@ -11,8 +11,13 @@
 //! the cut, the addresses of their names (RFC 9471), and in a signed zone the DS records or the proof that there are none (RFC 4035
 //! section 3.1.4). Of the cut itself the zone above says DS (RFC 4035 section 3.1.4.1) and [`kind::DELEGATION`] with authority.
 //!
-//! An NS record has no port and no protocol. The record [`kind::DELEGATION`] has all of it, the protobuf message
-//! `touchmark.v1.PrefixState`; a referral carries it for those who ask for types of ours, as far as it fits.
+//! An NS record has no port and no protocol: who follows it asks at port 53. So a delegation with an endpoint there has NS records of
+//! those alone; one that is asked over DNS at other ports only, as on one machine, has them of these, for those who know the port
+//! otherwise. The record [`kind::DELEGATION`] has all of it, the protobuf message `touchmark.v1.PrefixState`; a referral carries it for
+//! those who ask for types of ours, as far as it fits.
+//!
+//! A delegation to nobody who is asked over DNS is no cut: the zone above says with authority that there is nothing of the type, and
+//! the extended error says "delegated".
 
 use std::{
     collections::HashSet,
@@ -23,13 +28,13 @@ use std::{
 use prost::Message as _;
 
 use super::{
-    answer::{ExtendedError, OwnedAnswer, Section},
+    answer::{OwnedAnswer, Section},
     authority::{Asked, Authority, Basis, KeySets, Said, apex_types, push_addresses, push_keys},
     dnssec::{Denied, RrSet, denial::Existence, keys::NoRandomness},
     kind,
     message::{HEADER_OCTETS, rcode},
     name_server,
-    records::{authoritative, or_no_data, push_any, without_data},
+    records::{authoritative, extended, or_no_data, push_any, without_data},
     signing::{Signing, push_signatures},
     walking::{Walkable, can_be_walked},
     zone::{NEGATIVE_TTL_SECONDS, ZONE_TTL_SECONDS},
@@ -44,13 +49,14 @@ use crate::{
         outcome::Outcome,
     },
     record::{Delegation, DelegationSigner, SiteProtocol},
-    store::{PrefixVersion, Prefixes, Responsibility},
+    resolver::Depth,
+    store::{PrefixVersion, Prefixes, Resident, Responsibility},
 };
 
 /// The most name servers of a referral: more make it longer than a datagram.
 const NAME_SERVERS_MAX: usize = 16;
-/// A delegation that a client of the DNS cannot follow (RFC 8914 section 4.21).
-const DELEGATED: ExtendedError = ExtendedError { code: 20, text: "delegated" };
+/// Where name servers that are known by NS records are asked.
+const DNS_PORT: u16 = 53;
 /// Prefixes that are looked at together.
 const PAGE_PREFIXES: usize = 1_000;
 
@@ -86,6 +92,21 @@ impl Cut {
 
     fn signers(&self) -> &[DelegationSigner] {
         self.version.delegation().map_or(&[], Delegation::signers)
+    }
+
+    fn name_servers(&self) -> Vec<IpAddr> {
+        self.version.delegation().map(name_servers).unwrap_or_default()
+    }
+
+    /// The types that the zone above has at the name that is asked. Without servers there is no cut, and so no NS, which a validator
+    /// would take for one.
+    fn types_without_servers(&self) -> Vec<u16> {
+        let has_signers = !self.signers().is_empty();
+        match self.at {
+            Some(0) if has_signers => vec![kind::DS, kind::DELEGATION],
+            Some(0) => vec![kind::DELEGATION],
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -194,8 +215,7 @@ impl Authority {
 
     /// The DS records of a zone of this node in another one of this node; `None` where others have them.
     fn own_signers(&self, asked: &Asked<'_>, apex: &[u8]) -> Option<Said> {
-        let labels: Vec<&[u8]> = asked.labels.clone();
-        let prefix = dns_name::prefix_of_name(&labels, self.zone.octets())?;
+        let prefix = dns_name::prefix_of_name(&asked.labels, self.zone.octets())?;
         let Above::Ours(above) = self.zone_above(asked, &prefix) else { return None };
         let mut answer = authoritative();
         for data in asked.signing.into_iter().flat_map(|signing| signing.signer.cds(apex, asked.now)) {
@@ -241,7 +261,9 @@ impl Authority {
             }
             kind => return walkable(asked, kind, meaning).unwrap_or_else(|| Said::referral(cut)),
         }
-        Said::with_types(or_no_data(answer), vec![kind::NS]).of_zone(cut.above)
+        // Of a cut without DS, the zone above has NS.
+        let types = if cut.name_servers().is_empty() { cut.types_without_servers() } else { vec![kind::NS] };
+        Said::with_types(or_no_data(answer), types).of_zone(cut.above)
     }
 
     /// The answer for a name that neither this node answers for nor anybody that it knows.
@@ -262,9 +284,11 @@ impl Authority {
         signing: Option<&Signing>,
     ) -> Result<OwnedAnswer, NoRandomness> {
         let mut answer = OwnedAnswer::empty(rcode::NOERROR);
-        let servers = cut.version.delegation().map(name_servers).unwrap_or_default();
-        match cut.at.filter(|_| !servers.is_empty()) {
-            None => answer.extended = Some(DELEGATED),
+        let servers = cut.name_servers();
+        match cut.at {
+            // Nobody knows in which zone a prefix without a name would lie.
+            None => answer.extended = extended(Outcome::Delegated),
+            Some(_) if servers.is_empty() => answer = self.without_servers(asked, cut, signing)?,
             Some(at) => {
                 let (owner, ttl) = (HEADER_OCTETS + at, cut.ttl_seconds());
                 let mut owners = Vec::new();
@@ -288,6 +312,22 @@ impl Authority {
             let owner = HEADER_OCTETS + cut.at.unwrap_or(0);
             let put = |out: &mut Vec<u8>| put_state(out, &cut.version);
             answer.push_dispensable(owner, kind::DELEGATION, cut.ttl_seconds(), put);
+        }
+        answer.cut_at = cut.at.map(|at| at as u16);
+        Ok(answer)
+    }
+
+    /// What the zone above says where nobody can be asked over DNS: that there is nothing of the type, and why.
+    fn without_servers(
+        &self,
+        asked: &Asked<'_>,
+        cut: &Cut,
+        signing: Option<&Signing>,
+    ) -> Result<OwnedAnswer, NoRandomness> {
+        let said = Said::with_types(or_no_data(authoritative()), cut.types_without_servers()).of_zone(cut.above);
+        let mut answer = OwnedAnswer { extended: extended(Outcome::Delegated), ..said.answer };
+        if let Some(signing) = signing {
+            signing.deny(self, asked.question, (&mut answer, &said.types), asked.now)?;
         }
         Ok(answer)
     }
@@ -323,8 +363,11 @@ impl Authority {
     }
 
     /// True for the addresses that have a name here: those of the node, and those of others to whom it delegates.
-    pub(super) fn is_name_server(&self, address: IpAddr) -> bool {
-        self.zone.addresses().contains(&address) || self.glue.contains(self.resolver.prefixes(), address)
+    pub(super) fn is_name_server(&self, address: IpAddr, depth: Depth) -> Resident<bool> {
+        match self.zone.addresses().contains(&address) {
+            true => Resident::Here(true),
+            false => self.glue.contains(self.resolver.prefixes(), address, depth),
+        }
     }
 }
 
@@ -344,11 +387,14 @@ fn walkable(asked: &Asked<'_>, kind: u16, meaning: Option<NameMeaning>) -> Optio
     Some(Said { walkable: Some(walkable), ..Said::new(answer, Basis::Record) })
 }
 
-/// The addresses at which the sites of a delegation are asked over DNS, each once.
+/// The addresses at which the sites of a delegation are asked over DNS, each once: those with port 53 if there are any, else all.
 fn name_servers(delegation: &Delegation) -> Vec<IpAddr> {
     let mut servers = Vec::new();
-    let endpoints = delegation.sites().iter().flat_map(|site| site.speaking(SiteProtocol::Dns));
-    for address in endpoints.map(|address| address.ip()) {
+    let endpoints = || delegation.sites().iter().flat_map(|site| site.speaking(SiteProtocol::Dns));
+    let has_usual_port = endpoints().any(|address| address.port() == DNS_PORT);
+    for address in
+        endpoints().filter(|address| !has_usual_port || address.port() == DNS_PORT).map(|address| address.ip())
+    {
         if !servers.contains(&address) && servers.len() < NAME_SERVERS_MAX {
             servers.push(address);
         }
@@ -385,16 +431,21 @@ struct Glue {
 }
 
 impl GlueIndex {
-    fn contains(&self, prefixes: &Prefixes, address: IpAddr) -> bool {
+    /// Whether a site has this address. Looking at all prefixes takes as long as a disk.
+    fn contains(&self, prefixes: &Prefixes, address: IpAddr, depth: Depth) -> Resident<bool> {
         // Taken before the prefixes are read: a change meanwhile makes the next one look again.
         let generation = prefixes.generation();
         let kept = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let glue = kept.filter(|glue| glue.generation == generation).unwrap_or_else(|| {
-            let glue = Arc::new(Glue { generation, addresses: glue_addresses(prefixes) });
-            *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&glue));
-            glue
-        });
-        glue.addresses.contains(&address)
+        let glue = match (kept.filter(|glue| glue.generation == generation), depth) {
+            (Some(glue), _) => glue,
+            (None, Depth::Resident) => return Resident::OnDisk,
+            (None, Depth::Whole) => {
+                let glue = Arc::new(Glue { generation, addresses: glue_addresses(prefixes) });
+                *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&glue));
+                glue
+            }
+        };
+        Resident::Here(glue.addresses.contains(&address))
     }
 }
 

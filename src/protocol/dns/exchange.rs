@@ -30,6 +30,10 @@ impl Client<'_> {
 pub trait Limiter {
     /// What may be sent of this answer.
     fn allowance(&self, client: IpAddr, answer: &Summary) -> Allowance;
+
+    /// What may be sent to whoever asks for what takes a walk: all of it only if others may be asked. A walk costs others and this node
+    /// many times what a question costs.
+    fn walk_allowance(&self, client: IpAddr) -> Allowance;
 }
 
 /// How much of an answer is sent.
@@ -77,7 +81,8 @@ pub struct Summary {
     pub rcode: u16,
     /// The type that was asked; 0 where that is not known.
     pub kind: u16,
-    /// Hash of name and type, or of the name alone where there are no records; 0 for what is no question of the zone.
+    /// Hash of name and type, or of the name alone where there are no records, or of that of the prefix where it is delegated; 0 for
+    /// what is no question of the zone.
     pub hash: u64,
     /// Whether there are records in the answer section.
     pub has_data: bool,

@@ -29,11 +29,21 @@ pub(super) struct KeptFrom {
     pub(super) expires_at: u64,
 }
 
+/// How old an answer of others is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Age {
+    /// For how many seconds it has been kept.
+    pub(super) kept_seconds: u32,
+    /// For how many more it may be.
+    pub(super) left_seconds: u32,
+}
+
 impl KeptFrom {
-    /// For how many seconds the answer has been kept; `None` when its time is over.
-    pub(super) fn age_seconds(self, now_unix: u64) -> Option<u32> {
-        let age = now_unix.saturating_sub(self.made_at);
-        (now_unix < self.expires_at).then(|| u32::try_from(age).unwrap_or(u32::MAX))
+    /// How old the answer is; `None` when its time is over.
+    pub(super) fn age(self, now_unix: u64) -> Option<Age> {
+        let seconds = |from: u64, to: u64| u32::try_from(to.saturating_sub(from)).unwrap_or(u32::MAX);
+        let (kept_seconds, left_seconds) = (seconds(self.made_at, now_unix), seconds(now_unix, self.expires_at));
+        (left_seconds > 0).then_some(Age { kept_seconds, left_seconds })
     }
 }
 

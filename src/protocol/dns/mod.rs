@@ -22,7 +22,8 @@
 //! | with something homed, names below none of it | refused: not responsible |
 //!
 //! Who answers stands in [`delegation`], for which the longest prefix counts. A delegation to nobody who speaks DNS cannot be
-//! followed: its names have no data, and the extended error 20 says "delegated". On a node that walks for its clients
+//! followed: the zone above says with authority that its names have no data, and the extended error 20 says "delegated". Of a hash
+//! that it does not know, a node that does not answer for everything says nothing: whose identifier it is cannot be told. On a node that walks for its clients
 //! ([`Recursion`]), a question with RD for the name of an identifier gets what others say instead of a referral or a refusal.
 //!
 //! * **TXT**: a record for each value: the string `<index> <type>`, then the data in strings of 255 octets; the data may

@@ -76,9 +76,7 @@ pub(super) fn or_no_data(answer: OwnedAnswer) -> OwnedAnswer {
 
 /// An outcome that has no records to show, as the table spells it.
 pub(super) fn without_data(outcome: Outcome) -> OwnedAnswer {
-    let spelling = outcome.spelling();
-    let extended = spelling.dns_extended.map(|code| ExtendedError { code, text: spelling.word });
-    let code = match spelling.dns {
+    let code = match outcome.spelling().dns {
         DnsRcode::NoError => rcode::NOERROR,
         DnsRcode::ServFail => rcode::SERVFAIL,
         DnsRcode::NxDomain => rcode::NXDOMAIN,
@@ -86,7 +84,13 @@ pub(super) fn without_data(outcome: Outcome) -> OwnedAnswer {
     };
     // Of the other outcomes the node says nothing with authority.
     let is_ours = matches!(outcome, Outcome::NotFound | Outcome::Retired | Outcome::Erased);
-    OwnedAnswer { authoritative: is_ours, negative: is_ours, extended, ..OwnedAnswer::empty(code) }
+    OwnedAnswer { authoritative: is_ours, negative: is_ours, extended: extended(outcome), ..OwnedAnswer::empty(code) }
+}
+
+/// The extended error of an outcome, as the table spells it.
+pub(super) fn extended(outcome: Outcome) -> Option<ExtendedError> {
+    let spelling = outcome.spelling();
+    spelling.dns_extended.map(|code| ExtendedError { code, text: spelling.word })
 }
 
 /// The answer to ANY at a name that has records (RFC 8482 section 4.2).

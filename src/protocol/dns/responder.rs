@@ -21,7 +21,7 @@ use super::{
     delegation::GlueIndex,
     dnssec::{SIGNATURE_KEEP_SECONDS, Signer, denial::INVALID_QUERY_TYPE, keys::NoRandomness},
     exchange::{Allowance, Client, Responded, Summary},
-    kept::{CacheKey, KeptAnswer, KeptFrom, SignedBy, Variant},
+    kept::{Age, CacheKey, KeptAnswer, KeptFrom, SignedBy, Variant},
     kind,
     message::{Edns, HEADER_OCTETS, Options, Question, Rejected, Request, labels, rcode, write_options_alone},
     records::without_data,
@@ -174,7 +174,7 @@ impl Responder {
             cached: true,
             recursion,
             walking,
-            age_seconds: None,
+            age: None,
         };
         // RFC 7873 section 5.2.2.
         if cookie == CookieCheck::Malformed {
@@ -236,9 +236,13 @@ impl Responder {
     fn respond_in_zone(&self, writing: &mut Writing<'_>, zone_at: usize, depth: Depth) -> Responded {
         let question = writing.request.question;
         writing.zone_at = Some(zone_at);
+        if let Walking::Over(Err(failure)) = writing.walking {
+            // Nothing has to be read for that: whoever has had enough gets it in no time.
+            writing.is_of_others(None);
+            return writing.write(&failure.answer());
+        }
         if question.kind() == kind::SOA && self.is_apex(question, zone_at) {
-            let (answer, serial) = self.authority.soa(zone_at);
-            return writing.write(&self.with_soa_signature(answer, serial, writing));
+            return self.respond_soa(writing, zone_at, depth);
         }
         let is_recursive = writing.recursion.is_some() && writing.request.recursion_desired();
         let key = CacheKey::new(question, Variant { is_signed: writing.signing.is_some(), is_recursive });
@@ -247,10 +251,10 @@ impl Responder {
         let hit = self.answers.read(key, |kept| {
             let mut counts = self.topics.is_current(kept.stamp) && self.counts(kept.signed, writing.now());
             if let Some(walked) = kept.walked {
-                let age_seconds = walked.age_seconds(writing.client.now_unix);
-                counts &= age_seconds.is_some();
+                let age = walked.age(writing.client.now_unix);
+                counts &= age.is_some();
                 if counts {
-                    writing.is_of_others(age_seconds);
+                    writing.is_of_others(age);
                 }
             }
             // Nothing is signed here: others wait for what lies beside it.
@@ -258,10 +262,11 @@ impl Responder {
         });
         match hit {
             Some(Ok(responded)) => return responded,
+            // A signature takes as long as a disk.
+            Some(Err(_)) if depth == Depth::Resident => return Responded::Deferred,
             Some(Err(answer)) => return writing.write(&answer),
             None => {}
         }
-        // A signature takes as long as a disk.
         if depth == Depth::Resident && writing.signing.is_some() {
             return Responded::Deferred;
         }
@@ -271,7 +276,7 @@ impl Responder {
         match self.read(writing, asked, key) {
             Read::Answer(answer) => writing.write(&answer),
             Read::OnDisk => Responded::Deferred,
-            Read::Walk(identifier) => Responded::Walk(identifier),
+            Read::Walk(identifier) => writing.instead_of_walk().unwrap_or(Responded::Walk(identifier)),
         }
     }
 
@@ -324,20 +329,18 @@ impl Responder {
         walkable: Walkable,
         (key, stamp): (HashedKey<'_>, NameStamp),
     ) -> Read {
-        let kept = match (writing.walking, writing.recursion) {
-            (Walking::Over(walked), _) => Some(walked.cloned().map_err(WalkFailure::answer)),
-            (Walking::Ahead, recursion) => {
-                recursion.and_then(|recursion| recursion.walker.kept(&walkable.identifier)).map(Ok)
-            }
-        };
         writing.is_of_others(None);
-        let walked = match kept {
-            None => return Read::Walk(Box::new(walkable.identifier)),
-            Some(Err(failure)) => return Read::Answer(failure),
-            Some(Ok(walked)) => walked,
+        let walked = match (writing.walking, writing.recursion) {
+            (Walking::Over(walked), _) => match walked {
+                Ok(walked) => Some(walked.clone()),
+                Err(failure) => return Read::Answer(failure.answer()),
+            },
+            (Walking::Ahead, recursion) => recursion.and_then(|recursion| recursion.walker.kept(&walkable.identifier)),
         };
+        let Some(walked) = walked else { return Read::Walk(Box::new(walkable.identifier)) };
         let answer = walkable.answer(writing.request.question.kind(), &walked);
         let seconds = answer.answer_ttl().unwrap_or(walked.ttl_seconds);
+        writing.is_of_others(Some(Age { kept_seconds: 0, left_seconds: seconds }));
         // A newer answer in place of one that is over may come at any time.
         if seconds > 0 && !walked.stale {
             let made_at = writing.client.now_unix;
@@ -354,6 +357,18 @@ impl Responder {
             same && now.wrapping_sub(made_at) < keep_seconds
         };
         signed.is_none_or(is_current)
+    }
+
+    /// Answers with the SOA record of an apex.
+    fn respond_soa(&self, writing: &mut Writing<'_>, zone_at: usize, depth: Depth) -> Responded {
+        let (answer, serial) = self.authority.soa(zone_at);
+        if let Some(signing) = writing.signing.as_ref().filter(|_| depth == Depth::Resident) {
+            let apex = self.authority.apex_of(writing.request.question.name(), answer.apex_at);
+            if signing.kept_soa(&apex, serial, writing.now()).is_none() {
+                return Responded::Deferred;
+            }
+        }
+        writing.write(&self.with_soa_signature(answer, serial, writing))
     }
 
     /// Adds the signature of the SOA record, which is kept for as long as the serial is the same.

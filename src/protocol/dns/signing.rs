@@ -31,8 +31,8 @@ impl Signing {
         now: u32,
     ) -> Result<(), NoRandomness> {
         let Said { answer, types, .. } = said;
-        let apex = authority.apex_of(question.name(), answer.apex_at);
         if let Some(ttl) = answer.answer_ttl() {
+            let apex = authority.apex_of(question.name(), answer.apex_at);
             let kind = if question.kind() == kind::ANY { kind::HINFO } else { question.kind() };
             let data = authority.signed_data(kind, answer);
             let rdatas: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
@@ -42,14 +42,31 @@ impl Signing {
             let signatures = self.signer.rrsigs(&set, &apex, now)?;
             push_signatures(answer, (Section::Answer, HEADER_OCTETS), ttl, &signatures);
         } else if answer.negative {
-            let existence = match answer.rcode {
-                rcode::NXDOMAIN => Existence::Missing,
-                _ => Existence::Types(types),
-            };
-            let denied = Denied { owner: question.name(), apex: &apex, existence };
-            let denial = self.signer.denial(denied, NEGATIVE_TTL_SECONDS, now)?;
-            push_denial(answer, question.kind(), &denial);
+            self.deny(authority, question, (answer, types), now)?;
         }
+        Ok(())
+    }
+
+    /// Adds the denial of what is not there to a negative answer; the name has these types.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRandomness`]; the answer is to be dropped then.
+    pub(super) fn deny(
+        &self,
+        authority: &Authority,
+        question: Question<'_>,
+        (answer, types): (&mut OwnedAnswer, &[u16]),
+        now: u32,
+    ) -> Result<(), NoRandomness> {
+        let apex = authority.apex_of(question.name(), answer.apex_at);
+        let existence = match answer.rcode {
+            rcode::NXDOMAIN => Existence::Missing,
+            _ => Existence::Types(types),
+        };
+        let denied = Denied { owner: question.name(), apex: &apex, existence };
+        let denial = self.signer.denial(denied, NEGATIVE_TTL_SECONDS, now)?;
+        push_denial(answer, question.kind(), &denial);
         Ok(())
     }
 

@@ -363,6 +363,11 @@ fn names_that_are_hashes() {
     assert_eq!(shown(&node.ask(&hash_of(&handle), "TXT")), no_name(2));
     assert_eq!(shown(&node.ask(&hash_of(&Identifier::parse("urn:none:x").unwrap()), "TXT")), no_name(2));
     assert_eq!(shown(&node.ask("h.id.test.", "TXT")), no_data(2));
+    // Where others answer for a part, the hash may be that of one of theirs; what is known here is answered as before.
+    node.delegate("88.118", "dns://192.0.2.7:53", &[]);
+    let unknown = hash_of(&Identifier::parse("urn:none:x").unwrap());
+    assert_eq!(shown(&node.ask(&unknown, "TXT")), ["Refused 20 not responsible"]);
+    assert_eq!(node.ask(&own_name(&uri), "TXT").answers.len(), 1);
 }
 
 #[test]
@@ -527,6 +532,10 @@ fn limits_hold_for_responses_without_a_question() {
 
     impl Limiter for Always {
         fn allowance(&self, _: IpAddr, _: &Summary) -> Allowance {
+            self.0
+        }
+
+        fn walk_allowance(&self, _: IpAddr) -> Allowance {
             self.0
         }
     }

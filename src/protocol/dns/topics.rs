@@ -2,7 +2,8 @@
 //!
 //! An answer follows from one identifier, or from there being none at a name and below it. So a change outdates two kinds of
 //! topics ([`crate::cache::stamped`]): the name of an identifier that changed, and, when it is new, its name and all names above
-//! it, for whoever was told that they do not exist.
+//! it, for whoever was told that they do not exist. What is said of a prefix changes who answers for all below it, whatever was
+//! answered there: it outdates everything, what others said included, and is rare.
 
 use std::hash::{BuildHasher as _, RandomState};
 

@@ -5,7 +5,8 @@
 //! ([`super::Responder::respond_walked`]).
 //!
 //! An answer of others is never authoritative and carries no signatures; it leaves with the rest of its time to live, and counts that
-//! down. A client that validates asks without recursion and follows the referrals.
+//! down. A negative one goes with the SOA record of the zone of this node, which says for how long (RFC 2308 section 5): the zones of
+//! others are not seen from here. A client that validates asks without recursion and follows the referrals.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -13,7 +14,7 @@ use super::{
     answer::{ExtendedError, OwnedAnswer},
     kind,
     message::rcode,
-    records::{found, whole, without_data},
+    records::{found, or_no_data, whole, without_data},
 };
 use crate::{
     id::{
@@ -26,8 +27,6 @@ use crate::{
 
 /// An answer whose time is over (RFC 8914 section 4.4).
 const STALE: ExtendedError = ExtendedError { code: 3, text: "" };
-/// The same, of a name that did not exist (RFC 8914 section 4.20).
-const STALE_NOTHING: ExtendedError = ExtendedError { code: 19, text: "" };
 /// Nobody who answers for the name could be asked (RFC 8914 section 4.23).
 const NO_REACHABLE_AUTHORITY: u16 = 22;
 /// Another reason (RFC 8914 section 4.1).
@@ -71,7 +70,10 @@ pub enum WalkFailure {
     /// Nobody who answers for the identifier could be reached.
     #[error("{0}")]
     Unreachable(String),
-    /// Something else, such as that too many walks are under way.
+    /// Nobody is known who answers for the identifier.
+    #[error("{}", Outcome::NotResponsible.spelling().word)]
+    NotResponsible,
+    /// Something else, such as that too many walks are under way, or that what came does not verify.
     #[error("{0}")]
     Other(String),
 }
@@ -80,6 +82,7 @@ impl WalkFailure {
     pub(super) fn reason(&self) -> &str {
         match self {
             Self::Unreachable(reason) | Self::Other(reason) => reason,
+            Self::NotResponsible => Outcome::NotResponsible.spelling().word,
         }
     }
 
@@ -88,6 +91,7 @@ impl WalkFailure {
         let code = match self {
             Self::Unreachable(_) => NO_REACHABLE_AUTHORITY,
             Self::Other(_) => OTHER,
+            Self::NotResponsible => return without_data(Outcome::NotResponsible),
         };
         OwnedAnswer { extended: Some(ExtendedError { code, text: "" }), ..without_data(Outcome::Unavailable) }
     }
@@ -150,18 +154,18 @@ impl Walkable {
                 found(kind, &values, self.ors_dummy)
             }
             // Whether there are names below is not known; where there can be, the name may exist (RFC 8020).
-            WalkedAnswer::NotFound if self.has_below => OwnedAnswer::empty(rcode::NOERROR),
+            WalkedAnswer::NotFound if self.has_below => or_no_data(OwnedAnswer::empty(rcode::NOERROR)),
             WalkedAnswer::NotFound => without_data(Outcome::NotFound),
             WalkedAnswer::Retired => without_data(Outcome::Retired),
             WalkedAnswer::Erased => without_data(Outcome::Erased),
             WalkedAnswer::Denied => without_data(Outcome::Denied),
         };
-        let mut answer = OwnedAnswer { authoritative: false, negative: false, ..said };
+        let mut answer = OwnedAnswer { authoritative: false, ..said };
         if let Some(ttl) = answer.answer_ttl() {
             answer.set_ttl(ttl.min(walked.ttl_seconds));
         }
         if walked.stale {
-            answer.extended = Some(if answer.rcode == rcode::NXDOMAIN { STALE_NOTHING } else { STALE });
+            answer.extended.get_or_insert(STALE);
         }
         answer
     }

@@ -7,6 +7,7 @@ use super::{
     cookie::{COOKIE_OPTION, CookieCheck},
     dnssec::SignedRecord,
     exchange::{Allowance, Client, Responded, Summary, Transport},
+    kept::Age,
     message::{Edns, Fit, OPTION_PADDING, Options, Request, Shape, count_down, pad, rcode, write_response},
     responder::{Responder, ResponderOptions, UDP_PAYLOAD_OCTETS_MAX},
     signing::Signing,
@@ -38,14 +39,26 @@ pub(super) struct Writing<'a> {
     pub(super) recursion: Option<&'a Recursion>,
     /// How far the walk is that the answer may need.
     pub(super) walking: Walking<'a>,
-    /// For how many seconds the answer has been kept, when it is one of others: then nothing of it is signed.
-    pub(super) age_seconds: Option<u32>,
+    /// How old the answer is, when it is one of others: then nothing of it is signed.
+    pub(super) age: Option<Age>,
 }
 
 impl Writing<'_> {
-    /// Takes note that the answer is one of others, which has been kept for so long.
-    pub(super) fn is_of_others(&mut self, age_seconds: Option<u32>) {
-        (self.age_seconds, self.signing) = (age_seconds, None);
+    /// Takes note that the answer is one of others, of this age.
+    pub(super) fn is_of_others(&mut self, age: Option<Age>) {
+        (self.age, self.signing) = (age, None);
+    }
+
+    /// What a client gets that may not make this node ask others now; `None` when it may.
+    pub(super) fn instead_of_walk(&mut self) -> Option<Responded> {
+        let limiter = self.client.limiter.filter(|_| self.client.may_be_forged(self.cookie))?;
+        let answer = OwnedAnswer::empty(rcode::NOERROR);
+        let summary = self.summary(&answer);
+        match limiter.walk_allowance(self.client.address) {
+            Allowance::Whole => None,
+            Allowance::Truncated => Some(self.write_within(&answer, None, (summary, 0))),
+            Allowance::Nothing => Some(Responded::Withheld(summary)),
+        }
     }
 
     /// Writes the response with this answer. A negative one goes with the SOA record of now, which is signed first where
@@ -66,7 +79,7 @@ impl Writing<'_> {
     }
 
     fn write_with(&mut self, answer: &OwnedAnswer, soa: Option<&Soa>) -> Responded {
-        let mut summary = self.summary(answer);
+        let summary = self.summary(answer);
         let mut octets_max = self.octets_max();
         if let Some(limiter) = self.client.limiter.filter(|_| self.client.may_be_forged(self.cookie)) {
             match limiter.allowance(self.client.address, &summary) {
@@ -75,6 +88,16 @@ impl Writing<'_> {
                 Allowance::Nothing => return Responded::Withheld(summary),
             }
         }
+        self.write_within(answer, soa, (summary, octets_max))
+    }
+
+    /// Writes the response in so many octets, or without its records and with TC.
+    fn write_within(
+        &mut self,
+        answer: &OwnedAnswer,
+        soa: Option<&Soa>,
+        (mut summary, octets_max): (Summary, usize),
+    ) -> Responded {
         let options = self.request.edns.map(|edns| self.options(edns, answer.extended));
         let edns = options.as_ref().map(|options| (options, UDP_PAYLOAD_OCTETS_MAX));
         let records = answer.record_count();
@@ -88,8 +111,10 @@ impl Writing<'_> {
         let shape = Shape { edns, is_signed: self.signing.is_some(), recursion_available, octets_max };
         let fit = write_response(self.out, &self.request, &answer, shape);
         summary.truncated = fit == Fit::Truncated;
-        if let Some(age_seconds) = self.age_seconds.filter(|age| *age > 0 && fit == Fit::Whole) {
-            count_down(self.out, self.request.question, records, age_seconds);
+        // The SOA record of a negative answer is none of these, and has what is left of its time already.
+        let seconds = self.age.map_or(0, |age| age.kept_seconds);
+        if seconds > 0 && fit == Fit::Whole {
+            count_down(self.out, self.request.question, records, seconds);
         }
         if let Some(options) = options.filter(|_| self.wants_padding()) {
             pad(self.out, &options);
@@ -111,6 +136,9 @@ impl Writing<'_> {
         let Some(zone_at) = self.zone_at.filter(|_| answer.negative) else { return Ok(None) };
         let authority = &self.responder.authority;
         let mut soa = authority.negative_soa(zone_at, answer.apex_at);
+        if let Some(age) = self.age {
+            soa.ttl = soa.ttl.min(age.left_seconds);
+        }
         if let Some(signing) = &self.signing {
             let apex = authority.apex_of(self.request.question.name(), answer.apex_at);
             soa.signed = Some(signed(signing, &apex, soa.serial)?);
@@ -121,9 +149,10 @@ impl Writing<'_> {
     fn summary(&self, answer: &OwnedAnswer) -> Summary {
         let has_data = answer.answer_count() > 0;
         let hash = match self.zone_at {
-            // Whoever asks for many types of one name gets the same; only limits look at this.
+            // Whoever asks for many types of one name gets the same, and for many names below a cut; only limits look at this.
             Some(at) if !has_data && answer.rcode == rcode::NOERROR && self.client.limiter.is_some() => {
-                self.responder.topics.hash(&self.request.question.name()[..at])
+                let same_at = answer.cut_at.map_or(0, usize::from).min(at);
+                self.responder.topics.hash(&self.request.question.name()[same_at..at])
             }
             _ => self.hash,
         };

@@ -1,6 +1,7 @@
 //! What was asked over DNS and what came of it, counted.
 //!
-//! Every worker has counters of its own, so that counting costs no more than an addition; whoever reads adds them up.
+//! Every worker over UDP has counters of its own, so that counting costs no more than an addition; connections of a listener share
+//! theirs, and so do walks, and add with a locked operation. Whoever reads adds them up.
 
 use std::{
     fmt,
@@ -13,9 +14,22 @@ use std::{
 
 use crate::protocol::dns::{Responded, Summary, kind, message::rcode};
 
-/// What a worker has counted since it started.
+/// What a worker, or several that share it, have counted since the start.
 #[derive(Debug, Default)]
-pub struct Counters([AtomicU64; Count::ALL.len()]);
+pub struct Counters {
+    counts: [AtomicU64; Count::ALL.len()],
+    adders: Adders,
+}
+
+/// How many threads add to counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Adders {
+    /// One alone.
+    #[default]
+    One,
+    /// Any number.
+    Several,
+}
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,9 +142,9 @@ impl Count {
 pub struct AllCounters(Mutex<Vec<Arc<Counters>>>);
 
 impl AllCounters {
-    /// Counters for one more thread.
-    pub fn add(&self) -> Arc<Counters> {
-        let counters = Arc::<Counters>::default();
+    /// Counters for one more thread, or for several that share them.
+    pub fn add(&self, adders: Adders) -> Arc<Counters> {
+        let counters = Arc::new(Counters { adders, ..Counters::default() });
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
         counters
     }
@@ -202,16 +216,19 @@ impl Counters {
         }
     }
 
-    /// Adds to a count. One thread alone adds, so that nothing has to be locked; TCP connections share theirs, and may
-    /// lose one now and then.
+    /// Adds to a count.
     pub fn add(&self, count: Count, number: u64) {
-        let counter = &self.0[count as usize];
-        counter.store(counter.load(Ordering::Relaxed) + number, Ordering::Relaxed);
+        let counter = &self.counts[count as usize];
+        match self.adders {
+            // Nobody else writes, so that nothing has to be locked.
+            Adders::One => counter.store(counter.load(Ordering::Relaxed) + number, Ordering::Relaxed),
+            Adders::Several => _ = counter.fetch_add(number, Ordering::Relaxed),
+        }
     }
 
     /// What was counted so far.
     pub fn counted(&self) -> Counted {
-        Counted(std::array::from_fn(|place| self.0[place].load(Ordering::Relaxed)))
+        Counted(std::array::from_fn(|place| self.counts[place].load(Ordering::Relaxed)))
     }
 }
 
@@ -222,6 +239,18 @@ mod tests {
     #[test]
     fn every_count_has_its_place() {
         assert!(Count::ALL.iter().enumerate().all(|(place, count)| *count as usize == place));
+    }
+
+    #[test]
+    fn several_threads_lose_nothing() {
+        let counters = AllCounters::default();
+        let shared = counters.add(Adders::Several);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..20_000).for_each(|_| shared.add(Count::Requests, 1)));
+            }
+        });
+        assert_eq!(counters.counted().get(Count::Requests), 80_000);
     }
 
     #[test]

@@ -18,7 +18,7 @@
 //! with its [`certificate`].
 //!
 //! On a node that walks for its clients, what takes a walk ([`walks`]) is answered when that is over, on a task where nobody waits
-//! for it.
+//! for it. Who may be forged is limited before that, too.
 //!
 //! Deliberately absent: zone transfers, updates.
 
@@ -26,6 +26,7 @@ pub mod certificate;
 pub mod cookie_file;
 pub mod counters;
 pub mod encrypted;
+mod limits;
 pub mod network;
 pub mod rate;
 pub mod sources;
@@ -50,7 +51,7 @@ use tokio::{
 
 use self::{
     certificate::Certificate,
-    counters::{AllCounters, Counted, Counters},
+    counters::{Adders, AllCounters, Counted, Counters},
     encrypted::{EncryptedAddresses, EncryptedParts, EncryptedServer},
     rate::{RateLimiter, RateLimits},
     sources::{SourceLimits, Sources},
@@ -130,7 +131,7 @@ impl Respond {
     async fn respond(&self, request: &[u8], client: IpAddr, response: &mut Vec<u8>) -> bool {
         let mut responded = (self.answer)(request, client, None, response);
         if let Responded::Walk(identifier) = responded {
-            let walked = self.walks.walk(*identifier).await;
+            let walked = self.walks.walk(*identifier, client).await;
             responded = (self.answer)(request, client, Some(&walked), response);
         }
         matches!(responded, Responded::Written(_))
@@ -148,14 +149,14 @@ struct Context {
 }
 
 impl Context {
-    /// Counters for one more thread.
-    fn counters(&self) -> Arc<Counters> {
-        self.counters.add()
+    /// Counters for one more thread, or for several that share them.
+    fn counters(&self, adders: Adders) -> Arc<Counters> {
+        self.counters.add(adders)
     }
 
     /// What answers on one more listener for connections.
     fn respond(&self, transport: Transport) -> Arc<Respond> {
-        let (responder, counters) = (Arc::clone(&self.responder), self.counters());
+        let (responder, counters) = (Arc::clone(&self.responder), self.counters(Adders::Several));
         let answer = move |request: &[u8],
                            client: IpAddr,
                            walked: Option<&Result<Walked, WalkFailure>>,
@@ -203,7 +204,7 @@ impl DnsServer {
         let limiter = Arc::new(RateLimiter::new(limits.rate.clone(), seed));
         let sources = Sources::new(limits.sources.clone());
         let responder = Arc::clone(responder);
-        let walks = Arc::new(Walks::new(walker));
+        let walks = Arc::new(Walks::new(walker, &limits.sources));
         let context = Context { responder, limiter, sources, limits, counters: Arc::default(), walks };
         let mut server = Self {
             context,

@@ -9,8 +9,10 @@
 //! |---|---|
 //! | positive | network, name and type |
 //! | no data | network and name |
+//! | referral | network and the name of the delegated prefix: the names below it are random |
 //! | NXDOMAIN | network and the zone or the closest name above that exists: the names asked for are random |
 //! | error | network |
+//! | before others are asked (a walk) | network; the answer counts once more when it is there |
 //!
 //! An account is given `responses_per_second` a second and holds no more than that; every request takes one, answered or
 //! not, down to `window_seconds` seconds of debt. In debt nothing is answered in full. So over any stretch of a window an
@@ -124,12 +126,14 @@ pub fn loopback() -> [Network; 2] {
 pub enum AnswerClass {
     /// There are records; the hash is of name and type.
     Positive,
-    /// The name has no records of the type; the hash is of the name.
+    /// The name has no records of the type, or others have; the hash is of the name, or of that of the delegated prefix.
     NoData,
     /// The name does not exist; the hash is of the zone or of the closest name above that exists.
     NxDomain,
     /// Refused, or not understood; the hash does not count.
     Error,
+    /// None yet: others have to be asked; the hash does not count.
+    Walk,
 }
 
 /// What to do with an answer.
@@ -233,7 +237,7 @@ impl RateLimiter {
             IpAddr::V4(_) => self.limits.ipv4_prefix_length,
             IpAddr::V6(_) => self.limits.ipv6_prefix_length,
         };
-        let name_hash = if class == AnswerClass::Error { 0 } else { name_hash };
+        let name_hash = if matches!(class, AnswerClass::Error | AnswerClass::Walk) { 0 } else { name_hash };
         let network = Network::of(client, prefix_length).first_bits();
         let mut hasher = self.hasher;
         hasher.write_u64((network >> 64) as u64);
@@ -383,7 +387,7 @@ mod tests {
 
     #[test]
     fn what_is_counted_together() {
-        use AnswerClass::{Error, NoData, NxDomain, Positive};
+        use AnswerClass::{Error, NoData, NxDomain, Positive, Walk};
         let other = |client: &str, class, name_hash| (client.parse::<IpAddr>().unwrap(), class, name_hash);
         for (one, two, together) in [
             (other("192.0.2.1", Positive, 1), other("192.0.2.200", Positive, 1), true),
@@ -394,6 +398,8 @@ mod tests {
             (other("192.0.2.1", NoData, 1), other("192.0.2.1", NxDomain, 1), false),
             (other("192.0.2.1", Error, 1), other("192.0.2.1", Error, 2), true),
             (other("192.0.2.1", Error, 1), other("192.0.3.1", Error, 1), false),
+            (other("192.0.2.1", Walk, 1), other("192.0.2.7", Walk, 2), true),
+            (other("192.0.2.1", Walk, 1), other("192.0.2.1", Error, 1), false),
             (other("2001:db8:0:ff00::1", NoData, 1), other("2001:db8:0:ffab:1::", NoData, 1), true),
             (other("2001:db8:0:ff00::1", NoData, 1), other("2001:db8:0:fe00::1", NoData, 1), false),
         ] {
@@ -525,8 +531,8 @@ mod tests {
             let limiter = RateLimiter::new(limits, seed);
             let bytes = limiter.table_bytes();
             for (class, name_hash, now_ms) in asked {
-                let classes = [AnswerClass::Positive, AnswerClass::NoData, AnswerClass::NxDomain, AnswerClass::Error];
-                let class = classes[usize::from(class % 4)];
+                use AnswerClass::{Error, NoData, NxDomain, Positive, Walk};
+                let class = [Positive, NoData, NxDomain, Error, Walk][usize::from(class % 5)];
                 limiter.check(v4.into(), class, name_hash, now_ms);
                 limiter.check(v6.into(), class, name_hash, now_ms);
             }

@@ -25,7 +25,7 @@ use crate::{
             tree::{found, recursive},
         },
     },
-    server::dns::walks::{WALKS_MAX, WalkFuture},
+    server::dns::walks::{WALKS_MAX, WALKS_PER_SOURCE_MAX, WalkFuture},
 };
 
 /// A listener on loopback over a small registry.
@@ -451,18 +451,52 @@ fn walks_are_answered_over_both_transports() {
     }
 }
 
+/// Referrals are longer than the questions for them, and there is no end of names below a cut.
+#[test]
+fn a_flood_of_questions_below_a_cut_gets_few_referrals() {
+    const QUESTIONS: usize = 400;
+    let node = Node::new();
+    node.delegate("88.118", "dns://192.0.2.7:53", &[]);
+    let rate = RateLimits { responses_per_second: 2, slip: 0, exempt: Vec::new(), ..RateLimits::default() };
+    let limits = DnsLimits { rate, ..DnsLimits::default() };
+    let runtime = Runtime::new().unwrap();
+    let addresses = [([127, 0, 0, 1], 0).into()];
+    let server = runtime.block_on(DnsServer::start(&node.responder, &addresses, limits, [0; 16], None)).unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(server.local_addrs()[0]).unwrap();
+    for number in 0..QUESTIONS {
+        let name = format!("r{number}._.118.88.hdl.id.test.");
+        socket.send(&query(&name, RecordType::TXT).to_vec().unwrap()).unwrap();
+    }
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let answered = std::iter::from_fn(|| socket.recv(&mut [0; 1_232]).ok()).count();
+    // As many as an account holds at least; far from all, however slowly they were taken.
+    assert!((2..QUESTIONS / 4).contains(&answered), "{answered} of {QUESTIONS}");
+    runtime.block_on(server.shutdown());
+}
+
 #[test]
 fn walks_are_bounded_and_end_with_the_server() {
     let mut listener = start_recursive("127.0.0.1:0", Told::Never);
     let walks = Arc::clone(&listener.server.as_ref().unwrap().context.walks);
     let identifier = || Identifier::parse("88.118/bolt").unwrap();
-    for _ in 0..WALKS_MAX {
-        walks.spawn(identifier(), |_| panic!("it ended"));
+    let client = |text: &str| text.parse::<IpAddr>().unwrap();
+    let check = |from: &str, limit: &str| {
+        let (told, heard) = std::sync::mpsc::channel();
+        walks.spawn(identifier(), client(from), move |walked| told.send(walked.map(|_| ())).unwrap());
+        assert_eq!(heard.recv().unwrap(), Err(WalkFailure::Other(limit.into())), "{from}");
+    };
+    for _ in 0..WALKS_PER_SOURCE_MAX {
+        walks.spawn(identifier(), client("192.0.2.1"), |_| panic!("it ended"));
     }
-    let (told, heard) = std::sync::mpsc::channel();
-    walks.spawn(identifier(), move |walked| told.send(walked.map(|_| ())).unwrap());
-    let limit = "4096 walks are under way, the limit; ask again";
-    assert_eq!(heard.recv().unwrap(), Err(WalkFailure::Other(limit.into())));
+    check("192.0.2.200", "256 walks are under way for your network, the limit; ask again");
+    // Who is not limited takes the rest.
+    for _ in WALKS_PER_SOURCE_MAX..WALKS_MAX {
+        walks.spawn(identifier(), client("127.0.0.1"), |_| panic!("it ended"));
+    }
+    for from in ["198.51.100.1", "127.0.0.1"] {
+        check(from, "4096 walks are under way, the limit; ask again");
+    }
     let request = with_edns(query(BOLT, RecordType::TXT), 1_232);
     for response in [listener.udp(&request).0, listener.tcp(&request)] {
         check_code(&response, ResponseCode::ServFail);

@@ -44,16 +44,14 @@ use nix::{
 
 use super::{
     Context,
-    counters::{Count, Counters},
-    rate::{AnswerClass, RateLimiter, Verdict},
+    counters::{Adders, Count, Counters},
+    limits::Limits,
+    rate::RateLimiter,
     since_1970,
     walks::Walks,
 };
 use crate::{
-    protocol::dns::{
-        Allowance, Client, Limiter, Responded, Responder, Summary, Transport, UDP_PAYLOAD_OCTETS_MAX, WalkFailure,
-        Walked, message::rcode,
-    },
+    protocol::dns::{Client, Limiter, Responded, Responder, Transport, UDP_PAYLOAD_OCTETS_MAX, WalkFailure, Walked},
     resolver::Depth,
 };
 
@@ -205,7 +203,9 @@ impl Answering {
     fn new(context: &Context, afterwards: Option<&Arc<Afterwards>>) -> Self {
         let (responder, limiter) = (Arc::clone(&context.responder), Arc::clone(&context.limiter));
         let walks = afterwards.map(|afterwards| (Arc::clone(&context.walks), Arc::clone(afterwards)));
-        Self { responder, limiter, counters: context.counters(), walks }
+        // What answers when walks are over does so on any thread.
+        let adders = if walks.is_some() { Adders::One } else { Adders::Several };
+        Self { responder, limiter, counters: context.counters(adders), walks }
     }
 
     /// Answers a request as far as `depth` goes, into what leaves next; says whether it takes more.
@@ -215,9 +215,9 @@ impl Answering {
         match responded {
             Responded::Written(_) => sender.keep(path),
             Responded::Walk(identifier) => {
-                if let Some((walks, afterwards)) = &self.walks {
+                if let (Some((walks, afterwards)), Some(client)) = (&self.walks, path.address()) {
                     let (afterwards, request) = (Arc::clone(afterwards), Box::<[u8]>::from(request));
-                    walks.spawn(*identifier, move |walked| afterwards.answer(&request, path, walked.as_ref()));
+                    walks.spawn(*identifier, client, move |walked| afterwards.answer(&request, path, walked.as_ref()));
                 }
             }
             Responded::Deferred => return true,
@@ -271,30 +271,6 @@ impl Now {
     fn get() -> Self {
         let since = since_1970();
         Self { unix: since.as_secs(), ms: since.as_millis() as u64 }
-    }
-}
-
-/// Response-rate limits at one time.
-struct Limits<'a> {
-    limiter: &'a RateLimiter,
-    now_ms: u64,
-}
-
-impl Limiter for Limits<'_> {
-    fn allowance(&self, client: IpAddr, answer: &Summary) -> Allowance {
-        let class = match answer.rcode {
-            rcode::NOERROR if answer.has_data => AnswerClass::Positive,
-            rcode::NOERROR => AnswerClass::NoData,
-            rcode::NXDOMAIN => AnswerClass::NxDomain,
-            _ => AnswerClass::Error,
-        };
-        // All names that do not exist are one: they are random when somebody makes us send them.
-        let hash = if class == AnswerClass::NxDomain { 0 } else { answer.hash };
-        match self.limiter.check(client, class, hash, self.now_ms) {
-            Verdict::Send => Allowance::Whole,
-            Verdict::Slip => Allowance::Truncated,
-            Verdict::Drop => Allowance::Nothing,
-        }
     }
 }
 

@@ -204,8 +204,11 @@ impl Signer {
         let record = Arc::new(SignedRecord { rdata, rrsigs });
         let kept = KeptSoa { version, signed_at: now_unix, record: Arc::clone(&record) };
         let mut soas = self.soas.write().unwrap_or_else(PoisonError::into_inner);
-        if soas.len() >= KEPT_SOAS_MAX {
-            soas.clear();
+        if soas.len() >= KEPT_SOAS_MAX && !soas.contains_key(apex) {
+            // Any of them makes room: each is signed again when it is asked for.
+            if let Some(another) = soas.keys().next().cloned() {
+                soas.remove(&another);
+            }
         }
         soas.insert(apex.into(), kept);
         Ok(record)

@@ -228,6 +228,25 @@ fn the_soa_is_signed_once_for_each_serial() {
     }
 }
 
+/// Who asks for the SOA records of many zones does not make all of them be signed again.
+#[test]
+fn one_signed_soa_makes_room_for_another() {
+    const VERSION: SoaVersion = SoaVersion { serial: 1, ttl: 3_600 };
+    let signer = signer(Algorithm::Ed25519);
+    let apexes: Vec<Vec<u8>> =
+        (0..KEPT_SOAS_MAX + 10).map(|number| format!("\x04{number:04}\x04test\0").into_bytes()).collect();
+    for apex in &apexes {
+        signer.soa(apex, VERSION, NOW, || vec![0; 22]).unwrap();
+        assert!(signer.kept_soa(apex, VERSION, NOW).is_some());
+    }
+    let kept = || apexes.iter().filter(|apex| signer.kept_soa(apex, VERSION, NOW).is_some()).count();
+    assert_eq!(kept(), KEPT_SOAS_MAX);
+    // One that is there is signed again in its own place.
+    let last = apexes.last().unwrap();
+    signer.soa(last, VERSION, NOW + SIGNATURE_KEEP_SECONDS, || vec![0; 22]).unwrap();
+    assert_eq!(kept(), KEPT_SOAS_MAX - 1, "its age is another one");
+}
+
 #[test]
 fn an_empty_set_has_no_signature() {
     let set = RrSet { owner: APEX, kind: 16, ttl: 60, rdatas: &[] };

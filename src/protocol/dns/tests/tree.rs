@@ -95,15 +95,15 @@ impl<'a> Question<'a> {
     }
 }
 
-/// The lines of a referral at a cut.
+/// The lines of a referral at a cut: those servers come first that were named first with the port of name servers.
 fn referral(cut: &str) -> Vec<String> {
     let [v4, v6] = ["192-0-2-7.ns.id.test.", "2001-db8-0-0-0-0-0-7.ns.id.test."];
     vec![
         "NoError".into(),
-        format!("authority: {cut} 90 2 {v4}"),
         format!("authority: {cut} 90 2 {v6}"),
-        format!("additional: {v4} 90 1 192.0.2.7"),
+        format!("authority: {cut} 90 2 {v4}"),
         format!("additional: {v6} 90 28 2001:db8::7"),
+        format!("additional: {v4} 90 1 192.0.2.7"),
     ]
 }
 
@@ -207,15 +207,164 @@ fn programs_get_the_whole_delegation() {
     }
 }
 
+/// Who follows NS records asks at port 53.
+#[test]
+fn servers_are_those_at_the_port_of_name_servers() {
+    let node = Node::new();
+    for (number, (site, servers)) in [
+        ("dns://192.0.2.7:5301 dns://192.0.2.8:53", &["192-0-2-8"][..]),
+        ("dns://192.0.2.7:5301 dns://192.0.2.8:5302", &["192-0-2-7", "192-0-2-8"]),
+        ("dns://192.0.2.7:5301 dns://192.0.2.7:5302", &["192-0-2-7"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        node.delegate(&format!("88.{number}"), site, &[]);
+        let reply = node.ask(&format!("{number}.88.hdl.id.test."), "NS");
+        let named: Vec<String> = reply.authorities.iter().map(|record| record.data.to_string()).collect();
+        assert_eq!(named, servers.iter().map(|server| format!("{server}.ns.id.test.")).collect::<Vec<_>>(), "{site}");
+        assert_eq!(reply.additionals.len(), servers.len());
+    }
+}
+
+/// It is no cut: the zone above answers, and shows that there is nothing of the type.
 #[test]
 fn a_delegation_without_dns_cannot_be_followed() {
     let node = Node::new();
     node.delegate("88.118", "grpc://192.0.2.7:50051", &[]);
-    for (name, kind) in [("118.88.hdl.id.test.", "TXT"), ("x._.118.88.hdl.id.test.", "NS")] {
-        node.check(name, kind, &["NoError 20 delegated"]);
+    let ds = ["12345 13 2 00ff"];
+    node.delegate("88.119", "grpc://192.0.2.7:50051", &ds);
+    let names = ["118.88.hdl.id.test.", "x._.118.88.hdl.id.test.", "119.88.hdl.id.test."];
+    for (name, kind) in names.into_iter().flat_map(|name| ["TXT", "NS"].map(|kind| (name, kind))) {
+        node.check(name, kind, &["NoError aa 20 delegated", &soa_of("id.test.", 2)]);
     }
     let reply = node.ask("x._.118.88.hdl.id.test.", "TYPE65280");
     assert_eq!(state(&reply.additionals).unwrap().1.prefix, "hdl:88.118");
+    let dnskey = node.sign();
+    for (name, types) in names.into_iter().zip(["RRSIG NSEC TYPE65281", "RRSIG NSEC", "DS RRSIG NSEC TYPE65281"]) {
+        for kind in ["TXT", "TYPE65280"] {
+            let denied = node.told(&Question::signed(name, kind));
+            let expected = ["authority: id.test. 6 by id.test.".into(), format!("authority: {name} 47 by id.test.")];
+            assert_eq!(verified(&denied, &dnskey), expected, "{name} {kind}");
+            assert_eq!(extended_shown(&denied), " 20 delegated");
+            let nsec = denied.authorities.iter().find(|record| record.record_type() == RecordType::NSEC).unwrap();
+            assert!(nsec.data.to_string().ends_with(&format!(" {types}")), "{nsec}");
+            assert_eq!(state(&denied.additionals).is_some(), kind == "TYPE65280");
+        }
+    }
+    // What the zone above does have of it, it gives.
+    assert_eq!(node.ask(names[0], "TYPE65281").answers.len(), 1);
+    assert_eq!(node.ask(names[2], "DS").answers.len(), 1);
+}
+
+/// What is said to a client without a cookie over UDP, and on whose account.
+#[derive(Default)]
+struct Accounts {
+    summaries: Mutex<Vec<(u64, u16)>>,
+    walks: Mutex<Vec<Allowance>>,
+}
+
+impl Limiter for Accounts {
+    fn allowance(&self, _: IpAddr, answer: &Summary) -> Allowance {
+        self.summaries.lock().unwrap().push((answer.hash, answer.rcode));
+        Allowance::Whole
+    }
+
+    fn walk_allowance(&self, _: IpAddr) -> Allowance {
+        self.walks.lock().unwrap().pop().expect("no more questions than allowances")
+    }
+}
+
+/// The names below a cut are random when somebody makes us send referrals.
+#[test]
+fn referrals_at_a_cut_are_counted_together() {
+    let node = Node::new();
+    node.delegate("88.118", SITE, &[]);
+    node.delegate("88.119", "grpc://192.0.2.7:50051", &[]);
+    let accounts = Accounts::default();
+    let client = Client {
+        address: [192, 0, 2, 9].into(),
+        transport: Transport::Datagram,
+        now_unix: NOW,
+        limiter: Some(&accounts),
+    };
+    let hashes = |names: &[String]| -> Vec<u64> {
+        for name in names {
+            // Once as it is made, once as it is kept.
+            for _ in 0..2 {
+                let request = request(name, "TXT", "IN", Edns::new());
+                node.responder.respond(&request, &client, Depth::Whole, &mut Vec::new());
+            }
+        }
+        let mut hashes: Vec<u64> = accounts.summaries.lock().unwrap().drain(..).map(|(hash, _)| hash).collect();
+        assert_eq!(hashes.len(), 2 * names.len());
+        hashes.sort_unstable();
+        hashes.dedup();
+        hashes
+    };
+    let below = |cut: &str| (0..50).map(|number| format!("r{number}._.{cut}")).collect::<Vec<_>>();
+    let [one, other] = ["118.88.HDL.id.test.", "119.88.hdl.id.test."].map(|cut| hashes(&below(cut)));
+    assert_eq!((one.len(), other.len()), (1, 1));
+    assert_ne!(one, other);
+    assert_eq!(hashes(&["118.88.hdl.id.test.".into(), "www.8.118.88.hdl.id.test.".into()]), one);
+    // Beside the cut each name has its own.
+    node.create("88.1/a", &[("URL", b"https://a.example", 60)]);
+    node.create("88.1/b", &[("URL", b"https://b.example", 60)]);
+    assert_eq!(hashes(&["1.88.hdl.id.test.".into(), "88.hdl.id.test.".into()]).len(), 2);
+}
+
+/// Whoever may be forged is asked about before others are asked for it.
+#[test]
+fn walks_are_limited_before_they_begin() {
+    let (node, _) = recursive();
+    for (allowance, transport, expected) in [
+        (Allowance::Whole, Transport::Datagram, "Walk"),
+        (Allowance::Truncated, Transport::Datagram, "Written"),
+        (Allowance::Nothing, Transport::Datagram, "Withheld"),
+        (Allowance::Nothing, Transport::Stream, "Walk"),
+    ] {
+        let accounts = Accounts { walks: Mutex::new(vec![allowance]), ..Accounts::default() };
+        let client = Client { address: [192, 0, 2, 9].into(), transport, now_unix: NOW, limiter: Some(&accounts) };
+        let mut request = request(BOLT, "TXT", "IN", Edns::new());
+        request[2] |= 1;
+        let mut out = Vec::new();
+        let responded = node.responder.respond(&request, &client, Depth::Resident, &mut out);
+        assert!(format!("{responded:?}").starts_with(expected), "{allowance:?} {transport:?}: {responded:?}");
+        assert!(accounts.summaries.lock().unwrap().is_empty(), "it is counted once");
+        if let Responded::Written(summary) = responded {
+            let response = Message::from_vec(&out).unwrap();
+            assert!(summary.truncated && response.metadata.truncation && response.answers.is_empty());
+        }
+    }
+}
+
+/// What takes as long as a disk is left to those who may wait.
+#[test]
+fn the_loop_neither_signs_nor_looks_at_all_prefixes() {
+    let node = Node::new();
+    node.home("88.118");
+    let resident = |name, kind| Question { depth: Depth::Resident, ..Question::signed(name, kind) };
+    let apex = "118.88.hdl.id.test.";
+    let check = |name, kind| {
+        let (responded, _) = node.respond(&resident(name, kind));
+        assert_eq!(responded, Responded::Deferred, "{name} {kind}");
+        node.told(&Question::signed(name, kind));
+        node.told(&resident(name, kind));
+    };
+    node.delegate("88.119", SITE, &[]);
+    let named = |depth| Question { depth, ..Question::new("192-0-2-7.ns.id.test.", "AAAA") };
+    assert_eq!(node.respond(&named(Depth::Resident)).0, Responded::Deferred);
+    node.told(&named(Depth::Whole));
+    node.told(&Question { depth: Depth::Resident, ..Question::new("192-0-2-8.ns.id.test.", "A") });
+    node.sign();
+    for serial in 0..3 {
+        check("id.test.", "SOA");
+        check(apex, "SOA");
+        // The denial is kept from the first time on, and its SOA record is another one.
+        node.create(&format!("88.118/{serial}"), &[]);
+        check("nut._.118.88.hdl.id.test.", "TXT");
+        node.create(&format!("88.118/more-{serial}"), &[]);
+    }
 }
 
 /// Addresses have names when they are those of a site or of the node, and no others: nobody else's addresses can be made to
@@ -481,13 +630,14 @@ fn what_others_say_in_every_way() {
         (BOLT, "A", said(found(300)), "NoError|"),
         (BOLT, "ANY", said(found(300)), "NoError|300"),
         (BOLT, "TXT", said(WalkedAnswer::NotFound), "NxDomain|"),
-        (BOLT, "TXT", stale(WalkedAnswer::NotFound), "NxDomain 19 |"),
+        (BOLT, "TXT", stale(WalkedAnswer::Retired), "NoError 0 retired|"),
         (oid, "TXT", said(WalkedAnswer::NotFound), "NoError|"),
         (BOLT, "TXT", said(WalkedAnswer::Retired), "NoError 0 retired|"),
         (BOLT, "TXT", said(WalkedAnswer::Erased), "NoError 0 erased|"),
         (BOLT, "TXT", said(WalkedAnswer::Denied), "Refused 18 denied|"),
         ("ors-dummy.9.6.3.1.oid.id.test.", "TXT", said(found(300)), "NoError|"),
         (BOLT, "TXT", Err(WalkFailure::Unreachable("all sites are down".into())), "ServFail 22 all sites are down|"),
+        (BOLT, "TXT", Err(WalkFailure::NotResponsible), "Refused 20 not responsible|"),
         (
             BOLT,
             "TXT",
@@ -497,12 +647,32 @@ fn what_others_say_in_every_way() {
     ] {
         // Nothing is kept from one row to the next.
         node.responder.topics.outdate_all();
+        let kept_seconds = walked.as_ref().map_or(0, |walked| walked.ttl_seconds);
         let response = node.told(&Question { walked: Some(walked), ..Question::recursive(name, kind) });
         assert_eq!(flags(&response), (false, true, true, false), "{name} {kind}");
         let ttl = response.answers.first().map_or(String::new(), |record| record.ttl.to_string());
         assert_eq!(format!("{}|{ttl}", shown(&response)[0]), expected, "{name} {kind}");
-        assert!(response.authorities.is_empty());
+        // How long the negative ones may be kept (RFC 2308 section 5): for 60 seconds at most, and those that are over for 30.
+        let is_negative = ttl.is_empty() && (expected.starts_with("NxDomain") || expected.starts_with("NoError"));
+        let lines: Vec<String> = response.authorities.iter().map(record_shown).collect();
+        let soa_ttl = if kept_seconds < 60 { kept_seconds } else { 60 };
+        let soa = format!("id.test. {soa_ttl} 6 serial 3 minimum 60");
+        assert_eq!(lines, if is_negative { vec![soa] } else { Vec::new() }, "{name} {kind} {expected}");
     }
+}
+
+#[test]
+fn negative_answers_of_others_count_down() {
+    let (node, _) = recursive();
+    let ask = |later, walked| node.told(&Question { later, walked, ..Question::recursive(BOLT, "TXT") });
+    let kept = Some(Ok(walked(WalkedAnswer::NotFound, 100, false)));
+    for (later, walked, ttl) in [(0, kept, 60), (0, None, 60), (40, None, 60), (41, None, 59), (99, None, 1)] {
+        let response = ask(later, walked);
+        let soa = format!("authority: id.test. {ttl} 6 serial 3 minimum 60");
+        assert_eq!(shown(&response), ["NxDomain".to_owned(), soa], "{later} s later");
+    }
+    let (responded, _) = node.respond(&Question { later: 100, ..Question::recursive(BOLT, "TXT") });
+    assert!(matches!(responded, Responded::Walk(_)), "{responded:?}");
 }
 
 #[test]
@@ -552,7 +722,7 @@ fn answers_of_others_are_not_signed() {
     for _ in 0..2 {
         let question = Question { dnssec_ok: true, depth: Depth::Whole, ..Question::recursive(BOLT, "TXT") };
         let response = node.told(&question);
-        assert_eq!(shown(&response), ["NxDomain"]);
+        assert_eq!(shown(&response), ["NxDomain", "authority: id.test. 60 6 serial 3 minimum 60"]);
     }
     let own =
         Question { dnssec_ok: true, depth: Depth::Whole, ..Question::recursive("own._.1.88.hdl.id.test.", "TXT") };

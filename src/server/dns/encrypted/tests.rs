@@ -102,16 +102,16 @@ fn parts(respond: Arc<Respond>, limits: DnsLimits) -> EncryptedParts {
     }
 }
 
-/// What the node behind the listeners says: the client's address; at `long.`, 60,000 octets; at `silent.`, nothing.
 /// What answers so, and takes no walks.
 fn responding(answer: impl Fn(&[u8], IpAddr, &mut Vec<u8>) -> bool + Send + Sync + 'static) -> Arc<Respond> {
     let summary = Summary { rcode: 0, kind: 0, hash: 0, has_data: true, cached: false, truncated: false };
     let answer = move |request: &[u8], client: IpAddr, _: Option<&Result<Walked, WalkFailure>>, out: &mut Vec<u8>| {
         if answer(request, client, out) { Responded::Written(summary) } else { Responded::Silent }
     };
-    Arc::new(Respond { answer: Box::new(answer), walks: Arc::new(Walks::new(None)) })
+    Arc::new(Respond { answer: Box::new(answer), walks: Arc::new(Walks::new(None, &SourceLimits::default())) })
 }
 
+/// What the node behind the listeners says: the client's address; at `long.`, 60,000 octets; at `silent.`, nothing.
 fn answer(request: &[u8], client: IpAddr, out: &mut Vec<u8>) -> bool {
     let Ok(request) = Message::from_vec(request) else { return false };
     let name = request.queries[0].name().clone();

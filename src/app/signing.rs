@@ -1,0 +1,71 @@
+//! Signs the zone of a running node with the keys of its data directory, and follows what `touchmark dnssec` does with them.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinHandle;
+
+use super::{AppError, dnssec};
+use crate::{
+    config::Config,
+    protocol::dns::{
+        Responder,
+        dnssec::{Signer, keys::Algorithm},
+    },
+};
+
+/// How often the keys of a signed zone are looked at.
+const KEYS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The task that follows the keys of a signed zone; it ends when this is dropped.
+pub(super) struct KeysTask(JoinHandle<()>);
+
+impl Drop for KeysTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Signs the zone, at first with a new key of this algorithm when there is none. `primary` is that of a mirror.
+///
+/// # Errors
+///
+/// [`AppError::Dnssec`].
+pub(super) fn start(
+    config: &Config,
+    algorithm: Algorithm,
+    responder: &Arc<Responder>,
+    primary: Option<&str>,
+) -> Result<KeysTask, AppError> {
+    let path = dnssec::file(&config.data);
+    let had_keys = path.exists();
+    let (mut store, ring) = dnssec::KeyStore::open_or_create(&config.data, &config.zone, algorithm)?;
+    if let Some(primary) = primary.filter(|_| !had_keys) {
+        tracing::warn!(
+            primary,
+            "this mirror made a DNSSEC key of its own, and signs the zone with another one than its primary: where both are asked, \
+             validators refuse one of them; stop it, copy the primary's dnssec/keys to {}, and start it again",
+            path.display()
+        );
+    }
+    responder.set_signer(Signer::new(ring));
+    let responder = Arc::clone(responder);
+    Ok(KeysTask(tokio::spawn(async move {
+        let mut failing = false;
+        loop {
+            tokio::time::sleep(KEYS_INTERVAL).await;
+            match store.reload_if_changed() {
+                Ok(None) => failing = false,
+                Ok(Some(ring)) => {
+                    tracing::info!("the keys of the zone changed: signing with them");
+                    responder.set_signer(Signer::new(ring));
+                    failing = false;
+                }
+                Err(error) if !failing => {
+                    tracing::error!(%error, "the keys of the zone cannot be read again; signing with those of before");
+                    failing = true;
+                }
+                Err(_) => {}
+            }
+        }
+    })))
+}
