@@ -2,13 +2,16 @@
 //!
 //! Nothing is trusted and nothing is changed: checksums, order of indexes and times, the chain from each entry to the one
 //! before of the same identifier, every leaf hash derived again from values and salts, every hash in the tree files, the
-//! root that each frame names, both slots of the signed head.
+//! root that each frame names, both slots of the signed head; that an entry which holds no value any more is followed by one that
+//! erased it, and that none holds what was erased.
 
 use super::{
-    DataDir, EntrySubject, Erasure, Hash, Kept, Keys, LedgerError, Position, StoredEntry,
+    DataDir, EntrySubject, Erasure, Erasures, Hash, Kept, Keys, Ledger, LedgerError, Missing, Position, StoredEntry,
+    Unexplained,
     append::check_erasures,
     checkpoint::read_slots,
     leaf_hash,
+    recover::limit,
     redactions::Redactions,
     segment::{BadEntry, BadFrame, Frame, Scanned, Segments},
     tree::{Frontier, Levels, NewHashes},
@@ -42,6 +45,8 @@ pub fn audit<E: From<LedgerError>>(
     let mut position = Segments::first();
     let torn_bytes = loop {
         match auditor.segments.scan(position) {
+            // A mirror never had a checkpoint for it: the next start cuts it.
+            Ok(Scanned::Frame(frame)) if frame.info.first_index >= auditor.limit => break frame.end().0 - position.0,
             Ok(Scanned::Frame(frame)) => {
                 auditor.frame(&frame, &mut visit)?;
                 position = frame.end();
@@ -66,6 +71,9 @@ struct Auditor {
     text: Vec<u8>,
     /// Bytes of redactions for an erasure that never counted.
     torn_redactions: u64,
+    /// Where the ledger ends, whatever lies behind.
+    limit: u64,
+    unexplained: Unexplained,
 }
 
 impl Auditor {
@@ -79,9 +87,14 @@ impl Auditor {
         let tree = directory.tree();
         let levels = Levels::open(&tree).map_err(|error| LedgerError::io("cannot open", &tree, error))?;
         let segments = Segments::open(&directory.segments(), Redactions::open(&directory.redactions())?)?;
-        let torn_redactions = check_erasures(&segments)?;
-        let (frontier, text) = (Frontier::default(), Vec::new());
-        Ok(Self { segments, levels, keys, frontier, time_ms: 0, text, torn_redactions })
+        let mirrored = match &keys {
+            Keys::Own(_) => None,
+            Keys::Mirrored(verifier) => Some(&**verifier),
+        };
+        let limit = limit(directory, mirrored)?;
+        let torn_redactions = check_erasures(&segments, limit)?;
+        let (frontier, text, unexplained) = (Frontier::default(), Vec::new(), Unexplained::default());
+        Ok(Self { segments, levels, keys, frontier, time_ms: 0, text, torn_redactions, limit, unexplained })
     }
 
     fn frame<E: From<LedgerError>>(
@@ -161,6 +174,9 @@ impl Auditor {
         };
         if let Some(erasure) = &entry.erasure {
             self.check_erased(entry, erasure)?;
+        }
+        if let Some(erasures) = Erasures::of(entry) {
+            self.unexplained.see(&erasures);
         }
         self.text.clear();
         entry.put_text(&mut self.text, previous_leaf);
@@ -263,6 +279,23 @@ impl Auditor {
             .sum()
     }
 
+    /// Checks that every value which an entry lacks was erased by one behind it.
+    fn check_explained(&self, directory: &DataDir) -> Result<(), LedgerError> {
+        let first = match self.unexplained.next_pass() {
+            Some(rest) => Ledger::open_to_read(directory)?.unexplained(rest)?.first(),
+            None => self.unexplained.first(),
+        };
+        let Some(Missing { entry, value }) = first else { return Ok(()) };
+        let advice = match &self.keys {
+            Keys::Own(_) => "restore it from a copy",
+            Keys::Mirrored(_) => {
+                "either this mirror was stopped before it was in step, and a start brings the rest, or the value was withheld, \
+                 and a new mirror has to take its place"
+            }
+        };
+        Err(bad(entry, &format!("lacks value {value}, and no entry behind it says that the value was erased: {advice}")))
+    }
+
     fn finish(self, directory: &DataDir, torn_bytes: u64) -> Result<Audit, LedgerError> {
         let size = self.frontier.size();
         let torn_bytes = torn_bytes + self.torn_hash_bytes(size)? + self.torn_redactions;
@@ -285,6 +318,7 @@ impl Auditor {
                 return Err(behind("with another root"));
             }
         }
+        self.check_explained(directory)?;
         Ok(Audit {
             entries: size,
             root: self.frontier.root(),

@@ -135,6 +135,11 @@ impl DataDir {
     }
 }
 
+/// What the mirror of a data directory knows of its primary beside its ledger.
+pub(super) fn seen(data: &Path) -> PathBuf {
+    data.join(LEDGER).join("seen")
+}
+
 /// True when the directory holds nothing but what [`write_format`] leaves when it is cut off.
 fn is_new(path: &Path) -> io::Result<bool> {
     for item in std::fs::read_dir(path)? {

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use super::{
-    DataDir, Ledger, LedgerError, LedgerKey, MirrorOf, SignedCheckpoint, checkpoint::slots, keys::write_whole,
+    DataDir, Ledger, LedgerError, LedgerKey, MirrorOf, Seen, SignedCheckpoint, checkpoint::slots, keys::write_whole,
     write_secret,
 };
 
@@ -58,6 +58,7 @@ pub fn promote(
         written.map_err(|error| LedgerError::io("cannot write", &marker, error))?;
     }
     MirrorOf::remove(directory)?;
+    Seen::remove(directory.path())?;
     write_head(directory, &[&signed])?;
     Ok((signed, key.verifier_key().into()))
 }

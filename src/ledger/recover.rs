@@ -13,7 +13,7 @@ use super::{
     Appender, CheckpointVerifier, DataDir, Hash, Kept, Keys, Ledger, LedgerError, LedgerKey, MirrorOf, Position,
     Replica, SignedCheckpoint, StoredEntry,
     append::recover_erasure,
-    checkpoint::SignedHead,
+    checkpoint::{SignedHead, read_slots},
     leaf_hash,
     redactions::Redactions,
     segment::{BadEntry, Frame, FrameInfo, Scanned, SegmentWriter, Segments, Tail},
@@ -128,7 +128,8 @@ impl Opening {
     /// Any [`LedgerError`] but `Stopped`.
     pub fn new(directory: &DataDir, source: KeySource<'_>) -> Result<Self, LedgerError> {
         let segments = Segments::open(&directory.segments(), Redactions::open(&directory.redactions())?)?;
-        recover_erasure(&segments)?;
+        let mirror = MirrorOf::read(directory)?;
+        recover_erasure(&segments, limit(directory, mirror.as_ref().map(|mirror| &mirror.key))?)?;
         if matches!(segments.scan(Segments::first())?, Scanned::Frame(_)) {
             refuse_missing(&[directory.signed_head()])?;
             Keys::open(directory).map_err(|error| match error {
@@ -136,7 +137,7 @@ impl Opening {
                 error => error,
             })?;
         }
-        let keys = match MirrorOf::read(directory)? {
+        let keys = match mirror {
             Some(mirror) => Keys::Mirrored(Box::new(mirror.key)),
             None => {
                 let key = LedgerKey::open_or_create(&directory.key(), source.origin, source.seed)?;
@@ -414,6 +415,20 @@ impl Replayed {
         let appender = Appender::new(Arc::clone(&ledger), writer, frontier, head, last_time_ms);
         Ok((ledger, appender))
     }
+}
+
+/// Where a ledger ends, whatever lies behind: a mirror's with its primary's last checkpoint. Where that cannot be read nothing is
+/// cut on its account; opening says what is wrong.
+///
+/// # Errors
+///
+/// [`LedgerError::Io`].
+pub(super) fn limit(directory: &DataDir, mirrored: Option<&CheckpointVerifier>) -> Result<u64, LedgerError> {
+    let (Some(verifier), path) = (mirrored, directory.signed_head()) else { return Ok(u64::MAX) };
+    if !path.exists() {
+        return Ok(u64::MAX);
+    }
+    Ok(read_slots(&path, verifier)?.newest.map_or(u64::MAX, |(_, signed)| signed.size))
 }
 
 /// A ledger with entries has these files; without them nobody knows what it has signed, and as whom.

@@ -8,7 +8,9 @@ use super::{
 };
 use crate::{
     id::Key,
-    ledger::{Committed, Foreign, Hash, Ledger, LedgerError, Position, Replica, StoredEntry},
+    ledger::{
+        Committed, Erasures, Foreign, Hash, Ledger, LedgerError, Missing, Position, Replica, StoredEntry, Unexplained,
+    },
     registry::{Changed, Changes, Committer, apply::change_of},
     store::{Applied, IndexChange, PrefixVersion, Prefixes, ReadError, Store, StoreError},
 };
@@ -25,14 +27,30 @@ pub enum MirrorError {
     /// What was verified says what this version cannot read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// An earlier batch is in the ledger and not in the index.
+    #[error("the index lacks entries that the ledger has, because earlier it failed ({reason}): start the node again")]
+    Broken {
+        /// The earlier failure.
+        reason: String,
+    },
 }
 
-/// What the index, the caches, and those who ask who answers learn of a batch.
+/// What the index, the caches, and those who ask who answers learn of a batch. All that can fail is done before the batch is written.
 #[derive(Debug, Default)]
 struct Learned {
     changes: Vec<IndexChange>,
     changed: Vec<Changed>,
     prefixes: Vec<PrefixVersion>,
+    erasures: Vec<Erasures>,
+}
+
+/// From when on a value that is missing without an erasure is withheld.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    /// The size of the primary's ledger, which it said behind the entries that lack something.
+    size: u64,
+    /// How many entries were there then.
+    entries: u64,
 }
 
 /// The one writer of a mirror.
@@ -42,6 +60,11 @@ pub struct Applier {
     store: Arc<dyn Store>,
     prefixes: Arc<Prefixes>,
     committer: Committer,
+    /// `None` until the entries were looked at that were there before.
+    unexplained: Option<Unexplained>,
+    due: Option<Due>,
+    /// Why nothing is written any more: the ledger has entries that the index lacks.
+    broken: Option<String>,
 }
 
 /// What a mirror holds: its ledger and its index.
@@ -73,7 +96,7 @@ impl Applier {
         prefixes: Arc<Prefixes>,
         committer: Committer,
     ) -> Self {
-        Self { replica, ledger, store, prefixes, committer }
+        Self { replica, ledger, store, prefixes, committer, unexplained: None, due: None, broken: None }
     }
 
     /// What is held already.
@@ -86,16 +109,34 @@ impl Applier {
         &self.ledger
     }
 
+    /// Makes sure of what is missing in the entries that are there, of which so many are known to lack nothing that was not erased.
+    /// It has to come before the first batch.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`]; try again.
+    pub fn look_back(&mut self, explained: u64) -> Result<(), LedgerError> {
+        if self.unexplained.is_none() {
+            self.unexplained = Some(self.ledger.unexplained(explained)?);
+        }
+        Ok(())
+    }
+
     /// Writes a batch: when this returns it is durable, in the index, and what it erases is gone.
     ///
     /// # Errors
     ///
-    /// [`MirrorError`]. When the ledger has the batch and the index failed, the next start goes on from there.
+    /// [`MirrorError`]. When the ledger has the batch and the index failed, every later batch is refused with
+    /// [`MirrorError::Broken`], and the next start goes on from there.
     pub fn apply(&mut self, batch: &VerifiedBatch) -> Result<(), MirrorError> {
+        if let Some(reason) = &self.broken {
+            return Err(MirrorError::Broken { reason: reason.clone() });
+        }
         if batch.entries.is_empty() {
             return Ok(());
         }
         self.store.ready()?;
+        let learned = self.learned(batch)?;
         let (positions, committed) = match batch.entries.first() {
             Some(Checked::Entry(entry @ CheckedEntry { erases: Some(values), previous: Some(previous), .. })) => {
                 let newest = self.ledger.position(*previous)?;
@@ -104,9 +145,16 @@ impl Applier {
             }
             _ => self.write(batch)?,
         };
-        let Learned { changes, changed, prefixes } = self.learned(batch, &positions)?;
+        let Learned { changes, changed, prefixes, erasures } = learned.placed(batch.start, &positions);
+        if let Some(unexplained) = &mut self.unexplained {
+            erasures.iter().for_each(|erasures| unexplained.see(erasures));
+        }
         let Committed { mark, .. } = committed;
         let applied = self.store.apply(changes, Applied { entries: mark.entries, next: mark.position });
+        if let Err(error) = &applied {
+            // Another batch would be marked as applied, and this one with it.
+            self.broken = Some(error.to_string());
+        }
         match prefixes.is_empty() {
             true => (self.committer)(&Changes::Identifiers(&changed)),
             false => {
@@ -116,6 +164,38 @@ impl Applier {
         }
         self.replica.finish_erasing()?;
         Ok(applied?)
+    }
+
+    /// The primary said how many entries it has.
+    pub fn heard(&mut self, size: u64) {
+        if !self.is_explained() && self.due.is_none() {
+            self.due = Some(Due { size, entries: self.ledger.size() });
+        }
+    }
+
+    /// Whether every value that is missing here was erased.
+    pub fn is_explained(&self) -> bool {
+        self.unexplained.as_ref().is_some_and(Unexplained::is_empty)
+    }
+
+    /// The first value that is missing though no entry erased it, once everything is here that the primary had when it gave the entry
+    /// without it: a primary writes the erasure before it gives an entry without what was erased.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`].
+    pub fn withheld(&mut self) -> Result<Option<Missing>, LedgerError> {
+        let Some(Due { entries, .. }) = self.due.filter(|due| self.ledger.size() >= due.size) else { return Ok(None) };
+        let Some(unexplained) = &mut self.unexplained else { return Ok(None) };
+        if let Some(first) = unexplained.first().filter(|first| first.entry < entries) {
+            return Ok(Some(first));
+        }
+        // What came later is due later.
+        self.due = None;
+        if let Some(rest) = unexplained.next_pass() {
+            *unexplained = self.ledger.unexplained(rest)?;
+        }
+        Ok(None)
     }
 
     fn write(&mut self, batch: &VerifiedBatch) -> Result<(Vec<Position>, Committed), MirrorError> {
@@ -135,23 +215,41 @@ impl Applier {
         Ok((positions, committed))
     }
 
-    /// What the index and the caches learn of a batch: an edge node knows of no identifier but its own.
-    fn learned(&self, batch: &VerifiedBatch, positions: &[Position]) -> Result<Learned, MirrorError> {
+    /// What the index and the caches learn of a batch that is not written yet, and whose positions are not known: an edge node
+    /// knows of no identifier but its own.
+    fn learned(&self, batch: &VerifiedBatch) -> Result<Learned, MirrorError> {
         let mut learned = Learned::default();
-        for (checked, position) in batch.entries.iter().zip(positions) {
+        for checked in &batch.entries {
             let Checked::Entry(entry) = checked else { continue };
             let stored = StoredEntry::read(&entry.stored).map_err(|_| LedgerError::Damaged {
                 path: "entry".into(),
                 what: "that was verified cannot be read".into(),
             })?;
-            let before = previous(&self.ledger, batch, entry, positions)?;
-            let change = change_of(*position, &stored)?;
-            let superseded = entry.previous.zip(before);
+            let superseded = match entry.previous {
+                Some(previous) if previous < batch.start => Some((previous, self.ledger.position(previous)?)),
+                previous => previous.map(|previous| (previous, Position::default())),
+            };
+            let change = change_of(Position::default(), &stored)?;
             learned.changed.push(Changed { key: change.key.clone(), created: superseded.is_none() });
             learned.changes.push(IndexChange { superseded, ..change });
             learned.prefixes.extend(PrefixVersion::of(&stored)?);
+            learned.erasures.extend(Erasures::of(&stored));
         }
         Ok(learned)
+    }
+}
+
+impl Learned {
+    /// With the positions that the entries from `start` on got.
+    fn placed(mut self, start: u64, positions: &[Position]) -> Self {
+        let place = |index: u64| positions.get(usize::try_from(index.checked_sub(start)?).ok()?).copied();
+        for change in &mut self.changes {
+            change.position = place(change.index).unwrap_or(change.position);
+            if let Some((index, position)) = &mut change.superseded {
+                *position = place(*index).unwrap_or(*position);
+            }
+        }
+        self
     }
 }
 

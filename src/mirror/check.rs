@@ -2,8 +2,11 @@
 //!
 //! Of every entry: its index is the next one; its time is not before the one before; the entry that it names as the previous one of
 //! its identifier is the newest that there is; its text is derived from its stored form. Of every batch: the primary's key signed
-//! a tree of exactly these entries. So a value, a salt, an order or an omission that is not the primary's gives another root. What
+//! a tree of exactly these entries. So another value, another salt, another order or an entry left out gives another root. What
 //! is not in the text (the version, whether edges leave the record, where the entry before lies) is derived here and not believed.
+//!
+//! One thing a root does not tell: the text has commitments in the place of values, and an entry may come without some of them, as
+//! after an erasure. That an `erase` entry says so is for [`super::Applier`] to see, for it comes behind, and maybe much later.
 
 use std::collections::HashMap;
 
@@ -97,6 +100,18 @@ pub enum Rejected {
         /// How long they are.
         bytes: usize,
     },
+    /// A value is not there, and nobody erased it.
+    #[error(
+        "ledger entry {entry} came without its value {value}, and no entry of the ledger says that the value was erased: it was \
+         withheld, by the primary or on the way. What is missing here stays missing: give a new mirror a new directory, and do \
+         not promote this one"
+    )]
+    Withheld {
+        /// The entry.
+        entry: u64,
+        /// The value's index in the record.
+        value: u32,
+    },
     /// What the mirror holds cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -160,6 +175,7 @@ pub struct Checker {
     bytes: usize,
     newest: HashMap<Key, HeldEntry>,
     erases: bool,
+    ahead: Option<SignedCheckpoint>,
 }
 
 impl Checker {
@@ -177,12 +193,18 @@ impl Checker {
             bytes: 0,
             newest: HashMap::new(),
             erases: false,
+            ahead: None,
         }
     }
 
     /// The index of the entry that has to come next.
     pub fn next_index(&self) -> u64 {
         self.frontier.size()
+    }
+
+    /// A checkpoint that the primary's key signed, and that what came does not fit; there is one behind a rejection only.
+    pub fn ahead(&self) -> Option<&SignedCheckpoint> {
+        self.ahead.as_ref()
     }
 
     /// Takes a record; gives a batch when it is the checkpoint of one.
@@ -305,10 +327,13 @@ impl Checker {
         let checkpoint = self.verifier.verify(note).ok_or_else(|| Rejected::Signature { size, origin: origin() })?;
         let tree = |what: String| Rejected::Tree { size, count, what };
         if checkpoint.size != size {
-            return Err(tree(format!("the checkpoint covers {}", checkpoint.size)));
+            let what = format!("the checkpoint covers {}", checkpoint.size);
+            self.ahead = Some(checkpoint);
+            return Err(tree(what));
         }
         let root = if count == 0 { self.held_root } else { self.frontier.root() };
         if checkpoint.root != root {
+            self.ahead = Some(checkpoint);
             return Err(if count == 0 { Rejected::Fork { size } } else { tree("they give another root".into()) });
         }
         self.held_root = root;

@@ -199,24 +199,26 @@ fn finish(segments: &Segments, group: &Group) -> Result<(), LedgerError> {
     redactions.finish(group)
 }
 
-/// Brings an erasure that was cut off to its end: it is finished when its erase entry is in the ledger, else it never was.
+/// Brings an erasure that was cut off to its end: it is finished when its erase entry is in the ledger and before `limit`, else it
+/// never was. A mirror's ledger ends where its primary's last checkpoint does: an entry behind it is cut, and comes again.
 ///
 /// # Errors
 ///
 /// [`LedgerError`].
-pub(in crate::ledger) fn recover(segments: &Segments) -> Result<(), LedgerError> {
+pub(in crate::ledger) fn recover(segments: &Segments, limit: u64) -> Result<(), LedgerError> {
     let redactions = segments.redactions();
-    redactions.mend_header(|erase, frame| is_committed(segments, erase, frame))?;
+    let is_committed = |erase, frame| is_committed(segments, limit, erase, frame);
+    redactions.mend_header(is_committed)?;
     loop {
         match redactions.pending()? {
             Pending::Nothing => return Ok(()),
-            Pending::Group(group) if is_committed(segments, group.erase, group.frame)? => {
+            Pending::Group(group) if is_committed(group.erase, group.frame)? => {
                 tracing::warn!(entry = group.erase, "an erasure was cut off: finishing it");
                 // The entry that it rests on may not have been synced.
                 segments.sync(group.frame)?;
                 finish(segments, &group)?;
             }
-            Pending::Torn { erase: Some((erase, frame)), .. } if is_committed(segments, erase, frame)? => {
+            Pending::Torn { erase: Some((erase, frame)), .. } if is_committed(erase, frame)? => {
                 return Err(torn(redactions, erase));
             }
             Pending::Group(_) | Pending::Torn { .. } => {
@@ -227,17 +229,19 @@ pub(in crate::ledger) fn recover(segments: &Segments) -> Result<(), LedgerError>
     }
 }
 
-/// Says what is wrong with erasures that were cut off, and how many bytes of one are left that never counted.
+/// Says what is wrong with erasures that were cut off, and how many bytes of one are left that never counted; `limit` as for
+/// [`recover`].
 ///
 /// # Errors
 ///
 /// [`LedgerError::ErasureCutOff`], or [`LedgerError::Damaged`].
-pub(in crate::ledger) fn check(segments: &Segments) -> Result<u64, LedgerError> {
+pub(in crate::ledger) fn check(segments: &Segments, limit: u64) -> Result<u64, LedgerError> {
     let redactions = segments.redactions();
+    let is_committed = |erase, frame| is_committed(segments, limit, erase, frame);
     let pending = redactions.pending()?;
     // It may have been cut off while it destroyed records of older groups; the next start heals those.
     if let Pending::Group(group) = &pending
-        && is_committed(segments, group.erase, group.frame)?
+        && is_committed(group.erase, group.frame)?
     {
         return Err(LedgerError::ErasureCutOff { index: group.erase });
     }
@@ -245,7 +249,7 @@ pub(in crate::ledger) fn check(segments: &Segments) -> Result<u64, LedgerError> 
     match pending {
         Pending::Nothing => Ok(0),
         Pending::Group(group) => Ok(group.bytes()),
-        Pending::Torn { erase: Some((erase, frame)), .. } if is_committed(segments, erase, frame)? => {
+        Pending::Torn { erase: Some((erase, frame)), .. } if is_committed(erase, frame)? => {
             Err(torn(redactions, erase))
         }
         Pending::Torn { bytes, .. } => Ok(bytes),
@@ -258,8 +262,11 @@ fn torn(redactions: &Redactions, erase: u64) -> LedgerError {
     ))
 }
 
-/// True when the ledger holds the erase entry that a group was written for.
-fn is_committed(segments: &Segments, erase: u64, frame: Position) -> Result<bool, LedgerError> {
+/// True when the ledger holds the erase entry that a group was written for, before `limit`.
+fn is_committed(segments: &Segments, limit: u64, erase: u64, frame: Position) -> Result<bool, LedgerError> {
+    if erase >= limit {
+        return Ok(false);
+    }
     let Some(frame) = segments.frame_at(frame)? else { return Ok(false) };
     let entry = frame.entries().next().and_then(Result::ok);
     let entry = entry.and_then(|(_, bytes)| StoredEntry::read(bytes).ok());
@@ -331,21 +338,21 @@ mod tests {
         let cut_off = [&first[..header], &done[header..record], &first[record..], &done[first.len()..]].concat();
         assert_eq!(cut_off.len(), done.len());
         std::fs::write(&path, cut_off).unwrap();
-        let error = check(segments).unwrap_err();
+        let error = check(segments, u64::MAX).unwrap_err();
         assert!(matches!(error, LedgerError::ErasureCutOff { index: 2 }), "{error}");
-        recover(segments).unwrap();
-        assert_eq!((std::fs::read(&path).unwrap(), check(segments).unwrap()), (done.clone(), 0));
+        recover(segments, u64::MAX).unwrap();
+        assert_eq!((std::fs::read(&path).unwrap(), check(segments, u64::MAX).unwrap()), (done.clone(), 0));
 
         // Nothing is cut when the header does not say what is done and a group cannot be seen to count.
         let mut damaged = done.clone();
         damaged[9] ^= 1;
         std::fs::write(&path, &damaged).unwrap();
-        assert!(matches!(check(segments), Err(LedgerError::Damaged { .. })));
-        assert!(recover(segments).is_err());
+        assert!(matches!(check(segments, u64::MAX), Err(LedgerError::Damaged { .. })));
+        assert!(recover(segments, u64::MAX).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), damaged);
         damaged[header] ^= 1;
         std::fs::write(&path, &damaged).unwrap();
-        assert!(recover(segments).is_err());
+        assert!(recover(segments, u64::MAX).is_err());
         assert_eq!(std::fs::read(&path).unwrap(), damaged);
     }
 }

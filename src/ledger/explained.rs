@@ -1,0 +1,191 @@
+//! Values that entries lack, and the `erase` entries that say why.
+//!
+//! A redacted entry has the text, and so the leaf hash, of before: nothing in the tree tells a value that was erased from one that
+//! was withheld. What tells it is an `erase` entry of the same identifier behind the entry, and that one is in the tree. So of every
+//! value that an entry lacks, such an entry has to be there, or to come ([`Unexplained`]).
+//!
+//! Entries are looked at in the order of the ledger. What is remembered at once is bounded; where more is missing, another pass
+//! looks at the rest. Deliberately absent: when an erase entry is late (`mirror`).
+
+use std::collections::HashMap;
+
+use super::{ErasedValues, Ledger, LedgerError, StoredEntry};
+use crate::id::Key;
+
+/// How many missing values are remembered at once; about 100 bytes each, and the identifiers.
+const MISSING_VALUES_MAX: usize = 1 << 20;
+/// How many entries are read at once.
+const ENTRIES_AT_ONCE: usize = 1_024;
+
+/// A value that an entry lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Missing {
+    /// The entry's index in the ledger.
+    pub entry: u64,
+    /// The value's index in the record.
+    pub value: u32,
+}
+
+/// What an entry says about erased values: those that it lacks, and those that it erases from the versions before it.
+#[derive(Clone, Debug)]
+pub struct Erasures {
+    entry: u64,
+    key: Key,
+    missing: Vec<u32>,
+    erases: Option<ErasedValues>,
+}
+
+impl Erasures {
+    /// Of an entry; `None` of most, which say nothing of the kind.
+    pub fn of(entry: &StoredEntry<'_>) -> Option<Self> {
+        let erases = entry.erasure.as_ref().map(|erasure| erasure.values);
+        if entry.erased.is_empty() && erases.is_none() {
+            return None;
+        }
+        let missing = entry.erased.iter().map(|erased| erased.index).collect();
+        Some(Self { entry: entry.index, key: entry.subject()?.key(), missing, erases })
+    }
+}
+
+/// Values that entries lack, and that no `erase` entry says were erased so far.
+#[derive(Debug, Default)]
+pub struct Unexplained {
+    /// Of each identifier; of each value the first entry that lacks it.
+    missing: HashMap<Key, Vec<Missing>>,
+    count: usize,
+    /// The first entry whose missing values found no room.
+    rest: Option<u64>,
+}
+
+impl Unexplained {
+    /// Looks at the next entry.
+    pub fn see(&mut self, erasures: &Erasures) {
+        let Erasures { entry, key, missing, erases } = erasures;
+        if let Some(values) = erases
+            && let Some(known) = self.missing.get_mut(key)
+        {
+            let before = known.len();
+            known.retain(|known| !values.has(known.value));
+            self.count -= before - known.len();
+            if known.is_empty() {
+                self.missing.remove(key);
+            }
+        }
+        if missing.is_empty() {
+            return;
+        }
+        if self.rest.is_some() || self.count + missing.len() > MISSING_VALUES_MAX {
+            self.rest.get_or_insert(*entry);
+            return;
+        }
+        let known = self.missing.entry(key.clone()).or_default();
+        for &value in missing {
+            if known.iter().all(|known| known.value != value) {
+                known.push(Missing { entry: *entry, value });
+                self.count += 1;
+            }
+        }
+    }
+
+    /// The first value that no `erase` entry explains so far, in the order of entries.
+    pub fn first(&self) -> Option<Missing> {
+        self.missing.values().flatten().min().copied()
+    }
+
+    /// True when every value that is missing is known to be erased.
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.rest.is_none()
+    }
+
+    /// The entry from which on another pass has to look, because all that was remembered is explained and more was missing.
+    pub fn next_pass(&self) -> Option<u64> {
+        self.rest.filter(|_| self.missing.is_empty())
+    }
+}
+
+impl Ledger {
+    /// Values that the entries from an index on lack, and that no `erase` entry explains.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Ledger::entry`].
+    pub fn unexplained(&self, from: u64) -> Result<Unexplained, LedgerError> {
+        let mut pass = from;
+        loop {
+            let found = self.unexplained_pass(pass)?;
+            match found.next_pass() {
+                // What found no room lies behind what did.
+                Some(next) if next > pass => pass = next,
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    fn unexplained_pass(&self, from: u64) -> Result<Unexplained, LedgerError> {
+        let (mut found, mut next) = (Unexplained::default(), from);
+        while next < self.size() {
+            let page = self.entries(next, ENTRIES_AT_ONCE)?;
+            if page.is_empty() {
+                break;
+            }
+            for bytes in &page {
+                if bytes.outside()?.is_none()
+                    && let Some(erasures) = Erasures::of(&bytes.decode()?)
+                {
+                    found.see(&erasures);
+                }
+            }
+            next += page.len() as u64;
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn erasures(entry: u64, key: &str, missing: &[u32], erases: Option<ErasedValues>) -> Erasures {
+        Erasures { entry, key: Key::from_bytes(key.as_bytes()), missing: missing.into(), erases }
+    }
+
+    #[test]
+    fn what_is_missing_is_explained_by_an_erasure_behind_it() {
+        use ErasedValues::{All, One};
+        let first = |entry, value| Some(Missing { entry, value });
+        type Case<'a> = (&'a str, Vec<(u64, &'a str, &'a [u32], Option<ErasedValues>)>, Option<Missing>);
+        let table: [Case<'_>; 8] = [
+            ("nothing", vec![], None),
+            ("erased", vec![(0, "a", &[1], None), (1, "a", &[], Some(One(1)))], None),
+            ("erased with all", vec![(0, "a", &[1, 2], None), (1, "a", &[3], None), (2, "a", &[], Some(All))], None),
+            ("withheld", vec![(0, "a", &[1], None)], first(0, 1)),
+            ("another value", vec![(0, "a", &[1, 2], None), (1, "a", &[], Some(One(1)))], first(0, 2)),
+            ("another's", vec![(0, "a", &[1], None), (1, "b", &[], Some(All))], first(0, 1)),
+            ("an erasure before", vec![(0, "a", &[], Some(All)), (1, "a", &[1], None)], first(1, 1)),
+            ("an erasure itself", vec![(3, "a", &[2], Some(One(1)))], first(3, 2)),
+        ];
+        for (name, entries, expected) in table {
+            let mut found = Unexplained::default();
+            for (entry, key, missing, erases) in entries {
+                found.see(&erasures(entry, key, missing, erases));
+            }
+            assert_eq!((found.first(), found.is_empty()), (expected, expected.is_none()), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_finds_no_room_is_for_another_pass() {
+        let mut found = Unexplained::default();
+        let values: Vec<u32> = (0..1_000).collect();
+        let fit = (MISSING_VALUES_MAX / values.len()) as u64;
+        let name = |entry: u64| format!("k{entry}");
+        for entry in 0..fit + 5 {
+            found.see(&erasures(entry, &name(entry), &values, None));
+        }
+        assert_eq!((found.next_pass(), found.first().map(|first| first.entry)), (None, Some(0)));
+        for entry in 0..fit {
+            found.see(&erasures(fit + 5 + entry, &name(entry), &[], Some(ErasedValues::All)));
+        }
+        assert_eq!((found.next_pass(), found.is_empty(), found.count), (Some(fit), false, 0));
+    }
+}

@@ -1,0 +1,222 @@
+//! What a mirror knows of its primary beside the ledger that it holds: the file `DIR/ledger/seen`.
+//!
+//! ```text
+//! touchmark seen 1                 written whole or not at all, at most once a second
+//! explained <entries>              of so many entries every value that is missing was erased by one of them
+//! <a signed checkpoint>            behind an empty line: the largest that was seen, where the mirror did not hold all of it
+//! ```
+//!
+//! A primary that is gone may have signed more than its mirror received. The checkpoint says so when the mirror is promoted, and
+//! it is verified once more when it is read.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use super::{CHECKPOINT_BYTES_MAX, CheckpointVerifier, LedgerError, SignedCheckpoint, data_dir, keys::write_whole};
+
+/// The first line of the file.
+const HEAD: &str = "touchmark seen 1";
+/// The longest file, in bytes: a checkpoint and the lines before it.
+const FILE_BYTES_MAX: u64 = CHECKPOINT_BYTES_MAX as u64 + 256;
+/// After how many entries it is written again that all of them are explained: what is not is looked at again at the next start.
+const EXPLAINED_STEP: u64 = 65_536;
+
+/// What a mirror knows of its primary. Cheap to tell, from any thread; one thread writes it.
+#[derive(Debug)]
+pub struct Seen {
+    path: PathBuf,
+    known: Mutex<Known>,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    explained: u64,
+    newest: Option<SignedCheckpoint>,
+    /// What the file says.
+    explained_written: u64,
+    is_newest_written: bool,
+}
+
+impl Seen {
+    /// Reads the file of a data directory; where there is none nothing is known.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`], [`LedgerError::Damaged`] when the file cannot be read, or the primary's key did not sign what it holds.
+    pub fn open(data: &Path, verifier: &CheckpointVerifier) -> Result<Self, LedgerError> {
+        let path = data_dir::seen(data);
+        let text = match fs::metadata(&path).and_then(|found| match found.len() {
+            0..=FILE_BYTES_MAX => fs::read_to_string(&path).map(Some),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Some(String::new()),
+            Err(error) => return Err(LedgerError::io("cannot read", &path, error)),
+        };
+        let known = text.map_or_else(|| Some(Known::NOTHING), |text| Known::parse(&text, verifier));
+        let known = known.ok_or_else(|| {
+            LedgerError::damaged(&path, "does not say what was seen of the primary: restore it from a copy, or remove it")
+        })?;
+        Ok(Self { path, known: Mutex::new(known) })
+    }
+
+    /// The largest checkpoint that was seen and not held, when it was seen.
+    pub fn newest(&self) -> Option<SignedCheckpoint> {
+        self.known().newest.clone()
+    }
+
+    /// Of so many entries every value that is missing was erased by one of them.
+    pub fn explained(&self) -> u64 {
+        self.known().explained
+    }
+
+    /// A checkpoint was verified that the mirror does not hold all of.
+    pub fn see(&self, checkpoint: &SignedCheckpoint) {
+        let mut known = self.known();
+        if known.newest.as_ref().is_none_or(|newest| newest.size < checkpoint.size) {
+            (known.newest, known.is_newest_written) = (Some(checkpoint.clone()), false);
+        }
+    }
+
+    /// Of so many entries every value that is missing was erased by one of them.
+    pub fn explain(&self, entries: u64) {
+        let mut known = self.known();
+        known.explained = known.explained.max(entries);
+    }
+
+    /// Writes the file when there is something new that counts; when this returns it is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`]; the file is then what it was.
+    pub fn write(&self) -> Result<(), LedgerError> {
+        let known = self.known().clone();
+        match known.is_newest_written && known.explained < known.explained_written.saturating_add(EXPLAINED_STEP) {
+            true => Ok(()),
+            false => self.write_known(&known),
+        }
+    }
+
+    /// Writes all that is known, at the end.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Seen::write`].
+    pub fn flush(&self) -> Result<(), LedgerError> {
+        let known = self.known().clone();
+        match known.is_newest_written && known.explained == known.explained_written {
+            true => Ok(()),
+            false => self.write_known(&known),
+        }
+    }
+
+    fn write_known(&self, written: &Known) -> Result<(), LedgerError> {
+        let done = write_whole(&self.path, written.text().as_bytes());
+        done.map_err(|error| LedgerError::io("cannot write", &self.path, error))?;
+        let mut known = self.known();
+        known.explained_written = written.explained;
+        known.is_newest_written = known.size() == written.size();
+        Ok(())
+    }
+
+    /// Removes the file, with the directory's being a mirror's.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`].
+    pub(super) fn remove(data: &Path) -> Result<(), LedgerError> {
+        let path = data_dir::seen(data);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(LedgerError::io("cannot remove", &path, error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    const NOTHING: Self = Self { explained: 0, newest: None, explained_written: 0, is_newest_written: true };
+
+    fn parse(text: &str, verifier: &CheckpointVerifier) -> Option<Self> {
+        let rest = text.strip_prefix(HEAD)?.strip_prefix("\nexplained ")?;
+        let (explained, rest) = rest.split_once('\n')?;
+        let explained = explained.parse().ok()?;
+        let newest = match rest.strip_prefix('\n') {
+            Some(note) => Some(verifier.verify(note.as_bytes())?),
+            None if rest.is_empty() => None,
+            None => return None,
+        };
+        Some(Self { explained, newest, explained_written: explained, is_newest_written: true })
+    }
+
+    fn text(&self) -> String {
+        let note = self.newest.as_ref().map_or_else(String::new, |newest| format!("\n{}", newest.note));
+        format!("{HEAD}\nexplained {}\n{note}", self.explained)
+    }
+
+    fn size(&self) -> Option<u64> {
+        self.newest.as_ref().map(|newest| newest.size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Hash, LedgerKey};
+
+    #[test]
+    fn the_largest_is_kept_and_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("ledger")).unwrap();
+        let path = directory.path().join("ledger/seen");
+        let key = LedgerKey::open_or_create(&directory.path().join("key"), "id.test/ledger", [1; 32]).unwrap();
+        let other = LedgerKey::open_or_create(&directory.path().join("other"), "id.test/ledger", [2; 32]).unwrap();
+        let open = || Seen::open(directory.path(), key.verifier());
+        let seen = open().unwrap();
+        assert_eq!((seen.newest(), seen.explained()), (None, 0));
+        for size in [3, 9, 5] {
+            seen.see(&key.sign(size, Hash([size as u8; 32])).unwrap());
+        }
+        seen.explain(4);
+        seen.write().unwrap();
+        let again = open().unwrap();
+        assert_eq!((again.newest().unwrap().size, again.explained()), (9, 4));
+        assert_eq!(again.newest(), seen.newest());
+
+        // Steps that are small wait for the end.
+        let written = fs::read(&path).unwrap();
+        again.explain(7);
+        again.write().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), written);
+        again.flush().unwrap();
+        assert_eq!((open().unwrap().explained(), open().unwrap().newest().unwrap().size), (7, 9));
+        again.explain(7 + EXPLAINED_STEP);
+        again.write().unwrap();
+        assert_eq!(open().unwrap().explained(), 7 + EXPLAINED_STEP);
+
+        let good = fs::read_to_string(&path).unwrap();
+        let forged = other.sign(99, Hash([0; 32])).unwrap().note;
+        let table = [
+            String::new(),
+            good.replace("seen 1", "seen 2"),
+            good.replace("explained ", "explained x"),
+            good.replace("\n9\n", "\n8\n"),
+            format!("{HEAD}\nexplained 7\n\n{forged}"),
+            good.repeat(9),
+        ];
+        for bad in table {
+            fs::write(&path, &bad).unwrap();
+            assert!(matches!(open(), Err(LedgerError::Damaged { .. })), "{bad}");
+        }
+        Seen::remove(directory.path()).unwrap();
+        Seen::remove(directory.path()).unwrap();
+        assert_eq!(open().unwrap().newest(), None);
+    }
+}
