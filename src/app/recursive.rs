@@ -43,7 +43,7 @@ pub(super) fn start(config: &RecursionConfig, zone: &str) -> Result<Recursive, A
         ..RecursionOptions::default()
     };
     let upstream = Arc::new(NodeUpstream::new(zone));
-    let recursor = Recursor::new(roots, upstream, Arc::new(LedgerVerifier), options);
+    let recursor = Recursor::new(roots, upstream, Arc::new(LedgerVerifier::default()), options);
     Ok(Recursive { recursor, allow: config.allow.clone() })
 }
 

@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(
             exit_codes(),
             "Exit codes:\n  0  ok\n  1  failure: no connection, no such file, a full disk\n  2  wrong usage, or invalid input\n  \
-             3  not found\n  4  retired, erased\n  5  delegated\n  6  denied\n  7  already exists\n  8  failed precondition\n  \
+             3  not found\n  4  retired, erased\n  5  delegated, not responsible\n  6  denied\n  7  already exists\n  8  failed precondition\n  \
              9  try later, unavailable\n  \
              10  a valid proof, with values withheld or erased\n  11  an invalid proof\n"
         );

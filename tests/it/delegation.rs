@@ -188,7 +188,7 @@ async fn latest(node: &Program, delegated: &str, identifier: &str) -> (Reply, Re
     let reply = tokio::time::timeout(TIMEOUT, asked).await.unwrap();
     let (key, prefix, identifier) = (target.key.as_deref(), &*target.prefix, &question.identifier);
     let claim = Claim { key, prefix, identifier, evidence: Evidence::Latest, reply: &reply };
-    let verified = LedgerVerifier.verify(&claim).map(|_| ()).map_err(|unproven| unproven.reason);
+    let verified = LedgerVerifier::default().verify(&claim).map(|_| ()).map_err(|unproven| unproven.reason);
     (reply, verified)
 }
 

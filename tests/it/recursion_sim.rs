@@ -138,7 +138,7 @@ impl Simulation {
             let line = Line { who, world: world.clone(), weather: weather.clone(), chances };
             let options = RecursionOptions { evidence, ..options.clone() };
             let roots = world.lock().unwrap().roots();
-            Recursor::new(roots, Arc::new(line), Arc::new(LedgerVerifier), options)
+            Recursor::new(roots, Arc::new(line), Arc::new(LedgerVerifier::default()), options)
         };
         let nodes = [node(0), node(1)];
         Self { world, weather, nodes, seen: HashMap::new(), options, tally: HashMap::new() }

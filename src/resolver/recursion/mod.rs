@@ -27,6 +27,7 @@ mod contest;
 mod delegations;
 mod error;
 mod flights;
+mod floors;
 mod health;
 mod judge;
 mod options;

@@ -170,12 +170,12 @@ async fn a_walk_goes_down_the_tree_and_is_remembered() {
     assert_eq!(again.answer.prefix.as_str(), "hdl:88.118");
     assert_eq!(bed.said("88.118/b").await.0, "found");
     assert_eq!(bed.fake.asked(), [3], "from the deepest delegation that is known");
-    advance(150 * SECOND).await;
+    advance(101 * SECOND).await;
     assert_eq!(bed.said("88.118/c").await.0, "found");
-    bed.fake.asked();
-    advance(51 * SECOND).await;
+    assert_eq!(bed.fake.asked(), [1, 2, 3], "a delegation counts no longer than the one that it rests on");
+    advance(98 * SECOND).await;
     assert_eq!(bed.said("88.118/d").await.0, "found");
-    assert_eq!(bed.fake.asked(), [1, 2, 3], "both delegations are past their time");
+    assert_eq!(bed.fake.asked(), [3]);
     let traced = bed.recursor.trace(&identifier("88.118/d"), None).await;
     assert_eq!((traced.hops.len(), traced.result.unwrap().source), (3, Source::Network));
     assert_eq!(bed.fake.asked(), [1, 2, 3], "a trace passes by what is kept");
@@ -592,16 +592,29 @@ async fn what_does_not_verify_is_as_if_it_had_not_been_said() {
 
 #[tokio::test(start_paused = true)]
 async fn one_who_gives_wrong_answers_rests_for_this_prefix_alone() {
-    let bed = bed_with(&[("1", at(60, &[1])), ("2", at(60, &[1]))], RecursionOptions::default());
+    let bed = bed_with(&[("1", at(60, &[1, 3])), ("2", at(60, &[1]))], RecursionOptions::default());
     bed.fake.set(1, |question| {
         let said = if question.identifier.as_str().starts_with('1') { Said::NotResponsible } else { Said::NotFound };
         (MS, Ok(Reply::bare(said)))
     });
-    for number in 0..7 {
+    bed.fake.says(3, 30 * MS, Said::NotFound);
+    for number in 0..20 {
+        assert_eq!(bed.said(&format!("1/{number}")).await.0, "not found");
+    }
+    let asked = bed.fake.asked();
+    let wrong = asked.iter().filter(|port| **port == 1).count();
+    assert!(wrong < 10 && asked.len() - wrong >= 20, "{asked:?}");
+    assert_eq!(bed.said("2/a").await.0, "not found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_every_site_says_is_held_against_none() {
+    let bed = bed_with(&[("1", at(60, &[1]))], RecursionOptions::default());
+    bed.fake.says(1, MS, Said::NotResponsible);
+    for number in 0..9 {
         assert_eq!(bed.said(&format!("1/{number}")).await.0, "all-failed");
     }
-    assert_eq!(bed.fake.asked().len(), 5);
-    assert_eq!(bed.said("2/a").await.0, "not found");
+    assert_eq!(bed.fake.asked().len(), 9, "who asks for what is nobody's silences nobody");
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,10 +15,12 @@
 //! would do for what it has given away. The longest prefix counts: behind one that the site homes no shorter one is looked at.
 //!
 //! What is not proven: edges and outputs (a walk leaves them out), the number of a version, that values which were not shown may
-//! not be shown, how old the newest checkpoint of the site is. [`Evidence::Inclusion`] shows nothing of longer prefixes: whoever can
+//! not be shown, how old the newest checkpoint of the site is; but it is
+//! not much older than one that was shown before, nor than that of the proof beside it ([`super::floors`]). [`Evidence::Inclusion`] shows nothing of longer prefixes: whoever can
 //! forge the answers of a parent can pass off what is in its ledger as the answer to what it has delegated.
 
 use super::{
+    floors::Floors,
     resolved::Verification,
     upstream::{Evidence, PrefixEvidence, Referral, Reply, Said},
 };
@@ -73,15 +75,25 @@ pub struct Unproven {
     pub reason: String,
 }
 
-/// Checks real proofs: inclusion in a ledger, and lookups in its verifiable index.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LedgerVerifier;
+/// Checks real proofs: inclusion in a ledger, and lookups in its verifiable index. It remembers how much of each ledger it was shown,
+/// so that [`Evidence::Latest`] does not go back to an older state that was true once.
+#[derive(Debug)]
+pub struct LedgerVerifier {
+    floors: Floors,
+}
+
+impl Default for LedgerVerifier {
+    fn default() -> Self {
+        Self { floors: Floors::new() }
+    }
+}
 
 impl Verifier for LedgerVerifier {
     fn verify(&self, claim: &Claim<'_>) -> Result<Shown, Unproven> {
         let key = claim.key.ok_or_else(|| unproven("the delegation of the site names no key"))?;
         if matches!(claim.reply.said, Said::NotFound) {
             let found = looked_up(claim, key, &LookupKind::Id.key(claim.identifier))?;
+            self.floors.check(key, found.entries, found.entries)?;
             if let Some(last) = found.last {
                 return Err(unproven(format!("it says not found, and entry {last} is about the identifier")));
             }
@@ -102,6 +114,7 @@ impl Verifier for LedgerVerifier {
             let subject = subject.unwrap_or_else(|| LookupKind::Id.key(claim.identifier));
             let found = looked_up(claim, key, &subject)?;
             found.ends_with(proven.index)?;
+            self.floors.check(key, found.entries, proven.accepted.checkpoint.head.size)?;
             let upper = match &claim.reply.said {
                 Said::Referral(referral) => &referral.prefix,
                 _ => claim.prefix,

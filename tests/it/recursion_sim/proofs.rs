@@ -76,7 +76,7 @@ fn verify(bed: &Bed, evidence: Evidence, reply: &Reply) -> Result<Shown, String>
 fn verify_as(bed: &Bed, prefix: &str, of: &Identifier, evidence: Evidence, reply: &Reply) -> Result<Shown, String> {
     let prefix = &Prefix::parse(prefix).unwrap();
     let claim = Claim { key: Some(bed.zone.key()), prefix, identifier: of, evidence, reply };
-    LedgerVerifier.verify(&claim).map_err(|unproven| unproven.reason)
+    LedgerVerifier::default().verify(&claim).map_err(|unproven| unproven.reason)
 }
 
 fn fails(bed: &Bed, evidence: Evidence, reply: &Reply, rule: &str) {
@@ -137,7 +137,7 @@ fn a_record_is_proven_by_its_entry_and_the_lookup() {
     shows(&|reply| reply.lookup = Some(bed.zone.lookup(&wrong, &[INDEX], SIZE)), "map");
     let prefix = &Prefix::everything();
     let claim = Claim { key: None, prefix, identifier: &bed.identifier, evidence: Evidence::Inclusion, reply: &good };
-    assert!(LedgerVerifier.verify(&claim).is_err(), "a site without a key proves nothing");
+    assert!(LedgerVerifier::default().verify(&claim).is_err(), "a site without a key proves nothing");
 }
 
 #[test]
