@@ -85,9 +85,7 @@ impl Prefix {
             if found.len() == Self::COVERING_MAX {
                 return None;
             }
-            if found.last() != Some(&prefix) {
-                found.push(prefix);
-            }
+            found.push(prefix);
         }
         Some(found)
     }
@@ -151,9 +149,9 @@ fn covering_texts(identifier: &Identifier) -> Box<dyn Iterator<Item = String> + 
             Box::new(cuts(text, b"/").map(str::to_owned).chain(company))
         }
         Scheme::Uri => {
-            let both = |end: usize| [text.get(..=end), text.get(..end)].into_iter().flatten();
-            let ends = (0..text.len()).rev().filter(|at| URI_DELIMITERS.contains(&text.as_bytes()[*at]));
-            Box::new([text].into_iter().chain(ends.flat_map(both)).map(str::to_owned))
+            let is_delimiter = |at: usize| text.as_bytes().get(at).is_none_or(|byte| URI_DELIMITERS.contains(byte));
+            let ends = (1..=text.len()).rev().filter(move |end| is_delimiter(*end) || is_delimiter(end - 1));
+            Box::new(ends.filter_map(|end| text.get(..end)).map(str::to_owned))
         }
     }
 }

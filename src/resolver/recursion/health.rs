@@ -306,7 +306,7 @@ mod tests {
         let (tables, now) = (HealthTables::new(1_000), Instant::now());
         let endpoint: Endpoint = "grpc://192.0.2.1:1".parse().unwrap();
         let [a, b] = ["88", "99"].map(|text| Prefix::parse(text).unwrap());
-        let target = Target { endpoint, key: None, prefix: std::sync::Arc::new(Prefix::everything()) };
+        let target = Target { endpoint, key: None, prefix: Prefix::everything().into() };
         let keyed = Target { key: Some("k".into()), ..target.clone() };
         let posts = [tables.post(&a, &target), tables.post(&b, &target), tables.post(&a, &keyed)];
         (0..5).for_each(|_| tables.was_wrong(&posts[0], now, 0.0));
