@@ -293,7 +293,10 @@ impl Auditor {
                  and a new mirror has to take its place"
             }
         };
-        Err(bad(entry, &format!("lacks value {value}, and no entry behind it says that the value was erased: {advice}")))
+        Err(bad(
+            entry,
+            &format!("lacks value {value}, and no entry behind it says that the value was erased: {advice}"),
+        ))
     }
 
     fn finish(self, directory: &DataDir, torn_bytes: u64) -> Result<Audit, LedgerError> {

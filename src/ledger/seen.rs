@@ -59,7 +59,10 @@ impl Seen {
         };
         let known = text.map_or_else(|| Some(Known::NOTHING), |text| Known::parse(&text, verifier));
         let known = known.ok_or_else(|| {
-            LedgerError::damaged(&path, "does not say what was seen of the primary: restore it from a copy, or remove it")
+            LedgerError::damaged(
+                &path,
+                "does not say what was seen of the primary: restore it from a copy, or remove it",
+            )
         })?;
         Ok(Self { path, known: Mutex::new(known) })
     }
@@ -131,7 +134,9 @@ impl Seen {
     pub(super) fn remove(data: &Path) -> Result<(), LedgerError> {
         let path = data_dir::seen(data);
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(LedgerError::io("cannot remove", &path, error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(LedgerError::io("cannot remove", &path, error))
+            }
             _ => Ok(()),
         }
     }
