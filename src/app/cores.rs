@@ -9,7 +9,7 @@ use super::{AppError, Writer, clock, entropy, half, mirror::last_time_ms};
 use crate::{
     config::Config,
     id::{ParseError, Subtree},
-    ledger::{Ledger, LedgerError, MirrorOf},
+    ledger::{Ledger, LedgerError, MirrorOf, Seen},
     mirror::{Applier, Lag},
     protocol::dns::{Responder, ResponderOptions, Zone, cookie::CookieSecrets},
     registry::{Changes, Committer, Refusal, Registry, Sequencer, SequencerHandle},
@@ -37,7 +37,7 @@ pub(super) enum Adding {
     /// The sequencer's thread.
     Commands(SequencerHandle),
     /// Who writes what a primary gives, still to be started.
-    Primary(Box<Applier>, Box<MirrorOf>, Arc<Lag>),
+    Primary(Box<Applier>, Box<MirrorOf>, Arc<Lag>, Arc<Seen>),
 }
 
 impl Adding {
@@ -45,7 +45,7 @@ impl Adding {
     pub(super) fn lag(&self) -> Option<Arc<Lag>> {
         match self {
             Self::Commands(_) => None,
-            Self::Primary(_, _, lag) => Some(Arc::clone(lag)),
+            Self::Primary(_, _, lag, _) => Some(Arc::clone(lag)),
         }
     }
 }
@@ -102,7 +102,9 @@ impl Cores {
                 let refusal = Refusal::Mirror { primary: of.url.clone() };
                 let applier = Applier::new(replica, Arc::clone(ledger), store, prefixes, committer);
                 let lag = Lag::new(&of.url, Arc::clone(ledger), last_time_ms(ledger)?, clock());
-                (Registry::refusing(refusal, entropy()), Adding::Primary(Box::new(applier), of, Arc::new(lag)))
+                let seen = Arc::new(Seen::open(&config.data, &of.key)?);
+                let adding = Adding::Primary(Box::new(applier), of, Arc::new(lag), seen);
+                (Registry::refusing(refusal, entropy()), adding)
             }
         };
         Ok(Self { resolver, responder, feeds, registry, adding })

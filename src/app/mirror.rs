@@ -3,7 +3,8 @@
 //! One takes the primary's stream, has every batch verified and written (`mirror`), and begins anew when it ends: at once after
 //! progress, later and later otherwise, each time a little otherwise than other mirrors. The other takes the primary's published
 //! checkpoint once a second, for its cosignatures, and compares it with the tree that came over the stream. A primary that shows
-//! another history is not followed, and asked again now and then; what was verified is served meanwhile.
+//! another history is not followed, and asked again now and then; what was verified is served meanwhile. A checkpoint of more than
+//! the mirror holds is kept, for the day on which the primary is gone.
 
 use std::{
     io,
@@ -16,8 +17,8 @@ use super::{AppError, cores::Adding, entropy, publisher::Publisher, witnesses::W
 use crate::{
     client::replica::{ReplicaClient, ReplicaError},
     config::{Config, MirrorConfig},
-    ledger::{CheckpointVerifier, DataDir, Ledger, LedgerError, MirrorOf, Publication},
-    mirror::{Applier, Checker, Lag, MirrorError, Rejected},
+    ledger::{CheckpointVerifier, DataDir, Ledger, LedgerError, MirrorOf, Missing, Publication, Seen},
+    mirror::{Applier, Checker, HeldLedger, Lag, MirrorError, Rejected, VerifiedBatch},
     protocol::replica::Record,
     registry::{Entropy, SequencerHandle},
 };
@@ -97,8 +98,8 @@ impl Writing {
                 let publisher = publisher.map_err(|error| AppError::system("cannot start the publisher", error))?;
                 Self::Commands(sequencer, publisher)
             }
-            Adding::Primary(applier, of, lag) => {
-                let follow = Follow { of: *of, applier: *applier, ledger, publication, lag, entropy: entropy() };
+            Adding::Primary(applier, of, lag, seen) => {
+                let follow = Follow { of: *of, applier: *applier, ledger, publication, lag, seen, entropy: entropy() };
                 let following = Following::start(follow);
                 Self::Primary(following.map_err(|error| AppError::system("cannot follow the primary", error))?)
             }
@@ -132,6 +133,7 @@ struct Follow {
     ledger: Arc<Ledger>,
     publication: Arc<Publication>,
     lag: Arc<Lag>,
+    seen: Arc<Seen>,
     entropy: Entropy,
 }
 
@@ -171,7 +173,7 @@ impl Following {
     ///
     /// When the system gives no thread.
     fn start(follow: Follow) -> io::Result<Self> {
-        let Follow { of, applier, ledger, publication, lag, entropy } = follow;
+        let Follow { of, applier, ledger, publication, lag, seen, entropy } = follow;
         let stopping = Arc::<Stopping>::default();
         let client = ReplicaClient::new(&of.url);
         let published = Published {
@@ -180,12 +182,14 @@ impl Following {
             ledger: Arc::clone(&ledger),
             publication,
             lag: Arc::clone(&lag),
+            seen: Arc::clone(&seen),
             stopping: Arc::clone(&stopping),
             trouble: None,
         };
         let following_lag = Arc::clone(&lag);
-        let stream =
-            Stream { of, client, applier, ledger, lag, entropy, stopping: Arc::clone(&stopping), trouble: None };
+        let trouble = Trouble::default();
+        let stopped = Arc::clone(&stopping);
+        let stream = Stream { of, client, applier, ledger, lag, seen, entropy, stopping: stopped, trouble };
         // Held from the first thread on: when the second cannot be had, the first ends.
         let mut following = Self { stopping, lag: following_lag, threads: Vec::new() };
         let spawn = |name: &str| thread::Builder::new().name(name.into());
@@ -236,10 +240,10 @@ struct Stream {
     applier: Applier,
     ledger: Arc<Ledger>,
     lag: Arc<Lag>,
+    seen: Arc<Seen>,
     entropy: Entropy,
     stopping: Arc<Stopping>,
-    /// What was the matter last: it is said when it begins, and when it ends.
-    trouble: Option<String>,
+    trouble: Trouble,
 }
 
 impl Stream {
@@ -265,30 +269,78 @@ impl Stream {
         }
     }
 
-    /// Follows one stream to its end; `progressed` when anything of it was verified.
+    /// Follows one stream to its end; `progressed` when anything of it was written.
     fn follow(&mut self, progressed: &mut bool) -> Result<(), Ended> {
+        self.applier.look_back(self.seen.explained())?;
+        self.lag.lacks(!self.applier.is_explained());
         let frontier = self.ledger.frontier()?;
         let time_ms = last_time_ms(&self.ledger)?.unwrap_or(0);
         let subtrees = self.of.subtrees().unwrap_or_default();
         let mut checker = Checker::new(self.of.key.clone(), subtrees, frontier, time_ms);
         let mut stream = self.client.open(checker.next_index(), &self.of.only)?;
         let held = self.applier.held();
+        // A mirror that holds nothing is given no checkpoint of it first.
+        let (mut fits, mut size) = (checker.next_index() == 0, None);
         loop {
             let record = stream.record()?;
             if self.stopping.is_set() {
                 return Ok(());
             }
-            if let Record::Alive { size, time_ms } = record {
-                self.lag.heard(size, time_ms);
-                continue;
+            if let Record::Alive { size: theirs, time_ms } = record {
+                self.applier.heard(theirs);
+                self.lag.heard(theirs, time_ms);
+                size = Some(theirs);
+            } else {
+                let Some(batch) = self.take(&mut checker, record, &held)? else { continue };
+                self.applier.apply(&batch)?;
+                self.lag.lacks(!self.applier.is_explained());
+                self.lag.applied();
+                fits = true;
+                if !batch.entries.is_empty() {
+                    *progressed = true;
+                    self.followed();
+                }
             }
-            let Some(batch) = checker.take(record, &held)? else { continue };
-            self.applier.apply(&batch)?;
-            self.lag.applied();
-            *progressed = true;
-            if self.trouble.take().is_some() {
-                tracing::info!(primary = self.of.url, entries = self.ledger.size(), "the primary is followed again");
+            if fits {
+                self.look(size)?;
             }
+        }
+    }
+
+    /// Takes a record. A checkpoint that what came does not fit is remembered: the primary has signed so much.
+    fn take(
+        &mut self,
+        checker: &mut Checker,
+        record: Record,
+        held: &HeldLedger,
+    ) -> Result<Option<VerifiedBatch>, Rejected> {
+        let taken = checker.take(record, held);
+        if let Some(ahead) = checker.ahead().filter(|ahead| ahead.size > self.ledger.size()) {
+            self.seen.see(ahead);
+        }
+        taken
+    }
+
+    /// Looks whether all is well, the primary having so many entries.
+    fn look(&mut self, size: Option<u64>) -> Result<(), Ended> {
+        if let Some(Missing { entry, value }) = self.applier.withheld()? {
+            return Err(Rejected::Withheld { entry, value }.into());
+        }
+        let held = self.ledger.size();
+        if self.applier.is_explained() {
+            self.lag.lacks(false);
+            self.seen.explain(held);
+        }
+        if size.is_some_and(|size| held >= size) {
+            self.followed();
+        }
+        Ok(())
+    }
+
+    /// The primary is followed: what was the matter is over.
+    fn followed(&mut self) {
+        if self.trouble.end() {
+            tracing::info!(primary = self.of.url, entries = self.ledger.size(), "the primary is followed again");
         }
     }
 
@@ -299,20 +351,44 @@ impl Stream {
         } else if matches!(ended, Ended::Rejected(_)) || matches!(ended, Ended::Stream(ReplicaError::Record(_))) {
             self.lag.reject();
         }
-        if self.trouble.as_ref() == Some(&what) {
-            return;
-        }
+        let Some(times) = self.trouble.begin(&what) else { return };
         match ended {
             _ if ended.is_fork() => tracing::error!(
                 primary,
                 entries,
+                times,
                 "FORK: {what}. This mirror does not follow any more; it serves what it verified, and asks again now and then"
             ),
-            Ended::Rejected(_) => tracing::error!(primary, entries, "REJECTED: {what}"),
-            Ended::Write(_) | Ended::Read(_) => tracing::error!(primary, entries, "{what}"),
-            Ended::Stream(_) => tracing::warn!(primary, entries, "the primary is not followed for now: {what}"),
+            Ended::Rejected(_) => tracing::error!(primary, entries, times, "REJECTED: {what}"),
+            Ended::Write(_) | Ended::Read(_) => tracing::error!(primary, entries, times, "{what}"),
+            Ended::Stream(_) => tracing::warn!(primary, entries, times, "the primary is not followed for now: {what}"),
         }
-        self.trouble = Some(what);
+    }
+}
+
+/// What was the matter last: it is said when it begins, at every power of two of its repetitions, and when it ends.
+#[derive(Debug, Default)]
+struct Trouble(Option<(String, u64)>);
+
+impl Trouble {
+    /// Something is the matter; gives how often it was in a row, when that is to be said.
+    fn begin(&mut self, what: &str) -> Option<u64> {
+        let times = match &mut self.0 {
+            Some((known, times)) if known == what => {
+                *times += 1;
+                *times
+            }
+            other => {
+                *other = Some((what.into(), 1));
+                1
+            }
+        };
+        times.is_power_of_two().then_some(times)
+    }
+
+    /// Nothing is the matter; true when something was.
+    fn end(&mut self) -> bool {
+        self.0.take().is_some()
     }
 }
 
@@ -338,6 +414,7 @@ struct Published {
     ledger: Arc<Ledger>,
     publication: Arc<Publication>,
     lag: Arc<Lag>,
+    seen: Arc<Seen>,
     stopping: Arc<Stopping>,
     trouble: Option<String>,
 }
@@ -351,6 +428,14 @@ impl Published {
             if !known && newest.size > self.publication.newest_checkpoint().size {
                 self.publication.publish(newest);
             }
+            self.keep(self.seen.write());
+        }
+        self.keep(self.seen.flush());
+    }
+
+    fn keep(&self, kept: Result<(), LedgerError>) {
+        if let Err(error) = kept {
+            tracing::error!(%error, "what was seen of the primary is not kept; it would count when this mirror is promoted");
         }
     }
 
@@ -363,6 +448,7 @@ impl Published {
             return false;
         };
         if theirs.size > self.ledger.size() {
+            self.seen.see(&theirs);
             // The next round has it.
             return true;
         }
@@ -398,6 +484,15 @@ impl Published {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_trouble_is_said_at_powers_of_two() {
+        let mut trouble = Trouble::default();
+        let said: Vec<u64> = (0..20).filter_map(|_| trouble.begin("a")).collect();
+        assert_eq!(said, [1, 2, 4, 8, 16]);
+        assert_eq!((trouble.begin("b"), trouble.begin("a")), (Some(1), Some(1)));
+        assert_eq!((trouble.end(), trouble.end(), trouble.begin("a")), (true, false, Some(1)));
+    }
 
     #[test]
     fn pauses_differ_and_have_bounds() {

@@ -42,7 +42,7 @@ pub use check::{FsckReport, RebuildReport, fsck, rebuild};
 use cores::Cores;
 pub use guard::GuardError;
 use mirror::Writing;
-pub use promote::{PromoteReport, promote};
+pub use promote::{Loss, PromoteReport, promote};
 use signing::KeysTask;
 pub use witness::{WitnessNode, WitnessOptions};
 use witnesses::Witness;

@@ -119,3 +119,104 @@ fn push(batch: &mut Batch<'_>, entry: &Foreign<'_>, previous: Option<Position>) 
     batch.time_ms = entry.time_ms;
     Ok(batch.add(entry.leaf_hash, |out| out.extend_from_slice(&stored)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        id::Identifier,
+        ledger::{
+            CheckpointVerifier, DataDir, Draft, EdgesAfter, EntryKind, Erasure, KeySource, Ledger, Mark, MirrorOf,
+            Opening, Principal, Reason, Recovered, Statement, audit, without_place,
+        },
+        record::{Permissions, Status, Value, Values},
+    };
+
+    const SECRET: &[u8] = b"a-secret-that-goes";
+
+    /// A registration, and the erasure of its value: the entries as a mirror gets them, each with a checkpoint.
+    fn primary(data: &DataDir) -> (Vec<(Vec<u8>, Hash, SignedCheckpoint)>, CheckpointVerifier) {
+        let opening = Opening::new(data, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();
+        let Recovered { ledger, mut appender } =
+            opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();
+        let erasure = Erasure::of_value(1, Status::Active, Reason::new("r").unwrap()).unwrap();
+        let draft = |erasure: Option<&Erasure>| {
+            let value = Value {
+                index: 1,
+                kind: "N".parse().unwrap(),
+                data: SECRET.to_vec().into(),
+                ttl: 60,
+                timestamp: 0,
+                permissions: Permissions::DEFAULT,
+                references: Vec::new(),
+            };
+            let values = Values::new(if erasure.is_some() { Vec::new() } else { vec![value] }).unwrap();
+            let statement = Statement {
+                kind: if erasure.is_some() { EntryKind::Erase } else { EntryKind::Create },
+                identifier: &Identifier::parse("88.1/a").unwrap(),
+                principal: Principal::Loopback,
+                values: &values,
+                edges: &[],
+                outputs: None,
+                request: None,
+                erasure,
+            };
+            Draft::new(&statement, [7; 32]).unwrap()
+        };
+        let mut entries = Vec::new();
+        let mut before = None;
+        for (version, erasure) in [(1, None), (2, Some(&erasure))] {
+            let mut batch = appender.begin(version).unwrap();
+            let pushed = batch.push(&draft(erasure), version, before, EdgesAfter::None).unwrap();
+            let checkpoint = batch.commit().unwrap().checkpoint;
+            let stored = ledger.entry(pushed.position).unwrap();
+            entries.push((without_place(stored.as_bytes()).unwrap(), pushed.leaf_hash, checkpoint));
+            before = Some((pushed.index, pushed.position));
+        }
+        (entries, ledger.verifier().clone())
+    }
+
+    fn open(data: &DataDir) -> (Arc<Ledger>, Replica) {
+        let opening = Opening::new(data, KeySource { origin: "id.test/ledger", seed: [2; 32] }).unwrap();
+        opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().follow().unwrap()
+    }
+
+    #[test]
+    fn an_erasure_without_its_checkpoint_never_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let (entries, key) = primary(&DataDir::open_or_create(&directory.path().join("primary")).unwrap());
+        let data = DataDir::open_or_create(&directory.path().join("mirror")).unwrap();
+        MirrorOf { key, url: "http://a.example/log".into(), only: Vec::new() }.write(&data).unwrap();
+        let foreign = |nth: usize| {
+            let (stored, leaf_hash, _) = &entries[nth];
+            Foreign { stored, time_ms: 1 + nth as u64, leaf_hash: *leaf_hash, has_edges: false }
+        };
+        let (ledger, mut replica) = open(&data);
+        let mut batch = replica.begin().unwrap();
+        let created = batch.push(&foreign(0), None).unwrap();
+        batch.commit(&entries[0].2).unwrap();
+        let head = std::fs::read(data.signed_head()).unwrap();
+        replica.erase(ErasedValues::One(1), created, &foreign(1), &entries[1].2).unwrap();
+        assert_eq!(ledger.size(), 2);
+        drop((ledger, replica));
+        let signed = std::fs::read(data.signed_head()).unwrap();
+
+        // As it is when the node dies between the frame and the checkpoint.
+        std::fs::write(data.signed_head(), &head).unwrap();
+        let audited = audit::<LedgerError>(&data, |_, _| Ok(())).unwrap();
+        assert!(audited.entries == 1 && audited.torn_bytes > 0, "{audited:?}");
+        let (ledger, mut replica) = open(&data);
+        assert_eq!(ledger.size(), 1);
+        assert!(ledger.entry(created).unwrap().as_bytes().windows(SECRET.len()).any(|part| part == SECRET));
+        // It comes again, and counts.
+        replica.erase(ErasedValues::One(1), created, &foreign(1), &entries[1].2).unwrap();
+        drop((ledger, replica));
+        assert_eq!(std::fs::read(data.signed_head()).unwrap(), signed);
+        let (ledger, _replica) = open(&data);
+        assert_eq!(ledger.size(), 2);
+        assert!(!ledger.entry(created).unwrap().as_bytes().windows(SECRET.len()).any(|part| part == SECRET));
+        assert!(ledger.unexplained(0).unwrap().is_empty());
+    }
+}

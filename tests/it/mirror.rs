@@ -404,6 +404,81 @@ fn what_is_altered_on_the_way_is_never_served() {
     }
 }
 
+#[test]
+fn a_value_that_is_withheld_is_noticed() {
+    let directory = directory();
+    let mirrored = directory.path().join("mirror");
+    let data = mirrored.to_str().unwrap();
+    let primary = Program::serve(&directory.path().join("primary"), &[]);
+    let proxy = Proxy::to(primary.http);
+    proxy.tamper(Some(Tamper::Redact));
+    let node = mirror(&mirrored, &proxy.url(), &key_of(&primary), &[]);
+    let marked = vec![value(1, "NAME", proxy::MARKED), value(2, "NOTE", "sound")];
+    apply(&primary.grpc, vec![create("88.1/a", vec![value(1, "NAME", "sound")]), create("88.1/b", marked)]);
+    let lacks = |node: &Program| metric(node.http, "touchmark_mirror_lacks_values");
+    let rejected = |node: &Program| metric(node.http, "touchmark_mirror_rejected_total");
+    // The root is the same, so it was taken; but the mirror does not count as in step.
+    wait_until("the missing value is noticed", || rejected(&node) > 0);
+    assert!(node.log().contains("came without its value 1"), "{}", node.log());
+    assert_eq!((entries(&node), lacks(&node), resolved(&node, "88.1/a").exit), (2, 1, 0));
+    wait_until("the mirror is not in step", || metric(node.http, "touchmark_mirror_lag_seconds") >= 2);
+
+    // Neither after a new start, nor when the stream is sound again, nor in its directory.
+    assert_eq!(node.stop("TERM"), Some(0));
+    for command in [
+        &["fsck", "--data", data][..],
+        &["promote", data, "--new-key"],
+        &["promote", data, "--new-key", "--accept-loss"],
+    ] {
+        let ran = run(command);
+        assert!(ran.exit == 1 && ran.err.contains("entry 1 lacks value 1"), "{command:?}: {}", ran.err);
+    }
+    proxy.tamper(None);
+    let node = Program::serve(&mirrored, &[]);
+    wait_until("the missing value is noticed again", || rejected(&node) > 0);
+    assert_eq!(lacks(&node), 1);
+
+    // Once the primary erases it nothing is missing any more.
+    apply(&primary.grpc, vec![erase_value("88.1/b", 1, "r")]);
+    in_step(&primary, &node);
+    wait_until("nothing is missing", || lacks(&node) == 0);
+    same_answers(&primary, &node, &["88.1/a", "88.1/b"]);
+    assert_eq!(node.stop("TERM"), Some(0));
+    assert_eq!(run(["fsck", "--data", data]).exit, 0);
+}
+
+#[test]
+fn a_mirror_that_is_kept_from_entries_knows_of_them() {
+    let directory = directory();
+    let mirrored = directory.path().join("mirror");
+    let data = mirrored.to_str().unwrap();
+    let primary = Program::serve(&directory.path().join("primary"), &[]);
+    let proxy = Proxy::to(primary.http);
+    let node = mirror(&mirrored, &proxy.url(), &key_of(&primary), &[]);
+    apply(&primary.grpc, vec![create("88.1/a", vec![value(1, "NAME", "sound")])]);
+    in_step(&primary, &node);
+    proxy.tamper(Some(Tamper::Flip));
+    apply(&primary.grpc, vec![create("88.1/b", vec![value(1, "NAME", proxy::MARKED)]), create("88.1/c", vec![])]);
+    // The stream begins well each time, and that is no progress.
+    wait_until("it was rejected again and again", || metric(node.http, "touchmark_mirror_rejected_total") >= 5);
+    let log = node.log();
+    let said = log.matches("REJECTED").count() as u64;
+    let times = metric(node.http, "touchmark_mirror_rejected_total");
+    assert!(said <= u64::from(times.ilog2()) + 1, "{said} lines for {times} rejections: {log}");
+    let rejected = log.find("REJECTED").unwrap();
+    assert!(!log[rejected..].contains("is followed again"), "{log}");
+    wait_until("the checkpoint is kept", || mirrored.join("ledger/seen").exists());
+    assert_eq!((entries(&node), node.stop("TERM")), (1, Some(0)));
+
+    let refused = run(["promote", data, "--new-key"]);
+    assert!(refused.exit == 1 && refused.err.contains("covers 3 entries"), "{}", refused.err);
+    assert!(refused.err.contains("2 are missing") && refused.err.contains("--accept-loss"), "{}", refused.err);
+    let promoted = run(["promote", data, "--new-key", "--accept-loss"]);
+    assert!(promoted.exit == 0 && promoted.out.contains("2 of the 3"), "{}{}", promoted.out, promoted.err);
+    assert!(!mirrored.join("ledger/seen").exists());
+    assert_eq!(run(["fsck", "--data", data]).exit, 0);
+}
+
 /// A primary that is gone, and its mirror, stopped, with all kinds of entries.
 struct Orphan {
     directory: TempDir,
@@ -460,6 +535,7 @@ fn a_mirror_takes_the_place_of_its_primary() {
     let promoted = run(["promote", &lost.data, "--new-key", "--at-least", &lost.checkpoint]);
     assert_eq!(promoted.exit, 0, "{}", promoted.err);
     assert!(promoted.out.contains(&format!("all {} that its primary signed last are here", lost.entries)));
+    assert!(promoted.out.contains("unknown"), "{}", promoted.out);
     let key = promoted.out.lines().find_map(|line| line.trim().strip_prefix("ledger key")).unwrap().trim();
     assert!(key != lost.key && key.starts_with("id.test/ledger+"), "{key}");
     assert_eq!(run(["fsck", "--data", &lost.data]).exit, 0);

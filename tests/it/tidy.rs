@@ -63,7 +63,7 @@ const FOREIGN: [(&str, &[&str]); 35] = [
     ("tokio_rustls", &["src/server/dns/encrypted.rs"]),
     ("quinn", &["src/server/dns/encrypted/quic.rs"]),
     ("rcgen", &["src/server/dns/certificate.rs"]),
-    ("nix", &["src/server/dns/udp.rs"]),
+    ("nix", &["src/server/dns/udp.rs", "src/server/http/listener.rs"]),
     ("axum", &["src/server/http/"]),
     ("prometheus_client", &["src/server/http/"]),
     ("rust_decimal", &["src/record/", "src/resolver/"]),

@@ -1,7 +1,8 @@
 //! Connections over HTTP/1.1: taken up to a number, each with bounds on its head, its silence and its slowness.
 //!
 //! Beyond the number a connection waits in the system's queue until one ends. A client that sends no head in time, or has
-//! the next one not in time on a connection that is kept, is cut off; so is one that does not take its response.
+//! the next one not in time on a connection that is kept, is cut off; so is one that does not take its response, or whose system
+//! does not say that it got what was sent.
 
 use std::{
     io,
@@ -22,6 +23,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -115,6 +117,7 @@ async fn serve(accepted: Accepted, routes: Router, limits: HttpLimits, mut stopp
     let Accepted { stream, peer, _place } = accepted;
     // Responses are short or long; none is better late.
     let _ = stream.set_nodelay(true);
+    let _ = end_unanswered(&stream, limits.write_timeout_ms);
     let stream = Impatient::new(stream, Duration::from_millis(limits.write_timeout_ms));
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
@@ -137,6 +140,12 @@ async fn serve(accepted: Accepted, routes: Router, limits: HttpLimits, mut stopp
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection over HTTP ended badly");
     }
+}
+
+/// Lets the system end a connection whose other side does not say in time that it got what was sent. A client may be gone without a
+/// word, and the little that a stream sends while it is quiet fills no buffer for a long time.
+fn end_unanswered(stream: &TcpStream, timeout_ms: u64) -> nix::Result<()> {
+    setsockopt(stream, TcpUserTimeout, &timeout_ms.try_into().unwrap_or(u32::MAX))
 }
 
 /// A connection that fails when the client does not take what is sent.

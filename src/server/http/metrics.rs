@@ -228,6 +228,9 @@ impl Scrape {
         out.gauge("touchmark_mirror_connected", "Whether the primary is followed now", u64::from(now.connected))?;
         let help = "How often something came from the primary that does not verify; nothing of it was served";
         out.counter("touchmark_mirror_rejected", help, lag.rejected())?;
+        let help =
+            "Whether values are missing here that nobody is known to have erased; the mirror is not in step then";
+        out.gauge("touchmark_mirror_lacks_values", help, u64::from(now.lacks))?;
         let help = "Whether the primary shows another history than this mirror holds, and is not followed";
         out.gauge("touchmark_mirror_fork", help, u64::from(now.forked))?;
         out.counter("touchmark_mirror_forks", "How often the primary showed another history", lag.forks())

@@ -214,7 +214,8 @@ impl Stream {
 
     fn alive(&self) -> Vec<u8> {
         let mut piece = Vec::new();
-        Record::Alive { size: self.follower.entries(), time_ms: (self.clock)() }.put(&mut piece);
+        // Of the ledger, and not how far followers may go: an entry may lack values that the last one is erasing just now.
+        Record::Alive { size: self.ledger.size(), time_ms: (self.clock)() }.put(&mut piece);
         piece
     }
 

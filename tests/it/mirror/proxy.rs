@@ -7,7 +7,10 @@ use std::{
     thread,
 };
 
-use touchmark::protocol::replica::{HEAD_BYTES, Record};
+use touchmark::{
+    ledger::{ErasedValues, StoredEntry},
+    protocol::replica::{HEAD_BYTES, Record},
+};
 
 /// The data of a value whose entry is altered.
 pub const MARKED: &str = "alter-this";
@@ -21,6 +24,8 @@ pub enum Tamper {
     LeaveOut,
     /// It comes behind the next one.
     Swap,
+    /// It comes without its first value, as if that had been erased.
+    Redact,
 }
 
 struct State {
@@ -122,6 +127,9 @@ fn serve(client: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
             (Record::Entry(mut bytes), Some(at), Some(Tamper::Flip)) => {
                 bytes[at] ^= 1;
                 Record::Entry(bytes).put(&mut out);
+            }
+            (Record::Entry(bytes), Some(_), Some(Tamper::Redact)) => {
+                Record::Entry(StoredEntry::read(&bytes).unwrap().redacted(ErasedValues::One(1))).put(&mut out);
             }
             (_, Some(_), Some(Tamper::LeaveOut)) => {}
             (record, Some(_), Some(Tamper::Swap)) => held = Some(record),

@@ -105,3 +105,16 @@ async fn endless_responses_do_not_hold_up_a_stop() {
     timeout(TEST_TIMEOUT, server.task).await.unwrap().unwrap();
     drop(streams);
 }
+
+#[tokio::test]
+async fn what_is_not_answered_ends_in_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    for (timeout_ms, expected) in [(30_000, 30_000), (1 << 40, u32::MAX)] {
+        let set = end_unanswered(&stream, timeout_ms);
+        let found = nix::sys::socket::getsockopt(&stream, TcpUserTimeout).unwrap();
+        // A system may refuse more than it can count.
+        assert!(set.is_err() || found == expected, "{timeout_ms}: {found}");
+        assert!(set.is_ok() || timeout_ms > 30_000);
+    }
+}
