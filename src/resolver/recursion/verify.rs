@@ -182,7 +182,8 @@ fn shown_by(lookup: &Lookup, key: &str, subject: &[u8; 32]) -> Result<LookedUp, 
 fn none_longer(claim: &Claim<'_>, key: &str, upper: &Prefix, entries: u64) -> Result<(), Unproven> {
     let longer = Prefix::covering(claim.identifier, upper).ok_or_else(|| {
         unproven(format!(
-            "more than {} prefixes below {upper} cover the identifier, too many to show that none is delegated; delegate a longer one",
+            "more than {} prefixes below {upper} cover the identifier, too many to show that none is delegated; delegate a \
+             longer one",
             Prefix::COVERING_MAX
         ))
     })?;
