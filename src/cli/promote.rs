@@ -113,5 +113,5 @@ fn print(args: &Args, report: &PromoteReport) -> Result<(), Failure> {
         out.line("  The key is new: the parent has to delegate to it, and witnesses and auditors have to know it.")?;
     }
     out.line(format_args!("\n`touchmark serve --data {}` starts it.", args.directory.display()))?;
-    Ok(out.flush()?)
+    out.flush()
 }
