@@ -53,7 +53,7 @@ pub(super) fn addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
 }
 
 /// Addresses that others can ask, without ports and with commas between them; none when there is nothing.
-pub(super) fn public_addresses(text: &str) -> Result<Vec<IpAddr>, String> {
+pub(super) fn hosts(text: &str) -> Result<Vec<IpAddr>, String> {
     let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
     let address = |text: &str| {
         let address = text.parse::<IpAddr>().ok().filter(|address| !address.is_unspecified());

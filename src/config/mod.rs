@@ -20,8 +20,7 @@ use std::{
 
 pub use checks::zone;
 use checks::{
-    address, address_or_off, addresses, data, dnssec, identity, log, networks, origin, public_addresses, within,
-    witnesses,
+    address, address_or_off, addresses, data, dnssec, hosts, identity, log, networks, origin, within, witnesses,
 };
 pub use error::ConfigError;
 pub use mirror::MirrorConfig;
@@ -369,9 +368,7 @@ impl Config {
             origin: keys.read("origin", |spec| spec.origin.as_deref(), origin)?.unwrap_or_else(|| origin_of(&zone)),
             zone,
             dns: keys.read("dns", |spec| spec.dns.as_deref(), addresses)?.unwrap_or(defaults.dns),
-            dns_public: keys
-                .read("dns_public", |spec| spec.dns_public.as_deref(), public_addresses)?
-                .unwrap_or_default(),
+            dns_public: keys.read("dns_public", |spec| spec.dns_public.as_deref(), hosts)?.unwrap_or_default(),
             dns_workers: keys.read("dns_workers", |spec| spec.dns_workers, workers)?.unwrap_or(defaults.dns_workers),
             dns_identity: keys
                 .read("dns_identity", |spec| spec.dns_identity.as_deref(), identity)?
