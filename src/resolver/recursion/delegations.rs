@@ -50,6 +50,7 @@ pub(super) struct Delegations {
 
 impl Delegations {
     pub(super) fn new(bytes_max: usize) -> Self {
+        #[expect(clippy::borrowed_box, reason = "a shelf weighs its keys as it holds them")]
         let weigh = |path: &Box<[u8]>, known: &Known| {
             let sites = known.delegation.sites().iter();
             let sites = sites.map(|site| 64 + site.key.as_ref().map_or(0, |key| key.len()) + 40 * site.endpoints.len());

@@ -52,7 +52,7 @@ pub(super) enum Boarded<T> {
 
 impl Flights {
     pub(super) fn new() -> Self {
-        Self { shards: [const { () }; SHARD_COUNT].map(|()| Mutex::default()), hasher: RandomState::new() }
+        Self { shards: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
     }
 
     /// Joins the flight of a key, or begins one when `look` finds nothing, which runs under a lock.

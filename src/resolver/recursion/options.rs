@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Duration};
 
-use super::upstream::Evidence;
+use super::{upstream::Evidence, walk::Start};
 use crate::{
     id::{Key, Prefix},
     record::Delegation,
@@ -28,7 +28,7 @@ pub const FAILURE_RECHECK: Duration = Duration::from_secs(30);
 /// Where walks begin: of those that cover an identifier the longest prefix counts.
 #[derive(Clone, Debug, Default)]
 pub struct Roots {
-    by_path: HashMap<Box<[u8]>, (Arc<Prefix>, Arc<Delegation>)>,
+    by_path: HashMap<Box<[u8]>, Start>,
     /// Every length of a path, longest first: there are few.
     lengths: Vec<usize>,
 }
@@ -47,7 +47,7 @@ impl Roots {
     }
 
     /// The longest one that covers an identifier.
-    pub(super) fn covering(&self, key: &Key) -> Option<&(Arc<Prefix>, Arc<Delegation>)> {
+    pub(super) fn covering(&self, key: &Key) -> Option<&Start> {
         let at = |length: &usize| self.by_path.get(key.as_bytes().get(..*length)?);
         self.lengths.iter().filter_map(at).find(|(prefix, _)| prefix.covers(key))
     }
