@@ -134,7 +134,7 @@ impl Recursor {
         Self { inner: Arc::new(inner) }
     }
 
-    /// What is kept, when it still counts: costs a hash and a short lock, and never waits. `None` says that
+    /// What is kept, when it still counts: costs two hashes of the key and one short lock, and never waits. `None` says that
     /// [`Recursor::resolve`] is to be asked.
     pub fn kept(&self, key: &Key) -> Option<Resolved> {
         match self.inner.answers.look(key, Instant::now()) {

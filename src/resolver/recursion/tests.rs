@@ -46,6 +46,11 @@ impl Fake {
         self.set(port, move |_| (took, Err(UpstreamError::Unreachable { reason: "down".into() })));
     }
 
+    /// Any record that is asked for is there, for a minute.
+    fn finds(&self, port: u16, took: Duration) {
+        self.set(port, move |question| (took, Ok(Reply::bare(found(question.identifier.as_str(), 60)))));
+    }
+
     /// The ports that were asked since the last time, in order.
     fn asked(&self) -> Vec<u16> {
         self.asked.lock().unwrap().drain(..).map(|(port, _)| port).collect()
@@ -517,6 +522,86 @@ async fn when_a_whole_branch_has_moved_the_walk_goes_up_as_far_as_it_has_to() {
     assert_eq!((bed.said("88.1/b").await.0, bed.fake.asked()), ("not found", vec![3, 2, 1, 4, 5]));
     assert_eq!((bed.said("88.1/c").await.0, bed.fake.asked()), ("not found", vec![5]));
     assert_eq!((bed.said("88.2/c").await.0, bed.fake.asked()[0]), ("loop", 4));
+}
+
+/// A bed that knows that 88 is at port 2, where any record is found.
+async fn bed_below_88() -> Bed {
+    let bed = bed(&[1]);
+    bed.fake.says(1, MS, referral("88", at(1_000, &[2])));
+    bed.fake.finds(2, MS);
+    assert_eq!(bed.said("88/a").await.0, "found");
+    bed.fake.asked();
+    bed
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_one_asks_above_dead_sites_the_others_wait_for_what_it_learns() {
+    for (says, words, asked) in [
+        (Some(referral("88", at(1_000, &[3]))), ["found"; 3], [1, 2, 2, 2, 3, 3, 3].as_slice()),
+        (Some(referral("88", at(1_000, &[2]))), ["all-failed"; 3], &[1, 2, 2, 2]),
+        (None, ["all-failed"; 3], &[1, 2, 2, 2]),
+    ] {
+        let bed = bed_below_88().await;
+        bed.fake.is_down(2, MS);
+        bed.fake.finds(3, MS);
+        match says {
+            Some(says) => bed.fake.says(1, 30 * MS, says),
+            None => bed.fake.is_down(1, 30 * MS),
+        }
+        let said = tokio::join!(bed.said("88/b"), bed.said("88/c"), bed.said("88/d"));
+        assert_eq!([said.0.0, said.1.0, said.2.0], words);
+        let mut ports = bed.fake.asked();
+        ports.sort();
+        assert_eq!(ports, asked);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_above_dead_sites_is_asked_again_soon() {
+    let bed = bed_below_88().await;
+    (1..=2).for_each(|port| bed.fake.is_down(port, MS));
+    let error = bed.resolve("88/b").await.unwrap_err();
+    let words = error.to_string();
+    assert!(words.contains("no site of hdl:88 gave") && words.contains("no site of . gave"), "{words}");
+    assert_eq!((error.kind(), bed.fake.asked()), ("all-failed", vec![2, 1]));
+    assert_eq!((bed.said("88/c").await.0, bed.fake.asked()), ("all-failed", vec![2]));
+    advance(FAILURE_TTL).await;
+    bed.fake.finds(3, MS);
+    bed.fake.says(1, MS, referral("88", at(1_000, &[3])));
+    assert_eq!((bed.said("88/c").await.0, bed.fake.asked()), ("found", vec![2, 1, 3]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_below_a_branch_that_has_moved_gets_what_is_new() {
+    let bed = bed(&[1]);
+    bed.fake.says(1, MS, referral("88", at(1_000, &[2])));
+    bed.fake.says(2, MS, referral("88.1", at(1_000, &[3])));
+    bed.fake.finds(3, MS);
+    assert_eq!(bed.said("88.1/a").await, ("found", false, 59));
+    advance(61 * SECOND).await;
+    bed.fake.says(1, MS, referral("88", at(1_000, &[4])));
+    bed.fake.says(4, MS, referral("88.1", at(1_000, &[5])));
+    (2..=3).for_each(|port| bed.fake.says(port, 100 * SECOND, Said::Denied));
+    bed.fake.finds(5, MS);
+    assert_eq!(bed.said("88.1/a").await, ("found", false, 59), "silence of two levels is shorter than its patience");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sites_that_are_only_slow_get_the_time_that_is_left() {
+    for (says, took) in [(Some(referral("88", at(1_000, &[2]))), MS), (Some(Said::Denied), 100 * SECOND), (None, MS)] {
+        let bed = bed_below_88().await;
+        bed.fake.finds(2, 1_500 * MS);
+        match says {
+            Some(says) => bed.fake.says(1, took, says),
+            None => bed.fake.is_down(1, took),
+        }
+        let began = Instant::now();
+        assert_eq!(bed.said("88/b").await.0, "found");
+        assert!(began.elapsed() < 5 * SECOND && bed.fake.asked().contains(&1));
+        let began = Instant::now();
+        assert_eq!((bed.said("88/c").await.0, began.elapsed()), ("found", 1_500 * MS), "those above are left alone");
+        assert!(!bed.fake.asked().contains(&1));
+    }
 }
 
 #[tokio::test(start_paused = true)]
