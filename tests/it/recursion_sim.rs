@@ -226,11 +226,11 @@ impl Simulation {
             }
             said.push(result.ok().map(|resolved| self.check(who, number, &resolved, at)));
         }
-        for who in 0..2 {
+        for (who, walks_before) in walks.into_iter().enumerate() {
             let stats = self.nodes[who].stats();
             let own = asks.iter().filter(|ask| ask.0 == who);
             let distinct = if traces { own.count() } else { own.collect::<HashSet<_>>().len() };
-            assert!(stats.walks - walks[who] <= distinct as u64, "more walks than questions");
+            assert!(stats.walks - walks_before <= distinct as u64, "more walks than questions");
             let questions_max = stats.walks * self.options.questions_max as u64;
             assert!(stats.upstream_questions <= questions_max, "{stats:?}");
             assert!(stats.answer_bytes <= self.options.answer_bytes_max, "{stats:?}");
