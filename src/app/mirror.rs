@@ -337,9 +337,9 @@ impl Stream {
         Ok(())
     }
 
-    /// The primary is followed: what was the matter is over.
+    /// The primary is followed: what was the matter is over, unless values are still missing.
     fn followed(&mut self) {
-        if self.trouble.end() {
+        if self.applier.is_explained() && self.trouble.end() {
             tracing::info!(primary = self.of.url, entries = self.ledger.size(), "the primary is followed again");
         }
     }

@@ -110,12 +110,13 @@ impl Applier {
     }
 
     /// Makes sure of what is missing in the entries that are there, of which so many are known to lack nothing that was not erased.
-    /// It has to come before the first batch.
+    /// It has to come before the first batch of every stream: what a new one brings may explain what an old one did not.
     ///
     /// # Errors
     ///
     /// [`LedgerError`]; try again.
     pub fn look_back(&mut self, explained: u64) -> Result<(), LedgerError> {
+        self.due = None;
         if self.unexplained.is_none() {
             self.unexplained = Some(self.ledger.unexplained(explained)?);
         }
