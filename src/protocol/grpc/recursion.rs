@@ -13,13 +13,20 @@ use crate::{
 ///
 /// `asked` is the identifier as the client wrote it.
 pub fn encode_resolved(resolved: &Resolved, asked: &str, filter: &Filter) -> Encoded {
-    let said = match &resolved.answer.said {
-        Said::Found(_) if filter.takes_all() => {
-            Encoded(resolved.answer.rendered(|said| whole_answer(said_to_pb(said, asked, filter)).0))
-        }
-        said => whole_answer(said_to_pb(said, asked, filter)),
+    // What stays the same with every client, with how it was come by.
+    let lasting = |said: &Said| {
+        let lasting = pb::Resolution { ttl: 0, stale: false, cached: false, ..resolution_to_pb(resolved, &[]) };
+        let lasting = pb::Answer { resolution: Some(lasting), ..pb::Answer::default() };
+        whole_answer(said_to_pb(said, asked, filter)).with(&lasting)
     };
-    said.with(&pb::Answer { resolution: Some(resolution_to_pb(resolved, &[])), ..pb::Answer::default() })
+    let said = match &resolved.answer.said {
+        Said::Found(_) if filter.takes_all() => Encoded(resolved.answer.rendered(|said| lasting(said).0)),
+        said => lasting(said),
+    };
+    // Of a message that comes twice the fields add up (Protocol Buffers, "Last One Wins").
+    let (ttl, stale, cached) = (resolved.ttl_seconds, resolved.stale, resolved.source == Source::Cache);
+    let now = pb::Resolution { ttl, stale, cached, ..pb::Resolution::default() };
+    said.with(&pb::Answer { resolution: Some(now), ..pb::Answer::default() })
 }
 
 /// Encodes a walk and what it came to.

@@ -21,7 +21,8 @@ use crate::{
         Answer, Disclosure, Filter, ProveError, Resolver, Subject,
         recursion::{RecursionError, Recursor},
     },
-    server::recursive::{Elsewhere, Recursive},
+    server::recursive::{Recursive, start_of},
+    store::Responsibility,
     vindex::{
         Lookups,
         keys::{LookupKind, prefix_key},
@@ -69,22 +70,24 @@ impl ResolverService {
             "" => Prefix::everything(),
             text => Prefix::parse(text).map_err(Unanswered::Invalid)?,
         };
-        let answer = self.resolver.resolve(&identifier);
-        let answer = answer.map_err(|error| Unanswered::Failed(unreadable(&error)))?;
         if let Some(recursor) = recursor.filter(|_| recursion != pb::Recursion::None)
-            && let Some(elsewhere) = Elsewhere::of(&answer)
+            && let responsibility = self.resolver.prefixes().responsibility(identifier.key())
+            && responsibility != Responsibility::Home
         {
             if trace || recursion == pb::Recursion::Fresh {
-                return Ok(encode_traced(&recursor.trace(&identifier, elsewhere.start).await, &asked, &filter));
+                let traced = recursor.trace(&identifier, start_of(&responsibility)).await;
+                return Ok(encode_traced(&traced, &asked, &filter));
             }
             let resolved = match recursor.kept(identifier.key()) {
                 Some(kept) => Ok(kept),
-                None => recursor.resolve_from(&identifier, elsewhere.start).await,
+                None => recursor.resolve_from(&identifier, start_of(&responsibility)).await,
             };
             return resolved
                 .map(|resolved| encode_resolved(&resolved, &asked, &filter))
                 .map_err(|error| Unanswered::NotFound(Box::new(error)));
         }
+        let answer = self.resolver.resolve(&identifier);
+        let answer = answer.map_err(|error| Unanswered::Failed(unreadable(&error)))?;
         let encoded = encode_answer(&answer, &asked, &filter);
         if evidence == pb::Evidence::None {
             return Ok(encoded);
