@@ -66,7 +66,7 @@ pub enum Responded {
     Silent,
     /// The answer takes more than was wanted.
     Deferred,
-    /// Others have to be asked about this identifier; what they say goes to [`Responder::respond_walked`].
+    /// Others have to be asked about this identifier; what they say goes to [`super::Responder::respond_walked`].
     Walk(Box<Identifier>),
     /// The response was written.
     Written(Summary),
