@@ -267,7 +267,11 @@ impl Simulation {
             let age = if *stale { age + STALE_MAX } else { age };
             let since = at.checked_sub(age).unwrap_or(at);
             let identifier = &world.identifiers[number];
-            assert!(world.was_true_since(number, &truth, since), "{identifier} was never {truth:?}: {resolved:#?}");
+            let ended = world.ended(number, &truth).map(|ended| at.saturating_duration_since(ended));
+            assert!(
+                world.was_true_since(number, &truth, since),
+                "{identifier} was not {truth:?} within {age:?}; it ended this long ago: {ended:?}; {resolved:#?}"
+            );
         }
         drop(world);
         let seen = Seen { answer: Arc::clone(answer), at, ttl_seconds: *ttl_seconds };

@@ -405,6 +405,12 @@ impl World {
         truths.iter().zip(ends).any(|((_, was), end)| was == truth && end.is_none_or(|end| end >= since))
     }
 
+    /// When something last ceased to be true of an identifier, if it ever was and did.
+    pub fn ended(&self, number: usize, truth: &Truth) -> Option<Instant> {
+        let followed = self.truths[number].windows(2).rev().find(|pair| pair[0].1 == *truth)?;
+        Some(followed[1].0)
+    }
+
     /// What a site answers; one that is nobody's is the forger's.
     pub fn answer(&mut self, number: u16, asked_as: &Prefix, question: &Question) -> Result<Reply, String> {
         let now = Instant::now();
