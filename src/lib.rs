@@ -98,7 +98,7 @@
 //! | [`server`] | listeners: gRPC, DNS, HTTP | `record`, `protocol`, the cores, `vindex`, `witness`, `mirror` |
 //! | [`client`] | outbound connections; asks other nodes for the read core | `protocol`, `proof`, `record`, `resolver` |
 //! | [`config`] | file + environment + arguments -> `Config` | `id`, `proof`, `protocol`, `server` |
-//! | [`app`] | `Config` -> running node; `fsck`, `rebuild`, `audit` | everything below, `client` |
+//! | [`app`] | `Config` -> running node; `fsck`, `rebuild`, `audit`, `promote` | everything below, `client` |
 //! | [`cli`] | the subcommands | `app`, `client`, `proof`, `vindex`, `witness` |
 //!
 //! `tests/it/tidy.rs` keeps this table.
