@@ -265,12 +265,17 @@ impl Simulation {
         if who == STRICT || !answer.hops.iter().any(forged) {
             let age = LAG_MAX + self.options.walk_timeout + Duration::from_secs(u64::from(ttl_max));
             let age = if *stale { age + STALE_MAX } else { age };
+            let said = answer.hops.iter().filter(|hop| !matches!(hop.outcome, HopOutcome::Failed { .. }));
+            let former: HashMap<&str, Duration> =
+                said.map(|hop| (hop.prefix.as_str(), world.outlives(hop.endpoint.address.port()))).collect();
+            let age = age + former.values().sum::<Duration>();
             let since = at.checked_sub(age).unwrap_or(at);
             let identifier = &world.identifiers[number];
             let ended = world.ended(number, &truth).map(|ended| at.saturating_duration_since(ended));
+            let sites: Vec<String> = answer.hops.iter().map(|hop| world.site(hop.endpoint.address.port())).collect();
             assert!(
                 world.was_true_since(number, &truth, since),
-                "{identifier} was not {truth:?} within {age:?}; it ended this long ago: {ended:?}; {resolved:#?}"
+                "{identifier} was not {truth:?} within {age:?}; it ended this long ago: {ended:?}; {resolved:#?}; {sites:#?}"
             );
         }
         drop(world);

@@ -30,6 +30,8 @@ pub const LAG_MAX: Duration = Duration::from_secs(60);
 const INDEX_LAG: Duration = Duration::from_secs(1);
 /// The longest TTL of a record, in seconds.
 pub const TTL_SECONDS_MAX: u32 = 60;
+/// The longest TTL of a delegation, in seconds.
+const DELEGATION_TTL_SECONDS_MAX: u32 = 605;
 
 /// What is true of an identifier.
 #[derive(Clone, Debug, PartialEq)]
@@ -267,7 +269,7 @@ impl World {
     }
 
     fn delegate(&mut self, parent: usize, child: usize) {
-        let ttl_seconds = 5 + self.below(600) as u32;
+        let ttl_seconds = 5 + self.below(u64::from(DELEGATION_TTL_SECONDS_MAX) - 4) as u32;
         let change = PrefixChange::Delegate(self.delegation(child, ttl_seconds));
         let prefix = self.zones[child].prefix.clone();
         self.write(parent, Subject::Prefix { prefix, change });
@@ -409,6 +411,32 @@ impl World {
     pub fn ended(&self, number: usize, truth: &Truth) -> Option<Instant> {
         let followed = self.truths[number].windows(2).rev().find(|pair| pair[0].1 == *truth)?;
         Some(followed[1].0)
+    }
+
+    /// For how long what a site said may be believed beside what other sites say: one that goes on answering for what its zone
+    /// gave up has the key of a delegation which the parent's sites show up to their lag, and others keep for its TTL.
+    pub fn outlives(&self, number: u16) -> Duration {
+        let Some(port) = self.ports.get(&number) else { return Duration::ZERO };
+        match port.ever_forged && self.zones[port.zone].gave_up.is_some() {
+            true => LAG_MAX + Duration::from_secs(u64::from(DELEGATION_TTL_SECONDS_MAX)),
+            false => Duration::ZERO,
+        }
+    }
+
+    /// Whose site a port is and how it does, for those who look at a failure.
+    pub fn site(&self, number: u16) -> String {
+        let Some(Port { zone, lag, stuck, mode, ever_forged, .. }) = self.ports.get(&number) else {
+            return format!("{number}: the forger's");
+        };
+        let ago = |at: Option<Instant>| at.map(|at| at.elapsed());
+        let Zone { prefix, began, gave_up, .. } = &self.zones[*zone];
+        format!(
+            "{number}: zone {zone} ({prefix}), which began {:?} and gave up {:?} ago; lag {lag:?}, stuck {:?}, {mode:?}, ever \
+             forged: {ever_forged}",
+            began.elapsed(),
+            ago(*gave_up),
+            ago(*stuck)
+        )
     }
 
     /// What a site answers; one that is nobody's is the forger's.
