@@ -154,7 +154,12 @@ async fn present(node: &Node, sample: bool) -> Result<(), Failure> {
         let source = Source { name: "sample".into(), format: Format::Jsonl, input: Input::Text(SAMPLE) };
         import::import(&client, vec![source], import::BATCH_COMMANDS_DEFAULT, Show::Quiet).await?;
     }
-    let request = pb::ResolveRequest { identifier: SAMPLE_IDENTIFIER.into(), ..pb::ResolveRequest::default() };
+    // Of what the node holds itself: whether others can be reached says nothing about how it starts.
+    let request = pb::ResolveRequest {
+        identifier: SAMPLE_IDENTIFIER.into(),
+        recursion: pb::Recursion::None.into(),
+        ..pb::ResolveRequest::default()
+    };
     let answer = client.resolve(request).await?;
     let has_sample = matches!(answer.outcome, Some(pb::answer::Outcome::Found(_)));
     // A node whose standard output was closed goes on serving.

@@ -18,7 +18,7 @@ use crate::{
     http_support::get,
     program::{Program, TIMEOUT, file, run, wait_until},
     support::{create, value},
-    tree_support::{Mode, Node, Tree, connect, key_of, ok, question},
+    tree_support::{Mode, Node, Tree, connect, key_of, ok, question, roots_of},
 };
 
 /// What clients saw while something failed.
@@ -196,6 +196,23 @@ async fn a_recursive_node_starts_from_a_bootstrap_registry() {
         node.data.path().join("x").to_str().unwrap(),
     ]);
     assert!(bad.exit != 0 && bad.err.contains("roots"), "{bad:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_recursive_node_starts_while_nobody_can_be_reached() {
+    let above = Node::start(&[]);
+    ok(above.program().run(&["register", "88.1/x", "--value", "NAME=x"]));
+    let roots = above.data.path().join("roots.json");
+    fs::write(&roots, roots_of(&[&format!("1 primary {} grpc://{}", above.key, above.wire.address)])).unwrap();
+    for (mode, reason) in [(Mode::Dead, "cannot be reached"), (Mode::Cut, "within"), (Mode::Garbage, "gave an answer")]
+    {
+        above.wire.set(mode);
+        let node = Node::start(&["--recursive", "--roots", roots.to_str().unwrap(), "--verify"]);
+        let refused = node.program().run(&["resolve", "88.1/x"]);
+        assert!(refused.exit != 0 && refused.err.contains(reason), "{mode:?}: {refused:?}");
+        above.wire.set(Mode::Sound);
+        eventually("the line is back", async || node.program().run(&["resolve", "88.1/x"]).exit == 0).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
