@@ -28,11 +28,11 @@ pub async fn lag(per_second: u64, seconds: u64) -> Outcome<()> {
     );
     let (directory, mirrored) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let http = free_address()?;
-    let primary = Process::node_with(directory.path(), &http, &[]).await?;
+    let primary = Process::node_with(directory.path(), ["127.0.0.1:0", &http], &[]).await?;
     let key = LedgerKey::open(&directory.path().join("ledger/key"))?.verifier_key().to_owned();
     let log = format!("http://{http}/log");
     let mirror = ["--mirror-of", &log, "--mirror-key", &key];
-    let mirror = Process::node_with(mirrored.path(), "127.0.0.1:0", &mirror).await?;
+    let mirror = Process::node_with(mirrored.path(), ["127.0.0.1:0"; 2], &mirror).await?;
 
     let commands = per_second * TICK.as_millis() as u64 / 1_000;
     let ticks = seconds * 1_000 / TICK.as_millis() as u64;

@@ -22,14 +22,14 @@ pub struct Process {
 impl Process {
     /// Starts a node on a data directory.
     pub async fn node(data: &Path) -> Outcome<Self> {
-        Self::node_with(data, "127.0.0.1:0", &[]).await
+        Self::node_with(data, ["127.0.0.1:0"; 2], &[]).await
     }
 
-    /// As [`Process::node`], with an address for HTTP and more arguments.
-    pub async fn node_with(data: &Path, http: &str, arguments: &[&str]) -> Outcome<Self> {
+    /// As [`Process::node`], with addresses for DNS and HTTP, and more arguments.
+    pub async fn node_with(data: &Path, [dns, http]: [&str; 2], arguments: &[&str]) -> Outcome<Self> {
         let address = free_address()?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_touchmark"));
-        command.args(["serve", "--dns", "127.0.0.1:0", "--http", http, "--grpc", &address, "--data"]).arg(data);
+        command.args(["serve", "--dns", dns, "--http", http, "--grpc", &address, "--data"]).arg(data);
         command.args(arguments);
         Self::start(command, address).await
     }

@@ -7,7 +7,9 @@ use hdrhistogram::Histogram;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tempfile::TempDir;
 use tonic::transport::Channel;
-use touchmark::protocol::grpc::pb::{self, registry_client::RegistryClient, resolver_client::ResolverClient};
+use touchmark::protocol::grpc::pb::{
+    self, endpoint::Protocol, registry_client::RegistryClient, resolver_client::ResolverClient,
+};
 
 use crate::{
     Outcome,
@@ -21,15 +23,16 @@ const PREFIXES: [&str; 2] = ["88", "88.118"];
 /// A node of the tree.
 struct Node {
     process: Process,
+    dns: String,
     http: String,
     _data: TempDir,
 }
 
 impl Node {
     async fn start(arguments: &[&str]) -> Outcome<Self> {
-        let (data, http) = (tempfile::tempdir()?, free_address()?);
-        let process = Process::node_with(data.path(), &http, arguments).await?;
-        Ok(Self { process, http, _data: data })
+        let (data, dns, http) = (tempfile::tempdir()?, free_address()?, free_address()?);
+        let process = Process::node_with(data.path(), [&dns, &http], arguments).await?;
+        Ok(Self { process, dns, http, _data: data })
     }
 
     async fn resolver(&self) -> Outcome<ResolverClient<Channel>> {
@@ -39,13 +42,13 @@ impl Node {
     /// The site of the node, with the key of its ledger.
     async fn site(&self) -> Outcome<pb::Site> {
         let page = self.resolver().await?.list_prefixes(pb::ListPrefixesRequest::default()).await?.into_inner();
-        let (address, port) = self.process.address.rsplit_once(':').ok_or("an address without a port")?;
-        let endpoint = pb::Endpoint {
-            protocol: pb::endpoint::Protocol::Grpc.into(),
-            address: address.into(),
-            port: port.parse()?,
+        let endpoint = |protocol: Protocol, address: &str| {
+            let (address, port) = address.rsplit_once(':').ok_or("an address without a port")?;
+            Ok(pb::Endpoint { protocol: protocol.into(), address: address.into(), port: port.parse()? })
         };
-        Ok(pb::Site { serial: 1, role: pb::site::Role::Primary.into(), key: page.key, endpoints: vec![endpoint] })
+        let endpoints: Outcome<Vec<_>> =
+            [endpoint(Protocol::Grpc, &self.process.address), endpoint(Protocol::Dns, &self.dns)].into_iter().collect();
+        Ok(pb::Site { serial: 1, role: pb::site::Role::Primary.into(), key: page.key, endpoints: endpoints? })
     }
 
     async fn say(&self, prefix: &str, operation: pb::prefix_command::Operation) -> Outcome<()> {
@@ -73,7 +76,7 @@ impl Node {
 struct Tree {
     levels: [Node; 3],
     roots: String,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Tree {
@@ -88,16 +91,15 @@ impl Tree {
             registry.apply_batch(pb::ApplyBatchRequest { commands }).await?;
         }
         let directory = tempfile::tempdir()?;
+        let (top, key) = (&levels[0], levels[0].site().await?.key);
+        let site = format!("1 primary {key} grpc://{} dns://{}", top.process.address, top.dns);
         let roots = directory.path().join("roots.json");
-        let key = levels[0].site().await?.key;
-        let site = format!("1 primary {key} grpc://{}", levels[0].process.address);
         fs::write(&roots, format!("{{\"version\":\"1.0\",\"sites\":{{\".\":{{\"sites\":[\"{site}\"]}}}}}}"))?;
-        Ok(Self { levels, roots: path(&roots), _directory: directory })
+        Ok(Self { levels, roots: path(&roots), directory })
     }
 
     async fn recursive(&self, arguments: &[&str]) -> Outcome<Node> {
-        let own = ["--recursive", "--roots", &self.roots];
-        Node::start(&[&own, arguments].concat()).await
+        Node::start(&[&["--recursive", "--roots", &self.roots], arguments].concat()).await
     }
 }
 
@@ -121,20 +123,23 @@ pub async fn run(records: u64, questions: u64, rounds: usize) -> Outcome<()> {
     upstream(&tree, records, questions).await
 }
 
-/// One walk after the other, beside one hop after the other.
+/// One walk after the other, beside one hop after the other: over gRPC, over it with proofs, over DNS.
 async fn walks(tree: &Tree, questions: u64, rounds: usize) -> Outcome<()> {
-    let plain = tree.recursive(&[]).await?;
-    let verified = tree.recursive(&["--verify=included"]).await?;
-    let mut ratios = [Vec::new(), Vec::new()];
+    let dns_first = path(&tree.directory.path().join("dns-first.toml"));
+    fs::write(&dns_first, "recursion_first = \"dns\"\n")?;
+    let cases = [("gRPC", &[][..]), ("gRPC, verified", &["--verify=included"]), ("DNS", &["--config", &dns_first])];
+    let mut nodes = Vec::with_capacity(cases.len());
+    for (name, arguments) in cases {
+        nodes.push((name, tree.recursive(arguments).await?, Vec::new()));
+    }
     for _ in 0..rounds {
-        let hop = latency(&tree.levels[2], questions, pb::Recursion::None).await?;
-        let nodes = [(&plain, "walk, three levels"), (&verified, "the same, verified")];
-        for ((node, name), ratios) in nodes.into_iter().zip(&mut ratios) {
+        for (name, node, ratios) in &mut nodes {
+            let hop = latency(&tree.levels[2], questions, pb::Recursion::None).await?;
             let walk = latency(node, questions, pb::Recursion::Fresh).await?;
             let at = |latency: &Histogram<u64>, quantile| latency.value_at_quantile(quantile) as f64 / 1e6;
             let ratio = at(&walk, 0.5) / at(&hop, 0.5);
             println!(
-                "{name:<20} p50 {:.3} ms p99 {:.3} ms, one hop p50 {:.3} ms p99 {:.3} ms, ratio of p50 {ratio:.2}",
+                "walk over {name:<15} p50 {:.3} ms p99 {:.3} ms, one hop p50 {:.3} ms p99 {:.3} ms, ratio of p50 {ratio:.2}",
                 at(&walk, 0.5),
                 at(&walk, 0.99),
                 at(&hop, 0.5),
@@ -143,10 +148,11 @@ async fn walks(tree: &Tree, questions: u64, rounds: usize) -> Outcome<()> {
             ratios.push(ratio);
         }
     }
-    let [plain_ratio, verified_ratio] = ratios.map(median);
-    println!("cold walk over three levels: median {plain_ratio:.2} hops, verified {verified_ratio:.2}\n");
-    plain.process.stop()?;
-    verified.process.stop()?;
+    for (name, node, ratios) in nodes {
+        println!("cold walk over three levels, {name}: median {:.2} hops", median(ratios));
+        node.process.stop()?;
+    }
+    println!();
     Ok(())
 }
 
@@ -205,7 +211,7 @@ async fn upstream(tree: &Tree, records: u64, questions: u64) -> Outcome<()> {
     probe.process.stop()?;
     // A quarter of the memory is for delegations.
     let bytes = (bytes_each * records / 10 * 4 / 3).max(1 << 20);
-    let config = tree.levels[0]._data.path().join("small.toml");
+    let config = tree.directory.path().join("small.toml");
     fs::write(&config, format!("recursion_cache_bytes_max = {bytes}\n"))?;
     for (name, recursion) in [
         ("a tenth is kept", pb::Recursion::Unspecified),

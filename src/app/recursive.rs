@@ -35,6 +35,7 @@ pub(super) fn start(config: &RecursionConfig, zone: &str) -> Result<Recursive, A
             Verify::Included => Evidence::Inclusion,
             Verify::Latest => Evidence::Latest,
         },
+        first: config.first,
         walk_timeout: Duration::from_millis(config.walk_ms_max),
         answer_bytes_max: config.cache_bytes_max - delegation_bytes_max,
         delegation_bytes_max,

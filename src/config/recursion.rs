@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     id::excerpt,
+    resolver::recursion::FirstProtocol,
     server::dns::{network::Network, rate},
 };
 
@@ -23,6 +24,8 @@ pub struct RecursionConfig {
     pub roots: PathBuf,
     /// What has to be verified.
     pub verify: Verify,
+    /// Over what a site is asked first that is asked over both.
+    pub first: FirstProtocol,
     /// For whom it does.
     pub allow: Vec<Network>,
     /// The most bytes that answers and delegations of other nodes take.
@@ -56,13 +59,24 @@ impl Verify {
     }
 }
 
+fn first(text: &str, verify: Verify) -> Result<FirstProtocol, String> {
+    match text {
+        "grpc" => Ok(FirstProtocol::Grpc),
+        "dns" if verify != Verify::Off => Err("proofs come over gRPC: with `verify` it goes first".into()),
+        "dns" => Ok(FirstProtocol::Dns),
+        _ => Err(format!("`{}` is none of grpc, dns", excerpt(text))),
+    }
+}
+
 impl Layers<'_> {
     /// What is said of recursion; `None` when it is off.
     pub(super) fn recursion(&self) -> Result<Option<RecursionConfig>, ConfigError> {
         let cache = |bytes: u64| within(bytes, CACHE_BYTES_MIN..=CACHE_BYTES_MAX, "bytes");
         let stale = |seconds: u64| within(seconds, 0..=STALE_SECONDS_MAX, "seconds");
         let walk = |time: u64| within(time, WALK_MS, "milliseconds");
-        let verify = self.read("verify", |spec| spec.verify.as_deref(), Verify::parse)?;
+        let verify = self.read("verify", |spec| spec.verify.as_deref(), Verify::parse)?.unwrap_or_default();
+        let first = |text: &str| first(text, verify);
+        let first = self.read("recursion_first", |spec| spec.recursion_first.as_deref(), first)?;
         let allow = self.read("recursion_allow", |spec| spec.recursion_allow.as_deref(), networks)?;
         let cache = self.read("recursion_cache_bytes_max", |spec| spec.recursion_cache_bytes_max, cache)?;
         let stale = self.read("recursion_stale_seconds_max", |spec| spec.recursion_stale_seconds_max, stale)?;
@@ -77,7 +91,8 @@ impl Layers<'_> {
         };
         Ok(Some(RecursionConfig {
             roots,
-            verify: verify.unwrap_or_default(),
+            verify,
+            first: first.unwrap_or_default(),
             allow: allow.unwrap_or_else(|| rate::loopback().into()),
             cache_bytes_max: cache.unwrap_or(64 << 20),
             stale_seconds_max: stale.unwrap_or(86_400),

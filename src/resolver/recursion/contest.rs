@@ -5,7 +5,7 @@
 //! may be tried again, or, for one question in twenty, any: so that what has become faster is found, and nobody waits for it.
 //!
 //! A try ends by itself, after two seconds at most, and tells the tables how the endpoint did, whether anyone still waits for it
-//! or not.
+//! or not: the contest carries its tries along, and those that outlast it go on in a task of their own.
 
 use std::{
     collections::VecDeque,
@@ -13,8 +13,9 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{
-    sync::mpsc,
+    runtime::Handle,
     time::{Instant, sleep_until, timeout},
 };
 
@@ -23,11 +24,15 @@ use super::{
     error::{Reason, ReasonKind, Reasons, RecursionError},
     health::{Post, Standing},
     judge::Judged,
+    options::FirstProtocol,
     resolved::{Hop, HopOutcome, Source, Verification},
-    upstream::{Evidence, Question, Reply, Target, UpstreamError},
+    upstream::{BoxFuture, Evidence, Question, Reply, Target, UpstreamError},
     walk::{Place, Walk},
 };
-use crate::record::{Site, SiteProtocol};
+use crate::{
+    id::dns_name,
+    record::{Endpoint, Site, SiteProtocol},
+};
 
 /// How long one try may take.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,7 +50,7 @@ struct Candidate {
     post: Post,
     patience: Duration,
     standing: Standing,
-    /// Whether it is there for when gRPC at the same site is of no use.
+    /// Whether it is there for when what goes first at the same site is of no use.
     second_choice: bool,
     tries: u32,
 }
@@ -72,7 +77,20 @@ struct Contest<'a> {
     /// Those who said what does not count. What every site says may lie in the question, which anyone may ask: it is held against one
     /// only when another one knew better.
     wrong: Vec<Post>,
-    reports: (mpsc::Sender<Report>, mpsc::Receiver<Report>),
+    tries: Tries,
+}
+
+/// Tries under way. Whatever becomes of the contest, they end.
+#[derive(Default)]
+struct Tries(FuturesUnordered<BoxFuture<'static, Report>>);
+
+impl Drop for Tries {
+    fn drop(&mut self) {
+        // Without a runtime nothing goes on.
+        if let (false, Ok(runtime)) = (self.0.is_empty(), Handle::try_current()) {
+            runtime.spawn(std::mem::take(&mut self.0).for_each(async |_| {}));
+        }
+    }
 }
 
 /// Asks the sites of a delegation until one gives an answer that counts, or the time is over.
@@ -83,7 +101,7 @@ pub(super) async fn ask_sites(
     until: Instant,
 ) -> Result<Judged, RecursionError> {
     let began = Instant::now();
-    let (candidates, reasons) = candidates(inner, place, walk.question.evidence, began);
+    let (candidates, reasons) = candidates(inner, place, &walk.question, began);
     if candidates.is_empty() && reasons.is_empty() {
         let missing = match walk.question.evidence {
             Evidence::None => "is asked over gRPC or DNS",
@@ -92,9 +110,8 @@ pub(super) async fn ask_sites(
         return Err(RecursionError::NoSite { prefix: Arc::clone(&place.prefix), missing });
     }
     let queue = (0..candidates.len()).collect();
-    let reports = mpsc::channel(inner.options.questions_max.max(1));
-    let contest =
-        Contest { inner, walk, place, candidates, queue, running: Vec::new(), reasons, wrong: Vec::new(), reports };
+    let (running, wrong, tries) = (Vec::new(), Vec::new(), Tries::default());
+    let contest = Contest { inner, walk, place, candidates, queue, running, reasons, wrong, tries };
     contest.run(began, until).await
 }
 
@@ -105,7 +122,7 @@ impl Contest<'_> {
             let wake = next.map_or(until, |next: Instant| next.min(until));
             tokio::select! {
                 biased;
-                Some(report) = self.reports.1.recv() => match self.hear(report) {
+                Some(report) = self.tries.0.next() => match self.hear(report) {
                     Some(judged) => {
                         self.tell_of_silent();
                         return Ok(judged);
@@ -191,15 +208,11 @@ impl Contest<'_> {
         candidate.tries += 1;
         let patience = candidate.patience * candidate.tries;
         let (target, question) = (Arc::clone(&candidate.target), Arc::clone(&self.walk.question));
-        let reports = self.reports.0.clone();
         self.running.push((number, now));
-        // It goes on when the walk does not wait for it any more, to know how the endpoint did; it ends by itself.
-        tokio::spawn(async move {
+        self.tries.0.push(Box::pin(async move {
             let reply = inner.ask_one(&target, &question, now).await;
-            let report = Report { candidate: number, asked: now, took: now.elapsed(), reply };
-            // There is room for every question of a walk; nobody listens any more when it has ended.
-            let _ = reports.try_send(report);
-        });
+            Report { candidate: number, asked: now, took: now.elapsed(), reply }
+        }));
         Some(now + patience)
     }
 
@@ -312,11 +325,13 @@ impl Inner {
 }
 
 /// Those who may be asked, in order, and those who rest.
-fn candidates(inner: &Inner, place: &Place, evidence: Evidence, now: Instant) -> (Vec<Candidate>, Vec<Reason>) {
+fn candidates(inner: &Inner, place: &Place, question: &Question, now: Instant) -> (Vec<Candidate>, Vec<Reason>) {
     let (mut ranked, mut resting) = (Vec::new(), Vec::new());
-    for site in place.delegation.sites().iter().filter(|site| evidence == Evidence::None || site.key.is_some()) {
-        let mut has_grpc = false;
-        for (protocol, endpoint) in endpoints(site, evidence) {
+    let protocols = protocols(inner.options.first, question);
+    for site in place.delegation.sites().iter().filter(|site| question.evidence == Evidence::None || site.key.is_some())
+    {
+        let mut has_first = false;
+        for (protocol, endpoint) in endpoints(site, protocols) {
             let target = Target { endpoint, key: site.key.clone(), prefix: Arc::clone(&place.prefix) };
             let post = inner.health.post(&place.prefix, &target);
             let (health, standing) = inner.health.look(&post, now);
@@ -325,8 +340,9 @@ fn candidates(inner: &Inner, place: &Place, evidence: Evidence, now: Instant) ->
                 resting.push(Reason::new(endpoint, ReasonKind::Resting, what));
                 continue;
             }
-            has_grpc |= protocol == SiteProtocol::Grpc && standing == Standing::Closed;
-            let second_choice = has_grpc && protocol != SiteProtocol::Grpc;
+            let is_first = protocols.first() == Some(&protocol);
+            has_first |= is_first && standing == Standing::Closed;
+            let second_choice = has_first && !is_first;
             let rank = (standing, second_choice, health.smoothed().unwrap_or_default(), inner.chance());
             let patience = health.patience();
             ranked.push((
@@ -340,12 +356,19 @@ fn candidates(inner: &Inner, place: &Place, evidence: Evidence, now: Instant) ->
     (ranked.into_iter().map(|(_, candidate)| candidate).collect(), resting)
 }
 
-/// Where a site is asked, gRPC first: over it proofs come along.
-fn endpoints(site: &Site, evidence: Evidence) -> impl Iterator<Item = (SiteProtocol, crate::record::Endpoint)> {
-    let protocols: &[SiteProtocol] = match evidence {
-        Evidence::None => &[SiteProtocol::Grpc, SiteProtocol::Dns],
-        _ => &[SiteProtocol::Grpc],
-    };
+/// Over what sites are asked, in order. Proofs come over gRPC alone.
+fn protocols(first: FirstProtocol, question: &Question) -> &'static [SiteProtocol] {
+    match first {
+        _ if question.evidence != Evidence::None => &[SiteProtocol::Grpc],
+        FirstProtocol::Dns if dns_name::may_need_hash(&question.identifier).is_none() => {
+            &[SiteProtocol::Dns, SiteProtocol::Grpc]
+        }
+        FirstProtocol::Dns | FirstProtocol::Grpc => &[SiteProtocol::Grpc, SiteProtocol::Dns],
+    }
+}
+
+/// Where a site is asked, in the order of the protocols.
+fn endpoints(site: &Site, protocols: &[SiteProtocol]) -> impl Iterator<Item = (SiteProtocol, Endpoint)> {
     protocols.iter().flat_map(|&protocol| {
         let spoken = site.endpoints.iter().filter(move |endpoint| endpoint.protocol == protocol);
         spoken.map(move |endpoint| (protocol, *endpoint))

@@ -50,8 +50,8 @@ pub use error::{Reason, ReasonKind, Reasons, RecursionError};
 use flights::{Boarded, Flights, Pilot, Seat};
 use health::HealthTables;
 pub use options::{
-    CLIENT_RESPONSE_TIMEOUT, FAILURE_RECHECK, FAILURE_TTL, HOPS_MAX, RecursionOptions, Roots, STALE_TTL_SECONDS,
-    TTL_SECONDS_ENDED, TTL_SECONDS_MAX, TTL_SECONDS_NOT_FOUND,
+    CLIENT_RESPONSE_TIMEOUT, FAILURE_RECHECK, FAILURE_TTL, FirstProtocol, HOPS_MAX, RecursionOptions, Roots,
+    STALE_TTL_SECONDS, TTL_SECONDS_ENDED, TTL_SECONDS_MAX, TTL_SECONDS_NOT_FOUND,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 pub use resolved::{Hop, HopOutcome, Resolution, Resolved, Source, Verification};

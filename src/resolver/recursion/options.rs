@@ -53,11 +53,23 @@ impl Roots {
     }
 }
 
+/// Over what a site is asked first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FirstProtocol {
+    /// gRPC: everything that a site knows comes along, proofs too.
+    #[default]
+    Grpc,
+    /// DNS: a hop takes less. Not for what needs a proof, or has a name of the DNS that does not tell who delegates it.
+    Dns,
+}
+
 /// The bounds of a recursor.
 #[derive(Clone, Debug)]
 pub struct RecursionOptions {
     /// What every answer and every referral has to bring along and to be verified by; without it nothing is verified.
     pub evidence: Evidence,
+    /// Over what a site is asked first that is asked over both.
+    pub first: FirstProtocol,
     /// How long a walk may take.
     pub walk_timeout: Duration,
     /// The most walks at once; beyond, those who need one are told to come later.
@@ -82,6 +94,7 @@ impl Default for RecursionOptions {
     fn default() -> Self {
         Self {
             evidence: Evidence::None,
+            first: FirstProtocol::Grpc,
             walk_timeout: Duration::from_secs(5),
             walks_max: 4_096,
             waiters_max: 65_536,

@@ -338,7 +338,7 @@ async fn one_question_in_twenty_asks_another_site_beside_the_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn grpc_goes_before_dns_of_the_same_site() {
+async fn grpc_goes_before_dns_of_the_same_site_unless_told_otherwise() {
     let both = delegation(60, &["dns://127.0.0.1:2 grpc://127.0.0.1:1 http://127.0.0.1:3"]);
     let bed = bed_with(&[(".", both.clone())], RecursionOptions::default());
     bed.fake.says(1, MS, Said::NotFound);
@@ -346,11 +346,21 @@ async fn grpc_goes_before_dns_of_the_same_site() {
     assert_eq!((bed.said("1/a").await.0, bed.fake.asked()), ("not found", vec![1]));
     bed.fake.is_down(1, MS);
     assert_eq!((bed.said("1/b").await.0, bed.fake.asked()), ("not found", vec![1, 2]));
+    let first = FirstProtocol::Dns;
+    let bed = bed_with(&[(".", both.clone())], RecursionOptions { first, ..Default::default() });
+    bed.fake.says(1, MS, Said::NotFound);
+    bed.fake.says(2, MS, Said::NotFound);
+    // Nobody on the way can tell over DNS whose a URI is.
+    for (text, asked) in [("1/a", 2), ("https://example.com/a", 1)] {
+        assert_eq!((bed.said(text).await.0, bed.fake.asked()), ("not found", vec![asked]), "{text}");
+    }
+    bed.fake.is_down(2, MS);
+    assert_eq!((bed.said("1/b").await.0, bed.fake.asked()), ("not found", vec![2, 1]));
     let only_dns = || delegation(60, &["1 primary k dns://127.0.0.1:2"]);
     let no_key = delegation(60, &["grpc://127.0.0.1:1"]);
     let evidence = Evidence::Inclusion;
     for (delegation, kind) in [(only_dns(), "no-site"), (no_key, "no-site"), (both, "no-site")] {
-        let bed = bed_with(&[(".", delegation)], RecursionOptions { evidence, ..Default::default() });
+        let bed = bed_with(&[(".", delegation)], RecursionOptions { evidence, first, ..Default::default() });
         assert_eq!((bed.said("1/a").await.0, bed.fake.asked()), (kind, vec![]));
     }
 }
