@@ -8,7 +8,11 @@ mod referral;
 
 pub use referral::Referral;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{self, SocketAddr},
+    time::Duration,
+};
 
 use prost::Message as _;
 use tokio::{
@@ -207,16 +211,16 @@ fn wait_until(attempt: u32, now: Instant, (timeout, deadline): (Duration, Instan
 }
 
 async fn ask_udp(question: &Question, server: SocketAddr, time: (Duration, Instant)) -> Result<Response, ClientError> {
-    let failed = |error: &io::Error| unreachable(server, &error.to_string());
-    let local: SocketAddr = if server.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
-    let socket = UdpSocket::bind(local).await.map_err(|error| failed(&error))?;
-    socket.connect(server).await.map_err(|error| failed(&error))?;
+    let failed = |error: io::Error| unreachable(server, &error.to_string());
+    let socket = asked(question, server).map_err(failed)?;
     let mut buffer = vec![0; MESSAGE_BYTES_MAX];
     for attempt in 1..=UDP_ATTEMPTS {
-        socket.send(question.message()).await.map_err(|error| failed(&error))?;
+        if attempt > 1 {
+            socket.send(question.message()).await.map_err(failed)?;
+        }
         let deadline = wait_until(attempt, Instant::now(), time);
         while let Ok(received) = timeout_at(deadline, socket.recv(&mut buffer)).await {
-            let length = received.map_err(|error| failed(&error))?;
+            let length = received.map_err(failed)?;
             // Whatever does not answer this question is not for us; the answer may still come.
             if let Some(response) = question.read(buffer.get(..length).unwrap_or_default()) {
                 return Ok(response);
@@ -224,6 +228,21 @@ async fn ask_udp(question: &Question, server: SocketAddr, time: (Duration, Insta
         }
     }
     Err(unreachable(server, "no answer over UDP"))
+}
+
+/// A socket of its own for a question, which was sent over it already: one that has sent nothing has room, and to wait until the event
+/// loop says so would take one more turn of it for each question.
+fn asked(question: &Question, server: SocketAddr) -> io::Result<UdpSocket> {
+    let local: SocketAddr = if server.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
+    let socket = net::UdpSocket::bind(local)?;
+    socket.connect(server)?;
+    socket.set_nonblocking(true)?;
+    match socket.send(question.message()) {
+        // What has no room is as what is lost on the way: there is a second attempt.
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+        _ => {}
+    }
+    UdpSocket::from_std(socket)
 }
 
 async fn ask_tcp(question: &Question, server: SocketAddr, deadline: Instant) -> Result<Response, ClientError> {
