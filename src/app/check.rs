@@ -15,7 +15,9 @@ use super::{
 use crate::{
     config::Config,
     id::KeyPrefix,
-    ledger::{self, DataDir, KeySource, LeafLog, LeafLogCheck, Ledger, Mark, Opening, Position, StoredEntry},
+    ledger::{
+        self, DataDir, KeySource, LeafLog, LeafLogCheck, Ledger, Mark, MirrorOf, Opening, Position, Seen, StoredEntry,
+    },
     registry::apply::{self, change_of},
     store::{
         Direction, EdgeEnd, EdgeMove, EdgeOrigin, IndexChange, Store,
@@ -70,6 +72,9 @@ pub fn fsck(data: &Path, progress: &mut dyn FnMut(Progress)) -> Result<FsckRepor
 pub(super) fn fsck_open(directory: &DataDir, progress: &mut dyn FnMut(Progress)) -> Result<FsckReport, AppError> {
     if dnssec::file(directory.path()).exists() {
         dnssec::keys(directory.path())?;
+    }
+    if let Some(of) = MirrorOf::read(directory)? {
+        Seen::open(directory.path(), &of.key)?;
     }
     let seal = index::check_seal(directory)?;
     if let Seal::Broken(what) = &seal {

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::Path,
     sync::Arc,
 };
 
@@ -9,7 +10,7 @@ use super::{AppError, Writer, clock, entropy, half, mirror::last_time_ms};
 use crate::{
     config::Config,
     id::{ParseError, Subtree},
-    ledger::{Ledger, LedgerError, MirrorOf, Seen},
+    ledger::{CheckpointVerifier, Ledger, LedgerError, MirrorOf, Seen},
     mirror::{Applier, Lag},
     protocol::dns::{Responder, ResponderOptions, Zone, cookie::CookieSecrets},
     registry::{Changes, Committer, Refusal, Registry, Sequencer, SequencerHandle},
@@ -68,6 +69,7 @@ impl Cores {
         let store: Arc<dyn Store> = store.clone();
         let records = Records::new(Arc::clone(&store), Arc::clone(ledger));
         let implicit = implicit_home(config, &writer)?;
+        let homed_only = implicit == ImplicitHome::Never;
         let prefixes = Arc::new(Prefixes::load(&records, implicit)?);
         let (homed, _) = prefixes.count();
         if homed > 0 && addresses.is_empty() {
@@ -75,6 +77,13 @@ impl Cores {
                 homed,
                 "prefixes are homed here, and DNS listens on no particular address: their zones have no NS records; \
                  set `dns_public` to the addresses that others ask"
+            );
+        }
+        if homed == 0 && homed_only && ledger.size() > 0 {
+            tracing::warn!(
+                entries = ledger.size(),
+                "this node is recursive and nothing is homed on it: it answers for none of its entries itself; \
+                 `touchmark prefix home PREFIX` says what is its own"
             );
         }
         let resolver = Arc::new(Resolver::new(records.clone(), Arc::clone(&prefixes), config.cache_bytes_max));
@@ -102,12 +111,28 @@ impl Cores {
                 let refusal = Refusal::Mirror { primary: of.url.clone() };
                 let applier = Applier::new(replica, Arc::clone(ledger), store, prefixes, committer);
                 let lag = Lag::new(&of.url, Arc::clone(ledger), last_time_ms(ledger)?, clock());
-                let seen = Arc::new(Seen::open(&config.data, &of.key)?);
+                let seen = Arc::new(seen(&config.data, &of.key)?);
                 let adding = Adding::Primary(Box::new(applier), of, Arc::new(lag), seen);
                 (Registry::refusing(refusal, entropy()), adding)
             }
         };
         Ok(Self { resolver, responder, feeds, registry, adding })
+    }
+}
+
+/// What a mirror knows of its primary; what says nothing is set aside, for a mirror serves without it.
+fn seen(data: &Path, primary: &CheckpointVerifier) -> Result<Seen, LedgerError> {
+    match Seen::open(data, primary) {
+        Err(error @ LedgerError::Damaged { .. }) => {
+            let aside = Seen::set_aside(data)?;
+            tracing::error!(
+                %error,
+                aside = %aside.display(),
+                "it is set aside: before this mirror is promoted, give --at-least the newest checkpoint that anybody has"
+            );
+            Seen::open(data, primary)
+        }
+        seen => seen,
     }
 }
 

@@ -42,7 +42,10 @@ pub(super) fn prepare(directory: &DataDir, config: &Config) -> Result<Option<Mir
     let Some(known) = known else {
         if directory.has_key() {
             let path = directory.path().display();
-            return refused(format!("{path} holds a ledger of its own, with its key; give a mirror a new directory"));
+            return refused(format!(
+                "{path} holds a ledger of its own, with its key; if it was promoted, take `mirror_of` out of the configuration, else give the mirror a \
+                 new directory"
+            ));
         }
         let Some(key) = key else {
             return refused(
@@ -55,7 +58,10 @@ pub(super) fn prepare(directory: &DataDir, config: &Config) -> Result<Option<Mir
         return Ok(Some(mirror));
     };
     if let Some(key) = key.as_ref().filter(|key| **key != known.key.text()) {
-        return refused(format!("this directory mirrors the ledger with the key {}, not {key}", known.key.text()));
+        return refused(format!(
+            "this directory mirrors the ledger with the key {}, not {key}; give a mirror of another ledger a new directory",
+            known.key.text()
+        ));
     }
     if let Some(only) = only.as_ref().filter(|only| **only != known.only) {
         let words = |only: &[String]| if only.is_empty() { "everything".into() } else { only.join(", ") };
@@ -357,7 +363,8 @@ impl Stream {
                 primary,
                 entries,
                 times,
-                "FORK: {what}. This mirror does not follow any more; it serves what it verified, and asks again now and then"
+                "FORK: {what}. This mirror does not follow any more; it serves what it verified, and asks again now and then. Stop writes at the \
+                 primary: if it was restored from an old copy, restore the newest one or promote this mirror"
             ),
             Ended::Rejected(_) => tracing::error!(primary, entries, times, "REJECTED: {what}"),
             Ended::Write(_) | Ended::Read(_) => tracing::error!(primary, entries, times, "{what}"),
@@ -444,7 +451,7 @@ impl Published {
         let Ok(note) = self.client.checkpoint() else { return false };
         let Some(theirs) = self.verifier.verify(&note) else {
             self.lag.reject();
-            self.say(format!("its checkpoint is not signed with the key of `{}`", self.verifier.name()));
+            self.say(format!("its checkpoint is not signed with the key {}", self.verifier.text()));
             return false;
         };
         if theirs.size > self.ledger.size() {

@@ -85,6 +85,7 @@ pub struct Node {
     store: Arc<LocalStore>,
     zone: String,
     directory: DataDir,
+    registers: bool,
 }
 
 /// What a node says about itself at start.
@@ -100,6 +101,8 @@ pub struct NodeSummary {
     pub data: PathBuf,
     /// Where the primary is, when the node is a mirror.
     pub mirror_of: Option<String>,
+    /// Whether it registers what nobody has said anything of: a mirror registers nothing, a recursive node what is homed on it.
+    pub registers: bool,
 }
 
 /// How far a long job has come, in bytes of the ledger.
@@ -257,12 +260,26 @@ impl Node {
             grpc: calls,
             lag,
         };
+        let registers = writing.primary().is_none() && recursive.is_none();
         let of = Arc::clone(&ledger);
         let feed = Arc::clone(&feeds);
         let parts = HttpParts { resolver, ledger: of, publication, feeds: feed, lookups, recursive, replicas, metrics };
         let http = http::listen(config, parts).await?;
         let zone = config.zone.clone();
-        Ok(Self { dns, _signing: signing, grpc, http, feeds, writing, vindex, ledger, store, zone, directory })
+        Ok(Self {
+            dns,
+            _signing: signing,
+            grpc,
+            http,
+            feeds,
+            writing,
+            vindex,
+            ledger,
+            store,
+            zone,
+            directory,
+            registers,
+        })
     }
 
     /// The first address that DNS listens on, over UDP and TCP.
@@ -304,6 +321,7 @@ impl Node {
             zone: self.zone.clone(),
             data: self.directory.path().into(),
             mirror_of: self.writing.primary().map(str::to_owned),
+            registers: self.registers,
         }
     }
 

@@ -11,9 +11,9 @@ use std::{
 use super::{AppError, entropy};
 use crate::{
     client::NodeUpstream,
-    config::{RecursionConfig, Verify},
+    config::{self, RecursionConfig, Verify},
     protocol::json::{BOOTSTRAP_BYTES_MAX, bootstrap_from_json},
-    resolver::recursion::{Evidence, LedgerVerifier, RecursionOptions, Recursor, Roots},
+    resolver::recursion::{Evidence, FirstProtocol, LedgerVerifier, RecursionOptions, Recursor, Roots},
     server::recursive::Recursive,
 };
 
@@ -35,7 +35,10 @@ pub(super) fn start(config: &RecursionConfig, zone: &str) -> Result<Recursive, A
             Verify::Included => Evidence::Inclusion,
             Verify::Latest => Evidence::Latest,
         },
-        first: config.first,
+        first: match config.first {
+            config::FirstProtocol::Grpc => FirstProtocol::Grpc,
+            config::FirstProtocol::Dns => FirstProtocol::Dns,
+        },
         walk_timeout: Duration::from_millis(config.walk_ms_max),
         answer_bytes_max: config.cache_bytes_max - delegation_bytes_max,
         delegation_bytes_max,
@@ -62,7 +65,11 @@ fn read_roots(path: &Path) -> Result<Roots, AppError> {
     Ok(Roots::new(roots))
 }
 
-/// The first address of a host.
+/// The first address of a host. It is looked up once, at start.
 fn address_of(host: &str) -> Option<IpAddr> {
-    (host, 0).to_socket_addrs().ok()?.next().map(|address| address.ip())
+    let found = (host, 0).to_socket_addrs().ok().and_then(|mut found| found.next());
+    if found.is_none() {
+        tracing::warn!(host, "a host of the roots has no address now: it is not asked before the next start");
+    }
+    found.map(|address| address.ip())
 }

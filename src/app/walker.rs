@@ -40,9 +40,9 @@ impl Walker for DnsWalker {
 
 impl AsyncWalker for DnsWalker {
     fn walk(&self, identifier: Identifier) -> WalkFuture {
-        let start = start_of(&self.resolver.prefixes().responsibility(identifier.key()));
-        let recursor = self.recursor.clone();
+        let (recursor, resolver) = (self.recursor.clone(), Arc::clone(&self.resolver));
         Box::pin(async move {
+            let start = || start_of(&resolver.prefixes().responsibility(identifier.key()));
             match recursor.resolve_from(&identifier, start).await {
                 Ok(resolved) => walked(&resolved).ok_or_else(|| WalkFailure::Other("nobody answers for it".into())),
                 Err(error) => Err(failure(&error)),

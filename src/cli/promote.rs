@@ -24,7 +24,9 @@ Everything is read and hashed again first: the mirror has to hold all that its p
 and every value that nobody erased. A checkpoint given with --at-least, from a receipt or from the primary, has to be covered, too.
 What the primary acknowledged after all of these checkpoints cannot be known here, and is lost. With --accept-loss the mirror need
 not hold what it saw a checkpoint of; how many entries are missing is printed. Make sure that the primary is stopped for
-good: two nodes under one key are two histories. With --new-key the parent has to delegate to the key that is printed.")]
+good: two nodes under one key are two histories. With --key the node has no verifiable index until the primary's `vindex` is copied into
+the directory; until then nobody with `verify = latest` takes its answers. With --new-key the parent has to delegate to the key that
+is printed. Start the node without --mirror-of.")]
 #[command(group = clap::ArgGroup::new("signs").required(true).args(["key", "new_key"]))]
 pub struct Args {
     /// The data directory of the mirror
@@ -108,10 +110,18 @@ fn print(args: &Args, report: &PromoteReport) -> Result<(), Failure> {
     out.line(format_args!("  ledger key      {verifier_key}"))?;
     if verifier_key == old_key {
         out.line("  The key is the primary's: if that signed more than is known here, one key signs two histories.")?;
+        out.line(format_args!(
+            "  There is no verifiable index: its output log would contradict the primary's. Copy the primary's `vindex` to\n  {} before \
+             the start; without it nobody with `verify = latest` takes the answers.",
+            args.directory.join("vindex").display()
+        ))?;
     } else {
         out.line(format_args!("  before          {old_key}"))?;
         out.line("  The key is new: the parent has to delegate to it, and witnesses and auditors have to know it.")?;
     }
-    out.line(format_args!("\n`touchmark serve --data {}` starts it.", args.directory.display()))?;
+    out.line(format_args!(
+        "\n`touchmark serve --data {}`, without `--mirror-of`, starts it.",
+        args.directory.display()
+    ))?;
     out.flush()
 }

@@ -66,13 +66,13 @@ pub struct Args {
     /// A witness that cosigns the ledger's checkpoints, and where it is; can be given several times
     #[arg(long, value_name = "VKEY URL")]
     witness: Vec<String>,
-    /// Follow delegations for clients, and remember what was found
-    #[arg(long, requires = "roots")]
+    /// Follow delegations for clients, and remember what was found; needs roots
+    #[arg(long)]
     recursive: bool,
     /// Where walks begin: a bootstrap registry
     #[arg(long, value_name = "FILE")]
     roots: Option<PathBuf>,
-    /// Accept only answers of other nodes with a proof: that they are included in a ledger, or the latest there
+    /// Accept only answers of other nodes with a proof: that they are included in a ledger (when nothing is given), or the latest there
     #[arg(long, value_name = "included|latest", num_args = 0..=1, default_missing_value = "included")]
     verify: Option<String>,
     /// Mirror the ledger whose checkpoint lies at URL/checkpoint, such as http://127.0.0.1:8000/log
@@ -168,7 +168,7 @@ async fn present(node: &Node, sample: bool) -> Result<(), Failure> {
 }
 
 fn introduce(node: &Node, has_sample: bool) -> Result<(), Failure> {
-    let NodeSummary { entries, verifier_key, zone, data, mirror_of } = &node.summary();
+    let NodeSummary { entries, verifier_key, zone, data, mirror_of, registers } = &node.summary();
     let (grpc, dns) = (node.grpc_addr(), node.dns_addrs());
     let mut out = Out::stdout();
     out.line(format_args!("touchmark {}", env!("CARGO_PKG_VERSION")))?;
@@ -184,12 +184,12 @@ fn introduce(node: &Node, has_sample: bool) -> Result<(), Failure> {
     out.line(format_args!("  data        {}, {} ledger entries", data.display(), count(*entries)))?;
     out.line(format_args!("  ledger key  {verifier_key}"))?;
     match mirror_of {
-        Some(primary) => out.line(format_args!("  mirror of   {primary}; writes are taken there"))?,
+        Some(primary) => out.line(format_args!("  mirror of   {primary}, whose node takes the writes"))?,
         None => out.line("  Until there are permits, writes are accepted from loopback addresses only.")?,
     }
     out.line("\nTry:")?;
     let first = dns.first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 53).into());
-    for command in commands(grpc, first, zone, has_sample) {
+    for command in commands(grpc, first, zone, has_sample, *registers) {
         out.line(format_args!("  {command}"))?;
     }
     out.line("\nCtrl-C stops the node.")?;
@@ -205,8 +205,8 @@ fn encrypted_lines(addresses: EncryptedAddresses) -> impl Iterator<Item = String
     [tls, https, quic].into_iter().flatten()
 }
 
-/// Three commands that work when they are pasted into a shell on this machine.
-fn commands(grpc: SocketAddr, dns: SocketAddr, zone: &str, has_sample: bool) -> [String; 3] {
+/// Commands that work when they are pasted into a shell on this machine.
+fn commands(grpc: SocketAddr, dns: SocketAddr, zone: &str, has_sample: bool, registers: bool) -> Vec<String> {
     let (grpc, dns) = (reachable(grpc), reachable(dns));
     let program = quoted(&program());
     let server = if grpc == Config::default().grpc { String::new() } else { format!(" --server {grpc}") };
@@ -215,10 +215,11 @@ fn commands(grpc: SocketAddr, dns: SocketAddr, zone: &str, has_sample: bool) -> 
     let name = Identifier::parse(SAMPLE_IDENTIFIER).map_or_else(|_| zone.to_owned(), |id| name_in_zone(&id, zone));
     let dig = format!("dig @{} -p {} {name} TXT", dns.ip(), dns.port());
     if !has_sample {
-        return [format!("{program} register {SAMPLE_IDENTIFIER} --value NAME=Gearbox{server}"), resolve, dig];
+        let register = format!("{program} register {SAMPLE_IDENTIFIER} --value NAME=Gearbox{server}");
+        return registers.then_some(register).into_iter().chain([resolve, dig]).collect();
     }
     let question = format!("{{\"identifier\":\"{SAMPLE_IDENTIFIER}\"}}");
-    [resolve, dig, format!("grpcurl -plaintext -d '{question}' {grpc} touchmark.v1.Resolver/Resolve")]
+    vec![resolve, dig, format!("grpcurl -plaintext -d '{question}' {grpc} touchmark.v1.Resolver/Resolve")]
 }
 
 /// The address under which a listener is reached from this machine.
@@ -289,16 +290,21 @@ mod tests {
     #[test]
     fn commands_to_try() {
         let default = Config::default();
-        let [resolve, dig, grpcurl] = commands(default.grpc, default.dns[0], &default.zone, true);
+        let to_try = |grpc: &str, has_sample, registers| {
+            commands(grpc.parse().unwrap(), default.dns[0], &default.zone, has_sample, registers)
+        };
+        let found = to_try("127.0.0.1:50051", true, true);
+        let [resolve, dig, grpcurl] = found.as_slice() else { panic!("{found:?}") };
         assert!(resolve.ends_with(" resolve 88.1000.LSN/GB120-3169"), "{resolve}");
         assert_eq!(dig, "dig @127.0.0.1 -p 5300 gb120-3169._.lsn.1000.88.hdl.id.test. TXT");
         assert_eq!(
             grpcurl,
             "grpcurl -plaintext -d '{\"identifier\":\"88.1000.LSN/GB120-3169\"}' 127.0.0.1:50051 touchmark.v1.Resolver/Resolve"
         );
-        let [register, resolve, _] = commands("0.0.0.0:1".parse().unwrap(), default.dns[0], "x.", false);
-        assert!(register.contains(" register "), "{register}");
-        assert!(resolve.ends_with(" --server 127.0.0.1:1"), "{resolve}");
+        let empty = to_try("0.0.0.0:1", false, true);
+        assert!(empty[0].contains(" register "), "{empty:?}");
+        assert!(empty[1].ends_with(" --server 127.0.0.1:1"), "{empty:?}");
+        assert_eq!(to_try("0.0.0.0:1", false, false), empty[1..]);
     }
 
     #[test]

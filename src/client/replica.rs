@@ -4,8 +4,8 @@
 //! bound, which is checked before it is read. What a record says is believed by nobody here.
 
 use std::{
-    io::{BufReader, Read},
-    time::Duration,
+    io::{self, BufReader, Read},
+    time::{Duration, Instant},
 };
 
 use ureq::{Agent, Body, http::Response};
@@ -16,6 +16,8 @@ use crate::protocol::replica::{BadRecord, HEAD_BYTES, PATH, Record};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the primary may say nothing: it gives a sign of life each second.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one record may take in all, and a refusal: however slowly it drips, whoever waits for it ends.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest refusal that is read, in bytes.
 const REFUSAL_BYTES_MAX: u64 = 64 << 10;
 /// How much of a refusal is repeated, in characters.
@@ -128,7 +130,9 @@ impl ReplicaClient {
 
 /// The sentence of a refusal (RFC 9457), or its text.
 fn refusal(mut response: Response<Body>) -> String {
-    let text = response.body_mut().with_config().limit(REFUSAL_BYTES_MAX).read_to_string().unwrap_or_default();
+    let mut bytes = Vec::new();
+    let _ = Dripping::new(response.body_mut().as_reader()).take(REFUSAL_BYTES_MAX).read_to_end(&mut bytes);
+    let text = String::from_utf8_lossy(&bytes);
     let detail = text.split_once("\"detail\":\"").and_then(|(_, rest)| rest.split_once('"')).map(|(detail, _)| detail);
     let shown = detail.unwrap_or(text.trim()).chars();
     shown.map(|letter| if letter.is_control() { ' ' } else { letter }).take(REFUSAL_CHARACTERS_MAX).collect()
@@ -147,15 +151,57 @@ impl ReplicaStream {
     ///
     /// [`ReplicaError`]; the stream is over then.
     pub fn record(&mut self) -> Result<Record, ReplicaError> {
+        let mut reader = Dripping::new(&mut self.reader);
+        let url = &self.url;
+        let mut fill = |bytes: &mut [u8]| reader.read_exact(bytes).map_err(|error| ended(url, &error));
         let mut head = [0; HEAD_BYTES];
-        self.fill(&mut head)?;
+        fill(&mut head)?;
         let mut bytes = vec![0; Record::len_of(head)?];
-        self.fill(&mut bytes)?;
+        fill(&mut bytes)?;
         Ok(Record::of(head, bytes)?)
     }
+}
 
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), ReplicaError> {
-        let read = self.reader.read_exact(bytes);
-        read.map_err(|error| ReplicaError::Unreachable { url: self.url.clone(), reason: error.to_string() })
+fn ended(url: &str, error: &io::Error) -> ReplicaError {
+    let reason = match error.kind() {
+        io::ErrorKind::UnexpectedEof => "it ended the stream".into(),
+        _ => error.to_string(),
+    };
+    ReplicaError::Unreachable { url: url.into(), reason }
+}
+
+/// A reader that gives up after [`RECORD_TIMEOUT`], while the one below gives up only when nothing comes at all.
+struct Dripping<R> {
+    reader: R,
+    until: Instant,
+}
+
+impl<R> Dripping<R> {
+    fn new(reader: R) -> Self {
+        Self { reader, until: Instant::now() + RECORD_TIMEOUT }
+    }
+}
+
+impl<R: Read> Read for Dripping<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        if Instant::now() >= self.until {
+            let what = format!("it took longer than {} s for one record", RECORD_TIMEOUT.as_secs());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, what));
+        }
+        self.reader.read(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_drips_ends() {
+        let mut reader = Dripping { until: Instant::now(), ..Dripping::new(&b"abc"[..]) };
+        assert_eq!(reader.read(&mut [0; 2]).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let mut bytes = [0; 3];
+        Dripping::new(&b"abc"[..]).read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"abc");
     }
 }

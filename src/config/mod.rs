@@ -24,7 +24,7 @@ use checks::{
 };
 pub use error::ConfigError;
 pub use mirror::MirrorConfig;
-pub use recursion::{RecursionConfig, Verify};
+pub use recursion::{FirstProtocol, RecursionConfig, Verify};
 use serde::Deserialize;
 
 use crate::{

@@ -8,7 +8,6 @@ use super::{
 };
 use crate::{
     id::excerpt,
-    resolver::recursion::FirstProtocol,
     server::dns::{network::Network, rate},
 };
 
@@ -48,6 +47,16 @@ pub enum Verify {
     Latest,
 }
 
+/// Over what a site is asked first that is asked over both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FirstProtocol {
+    /// gRPC.
+    #[default]
+    Grpc,
+    /// DNS.
+    Dns,
+}
+
 impl Verify {
     fn parse(text: &str) -> Result<Self, String> {
         match text {
@@ -83,6 +92,10 @@ impl Layers<'_> {
         let walk = self.read("recursion_walk_ms_max", |spec| spec.recursion_walk_ms_max, walk)?;
         let roots = self.read("roots", |spec| spec.roots.clone(), Ok)?;
         if !self.read("recursive", |spec| spec.recursive.as_deref(), on_or_off)?.unwrap_or_default() {
+            let alone = |_: &str| Err("there is no `recursive` beside it, and nothing is asked of other nodes".into());
+            if verify != Verify::Off {
+                return self.read("verify", |spec| spec.verify.as_deref(), alone);
+            }
             return Ok(None);
         }
         let without_roots = |_: &str| Err("a recursive node needs `roots`: a file that says where walks begin".into());

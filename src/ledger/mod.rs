@@ -4,6 +4,7 @@
 //! DIR/FORMAT            what this directory is; locked by whoever has it open      data_dir
 //! DIR/ledger/key        the signing key, made at the first start                   checkpoint
 //! DIR/ledger/mirror     in its place on a mirror: whose ledger it is                  keys
+//! DIR/ledger/seen       on a mirror, too: the largest checkpoint of its primary that it saw     seen
 //! DIR/ledger/signed_head  the last checkpoint signed                               checkpoint
 //! DIR/ledger/promoted   that it was a mirror, and goes on under its primary's key       promote
 //! DIR/ledger/segments/  frames of entries with their values and salts              segment, entry

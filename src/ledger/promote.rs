@@ -4,7 +4,7 @@
 //! find their checkpoint in; then the mirror's file goes, which is the moment; then the old checkpoint. Whether the ledger holds
 //! all that was signed is for whoever calls this to have checked.
 
-use std::path::Path;
+use std::{fs, io, path::Path};
 
 use super::{
     DataDir, Ledger, LedgerError, LedgerKey, MirrorOf, Seen, SignedCheckpoint, checkpoint::slots, keys::write_whole,
@@ -44,7 +44,11 @@ pub fn promote(
             (key, newest)
         }
         PromotionKey::New(seed) => {
-            // One that is there is of a promotion that was cut off.
+            // One that is there is of a promotion that was cut off; if that was to go on under the primary's, it does not count.
+            if path.exists() && LedgerKey::open(&path)?.verifier_key() == mirror.key.text() {
+                remove(&directory.promoted())?;
+                remove(&path)?;
+            }
             let key = LedgerKey::open_or_create(&path, mirror.key.name(), seed)?;
             let signed = key.sign(newest.size, newest.root)?;
             write_head(directory, &[&newest, &signed])?;
@@ -61,6 +65,13 @@ pub fn promote(
     Seen::remove(directory.path())?;
     write_head(directory, &[&signed])?;
     Ok((signed, key.verifier_key().into()))
+}
+
+fn remove(path: &Path) -> Result<(), LedgerError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(LedgerError::io("cannot remove", path, error)),
+        _ => Ok(()),
+    }
 }
 
 fn write_head(directory: &DataDir, checkpoints: &[&SignedCheckpoint]) -> Result<(), LedgerError> {

@@ -440,7 +440,10 @@ fn refuse_missing(paths: &[PathBuf]) -> Result<(), LedgerError> {
 }
 
 fn missing(path: &Path) -> LedgerError {
-    LedgerError::damaged(path, "is missing beside a ledger with entries: restore it from a copy")
+    LedgerError::damaged(
+        path,
+        "is missing beside a ledger with entries: restore it from a copy; on a mirror ledger/mirror stands in the place of ledger/key",
+    )
 }
 
 /// Visits all frames from a mark on that begin before entry `limit`, in order; says where the last one ends and what lies

@@ -61,10 +61,23 @@ impl Seen {
         let known = known.ok_or_else(|| {
             LedgerError::damaged(
                 &path,
-                "does not say what was seen of the primary: restore it from a copy, or remove it",
+                "does not say what was seen of the primary: restore it from a copy; without it nobody knows what the primary signed and \
+                 this mirror never received",
             )
         })?;
         Ok(Self { path, known: Mutex::new(known) })
+    }
+
+    /// Moves a damaged file away, and says where it is.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`].
+    pub fn set_aside(data: &Path) -> Result<PathBuf, LedgerError> {
+        let path = data_dir::seen(data);
+        let aside = path.with_extension("damaged");
+        fs::rename(&path, &aside).map_err(|error| LedgerError::io("cannot move away", &path, error))?;
+        Ok(aside)
     }
 
     /// The largest checkpoint that was seen and not held, when it was seen.

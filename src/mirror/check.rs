@@ -61,12 +61,15 @@ pub enum Rejected {
         what: String,
     },
     /// A checkpoint that the primary's key did not sign.
-    #[error("the checkpoint behind ledger entry {size} is not signed with the key of `{origin}`")]
+    #[error(
+        "the checkpoint behind ledger entry {size} is not signed with the key {key}: compare it with the `ledger key` that the primary \
+         prints; if `mirror_key` was wrong, give the mirror a new directory"
+    )]
     Signature {
         /// Entries that came.
         size: u64,
-        /// The name of the key.
-        origin: String,
+        /// The key.
+        key: String,
     },
     /// The entries are not those that were signed.
     #[error(
@@ -323,8 +326,8 @@ impl Checker {
 
     fn checkpoint(&mut self, note: &[u8]) -> Result<VerifiedBatch, Rejected> {
         let (size, count) = (self.frontier.size(), self.entries.len());
-        let origin = || self.verifier.name().to_owned();
-        let checkpoint = self.verifier.verify(note).ok_or_else(|| Rejected::Signature { size, origin: origin() })?;
+        let checkpoint =
+            self.verifier.verify(note).ok_or_else(|| Rejected::Signature { size, key: self.verifier.text().into() })?;
         let tree = |what: String| Rejected::Tree { size, count, what };
         if checkpoint.size != size {
             let what = format!("the checkpoint covers {}", checkpoint.size);

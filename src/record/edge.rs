@@ -124,7 +124,8 @@ impl FromStr for Unit {
     type Err = RecordError;
 
     fn from_str(text: &str) -> Result<Self, RecordError> {
-        if is_word(text, Self::BYTES_MAX) {
+        // `-` stands for no unit in the text of an entry.
+        if is_word(text, Self::BYTES_MAX) && text != "-" {
             Ok(Self(text.into()))
         } else {
             Err(RecordError::Unit { found: excerpt(text) })

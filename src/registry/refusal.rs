@@ -124,7 +124,7 @@ pub enum Refusal {
         reason: String,
     },
     /// This node mirrors another one; write there.
-    #[error("this node mirrors {primary}; write there")]
+    #[error("this node is a mirror of the log at {primary}; write to the node of that log, over gRPC")]
     Mirror {
         /// Where the primary is.
         primary: String,

@@ -8,7 +8,7 @@ use crate::{
         Answer,
         recursion::{Recursor, Start},
     },
-    store::{PrefixVersion, Responsibility},
+    store::Responsibility,
 };
 
 /// A recursor, and for whom it walks.
@@ -20,12 +20,6 @@ pub struct Recursive {
     pub allow: Vec<Network>,
 }
 
-/// An answer that has to be looked for elsewhere.
-pub(crate) struct Elsewhere {
-    /// Where to begin, when the node itself delegates the identifier.
-    pub(crate) start: Option<Start>,
-}
-
 impl Recursive {
     /// True when it walks for a client; one whose address is unknown is nobody's.
     pub fn allows(&self, client: Option<IpAddr>) -> bool {
@@ -33,26 +27,14 @@ impl Recursive {
     }
 }
 
-impl Elsewhere {
-    /// Where an answer of the node itself leads; `None` when it is one.
-    pub(crate) fn of(answer: &Answer) -> Option<Self> {
-        match answer {
-            Answer::NotResponsible => Some(Self { start: None }),
-            Answer::Delegated(version) => Some(Self { start: start(version) }),
-            Answer::Found(_) | Answer::Retired(_) | Answer::NotFound | Answer::Denied => None,
-        }
-    }
+/// Whether an answer of the node itself is none, and others have to be asked.
+pub(crate) fn is_elsewhere(answer: &Answer) -> bool {
+    matches!(answer, Answer::NotResponsible | Answer::Delegated(_))
 }
 
 /// Where a walk begins when the node itself delegates; nothing when a root has to tell.
 pub(crate) fn start_of(responsibility: &Responsibility) -> Option<Start> {
-    match responsibility {
-        Responsibility::Delegated(version) => start(version),
-        Responsibility::Home | Responsibility::Elsewhere => None,
-    }
-}
-
-fn start(version: &PrefixVersion) -> Option<Start> {
+    let Responsibility::Delegated(version) = responsibility else { return None };
     let delegation = version.delegation()?.clone();
     Some((version.prefix.clone().into(), delegation.into()))
 }

@@ -132,7 +132,11 @@ impl Lookup {
         let covers = ledger.verify(leaf.checkpoint.as_bytes());
         let covers = covers.ok_or_else(|| LookupError::LedgerCheckpoint { name: ledger.name().into() })?;
         let ascend = self.indices.is_sorted_by(|a, b| a < b);
-        if !ascend || self.indices.last().is_some_and(|last| *last >= covers.size) || self.proof.len() > PROOF_BYTES_MAX
+        let count = self.indices.len();
+        if count > LOOKUP_INDICES_MAX
+            || !ascend
+            || self.indices.last().is_some_and(|last| *last >= covers.size)
+            || self.proof.len() > PROOF_BYTES_MAX
         {
             return Err(LookupError::Indices { size: covers.size });
         }

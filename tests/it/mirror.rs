@@ -260,7 +260,7 @@ fn a_mirror_goes_on_without_its_primary() {
     let before: Vec<String> = identifiers.map(|identifier| resolved(&primary, identifier).out).into();
 
     // Writes are refused, and the refusal says where to go.
-    let named = format!("this node mirrors {url}; write there");
+    let named = format!("this node is a mirror of the log at {url}; write to the node of that log, over gRPC");
     let refused = node.run(&["register", "88.1/new"]);
     assert!(refused.exit != 0 && refused.err.contains(&named), "{}", refused.err);
     let results = try_apply(&node.grpc, vec![create("88.1/new", vec![]), retire("88.1/pump")]).unwrap();
@@ -304,7 +304,7 @@ fn what_does_not_fit_a_directory_is_refused() {
     let node = mirror(&directory.path().join("wrong"), &url, &other, &[]);
     wait_until("something was rejected", || metric(node.http, "touchmark_mirror_rejected_total") > 0);
     assert_eq!((entries(&node), resolved(&node, "88.1/a").exit), (0, 3));
-    assert!(node.log().contains("is not signed with the key of `id.test/ledger`"), "{}", node.log());
+    assert!(node.log().contains("is not signed with the key id.test/ledger+"), "{}", node.log());
     assert_eq!(get(node.http, "/log/checkpoint").status, 503);
     drop(node);
 
@@ -470,6 +470,20 @@ fn a_mirror_that_is_kept_from_entries_knows_of_them() {
     wait_until("the checkpoint is kept", || mirrored.join("ledger/seen").exists());
     assert_eq!((entries(&node), node.stop("TERM")), (1, Some(0)));
 
+    // What was seen counts for a promotion; without it a mirror serves all the same, and says what is the matter.
+    let seen = fs::read(mirrored.join("ledger/seen")).unwrap();
+    fs::write(mirrored.join("ledger/seen"), &seen[..seen.len() - 9]).unwrap();
+    for command in [&["fsck", "--data", data][..], &["promote", data, "--new-key"]] {
+        let refused = run(command.iter());
+        assert!(refused.exit == 1 && refused.err.contains("ledger/seen"), "{refused:?}");
+    }
+    proxy.tamper(Some(Tamper::Flip));
+    let node = mirror(&mirrored, &proxy.url(), &key_of(&primary), &[]);
+    assert!(node.log().contains("give --at-least") && resolved(&node, "88.1/a").exit == 0, "{}", node.log());
+    assert_eq!(node.stop("TERM"), Some(0));
+    assert!(mirrored.join("ledger/seen.damaged").exists());
+    fs::write(mirrored.join("ledger/seen"), &seen).unwrap();
+
     let refused = run(["promote", data, "--new-key"]);
     assert!(refused.exit == 1 && refused.err.contains("covers 3 entries"), "{}", refused.err);
     assert!(refused.err.contains("2 are missing") && refused.err.contains("--accept-loss"), "{}", refused.err);
@@ -593,7 +607,14 @@ fn a_mirror_that_lacks_something_is_not_promoted() {
     assert!(refused.exit == 1 && refused.err.contains("entry"), "{}", refused.err);
     bytes[at] ^= 1;
     fs::write(&segment, &bytes).unwrap();
-    assert_eq!(run(["promote", &lost.data, "--new-key"]).exit, 0);
+    // A promotion under the old key that was cut off is not gone on with under that key when a new one is wanted.
+    let ledger = Path::new(&lost.data).join("ledger");
+    fs::copy(lost.directory.path().join("primary/ledger/key"), ledger.join("key")).unwrap();
+    fs::write(ledger.join("promoted"), "touchmark promoted 1\nentries 1").unwrap();
+    let promoted = run(["promote", &lost.data, "--new-key", "--json"]);
+    let promoted: serde_json::Value = serde_json::from_str(&promoted.out).unwrap();
+    assert_ne!(promoted["old_key"], promoted["verifier_key"]);
+    assert!(!ledger.join("promoted").exists());
 }
 
 #[test]

@@ -195,7 +195,7 @@ impl Simulation {
                 let identifier = self.world.lock().unwrap().identifiers[number].clone();
                 tokio::spawn(async move {
                     let result = match traces {
-                        true => node.trace(&identifier, None).await.result,
+                        true => node.trace(&identifier, || None).await.result,
                         false => match node.kept(identifier.key()) {
                             Some(kept) => Ok(kept),
                             None => node.resolve(&identifier).await,
@@ -361,7 +361,7 @@ impl Simulation {
                     let traced = {
                         let identifier = self.world.lock().unwrap().identifiers[number].clone();
                         let again = self.nodes[who].resolve(&identifier).await;
-                        (again.map(|_| ()), self.nodes[who].trace(&identifier, None).await)
+                        (again.map(|_| ()), self.nodes[who].trace(&identifier, || None).await)
                     };
                     panic!("not answered after everything has healed: {traced:#?}");
                 }

@@ -72,7 +72,7 @@ const FOREIGN: [(&str, &[&str]); 35] = [
     ("tonic_prost", &["src/server/grpc/", "src/client/grpc.rs"]),
     ("tonic_health", &["src/server/grpc/"]),
     ("tonic_reflection", &["src/server/grpc/"]),
-    ("futures_util", &["src/server/grpc/", "src/server/http/"]),
+    ("futures_util", &["src/server/grpc/", "src/server/http/", "src/resolver/recursion/contest.rs"]),
     ("hyper", &["src/server/grpc/calls.rs", "src/server/http/listener.rs"]),
     ("hyper_util", &["src/server/http/listener.rs"]),
     // The inner nodes of tiles: a cache without owners to charge and without entries that go stale, which `cache` is for.

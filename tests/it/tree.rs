@@ -131,10 +131,10 @@ fn verification(answer: &pb::Answer) -> Verification {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_identifier_resolves_from_each_recursive_node() {
     let tree = Tree::start(3_600);
-    for recursive in [0, 1] {
+    for recursive in 0..tree.recursive.len() {
         tree.check_all(recursive).await;
     }
-    for recursive in [0, 1] {
+    for recursive in 0..tree.recursive.len() {
         tree.check_all_over_dns(recursive).await;
     }
     let some = tree.of(1).pop().unwrap();
@@ -158,6 +158,17 @@ async fn every_identifier_resolves_from_each_recursive_node() {
     let resolution = &json["resolution"];
     assert_eq!((&resolution["verification"], resolution["hops"].as_array().unwrap().len()), (&"latest".into(), 3));
     assert!(resolution["hops"][0]["duration_us"].as_u64().unwrap() > 0, "{json}");
+    // Over DNS where that is to go first, and not where nobody could tell over it whose the identifier is.
+    let over_dns = tree.recursive[2].program();
+    for (identifier, protocol, count) in [(some.as_str(), "dns://", 3), ("https://example.com/x", "grpc://", 1)] {
+        let walk = over_dns.run(&["resolve", identifier, "--trace"]).out;
+        let hops: Vec<&str> = walk.lines().filter(|line| line.starts_with("hop ")).collect();
+        assert!(hops.len() == count && hops.iter().all(|hop| hop.contains(protocol)), "{walk}");
+    }
+    let config = tree.national.data.path().join("dns-first.toml");
+    let both = ["serve", "--recursive", "--roots", "x", "--verify", "--config", config.to_str().unwrap()];
+    let refused = run(both);
+    assert!(refused.exit == 2 && refused.err.contains("`recursion_first`"), "{refused:?}");
     // Over HTTP, too, with heads for caches.
     let reply = get(server.http, &format!("/v1/records/{some}"));
     assert_eq!(reply.status, 200);

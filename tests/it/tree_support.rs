@@ -108,8 +108,9 @@ pub struct Tree {
     pub national: Node,
     pub second_level: [Node; 2],
     pub enterprises: Vec<Node>,
-    /// The first one accepts only what is proven to be the latest, the second one everything.
-    pub recursive: [Node; 2],
+    /// The first one accepts only what is proven to be the latest, the second one everything, and so does the third, which asks over
+    /// DNS where it can.
+    pub recursive: [Node; 3],
     /// What is registered, by identifier: the values as `index type data`.
     pub registered: BTreeMap<String, Vec<String>>,
 }
@@ -141,14 +142,17 @@ impl Tree {
         }
         let roots = national.data.path().join("roots.json");
         fs::write(&roots, roots_of(&[&national.site()])).unwrap();
-        let roots = roots.to_str().unwrap().to_owned();
+        let dns_first = national.data.path().join("dns-first.toml");
+        fs::write(&dns_first, "recursion_first = \"dns\"\n").unwrap();
+        let [roots, dns_first] = [roots, dns_first].map(|path| path.to_str().unwrap().to_owned());
         let latest = Node::start(&["--recursive", "--roots", &roots, "--verify=latest"]);
         let plain = Node::start(&["--recursive", "--roots", &roots]);
+        let over_dns = Node::start(&["--recursive", "--roots", &roots, "--config", &dns_first]);
         let mut tree = Self {
             national,
             second_level: [first, second],
             enterprises,
-            recursive: [latest, plain],
+            recursive: [latest, plain, over_dns],
             registered: BTreeMap::new(),
         };
         tree.fill();

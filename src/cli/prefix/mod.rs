@@ -36,7 +36,8 @@ Examples:
 
 A prefix is `88.118` or `hdl:88.118`, an OID, `gs1:` and the digits of a GS1 company prefix, or a URI. The longest one that covers an
 identifier counts, label by label. A node on which nothing is homed answers for everything that it does not delegate; once a
-prefix is homed, for homed prefixes only. Each change is an entry of the ledger.")]
+prefix is homed, and on a recursive node always, for homed prefixes only. What lies below a delegated prefix is to be delegated by
+the node to which it was delegated: who knows the delegation asks there. Each change is an entry of the ledger.")]
 pub struct Args {
     #[command(subcommand)]
     action: Action,

@@ -147,6 +147,9 @@ async fn exchange(
         response if response.truncated => ask_tcp(&question, server, deadline).await?,
         response => response,
     };
+    if response.truncated {
+        return Err(protocol(server, format!("the answer for {} is cut off over TCP, too", named.name)));
+    }
     let (authoritative, ttl_seconds) = (response.authoritative, response.ttl_seconds);
     Ok(DnsReply { said: meaning(&response, named, server)?, authoritative, ttl_seconds })
 }

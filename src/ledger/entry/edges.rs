@@ -62,7 +62,10 @@ pub(super) fn read_stored_edge(reader: &mut Reader<'_>) -> Result<EdgeChange, To
         }
         _ => return Err(Torn),
     };
-    Ok(EdgeChange::Add(Edge { kind, to, quantity, valid_from_ms }))
+    let edge = Edge { kind, to, quantity, valid_from_ms };
+    // A time that the text cannot say would give the same text as none.
+    edge.check().map_err(|_| Torn)?;
+    Ok(EdgeChange::Add(edge))
 }
 
 pub(super) fn put_stored_outputs(out: &mut Vec<u8>, outputs: &Outputs) {
@@ -95,4 +98,22 @@ pub(super) fn read_list<'a, T>(
         return Err(Torn);
     }
     (0..count).map(|_| read(reader)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Unit;
+
+    #[test]
+    fn what_no_text_says_is_not_stored() {
+        let to = Identifier::parse("88.1/b").unwrap();
+        for (valid_from_ms, fits) in [(None, true), (Some(0), true), (Some(i64::MIN), false), (Some(i64::MAX), false)] {
+            let edge = Edge { kind: EdgeType::MadeOf, to: to.clone(), quantity: None, valid_from_ms };
+            let mut bytes = Vec::new();
+            put_stored_edge(&mut bytes, &EdgeChange::Add(edge));
+            assert_eq!(read_stored_edge(&mut Reader::new(&bytes)).is_ok(), fits, "{valid_from_ms:?}");
+        }
+        assert!("-".parse::<Unit>().is_err(), "it stands for none");
+    }
 }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     codec::{Reader, Torn, put_bytes, put_varint},
-    record::{Status, Values, stored::StoredValue},
+    record::{Status, ValueType, Values, stored::StoredValue},
 };
 
 /// The longest reason of an erasure, in bytes.
@@ -307,7 +307,11 @@ pub(super) fn read_redacted<'a>(reader: &mut Reader<'a>, count_max: usize) -> Re
     for _ in 0..count {
         let (index, kind) = (reader.varint_u32()?, reader.text()?);
         match reader.byte()? {
-            VALUE_ERASED => erased.push(ErasedValue { index, kind, commitment: reader.array()? }),
+            VALUE_ERASED => {
+                // Anything else than a word would give the text other lines than its own.
+                kind.parse::<ValueType>().map_err(|_| Torn)?;
+                erased.push(ErasedValue { index, kind, commitment: reader.array()? });
+            }
             VALUE_KEPT => {
                 salts.push(reader.array()?);
                 values.push(StoredValue { index, kind, canonical: reader.bytes()? });
@@ -459,6 +463,16 @@ mod tests {
         assert_eq!(entry.decode_values().unwrap().len(), entry.values.len());
         for end in 0..bytes.len() {
             assert!(StoredEntry::read(&bytes[..end]).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn the_type_of_an_erased_value_is_a_word() {
+        for (kind, fits) in [("NAME", true), ("", false), ("NAME x\nvalue 2 SECRET", false)] {
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, 1);
+            put_erased(&mut bytes, 1, kind, &[7; 32]);
+            assert_eq!(read_redacted(&mut Reader::new(&bytes), 9).is_ok(), fits, "{kind:?}");
         }
     }
 

@@ -23,6 +23,8 @@ enum Fault {
     Identifier { part: &'static str, source: crate::id::ParseError },
     #[error(transparent)]
     Reason(#[from] BadReason),
+    #[error("{count} {what}; the limit of a record is {limit}")]
+    TooMany { what: &'static str, count: usize, limit: usize },
     #[error("{0}")]
     Rule(&'static str),
 }
@@ -188,7 +190,11 @@ fn edge(message: pb::Edge) -> Result<Edge, Fault> {
     Ok(edge)
 }
 
-/// Reads a record that a node sent.
+fn at_most(limit: usize, count: usize, what: &'static str) -> Result<(), Fault> {
+    if count > limit { Err(Fault::TooMany { what, count, limit }) } else { Ok(()) }
+}
+
+/// Reads a record that a node sent, as much of it as a node ever shows.
 ///
 /// # Errors
 ///
@@ -200,6 +206,9 @@ pub fn record_from_pb(message: pb::Record) -> Result<Record, String> {
         _ => Status::Active,
     };
     let record = || -> Result<Record, Fault> {
+        at_most(Record::EDGES_SHOWN_MAX, message.edges.len(), "edges")?;
+        at_most(Event::FLOWS_MAX, message.event.as_ref().map_or(0, |event| event.outputs.len()), "outputs")?;
+        at_most(Values::COUNT_MAX, message.values_erased.len(), "erased values")?;
         let identifier =
             Identifier::parse(&message.identifier).map_err(|source| Fault::Identifier { part: "record of", source })?;
         let dated = |message: pb::Value| {
@@ -219,4 +228,30 @@ pub fn record_from_pb(message: pb::Record) -> Result<Record, String> {
         })
     };
     record().map_err(|fault| fault.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_another_node_holds_no_more_than_a_node_shows() {
+        let flow = || pb::Flow { identifier: "1.3".into(), ..pb::Flow::default() };
+        let edge = || pb::Edge { r#type: pb::EdgeType::MadeOf.into(), to: "1.3".into(), ..pb::Edge::default() };
+        let record = |outputs: usize, edges: usize, erased: usize| {
+            let event = pb::EventOutputs { outputs: vec![flow(); outputs], ..pb::EventOutputs::default() };
+            let (edges, values_erased) = (vec![edge(); edges], vec![1; erased]);
+            let identifier = "88.1/a".into();
+            record_from_pb(pb::Record { identifier, event: Some(event), edges, values_erased, ..pb::Record::default() })
+        };
+        assert!(record(1_000, 1_000, 256).is_ok());
+        for (refused, what) in [
+            (record(1_001, 0, 0), "1001 outputs"),
+            (record(0, 1_001, 0), "1001 edges"),
+            (record(0, 0, 257), "257 erased values"),
+        ] {
+            let refused = refused.unwrap_err();
+            assert!(refused.contains(what), "{refused}");
+        }
+    }
 }

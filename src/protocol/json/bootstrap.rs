@@ -13,7 +13,7 @@
 //! publishes and as the root file of a recursive node.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     net::{IpAddr, SocketAddr},
 };
 
@@ -121,7 +121,8 @@ fn plain(prefix: &Prefix) -> String {
     }
 }
 
-/// Reads a document; names of hosts are looked up through `address_of`.
+/// Reads a document; names of hosts are looked up through `address_of`. A host without an address is left out, unless a prefix is left
+/// without any site.
 ///
 /// # Errors
 ///
@@ -140,17 +141,22 @@ pub fn bootstrap_from_json(
         return Err(BootstrapError::TooMany);
     }
     let mut delegations: BTreeMap<Box<[u8]>, (Prefix, Delegation)> = BTreeMap::new();
-    for (prefixes, urls) in &read.services {
-        // Once for all prefixes: a name of a host may have to be looked up.
-        let sites = urls.iter().map(|url| site_of_url(url, &address_of)).collect::<Result<Vec<_>, _>>();
-        for written in prefixes {
-            put(&mut delegations, written, None, sites.clone())?;
-        }
-    }
-    // What is whole counts more.
+    // What is whole counts more, and nothing has to be looked up for it.
     for (written, Sites { ttl, sites }) in &read.sites {
         let sites = sites.iter().map(|site| site.parse().map_err(|error| format!("{error}")));
         put(&mut delegations, written, *ttl, sites.collect())?;
+    }
+    let whole: HashSet<Box<[u8]>> = delegations.keys().cloned().collect();
+    for (prefixes, urls) in &read.services {
+        // Once for all prefixes: a name of a host may have to be looked up.
+        let mut sites = None;
+        for written in prefixes {
+            let prefix = Prefix::parse(written).map_err(|error| bad(written, error.rule_at()))?;
+            if !whole.contains(prefix.path()) {
+                let sites = sites.get_or_insert_with(|| sites_of_urls(urls, &address_of));
+                put(&mut delegations, written, None, sites.clone())?;
+            }
+        }
     }
     Ok(delegations.into_values().collect())
 }
@@ -161,17 +167,35 @@ fn put(
     ttl_seconds: Option<u32>,
     sites: Result<Vec<Site>, String>,
 ) -> Result<(), BootstrapError> {
-    let bad = |rule: String| BootstrapError::Prefix { prefix: excerpt(written), rule };
-    let prefix = Prefix::parse(written).map_err(|error| bad(error.rule_at()))?;
+    let prefix = Prefix::parse(written).map_err(|error| bad(written, error.rule_at()))?;
     let ttl_seconds = ttl_seconds.unwrap_or(Delegation::TTL_SECONDS_DEFAULT);
-    let delegation = Delegation::new(ttl_seconds, sites.map_err(bad)?, Vec::new());
-    let delegation = delegation.map_err(|error| bad(error.to_string()))?;
+    let delegation = Delegation::new(ttl_seconds, sites.map_err(|rule| bad(written, rule))?, Vec::new());
+    let delegation = delegation.map_err(|error| bad(written, error.to_string()))?;
     delegations.insert(prefix.path().into(), (prefix, delegation));
     Ok(())
 }
 
-/// A base URL as a site of its own.
-fn site_of_url(url: &str, address_of: impl Fn(&str) -> Option<IpAddr>) -> Result<Site, String> {
+fn bad(prefix: &str, rule: String) -> BootstrapError {
+    BootstrapError::Prefix { prefix: excerpt(prefix), rule }
+}
+
+/// Base URLs as sites; those whose host has no address are left out, unless all would be.
+fn sites_of_urls(urls: &[String], address_of: &impl Fn(&str) -> Option<IpAddr>) -> Result<Vec<Site>, String> {
+    let (mut sites, mut unknown) = (Vec::with_capacity(urls.len()), None);
+    for url in urls {
+        match site_of_url(url, address_of)? {
+            Ok(site) => sites.push(site),
+            Err(host) => unknown = Some(host),
+        }
+    }
+    match unknown {
+        Some(host) if sites.is_empty() => Err(format!("`{host}` has no address")),
+        _ => Ok(sites),
+    }
+}
+
+/// A base URL as a site of its own; the host, when it has no address.
+fn site_of_url(url: &str, address_of: &impl Fn(&str) -> Option<IpAddr>) -> Result<Result<Site, String>, String> {
     let (protocol, rest) = url.split_once("://").ok_or_else(|| format!("`{}` is no URL", excerpt(url)))?;
     let authority = rest.split('/').next().unwrap_or_default();
     let port_default = match protocol {
@@ -182,13 +206,16 @@ fn site_of_url(url: &str, address_of: impl Fn(&str) -> Option<IpAddr>) -> Result
     let has_port = authority.rsplit(']').next().is_some_and(|behind| behind.contains(':'));
     let authority = if has_port { authority.to_owned() } else { format!("{authority}{port_default}") };
     let as_address = |authority: &str| format!("{protocol}://{authority}").parse::<Endpoint>();
-    let endpoint = as_address(&authority).or_else(|error| {
-        let (host, port) = authority.rsplit_once(':').ok_or_else(|| error.clone())?;
-        let port = port.parse().map_err(|_| error.clone())?;
-        let address = address_of(host).ok_or_else(|| format!("`{}` has no address", excerpt(host)))?;
-        as_address(&SocketAddr::new(address, port).to_string())
-    })?;
-    Ok(Site { serial: 1, role: SiteRole::Primary, key: None, endpoints: vec![endpoint] })
+    let endpoint = match as_address(&authority) {
+        Ok(endpoint) => endpoint,
+        Err(error) => {
+            let (host, port) = authority.rsplit_once(':').ok_or_else(|| error.clone())?;
+            let port = port.parse().map_err(|_| error)?;
+            let Some(address) = address_of(host) else { return Ok(Err(excerpt(host))) };
+            as_address(&SocketAddr::new(address, port).to_string())?
+        }
+    };
+    Ok(Ok(Site { serial: 1, role: SiteRole::Primary, key: None, endpoints: vec![endpoint] }))
 }
 
 #[cfg(test)]
@@ -241,6 +268,24 @@ mod tests {
         let shown: Vec<String> = read.iter().map(|(prefix, said)| format!("{prefix} {}", said.to_text())).collect();
         let sites = "ttl 3600\nsite 1 primary - https://192.0.2.9:443\nsite 1 primary - grpc://[2001:db8::1]:5\n";
         assert_eq!(shown, [format!(". {sites}"), format!("hdl:86.100.1 {sites}")]);
+    }
+
+    #[test]
+    fn hosts_without_an_address_are_left_out_while_others_are_there() {
+        let text = r#"{"version":"1.0",
+            "services":[[["88.1","88.2"],["grpc://a.example:1"]],[["88.2"],["grpc://a.example:1","grpc://192.0.2.1:2"]]],
+            "sites":{"88.1":{"ttl":60,"sites":["1 primary - grpc://192.0.2.1:1"]}}}"#;
+        // Of 88.2 the first service says nobody who can be asked.
+        assert!(bootstrap_from_json(text, |_| None).unwrap_err().to_string().contains("prefix `88.2`: `a.example`"));
+        let read = bootstrap_from_json(&text.replace("\"88.1\",\"88.2\"", "\"88.1\""), |_| None).unwrap();
+        let shown: Vec<String> = read.iter().map(|(prefix, said)| format!("{prefix} {}", said.to_text())).collect();
+        assert_eq!(
+            shown,
+            [
+                "hdl:88.1 ttl 60\nsite 1 primary - grpc://192.0.2.1:1\n",
+                "hdl:88.2 ttl 3600\nsite 1 primary - grpc://192.0.2.1:2\n"
+            ]
+        );
     }
 
     #[test]

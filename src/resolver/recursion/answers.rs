@@ -91,14 +91,19 @@ impl Answers {
         resolved(seconds_left(until, Instant::now()))
     }
 
+    /// Forgets an answer.
+    pub(super) fn forget(&self, key: &Key) {
+        self.kept.remove(key);
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&self) {
         self.kept.clear();
     }
 
     /// Gives an answer out that is not kept.
-    pub(super) fn pass(answer: Resolution, ttl_seconds: u32) -> Resolved {
-        Resolved { answer: Arc::new(answer), ttl_seconds, stale: false, source: Source::Network }
+    pub(super) fn pass(answer: Arc<Resolution>, ttl_seconds: u32) -> Resolved {
+        Resolved { answer, ttl_seconds, stale: false, source: Source::Network }
     }
 
     /// Takes note that a walk failed.

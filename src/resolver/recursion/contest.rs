@@ -104,8 +104,8 @@ pub(super) async fn ask_sites(
     let (candidates, reasons) = candidates(inner, place, &walk.question, began);
     if candidates.is_empty() && reasons.is_empty() {
         let missing = match walk.question.evidence {
-            Evidence::None => "is asked over gRPC or DNS",
-            _ => "has a key and is asked over gRPC, without which nothing verifies",
+            Evidence::None => "has an endpoint grpc:// or dns://, and a walk speaks nothing else",
+            _ => "has a key and an endpoint grpc://, without which nothing verifies",
         };
         return Err(RecursionError::NoSite { prefix: Arc::clone(&place.prefix), missing });
     }

@@ -54,7 +54,7 @@ pub enum RecursionError {
         above: Box<RecursionError>,
     },
     /// The time for a walk is over.
-    #[error("no answer from the sites of {prefix} within {limit_ms} ms, the limit of a walk: {reasons}")]
+    #[error("no answer from the sites of {prefix} within {limit_ms} ms, which the walk had left for them: {reasons}")]
     Timeout {
         /// How far the walk had come.
         prefix: Arc<Prefix>,

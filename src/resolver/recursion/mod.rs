@@ -41,7 +41,10 @@ mod walk;
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering::Relaxed},
+    atomic::{
+        AtomicU64,
+        Ordering::{Relaxed, SeqCst},
+    },
 };
 
 use answers::{Answers, Kept};
@@ -153,10 +156,11 @@ impl Recursor {
     ///
     /// [`RecursionError`], also for a while after a walk has failed.
     pub async fn resolve(&self, identifier: &Identifier) -> Result<Resolved, RecursionError> {
-        self.resolve_from(identifier, None).await
+        self.resolve_from(identifier, || None).await
     }
 
     /// As [`Recursor::resolve`], when the local node itself has a delegation that covers the identifier: it goes before the roots.
+    /// It is asked for here, so that nothing is kept of a walk from one that was changed meanwhile.
     ///
     /// # Errors
     ///
@@ -164,10 +168,10 @@ impl Recursor {
     pub async fn resolve_from(
         &self,
         identifier: &Identifier,
-        start: Option<Start>,
+        start: impl FnOnce() -> Option<Start>,
     ) -> Result<Resolved, RecursionError> {
         self.inner.counters.questions.fetch_add(1, Relaxed);
-        let result = self.answer(identifier, start).await;
+        let result = self.answer(Begin::new(&self.inner, identifier, start, true)).await;
         match result {
             Ok(resolved) => Ok(self.inner.counted(resolved)),
             Err(error) => {
@@ -178,9 +182,9 @@ impl Recursor {
     }
 
     /// Walks from the root, or from the local node's own delegation, whatever is kept, and tells the way. What it finds is kept.
-    pub async fn trace(&self, identifier: &Identifier, start: Option<Start>) -> Traced {
+    pub async fn trace(&self, identifier: &Identifier, start: impl FnOnce() -> Option<Start>) -> Traced {
         self.inner.counters.questions.fetch_add(1, Relaxed);
-        let begin = Begin { identifier: identifier.clone(), start, use_kept: false };
+        let begin = Begin::new(&self.inner, identifier, start, false);
         let (inner, permit) = (Arc::clone(&self.inner), Arc::clone(&self.inner.traces).try_acquire_owned());
         let (result, hops) = match permit {
             Err(_) => (Err(RecursionError::Overloaded { limit: TRACES_MAX, what: "traces" }), Vec::new()),
@@ -200,9 +204,9 @@ impl Recursor {
     }
 
     /// Forgets everything that is kept: who answers for what was changed by the local node. What walks under way come to is given out,
-    /// and not kept.
+    /// and neither that nor a delegation they meet is kept.
     pub fn outdate_all(&self) {
-        self.inner.generation.fetch_add(1, Relaxed);
+        self.inner.generation.fetch_add(1, SeqCst);
         self.inner.answers.clear();
         self.inner.delegations.clear();
     }
@@ -224,15 +228,15 @@ impl Recursor {
         }
     }
 
-    async fn answer(&self, identifier: &Identifier, start: Option<Start>) -> Result<Resolved, RecursionError> {
+    async fn answer(&self, begin: Begin) -> Result<Resolved, RecursionError> {
         let inner = &self.inner;
-        let stale = match inner.answers.look(identifier.key(), Instant::now()) {
+        let stale = match inner.answers.look(begin.identifier.key(), Instant::now()) {
             Some(Kept::Answer(resolved)) => return Ok(resolved),
             Some(Kept::Failure(error)) => return Err(error),
             Some(Kept::Stale(resolved)) => Some(resolved),
             None => None,
         };
-        let (seat, _place) = match self.seat(identifier, start) {
+        let (seat, _place) = match self.seat(begin) {
             Ok(Seated::Kept(resolved)) => return Ok(resolved),
             Ok(Seated::Waits(seat, place)) => (seat, place),
             Err(error) => return stale.ok_or(error),
@@ -244,24 +248,24 @@ impl Recursor {
     }
 
     /// A seat in the flight for an identifier, which begins when there is none.
-    fn seat(&self, identifier: &Identifier, start: Option<Start>) -> Result<Seated<'_>, RecursionError> {
+    fn seat(&self, begin: Begin) -> Result<Seated<'_>, RecursionError> {
         let inner = &self.inner;
         let limit = inner.options.waiters_max;
         let place = inner.waiters.try_acquire();
         let place = place.map_err(|_| RecursionError::Overloaded { limit, what: "questions that wait for a walk" })?;
-        let look = || match inner.answers.look(identifier.key(), Instant::now()) {
+        let look = || match inner.answers.look(begin.identifier.key(), Instant::now()) {
             Some(Kept::Answer(resolved)) => Some(Ok(resolved)),
             Some(Kept::Failure(error)) => Some(Err(error)),
             _ => None,
         };
-        match inner.flights.board(identifier.key(), look) {
+        match inner.flights.board(begin.identifier.key(), look) {
             Boarded::Kept(kept) => kept.map(Seated::Kept),
             Boarded::Joined(seat) => {
                 inner.counters.flights_joined.fetch_add(1, Relaxed);
                 Ok(Seated::Waits(seat, place))
             }
             Boarded::First(pilot, seat) => {
-                self.take_off(pilot, Begin { identifier: identifier.clone(), start, use_kept: true });
+                self.take_off(pilot, begin);
                 Ok(Seated::Waits(seat, place))
             }
         }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::upstream::{Evidence, Said};
 use crate::{
-    id::Prefix,
-    record::{Endpoint, Record},
+    id::{Identifier, Prefix},
+    record::{Endpoint, Record, Reference, Value},
 };
 
 /// An answer as one who asked gets it.
@@ -124,8 +124,15 @@ impl Resolution {
         let said = match &self.said {
             // As for the resolver's own answers.
             Said::Found(record) => {
-                let values: usize = record.values.iter().map(|value| 2 * value.data.len() + 160).sum();
-                values + 3 * record.identifier.as_str().len() + 320 * record.edges.len()
+                let reference = |reference: &Reference| 64 + 3 * reference.identifier.as_str().len();
+                let value =
+                    |value: &Value| 2 * value.data.len() + 160 + value.references.iter().map(reference).sum::<usize>();
+                let related = |to: &Identifier| 256 + 3 * to.as_str().len();
+                let outputs = record.outputs.iter().flat_map(|outputs| &outputs.flows);
+                let edges: usize = record.edges.iter().map(|edge| related(&edge.to)).sum();
+                let outputs: usize = outputs.map(|flow| related(&flow.identifier)).sum();
+                let values: usize = record.values.iter().map(value).sum();
+                values + 3 * record.identifier.as_str().len() + edges + outputs + 8 * record.values_erased.len()
             }
             Said::Retired(tombstone) => 160 + 2 * tombstone.identifier.as_str().len(),
             _ => 0,

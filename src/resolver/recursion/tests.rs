@@ -181,7 +181,7 @@ async fn a_walk_goes_down_the_tree_and_is_remembered() {
     advance(98 * SECOND).await;
     assert_eq!(bed.said("88.118/d").await.0, "found");
     assert_eq!(bed.fake.asked(), [3]);
-    let traced = bed.recursor.trace(&identifier("88.118/d"), None).await;
+    let traced = bed.recursor.trace(&identifier("88.118/d"), || None).await;
     assert_eq!((traced.hops.len(), traced.result.unwrap().source), (3, Source::Network));
     assert_eq!(bed.fake.asked(), [1, 2, 3], "a trace passes by what is kept");
 }
@@ -199,7 +199,7 @@ async fn the_longest_of_roots_start_and_kept_counts() {
     }
     let start = |prefix: &str| Some((Arc::new(Prefix::parse(prefix).unwrap()), Arc::new(at(60, &[4]))));
     for (text, start, port) in [("88.1/b", start("88.1"), 4), ("88/b", start("88"), 4), ("88/c", start("."), 4)] {
-        assert!(bed.recursor.resolve_from(&identifier(text), start).await.is_ok());
+        assert!(bed.recursor.resolve_from(&identifier(text), || start).await.is_ok());
         assert_eq!(bed.fake.asked(), [port], "{text}");
     }
     let nowhere = bed_with(&[("88", at(60, &[1]))], RecursionOptions::default());
@@ -398,6 +398,31 @@ async fn a_failure_is_kept_for_a_short_time() {
     advance(5 * SECOND).await;
     assert_eq!(bed.said("1/a").await.0, "found");
     assert_eq!(bed.recursor.stats().failures, [("all-failed", 3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_outdated_on_the_way_is_not_kept() {
+    let bed = bed(&[1]);
+    bed.fake.says(1, 10 * MS, referral("88", at(600, &[2])));
+    bed.fake.finds(2, 10 * MS);
+    // Before the delegation is said, and before the answer is.
+    for meanwhile in [5, 15] {
+        let recursor = bed.recursor.clone();
+        let asked = tokio::spawn(async move { recursor.resolve(&identifier("88/a")).await });
+        sleep(meanwhile * MS).await;
+        bed.recursor.outdate_all();
+        let resolved = asked.await.unwrap().unwrap();
+        assert_eq!((resolved.answer.said.as_str(), resolved.ttl_seconds), ("found", 0));
+        let stats = bed.recursor.stats();
+        assert_eq!((stats.answers, stats.delegations), (0, 0), "after {meanwhile} ms");
+    }
+    // While it is asked where to begin.
+    let start = || {
+        bed.recursor.outdate_all();
+        None
+    };
+    assert_eq!(bed.recursor.resolve_from(&identifier("88/b"), start).await.unwrap().ttl_seconds, 0);
+    assert!(bed.recursor.kept(identifier("88/b").key()).is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@
 //! left alone for a while when they said the same again ([`FAILURE_RECHECK`]), or nothing ([`FAILURE_TTL`]).
 
 use std::{
-    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
+    sync::{Arc, OnceLock, atomic::Ordering::SeqCst},
     time::Duration,
 };
 
@@ -55,6 +55,8 @@ pub(super) struct Walk {
     pub(super) questions_left: usize,
     deadline: Instant,
     hops: Vec<Hop>,
+    /// As of the beginning: what is outdated since then is not kept.
+    generation: u64,
 }
 
 /// Where a walk is: at the sites of a delegation.
@@ -89,6 +91,20 @@ pub(super) struct Begin {
     pub(super) start: Option<Start>,
     /// Whether what is kept counts; without it, the way is gone from the root.
     pub(super) use_kept: bool,
+    /// How often everything that was kept had been outdated before `start` was asked for.
+    generation: u64,
+}
+
+impl Begin {
+    pub(super) fn new(
+        inner: &Inner,
+        identifier: &Identifier,
+        start: impl FnOnce() -> Option<Start>,
+        use_kept: bool,
+    ) -> Self {
+        let generation = inner.generation.load(SeqCst);
+        Self { identifier: identifier.clone(), start: start(), use_kept, generation }
+    }
 }
 
 /// A place where no site was of use.
@@ -124,12 +140,12 @@ impl Walk {
 /// Walks to the answer, keeps it, and gives it with the way.
 pub(super) async fn walk(inner: &Arc<Inner>, begin: Begin) -> (Result<Resolved, RecursionError>, Vec<Hop>) {
     let question = Question { identifier: begin.identifier.clone(), evidence: inner.options.evidence };
-    let generation = inner.generation.load(Relaxed);
     let mut walk = Walk {
         question: Arc::new(question),
         questions_left: inner.options.questions_max,
         deadline: Instant::now() + inner.options.walk_timeout,
         hops: Vec::new(),
+        generation: begin.generation,
     };
     let mut dead = Vec::new();
     let end = match inner.place(&mut walk, &begin, None) {
@@ -140,11 +156,14 @@ pub(super) async fn walk(inner: &Arc<Inner>, begin: Begin) -> (Result<Resolved, 
     match end {
         Ok((prefix, end)) => {
             let (answer, ttl_seconds, asked) = resolution(prefix, end, &walk.hops);
-            // What was outdated meanwhile is not kept.
-            if inner.generation.load(Relaxed) != generation {
+            let answer = Arc::new(answer);
+            let kept = inner.answers.keep(key, &answer, ttl_seconds, asked);
+            // What was outdated meanwhile is not kept, even when that was just now.
+            if inner.is_outdated(&walk) {
+                inner.answers.forget(key);
                 return (Ok(Answers::pass(answer, 0)), walk.hops);
             }
-            (Ok(inner.answers.keep(key, &Arc::new(answer), ttl_seconds, asked)), walk.hops)
+            (Ok(kept), walk.hops)
         }
         Err(error) => {
             inner.leave_parents_alone(&dead);
@@ -260,22 +279,35 @@ impl Inner {
         }
     }
 
+    /// Whether what a walk finds stands no more on what it began with.
+    fn is_outdated(&self, walk: &Walk) -> bool {
+        self.generation.load(SeqCst) != walk.generation
+    }
+
+    /// Keeps a delegation, unless everything was outdated meanwhile, even just now.
+    fn keep(&self, walk: &Walk, known: &Known, now: Instant) {
+        self.delegations.keep(known.clone(), now);
+        if self.is_outdated(walk) {
+            self.delegations.forget(&known.prefix);
+        }
+    }
+
     /// Keeps the delegation that a referral says, and goes there; not when it leads to the very sites of which none was of use.
     fn follow(&self, walk: &Walk, mut known: Known, dead: &mut Vec<Dead>) -> Result<Place, RecursionError> {
         let now = Instant::now();
         let before = dead.iter().position(|dead| dead.place.prefix == known.prefix && !dead.moved);
         let Some(before) = before else {
-            self.delegations.keep(known.clone(), now);
+            self.keep(walk, &known, now);
             return Ok(Place::of(known, Stage::Fresh));
         };
         // Those who wait for their turn look at what is kept: it is there before the turn is given back.
         if dead[before].place.delegation != known.delegation {
-            self.delegations.keep(known.clone(), now);
+            self.keep(walk, &known, now);
             (dead[before].moved, dead[before].turn) = (true, None);
             return Ok(Place::of(known, Stage::Fresh));
         }
         known.quiet_until = Some(now + FAILURE_RECHECK);
-        self.delegations.keep(known.clone(), now);
+        self.keep(walk, &known, now);
         dead[before].turn = None;
         match dead[before].left_early {
             true => {

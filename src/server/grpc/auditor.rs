@@ -176,7 +176,10 @@ impl auditor_server::Auditor for AuditorService {
         let identifier = identifier(&asked)?;
         let kind = lookup_kind(kind).ok_or_else(|| Status::invalid_argument(format!("{kind} is no kind of lookup")))?;
         let Some(lookups) = &self.lookups else {
-            return Err(Status::unimplemented("this node has no verifiable index (`verifiable_index = \"off\"`)"));
+            return Err(Status::unimplemented(
+                "this node has no verifiable index: it is a mirror (ask its primary), was promoted under its primary's key, or has \
+                 `verifiable_index = \"off\"`",
+            ));
         };
         match lookups.lookup(&kind.key(&identifier)) {
             Ok(lookup) => Ok(Response::new(lookup_to_pb(&lookup))),

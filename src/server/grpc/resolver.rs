@@ -71,16 +71,16 @@ impl ResolverService {
             text => Prefix::parse(text).map_err(Unanswered::Invalid)?,
         };
         if let Some(recursor) = recursor.filter(|_| recursion != pb::Recursion::None)
-            && let responsibility = self.resolver.prefixes().responsibility(identifier.key())
-            && responsibility != Responsibility::Home
+            && self.resolver.prefixes().responsibility(identifier.key()) != Responsibility::Home
         {
+            let start = || start_of(&self.resolver.prefixes().responsibility(identifier.key()));
             if trace || recursion == pb::Recursion::Fresh {
-                let traced = recursor.trace(&identifier, start_of(&responsibility)).await;
+                let traced = recursor.trace(&identifier, start).await;
                 return Ok(encode_traced(&traced, &asked, &filter));
             }
             let resolved = match recursor.kept(identifier.key()) {
                 Some(kept) => Ok(kept),
-                None => recursor.resolve_from(&identifier, start_of(&responsibility)).await,
+                None => recursor.resolve_from(&identifier, start).await,
             };
             return resolved
                 .map(|resolved| encode_resolved(&resolved, &asked, &filter))

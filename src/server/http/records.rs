@@ -35,7 +35,7 @@ use crate::{
         Filter, HistoryError, Moment, Resolver,
         recursion::{RecursionError, Resolved},
     },
-    server::recursive::{Elsewhere, Recursive},
+    server::recursive::{Recursive, is_elsewhere, start_of},
 };
 
 /// How an answer of another node was come by.
@@ -83,6 +83,7 @@ async fn record(
         Point::Index(index) => Moment::Index(index),
         Point::Time(time_ms) => Moment::Time(time_ms),
     });
+    let prefixes = Arc::clone(resolver.prefixes());
     let read = reader.read(move || match moment {
         Some(moment) => resolver.resolve_at(&of, moment),
         None => resolver.resolve(&of).map_err(HistoryError::from),
@@ -90,9 +91,10 @@ async fn record(
     let answer = read.await?.map_err(|error| without_answer(&error))?;
     let client = peer.map(|Extension(Peer(address))| address);
     if let Some(recursive) = recursive.filter(|recursive| moment.is_none() && recursive.allows(client))
-        && let Some(elsewhere) = Elsewhere::of(&answer)
+        && is_elsewhere(&answer)
     {
-        return Ok(walked(&recursive.recursor.resolve_from(&identifier, elsewhere.start).await, &asked));
+        let start = || start_of(&prefixes.responsibility(identifier.key()));
+        return Ok(walked(&recursive.recursor.resolve_from(&identifier, start).await, &asked));
     }
     let body = answer_to_json(&answer_to_pb(&answer, &asked, &Filter::default()));
     Ok(json(Outcome::from(&answer).spelling().http, body))
