@@ -4,10 +4,12 @@
 //! find their checkpoint in; then the mirror's file goes, which is the moment; then the old checkpoint. Whether the ledger holds
 //! all that was signed is for whoever calls this to have checked.
 
-use std::{fs, io, path::Path};
+use std::path::Path;
 
 use super::{
-    DataDir, Ledger, LedgerError, LedgerKey, MirrorOf, Seen, SignedCheckpoint, checkpoint::slots, keys::write_whole,
+    DataDir, Ledger, LedgerError, LedgerKey, MirrorOf, Seen, SignedCheckpoint,
+    checkpoint::slots,
+    keys::{remove, write_whole},
     write_secret,
 };
 
@@ -65,13 +67,6 @@ pub fn promote(
     Seen::remove(directory.path())?;
     write_head(directory, &[&signed])?;
     Ok((signed, key.verifier_key().into()))
-}
-
-fn remove(path: &Path) -> Result<(), LedgerError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(LedgerError::io("cannot remove", path, error)),
-        _ => Ok(()),
-    }
 }
 
 fn write_head(directory: &DataDir, checkpoints: &[&SignedCheckpoint]) -> Result<(), LedgerError> {

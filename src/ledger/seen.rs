@@ -15,7 +15,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use super::{CHECKPOINT_BYTES_MAX, CheckpointVerifier, LedgerError, SignedCheckpoint, data_dir, keys::write_whole};
+use super::{
+    CHECKPOINT_BYTES_MAX, CheckpointVerifier, LedgerError, SignedCheckpoint, data_dir,
+    keys::{remove, write_whole},
+};
 
 /// The first line of the file.
 const HEAD: &str = "touchmark seen 1";
@@ -145,13 +148,7 @@ impl Seen {
     ///
     /// [`LedgerError::Io`].
     pub(super) fn remove(data: &Path) -> Result<(), LedgerError> {
-        let path = data_dir::seen(data);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(LedgerError::io("cannot remove", &path, error))
-            }
-            _ => Ok(()),
-        }
+        remove(&data_dir::seen(data))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -423,6 +423,11 @@ async fn what_was_outdated_on_the_way_is_not_kept() {
     };
     assert_eq!(bed.recursor.resolve_from(&identifier("88/b"), start).await.unwrap().ttl_seconds, 0);
     assert!(bed.recursor.kept(identifier("88/b").key()).is_none());
+    // Nor is a failure.
+    bed.fake.is_down(2, 10 * MS);
+    assert!(bed.recursor.resolve_from(&identifier("88/c"), start).await.is_err());
+    bed.fake.finds(2, 10 * MS);
+    assert_eq!(bed.said("88/c").await.0, "found");
 }
 
 #[tokio::test(start_paused = true)]

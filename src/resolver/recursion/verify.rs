@@ -167,10 +167,9 @@ impl LookedUp {
 
 /// What the verifiable index has under a key, as a reply's lookup shows it.
 fn looked_up(claim: &Claim<'_>, key: &str, subject: &[u8; 32]) -> Result<LookedUp, Unproven> {
-    shown_by(claim.reply.lookup.as_ref().ok_or_else(|| unproven(
-        "no lookup came along: the site has no verifiable index (a mirror, one promoted under its old key, `verifiable_index` off), or \
-             still makes it after a start",
-    ))?, key, subject)
+    const NONE: &str = "no lookup came along: the site has no verifiable index (a mirror, one promoted under its old key, \
+                        `verifiable_index` off), or still makes it after a start";
+    shown_by(claim.reply.lookup.as_ref().ok_or_else(|| unproven(NONE))?, key, subject)
 }
 
 /// What the verifiable index has under a key, as a lookup shows it.

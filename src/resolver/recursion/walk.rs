@@ -168,6 +168,9 @@ pub(super) async fn walk(inner: &Arc<Inner>, begin: Begin) -> (Result<Resolved, 
         Err(error) => {
             inner.leave_parents_alone(&dead);
             inner.answers.fail(key, &error, Instant::now());
+            if inner.is_outdated(&walk) {
+                inner.answers.forget(key);
+            }
             (Err(error), walk.hops)
         }
     }
