@@ -127,5 +127,6 @@ pub mod registry;
 pub mod resolver;
 pub mod server;
 pub mod store;
+pub mod tlog;
 pub mod vindex;
 pub mod witness;

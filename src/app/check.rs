@@ -16,7 +16,8 @@ use crate::{
     config::Config,
     id::KeyPrefix,
     ledger::{
-        self, DataDir, KeySource, LeafLog, LeafLogCheck, Ledger, Mark, MirrorOf, Opening, Position, Seen, StoredEntry,
+        self, DataDir, KeySource, LeafLog, LeafLogCheck, Ledger, LedgerError, Mark, MirrorOf, Opening, Position, Seen,
+        StoredEntry,
     },
     registry::apply::{self, change_of},
     store::{
@@ -124,7 +125,7 @@ fn check_output_log(directory: &DataDir, seal: &Seal) -> Result<LeafLogCheck, Ap
     if !directory.vindex().exists() {
         return Ok(none);
     }
-    let key = Ledger::open_to_read(directory)?.signer()?.with_suffix(ORIGIN_SUFFIX)?;
+    let key = Ledger::open_to_read(directory)?.signer()?.with_suffix(ORIGIN_SUFFIX).map_err(LedgerError::from)?;
     let output = LeafLog::check(&directory.vindex(), key)?.unwrap_or(none);
     if *seal == Seal::Whole && output.unsigned_bytes > 0 {
         let bytes = output.unsigned_bytes;

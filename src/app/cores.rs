@@ -10,13 +10,14 @@ use super::{AppError, Writer, clock, entropy, half, mirror::last_time_ms};
 use crate::{
     config::Config,
     id::{ParseError, Subtree},
-    ledger::{CheckpointVerifier, Ledger, LedgerError, MirrorOf, Seen},
+    ledger::{Ledger, LedgerError, MirrorOf, Seen},
     mirror::{Applier, Lag},
     protocol::dns::{Responder, ResponderOptions, Zone, cookie::CookieSecrets},
     registry::{Changes, Committer, Refusal, Registry, Sequencer, SequencerHandle},
     resolver::{Resolver, feed::Feeds, recursion::Recursor},
     server::dns::cookie_file,
     store::{ImplicitHome, Prefixes, Records, Store, local::LocalStore},
+    tlog::CheckpointVerifier,
 };
 
 /// The cores, running.

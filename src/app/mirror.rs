@@ -17,10 +17,11 @@ use super::{AppError, cores::Adding, entropy, publisher::Publisher, witnesses::W
 use crate::{
     client::replica::{ReplicaClient, ReplicaError},
     config::{Config, MirrorConfig},
-    ledger::{CheckpointVerifier, DataDir, Ledger, LedgerError, MirrorOf, Missing, Publication, Seen},
+    ledger::{DataDir, Ledger, LedgerError, MirrorOf, Missing, Publication, Seen},
     mirror::{Applier, Checker, HeldLedger, Lag, MirrorError, Rejected, VerifiedBatch},
     protocol::replica::Record,
     registry::{Entropy, SequencerHandle},
+    tlog::CheckpointVerifier,
 };
 
 /// The shortest and the longest pause before the primary is asked again.

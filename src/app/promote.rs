@@ -6,7 +6,10 @@
 use std::path::Path;
 
 use super::{AppError, FsckReport, Progress, check::fsck_open, entropy};
-use crate::ledger::{self, DataDir, Ledger, MirrorOf, PromotionKey, Seen, SignedCheckpoint};
+use crate::{
+    ledger::{self, DataDir, Ledger, MirrorOf, PromotionKey, Seen},
+    tlog::SignedCheckpoint,
+};
 
 /// What a mirror may lack that becomes a primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,8 +21,11 @@ use std::{
 
 use super::witnesses::{Asked, Witness};
 use crate::{
-    ledger::{Ledger, Publication, SignedCheckpoint},
-    proof::merkle::{TreeHead, is_consistent},
+    ledger::{Ledger, Publication},
+    tlog::{
+        SignedCheckpoint,
+        merkle::{TreeHead, is_consistent},
+    },
 };
 
 /// How often a checkpoint is published, at most.

@@ -10,8 +10,8 @@ use std::thread;
 use crate::{
     client::witness::{WitnessClient, WitnessReply},
     config::WitnessAddress,
-    ledger::{CheckpointVerifier, Hash, SignedCheckpoint},
-    proof::{
+    tlog::{
+        CheckpointVerifier, Hash, SignedCheckpoint,
         merkle::TreeHead,
         note::{KeyError, VerifierKey, verify_checkpoint},
         witness::AddCheckpoint,

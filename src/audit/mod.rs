@@ -28,7 +28,8 @@ use pipeline::Stream;
 
 use crate::{
     id::{Identifier, Prefix, excerpt},
-    ledger::{CheckpointVerifier, EntryText, Hash, SignedCheckpoint, read_checkpoint},
+    ledger::EntryText,
+    tlog::{CheckpointVerifier, Hash, SignedCheckpoint, read_checkpoint},
     vindex::{
         keys::{keys_of_identifiers, prefix_key},
         trie::Bytes32,

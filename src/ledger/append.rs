@@ -8,14 +8,14 @@ pub use erase::Erasing;
 pub(super) use erase::{check as check_erasures, recover as recover_erasure};
 
 use super::{
-    Draft, Hash, Ledger, LedgerError, Place, Position, Previous, SignedCheckpoint,
-    checkpoint::SignedHead,
-    leaf_hash,
+    Draft, Ledger, LedgerError, Place, Position, Previous, leaf_hash,
     recover::Mark,
     redactions::Group,
     segment::{FRAME_HEADER_BYTES, FrameBuffer, FrameInfo, SegmentWriter},
-    tree::{Frontier, NewHashes},
+    signed_head::SignedHead,
+    tree::NewHashes,
 };
+use crate::tlog::{Frontier, Hash, SignedCheckpoint};
 
 /// The one writer of a ledger.
 #[derive(Debug)]
@@ -283,7 +283,7 @@ impl Batch<'_> {
         appender.last_time_ms = time_ms;
         let signed = match theirs {
             Some(theirs) => Ok(theirs.clone()),
-            None => appender.ledger.keys.signer().and_then(|signer| signer.sign(appender.frontier.size(), root)),
+            None => appender.ledger.keys.signer().and_then(|signer| Ok(signer.sign(appender.frontier.size(), root)?)),
         };
         let kept = signed.and_then(|signed| appender.head.store(&signed).map(|()| signed));
         let kept = kept.and_then(|kept| if theirs.is_some() { appender.head.sync().map(|()| kept) } else { Ok(kept) });

@@ -6,16 +6,17 @@
 //! erased it, and that none holds what was erased.
 
 use super::{
-    DataDir, EntrySubject, Erasure, Erasures, Hash, Kept, Keys, Ledger, LedgerError, Missing, Position, StoredEntry,
+    DataDir, EntrySubject, Erasure, Erasures, Kept, Keys, Ledger, LedgerError, Missing, Position, StoredEntry,
     Unexplained,
     append::check_erasures,
-    checkpoint::read_slots,
     leaf_hash,
     recover::limit,
     redactions::Redactions,
     segment::{BadEntry, BadFrame, Frame, Scanned, Segments},
-    tree::{Frontier, Levels, NewHashes},
+    signed_head::read_slots,
+    tree::{Levels, NewHashes},
 };
+use crate::tlog::{Frontier, Hash};
 
 /// What a whole and sound ledger holds.
 #[derive(Clone, Debug, PartialEq)]

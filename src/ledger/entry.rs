@@ -61,7 +61,6 @@ use text::{
     ValueSalts, put_edge_line, put_erasure_lines, put_head, put_output_lines, put_place, put_request_line,
     put_value_line,
 };
-use tlog_tiles::{Hash, record_hash};
 
 use super::Position;
 use crate::{
@@ -71,6 +70,7 @@ use crate::{
         Delegation, EdgeChange, Event, Flow, Outputs, Values,
         stored::{self, StoredValue},
     },
+    tlog::{Hash, record_hash},
 };
 
 /// The longest entry text, in bytes (C2SP tlog-tiles: an entry's length is a 16-bit number).

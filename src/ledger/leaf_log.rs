@@ -20,11 +20,11 @@ use std::{
 };
 
 use super::{
-    Hash, LedgerError, LedgerKey, Position, SignedCheckpoint, TEXT_BYTES_MAX,
-    checkpoint::{SignedHead, read_slots},
-    leaf_hash,
-    tree::{Frontier, Levels, NewHashes},
+    LedgerError, Position, TEXT_BYTES_MAX, leaf_hash,
+    signed_head::{SignedHead, read_slots},
+    tree::{Levels, NewHashes},
 };
+use crate::tlog::{Frontier, Hash, LedgerKey, SignedCheckpoint};
 
 /// Length and checksum before a leaf, in bytes.
 const LEAF_HEADER_BYTES: usize = 8;

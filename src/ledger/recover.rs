@@ -10,15 +10,15 @@ use std::{
 };
 
 use super::{
-    Appender, CheckpointVerifier, DataDir, Hash, Kept, Keys, Ledger, LedgerError, LedgerKey, MirrorOf, Position,
-    Replica, SignedCheckpoint, StoredEntry,
+    Appender, DataDir, Kept, Keys, Ledger, LedgerError, MirrorOf, Position, Replica, StoredEntry,
     append::recover_erasure,
-    checkpoint::{SignedHead, read_slots},
     leaf_hash,
     redactions::Redactions,
     segment::{BadEntry, Frame, FrameInfo, Scanned, SegmentWriter, Segments, Tail},
-    tree::{Frontier, Levels, NewHashes, Prover, empty_root},
+    signed_head::{SignedHead, read_slots},
+    tree::{Levels, NewHashes, Prover},
 };
+use crate::tlog::{CheckpointVerifier, Frontier, Hash, LedgerKey, SignedCheckpoint, empty_root};
 
 /// How many leaf hashes are read at once, when a tree is checked.
 const LEAVES_AT_ONCE: u64 = 65_536;

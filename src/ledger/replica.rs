@@ -4,10 +4,8 @@
 //! and published. What is written was verified before (`mirror`); here the root of the tree has to be the signed one once more, or
 //! nothing of the batch is written. An erasure of the primary destroys the same values here, with the same machinery.
 
-use super::{
-    Appender, Batch, Committed, ErasedValues, Hash, LedgerError, Outside, Position, SignedCheckpoint, append::Erasing,
-    with_place,
-};
+use super::{Appender, Batch, Committed, ErasedValues, LedgerError, Outside, Position, append::Erasing, with_place};
+use crate::tlog::{Hash, SignedCheckpoint};
 
 /// The one writer of a mirror's ledger.
 #[derive(Debug)]
@@ -128,10 +126,11 @@ mod tests {
     use crate::{
         id::Identifier,
         ledger::{
-            CheckpointVerifier, DataDir, Draft, EdgesAfter, EntryKind, Erasure, KeySource, Ledger, Mark, MirrorOf,
-            Opening, Principal, Reason, Recovered, Statement, audit, without_place,
+            DataDir, Draft, EdgesAfter, EntryKind, Erasure, KeySource, Ledger, Mark, MirrorOf, Opening, Principal,
+            Reason, Recovered, Statement, audit, without_place,
         },
         record::{Permissions, Status, Value, Values},
+        tlog::CheckpointVerifier,
     };
 
     const SECRET: &[u8] = b"a-secret-that-goes";

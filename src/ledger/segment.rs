@@ -31,8 +31,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use crate::tlog::Hash;
 pub(super) use overwrite::Overwritten;
-use tlog_tiles::Hash;
 pub(super) use writer::{SegmentWriter, Tail};
 
 use super::{LedgerError, Position, redactions::Redactions};

@@ -8,11 +8,10 @@ use super::{
 };
 use crate::{
     id::Key,
-    ledger::{
-        Committed, Erasures, Foreign, Hash, Ledger, LedgerError, Missing, Position, Replica, StoredEntry, Unexplained,
-    },
+    ledger::{Committed, Erasures, Foreign, Ledger, LedgerError, Missing, Position, Replica, StoredEntry, Unexplained},
     registry::{Changed, Changes, Committer, apply::change_of},
     store::{Applied, IndexChange, PrefixVersion, Prefixes, ReadError, Store, StoreError},
+    tlog::Hash,
 };
 
 /// Why a verified batch could not be written.

@@ -12,13 +12,11 @@ use std::collections::HashMap;
 
 use crate::{
     id::{Key, Subtree},
-    ledger::{
-        CheckpointVerifier, EntryKind, EntrySubject, EntryText, ErasedValues, Frontier, Hash, LedgerError, Outside,
-        SignedCheckpoint, StoredEntry, leaf_hash,
-    },
+    ledger::{EntryKind, EntrySubject, EntryText, ErasedValues, LedgerError, Outside, StoredEntry, leaf_hash},
     protocol::replica::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, Record},
     record::EdgeChange,
     store::ReadError,
+    tlog::{CheckpointVerifier, Frontier, Hash, SignedCheckpoint},
 };
 
 /// What a mirror holds already.

@@ -36,9 +36,10 @@ use prefix::PrefixJob;
 
 use crate::{
     id::{Key, dns_name},
-    ledger::{Draft, Hash, Principal, Statement},
+    ledger::{Draft, Principal, Statement},
     record::Version,
     store::RequestKey,
+    tlog::Hash,
 };
 
 /// Milliseconds since 1970 UTC, as whoever runs the node has it.

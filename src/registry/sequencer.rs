@@ -298,7 +298,7 @@ impl Staged {
 struct Decided {
     identifier: Box<str>,
     version: Version,
-    leaf_hash: crate::ledger::Hash,
+    leaf_hash: crate::tlog::Hash,
     replayed: bool,
 }
 

@@ -13,10 +13,13 @@
 use std::sync::Arc;
 
 use super::{Appender, Batch, Committed, EdgesAfter, Pushed};
-use crate::ledger::{
-    Draft, EntryKind, ErasedValues, LedgerError, Position, SignedCheckpoint, StoredEntry,
-    redactions::{Group, GroupWriter, Pending, Redaction, Redactions},
-    segment::{Overwritten, Segments},
+use crate::{
+    ledger::{
+        Draft, EntryKind, ErasedValues, LedgerError, Position, StoredEntry,
+        redactions::{Group, GroupWriter, Pending, Redaction, Redactions},
+        segment::{Overwritten, Segments},
+    },
+    tlog::SignedCheckpoint,
 };
 
 /// How many positions are read at once when the beginning of a frame is looked for.

@@ -343,7 +343,6 @@ mod tests {
     use data_encoding::BASE64;
     use hmac::{Hmac, Mac};
     use sha2::Sha256;
-    use tlog_tiles::Hash;
 
     use super::{
         super::{Draft, EntryText, Place, Principal, RequestId, Statement},
@@ -352,6 +351,7 @@ mod tests {
     use crate::{
         id::Identifier,
         record::{Edge, EdgeChange, EdgeType, Flow, Outputs, Permissions, Value, Values},
+        tlog::Hash,
     };
 
     fn values(count: u32) -> Values {

@@ -8,12 +8,11 @@
 //! outside = 254 · index · time ms (varints) · leaf hash (32 bytes)
 //! ```
 
-use tlog_tiles::Hash;
-
 use super::{EntryKind, FLAG_EDGES, FLAG_REDACTED, StoredEntry};
 use crate::{
     codec::{Reader, Torn, put_varint},
     ledger::Position,
+    tlog::Hash,
 };
 
 /// The first byte of what is kept of an entry outside; no entry begins with it, and no stub of an erased one (255).

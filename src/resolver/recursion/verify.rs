@@ -26,10 +26,11 @@ use super::{
 };
 use crate::{
     id::{Identifier, Prefix},
-    ledger::{CheckpointVerifier, EntryKind, EntryText},
-    proof::{self, Outcome, Proven, note::VerifierKey, policy::Policy},
+    ledger::{EntryKind, EntryText},
+    proof::{self, Outcome, Proven},
     record::{Record, Status},
     resolver::Tombstone,
+    tlog::{CheckpointVerifier, note::VerifierKey, policy::Policy},
     vindex::{Lookup, LookupKind, keys::prefix_key},
 };
 

@@ -6,12 +6,10 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 use touchmark::{
     id::{Identifier, Prefix},
-    ledger::{Draft, EntryKind, Hash, LedgerKey, Place, PrefixStatement, Principal, Statement, StoredEntry, leaf_hash},
-    proof::{
-        opening::{self, Opening},
-        tlog_proof::TlogProof,
-    },
+    ledger::{Draft, EntryKind, Place, PrefixStatement, Principal, Statement, StoredEntry, leaf_hash},
+    proof::opening::{self, Opening},
     record::{PrefixChange, Values},
+    tlog::{Hash, LedgerKey, tlog_proof::TlogProof},
     vindex::{
         Lookup, OutputLeaf,
         keys::ORIGIN_SUFFIX,
