@@ -117,6 +117,7 @@ pub mod cli;
 pub mod client;
 pub mod codec;
 pub mod config;
+pub mod entry;
 pub mod id;
 pub mod ledger;
 pub mod mirror;

@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{
     config::Config,
+    entry::StoredEntry,
     id::KeyPrefix,
     ledger::{
         self, DataDir, KeySource, LeafLog, LeafLogCheck, Ledger, LedgerError, Mark, MirrorOf, Opening, Position, Seen,
-        StoredEntry,
     },
     registry::apply::{self, change_of},
     store::{

@@ -27,8 +27,8 @@ pub use directory::{LedgerSource, OutputSource};
 use pipeline::Stream;
 
 use crate::{
+    entry::EntryText,
     id::{Identifier, Prefix, excerpt},
-    ledger::EntryText,
     tlog::{CheckpointVerifier, Hash, SignedCheckpoint, read_checkpoint},
     vindex::{
         keys::{keys_of_identifiers, prefix_key},

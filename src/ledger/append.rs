@@ -8,14 +8,17 @@ pub use erase::Erasing;
 pub(super) use erase::{check as check_erasures, recover as recover_erasure};
 
 use super::{
-    Draft, Ledger, LedgerError, Place, Position, Previous, leaf_hash,
+    Ledger, LedgerError, Position,
     recover::Mark,
     redactions::Group,
     segment::{FRAME_HEADER_BYTES, FrameBuffer, FrameInfo, SegmentWriter},
     signed_head::SignedHead,
     tree::NewHashes,
 };
-use crate::tlog::{Frontier, Hash, SignedCheckpoint};
+use crate::{
+    entry::{Draft, Place, Previous, leaf_hash},
+    tlog::{Frontier, Hash, SignedCheckpoint},
+};
 
 /// The one writer of a ledger.
 #[derive(Debug)]
@@ -206,7 +209,9 @@ impl Batch<'_> {
     ) -> Result<Pushed, LedgerError> {
         let index = self.frontier.size();
         let previous = match previous {
-            Some((index, position)) => Some(Previous { index, position, leaf_hash: self.leaf_hash(index)? }),
+            Some((index, position)) => {
+                Some(Previous { index, locator: position.into(), leaf_hash: self.leaf_hash(index)? })
+            }
             None => None,
         };
         let has_edges = edges == EdgesAfter::Some;

@@ -20,11 +20,14 @@ use std::{
 };
 
 use super::{
-    LedgerError, Position, TEXT_BYTES_MAX, leaf_hash,
+    LedgerError, Position,
     signed_head::{SignedHead, read_slots},
     tree::{Levels, NewHashes},
 };
-use crate::tlog::{Frontier, Hash, LedgerKey, SignedCheckpoint};
+use crate::{
+    entry::{TEXT_BYTES_MAX, leaf_hash},
+    tlog::{Frontier, Hash, LedgerKey, SignedCheckpoint},
+};
 
 /// Length and checksum before a leaf, in bytes.
 const LEAF_HEADER_BYTES: usize = 8;

@@ -29,7 +29,6 @@
 mod append;
 mod audit;
 mod data_dir;
-mod entry;
 mod error;
 mod explained;
 mod key_file;
@@ -57,12 +56,6 @@ use std::{
 pub use append::{Appender, Batch, Committed, EdgesAfter, Erasing, Pushed};
 pub use audit::{Audit, audit};
 pub use data_dir::DataDir;
-pub use entry::{
-    BadReason, Draft, EdgeLine, EdgeLineOp, EntryKind, EntrySubject, EntryText, EntryTextError, EntryTooLong,
-    ErasedValue, ErasedValues, Erasure, Outside, Place, PrefixStatement, Previous, Principal, REASON_BYTES_MAX,
-    REQUEST_ID_BYTES_MAX, Reason, RequestId, Salts, Statement, StoredEntry, TEXT_BYTES_MAX, ValueLine, ValueOpening,
-    commitment, leaf_hash, with_place, without_place,
-};
 pub use error::LedgerError;
 pub use explained::{Erasures, Missing, Unexplained};
 pub use key_file::write_secret;
@@ -76,7 +69,6 @@ pub use seen::Seen;
 pub use segment::ENTRY_BYTES_MAX;
 pub use signed_head::SLOT_BYTES as CHECKPOINT_BYTES_MAX;
 
-use entry::Kept;
 use keys::Keys;
 use redactions::Redactions;
 use segment::Segments;
@@ -84,6 +76,7 @@ use tree::{Levels, Prover};
 
 use crate::{
     codec::Torn,
+    entry::{Locator, StoredEntry},
     tlog::{CheckpointVerifier, Frontier, Hash, LedgerKey, SignedCheckpoint},
 };
 
@@ -95,6 +88,23 @@ impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }
+}
+
+impl From<Locator> for Position {
+    fn from(locator: Locator) -> Self {
+        Self(locator.0)
+    }
+}
+
+impl From<Position> for Locator {
+    fn from(position: Position) -> Self {
+        Self(position.0)
+    }
+}
+
+/// Index and position of the entry before one that the ledger holds, of the same identifier.
+pub fn previous(entry: &StoredEntry<'_>) -> Option<(u64, Position)> {
+    entry.previous.map(|(index, locator)| (index, locator.into()))
 }
 
 /// What a read found that waits for no disk.

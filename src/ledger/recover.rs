@@ -10,15 +10,17 @@ use std::{
 };
 
 use super::{
-    Appender, DataDir, Kept, Keys, Ledger, LedgerError, MirrorOf, Position, Replica, StoredEntry,
+    Appender, DataDir, Keys, Ledger, LedgerError, MirrorOf, Position, Replica,
     append::recover_erasure,
-    leaf_hash,
     redactions::Redactions,
     segment::{BadEntry, Frame, FrameInfo, Scanned, SegmentWriter, Segments, Tail},
     signed_head::{SignedHead, read_slots},
     tree::{Levels, NewHashes, Prover},
 };
-use crate::tlog::{CheckpointVerifier, Frontier, Hash, LedgerKey, SignedCheckpoint, empty_root};
+use crate::{
+    entry::{Kept, StoredEntry, leaf_hash},
+    tlog::{CheckpointVerifier, Frontier, Hash, LedgerKey, SignedCheckpoint, empty_root},
+};
 
 /// How many leaf hashes are read at once, when a tree is checked.
 const LEAVES_AT_ONCE: u64 = 65_536;

@@ -11,8 +11,9 @@
 use std::collections::HashMap;
 
 use crate::{
+    entry::{EntryKind, EntrySubject, EntryText, ErasedValues, Outside, StoredEntry, leaf_hash},
     id::{Key, Subtree},
-    ledger::{EntryKind, EntrySubject, EntryText, ErasedValues, LedgerError, Outside, StoredEntry, leaf_hash},
+    ledger::LedgerError,
     protocol::replica::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, Record},
     record::EdgeChange,
     store::ReadError,

@@ -2,7 +2,7 @@
 
 use super::opening::{self, OpeningError};
 use crate::{
-    ledger::{EntryKind, EntryText, EntryTextError, Erasure, commitment, leaf_hash},
+    entry::{EntryKind, EntryText, EntryTextError, Erasure, commitment, leaf_hash},
     record::{Value, stored::StoredValue},
     tlog::{
         merkle,
@@ -156,8 +156,8 @@ fn check(file: &[u8], policy: &Policy) -> Result<(Proven, Vec<u32>), Defect> {
 mod tests {
     use super::{super::opening::Opening, *};
     use crate::{
+        entry::{Draft, Place, Principal, Statement, StoredEntry},
         id::Identifier,
-        ledger::{Draft, Place, Principal, Statement, StoredEntry},
         record::{Permissions, Values},
         tlog::{
             Hash, LedgerKey,

@@ -29,11 +29,9 @@ use super::{
     stats::Stats,
 };
 use crate::{
+    entry::{Draft, EntryKind, StoredEntry},
     id::{Identifier, Key},
-    ledger::{
-        Appender, Batch, Committed, Draft, EdgesAfter, EntryBytes, EntryKind, LedgerError, Position, Pushed,
-        StoredEntry,
-    },
+    ledger::{Appender, Batch, Committed, EdgesAfter, EntryBytes, LedgerError, Position, Pushed},
     record::{EdgeChange, Status, Version},
     store::{Applied, IndexChange, PrefixVersion, Prefixes, ReadError, Records, RequestKey, Store},
 };

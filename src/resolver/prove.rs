@@ -4,8 +4,9 @@ use std::{fmt, sync::Arc};
 
 use super::Resolver;
 use crate::{
+    entry::StoredEntry,
     id::{Identifier, Key, Prefix},
-    ledger::{Position, Publication, StoredEntry},
+    ledger::{Position, Publication},
     proof::opening::{self, Opening},
     store::ReadError,
     tlog::{Hash, SignedCheckpoint, tlog_proof::TlogProof},

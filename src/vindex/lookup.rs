@@ -19,7 +19,7 @@ use super::{
     trie::{Bytes32, PROOF_BYTES_MAX, ProofError, value_of, verify_absence, verify_presence},
 };
 use crate::{
-    ledger::leaf_hash,
+    entry::leaf_hash,
     tlog::{CheckpointVerifier, Hash, SignedCheckpoint, VerifierKeyError},
 };
 

@@ -11,7 +11,8 @@ use std::{
 use touchmark::{
     app::{self, AuditReport, Content},
     audit::{LedgerSource, LogSource, OutputSource, TILE_WIDTH},
-    ledger::{DataDir, EntryText, LeafLog, leaf_hash},
+    entry::{EntryText, leaf_hash},
+    ledger::{DataDir, LeafLog},
     protocol::grpc::pb::EdgeType,
     tlog::{CheckpointVerifier, Frontier, Hash, LedgerKey},
     vindex::{

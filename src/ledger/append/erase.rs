@@ -14,8 +14,9 @@ use std::sync::Arc;
 
 use super::{Appender, Batch, Committed, EdgesAfter, Pushed};
 use crate::{
+    entry::{Draft, EntryKind, ErasedValues, StoredEntry},
     ledger::{
-        Draft, EntryKind, ErasedValues, LedgerError, Position, StoredEntry,
+        LedgerError, Position, previous,
         redactions::{Group, GroupWriter, Pending, Redaction, Redactions},
         segment::{Overwritten, Segments},
     },
@@ -76,7 +77,7 @@ impl Erasing<'_> {
                 self.redact(position, &entry)?;
             }
             // Entries lead back and never forward; anything else would go on for ever.
-            next = entry.previous.map(|(_, before)| before).filter(|before| *before < position);
+            next = previous(&entry).map(|(_, before)| before).filter(|before| *before < position);
         }
         Ok(())
     }
@@ -280,8 +281,9 @@ fn is_committed(segments: &Segments, limit: u64, erase: u64, frame: Position) ->
 mod tests {
     use super::*;
     use crate::{
+        entry::{Erasure, Principal, Reason, Statement},
         id::Identifier,
-        ledger::{DataDir, Erasure, KeySource, Mark, Opening, Principal, Reason, Statement},
+        ledger::{DataDir, KeySource, Mark, Opening},
         record::{Permissions, Status, Value, Values},
     };
 

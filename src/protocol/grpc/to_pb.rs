@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{pb, prefix_to_pb};
 use crate::{
-    ledger::{EntryKind, ErasedValues, Erasure},
+    entry::{EntryKind, ErasedValues, Erasure},
     proof::opening::Opening,
     protocol::outcome::Outcome,
     record::{Edge, EdgeChange, EdgeType, Flow, Outputs, Quantity, Record, Status, Unit, Value},

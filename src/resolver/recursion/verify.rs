@@ -25,8 +25,8 @@ use super::{
     upstream::{Evidence, PrefixEvidence, Referral, Reply, Said},
 };
 use crate::{
+    entry::{EntryKind, EntryText},
     id::{Identifier, Prefix},
-    ledger::{EntryKind, EntryText},
     proof::{self, Outcome, Proven},
     record::{Record, Status},
     resolver::Tombstone,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rand::{RngExt as _, rngs::StdRng};
 use tonic::{Code, Status};
 use touchmark::{
-    ledger::leaf_hash,
+    entry::leaf_hash,
     proof::{Outcome, Proven, verify},
     protocol::grpc::{
         path_from_pb,
