@@ -7,11 +7,7 @@ use std::{
 
 use data_encoding::BASE64;
 
-use super::{
-    AppError, Progress, dnssec, entropy,
-    index::{self, Seal},
-    report,
-};
+use super::{AppError, Progress, entropy, index, report};
 use crate::{
     config::Config,
     entry::StoredEntry,
@@ -20,9 +16,13 @@ use crate::{
         self, DataDir, KeySource, LeafLog, LeafLogCheck, Ledger, LedgerError, Mark, MirrorOf, Opening, Position, Seen,
     },
     registry::apply::{self, change_of},
+    server::dns::keys,
     store::{
         Direction, EdgeEnd, EdgeMove, EdgeOrigin, IndexChange, Store,
-        local::{EdgeStateAt, LocalStore},
+        local::{
+            EdgeStateAt, LocalStore,
+            seal::{self, Seal, check_seal},
+        },
     },
     vindex::keys::ORIGIN_SUFFIX,
 };
@@ -71,21 +71,22 @@ pub fn fsck(data: &Path, progress: &mut dyn FnMut(Progress)) -> Result<FsckRepor
 
 /// As [`fsck`], of a directory that is open.
 pub(super) fn fsck_open(directory: &DataDir, progress: &mut dyn FnMut(Progress)) -> Result<FsckReport, AppError> {
-    if dnssec::file(directory.path()).exists() {
-        dnssec::keys(directory.path())?;
+    if keys::file(directory.path()).exists() {
+        keys::keys(directory.path())?;
     }
     if let Some(of) = MirrorOf::read(directory)? {
         Seen::open(directory.path(), &of.key)?;
     }
-    let seal = index::check_seal(directory)?;
+    let seal = check_seal(directory)?;
     if let Seal::Broken(what) = &seal {
         return Err(AppError::Index { what: format!("index: {what}") });
     }
     let checked = compare(directory, &seal, progress);
     // Opening the index broke the seal. Whatever was found, the index is as it was closed.
-    let sealed = if seal == Seal::Whole { index::seal(directory) } else { Ok(()) };
+    let sealed = if seal == Seal::Whole { seal::seal(directory) } else { Ok(()) };
     let report = checked?;
-    sealed.map(|()| report)
+    sealed?;
+    Ok(report)
 }
 
 /// Checks the ledger, and the index against it.

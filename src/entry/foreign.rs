@@ -63,6 +63,11 @@ pub enum Kept<'a> {
 }
 
 impl<'a> Kept<'a> {
+    /// Reads what is kept of an entry from exactly these bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Torn`] when they are neither form.
     pub fn read(bytes: &'a [u8]) -> Result<Self, Torn> {
         match Outside::is(bytes) {
             true => Outside::read(bytes).map(Self::Outside),
@@ -70,6 +75,7 @@ impl<'a> Kept<'a> {
         }
     }
 
+    /// The index of the entry in the ledger.
     pub fn index(&self) -> u64 {
         match self {
             Self::Entry(entry) => entry.index,
@@ -93,7 +99,7 @@ pub fn without_place(stored: &[u8]) -> Result<Vec<u8>, Torn> {
 ///
 /// [`Torn`] when the bytes are no entry.
 pub fn with_place(stored: &[u8], previous: Option<Locator>, has_edges: bool) -> Result<Vec<u8>, Torn> {
-    replaced(stored, previous.unwrap_or_default(), if has_edges { FLAG_EDGES } else { 0 })
+    replaced(stored, previous.unwrap_or(Locator(0)), if has_edges { FLAG_EDGES } else { 0 })
 }
 
 fn replaced(stored: &[u8], locator: Locator, edges: u8) -> Result<Vec<u8>, Torn> {

@@ -76,7 +76,7 @@ use tree::{Levels, Prover};
 
 use crate::{
     codec::Torn,
-    entry::{Locator, StoredEntry},
+    entry::{Locator, Outside, StoredEntry},
     tlog::{CheckpointVerifier, Frontier, Hash, LedgerKey, SignedCheckpoint},
 };
 
@@ -210,6 +210,16 @@ impl Ledger {
             }
         }
         Ok(before)
+    }
+
+    /// When the last entry was taken, in milliseconds since 1970 UTC; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`].
+    pub fn last_time_ms(&self) -> Result<Option<u64>, LedgerError> {
+        let Some(last) = self.size().checked_sub(1) else { return Ok(None) };
+        self.entry(self.position(last)?)?.time_ms().map(Some)
     }
 
     /// The newest signed checkpoint.

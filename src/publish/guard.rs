@@ -72,7 +72,7 @@ pub enum GuardError {
 /// # Errors
 ///
 /// [`GuardError`]; nothing may be signed then.
-pub(super) fn ask(replayed: &Replayed, witnesses: &mut [Witness], required: usize) -> Result<(), GuardError> {
+pub fn ask(replayed: &Replayed, witnesses: &mut [Witness], required: usize) -> Result<(), GuardError> {
     if witnesses.is_empty() {
         return Ok(());
     }
