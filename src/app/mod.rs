@@ -13,6 +13,7 @@
 mod audit;
 mod check;
 mod cores;
+mod error;
 mod http;
 mod index;
 mod promote;
@@ -26,7 +27,7 @@ use std::{
     io,
     net::SocketAddr,
     num::NonZero,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     thread,
     time::{SystemTime, UNIX_EPOCH},
@@ -35,6 +36,8 @@ use std::{
 pub use audit::{audit_directory, audit_url};
 pub use check::{FsckReport, RebuildReport, fsck, rebuild};
 use cores::Cores;
+pub use error::AppError;
+use error::file_error;
 pub use promote::promote;
 pub use witness::{WitnessNode, WitnessOptions};
 use writing::Writing;
@@ -47,19 +50,17 @@ pub use crate::{
 use crate::{
     client::witness::WitnessClient,
     config::{Config, DNS_WORKERS_MAX, MirrorConfig, WitnessAddress},
-    ledger::{Appender, DataDir, KeySource, Ledger, LedgerError, MirrorOf, Opening, Publication, Recovered, Replica},
-    mirror::{DirectoryError, directory},
-    protocol::dns::{ZoneError, dnssec::keys::Algorithm},
+    ledger::{Appender, DataDir, KeySource, Ledger, MirrorOf, Opening, Publication, Recovered, Replica},
+    mirror::directory,
+    protocol::dns::dnssec::keys::Algorithm,
     publish::{self, Witness},
     registry::{Clock, Entropy, apply},
     resolver::feed::Feeds,
     server::{
         dns::{
-            DnsLimits, DnsServer, ListenError,
-            certificate::{Certificate, CertificateError},
-            cookie_file::CookieFileError,
+            DnsLimits, DnsServer,
+            certificate::Certificate,
             encrypted::EncryptedAddresses,
-            keys::KeysError,
             rate::RateLimits,
             signing::{self, KeysTask},
             sources::SourceLimits,
@@ -67,12 +68,8 @@ use crate::{
         grpc::{Calls, GrpcParts, GrpcServer},
         http::{HttpParts, HttpServer, MetricSources, Replicas},
     },
-    store::{
-        ReadError, Store, StoreError,
-        local::{LocalStore, seal::SealError},
-    },
+    store::{Store, local::LocalStore},
     vindex::VerifiableIndex,
-    witness::WitnessError,
 };
 
 /// A running node.
@@ -116,115 +113,6 @@ pub struct Progress {
     pub done: u64,
     /// Bytes in all.
     pub total: u64,
-}
-
-/// Why a node could not be started, stopped or checked.
-#[derive(Debug, thiserror::Error)]
-pub enum AppError {
-    /// The ledger.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The index.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// What the ledger says of prefixes cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// A ledger entry could not be applied to the index.
-    #[error(transparent)]
-    Apply(#[from] apply::ApplyError),
-    /// The zone is no DNS name.
-    #[error(transparent)]
-    Zone(#[from] ZoneError),
-    /// The certificate of DNS over TLS, HTTPS and QUIC.
-    #[error(transparent)]
-    Certificate(#[from] CertificateError),
-    /// The secrets of DNS cookies.
-    #[error(transparent)]
-    Cookies(#[from] CookieFileError),
-    /// An address for DNS could not be bound.
-    #[error(transparent)]
-    Dns(#[from] ListenError),
-    /// The keys of the zone.
-    #[error(transparent)]
-    Dnssec(#[from] KeysError),
-    /// Witnesses hold another history of the ledger, or too few of them say what they hold.
-    #[error(transparent)]
-    Guard(#[from] GuardError),
-    /// The key or the memory of a witness.
-    #[error(transparent)]
-    Witness(#[from] WitnessError),
-    /// What a mirror is told does not fit its directory.
-    #[error("{what}")]
-    Mirror {
-        /// What is in the way, and what to do.
-        what: String,
-    },
-    /// An address could not be bound.
-    #[error("cannot listen on {address} ({what}): {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// For which protocol.
-        what: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file of roots.
-    #[error("the roots in {} cannot be used: {reason}", path.display())]
-    Roots {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// An audit found a difference, or could not read something.
-    #[error(transparent)]
-    Audit(#[from] AuditError),
-    /// The index and the ledger disagree.
-    #[error("{what}; `touchmark rebuild` makes the index again from the ledger")]
-    Index {
-        /// What was found.
-        what: String,
-    },
-    /// The system refused something else.
-    #[error("{what}: {source}")]
-    System {
-        /// What was tried.
-        what: String,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-impl From<DirectoryError> for AppError {
-    fn from(error: DirectoryError) -> Self {
-        match error {
-            DirectoryError::Refused { what } => Self::Mirror { what },
-            DirectoryError::Ledger(error) => Self::Ledger(error),
-        }
-    }
-}
-
-impl From<SealError> for AppError {
-    fn from(SealError { what, path, source }: SealError) -> Self {
-        file_error(what, &path, source)
-    }
-}
-
-impl AppError {
-    fn system(what: impl Into<String>, source: io::Error) -> Self {
-        Self::System { what: what.into(), source }
-    }
-
-    /// True when a file of the ledger holds what nobody wrote there.
-    pub fn is_damage(&self) -> bool {
-        matches!(
-            self,
-            Self::Ledger(LedgerError::Damaged { .. })
-                | Self::Apply(apply::ApplyError::Ledger(LedgerError::Damaged { .. }))
-        )
-    }
 }
 
 impl Node {
@@ -497,8 +385,4 @@ fn entropy() -> Entropy {
 /// Says where a job stands, after `end` of `total` bytes.
 fn report(progress: &mut dyn FnMut(Progress), end: u64, total: u64) {
     progress(Progress { done: end.min(total), total });
-}
-
-fn file_error(what: &str, path: &Path, source: io::Error) -> AppError {
-    AppError::system(format!("cannot {what} {}", path.display()), source)
 }
