@@ -1,4 +1,4 @@
-//! What a node does, seen from outside: one binary, a module per subject.
+//! What a node does, seen from outside: one binary, a module per subject. What they share stands in `harness`.
 //!
 //! | module | proves |
 //! |---|---|
@@ -47,20 +47,18 @@ mod dig;
 mod dns_cookies;
 mod dns_fuzz;
 mod dns_rules;
-mod dns_support;
 mod dns_tcp;
 mod dns_tree;
 mod dnssec;
 mod erase;
 mod feed;
 mod full_disk;
+mod harness;
 mod history;
 mod http;
-mod http_support;
 mod idempotency;
 mod mirror;
 mod model;
-mod program;
 mod proofs;
 mod provenance_model;
 mod recursion_sim;
@@ -68,11 +66,11 @@ mod refusals;
 mod rfc8906;
 mod scenario;
 mod shared_data;
-mod support;
 mod tidy;
 mod trace;
 mod tree;
-mod tree_support;
 mod vindex;
 mod visibility;
 mod witness;
+
+use harness::{dns_support, http_support, program, support, tree_support};
