@@ -129,3 +129,7 @@ pub mod server;
 pub mod store;
 pub mod vindex;
 pub mod witness;
+
+#[cfg(test)]
+#[path = "../tests/it/harness/required.rs"]
+mod required;

@@ -73,4 +73,4 @@ mod vindex;
 mod visibility;
 mod witness;
 
-use harness::{dns_support, http_support, program, support, tree_support};
+use harness::{dns_support, http_support, program, required, support, tree_support};
