@@ -14,6 +14,7 @@
 //! | `dns_tree` | referrals, zones of homed prefixes and the chain of trust over DNS, for our client, dig and delv |
 //! | `dns_tcp` | DNS over TCP: many questions at once, in any pieces, and connections that say nothing |
 //! | `dnssec` | `delv` validates the signed zone through a roll; `kdig` over TLS, HTTPS and QUIC |
+//! | `documents` | what README and docs/ say is so: links, commands, options, log lines, limits |
 //! | `erase` | what was erased is gone from every file, what was proven stays proven |
 //! | `feed` | every change comes once and in order, over gRPC and HTTP, however it is taken |
 //! | `full_disk` | on a full disk writes are refused, reads go on, nothing is lost; with room, writes go on |
@@ -50,6 +51,7 @@ mod dns_rules;
 mod dns_tcp;
 mod dns_tree;
 mod dnssec;
+mod documents;
 mod erase;
 mod feed;
 mod full_disk;
