@@ -135,3 +135,11 @@ pub mod store;
 pub mod tlog;
 pub mod vindex;
 pub mod witness;
+
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+#[path = "../fuzz/targets.rs"]
+pub mod fuzzing;
+#[cfg(test)]
+#[path = "../tests/it/harness/required.rs"]
+mod required;

@@ -64,6 +64,8 @@ pub use leaf_log::{LastLeaf, LeafLog, LeafLogCheck, LeafLogWriter};
 pub use promote::{PromotionKey, promote};
 pub use publication::Publication;
 pub use recover::{KeySource, Mark, Opening, Recovered, Replayed, ReplayedFrame};
+#[cfg(any(test, fuzzing))]
+pub(crate) use redactions::fuzz as redactions_fuzz;
 pub use replica::{Foreign, Replica, ReplicaBatch};
 pub use seen::Seen;
 pub use segment::ENTRY_BYTES_MAX;

@@ -17,6 +17,8 @@
 //! one erasure that is under way: it counts once its erase entry is in the ledger, and is cut otherwise. An entry that is
 //! redacted again gets another record, and the bytes of the one before are overwritten by zeros.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod group;
 
 use std::{

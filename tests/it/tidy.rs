@@ -104,14 +104,14 @@ const FUNCTION_LINES_MAX: usize = 70;
 const EXPECT_LINES: usize = 8;
 
 /// A source file, once as it is, and once as the compiler sees it outside tests.
-struct Source {
+pub struct Source {
     /// From the root of the repository, with `/`.
-    path: String,
-    text: String,
+    pub path: String,
+    pub text: String,
     /// Without comments, literals and test modules; line numbers are kept.
-    code: String,
+    pub code: String,
     /// Whether all of it is compiled for tests only.
-    only_tests: bool,
+    pub only_tests: bool,
 }
 
 impl Source {
@@ -197,7 +197,7 @@ fn without_tests(code: &str) -> String {
 }
 
 /// Where the block that opens at `open` ends.
-fn block_end(code: &str, open: usize) -> usize {
+pub fn block_end(code: &str, open: usize) -> usize {
     let mut depth = 0usize;
     for (at, character) in code[open..].char_indices() {
         match character {
@@ -415,7 +415,7 @@ fn relative(path: &Path) -> String {
 }
 
 /// Every Rust file below a directory of the repository.
-fn sources(directory: &str) -> Vec<Source> {
+pub fn sources(directory: &str) -> Vec<Source> {
     let files = files(&root().join(directory));
     let rust = files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
     let mut sources: Vec<_> =
@@ -488,7 +488,20 @@ fn files_and_functions_are_short() {
 
 #[test]
 fn what_every_project_has_is_there() {
-    let missing = ["README.md", "CHANGELOG.md", "LICENSE", "Cargo.lock", ".ci/run"];
+    let missing = [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "LICENSE",
+        "Cargo.lock",
+        "deny.toml",
+        ".ci/run",
+        ".ci/fast",
+        "docs/operating.md",
+        "docs/limits.md",
+        "fuzz/Cargo.toml",
+    ];
     let missing = missing.into_iter().filter(|name| !root().join(name).is_file());
     check(missing.map(|name| format!("{name} is missing")).collect());
 }

@@ -12,6 +12,8 @@ use std::{
 
 use tempfile::{NamedTempFile, TempDir};
 
+use super::required;
+
 /// How long a program may take to start, to stop, or to do what is waited for.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -145,13 +147,9 @@ pub fn touchmark() -> Command {
     command
 }
 
-/// True when a foreign client can be run; says so when it cannot.
+/// True when a foreign client can be run; see [`required::is_met`] for what happens when it cannot.
 pub fn is_installed(client: &str) -> bool {
-    let installed = Command::new(client).arg("-v").output().is_ok();
-    if !installed {
-        println!("skipped: {client} is not installed");
-    }
-    installed
+    required::is_met(client, Command::new(client).arg("-v").output().is_ok())
 }
 
 /// Runs the program to its end.

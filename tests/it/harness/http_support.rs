@@ -74,6 +74,8 @@ pub struct Event {
 pub struct Events {
     stream: BufReader<TcpStream>,
     text: String,
+    /// True once the server ended the stream; a connection that is cut off leaves it false.
+    pub is_complete: bool,
 }
 
 impl Events {
@@ -83,7 +85,7 @@ impl Events {
         let (status, head) = head(&mut stream);
         assert_eq!(status, 200, "{head}");
         assert!(head.to_lowercase().contains("content-type: text/event-stream"), "{head}");
-        Self { stream, text: String::new() }
+        Self { stream, text: String::new(), is_complete: false }
     }
 
     /// The next event; `None` at the end of the stream.
@@ -122,6 +124,7 @@ impl Events {
         let mut chunk = vec![0; len + 2];
         self.stream.read_exact(&mut chunk).ok()?;
         chunk.truncate(len);
+        self.is_complete = len == 0;
         (len > 0).then(|| String::from_utf8(chunk).unwrap())
     }
 }

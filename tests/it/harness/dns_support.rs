@@ -16,7 +16,7 @@ use touchmark::{
 };
 
 pub use self::message::*;
-use crate::{
+use super::{
     program::{Program, touchmark},
     support::{Running, directory},
 };

@@ -24,7 +24,7 @@ use touchmark::{
     protocol::grpc::pb::{self, resolver_client::ResolverClient},
 };
 
-use crate::{
+use super::{
     program::{Program, Ran},
     support::directory,
 };
