@@ -17,7 +17,7 @@ use crate::{
     resolver::{Resolver, feed::Feeds, recursion::Recursor},
     server::dns::cookie_file,
     store::{ImplicitHome, Prefixes, Records, Store, local::LocalStore},
-    tlog::CheckpointVerifier,
+    tlog::note::VerifierKey,
 };
 
 /// The cores, running.
@@ -122,7 +122,7 @@ impl Cores {
 }
 
 /// What a mirror knows of its primary; what says nothing is set aside, for a mirror serves without it.
-fn seen(data: &Path, primary: &CheckpointVerifier) -> Result<Seen, LedgerError> {
+fn seen(data: &Path, primary: &VerifierKey) -> Result<Seen, LedgerError> {
     match Seen::open(data, primary) {
         Err(error @ LedgerError::Damaged { .. }) => {
             let aside = Seen::set_aside(data)?;

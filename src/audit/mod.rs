@@ -29,7 +29,7 @@ use pipeline::Stream;
 use crate::{
     entry::EntryText,
     id::{Identifier, Prefix, excerpt},
-    tlog::{CheckpointVerifier, Hash, SignedCheckpoint, read_checkpoint},
+    tlog::{Hash, SignedCheckpoint, note::VerifierKey, read_checkpoint},
     vindex::{
         keys::{keys_of_identifiers, prefix_key},
         trie::Bytes32,
@@ -78,7 +78,7 @@ pub struct Audit<'a> {
     /// The output log of its verifiable index, when that is to be audited.
     pub index: Option<&'a dyn LogSource>,
     /// The key that signs both; without one no signature is checked.
-    pub verifier: Option<&'a CheckpointVerifier>,
+    pub verifier: Option<&'a VerifierKey>,
     /// Threads that fetch and hash: more for what comes over a network.
     pub threads: usize,
 }
@@ -231,7 +231,7 @@ impl Audit<'_> {
 fn signed(
     source: &dyn LogSource,
     log: &'static str,
-    verifier: Option<&CheckpointVerifier>,
+    verifier: Option<&VerifierKey>,
 ) -> Result<(String, SignedCheckpoint), AuditError> {
     let note = source.checkpoint().map_err(AuditError::Source)?;
     let bad = |what: String| AuditError::Checkpoint { log, what };

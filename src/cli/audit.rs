@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     app::{self, AuditReport, Audited, Content, IndexReport},
-    vindex::CheckpointVerifier,
+    tlog::note::VerifierKey,
 };
 
 /// Audits a log: tree, signatures, entries, and the verifiable index against every leaf of its output log.
@@ -46,7 +46,7 @@ pub struct Args {
 ///
 /// [`Failure`] names the first difference.
 pub fn run(args: &Args) -> Result<u8, Failure> {
-    let verifier = args.key.as_deref().map(CheckpointVerifier::new).transpose();
+    let verifier = args.key.as_deref().map(VerifierKey::of_log).transpose();
     let verifier = verifier.map_err(|error| Failure::usage(error.to_string()))?;
     let is_url = ["http://", "https://"].iter().any(|scheme| args.target.starts_with(scheme));
     if args.index.is_some() && !is_url {

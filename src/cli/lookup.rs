@@ -18,7 +18,8 @@ use crate::{
         json::{lookup_from_json, lookup_to_json},
         outcome::Outcome,
     },
-    vindex::{CheckpointVerifier, Lookup, LookupKind, Verified},
+    tlog::note::VerifierKey,
+    vindex::{Lookup, LookupKind, Verified},
 };
 
 /// The most ledger indices that are shown to people.
@@ -69,7 +70,7 @@ fn kind(text: &str) -> Result<LookupKind, String> {
 /// [`Failure`] when there is no answer, or it does not prove what it says; that nothing was found shows in the exit code.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let identifier = Identifier::parse(&args.identifier).map_err(|error| Failure::usage(error.to_string()))?;
-    let verifier = CheckpointVerifier::new(&args.key).map_err(|error| Failure::usage(error.to_string()))?;
+    let verifier = VerifierKey::of_log(&args.key).map_err(|error| Failure::usage(error.to_string()))?;
     let lookup = match &args.file {
         Some(path) => read(path)?,
         None => ask(args)?,

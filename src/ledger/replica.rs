@@ -131,13 +131,13 @@ mod tests {
         id::Identifier,
         ledger::{DataDir, EdgesAfter, KeySource, Ledger, Mark, MirrorOf, Opening, Recovered, audit},
         record::{Permissions, Status, Value, Values},
-        tlog::CheckpointVerifier,
+        tlog::note::VerifierKey,
     };
 
     const SECRET: &[u8] = b"a-secret-that-goes";
 
     /// A registration, and the erasure of its value: the entries as a mirror gets them, each with a checkpoint.
-    fn primary(data: &DataDir) -> (Vec<(Vec<u8>, Hash, SignedCheckpoint)>, CheckpointVerifier) {
+    fn primary(data: &DataDir) -> (Vec<(Vec<u8>, Hash, SignedCheckpoint)>, VerifierKey) {
         let opening = Opening::new(data, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();
         let Recovered { ledger, mut appender } =
             opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();

@@ -19,7 +19,7 @@ use crate::{
     ledger::{Ledger, LedgerError, MirrorOf, Missing, Publication, Seen},
     protocol::replica::Record,
     registry::Entropy,
-    tlog::CheckpointVerifier,
+    tlog::note::VerifierKey,
 };
 
 /// The shortest and the longest pause before the primary is asked again.
@@ -315,7 +315,7 @@ fn jittered(pause: Duration, random: u8) -> Duration {
 /// What the primary publishes.
 struct Published {
     client: ReplicaClient,
-    verifier: CheckpointVerifier,
+    verifier: VerifierKey,
     ledger: Arc<Ledger>,
     publication: Arc<Publication>,
     lag: Arc<Lag>,

@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     entry::leaf_hash,
-    tlog::{CheckpointVerifier, Hash, SignedCheckpoint, VerifierKeyError},
+    tlog::{
+        Hash, SignedCheckpoint,
+        note::{KeyError, VerifierKey},
+    },
 };
 
 /// The most ledger indices that one lookup gives; the client has to take the whole list.
@@ -57,7 +60,7 @@ pub struct Verified {
 pub enum LookupError {
     /// The key cannot be one.
     #[error(transparent)]
-    Key(#[from] VerifierKeyError),
+    Key(#[from] KeyError),
     /// The output log's checkpoint is not signed, or by another.
     #[error("the checkpoint of the output log is not signed by `{name}` with the given key")]
     OutputCheckpoint {
@@ -113,9 +116,9 @@ impl<'a> OutputLeaf<'a> {
 ///
 /// # Errors
 ///
-/// [`VerifierKeyError`] when its name cannot name a key.
-pub fn output_verifier(ledger: &CheckpointVerifier) -> Result<CheckpointVerifier, VerifierKeyError> {
-    ledger.with_suffix(ORIGIN_SUFFIX).ok_or_else(|| VerifierKeyError { text: ledger.text().into() })
+/// [`KeyError`] when its name cannot name a key.
+pub fn output_verifier(ledger: &VerifierKey) -> Result<VerifierKey, KeyError> {
+    ledger.with_suffix(ORIGIN_SUFFIX).ok_or_else(|| KeyError::Form { text: ledger.text().into() })
 }
 
 impl Lookup {
@@ -124,7 +127,7 @@ impl Lookup {
     /// # Errors
     ///
     /// [`LookupError`] names the first thing that does not hold.
-    pub fn verify(&self, key: &Bytes32, ledger: &CheckpointVerifier) -> Result<Verified, LookupError> {
+    pub fn verify(&self, key: &Bytes32, ledger: &VerifierKey) -> Result<Verified, LookupError> {
         let output_log = output_verifier(ledger)?;
         let output = output_log.verify(self.checkpoint.as_bytes());
         let output = output.ok_or_else(|| LookupError::OutputCheckpoint { name: output_log.name().into() })?;
