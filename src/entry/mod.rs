@@ -39,28 +39,29 @@
 //! ```
 //!
 //! When values of an entry are erased, a redacted form takes its place, which has a flag of its own, and neither the salt
-//! nor what was erased (`erasure`).
+//! nor what was erased (`redacted`).
 
+pub mod chain;
 mod edges;
 mod erasure;
 mod foreign;
+mod grammar;
+mod opening;
 mod parse;
 mod prefix;
+mod redacted;
 mod text;
 
 use edges::{put_stored_edge, put_stored_outputs, read_list, read_stored_edge, read_stored_outputs};
-use erasure::StoredValues;
-pub use erasure::{
-    BadReason, ErasedValue, ErasedValues, Erasure, REASON_BYTES_MAX, REDACTED_BYTES_MAX, Reason, Salts, ValueOpening,
-};
+pub use erasure::{BadReason, ErasedValues, Erasure, REASON_BYTES_MAX, Reason};
 pub use foreign::{Kept, Outside, with_place, without_place};
+use opening::ValueSalts;
+pub use opening::{Salts, ValueOpening, commitment};
 pub use parse::{EdgeLine, EdgeLineOp, EntryText, EntryTextError, ValueLine};
 pub use prefix::{EntrySubject, PrefixStatement};
-pub use text::commitment;
-use text::{
-    ValueSalts, put_edge_line, put_erasure_lines, put_head, put_output_lines, put_place, put_request_line,
-    put_value_line,
-};
+use redacted::StoredValues;
+pub use redacted::{ErasedValue, REDACTED_BYTES_MAX};
+use text::{put_edge_line, put_erasure_lines, put_head, put_output_lines, put_place, put_request_line, put_value_line};
 
 use crate::{
     codec::{Reader, Torn, put_bytes, put_varint},
@@ -411,7 +412,7 @@ impl<'a> StoredEntry<'a> {
                 let values = read_list(&mut reader, Values::COUNT_MAX, StoredValue::read)?;
                 StoredValues { values, salts, erased: Vec::new() }
             }
-            _ => erasure::read_redacted(&mut reader, Values::COUNT_MAX)?,
+            _ => redacted::read_redacted(&mut reader, Values::COUNT_MAX)?,
         };
         let edges = read_list(&mut reader, TEXT_BYTES_MAX, read_stored_edge)?;
         let outputs = if kind == EntryKind::Event { Some(read_stored_outputs(&mut reader)?) } else { None };

@@ -8,8 +8,7 @@ pub use erase::Erasing;
 pub(super) use erase::{check as check_erasures, recover as recover_erasure};
 
 use super::{
-    Ledger, LedgerError, Position,
-    recover::Mark,
+    Ledger, LedgerError, Mark, Position,
     redactions::Group,
     segment::{FRAME_HEADER_BYTES, FrameBuffer, FrameInfo, SegmentWriter},
     signed_head::SignedHead,

@@ -63,7 +63,7 @@ pub use keys::{MirrorOf, PREFIXES_MAX};
 pub use leaf_log::{LastLeaf, LeafLog, LeafLogCheck, LeafLogWriter};
 pub use promote::{PromotionKey, promote};
 pub use publication::Publication;
-pub use recover::{KeySource, Mark, Opening, Recovered, Replayed, ReplayedFrame};
+pub use recover::{KeySource, Opening, Recovered, Replayed, ReplayedFrame};
 #[cfg(any(test, fuzzing))]
 pub(crate) use redactions::fuzz as redactions_fuzz;
 pub use replica::{Foreign, Replica, ReplicaBatch};
@@ -79,7 +79,7 @@ use tree::{Levels, Prover};
 use crate::{
     codec::Torn,
     entry::{Locator, Outside, StoredEntry},
-    tlog::{CheckpointVerifier, Frontier, Hash, LedgerKey, SignedCheckpoint},
+    tlog::{Frontier, Hash, LedgerKey, SignedCheckpoint, note::VerifierKey},
 };
 
 /// Where an entry lies in the ledger's segments: opaque to everyone else, increasing from entry to entry.
@@ -89,6 +89,24 @@ pub struct Position(pub u64);
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+/// A point between two frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The number of entries before it.
+    pub entries: u64,
+    /// Where the frame behind it begins; 0 stands for the beginning of the ledger.
+    pub position: Position,
+}
+
+impl Mark {
+    /// The beginning of every ledger.
+    pub const START: Self = Self { entries: 0, position: Position(0) };
+
+    fn frame_position(self) -> Position {
+        self.position.max(Segments::first())
     }
 }
 
@@ -334,7 +352,7 @@ impl Ledger {
     }
 
     /// What verifies this ledger's checkpoints.
-    pub fn verifier(&self) -> &CheckpointVerifier {
+    pub fn verifier(&self) -> &VerifierKey {
         self.keys.verifier()
     }
 
