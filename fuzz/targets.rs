@@ -11,7 +11,8 @@ use std::{
 
 use crate::{
     client, codec, id,
-    ledger::{self, EntryText, StoredEntry},
+    entry::{EntryText, StoredEntry},
+    ledger,
     protocol::{
         dns::message::{Request, labels},
         grpc::CommandBatch,
