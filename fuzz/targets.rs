@@ -10,9 +10,9 @@ use std::{
 };
 
 use crate::{
-    client, codec, id,
+    client, codec,
     entry::{EntryText, StoredEntry},
-    ledger,
+    id, ledger,
     protocol::{
         dns::message::{Request, labels},
         grpc::CommandBatch,
