@@ -154,15 +154,12 @@ mod tests {
     use sha2::Sha256;
 
     use super::{
-        super::{
-            Draft, EntryKind, EntryText, Erasure, Place, Principal, Reason, RequestId, Statement, ValueOpening,
-            commitment,
-        },
+        super::{Draft, EntryKind, EntryText, Erasure, Place, Principal, Reason, RequestId, Statement, ValueOpening},
         *,
     };
     use crate::{
         id::Identifier,
-        record::{Edge, EdgeChange, EdgeType, Flow, Outputs, Permissions, Value, Values},
+        record::{Edge, EdgeChange, EdgeType, Flow, Outputs, Permissions, Status, Value, Values},
         tlog::Hash,
     };
 
