@@ -12,7 +12,7 @@ use crate::{
     mirror::DirectoryError,
     protocol::dns::ZoneError,
     publish::GuardError,
-    registry::apply,
+    registry::{CheckError, apply},
     server::dns::{ListenError, certificate::CertificateError, cookie_file::CookieFileError, keys::KeysError},
     store::{ReadError, StoreError, local::seal::SealError},
     witness::WitnessError,
@@ -102,6 +102,16 @@ impl From<DirectoryError> for AppError {
         match error {
             DirectoryError::Refused { what } => Self::Mirror { what },
             DirectoryError::Ledger(error) => Self::Ledger(error),
+        }
+    }
+}
+
+impl From<CheckError> for AppError {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Store(error) => Self::Store(error),
+            CheckError::Ledger(error) => Self::Ledger(error),
+            CheckError::Differs { what } => Self::Index { what },
         }
     }
 }

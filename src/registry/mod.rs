@@ -13,6 +13,7 @@
 //! Deliberately absent: transports, and how a refusal is spelled in each of them (`protocol::outcome`).
 
 pub mod apply;
+mod check;
 mod command;
 mod prefix;
 mod refusal;
@@ -25,6 +26,7 @@ use std::sync::{Arc, mpsc};
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+pub use check::{CheckError, IndexCheck};
 pub use command::{Command, Operation, ValueChange};
 pub use prefix::PrefixCommand;
 pub use refusal::{Existing, Refusal};
