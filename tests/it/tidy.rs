@@ -1,6 +1,8 @@
 //! The shape of the sources: who may use whom, where foreign crates are named, how long files and functions are, what every
 //! file says first. Every rule is shown to fail on a snippet that breaks it.
 
+mod rooms;
+
 use std::{
     collections::BTreeSet,
     fs,
