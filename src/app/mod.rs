@@ -18,10 +18,10 @@ mod http;
 mod index;
 mod promote;
 mod recursive;
+mod role;
 mod vindex;
 mod walker;
 mod witness;
-mod writing;
 
 use std::{
     io,
@@ -39,8 +39,8 @@ use cores::Cores;
 pub use error::AppError;
 use error::file_error;
 pub use promote::promote;
+use role::Role;
 pub use witness::{WitnessNode, WitnessOptions};
-use writing::Writing;
 
 pub use crate::{
     audit::{AuditError, AuditReport, Audited, Content, IndexReport},
@@ -80,7 +80,7 @@ pub struct Node {
     grpc: GrpcServer,
     http: Option<HttpServer>,
     feeds: Arc<Feeds>,
-    writing: Writing,
+    role: Role,
     vindex: Option<VerifiableIndex>,
     ledger: Arc<Ledger>,
     store: Arc<LocalStore>,
@@ -124,15 +124,14 @@ impl Node {
     pub async fn start(config: &Config) -> Result<Self, AppError> {
         let directory = DataDir::open_or_create(&config.data)?;
         let opened = Opened::new(&directory, config)?;
-        let Opened { ledger, writer, store, witnesses } = opened;
+        let (ledger, store) = (Arc::clone(&opened.ledger), Arc::clone(&opened.store));
         let publication = Arc::new(Publication::new(ledger.checkpoint()));
-        let replicas = replicas(config, &writer);
+        let replicas = replicas(config, &opened.writer);
         let recursive = config.recursion.as_ref().map(|options| recursive::start(options, &config.zone)).transpose()?;
         let recursor = recursive.as_ref().map(|recursive| recursive.recursor.clone());
-        let cores = Cores::start(config, &ledger, &store, writer, recursor.clone())?;
-        let Cores { resolver, responder, feeds, registry, adding } = cores;
-        let lag = adding.lag();
-        let writing = Writing::start(adding, &ledger, &publication, witnesses)?;
+        let cores = Cores::start(config, opened, &publication, recursor.clone())?;
+        let Cores { resolver, responder, feeds, registry, role } = cores;
+        let lag = role.lag();
         let vindex = vindex::start(config, &directory, &ledger)?;
         let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
         let (stats, calls) = (Arc::clone(registry.stats()), Arc::<Calls>::default());
@@ -149,7 +148,7 @@ impl Node {
         let grpc = GrpcServer::start(config.grpc, parts).await;
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
         let sign =
-            |algorithm: Algorithm| signing::start(&config.data, &config.zone, algorithm, &responder, writing.primary());
+            |algorithm: Algorithm| signing::start(&config.data, &config.zone, algorithm, &responder, role.primary());
         let signing = config.dnssec.map(sign).transpose()?;
         let walker = recursive.as_ref().map(|recursive| walker::start(recursive, &resolver, &responder));
         let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()()), walker).await?;
@@ -168,26 +167,13 @@ impl Node {
             grpc: calls,
             lag,
         };
-        let registers = writing.primary().is_none() && recursive.is_none();
+        let registers = role.primary().is_none() && recursive.is_none();
         let of = Arc::clone(&ledger);
         let feed = Arc::clone(&feeds);
         let parts = HttpParts { resolver, ledger: of, publication, feeds: feed, lookups, recursive, replicas, metrics };
         let http = http::listen(config, parts).await?;
         let zone = config.zone.clone();
-        Ok(Self {
-            dns,
-            _signing: signing,
-            grpc,
-            http,
-            feeds,
-            writing,
-            vindex,
-            ledger,
-            store,
-            zone,
-            directory,
-            registers,
-        })
+        Ok(Self { dns, _signing: signing, grpc, http, feeds, role, vindex, ledger, store, zone, directory, registers })
     }
 
     /// The first address that DNS listens on, over UDP and TCP.
@@ -228,7 +214,7 @@ impl Node {
             verifier_key: self.ledger.verifier().text().into(),
             zone: self.zone.clone(),
             data: self.directory.path().into(),
-            mirror_of: self.writing.primary().map(str::to_owned),
+            mirror_of: self.role.primary().map(str::to_owned),
             registers: self.registers,
         }
     }
@@ -246,9 +232,9 @@ impl Node {
         if let Some(http) = self.http {
             http.shutdown().await;
         }
-        let Self { writing, vindex, store, directory, .. } = self;
+        let Self { role, vindex, store, directory, .. } = self;
         let close = move || {
-            writing.stop();
+            role.stop();
             if let Some(vindex) = vindex {
                 vindex.stop();
             }
@@ -262,9 +248,8 @@ impl Node {
 /// Ledger and index of a data directory, open and in step.
 struct Opened {
     ledger: Arc<Ledger>,
-    writer: Writer,
     store: Arc<LocalStore>,
-    witnesses: Vec<Witness>,
+    writer: Writer,
 }
 
 impl Opened {
@@ -287,12 +272,12 @@ impl Opened {
         })?;
         if let Some(of) = mirror {
             let (ledger, replica) = replayed.follow()?;
-            return Ok(Self { ledger, writer: Writer::Mirror(replica, Box::new(of)), store, witnesses: Vec::new() });
+            return Ok(Self { ledger, store, writer: Writer::Mirror(replica, Box::new(of)) });
         }
         let mut witnesses: Vec<_> = config.witnesses.iter().map(witness_of).collect();
         publish::ask(&replayed, &mut witnesses, config.witnesses_required)?;
         let Recovered { ledger, appender } = replayed.sign()?;
-        Ok(Self { ledger, writer: Writer::Own(appender), store, witnesses })
+        Ok(Self { ledger, store, writer: Writer::Own(appender, witnesses) })
     }
 }
 
@@ -306,16 +291,16 @@ fn witness_of(address: &WitnessAddress) -> Witness {
     Witness::new(WitnessClient::new(address.key.clone(), &address.url))
 }
 
-/// Who writes the ledger: the node itself, or what it takes from its primary.
+/// Who writes the ledger: the node itself, with the witnesses that cosign it, or what it takes from its primary.
 enum Writer {
-    Own(Appender),
+    Own(Appender, Vec<Witness>),
     Mirror(Replica, Box<MirrorOf>),
 }
 
 /// Whom mirrors are served by.
 fn replicas(config: &Config, writer: &Writer) -> Replicas {
     match writer {
-        Writer::Own(_) => Replicas::Served(config.mirrors.clone(), clock()),
+        Writer::Own(..) => Replicas::Served(config.mirrors.clone(), clock()),
         Writer::Mirror(_, of) => Replicas::At(of.url.clone()),
     }
 }

@@ -107,9 +107,9 @@ impl Following {
         Ok(following)
     }
 
-    /// Where the primary is.
-    pub fn primary(&self) -> &str {
-        self.lag.primary()
+    /// How far behind the primary the mirror is.
+    pub fn lag(&self) -> &Arc<Lag> {
+        &self.lag
     }
 
     /// Ends the threads: a batch that is being written is finished, and a request that is under way is waited for.
