@@ -57,7 +57,6 @@ use crate::{
     server::{
         dns::{
             DnsLimits, DnsServer, ListenError,
-            certificate::{Certificate, CertificateError},
             cookie_file::CookieFileError,
             encrypted::EncryptedAddresses,
             rate::RateLimits,
@@ -65,6 +64,7 @@ use crate::{
         },
         grpc::{Calls, GrpcParts, GrpcServer},
         http::{HttpParts, HttpServer, MetricSources, Replicas},
+        tls::{Certificate, CertificateError},
     },
     store::{ReadError, Store, StoreError, local::LocalStore},
     vindex::VerifiableIndex,

@@ -14,9 +14,9 @@ use crate::{
         dnssec::keys::{Algorithm, UnknownAlgorithm},
         zone_labels,
     },
-    server::dns::{
+    server::{
+        dns::rate::EXEMPT_NETWORKS_MAX,
         network::{Network, NetworkError},
-        rate::EXEMPT_NETWORKS_MAX,
     },
 };
 

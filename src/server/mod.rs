@@ -3,5 +3,7 @@
 pub mod dns;
 pub mod grpc;
 pub mod http;
+pub mod network;
 mod peers;
 pub mod recursive;
+pub mod tls;

@@ -35,7 +35,8 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use self::https::HttpsServer;
-use super::{DnsLimits, ListenError, Respond, certificate::Certificate, sources::Sources, tcp::Connections};
+use super::{DnsLimits, ListenError, Respond, sources::Sources, tcp::Connections};
+use crate::server::tls::Certificate;
 
 /// The name of DNS over TLS in the handshake (IANA, TLS ALPN protocol IDs).
 const TLS_ALPN: &[u8] = b"dot";

@@ -15,19 +15,17 @@
 //!
 //! [`udp`] is a loop of its own on threads of its own: most of what the node is asked comes that way. [`tcp`] is for
 //! what does not fit a datagram, and for clients that prove where they are (RFC 7766). [`encrypted`] is TLS, HTTPS and QUIC,
-//! with its [`certificate`].
+//! with the certificate of [`crate::server::tls`].
 //!
 //! On a node that walks for its clients, what takes a walk ([`walks`]) is answered when that is over, on a task where nobody waits
 //! for it. Who may be forged is limited before that, too.
 //!
 //! Deliberately absent: zone transfers, updates.
 
-pub mod certificate;
 pub mod cookie_file;
 pub mod counters;
 pub mod encrypted;
 mod limits;
-pub mod network;
 pub mod rate;
 pub mod sources;
 mod tcp;
@@ -50,7 +48,6 @@ use tokio::{
 };
 
 use self::{
-    certificate::Certificate,
     counters::{Adders, AllCounters, Counted, Counters},
     encrypted::{EncryptedAddresses, EncryptedParts, EncryptedServer},
     rate::{RateLimiter, RateLimits},
@@ -61,6 +58,7 @@ use self::{
 use crate::{
     protocol::dns::{Client, Responded, Responder, Transport, WalkFailure, Walked},
     resolver::Depth,
+    server::tls::Certificate,
 };
 
 /// Log directives that keep the lines of libraries about single requests and packets out of the log.

@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{network::Network, rate::loopback};
+use crate::server::network::{Network, loopback};
 
 /// Bounds of the connections of client networks.
 #[derive(Clone, Debug, PartialEq, Eq)]
