@@ -3,7 +3,10 @@
 use super::AppError;
 use crate::{
     config::Config,
-    server::http::{self, HttpLimits, HttpParts, HttpServer},
+    server::{
+        admission::Admission,
+        http::{self, HttpLimits, HttpParts, HttpServer},
+    },
 };
 
 /// Starts the listener, where one is wanted.
@@ -11,8 +14,8 @@ use crate::{
 /// # Errors
 ///
 /// [`AppError::Listen`] when the address cannot be bound.
-pub(super) async fn listen(config: &Config, parts: HttpParts) -> Result<Option<HttpServer>, AppError> {
+pub(super) async fn listen(config: &Config, parts: HttpParts, admission: &Admission) -> Result<Option<HttpServer>, AppError> {
     let Some(address) = config.http else { return Ok(None) };
-    let started = HttpServer::start(address, http::routes(parts), HttpLimits::default()).await;
+    let started = HttpServer::start(address, http::routes(parts), HttpLimits::default(), admission).await;
     started.map(Some).map_err(|source| AppError::Listen { address, what: "HTTP", source })
 }

@@ -55,14 +55,15 @@ use crate::{
     registry::{Clock, Entropy, apply},
     resolver::feed::Feeds,
     server::{
+        admission::{Admission, AdmissionLimits, ClientNetworks, FEED_SHARES},
+        descriptors::Descriptors,
         dns::{
-            DnsLimits, DnsServer, ListenError,
+            DnsLimits, DnsParts, DnsServer, ListenError,
             cookie_file::CookieFileError,
             encrypted::EncryptedAddresses,
             rate::RateLimits,
-            sources::SourceLimits,
         },
-        grpc::{Calls, GrpcParts, GrpcServer},
+        grpc::{Calls, GrpcLimits, GrpcParts, GrpcServer},
         http::{HttpParts, HttpServer, MetricSources, Replicas},
         tls::{Certificate, CertificateError},
     },
@@ -228,6 +229,8 @@ impl Node {
         let writing = Writing::start(adding, &ledger, &publication, witnesses)?;
         let vindex = vindex::start(config, &directory, &ledger)?;
         let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
+        let admission = admission(config);
+        let watchers = admission.shares(FEED_SHARES);
         let (stats, calls) = (Arc::clone(registry.stats()), Arc::<Calls>::default());
         let parts = GrpcParts {
             resolver: Arc::clone(&resolver),
@@ -238,13 +241,21 @@ impl Node {
             recursive: recursive.clone(),
             calls: Arc::clone(&calls),
             lag: lag.clone(),
+            watchers: Arc::clone(&watchers),
         };
-        let grpc = GrpcServer::start(config.grpc, parts).await;
+        let grpc = GrpcServer::start(config.grpc, parts, GrpcLimits::default(), &admission).await;
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
         let sign = |algorithm| signing::start(config, algorithm, &responder, writing.primary());
         let signing = config.dnssec.map(sign).transpose()?;
         let walker = recursive.as_ref().map(|recursive| walker::start(recursive, &resolver, &responder));
-        let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()()), walker).await?;
+        let parts = DnsParts {
+            responder,
+            limits: dns_limits(config),
+            seed: half(entropy()()),
+            walker,
+            admission: admission.clone(),
+        };
+        let mut dns = DnsServer::start(&config.dns, parts).await?;
         if config.dns_encrypted != EncryptedAddresses::default() {
             let certificate = Arc::new(certificate(config)?);
             dns.listen_encrypted(config.dns_encrypted, certificate).await?;
@@ -263,8 +274,18 @@ impl Node {
         let registers = writing.primary().is_none() && recursive.is_none();
         let of = Arc::clone(&ledger);
         let feed = Arc::clone(&feeds);
-        let parts = HttpParts { resolver, ledger: of, publication, feeds: feed, lookups, recursive, replicas, metrics };
-        let http = http::listen(config, parts).await?;
+        let parts = HttpParts {
+            resolver,
+            ledger: of,
+            publication,
+            feeds: feed,
+            lookups,
+            recursive,
+            replicas,
+            metrics,
+            readers: watchers,
+        };
+        let http = http::listen(config, parts, &admission).await?;
         let zone = config.zone.clone();
         Ok(Self {
             dns,
@@ -416,22 +437,29 @@ fn half(bytes: [u8; 32]) -> [u8; 16] {
     half
 }
 
+/// Who is let in: as many as there are file descriptors for.
+fn admission(config: &Config) -> Admission {
+    let descriptors = Descriptors::current();
+    let Descriptors { limit, kept_back, connections_max } = descriptors;
+    tracing::info!(limit, kept_back, connections_max, "file descriptors: so many may be open, and so many connections");
+    if descriptors.are_scarce() {
+        tracing::warn!(limit, "there are too few file descriptors to run well: raise the limit (`ulimit -n`)");
+    }
+    let clients = ClientNetworks { exempt: config.dns_rate_exempt.clone(), ..ClientNetworks::default() };
+    Admission::new(AdmissionLimits { connections_max, clients, ..AdmissionLimits::default() })
+}
+
 fn dns_limits(config: &Config) -> DnsLimits {
-    let exempt = || config.dns_rate_exempt.clone();
     DnsLimits {
         udp_workers: workers(config.dns_workers),
         rate: RateLimits {
             responses_per_second: config.dns_rate_per_second,
             window_seconds: config.dns_rate_window_seconds,
             slip: config.dns_rate_slip,
-            exempt: exempt(),
+            exempt: config.dns_rate_exempt.clone(),
             ..RateLimits::default()
         },
-        sources: SourceLimits {
-            connections_per_source_max: config.dns_connections_per_source_max,
-            exempt: exempt(),
-            ..SourceLimits::default()
-        },
+        connections_per_network_max: config.dns_connections_per_source_max,
         ..DnsLimits::default()
     }
 }

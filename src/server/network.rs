@@ -20,7 +20,7 @@ const MAPPED_BITS: u8 = IPV6_BITS - IPV4_BITS;
 const MAPPED_PREFIX: u128 = 0xffff << IPV4_BITS;
 
 /// A range of addresses that have their first bits in common, such as `192.0.2.0/24`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network {
     first: IpAddr,
     prefix_length: u8,

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, pin::Pin, sync::Arc};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{GrpcParts, unreadable};
+use super::{GrpcParts, Peer, unreadable};
 use crate::{
     id::{Identifier, ParseError, Prefix},
     ledger::{EntryKind, EntryText, Publication},
@@ -190,7 +190,7 @@ impl resolver_server::Resolver for ResolverService {
     type ResolveStreamStream = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
 
     async fn resolve(&self, request: Request<pb::ResolveRequest>) -> Result<Response<Encoded>, Status> {
-        let recursor = self.recursor_for(request.remote_addr());
+        let recursor = self.recursor_for(Peer::address_of(&request));
         let asked = request.get_ref().identifier.clone();
         match self.answer(request.into_inner(), recursor).await {
             Ok(answer) => Ok(Response::new(answer)),
@@ -209,7 +209,7 @@ impl resolver_server::Resolver for ResolverService {
         &self,
         request: Request<pb::ResolveBatchRequest>,
     ) -> Result<Response<EncodedAnswers>, Status> {
-        let recursor = self.recursor_for(request.remote_addr());
+        let recursor = self.recursor_for(Peer::address_of(&request));
         let requests = request.into_inner().requests;
         if !(1..=RESOLVE_BATCH_MAX).contains(&requests.len()) {
             let count = requests.len();
@@ -228,7 +228,7 @@ impl resolver_server::Resolver for ResolverService {
         &self,
         request: Request<Streaming<pb::ResolveRequest>>,
     ) -> Result<Response<Self::ResolveStreamStream>, Status> {
-        let recursor = self.recursor_for(request.remote_addr()).cloned();
+        let recursor = self.recursor_for(Peer::address_of(&request)).cloned();
         let service = self.clone();
         let answers = request.into_inner().map(move |request| {
             let (service, recursor) = (service.clone(), recursor.clone());

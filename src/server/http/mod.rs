@@ -1,8 +1,9 @@
 //! The HTTP listener: health, metrics, the ledger's tiles, the feed of changes, records and their history.
 //!
-//! Each file beside this one has the routes of one subject and gives a [`Router`]; [`routes`] puts them together. [`listener`]
-//! takes connections and bounds them. Everything is read with GET and HEAD; what blocks is read on the blocking pool, a few
-//! at a time ([`reply::Reader`]). Deliberately absent: writing, and TLS (a proxy in front has the certificate).
+//! Each file beside this one has the routes of one subject and gives a [`Router`]; [`routes`] puts them together. Connections
+//! come from [`crate::server::accept`], and [`listener`] speaks HTTP/1.1 on them. Everything is read with GET and HEAD; what
+//! blocks is read on the blocking pool, a few at a time ([`reply::Reader`]). Absent so far: writing, for there are no permits
+//! to write with, and TLS, which a proxy in front ends.
 
 mod bootstrap;
 mod events;
@@ -35,7 +36,11 @@ use crate::{
     ledger::{Ledger, Publication},
     mirror::Lag,
     resolver::{Resolver, feed::Feeds},
-    server::recursive::Recursive,
+    server::{
+        accept::{self, Listener},
+        admission::{Admission, Shares},
+        recursive::Recursive,
+    },
     vindex::Lookups,
 };
 
@@ -60,18 +65,20 @@ pub struct HttpParts {
     pub replicas: Replicas,
     /// What is counted.
     pub metrics: MetricSources,
+    /// Who may have feeds open.
+    pub readers: Arc<Shares>,
 }
 
 /// All routes.
 pub fn routes(parts: HttpParts) -> Router {
-    let HttpParts { resolver, ledger, publication, feeds, lookups, recursive, replicas, metrics } = parts;
+    let HttpParts { resolver, ledger, publication, feeds, lookups, recursive, replicas, metrics, readers } = parts;
     let (reader, counts, lag) = (Reader::default(), Arc::<metrics::HttpCounts>::default(), metrics.lag.clone());
     Router::new()
         .merge(health::routes(Arc::clone(&metrics.registry)))
         .merge(metrics::routes(metrics, Arc::clone(&counts), reader.clone()))
         .merge(log::routes(Arc::clone(&ledger), publication, reader.clone()))
         .merge(replica::routes(ledger, Arc::clone(&feeds), reader.clone(), replicas))
-        .merge(events::routes(feeds))
+        .merge(events::routes(feeds, readers))
         .merge(bootstrap::routes(Arc::clone(&resolver), reader.clone()))
         .merge(records::routes(resolver, recursive, reader.clone()))
         .merge(vindex::routes(lookups, reader))
@@ -118,11 +125,19 @@ impl HttpServer {
     /// # Errors
     ///
     /// Whatever the system says about the address.
-    pub async fn start(address: SocketAddr, routes: Router, limits: HttpLimits) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
+    pub async fn start(
+        address: SocketAddr,
+        routes: Router,
+        limits: HttpLimits,
+        admission: &Admission,
+    ) -> io::Result<Self> {
+        let socket = TcpListener::bind(address).await?;
+        let address = socket.local_addr()?;
         let (stop, stopping) = watch::channel(false);
-        let task = tokio::spawn(listener::accept(listener, routes, limits, stopping));
+        let gate = admission.frontend(limits.connections_per_network_max).listener("HTTP", limits.connections_max);
+        let listener = Listener { name: "HTTP", socket, tls: None, gate, timeouts: limits.timeouts() };
+        let attend = move |accepted| listener::attend(accepted, routes.clone(), limits);
+        let task = tokio::spawn(accept::serve(listener, stopping, attend));
         Ok(Self { address, stop, task })
     }
 
