@@ -14,8 +14,8 @@ mod audit;
 mod check;
 mod cores;
 pub mod dnssec;
+mod frontends;
 mod guard;
-mod http;
 mod index;
 mod mirror;
 mod promote;
@@ -30,16 +30,15 @@ mod witnesses;
 use std::{
     io,
     net::SocketAddr,
-    num::NonZero,
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 pub use audit::{audit_directory, audit_url};
 pub use check::{FsckReport, RebuildReport, fsck, rebuild};
 use cores::Cores;
+use frontends::Special;
 pub use guard::GuardError;
 use mirror::Writing;
 pub use promote::{Loss, PromoteReport, promote};
@@ -49,23 +48,22 @@ use witnesses::Witness;
 
 pub use crate::audit::{AuditError, AuditReport, Audited, Content, IndexReport};
 use crate::{
-    config::{Config, DNS_WORKERS_MAX},
+    config::Config,
     ledger::{Appender, DataDir, KeySource, Ledger, LedgerError, MirrorOf, Opening, Publication, Recovered, Replica},
     protocol::dns::ZoneError,
     registry::{Clock, Entropy, apply},
-    resolver::feed::Feeds,
     server::{
-        admission::{Admission, AdmissionLimits, ClientNetworks, FEED_SHARES},
-        descriptors::Descriptors,
+        admission::FEED_SHARES,
         dns::{
-            DnsLimits, DnsParts, DnsServer, ListenError,
+            DNS, ListenError,
             cookie_file::CookieFileError,
-            encrypted::EncryptedAddresses,
-            rate::RateLimits,
+            encrypted::{EncryptedAddresses, HTTPS, QUIC, TLS},
         },
-        grpc::{Calls, GrpcLimits, GrpcParts, GrpcServer},
-        http::{HttpParts, HttpServer, MetricSources, Replicas},
-        tls::{Certificate, CertificateError},
+        frontend::{Audit, Follow, Frontend, Reads, Services},
+        grpc::GRPC,
+        http::{HTTP, Replicas},
+        metrics::{CoreMetrics, MetricList, MirrorMetrics, ProcessMetrics},
+        tls::CertificateError,
     },
     store::{ReadError, Store, StoreError, local::LocalStore},
     vindex::VerifiableIndex,
@@ -74,15 +72,12 @@ use crate::{
 
 /// A running node.
 pub struct Node {
-    dns: DnsServer,
+    services: Services,
+    frontends: Vec<Box<dyn Frontend>>,
     /// Follows the keys of a signed zone.
     _signing: Option<KeysTask>,
-    grpc: GrpcServer,
-    http: Option<HttpServer>,
-    feeds: Arc<Feeds>,
     writing: Writing,
     vindex: Option<VerifiableIndex>,
-    ledger: Arc<Ledger>,
     store: Arc<LocalStore>,
     zone: String,
     directory: DataDir,
@@ -228,117 +223,87 @@ impl Node {
         let lag = adding.lag();
         let writing = Writing::start(adding, &ledger, &publication, witnesses)?;
         let vindex = vindex::start(config, &directory, &ledger)?;
-        let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
-        let admission = admission(config);
-        let watchers = admission.shares(FEED_SHARES);
-        let (stats, calls) = (Arc::clone(registry.stats()), Arc::<Calls>::default());
-        let parts = GrpcParts {
-            resolver: Arc::clone(&resolver),
-            registry,
-            feeds: Arc::clone(&feeds),
-            lookups: lookups.clone(),
-            publication: Arc::clone(&publication),
-            recursive: recursive.clone(),
-            calls: Arc::clone(&calls),
-            lag: lag.clone(),
-            watchers: Arc::clone(&watchers),
-        };
-        let grpc = GrpcServer::start(config.grpc, parts, GrpcLimits::default(), &admission).await;
-        let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
-        let sign = |algorithm| signing::start(config, algorithm, &responder, writing.primary());
-        let signing = config.dnssec.map(sign).transpose()?;
-        let walker = recursive.as_ref().map(|recursive| walker::start(recursive, &resolver, &responder));
-        let parts = DnsParts {
-            responder,
-            limits: dns_limits(config),
-            seed: half(entropy()()),
-            walker,
-            admission: admission.clone(),
-        };
-        let mut dns = DnsServer::start(&config.dns, parts).await?;
-        if config.dns_encrypted != EncryptedAddresses::default() {
-            let certificate = Arc::new(certificate(config)?);
-            dns.listen_encrypted(config.dns_encrypted, certificate).await?;
-        }
-        let metrics = MetricSources {
+        let registers = writing.primary().is_none() && recursive.is_none();
+        let metrics = MetricList::default();
+        metrics.add(Arc::new(CoreMetrics {
             resolver: Arc::clone(&resolver),
             ledger: Arc::clone(&ledger),
             store: store.clone(),
-            registry: stats,
+            registry: Arc::clone(registry.stats()),
             feeds: Arc::clone(&feeds),
             recursor,
-            dns: Arc::clone(dns.counters()),
-            grpc: calls,
-            lag,
-        };
-        let registers = writing.primary().is_none() && recursive.is_none();
-        let of = Arc::clone(&ledger);
-        let feed = Arc::clone(&feeds);
-        let parts = HttpParts {
-            resolver,
-            ledger: of,
-            publication,
-            feeds: feed,
-            lookups,
-            recursive,
-            replicas,
+        }));
+        let admission = frontends::admission(config);
+        metrics.add(Arc::new(admission.clone()));
+        if let Some(lag) = &lag {
+            metrics.add(Arc::new(MirrorMetrics(Arc::clone(lag))));
+        }
+        metrics.add(Arc::new(ProcessMetrics));
+        let sign = |algorithm| signing::start(config, algorithm, &responder, writing.primary());
+        let signing = config.dnssec.map(sign).transpose()?;
+        let walker = recursive.as_ref().map(|recursive| walker::start(recursive, &resolver, &responder));
+        let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
+        let services = Services {
+            reads: Reads { resolver, recursive, lag },
+            writes: registry,
+            audit: Audit { ledger, publication, lookups },
+            follow: Follow { feeds, shares: admission.shares(FEED_SHARES) },
+            admission,
             metrics,
-            readers: watchers,
         };
-        let http = http::listen(config, parts, &admission).await?;
+        let special = Special { responder, walker, replicas };
+        let frontends = frontends::start(config, &services, special).await?;
         let zone = config.zone.clone();
-        Ok(Self {
-            dns,
-            _signing: signing,
-            grpc,
-            http,
-            feeds,
-            writing,
-            vindex,
-            ledger,
-            store,
-            zone,
-            directory,
-            registers,
-        })
+        Ok(Self { services, frontends, _signing: signing, writing, vindex, store, zone, directory, registers })
     }
 
     /// The first address that DNS listens on, over UDP and TCP.
     pub fn dns_addr(&self) -> SocketAddr {
-        // There is one at least: the configuration says so.
-        self.dns.local_addrs().first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into())
+        self.address(DNS)
     }
 
     /// The addresses that DNS listens on, over UDP and TCP.
-    pub fn dns_addrs(&self) -> &[SocketAddr] {
-        self.dns.local_addrs()
+    pub fn dns_addrs(&self) -> Vec<SocketAddr> {
+        self.addresses(DNS).collect()
     }
 
     /// The addresses that DNS over TLS, HTTPS and QUIC listens on, where it does.
     pub fn dns_encrypted_addrs(&self) -> EncryptedAddresses {
-        self.dns.encrypted_addrs()
+        let first = |protocol| self.addresses(protocol).next();
+        EncryptedAddresses { tls: first(TLS), https: first(HTTPS), quic: first(QUIC) }
     }
 
     /// The address that gRPC listens on.
     pub fn grpc_addr(&self) -> SocketAddr {
-        self.grpc.local_addr()
+        self.address(GRPC)
     }
 
     /// The address that HTTP listens on, when it does.
     pub fn http_addr(&self) -> Option<SocketAddr> {
-        self.http.as_ref().map(HttpServer::local_addr)
+        self.addresses(HTTP).next()
+    }
+
+    /// Where a protocol is spoken that always is.
+    fn address(&self, protocol: &'static str) -> SocketAddr {
+        // There is one at least: the configuration says so.
+        self.addresses(protocol).next().unwrap_or_else(|| ([127, 0, 0, 1], 0).into())
+    }
+
+    fn addresses(&self, protocol: &'static str) -> impl Iterator<Item = SocketAddr> {
+        let all = self.frontends.iter().flat_map(|frontend| frontend.addresses());
+        all.filter(move |listening| listening.protocol == protocol).map(|listening| listening.address)
     }
 
     /// True when nothing was ever registered.
     pub fn is_empty(&self) -> bool {
-        self.ledger.checkpoint().size == 0
+        self.services.audit.ledger.checkpoint().size == 0
     }
 
     /// What the node says about itself.
     pub fn summary(&self) -> NodeSummary {
         NodeSummary {
-            entries: self.ledger.checkpoint().size,
-            verifier_key: self.ledger.verifier().text().into(),
+            entries: self.services.audit.ledger.checkpoint().size,
+            verifier_key: self.services.audit.ledger.verifier().text().into(),
             zone: self.zone.clone(),
             data: self.directory.path().into(),
             mirror_of: self.writing.primary().map(str::to_owned),
@@ -352,14 +317,15 @@ impl Node {
     ///
     /// [`AppError`] when the index could not be closed; the ledger is whole all the same, and the next start replays it.
     pub async fn stop(self) -> Result<(), AppError> {
+        let Self { services, frontends, writing, vindex, store, directory, .. } = self;
         // Before the listeners: they wait for their calls, and a feed has no end of its own.
-        self.feeds.close();
-        self.dns.shutdown().await;
-        self.grpc.shutdown().await;
-        if let Some(http) = self.http {
-            http.shutdown().await;
+        services.follow.feeds.close();
+        for frontend in frontends {
+            tracing::debug!(frontend = frontend.name(), "draining");
+            frontend.drain().await;
         }
-        let Self { writing, vindex, store, directory, .. } = self;
+        // The queue ends with the last one who could put something into it.
+        drop(services);
         let close = move || {
             writing.stop();
             if let Some(vindex) = vindex {
@@ -422,54 +388,11 @@ fn replicas(config: &Config, writer: &Writer) -> Replicas {
     }
 }
 
-/// The certificate of the encrypted listeners: of files, or made now.
-fn certificate(config: &Config) -> Result<Certificate, AppError> {
-    Ok(match &config.dns_certificate {
-        Some([chain, key]) => Certificate::from_files(chain, key)?,
-        None => Certificate::self_signed(&[config.zone.trim_end_matches('.').to_owned(), "localhost".into()])?,
-    })
-}
-
 /// The first half of random bytes.
 fn half(bytes: [u8; 32]) -> [u8; 16] {
     let mut half = [0; 16];
     half.copy_from_slice(&bytes[..16]);
     half
-}
-
-/// Who is let in: as many as there are file descriptors for.
-fn admission(config: &Config) -> Admission {
-    let descriptors = Descriptors::current();
-    let Descriptors { limit, kept_back, connections_max } = descriptors;
-    tracing::info!(limit, kept_back, connections_max, "file descriptors: so many may be open, and so many connections");
-    if descriptors.are_scarce() {
-        tracing::warn!(limit, "there are too few file descriptors to run well: raise the limit (`ulimit -n`)");
-    }
-    let clients = ClientNetworks { exempt: config.dns_rate_exempt.clone(), ..ClientNetworks::default() };
-    Admission::new(AdmissionLimits { connections_max, clients, ..AdmissionLimits::default() })
-}
-
-fn dns_limits(config: &Config) -> DnsLimits {
-    DnsLimits {
-        udp_workers: workers(config.dns_workers),
-        rate: RateLimits {
-            responses_per_second: config.dns_rate_per_second,
-            window_seconds: config.dns_rate_window_seconds,
-            slip: config.dns_rate_slip,
-            exempt: config.dns_rate_exempt.clone(),
-            ..RateLimits::default()
-        },
-        connections_per_network_max: config.dns_connections_per_source_max,
-        ..DnsLimits::default()
-    }
-}
-
-/// How many threads are meant: 0 stands for one on each processor.
-fn workers(configured: usize) -> usize {
-    match configured {
-        0 => thread::available_parallelism().map_or(1, NonZero::get).min(DNS_WORKERS_MAX),
-        count => count,
-    }
 }
 
 /// How many bytes of ledger are applied between two log lines.

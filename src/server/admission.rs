@@ -15,11 +15,13 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
+    metrics::{Metered, Out},
     network::{Network, loopback},
     places::{FrontendPlaces, ListenerCounts, Places},
 };
@@ -120,6 +122,32 @@ impl Admission {
     /// What each listener has open, and has done with newcomers.
     pub fn counted(&self) -> Vec<ListenerCounts> {
         self.places.counted()
+    }
+}
+
+impl Metered for Admission {
+    fn put(&self, out: &mut Out<'_>) -> fmt::Result {
+        let counted = self.counted();
+        let by_listener = |number: fn(&ListenerCounts) -> u64| {
+            // Listeners of one name, on several addresses, are shown together.
+            let mut sums: Vec<([(&str, &str); 1], u64)> = Vec::new();
+            for counts in &counted {
+                let label = [("listener", counts.name)];
+                match sums.iter_mut().find(|(known, _)| *known == label) {
+                    Some((_, sum)) => *sum += number(counts),
+                    None => sums.push((label, number(counts))),
+                }
+            }
+            sums
+        };
+        let help = "Connections that are open";
+        out.gauges("touchmark_connections", help, by_listener(|counts| counts.open as u64))?;
+        let help = "The most connections that there may be";
+        out.gauges("touchmark_connections_max", help, by_listener(|counts| counts.connections_max as u64))?;
+        let help = "Connections without a request under way that were ended to make room for others";
+        out.counters("touchmark_connections_evicted", help, by_listener(|counts| counts.evicted))?;
+        let help = "Connections that were turned away, for their network had all that it may have";
+        out.counters("touchmark_connections_refused", help, by_listener(|counts| counts.turned_away))
     }
 }
 

@@ -9,7 +9,7 @@ use std::{net::SocketAddr, pin::Pin, sync::Arc};
 
 use super::{
     admission::{Admission, Shares},
-    metrics::{MetricList, Metered},
+    metrics::{Metered, MetricList},
     recursive::Recursive,
 };
 use crate::{

@@ -12,13 +12,13 @@ use std::{
 };
 
 pub use cores::{CoreMetrics, MirrorMetrics};
+pub use process::ProcessMetrics;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _, NoLabelSet, text::encode},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
-pub use process::ProcessMetrics;
 
 use crate::registry::stats::Counted;
 

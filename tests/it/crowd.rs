@@ -16,7 +16,11 @@ use tokio::{
 use touchmark::server::descriptors::Descriptors;
 
 use crate::{
-    dns_support::{Query, Tcp, encrypted::{Certificate, Encrypted}, kind},
+    dns_support::{
+        Query, Tcp,
+        encrypted::{Certificate, Encrypted},
+        kind,
+    },
     http_support::get,
     program::{Program, TIMEOUT, file, touchmark},
     support::directory,
@@ -138,10 +142,7 @@ async fn a_crowd_that_says_nothing_keeps_nobody_out() {
     let certificate = Certificate::make(directory.path());
     let [chain, key] = certificate.files();
     let config = |exempt: &str| {
-        format!(
-            "{}dns_certificate = {chain:?}\ndns_certificate_key = {key:?}\n{exempt}",
-            crate::program::ENCRYPTED
-        )
+        format!("{}dns_certificate = {chain:?}\ndns_certificate_key = {key:?}\n{exempt}", crate::program::ENCRYPTED)
     };
     let one = |_| Ipv4Addr::LOCALHOST;
     let many = |number: usize| Ipv4Addr::new(127, (number / 250) as u8, (number % 250) as u8, 2);

@@ -62,7 +62,7 @@ const FOREIGN: [(&str, &[&str]); 32] = [
     ("rcgen", &["src/server/tls.rs"]),
     ("nix", &["src/server/dns/udp.rs", "src/server/http/listener.rs"]),
     ("axum", &["src/server/http/"]),
-    ("prometheus_client", &["src/server/http/"]),
+    ("prometheus_client", &["src/server/metrics.rs"]),
     ("rust_decimal", &["src/record/", "src/resolver/"]),
     ("ureq", &["src/client/"]),
     ("tonic", &["src/server/grpc/", "src/client/grpc.rs"]),

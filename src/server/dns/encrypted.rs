@@ -35,10 +35,12 @@ use crate::server::{
 
 /// The name of DNS over TLS in the handshake (IANA, TLS ALPN protocol IDs).
 const TLS_ALPN: &[u8] = b"dot";
-/// What listeners are called.
-const TLS: &str = "DNS over TLS";
-const HTTPS: &str = "DNS over HTTPS";
-const QUIC: &str = "DNS over QUIC";
+/// What the listener for TLS is called.
+pub const TLS: &str = "DNS over TLS";
+/// What the listener for HTTPS is called.
+pub const HTTPS: &str = "DNS over HTTPS";
+/// What the listener for QUIC is called.
+pub const QUIC: &str = "DNS over QUIC";
 
 /// Where to listen; what is left out is not served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -55,6 +55,8 @@ use crate::{
     server::{
         accept::{self, Listener, Timeouts},
         admission::Admission,
+        frontend::{Draining, Frontend, Listening},
+        metrics::Metered,
         places::FrontendPlaces,
         tls::Certificate,
     },
@@ -62,6 +64,8 @@ use crate::{
 
 /// Log directives that keep the lines of libraries about single requests and packets out of the log.
 pub const LOG_DIRECTIVES: &str = "quinn_proto=error";
+/// What the front end is called; over UDP and TCP, it listens on the same addresses.
+pub const DNS: &str = "DNS";
 /// What the listeners for TCP are called.
 const TCP: &str = "DNS over TCP";
 /// How often a pair of ports is tried, when the system chooses it.
@@ -301,6 +305,28 @@ impl DnsServer {
             tracing::warn!(%error, "the UDP listeners for DNS did not stop cleanly");
         }
         self.context.walks.stop().await;
+    }
+}
+
+impl Frontend for DnsServer {
+    fn name(&self) -> &'static str {
+        DNS
+    }
+
+    fn addresses(&self) -> Vec<Listening> {
+        let EncryptedAddresses { tls, https, quic } = self.encrypted_addrs();
+        let encrypted = [(encrypted::TLS, tls), (encrypted::HTTPS, https), (encrypted::QUIC, quic)];
+        let encrypted = encrypted.into_iter().filter_map(|(protocol, address)| Some((protocol, address?)));
+        let plain = self.addresses.iter().map(|address| (DNS, *address));
+        plain.chain(encrypted).map(|(protocol, address)| Listening { protocol, address }).collect()
+    }
+
+    fn metrics(&self) -> Arc<dyn Metered> {
+        Arc::clone(&self.context.counters) as Arc<dyn Metered>
+    }
+
+    fn drain(self: Box<Self>) -> Draining {
+        Box::pin(self.shutdown())
     }
 }
 

@@ -379,8 +379,7 @@ fn several_addresses_at_once() {
     let node = Node::new();
     let runtime = Runtime::new().unwrap();
     let addresses: Vec<SocketAddr> = ["127.0.0.1:0", "127.0.0.2:0"].map(|text| text.parse().unwrap()).into();
-    let server =
-        runtime.block_on(DnsServer::start(&addresses, parts(&node.responder, DnsLimits::default()))).unwrap();
+    let server = runtime.block_on(DnsServer::start(&addresses, parts(&node.responder, DnsLimits::default()))).unwrap();
     assert_eq!(server.local_addrs().len(), 2);
     for &address in server.local_addrs() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -24,7 +24,10 @@ use crate::{
         Disclosure, Filter, HistoryError, Moment, ProveError, Resolver, Subject,
         feed::{FeedError, Feeds},
     },
-    server::admission::Shares,
+    server::{
+        admission::Shares,
+        frontend::{Audit, Follow},
+    },
     store::ReadError,
     vindex::{Lookups, NoLookup},
 };
@@ -47,13 +50,8 @@ pub(super) struct AuditorService {
 type Watched = Pin<Box<dyn Stream<Item = Result<pb::ChangeEvent, Status>> + Send>>;
 
 impl AuditorService {
-    pub(super) fn new(
-        resolver: Arc<Resolver>,
-        feeds: Arc<Feeds>,
-        lookups: Option<Lookups>,
-        publication: Arc<Publication>,
-        watchers: Arc<Shares>,
-    ) -> Self {
+    pub(super) fn new(resolver: Arc<Resolver>, audit: Audit, follow: Follow) -> Self {
+        let (Audit { publication, lookups, .. }, Follow { feeds, shares: watchers }) = (audit, follow);
         let traces = Arc::new(Semaphore::new(trace::TRACES_AT_ONCE_MAX));
         let reads = Arc::new(Semaphore::new(READS_MAX));
         Self { resolver, feeds, lookups, publication, traces, reads, watchers }

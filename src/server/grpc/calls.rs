@@ -6,6 +6,7 @@
 //! are not ours, such as health, are not counted, but keep their connections busy all the same.
 
 use std::{
+    fmt,
     pin::Pin,
     sync::{
         Arc,
@@ -24,7 +25,14 @@ use prost::Message;
 use tonic::{Code, Status, body::Body, codegen::Service, server::NamedService};
 
 use super::connection::Peer;
-use crate::{mirror::Lag, protocol::grpc::DESCRIPTORS, server::activity::UnderWay};
+use crate::{
+    mirror::Lag,
+    protocol::grpc::DESCRIPTORS,
+    server::{
+        activity::UnderWay,
+        metrics::{Metered, Out},
+    },
+};
 
 /// What all methods share that are in no definition.
 const OTHER: &str = "other";
@@ -97,6 +105,14 @@ impl Calls {
         let name = path.strip_prefix(PACKAGE)?;
         let place = self.0.iter().position(|calls| calls.method == name);
         Some(place.unwrap_or(self.0.len() - 1))
+    }
+}
+
+impl Metered for Calls {
+    fn put(&self, out: &mut Out<'_>) -> fmt::Result {
+        let calls = self.counted();
+        let calls = calls.iter().map(|(method, code, count)| ([("method", *method), ("code", *code)], *count));
+        out.counters("touchmark_grpc_calls", "Calls over gRPC that ended", calls)
     }
 }
 

@@ -26,8 +26,6 @@ use tokio::{
 use tonic::{Code, Status, transport::Server};
 
 use crate::{
-    ledger::Publication,
-    mirror::Lag,
     protocol::{
         grpc::{
             APPLY_REQUEST_BYTES_MAX, CALLS_PER_CONNECTION_MAX, DESCRIPTORS, REPLY_BYTES_MAX, RESOLVE_REQUEST_BYTES_MAX,
@@ -37,16 +35,17 @@ use crate::{
         },
         outcome::Outcome,
     },
-    registry::{Refusal, Registry},
-    resolver::{Resolver, feed::Feeds},
+    registry::Refusal,
     server::{
         accept::{self, Listener, Timeouts, stopped},
-        admission::{Admission, Shares},
-        recursive::Recursive,
+        frontend::{Draining, Frontend, Listening, Reads, Services},
+        metrics::Metered,
     },
     store::ReadError,
-    vindex::Lookups,
 };
+
+/// What the front end and its listener are called.
+pub const GRPC: &str = "gRPC";
 
 /// Flow-control window of a stream and of a connection, in bytes: what one batch of commands takes.
 const WINDOW_BYTES: u32 = 4 << 20;
@@ -95,32 +94,11 @@ impl GrpcLimits {
     }
 }
 
-/// What the services answer from.
-pub struct GrpcParts {
-    /// The read core.
-    pub resolver: Arc<Resolver>,
-    /// The write core.
-    pub registry: Registry,
-    /// The feed of changes.
-    pub feeds: Arc<Feeds>,
-    /// The verifiable index, when the node has one.
-    pub lookups: Option<Lookups>,
-    /// The checkpoints that proofs are made for.
-    pub publication: Arc<Publication>,
-    /// How answers of other nodes are found, when they are.
-    pub recursive: Option<Recursive>,
-    /// Where calls are counted.
-    pub calls: Arc<Calls>,
-    /// How far behind its primary the node is, when it is a mirror.
-    pub lag: Option<Arc<Lag>>,
-    /// Who may have feeds open.
-    pub watchers: Arc<Shares>,
-}
-
 /// A running gRPC listener.
 #[derive(Debug)]
 pub struct GrpcServer {
     address: SocketAddr,
+    calls: Arc<Calls>,
     stop: watch::Sender<bool>,
     /// Takes connections.
     accepting: JoinHandle<()>,
@@ -134,24 +112,20 @@ impl GrpcServer {
     /// # Errors
     ///
     /// Whatever the system says about the address.
-    pub async fn start(
-        address: SocketAddr,
-        parts: GrpcParts,
-        limits: GrpcLimits,
-        admission: &Admission,
-    ) -> io::Result<Self> {
-        let resolver_service = resolver::ResolverService::new(&parts);
-        let GrpcParts { resolver, registry, feeds, lookups, publication, calls, lag, watchers, .. } = parts;
+    pub async fn start(address: SocketAddr, limits: GrpcLimits, services: &Services) -> io::Result<Self> {
+        let resolver_service = resolver::ResolverService::new(services);
+        let Services { reads: Reads { resolver, lag, .. }, writes, audit, follow, admission, .. } = services.clone();
+        let calls = Arc::<Calls>::default();
         let socket = TcpListener::bind(address).await?;
         let address = socket.local_addr()?;
         let resolver_service = ResolverServer::new(resolver_service)
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
-        let auditor_service = auditor::AuditorService::new(Arc::clone(&resolver), feeds, lookups, publication, watchers);
+        let auditor_service = auditor::AuditorService::new(Arc::clone(&resolver), audit, follow);
         let auditor_service = AuditorServer::new(auditor_service)
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
-        let registry_service = RegistryServer::new(registry::RegistryService::new(registry, resolver))
+        let registry_service = RegistryServer::new(registry::RegistryService::new(writes, resolver))
             .max_decoding_message_size(APPLY_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -168,8 +142,8 @@ impl GrpcServer {
         let reflection_v1alpha = reflection().build_v1alpha().map_err(io::Error::other)?;
         let (stop, stopping) = watch::channel(false);
         let (connections, incoming) = mpsc::channel(CONNECTIONS_AHEAD);
-        let gate = admission.frontend(limits.connections_per_network_max).listener("gRPC", limits.connections_max);
-        let listener = Listener { name: "gRPC", socket, tls: None, gate, timeouts: limits.timeouts() };
+        let gate = admission.frontend(limits.connections_per_network_max).listener(GRPC, limits.connections_max);
+        let listener = Listener { name: GRPC, socket, tls: None, gate, timeouts: limits.timeouts() };
         let attend = move |accepted| connection::attend(accepted, connections.clone());
         let accepting = tokio::spawn(accept::serve(listener, stopping.clone(), attend));
         let mut stop_asked = stopping;
@@ -186,7 +160,7 @@ impl GrpcServer {
             .add_service(Counted::new(reflection_v1, &calls, &None))
             .add_service(Counted::new(reflection_v1alpha, &calls, &None))
             .serve_with_incoming_shutdown(received(incoming), async move { stopped(&mut stop_asked).await });
-        Ok(Self { address, stop, accepting, serving: tokio::spawn(server) })
+        Ok(Self { address, calls, stop, accepting, serving: tokio::spawn(server) })
     }
 
     /// The address that was bound.
@@ -205,6 +179,24 @@ impl GrpcServer {
             Ok(Err(error)) => tracing::warn!(%error, "the gRPC listener ended badly"),
             Err(error) => tracing::error!(%error, "the gRPC listener died"),
         }
+    }
+}
+
+impl Frontend for GrpcServer {
+    fn name(&self) -> &'static str {
+        GRPC
+    }
+
+    fn addresses(&self) -> Vec<Listening> {
+        vec![Listening { protocol: GRPC, address: self.address }]
+    }
+
+    fn metrics(&self) -> Arc<dyn Metered> {
+        Arc::clone(&self.calls) as Arc<dyn Metered>
+    }
+
+    fn drain(self: Box<Self>) -> Draining {
+        Box::pin(self.shutdown())
     }
 }
 

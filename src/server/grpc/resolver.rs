@@ -5,7 +5,7 @@ use std::{net::SocketAddr, pin::Pin, sync::Arc};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{GrpcParts, Peer, unreadable};
+use super::{Peer, unreadable};
 use crate::{
     id::{Identifier, ParseError, Prefix},
     ledger::{EntryKind, EntryText, Publication},
@@ -21,7 +21,10 @@ use crate::{
         Answer, Disclosure, Filter, ProveError, Resolver, Subject,
         recursion::{RecursionError, Recursor},
     },
-    server::recursive::{Recursive, start_of},
+    server::{
+        frontend::{Audit, Reads, Services},
+        recursive::{Recursive, start_of},
+    },
     store::Responsibility,
     vindex::{
         Lookups,
@@ -50,9 +53,10 @@ enum Unanswered {
 }
 
 impl ResolverService {
-    pub(super) fn new(parts: &GrpcParts) -> Self {
-        let (resolver, publication) = (Arc::clone(&parts.resolver), Arc::clone(&parts.publication));
-        Self { resolver, publication, lookups: parts.lookups.clone(), recursive: parts.recursive.clone() }
+    pub(super) fn new(services: &Services) -> Self {
+        let Services { reads: Reads { resolver, recursive, .. }, audit, .. } = services.clone();
+        let Audit { publication, lookups, .. } = audit;
+        Self { resolver, publication, lookups, recursive }
     }
 
     /// The recursor, when the node has one and walks for a client.

@@ -21,9 +21,11 @@ fn a_moment() {
 
 /// True when the connection in this place was told to end.
 fn is_told(place: &Place) -> bool {
-    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-        tokio::time::timeout(Duration::from_millis(1), place.activity().evicted()).await.is_ok()
-    })
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap()
+        .block_on(async { tokio::time::timeout(Duration::from_millis(1), place.activity().evicted()).await.is_ok() })
 }
 
 #[test]
@@ -71,7 +73,8 @@ fn who_is_at_work_or_new_makes_no_room() {
 #[test]
 fn who_is_at_work_without_a_sign_makes_room() {
     let clients = ClientNetworks::default();
-    let limits = AdmissionLimits { connections_max: 9, room_after_ms: 1, stalled_after_ms: 50, clients: clients.clone() };
+    let limits =
+        AdmissionLimits { connections_max: 9, room_after_ms: 1, stalled_after_ms: 50, clients: clients.clone() };
     let places = Places::new(&limits, Arc::new(clients));
     let gate = places.frontend(0).listener("a", 1);
     let taken = gate.try_enter(client(1)).unwrap();
