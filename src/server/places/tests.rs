@@ -1,5 +1,7 @@
 //! Who gets a place, who makes room, and that the table is what is open.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
