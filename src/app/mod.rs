@@ -13,19 +13,14 @@
 mod audit;
 mod check;
 mod cores;
-pub mod dnssec;
 mod frontends;
-mod guard;
 mod index;
-mod mirror;
 mod promote;
-mod publisher;
 mod recursive;
-mod signing;
 mod vindex;
 mod walker;
 mod witness;
-mod witnesses;
+mod writing;
 
 use std::{
     io,
@@ -39,18 +34,22 @@ pub use audit::{audit_directory, audit_url};
 pub use check::{FsckReport, RebuildReport, fsck, rebuild};
 use cores::Cores;
 use frontends::Special;
-pub use guard::GuardError;
-use mirror::Writing;
-pub use promote::{Loss, PromoteReport, promote};
-use signing::KeysTask;
+pub use promote::promote;
 pub use witness::{WitnessNode, WitnessOptions};
-use witnesses::Witness;
+use writing::Writing;
 
-pub use crate::audit::{AuditError, AuditReport, Audited, Content, IndexReport};
+pub use crate::{
+    audit::{AuditError, AuditReport, Audited, Content, IndexReport},
+    mirror::promote::{Loss, PromoteReport},
+    publish::GuardError,
+};
 use crate::{
-    config::Config,
+    client::witness::WitnessClient,
+    config::{Config, MirrorConfig, WitnessAddress},
     ledger::{Appender, DataDir, KeySource, Ledger, LedgerError, MirrorOf, Opening, Publication, Recovered, Replica},
-    protocol::dns::ZoneError,
+    mirror::{DirectoryError, directory},
+    protocol::dns::{ZoneError, dnssec::keys::Algorithm},
+    publish::{self, Witness},
     registry::{Clock, Entropy, apply},
     server::{
         admission::FEED_SHARES,
@@ -58,14 +57,19 @@ use crate::{
             DNS, ListenError,
             cookie_file::CookieFileError,
             encrypted::{EncryptedAddresses, HTTPS, QUIC, TLS},
+            keys::KeysError,
+            signing::{self, KeysTask},
         },
-        frontend::{Audit, Follow, Frontend, Reads, Services},
+        frontend::{AuditHandles, FollowHandles, Frontend, ReadHandles, Services},
         grpc::GRPC,
         http::{HTTP, Replicas},
         metrics::{CoreMetrics, MetricList, MirrorMetrics, ProcessMetrics},
         tls::CertificateError,
     },
-    store::{ReadError, Store, StoreError, local::LocalStore},
+    store::{
+        ReadError, Store, StoreError,
+        local::{LocalStore, seal::SealError},
+    },
     vindex::VerifiableIndex,
     witness::WitnessError,
 };
@@ -139,7 +143,7 @@ pub enum AppError {
     Dns(#[from] ListenError),
     /// The keys of the zone.
     #[error(transparent)]
-    Dnssec(#[from] dnssec::KeysError),
+    Dnssec(#[from] KeysError),
     /// Witnesses hold another history of the ledger, or too few of them say what they hold.
     #[error(transparent)]
     Guard(#[from] GuardError),
@@ -187,6 +191,21 @@ pub enum AppError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl From<DirectoryError> for AppError {
+    fn from(error: DirectoryError) -> Self {
+        match error {
+            DirectoryError::Refused { what } => Self::Mirror { what },
+            DirectoryError::Ledger(error) => Self::Ledger(error),
+        }
+    }
+}
+
+impl From<SealError> for AppError {
+    fn from(SealError { what, path, source }: SealError) -> Self {
+        file_error(what, &path, source)
+    }
 }
 
 impl AppError {
@@ -239,15 +258,16 @@ impl Node {
             metrics.add(Arc::new(MirrorMetrics(Arc::clone(lag))));
         }
         metrics.add(Arc::new(ProcessMetrics));
-        let sign = |algorithm| signing::start(config, algorithm, &responder, writing.primary());
+        let sign =
+            |algorithm: Algorithm| signing::start(&config.data, &config.zone, algorithm, &responder, writing.primary());
         let signing = config.dnssec.map(sign).transpose()?;
         let walker = recursive.as_ref().map(|recursive| walker::start(recursive, &resolver, &responder));
         let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
         let services = Services {
-            reads: Reads { resolver, recursive, lag },
+            reads: ReadHandles { resolver, recursive, lag },
             writes: registry,
-            audit: Audit { ledger, publication, lookups },
-            follow: Follow { feeds, shares: admission.shares(FEED_SHARES) },
+            audit: AuditHandles { ledger, publication, lookups },
+            follow: FollowHandles { feeds, shares: admission.shares(FEED_SHARES) },
             admission,
             metrics,
         };
@@ -348,7 +368,8 @@ struct Opened {
 
 impl Opened {
     fn new(directory: &DataDir, config: &Config) -> Result<Self, AppError> {
-        let mirror = mirror::prepare(directory, config)?;
+        let asked = config.mirror.as_ref().map(asked);
+        let mirror = directory::prepare(directory, asked)?;
         let seed = entropy()();
         let opening = Opening::new(directory, KeySource { origin: &config.origin, seed })?;
         let store = index::open_or_rebuild(directory, &opening, config)?;
@@ -367,11 +388,21 @@ impl Opened {
             let (ledger, replica) = replayed.follow()?;
             return Ok(Self { ledger, writer: Writer::Mirror(replica, Box::new(of)), store, witnesses: Vec::new() });
         }
-        let mut witnesses = Witness::all(&config.witnesses);
-        guard::ask(&replayed, &mut witnesses, config.witnesses_required)?;
+        let mut witnesses: Vec<_> = config.witnesses.iter().map(witness_of).collect();
+        publish::ask(&replayed, &mut witnesses, config.witnesses_required)?;
         let Recovered { ledger, appender } = replayed.sign()?;
         Ok(Self { ledger, writer: Writer::Own(appender), store, witnesses })
     }
+}
+
+/// What the configuration says of a mirror.
+fn asked(config: &MirrorConfig) -> directory::Asked<'_> {
+    directory::Asked { url: &config.url, key: config.key.as_deref(), only: config.only.as_deref() }
+}
+
+/// A configured witness.
+fn witness_of(address: &WitnessAddress) -> Witness {
+    Witness::new(WitnessClient::new(address.key.clone(), &address.url))
 }
 
 /// Who writes the ledger: the node itself, or what it takes from its primary.

@@ -4,12 +4,12 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use super::{AppError, clock, entropy};
 use crate::{
-    proof::note::VerifierKey,
     server::{
         admission::{Admission, AdmissionLimits},
         descriptors::Descriptors,
         http::{HttpLimits, HttpServer, witness::routes},
     },
+    tlog::note::VerifierKey,
     witness::{KeyFile, Witness},
 };
 

@@ -28,7 +28,6 @@ pub use recursion::{FirstProtocol, RecursionConfig, Verify};
 use serde::Deserialize;
 
 use crate::{
-    proof::note::VerifierKey,
     protocol::dns::{UDP_PAYLOAD_OCTETS_MAX, dnssec::keys::Algorithm},
     server::{
         dns::{
@@ -37,6 +36,7 @@ use crate::{
         },
         network::{self, Network},
     },
+    tlog::note::VerifierKey,
 };
 
 /// The default configuration with its comments, as `touchmark config print` shows it.

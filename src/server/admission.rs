@@ -162,8 +162,11 @@ pub struct ShareBounds {
     pub networks_max: usize,
 }
 
-/// Bounds of feeds of changes, over all front ends: nobody takes all.
-pub const FEED_SHARES: ShareBounds = ShareBounds { what: "feeds", share_max: FEEDS_MAX / 4, networks_max: FEEDS_MAX };
+/// The most feeds of changes of one client network, over all front ends: nobody takes all.
+pub const FEEDS_PER_NETWORK_MAX: usize = FEEDS_MAX / 4;
+/// Bounds of feeds of changes.
+pub const FEED_SHARES: ShareBounds =
+    ShareBounds { what: "feeds", share_max: FEEDS_PER_NETWORK_MAX, networks_max: FEEDS_MAX };
 
 /// What client networks hold at the moment. Only networks that hold something take memory.
 #[derive(Debug)]

@@ -51,13 +51,13 @@ pub struct Listening {
 #[derive(Clone)]
 pub struct Services {
     /// Questions.
-    pub reads: Reads,
+    pub reads: ReadHandles,
     /// Commands.
     pub writes: Registry,
     /// What shows that answers are true.
-    pub audit: Audit,
+    pub audit: AuditHandles,
     /// News.
-    pub follow: Follow,
+    pub follow: FollowHandles,
     /// Who is let in.
     pub admission: Admission,
     /// What is counted.
@@ -66,7 +66,7 @@ pub struct Services {
 
 /// Where questions are answered.
 #[derive(Clone)]
-pub struct Reads {
+pub struct ReadHandles {
     /// The read core.
     pub resolver: Arc<Resolver>,
     /// How answers of other nodes are found, when they are.
@@ -77,7 +77,7 @@ pub struct Reads {
 
 /// Where proofs come from.
 #[derive(Clone)]
-pub struct Audit {
+pub struct AuditHandles {
     /// The ledger.
     pub ledger: Arc<Ledger>,
     /// The checkpoints that proofs are made for.
@@ -88,7 +88,7 @@ pub struct Audit {
 
 /// Where changes are followed.
 #[derive(Clone)]
-pub struct Follow {
+pub struct FollowHandles {
     /// The feed of changes.
     pub feeds: Arc<Feeds>,
     /// What client networks have of it, over all front ends.

@@ -25,8 +25,10 @@
 pub mod cookie_file;
 pub mod counters;
 pub mod encrypted;
+pub mod keys;
 mod limits;
 pub mod rate;
+pub mod signing;
 mod tcp;
 mod udp;
 pub mod walks;

@@ -26,7 +26,7 @@ use crate::{
     },
     server::{
         admission::Shares,
-        frontend::{Audit, Follow},
+        frontend::{AuditHandles, FollowHandles},
     },
     store::ReadError,
     vindex::{Lookups, NoLookup},
@@ -50,8 +50,8 @@ pub(super) struct AuditorService {
 type Watched = Pin<Box<dyn Stream<Item = Result<pb::ChangeEvent, Status>> + Send>>;
 
 impl AuditorService {
-    pub(super) fn new(resolver: Arc<Resolver>, audit: Audit, follow: Follow) -> Self {
-        let (Audit { publication, lookups, .. }, Follow { feeds, shares: watchers }) = (audit, follow);
+    pub(super) fn new(resolver: Arc<Resolver>, audit: AuditHandles, follow: FollowHandles) -> Self {
+        let (AuditHandles { publication, lookups, .. }, FollowHandles { feeds, shares: watchers }) = (audit, follow);
         let traces = Arc::new(Semaphore::new(trace::TRACES_AT_ONCE_MAX));
         let reads = Arc::new(Semaphore::new(READS_MAX));
         Self { resolver, feeds, lookups, publication, traces, reads, watchers }

@@ -38,7 +38,7 @@ use crate::{
     registry::Refusal,
     server::{
         accept::{self, Listener, Timeouts, stopped},
-        frontend::{Draining, Frontend, Listening, Reads, Services},
+        frontend::{Draining, Frontend, Listening, ReadHandles, Services},
         metrics::Metered,
     },
     store::ReadError,
@@ -114,7 +114,8 @@ impl GrpcServer {
     /// Whatever the system says about the address.
     pub async fn start(address: SocketAddr, limits: GrpcLimits, services: &Services) -> io::Result<Self> {
         let resolver_service = resolver::ResolverService::new(services);
-        let Services { reads: Reads { resolver, lag, .. }, writes, audit, follow, admission, .. } = services.clone();
+        let Services { reads: ReadHandles { resolver, lag, .. }, writes, audit, follow, admission, .. } =
+            services.clone();
         let calls = Arc::<Calls>::default();
         let socket = TcpListener::bind(address).await?;
         let address = socket.local_addr()?;

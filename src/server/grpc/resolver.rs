@@ -7,8 +7,9 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{Peer, unreadable};
 use crate::{
+    entry::{EntryKind, EntryText},
     id::{Identifier, ParseError, Prefix},
-    ledger::{EntryKind, EntryText, Publication},
+    ledger::Publication,
     protocol::{
         grpc::{
             Encoded, EncodedAnswers, PREFIXES_LIMIT_MAX, RESOLVE_BATCH_MAX, encode_answer, encode_failed,
@@ -22,7 +23,7 @@ use crate::{
         recursion::{RecursionError, Recursor},
     },
     server::{
-        frontend::{Audit, Reads, Services},
+        frontend::{AuditHandles, ReadHandles, Services},
         recursive::{Recursive, start_of},
     },
     store::Responsibility,
@@ -54,8 +55,8 @@ enum Unanswered {
 
 impl ResolverService {
     pub(super) fn new(services: &Services) -> Self {
-        let Services { reads: Reads { resolver, recursive, .. }, audit, .. } = services.clone();
-        let Audit { publication, lookups, .. } = audit;
+        let Services { reads: ReadHandles { resolver, recursive, .. }, audit, .. } = services.clone();
+        let AuditHandles { publication, lookups, .. } = audit;
         Self { resolver, publication, lookups, recursive }
     }
 

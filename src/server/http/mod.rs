@@ -37,7 +37,7 @@ use crate::{
     server::{
         accept::{self, Listener},
         admission::Admission,
-        frontend::{Audit, Draining, Follow, Frontend, Listening, Reads, Services},
+        frontend::{AuditHandles, Draining, FollowHandles, Frontend, Listening, ReadHandles, Services},
         metrics::Metered,
     },
 };
@@ -93,9 +93,9 @@ impl Frontend for HttpFrontend {
 /// All routes. None of them holds the write core: HTTP only reads.
 fn routes(services: &Services, replicas: Replicas, counts: Arc<HttpCounts>) -> Router {
     let Services { reads, writes, audit, follow, metrics, .. } = services.clone();
-    let Reads { resolver, recursive, lag } = reads;
-    let Audit { ledger, publication, lookups } = audit;
-    let Follow { feeds, shares } = follow;
+    let ReadHandles { resolver, recursive, lag } = reads;
+    let AuditHandles { ledger, publication, lookups } = audit;
+    let FollowHandles { feeds, shares } = follow;
     let reader = Reader::default();
     Router::new()
         .merge(health::routes(Arc::clone(writes.stats())))
