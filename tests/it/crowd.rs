@@ -23,6 +23,7 @@ use crate::{
     },
     http_support::get,
     program::{Program, TIMEOUT, file, touchmark},
+    required,
     support::directory,
 };
 
@@ -137,7 +138,9 @@ async fn check_all_answer(node: &Program, certificate: &Certificate, round: usiz
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_crowd_that_says_nothing_keeps_nobody_out() {
     let needed = (CROWD * 5) as u64 + SPARE;
-    assert!(Descriptors::raise().limit >= needed, "this test needs {needed} file descriptors (`ulimit -n`)");
+    if !required::is_met("descriptors", Descriptors::raise().limit >= needed) {
+        return;
+    }
     let directory = directory();
     let certificate = Certificate::make(directory.path());
     let [chain, key] = certificate.files();

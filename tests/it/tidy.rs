@@ -102,6 +102,9 @@ const FOREIGN: [(&str, &[&str]); 32] = [
     ("mimalloc", &["src/main.rs"]),
 ];
 
+/// The front ends below `src/server/`.
+const FRONT_ENDS: [&str; 3] = ["dns", "grpc", "http"];
+
 /// The longest file without its tests, and the longest function, in lines.
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
@@ -240,9 +243,14 @@ fn first_word(code: &str) -> &str {
 
 /// The top-level modules that a file names, with the lines.
 fn used_modules(code: &str) -> Vec<(usize, String)> {
+    used_below(code, words(code, "crate").map(|at| at + "crate".len()))
+}
+
+/// What is named first below the paths that end at these places, with the lines.
+fn used_below(code: &str, ends: impl Iterator<Item = usize>) -> Vec<(usize, String)> {
     let mut used = Vec::new();
-    for at in words(code, "crate") {
-        let Some(path) = code[at + "crate".len()..].strip_prefix("::") else { continue };
+    for at in ends {
+        let Some(path) = code[at..].strip_prefix("::") else { continue };
         let line = line_of(code, at);
         match path.strip_prefix('{') {
             None => used.push((line, first_word(path).to_owned())),
@@ -275,6 +283,19 @@ fn edges(source: &Source) -> Vec<String> {
     let wrong = |(_, used): &(usize, String)| used != module && !allowed.contains(&used.as_str());
     let say = |(line, used)| format!("{}:{line}: `{module}` may not use `{used}`", source.path);
     used_modules(&source.code).into_iter().filter(wrong).map(say).collect()
+}
+
+/// One front end knows nothing of another.
+fn front_ends(source: &Source) -> Vec<String> {
+    let Some(own) = FRONT_ENDS.iter().find(|name| source.path.starts_with(&format!("src/server/{name}/"))) else {
+        return Vec::new();
+    };
+    let code = &source.code;
+    let ends = code.match_indices("server").map(|(at, word)| (at, at + word.len()));
+    let ends = ends.filter(|(at, _)| !code[..*at].ends_with(is_word)).map(|(_, end)| end);
+    let used = used_below(code, ends).into_iter();
+    let others = used.filter(|(_, used)| used != own && FRONT_ENDS.contains(&used.as_str()));
+    others.map(|(line, other)| format!("{}:{line}: the front end `{own}` uses `{other}`", source.path)).collect()
 }
 
 fn foreign(source: &Source) -> Vec<String> {
@@ -455,6 +476,11 @@ fn check_all(rule: fn(&Source) -> Vec<String>) {
 }
 
 #[test]
+fn one_front_end_knows_nothing_of_another() {
+    check_all(front_ends);
+}
+
+#[test]
 fn modules_use_only_what_they_may() {
     check_all(edges);
 }
@@ -550,6 +576,10 @@ fn the_rules_can_fail() {
         (edges, "src/cache.rs", "pub(crate) fn f() {}", 0),
         (edges, "src/new/mod.rs", "", 1),
         (edges, "src/lib.rs", "use crate::cli;", 0),
+        (front_ends, "src/server/http/a.rs", "use crate::server::dns::network;", 1),
+        (front_ends, "src/server/http/a.rs", "use crate::{id, server::{http::A, network::B, dns::{C, D}}};", 1),
+        (front_ends, "src/server/http/a.rs", "use crate::server::{tls, http::A};", 0),
+        (front_ends, "src/server/tls.rs", "use crate::server::dns;", 0),
         (foreign, "src/store/mod.rs", "use sled::Db;", 1),
         (foreign, "src/store/local/blocks.rs", "use sled::Db;", 0),
         (foreign, "src/store/mod.rs", "//! sled::Db is not used here\nstruct A { sled: u8 }", 0),

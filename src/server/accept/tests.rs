@@ -97,6 +97,7 @@ async fn silent_connections_make_room_wherever_they_come_from() {
         let admission = admission(shared);
         let server = server(admission.frontend(2).listener("test", 8), TIMEOUTS).await;
         let mut working = connect_from([127, 9, 9, 9], &server).await;
+        assert_eq!(ask(&mut working, b"a").await.unwrap(), b"a");
         working.write_all(b"w").await.unwrap();
         // Half of them got an answer before.
         let mut silent = Vec::new();

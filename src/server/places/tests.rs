@@ -88,7 +88,7 @@ fn who_is_at_work_without_a_sign_makes_room() {
         }
         a_moment();
     }
-    assert!(begun.elapsed() >= Duration::from_millis(150), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_millis(130), "{:?}", begun.elapsed());
     assert!(is_told(&taken));
 }
 

@@ -22,8 +22,8 @@ const LIMITS: HttpLimits = HttpLimits {
     write_timeout_ms: 400,
     drain_timeout_ms: 300,
 };
-/// When silent connections make room: before their time is over.
-const ROOM_AFTER_MS: u64 = 300;
+/// When silent connections make room: when their time is over.
+const ROOM_AFTER_MS: u64 = 400;
 /// What everything here takes at most.
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
