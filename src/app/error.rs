@@ -13,7 +13,10 @@ use crate::{
     protocol::dns::ZoneError,
     publish::GuardError,
     registry::{CheckError, apply},
-    server::dns::{ListenError, certificate::CertificateError, cookie_file::CookieFileError, keys::KeysError},
+    server::{
+        dns::{ListenError, cookie_file::CookieFileError, keys::KeysError},
+        tls::CertificateError,
+    },
     store::{ReadError, StoreError, local::seal::SealError},
     witness::WitnessError,
 };

@@ -14,7 +14,7 @@ mod audit;
 mod check;
 mod cores;
 mod error;
-mod http;
+mod frontends;
 mod index;
 mod promote;
 mod recursive;
@@ -26,10 +26,8 @@ mod witness;
 use std::{
     io,
     net::SocketAddr,
-    num::NonZero,
     path::PathBuf,
     sync::Arc,
-    thread,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -38,6 +36,7 @@ pub use check::{FsckReport, RebuildReport, fsck, rebuild};
 use cores::Cores;
 pub use error::AppError;
 use error::file_error;
+use frontends::Special;
 pub use promote::promote;
 use role::Role;
 pub use witness::{WitnessNode, WitnessOptions};
@@ -49,24 +48,23 @@ pub use crate::{
 };
 use crate::{
     client::witness::WitnessClient,
-    config::{Config, DNS_WORKERS_MAX, MirrorConfig, WitnessAddress},
+    config::{Config, MirrorConfig, WitnessAddress},
     ledger::{Appender, DataDir, KeySource, Ledger, MirrorOf, Opening, Publication, Recovered, Replica},
     mirror::directory,
     protocol::dns::dnssec::keys::Algorithm,
     publish::{self, Witness},
     registry::{Clock, Entropy, apply},
-    resolver::feed::Feeds,
     server::{
+        admission::FEED_SHARES,
         dns::{
-            DnsLimits, DnsServer,
-            certificate::Certificate,
-            encrypted::EncryptedAddresses,
-            rate::RateLimits,
+            DNS,
+            encrypted::{EncryptedAddresses, HTTPS, QUIC, TLS},
             signing::{self, KeysTask},
-            sources::SourceLimits,
         },
-        grpc::{Calls, GrpcParts, GrpcServer},
-        http::{HttpParts, HttpServer, MetricSources, Replicas},
+        frontend::{AuditHandles, FollowHandles, Frontend, ReadHandles, Services},
+        grpc::GRPC,
+        http::{HTTP, Replicas},
+        metrics::{CoreMetrics, MetricList, MirrorMetrics, ProcessMetrics},
     },
     store::{Store, local::LocalStore},
     vindex::VerifiableIndex,
@@ -74,15 +72,12 @@ use crate::{
 
 /// A running node.
 pub struct Node {
-    dns: DnsServer,
+    services: Services,
+    frontends: Vec<Box<dyn Frontend>>,
     /// Follows the keys of a signed zone.
     _signing: Option<KeysTask>,
-    grpc: GrpcServer,
-    http: Option<HttpServer>,
-    feeds: Arc<Feeds>,
     role: Role,
     vindex: Option<VerifiableIndex>,
-    ledger: Arc<Ledger>,
     store: Arc<LocalStore>,
     zone: String,
     directory: DataDir,
@@ -133,85 +128,88 @@ impl Node {
         let Cores { resolver, responder, feeds, registry, role } = cores;
         let lag = role.lag();
         let vindex = vindex::start(config, &directory, &ledger)?;
-        let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
-        let (stats, calls) = (Arc::clone(registry.stats()), Arc::<Calls>::default());
-        let parts = GrpcParts {
+        let registers = role.primary().is_none() && recursive.is_none();
+        let metrics = MetricList::default();
+        metrics.add(Arc::new(CoreMetrics {
             resolver: Arc::clone(&resolver),
-            registry,
+            ledger: Arc::clone(&ledger),
+            store: store.clone(),
+            registry: Arc::clone(registry.stats()),
             feeds: Arc::clone(&feeds),
-            lookups: lookups.clone(),
-            publication: Arc::clone(&publication),
-            recursive: recursive.clone(),
-            calls: Arc::clone(&calls),
-            lag: lag.clone(),
-        };
-        let grpc = GrpcServer::start(config.grpc, parts).await;
-        let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
+            recursor,
+        }));
+        let admission = frontends::admission(config);
+        metrics.add(Arc::new(admission.clone()));
+        if let Some(lag) = &lag {
+            metrics.add(Arc::new(MirrorMetrics(Arc::clone(lag))));
+        }
+        metrics.add(Arc::new(ProcessMetrics));
         let sign =
             |algorithm: Algorithm| signing::start(&config.data, &config.zone, algorithm, &responder, role.primary());
         let signing = config.dnssec.map(sign).transpose()?;
         let walker = recursive.as_ref().map(|recursive| walker::start(recursive, &resolver, &responder));
-        let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()()), walker).await?;
-        if config.dns_encrypted != EncryptedAddresses::default() {
-            let certificate = Arc::new(certificate(config)?);
-            dns.listen_encrypted(config.dns_encrypted, certificate).await?;
-        }
-        let metrics = MetricSources {
-            resolver: Arc::clone(&resolver),
-            ledger: Arc::clone(&ledger),
-            store: store.clone(),
-            registry: stats,
-            feeds: Arc::clone(&feeds),
-            recursor,
-            dns: Arc::clone(dns.counters()),
-            grpc: calls,
-            lag,
+        let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
+        let services = Services {
+            reads: ReadHandles { resolver, recursive, lag },
+            writes: registry,
+            audit: AuditHandles { ledger, publication, lookups },
+            follow: FollowHandles { feeds, shares: admission.shares(FEED_SHARES) },
+            admission,
+            metrics,
         };
-        let registers = role.primary().is_none() && recursive.is_none();
-        let of = Arc::clone(&ledger);
-        let feed = Arc::clone(&feeds);
-        let parts = HttpParts { resolver, ledger: of, publication, feeds: feed, lookups, recursive, replicas, metrics };
-        let http = http::listen(config, parts).await?;
+        let special = Special { responder, walker, replicas };
+        let frontends = frontends::start(config, &services, special).await?;
         let zone = config.zone.clone();
-        Ok(Self { dns, _signing: signing, grpc, http, feeds, role, vindex, ledger, store, zone, directory, registers })
+        Ok(Self { services, frontends, _signing: signing, role, vindex, store, zone, directory, registers })
     }
 
     /// The first address that DNS listens on, over UDP and TCP.
     pub fn dns_addr(&self) -> SocketAddr {
-        // There is one at least: the configuration says so.
-        self.dns.local_addrs().first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into())
+        self.address(DNS)
     }
 
     /// The addresses that DNS listens on, over UDP and TCP.
-    pub fn dns_addrs(&self) -> &[SocketAddr] {
-        self.dns.local_addrs()
+    pub fn dns_addrs(&self) -> Vec<SocketAddr> {
+        self.addresses(DNS).collect()
     }
 
     /// The addresses that DNS over TLS, HTTPS and QUIC listens on, where it does.
     pub fn dns_encrypted_addrs(&self) -> EncryptedAddresses {
-        self.dns.encrypted_addrs()
+        let first = |protocol| self.addresses(protocol).next();
+        EncryptedAddresses { tls: first(TLS), https: first(HTTPS), quic: first(QUIC) }
     }
 
     /// The address that gRPC listens on.
     pub fn grpc_addr(&self) -> SocketAddr {
-        self.grpc.local_addr()
+        self.address(GRPC)
     }
 
     /// The address that HTTP listens on, when it does.
     pub fn http_addr(&self) -> Option<SocketAddr> {
-        self.http.as_ref().map(HttpServer::local_addr)
+        self.addresses(HTTP).next()
+    }
+
+    /// Where a protocol is spoken that always is.
+    fn address(&self, protocol: &'static str) -> SocketAddr {
+        // There is one at least: the configuration says so.
+        self.addresses(protocol).next().unwrap_or_else(|| ([127, 0, 0, 1], 0).into())
+    }
+
+    fn addresses(&self, protocol: &'static str) -> impl Iterator<Item = SocketAddr> {
+        let all = self.frontends.iter().flat_map(|frontend| frontend.addresses());
+        all.filter(move |listening| listening.protocol == protocol).map(|listening| listening.address)
     }
 
     /// True when nothing was ever registered.
     pub fn is_empty(&self) -> bool {
-        self.ledger.checkpoint().size == 0
+        self.services.audit.ledger.checkpoint().size == 0
     }
 
     /// What the node says about itself.
     pub fn summary(&self) -> NodeSummary {
         NodeSummary {
-            entries: self.ledger.checkpoint().size,
-            verifier_key: self.ledger.verifier().text().into(),
+            entries: self.services.audit.ledger.checkpoint().size,
+            verifier_key: self.services.audit.ledger.verifier().text().into(),
             zone: self.zone.clone(),
             data: self.directory.path().into(),
             mirror_of: self.role.primary().map(str::to_owned),
@@ -225,14 +223,15 @@ impl Node {
     ///
     /// [`AppError`] when the index could not be closed; the ledger is whole all the same, and the next start replays it.
     pub async fn stop(self) -> Result<(), AppError> {
+        let Self { services, frontends, role, vindex, store, directory, .. } = self;
         // Before the listeners: they wait for their calls, and a feed has no end of its own.
-        self.feeds.close();
-        self.dns.shutdown().await;
-        self.grpc.shutdown().await;
-        if let Some(http) = self.http {
-            http.shutdown().await;
+        services.follow.feeds.close();
+        for frontend in frontends {
+            tracing::debug!(frontend = frontend.name(), "draining");
+            frontend.drain().await;
         }
-        let Self { role, vindex, store, directory, .. } = self;
+        // The queue ends with the last one who could put something into it.
+        drop(services);
         let close = move || {
             role.stop();
             if let Some(vindex) = vindex {
@@ -305,47 +304,11 @@ fn replicas(config: &Config, writer: &Writer) -> Replicas {
     }
 }
 
-/// The certificate of the encrypted listeners: of files, or made now.
-fn certificate(config: &Config) -> Result<Certificate, AppError> {
-    Ok(match &config.dns_certificate {
-        Some([chain, key]) => Certificate::from_files(chain, key)?,
-        None => Certificate::self_signed(&[config.zone.trim_end_matches('.').to_owned(), "localhost".into()])?,
-    })
-}
-
 /// The first half of random bytes.
 fn half(bytes: [u8; 32]) -> [u8; 16] {
     let mut half = [0; 16];
     half.copy_from_slice(&bytes[..16]);
     half
-}
-
-fn dns_limits(config: &Config) -> DnsLimits {
-    let exempt = || config.dns_rate_exempt.clone();
-    DnsLimits {
-        udp_workers: workers(config.dns_workers),
-        rate: RateLimits {
-            responses_per_second: config.dns_rate_per_second,
-            window_seconds: config.dns_rate_window_seconds,
-            slip: config.dns_rate_slip,
-            exempt: exempt(),
-            ..RateLimits::default()
-        },
-        sources: SourceLimits {
-            connections_per_source_max: config.dns_connections_per_source_max,
-            exempt: exempt(),
-            ..SourceLimits::default()
-        },
-        ..DnsLimits::default()
-    }
-}
-
-/// How many threads are meant: 0 stands for one on each processor.
-fn workers(configured: usize) -> usize {
-    match configured {
-        0 => thread::available_parallelism().map_or(1, NonZero::get).min(DNS_WORKERS_MAX),
-        count => count,
-    }
 }
 
 /// How many bytes of ledger are applied between two log lines.

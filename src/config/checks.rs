@@ -13,9 +13,9 @@ use crate::{
         dnssec::keys::{Algorithm, UnknownAlgorithm},
         zone_labels,
     },
-    server::dns::{
+    server::{
+        dns::rate::EXEMPT_NETWORKS_MAX,
         network::{Network, NetworkError},
-        rate::EXEMPT_NETWORKS_MAX,
     },
     tlog::note::{KeyError, KeyType, VerifierKey},
 };

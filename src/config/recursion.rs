@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     id::excerpt,
-    server::dns::{network::Network, rate},
+    server::network::{self, Network},
 };
 
 /// The longest that an answer is kept past its time, in seconds: a week (RFC 8767 section 5 wants one to three days).
@@ -106,7 +106,7 @@ impl Layers<'_> {
             roots,
             verify,
             first: first.unwrap_or_default(),
-            allow: allow.unwrap_or_else(|| rate::loopback().into()),
+            allow: allow.unwrap_or_else(|| network::loopback().into()),
             cache_bytes_max: cache.unwrap_or(64 << 20),
             stale_seconds_max: stale.unwrap_or(86_400),
             walk_ms_max: walk.unwrap_or(5_000),

@@ -7,6 +7,7 @@
 //! | `backup` | a copy of a running node's directory is a backup |
 //! | `command_line` | the real program: exit codes, what is printed, signals, imports that were broken off |
 //! | `crash` | kill -9 of the real binary under load, and a fault at any of its writes, lose nothing that was acknowledged |
+//! | `crowd` | beside ten times as many silent connections as there is room for, every listener answers |
 //! | `dig` | what `dig` and `kdig` say about the DNS |
 //! | `dns_cookies` | DNS cookies: who gets which, and what comes of wrong ones |
 //! | `dns_fuzz` | whatever comes over UDP and TCP: an answer or silence, and the node goes on |
@@ -43,6 +44,7 @@ mod audit_log;
 mod backup;
 mod command_line;
 mod crash;
+mod crowd;
 mod delegation;
 mod dig;
 mod dns_cookies;

@@ -42,14 +42,14 @@
 use std::{
     fmt,
     hash::Hasher as _,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::IpAddr,
     ops::RangeInclusive,
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use siphasher::sip::SipHasher13;
 
-use super::network::Network;
+use crate::server::network::{Network, loopback};
 
 /// What `responses_per_second` may be; 0 limits nothing.
 pub const RESPONSES_PER_SECOND: RangeInclusive<u32> = 0..=10_000;
@@ -114,11 +114,6 @@ impl Default for RateLimits {
             table_entries: 65_536,
         }
     }
-}
-
-/// The networks that a node is reached from on its own machine.
-pub fn loopback() -> [Network; 2] {
-    [Network::of(Ipv4Addr::LOCALHOST.into(), 8), Network::of(Ipv6Addr::LOCALHOST.into(), 128)]
 }
 
 /// The kinds of answers that are counted apart.
@@ -302,6 +297,8 @@ impl Account {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use proptest::prelude::*;
 
     use super::*;

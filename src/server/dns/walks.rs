@@ -1,7 +1,7 @@
 //! Walks down the tree for clients over DNS: how many at once, and who waits for them.
 //!
 //! A connection waits for its walk itself. A datagram has nobody who could wait: its walk is a task of its own, which sends the
-//! response when it is over. All walks together are bounded, and those of a client network ([`Sources`]), so that none takes them all;
+//! response when it is over. All walks together are bounded, and those of a client network ([`Shares`]), so that none takes them all;
 //! who comes beyond that is told so at once, for a client that waits asks again. A stopping server breaks off those of datagrams.
 //!
 //! Deliberately absent: how one walks, and for how long (`resolver::recursion`), and what is kept (`protocol::dns`).
@@ -18,10 +18,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::sources::{SourceGuard, SourceLimits, Sources};
 use crate::{
     id::Identifier,
     protocol::dns::{WalkFailure, Walked},
+    server::admission::{Admission, Share, ShareBounds, Shares},
 };
 
 /// The most walks at once, over all protocols.
@@ -42,23 +42,18 @@ pub trait AsyncWalker: Send + Sync {
 pub(super) struct Walks {
     walker: Option<Arc<dyn AsyncWalker>>,
     room: Arc<Semaphore>,
-    sources: Arc<Sources>,
+    shares: Arc<Shares>,
     runtime: Handle,
     /// Those that nobody waits for.
     tasks: Mutex<JoinSet<()>>,
 }
 
 impl Walks {
-    /// Walks by this walker; without one, each fails. Networks are those of connections, and so are those without limits. It has to be
-    /// called within a runtime.
-    pub(super) fn new(walker: Option<Arc<dyn AsyncWalker>>, connections: &SourceLimits) -> Self {
-        let limits = SourceLimits {
-            connections_per_source_max: WALKS_PER_SOURCE_MAX,
-            sources_max: WALKS_MAX,
-            ..connections.clone()
-        };
-        let (room, sources) = (Arc::new(Semaphore::new(WALKS_MAX)), Sources::new(limits));
-        Self { walker, room, sources, runtime: Handle::current(), tasks: Mutex::default() }
+    /// Walks by this walker; without one, each fails. It has to be called within a runtime.
+    pub(super) fn new(walker: Option<Arc<dyn AsyncWalker>>, admission: &Admission) -> Self {
+        let bounds = ShareBounds { what: "walks", share_max: WALKS_PER_SOURCE_MAX, networks_max: WALKS_MAX };
+        let (room, shares) = (Arc::new(Semaphore::new(WALKS_MAX)), admission.shares(bounds));
+        Self { walker, room, shares, runtime: Handle::current(), tasks: Mutex::default() }
     }
 
     /// Asks other nodes about an identifier.
@@ -71,11 +66,11 @@ impl Walks {
     }
 
     /// Room for one more walk, until it is dropped.
-    fn admit(&self, client: IpAddr) -> Result<(SourceGuard, OwnedSemaphorePermit), WalkFailure> {
-        let network =
-            self.sources.admit(client).ok_or_else(|| overloaded(WALKS_PER_SOURCE_MAX, " for your network"))?;
+    fn admit(&self, client: IpAddr) -> Result<(Share, OwnedSemaphorePermit), WalkFailure> {
+        let share = self.shares.enter(Some(client));
+        let share = share.map_err(|_| overloaded(WALKS_PER_SOURCE_MAX, " for your network"))?;
         let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| overloaded(WALKS_MAX, ""))?;
-        Ok((network, room))
+        Ok((share, room))
     }
 
     /// The same on a task; `then` is called with what came of it, at once when there is no room.

@@ -8,7 +8,7 @@ use futures_util::{Stream, stream};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
-use super::unreadable;
+use super::{Peer, unreadable};
 use crate::{
     id::{Identifier, Subtree},
     ledger::{LedgerError, Publication},
@@ -24,7 +24,10 @@ use crate::{
         Disclosure, Filter, HistoryError, Moment, ProveError, Resolver, Subject,
         feed::{FeedError, Feeds},
     },
-    server::peers::Peers,
+    server::{
+        admission::Shares,
+        frontend::{AuditHandles, FollowHandles},
+    },
     store::ReadError,
     vindex::{Lookups, NoLookup},
 };
@@ -41,21 +44,17 @@ pub(super) struct AuditorService {
     publication: Arc<Publication>,
     traces: Arc<Semaphore>,
     reads: Arc<Semaphore>,
-    watchers: Arc<Peers>,
+    watchers: Arc<Shares>,
 }
 
 type Watched = Pin<Box<dyn Stream<Item = Result<pb::ChangeEvent, Status>> + Send>>;
 
 impl AuditorService {
-    pub(super) fn new(
-        resolver: Arc<Resolver>,
-        feeds: Arc<Feeds>,
-        lookups: Option<Lookups>,
-        publication: Arc<Publication>,
-    ) -> Self {
+    pub(super) fn new(resolver: Arc<Resolver>, audit: AuditHandles, follow: FollowHandles) -> Self {
+        let (AuditHandles { publication, lookups, .. }, FollowHandles { feeds, shares: watchers }) = (audit, follow);
         let traces = Arc::new(Semaphore::new(trace::TRACES_AT_ONCE_MAX));
         let reads = Arc::new(Semaphore::new(READS_MAX));
-        Self { resolver, feeds, lookups, publication, traces, reads, watchers: Arc::default() }
+        Self { resolver, feeds, lookups, publication, traces, reads, watchers }
     }
 
     /// Asks the read core on the blocking pool, [`READS_MAX`] at a time: the past is read entry by entry, and is hardly in
@@ -156,7 +155,7 @@ impl auditor_server::Auditor for AuditorService {
     }
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Watched>, Status> {
-        let watcher = self.watchers.enter(request.remote_addr().map(|address| address.ip()));
+        let watcher = self.watchers.enter(Peer::address_of(&request).map(|address| address.ip()));
         let watcher = watcher.map_err(|error| Status::resource_exhausted(error.to_string()))?;
         let pb::WatchRequest { from_index, prefix } = request.into_inner();
         let subtree = Subtree::parse(&prefix).map_err(|error| Status::invalid_argument(error.to_string()))?;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{refused, unreadable};
+use super::{Peer, refused, unreadable};
 use crate::{
     entry::Principal,
     id::{Key, KeyPrefix, Scheme},
@@ -95,7 +95,7 @@ impl registry_server::Registry for RegistryService {
     type ExportStream = Exported;
 
     async fn apply(&self, request: Request<Encoded>) -> Result<Response<pb::Receipt>, Status> {
-        let principal = principal(request.remote_addr())?;
+        let principal = principal(Peer::address_of(&request))?;
         let prepared = self.prepare(request.into_inner().0, principal).map_err(|refusal| {
             self.registry.stats().count_refusal(&refusal);
             refused(&refusal)
@@ -108,7 +108,7 @@ impl registry_server::Registry for RegistryService {
     }
 
     async fn apply_batch(&self, request: Request<EncodedCommands>) -> Result<Response<pb::ApplyBatchResponse>, Status> {
-        let principal = principal(request.remote_addr())?;
+        let principal = principal(Peer::address_of(&request))?;
         let commands = request.into_inner().commands;
         match commands.len() {
             0 => {
@@ -131,7 +131,7 @@ impl registry_server::Registry for RegistryService {
         &self,
         request: Request<Streaming<Encoded>>,
     ) -> Result<Response<Self::ApplyStreamStream>, Status> {
-        let principal = principal(request.remote_addr())?;
+        let principal = principal(Peer::address_of(&request))?;
         let service = self.clone();
         let chunks = request.into_inner().ready_chunks(STREAM_CHUNK_COMMANDS);
         let prepared = chunks.map(move |chunk| {
@@ -178,7 +178,7 @@ impl registry_server::Registry for RegistryService {
     }
 
     async fn apply_prefix(&self, request: Request<pb::PrefixCommand>) -> Result<Response<pb::Receipt>, Status> {
-        let principal = principal(request.remote_addr())?;
+        let principal = principal(Peer::address_of(&request))?;
         let command = prefix_command(&request.into_inner()).map_err(|refusal| {
             self.registry.stats().count_refusal(&refusal);
             refused(&refusal)
@@ -188,7 +188,7 @@ impl registry_server::Registry for RegistryService {
     }
 
     async fn export(&self, request: Request<pb::ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
-        principal(request.remote_addr())?;
+        principal(Peer::address_of(&request))?;
         let scheme = request.into_inner().scheme;
         let prefix = match scheme.as_str() {
             "" => KeyPrefix::from_bytes([]),

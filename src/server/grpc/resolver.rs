@@ -5,7 +5,7 @@ use std::{net::SocketAddr, pin::Pin, sync::Arc};
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::{GrpcParts, unreadable};
+use super::{Peer, unreadable};
 use crate::{
     entry::{EntryKind, EntryText},
     id::{Identifier, ParseError, Prefix},
@@ -22,7 +22,10 @@ use crate::{
         Answer, Disclosure, Filter, ProveError, Resolver, Subject,
         recursion::{RecursionError, Recursor},
     },
-    server::recursive::{Recursive, start_of},
+    server::{
+        frontend::{AuditHandles, ReadHandles, Services},
+        recursive::{Recursive, start_of},
+    },
     store::Responsibility,
     vindex::{
         Lookups,
@@ -51,9 +54,10 @@ enum Unanswered {
 }
 
 impl ResolverService {
-    pub(super) fn new(parts: &GrpcParts) -> Self {
-        let (resolver, publication) = (Arc::clone(&parts.resolver), Arc::clone(&parts.publication));
-        Self { resolver, publication, lookups: parts.lookups.clone(), recursive: parts.recursive.clone() }
+    pub(super) fn new(services: &Services) -> Self {
+        let Services { reads: ReadHandles { resolver, recursive, .. }, audit, .. } = services.clone();
+        let AuditHandles { publication, lookups, .. } = audit;
+        Self { resolver, publication, lookups, recursive }
     }
 
     /// The recursor, when the node has one and walks for a client.
@@ -191,7 +195,7 @@ impl resolver_server::Resolver for ResolverService {
     type ResolveStreamStream = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
 
     async fn resolve(&self, request: Request<pb::ResolveRequest>) -> Result<Response<Encoded>, Status> {
-        let recursor = self.recursor_for(request.remote_addr());
+        let recursor = self.recursor_for(Peer::address_of(&request));
         let asked = request.get_ref().identifier.clone();
         match self.answer(request.into_inner(), recursor).await {
             Ok(answer) => Ok(Response::new(answer)),
@@ -210,7 +214,7 @@ impl resolver_server::Resolver for ResolverService {
         &self,
         request: Request<pb::ResolveBatchRequest>,
     ) -> Result<Response<EncodedAnswers>, Status> {
-        let recursor = self.recursor_for(request.remote_addr());
+        let recursor = self.recursor_for(Peer::address_of(&request));
         let requests = request.into_inner().requests;
         if !(1..=RESOLVE_BATCH_MAX).contains(&requests.len()) {
             let count = requests.len();
@@ -229,7 +233,7 @@ impl resolver_server::Resolver for ResolverService {
         &self,
         request: Request<Streaming<pb::ResolveRequest>>,
     ) -> Result<Response<Self::ResolveStreamStream>, Status> {
-        let recursor = self.recursor_for(request.remote_addr()).cloned();
+        let recursor = self.recursor_for(Peer::address_of(&request)).cloned();
         let service = self.clone();
         let answers = request.into_inner().map(move |request| {
             let (service, recursor) = (service.clone(), recursor.clone());

@@ -33,7 +33,7 @@ use crate::{
     },
     registry::Clock,
     resolver::feed::{Feeds, Follower},
-    server::dns::network::Network,
+    server::network::Network,
 };
 
 /// The most mirrors that are served at once.

@@ -57,12 +57,37 @@ const SECTIONS: &[Section] = &[
         ],
     ),
     (
+        "Connections",
+        &[
+            (
+                "connections at once, over all listeners",
+                "{descriptors::CONNECTIONS_MAX}, and no more than the process has file descriptors beside those kept back",
+            ),
+            (
+                "file descriptors kept back for files and other nodes",
+                "a quarter, {descriptors::KEPT_BACK_MIN} at least, {descriptors::KEPT_BACK_MAX} at most",
+            ),
+            ("one client network over one front end", "one of {places::PER_NETWORK_DIVISOR} of all connections"),
+            (
+                "time that a connection without a request under way stays when another one needs its place",
+                "{time AdmissionLimits::room_after_ms}",
+            ),
+            ("the same with a request under way that gets no response", "{time AdmissionLimits::stalled_after_ms}"),
+        ],
+    ),
+    (
         "gRPC",
         &[
             ("a request that resolves", "{bytes grpc::RESOLVE_REQUEST_BYTES_MAX}"),
             ("a request that writes", "{bytes grpc::APPLY_REQUEST_BYTES_MAX}"),
             ("a reply", "{bytes grpc::REPLY_BYTES_MAX}"),
             ("calls at once on one connection", "{grpc::CALLS_PER_CONNECTION_MAX}"),
+            (
+                "connections, of one client network",
+                "{GrpcLimits::connections_max}, {GrpcLimits::connections_per_network_max}",
+            ),
+            ("time until a client has said that it speaks HTTP/2", "{time GrpcLimits::handshake_timeout_ms}"),
+            ("time between calls on a connection", "{time GrpcLimits::idle_timeout_ms}"),
             ("identifiers in a `ResolveBatch`", "{grpc::RESOLVE_BATCH_MAX}"),
             (
                 "versions in a page of a history",
@@ -90,18 +115,21 @@ const SECTIONS: &[Section] = &[
                 "{responder::UDP_PAYLOAD_OCTETS_MAX} octets with EDNS, {writing::UDP_PLAIN_OCTETS_MAX} without; the rest over TCP",
             ),
             ("addresses, threads on each", "{config::DNS_ADDRESSES_MAX}, {config::DNS_WORKERS_MAX}"),
-            ("connections at once over TCP, TLS and QUIC, each", "{DnsLimits::connections_max}"),
-            ("connections of one client network", "{SourceLimits::connections_per_source_max}"),
+            ("connections at once over TCP, TLS, HTTPS and QUIC, each", "{DnsLimits::connections_max}"),
+            ("connections of one client network, over all of them", "{DnsLimits::connections_per_network_max}"),
             ("idle time of a connection", "{time DnsLimits::idle_timeout_ms}"),
             ("time for a handshake", "{time DnsLimits::handshake_timeout_ms}"),
-            ("requests at once on one QUIC connection", "{DnsLimits::quic_streams_max}"),
+            ("requests at once on one connection over QUIC or HTTPS", "{DnsLimits::streams_max}"),
             ("walks for clients at once, of one client network", "{walks::WALKS_MAX}, {walks::WALKS_PER_SOURCE_MAX}"),
         ],
     ),
     (
         "HTTP and feeds",
         &[
-            ("connections at once", "{HttpLimits::connections_max}"),
+            (
+                "connections, of one client network",
+                "{HttpLimits::connections_max}, {HttpLimits::connections_per_network_max}",
+            ),
             ("head of a request", "{bytes listener::HEAD_BYTES_MAX}"),
             ("time for a head, and between requests", "{time HttpLimits::head_timeout_ms}"),
             (
@@ -109,7 +137,7 @@ const SECTIONS: &[Section] = &[
                 "{time HttpLimits::write_timeout_ms}",
             ),
             ("feeds at once", "{feed::FEEDS_MAX}"),
-            ("feeds of one peer, over gRPC and over HTTP, each", "{peers::FEEDS_PER_PEER_MAX}"),
+            ("feeds of one client network, over gRPC and HTTP together", "{admission::FEEDS_PER_NETWORK_MAX}"),
             (
                 "entries read ahead for a feed",
                 "{feed::PAGE_ENTRIES_MAX}, and about {bytes entries::ENTRIES_READ_BYTES}",
@@ -237,7 +265,7 @@ fn constants_are_read_right() {
         ("TraceLimits::TIME_MAX", 60_000),
         ("DnsLimits::connections_max", 1_024),
         ("quic::STREAM_OCTETS_MAX", 4_098),
-        ("peers::FEEDS_PER_PEER_MAX", 16),
+        ("admission::FEEDS_PER_NETWORK_MAX", 16),
         ("rate::DUE_MASK", (1 << 40) - 1),
     ] {
         assert_eq!(constants.value(name), Ok(value), "{name}");
