@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    protocol::dns::{Responded, Summary, kind, message::rcode},
+    protocol::dns::{Responded, Summary, kind, rcode},
     server::metrics::{Metered, Out},
 };
 
@@ -218,7 +218,7 @@ impl Counters {
         let summary = match responded {
             Responded::Silent => return self.add(Count::Ignored, 1),
             // It is counted by whoever reads it, or asks others.
-            Responded::Deferred | Responded::Walk(_) => return,
+            Responded::Deferred | Responded::Walk { .. } => return,
             Responded::Withheld(summary) => {
                 self.add(Count::Withheld, 1);
                 summary
@@ -277,7 +277,15 @@ mod tests {
     fn requests_are_counted_by_type_and_outcome() {
         let counters = Counters::default();
         let written = |rcode, kind, has_data| {
-            Responded::Written(Summary { rcode, kind, hash: 0, has_data, cached: true, truncated: false })
+            Responded::Written(Summary {
+                rcode,
+                kind,
+                limited: false,
+                hash: 0,
+                has_data,
+                cached: true,
+                truncated: false,
+            })
         };
         for responded in [
             written(0, kind::TXT, true),

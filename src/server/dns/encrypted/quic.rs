@@ -25,7 +25,7 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use super::QUIC;
 use crate::{
-    protocol::dns::message::Request,
+    protocol::dns::request::Request,
     server::{
         accept::stopped,
         activity::Activity,
