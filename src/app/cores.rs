@@ -10,7 +10,7 @@ use super::{AppError, Opened, Writer, clock, entropy, half, role::Role};
 use crate::{
     config::Config,
     id::{ParseError, Subtree},
-    ledger::{Ledger, LedgerError, Publication, Seen},
+    ledger::{LedgerError, Publication, Seen},
     mirror::{Applier, Follow, Following, Lag},
     protocol::dns::{Responder, ResponderOptions, Zone, cookie::CookieSecrets},
     publish::Publisher,
