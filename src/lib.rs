@@ -88,18 +88,19 @@
 //! | [`entry`] | what the log says: the text of an entry, its stored form, what is left of it when it is erased; no I/O | `record`, `tlog` |
 //! | [`proof`] | what others check an entry with: proof files with openings; no I/O | `record`, `tlog`, `entry` |
 //! | [`ledger`] | the files of the log: segments, tree, signed head, data directory; append, read, recover, audit | `tlog`, `entry` |
+//! | [`follow`] | going through the ledger from an index on, page by page, and how far that may go | `ledger` |
 //! | [`witness`] | cosigns the checkpoints of other logs, and remembers what it promised | `tlog`, `ledger` |
 //! | [`store`] | the index contract, the sled index and its seal, the reference model, whole records | `entry`, `ledger` |
-//! | [`vindex`] | the verifiable index: map, proofs, output log, lookups | `tlog`, `entry`, `ledger` |
+//! | [`vindex`] | the verifiable index: map, proofs, output log, lookups | `tlog`, `entry`, `ledger`, `follow` |
 //! | [`audit`] | a whole log and its index, computed again from the entries | `entry`, `ledger`, `vindex` |
 //! | [`cache`] | sharded LRU with a byte budget and single flight; knows nothing of ours | – |
-//! | [`resolver`] | the read core; recursion | `id`, `record`, `entry`, `ledger`, `proof`, `store`, `vindex`, `cache` |
+//! | [`resolver`] | the read core; recursion | `id`, `record`, `entry`, `ledger`, `follow`, `proof`, `store`, `vindex`, `cache` |
 //! | [`registry`] | the write core | `codec`, `id`, `record`, `entry`, `ledger`, `store` |
 //! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, and the one table of outcomes | the cores' types, `cache`, `proof`, `vindex` |
 //! | [`client`] | outbound connections; asks other nodes for the read core | `protocol`, `tlog`, `record`, `resolver` |
 //! | [`publish`] | which checkpoints the world sees, cosigned by whom; the guard at start | `tlog`, `ledger`, `client` |
 //! | [`mirror`] | follows another node's ledger: what came is verified, then written; how far behind it is; promotion | `client`, `protocol`, `registry`, `store`, `entry`, `ledger` |
-//! | [`server`] | listeners: gRPC, DNS, HTTP | `record`, `protocol`, the cores, `vindex`, `witness`, `mirror` |
+//! | [`server`] | listeners: gRPC, DNS, HTTP | `record`, `protocol`, the cores, `follow`, `vindex`, `witness`, `mirror` |
 //! | [`config`] | file + environment + arguments -> `Config` | `id`, `tlog`, `protocol`, `server` |
 //! | [`app`] | `Config` -> running node; `fsck`, `rebuild`, `audit`, `promote` | everything below, `client` |
 //! | [`cli`] | the subcommands | `app`, `client`, `proof`, `vindex` |
@@ -121,6 +122,7 @@ pub mod client;
 pub mod codec;
 pub mod config;
 pub mod entry;
+pub mod follow;
 pub mod id;
 pub mod ledger;
 pub mod mirror;

@@ -28,7 +28,10 @@ use super::{
     map::{Found, Hashing, Map, Update},
     trie::Bytes32,
 };
-use crate::ledger::{LastLeaf, LeafLog, LeafLogWriter, Ledger, LedgerError};
+use crate::{
+    follow::{self, Follower, Span, Taken},
+    ledger::{EntryBytes, LastLeaf, LeafLog, LeafLogWriter, Ledger, LedgerError},
+};
 
 /// The shortest time between two leaves of the output log.
 pub const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
@@ -119,8 +122,8 @@ impl VerifiableIndex {
         };
         let lookups = Lookups(Arc::new(shared));
         let (stop, stopped) = mpsc::channel();
-        let follower = Follower { ledger, shared: Arc::clone(&lookups.0), stopped };
-        let run = move || follower.run(directory, interval);
+        let keeper = Keeper { ledger, shared: Arc::clone(&lookups.0), stopped };
+        let run = move || keeper.run(directory, interval);
         let thread = thread::Builder::new().name("vindex".into()).spawn(run)?;
         Ok(Self { lookups, stop: Some(stop), thread: Some(thread) })
     }
@@ -172,13 +175,13 @@ impl Lookups {
 }
 
 /// The thread that keeps map and output log.
-struct Follower {
+struct Keeper {
     ledger: Arc<Ledger>,
     shared: Arc<Shared>,
     stopped: Receiver<()>,
 }
 
-impl Follower {
+impl Keeper {
     fn run(self, directory: PathBuf, interval: Duration) {
         let mut writer = match self.catch_up(directory) {
             Ok(writer) => writer,
@@ -273,12 +276,9 @@ impl Follower {
 
     /// Reads some entries, at most up to `size`, and notes the keys that they stand under.
     fn read(&self, read: &mut u64, size: u64, updates: &mut Vec<Update>) -> Result<(), LedgerError> {
-        let count = usize::try_from(size - *read).unwrap_or(usize::MAX).min(ENTRIES_AT_ONCE);
-        for bytes in self.ledger.entries(*read, count)? {
-            let entry = bytes.decode()?;
-            keys_of_stored(&entry, |key| updates.push(Update { key, index: *read }));
-            *read += 1;
-        }
+        let end = size.min(*read + ENTRIES_AT_ONCE as u64);
+        let span = Span { start: *read, end, at_once: ENTRIES_AT_ONCE };
+        *read = follow::read(&self.ledger, span, &mut Keys(updates))?;
         Ok(())
     }
 
@@ -305,5 +305,17 @@ impl Follower {
         }
         self.shared.done.store(read, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+/// The keys under which the entries that are read stand.
+struct Keys<'a>(&'a mut Vec<Update>);
+
+impl Follower for Keys<'_> {
+    type Error = LedgerError;
+
+    fn take(&mut self, index: u64, entry: &EntryBytes) -> Result<Taken, LedgerError> {
+        keys_of_stored(&entry.decode()?, |key| self.0.push(Update { key, index }));
+        Ok(Taken::More)
     }
 }

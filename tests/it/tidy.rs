@@ -10,7 +10,7 @@ use std::{
 };
 
 /// What each top-level module may use of the others; `src/lib.rs` has the same table in words.
-const EDGES: [(&str, &[&str]); 22] = [
+const EDGES: [(&str, &[&str]); 23] = [
     ("codec", &[]),
     ("id", &[]),
     ("record", &["codec", "id"]),
@@ -18,13 +18,14 @@ const EDGES: [(&str, &[&str]); 22] = [
     ("entry", &["codec", "id", "record", "tlog"]),
     ("proof", &["record", "tlog", "entry"]),
     ("ledger", &["codec", "id", "tlog", "entry"]),
+    ("follow", &["ledger"]),
     ("witness", &["tlog", "ledger"]),
     ("store", &["codec", "id", "record", "entry", "ledger"]),
-    ("vindex", &["codec", "id", "tlog", "entry", "ledger"]),
+    ("vindex", &["codec", "id", "tlog", "entry", "ledger", "follow"]),
     ("audit", &["id", "tlog", "entry", "ledger", "vindex"]),
     ("cache", &[]),
     // `ledger`, `proof` and `vindex` for what shows that an entry is there, and that it is the last one.
-    ("resolver", &["id", "record", "tlog", "entry", "ledger", "proof", "store", "vindex", "cache"]),
+    ("resolver", &["id", "record", "tlog", "entry", "ledger", "follow", "proof", "store", "vindex", "cache"]),
     ("registry", &["codec", "id", "record", "tlog", "entry", "ledger", "store"]),
     // `store` for the error of a failed read, which is part of what the resolver answers.
     (
@@ -40,8 +41,8 @@ const EDGES: [(&str, &[&str]); 22] = [
     (
         "server",
         &[
-            "id", "record", "tlog", "entry", "ledger", "witness", "store", "registry", "resolver", "protocol",
-            "vindex", "mirror",
+            "id", "record", "tlog", "entry", "ledger", "follow", "witness", "store", "registry", "resolver",
+            "protocol", "vindex", "mirror",
         ],
     ),
     // For the bounds of names and limits, and for keys.
