@@ -3,12 +3,12 @@
 use super::{LogSource, TILE_WIDTH};
 use crate::ledger::{DataDir, LeafLog, Ledger, LedgerError};
 
-/// The ledger of a data directory. The texts of its entries are derived from values and salts.
+/// The ledger of a data directory. The texts of its entries are recomputed from values and salts.
 #[derive(Debug)]
 pub struct LedgerSource(Ledger);
 
 impl LedgerSource {
-    /// Opens the ledger, up to what was signed for.
+    /// Opens the ledger, up to its signed size.
     ///
     /// # Errors
     ///
@@ -41,6 +41,7 @@ impl LogSource for LedgerSource {
             for entry in entries {
                 let at = |error: LedgerError| format!("entry {index}: {error}");
                 let place = bytes.len();
+                // The length goes in front of the text, and is known behind it.
                 bytes.extend_from_slice(&[0; 2]);
                 self.0.put_text(&entry.decode().map_err(at)?, &mut bytes).map_err(at)?;
                 let len = u16::try_from(bytes.len() - place - 2);

@@ -1,4 +1,4 @@
-//! `touchmark consistency`: whether one checkpoint of a ledger is a beginning of another.
+//! `touchmark consistency`: proof that one checkpoint of a ledger is a beginning of another.
 
 use std::path::PathBuf;
 
@@ -54,14 +54,14 @@ pub struct Args {
     json: bool,
 }
 
-/// How a file begins that `-o` wrote.
+/// First bytes of a file written by `-o`.
 const WRITTEN: &[u8] = b"old ";
 
 /// Runs the command.
 ///
 /// # Errors
 ///
-/// [`Failure`] when a file or a key is none, a checkpoint is not signed as it should be, or the node gives no proof.
+/// [`Failure`] if a file or a key is malformed, a checkpoint is not signed as it should be, or the node gives no proof.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let policy = args.trust.policy()?;
     let old_note = trust::read_checkpoint(&args.old)?;
@@ -97,13 +97,10 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         (false, false) => {
             let (old_note, new_note) = (String::from_utf8_lossy(&old_note), &grown.checkpoint);
             let (from, to) = (count(from), count(to));
-            let said = match is_forked {
-                true => {
-                    format!("two histories: {origin} signed two different trees of {to} entries; keep both checkpoints")
-                }
-                false => {
-                    format!("not shown: that {origin} with {from} entries is a beginning of {origin} with {to} entries")
-                }
+            let said = if is_forked {
+                format!("two histories: {origin} signed two different trees of {to} entries; keep both checkpoints")
+            } else {
+                format!("not shown: that {origin} with {from} entries is a beginning of {origin} with {to} entries")
             };
             output::line(format_args!("{said}\n\n{old_note}\n{new_note}"))?;
         }
@@ -131,7 +128,7 @@ fn grown(args: &Args, old_size: u64) -> Result<AddCheckpoint, Failure> {
         }
         None => None,
     };
-    // Its size is not verified yet; a wrong one gives a proof of something else.
+    // The size is not verified yet; a wrong one gives a proof that fails below.
     let new_size = match &note {
         Some(note) => {
             let size = note.lines().nth(1).and_then(|size| size.parse().ok());

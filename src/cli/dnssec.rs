@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// Shows and rolls the keys that sign the DNS zone, while the node runs or not.
+/// Shows and rolls the keys that sign the DNS zone, whether the node runs or not.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -43,11 +43,11 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show the keys, what they do, and what the parent zone and validators need of them
+    /// Show the keys, their states, and the records that the parent zone and validators need
     Status(StatusArgs),
-    /// Show the DS of the zone, or of a prefix that is homed here, for whoever delegates it
+    /// Show the DS of the zone, or of a prefix that is homed here, for the zone that delegates it
     Ds(DsArgs),
-    /// Add a key that takes the place of the one there is, or drop the old one
+    /// Add a key that will replace the current one, or drop the old one
     Roll(RollArgs),
 }
 
@@ -122,7 +122,7 @@ impl From<KeysError> for Failure {
 ///
 /// # Errors
 ///
-/// [`Failure`] when there are no keys, when they cannot be read or written, when it is not the time to roll.
+/// [`Failure`] if there are no keys, if they cannot be read or written, or if it is too early to roll.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     match &args.command {
         Command::Status(args) => status(args)?,
@@ -145,7 +145,7 @@ fn status(args: &StatusArgs) -> Result<(), Failure> {
     out.flush()
 }
 
-/// Prints what `touchmark prefix delegate --ds` of the node above takes.
+/// Prints the DS that `touchmark prefix delegate --ds` takes on the node of the zone above.
 fn show_ds(args: &DsArgs) -> Result<(), Failure> {
     let (ring, now) = (dnssec::keys(&args.data.config()?.data)?, dnssec::now_unix());
     let apex = match &args.prefix {
@@ -192,7 +192,7 @@ fn finish(args: &RollArgs) -> Result<(), Failure> {
     let (ring, dropped) = dnssec::finish_roll(&args.data.config()?.data, haste)?;
     let now = dnssec::now_unix();
     if args.json {
-        let dropped = JsonKey::new(&ring, &dropped.key, None, (dropped.published_at, dropped.active_at));
+        let dropped = JsonKey::new(&ring, &dropped, None);
         return print_json(&ring, Some(dropped), now);
     }
     let mut out = Out::stdout();
@@ -218,7 +218,7 @@ fn print_keys(out: &mut Out, ring: &KeyRing, now_unix: u32) -> Result<(), Failur
     Ok(())
 }
 
-/// What the parent zone and validators take.
+/// Prints the records for the parent zone and for validators.
 fn print_use(out: &mut Out, ring: &KeyRing, now_unix: u32) -> Result<(), Failure> {
     out.line("\nFor the parent zone:")?;
     out.line(format_args!("  {}", ds(ring, &ring.active(now_unix).key)))?;
@@ -237,23 +237,21 @@ fn print_use(out: &mut Out, ring: &KeyRing, now_unix: u32) -> Result<(), Failure
 }
 
 fn print_json(ring: &KeyRing, dropped: Option<JsonKey>, now_unix: u32) -> Result<(), Failure> {
-    let key = |(key, state): (&ZoneKey, KeyState)| {
-        JsonKey::new(ring, &key.key, Some(state), (key.published_at, key.active_at))
-    };
-    let keys = ring.keys(now_unix).map(key).collect();
+    let keys = ring.keys(now_unix).map(|(key, state)| JsonKey::new(ring, key, Some(state))).collect();
     let keys = JsonKeys { zone: ring.zone(), keys, finish_from: ring.finish_from().map(time), dropped };
     output::line(serde_json::to_string(&keys).unwrap_or_default())
 }
 
 impl JsonKey {
-    fn new(ring: &KeyRing, key: &Key, state: Option<KeyState>, (published, active): (u32, u32)) -> Self {
+    fn new(ring: &KeyRing, zone_key: &ZoneKey, state: Option<KeyState>) -> Self {
+        let key = &zone_key.key;
         Self {
             tag: key.tag(),
             algorithm: key.algorithm().number(),
             algorithm_name: key.algorithm().mnemonic(),
             state: state.map(KeyState::as_str),
-            published: time(published),
-            active: time(active),
+            published: time(zone_key.published_at),
+            active: time(zone_key.active_at),
             ds: ds(ring, key),
             dnskey: dnskey(ring, key),
         }

@@ -1,4 +1,4 @@
-//! `touchmark recall`: from a bad lot to every finished product that it went into, and who has it now.
+//! `touchmark recall`: every finished product that a bad lot went into, and its holder.
 
 use super::{
     Server,
@@ -28,7 +28,7 @@ pub struct Args {
     /// The lot, in any written form
     #[arg(value_name = "ID")]
     identifier: String,
-    /// As it was behind a ledger entry, or at a time
+    /// The state as of a ledger entry, or at a time
     #[arg(long, value_name = "INDEX|TIME", value_parser = json::point)]
     as_of: Option<Point>,
     #[command(flatten)]
@@ -44,7 +44,7 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// [`Failure`] when nobody answers or the node refuses; a lot that was never heard of shows in the exit code.
+/// [`Failure`] if no node answers or the node refuses; an unknown lot shows in the exit code.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let request = pb::RecallRequest {
         identifier: args.identifier.clone(),

@@ -16,7 +16,7 @@ use crate::{
     record::Value,
 };
 
-/// Checks a proof and says what it proves. No node is asked.
+/// Checks a proof and prints the facts that it proves. No node is asked.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -45,14 +45,15 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// [`Failure`] when files cannot be read or the keys are none; what comes of the proof shows in the exit code.
+/// [`Failure`] if files cannot be read or a key is malformed; the result of the check shows in the exit code.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let policy = args.trust.policy()?;
     let outcome = verify(&trust::read(&args.file, PROOF_BYTES_MAX)?, &policy);
     let mut out = Out::stdout();
-    match args.json {
-        true => out.line(to_json(&outcome))?,
-        false => show(&mut out, &outcome)?,
+    if args.json {
+        out.line(to_json(&outcome))?
+    } else {
+        show(&mut out, &outcome)?
     }
     out.flush()?;
     Ok(match outcome {

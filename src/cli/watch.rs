@@ -1,4 +1,4 @@
-//! `touchmark watch`: changes as they are made.
+//! `touchmark watch`: shows changes as they are made.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::{
     },
 };
 
-/// How long lines wait for more before they are shown.
+/// Maximum time that lines wait for more before they are flushed.
 const FLUSH_AFTER: Duration = Duration::from_millis(20);
 
-/// Shows every change from a ledger index on, and those to come, until it is stopped.
+/// Shows every change from a ledger index on, then every new one, until it is stopped.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -30,7 +30,7 @@ A prefix covers what is below it label by label: `88.118` (or `hdl:88.118`) the 
 88.1180; an OID the arcs below it; a GS1 key its lots and serial numbers; a URI what stands behind it.
 When the node goes away, the last line says where to go on.")]
 pub struct Args {
-    /// The first ledger index to show [default: what is to come]
+    /// The first ledger index to show [default: the next one]
     #[arg(long, value_name = "INDEX")]
     from: Option<u64>,
     /// Only identifiers below this prefix
@@ -47,7 +47,7 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// [`Failure`] when nobody answers, the node refuses, or it goes away: a feed has no end of its own.
+/// [`Failure`] if no node answers, the node refuses, or the connection ends: a feed has no end of its own.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     super::block_on(watch(args))
 }
@@ -76,7 +76,7 @@ async fn watch(args: &Args) -> Result<u8, Failure> {
                 next = Some(state.ledger_index + 1);
                 out.line(if args.json { prefix_to_json(&state) } else { shown_prefix(&state) })?;
             }
-            // What this version does not know is let by.
+            // An event of a kind unknown to this version is skipped.
             Ok(Some(pb::ChangeEvent { event: None })) => {}
             Ok(None) => return Err(ended(&mut out, next, Failure::new("the node ended the feed"))),
             Err(error) => return Err(ended(&mut out, next, error.into())),
@@ -84,7 +84,7 @@ async fn watch(args: &Args) -> Result<u8, Failure> {
     }
 }
 
-/// Shows what is left, and says where to go on.
+/// Prints the remaining lines, and adds the index to continue from to the failure.
 fn ended(out: &mut Out, next: Option<u64>, failure: Failure) -> Failure {
     if let Err(failure) = out.flush() {
         return failure;
