@@ -30,7 +30,8 @@ impl LogSource for LedgerSource {
 
     fn entries(&self, bundle: u64, width: usize) -> Result<Vec<u8>, String> {
         let start = bundle * TILE_WIDTH as u64;
-        let (mut index, end) = (start, start + width as u64);
+        let mut index = start;
+        let end = start + width as u64;
         let mut bytes = Vec::with_capacity(width * 512);
         while index < end {
             let at = |error: LedgerError| format!("entry {index} or one behind it: {error}");

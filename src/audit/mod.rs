@@ -130,7 +130,7 @@ pub enum AuditError {
     /// An entry is wrong, or its hash in the log.
     #[error("entry {index}: {what}")]
     Entry {
-        /// Its index in the log.
+        /// Index of the entry in the log.
         index: u64,
         /// The difference.
         what: String,
@@ -138,7 +138,7 @@ pub enum AuditError {
     /// A leaf of the output log is wrong, or contradicts the entries.
     #[error("leaf {index} of the output log: {what}")]
     OutputLeaf {
-        /// Its index in the output log.
+        /// Index of the leaf in the output log.
         index: u64,
         /// The difference.
         what: String,
@@ -265,7 +265,8 @@ impl Facts {
             let prefix = Prefix::parse(&entry.identifier).ok().filter(|prefix| prefix.as_str() == entry.identifier);
             let prefix =
                 prefix.ok_or_else(|| format!("`{}` is no prefix in its canonical form", excerpt(&entry.identifier)))?;
-            let (key, more_keys) = (prefix_key(&prefix), Vec::new());
+            let key = prefix_key(&prefix);
+            let more_keys = Vec::new();
             return Ok(Self { time_ms: entry.time_ms, previous: entry.previous, key, more_keys });
         }
         let identifier = canonical(&entry.identifier)
@@ -276,7 +277,8 @@ impl Facts {
         };
         let targets = ends(&mut entry.edges.iter().map(|edge| &*edge.to), "an edge leads to")?;
         let outputs = ends(&mut entry.outputs.iter().map(|output| &**output), "an output is")?;
-        let (mut key, mut more_keys) = (None, Vec::new());
+        let mut key = None;
+        let mut more_keys = Vec::new();
         keys_of_identifiers(&identifier, &targets, &outputs, |given| match key {
             None => key = Some(given),
             Some(_) => more_keys.push(given),

@@ -103,7 +103,8 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
     /// A cache of at most `bytes_max` bytes, as `weigh` counts them.
     pub fn new(bytes_max: usize, weigh: Weigh<K, V>) -> Self {
         let shard = || {
-            let (entries, flights) = (LruCache::unbounded_with_hasher(RandomState::new()), HashMap::default());
+            let entries = LruCache::unbounded_with_hasher(RandomState::new());
+            let flights = HashMap::default();
             Mutex::new(Shard { entries, flights, bytes: 0 })
         };
         Self {

@@ -84,7 +84,9 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     }
     let is_grown = is_consistent(old.head, new.head, &grown.proof);
     let is_forked = old.head.size == new.head.size && old.head.root != new.head.root;
-    let (origin, from, to) = (clean(&old.origin), old.head.size, new.head.size);
+    let origin = clean(&old.origin);
+    let from = old.head.size;
+    let to = new.head.size;
     match (args.json, is_grown) {
         (true, _) => output::line(json!({
             "consistent": is_grown, "two_histories": is_forked, "ledger": old.origin, "old_entries": from, "new_entries": to
@@ -95,8 +97,10 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
             count(to)
         ))?,
         (false, false) => {
-            let (old_note, new_note) = (String::from_utf8_lossy(&old_note), &grown.checkpoint);
-            let (from, to) = (count(from), count(to));
+            let old_note = String::from_utf8_lossy(&old_note);
+            let new_note = &grown.checkpoint;
+            let from = count(from);
+            let to = count(to);
             let said = if is_forked {
                 format!("two histories: {origin} signed two different trees of {to} entries; keep both checkpoints")
             } else {

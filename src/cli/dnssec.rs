@@ -135,7 +135,8 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 
 fn status(args: &StatusArgs) -> Result<(), Failure> {
     let data = args.data.config()?.data;
-    let (ring, now) = (dnssec::keys(&data)?, dnssec::now_unix());
+    let ring = dnssec::keys(&data)?;
+    let now = dnssec::now_unix();
     if args.json {
         return print_json(&ring, None, now);
     }
@@ -147,7 +148,8 @@ fn status(args: &StatusArgs) -> Result<(), Failure> {
 
 /// Prints the DS that `touchmark prefix delegate --ds` takes on the node of the zone above.
 fn show_ds(args: &DsArgs) -> Result<(), Failure> {
-    let (ring, now) = (dnssec::keys(&args.data.config()?.data)?, dnssec::now_unix());
+    let ring = dnssec::keys(&args.data.config()?.data)?;
+    let now = dnssec::now_unix();
     let apex = match &args.prefix {
         None => ring.apex().to_vec(),
         Some(prefix) => prefix_apex(prefix, &ring)?,
@@ -205,7 +207,8 @@ fn finish(args: &RollArgs) -> Result<(), Failure> {
 fn print_keys(out: &mut Out, ring: &KeyRing, now_unix: u32) -> Result<(), Failure> {
     out.line(format_args!("zone {}", ring.zone()))?;
     for (key, state) in ring.keys(now_unix) {
-        let (tag, algorithm) = (key.key.tag(), key.key.algorithm());
+        let tag = key.key.tag();
+        let algorithm = key.key.algorithm();
         let remark = match state {
             KeyState::Published => format!("active from {}", time(key.active_at)),
             KeyState::Active => format!("since {}", time(key.active_at)),
@@ -225,7 +228,8 @@ fn print_use(out: &mut Out, ring: &KeyRing, now_unix: u32) -> Result<(), Failure
     out.line(format_args!("\nAs trust anchor for delv, in a file for `delv -a FILE +root={}`:", ring.zone()))?;
     out.line("  trust-anchors {")?;
     for (key, _) in ring.keys(now_unix) {
-        let (number, public) = (key.key.algorithm().number(), key.key.public_text());
+        let number = key.key.algorithm().number();
+        let public = key.key.public_text();
         out.line(format_args!("    \"{}\" static-key 257 3 {number} \"{public}\";", ring.zone()))?;
     }
     out.line("  };")?;

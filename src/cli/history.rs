@@ -76,7 +76,9 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 fn show(out: &mut Out, change: &pb::VersionChange) -> Result<(), Failure> {
     let record = change.record.clone().unwrap_or_default();
     let kind = word(change.kind());
-    let (version, index, time) = (record.version, count(record.ledger_index), time_text(record.time));
+    let version = record.version;
+    let index = count(record.ledger_index);
+    let time = time_text(record.time);
     out.line(format_args!("version {version}: {kind}, ledger index {index}, {time}, by {}", clean(&change.by)))?;
     output::values(out, &record.values, |index| mark(change, index))?;
     if let Some(pb::Erasure { index, reason }) = &change.erasure {

@@ -129,7 +129,8 @@ fn show(args: &Args, verified: &Verified) -> Result<(), Failure> {
         let more = if first > 0 { "… " } else { "" };
         out.line(format_args!("  entries  {more}{}", shown.join(" ")))?;
     }
-    let (size, root) = (count(covers.size), HEXLOWER.encode(&covers.root.0));
+    let size = count(covers.size);
+    let root = HEXLOWER.encode(&covers.root.0);
     out.line(format_args!(
         "  proved   as of {size} ledger entries, root {root}, leaf {} of the output log",
         output.size - 1

@@ -89,7 +89,8 @@ pub fn count(number: u64) -> String {
 ///
 /// [`Failure::stdout`].
 pub fn record(out: &mut Out, record: &pb::Record) -> Result<(), Failure> {
-    let (version, index) = (record.version, record.ledger_index);
+    let version = record.version;
+    let index = record.ledger_index;
     out.line(clean(&record.identifier))?;
     out.line(format_args!("  version {version}, ledger index {index}, {}", time_text(record.time)))?;
     let width = type_width(&record.values);

@@ -168,7 +168,9 @@ fn permissions(text: &str) -> Result<u32, String> {
 pub fn edge(text: &str) -> Result<pb::Edge, String> {
     let mut edge = edge_target(text)?;
     let mut to = edge.to.as_str();
-    let (mut quantity, mut unit, mut valid_from) = (None, None, None);
+    let mut quantity = None;
+    let mut unit = None;
+    let mut valid_from = None;
     while let Some((before, option)) = to.rsplit_once(',') {
         let Some((name, value)) = option.split_once('=') else { break };
         let slot = match name {
@@ -206,13 +208,13 @@ pub fn flow(text: &str) -> Result<pb::Flow, String> {
         // A misspelled number would silently become part of the identifier.
         let is_meant = identifier.split('/').next_back().is_some_and(|last| !last.contains('?'));
         let looks_like = amount.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '-' | '+' | '.'));
-            return if is_meant && looks_like {
-                Err(format!(
-                    "`{quantity}` is no quantity; write ID=QUANTITY:UNIT, such as 88.1000.LSN/C1-1=2.5:unit:kilogram"
-                ))
-            } else {
-                Ok(bare)
-            };
+        return if is_meant && looks_like {
+            Err(format!(
+                "`{quantity}` is no quantity; write ID=QUANTITY:UNIT, such as 88.1000.LSN/C1-1=2.5:unit:kilogram"
+            ))
+        } else {
+            Ok(bare)
+        };
     }
     if amount.ends_with(':') && unit.is_empty() {
         return Err("there is no unit behind the colon".into());

@@ -55,7 +55,9 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         limits: Some(args.limits.message()),
     };
     let mut out = Out::stdout();
-    let (mut products, mut unknown, mut summary) = (0, 0, pb::TraceSummary::default());
+    let mut products = 0;
+    let mut unknown = 0;
+    let mut summary = pb::TraceSummary::default();
     super::block_on(async {
         let mut messages = Client::connect(&args.server.server).await?.recall(request).await?;
         while let Some(message) = messages.next().await? {
@@ -73,7 +75,8 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     if args.json {
         out.line(trace_summary_to_json(&summary, None))?;
     } else {
-        let (found, nodes) = (count(products), count(summary.nodes.into()));
+        let found = count(products);
+        let nodes = count(summary.nodes.into());
         out.line(format_args!("{found} finished products of {nodes} nodes, holder unknown for {}", count(unknown)))?;
     }
     out.flush()?;

@@ -128,8 +128,10 @@ async fn as_of(args: &Args, at: At) -> Result<u8, Failure> {
 }
 
 fn request(identifier: &str, args: &Args) -> pb::ResolveRequest {
-    let (types, indexes) = (args.types.clone(), args.indexes.clone());
-    let (identifier, trace) = (identifier.into(), args.trace);
+    let types = args.types.clone();
+    let indexes = args.indexes.clone();
+    let identifier = identifier.into();
+    let trace = args.trace;
     pb::ResolveRequest { identifier, types, indexes, trace, ..pb::ResolveRequest::default() }
 }
 
@@ -257,9 +259,10 @@ impl Printer {
 /// Prints the walk of a recursive node.
 fn walk(out: &mut Out, resolution: &pb::Resolution) -> Result<(), Failure> {
     for (number, hop) in resolution.hops.iter().enumerate() {
-        let time =
-            if hop.cached { "kept".into() } else { format!("{:.1} ms", hop.duration_us as f64 / 1e3) };
-        let (prefix, endpoint, said) = (clean(&hop.prefix), clean(&hop.endpoint), clean(&hop.said));
+        let time = if hop.cached { "kept".into() } else { format!("{:.1} ms", hop.duration_us as f64 / 1e3) };
+        let prefix = clean(&hop.prefix);
+        let endpoint = clean(&hop.endpoint);
+        let said = clean(&hop.said);
         let verified = verification_text(hop.verification());
         out.line(format_args!(
             "hop {}  {prefix}  {endpoint}  {time}  {said}, ttl {} s, verified: {verified}",
@@ -311,7 +314,8 @@ fn sentence(answer: &Answer) -> String {
         Answer::Retired(retired) => format!("{}: {word}", clean(&retired.identifier)),
         Answer::NotFound(not_found) => format!("{}: {word}", clean(&not_found.identifier)),
         Answer::Delegated(delegated) if !delegated.prefix.is_empty() => {
-            let (identifier, prefix) = (clean(&delegated.identifier), clean(&delegated.prefix));
+            let identifier = clean(&delegated.identifier);
+            let prefix = clean(&delegated.prefix);
             let sites = delegated.delegation.iter().flat_map(|delegation| &delegation.sites);
             let endpoints: Vec<_> = sites.flat_map(|site| site.endpoints.iter().map(endpoint_text)).collect();
             format!("{identifier}: {word}, {prefix} is answered for at {}", clean(&endpoints.join(" ")))

@@ -81,13 +81,15 @@ fn show(out: &mut Out, outcome: &Outcome) -> Result<(), Failure> {
 
 fn show_proven(out: &mut Out, proven: &Proven) -> Result<(), Failure> {
     let checkpoint = &proven.accepted.checkpoint;
-    let (kind, time) = (proven.kind.as_str(), time_text(proven.time_ms));
+    let kind = proven.kind.as_str();
+    let time = time_text(proven.time_ms);
     out.line(format_args!("  identifier    {}", clean(&proven.identifier)))?;
     out.line(format_args!("  entry         {kind}, {time}, by {}", clean(&proven.principal)))?;
     if let Some(previous) = proven.previous {
         out.line(format_args!("  follows on    ledger index {}", count(previous)))?;
     }
-    let (index, size) = (count(proven.index), count(checkpoint.head.size));
+    let index = count(proven.index);
+    let size = count(checkpoint.head.size);
     out.line(format_args!("  ledger        {}, index {index} of {size} entries", clean(&checkpoint.origin)))?;
     for key in &checkpoint.log_keys {
         out.line(format_args!("  signed with   {}", clean(&key.to_string())))?;

@@ -56,7 +56,8 @@ async fn watch(args: &Args) -> Result<u8, Failure> {
     let request = pb::WatchRequest { from_index: args.from, prefix: args.prefix.clone() };
     let client = Client::connect(&args.server.server).await?;
     let mut changes = client.watch(request).await?;
-    let (mut out, mut next) = (Out::stdout(), args.from);
+    let mut out = Out::stdout();
+    let mut next = args.from;
     loop {
         let waited = tokio::time::timeout(FLUSH_AFTER, changes.next()).await;
         let event = match waited {
@@ -95,14 +96,20 @@ fn ended(out: &mut Out, next: Option<u64>, failure: Failure) -> Failure {
 }
 
 fn shown_prefix(state: &pb::PrefixState) -> String {
-    let (index, time, word) = (count(state.ledger_index), time_text(state.time), prefix_word(state));
-    let (prefix, by) = (clean(&state.prefix), clean(&state.by));
+    let index = count(state.ledger_index);
+    let time = time_text(state.time);
+    let word = prefix_word(state);
+    let prefix = clean(&state.prefix);
+    let by = clean(&state.by);
     format!("{index:>12}  {time}  {word:<6}  {prefix}, version {}, by {by}", state.version)
 }
 
 fn shown(change: &pb::VersionChange) -> String {
     let record = change.record.clone().unwrap_or_default();
-    let (index, time, word) = (count(record.ledger_index), time_text(record.time), change_word(change));
-    let (identifier, by) = (clean(&record.identifier), clean(&change.by));
+    let index = count(record.ledger_index);
+    let time = time_text(record.time);
+    let word = change_word(change);
+    let identifier = clean(&record.identifier);
+    let by = clean(&change.by);
     format!("{index:>12}  {time}  {word:<6}  {identifier}, version {}, by {by}", record.version)
 }

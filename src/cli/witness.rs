@@ -33,7 +33,7 @@ pub struct Args {
     /// The file with its key; made if it is missing and the directory is new
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Its name, for a new key
+    /// The name of the witness, for a new key
     #[arg(long, value_name = "NAME", default_value = "localhost/witness")]
     name: String,
     /// The verifier key of a ledger; several for several ledgers, or for one that changes its key

@@ -146,7 +146,8 @@ impl Prefix {
 
 /// Texts among which are all prefixes that cover an identifier, except the one of everything; longest first.
 fn covering_texts(identifier: &Identifier) -> Box<dyn Iterator<Item = String> + '_> {
-    let (text, key) = (identifier.as_str(), identifier.key().as_bytes());
+    let text = identifier.as_str();
+    let key = identifier.key().as_bytes();
     match identifier.scheme() {
         Scheme::Handle => {
             let labels = text.split_once('/').map_or(text, |(labels, _)| labels);

@@ -200,7 +200,8 @@ impl Delegation {
     /// Reads a canonical text; `None` for any other text.
     pub fn from_text(text: &str) -> Option<Self> {
         let (ttl, mut rest) = text.strip_prefix("ttl ")?.split_once('\n')?;
-        let (mut sites, mut signers) = (Vec::new(), Vec::new());
+        let mut sites = Vec::new();
+        let mut signers = Vec::new();
         while let Some((line, behind)) = rest.split_once('\n') {
             match line.split_once(' ')? {
                 ("site", site) => sites.push(site.parse().ok()?),
@@ -224,7 +225,8 @@ impl Site {
     fn check(&self) -> Result<(), DelegationError> {
         let refuse = |rule: String| Err(DelegationError::Site { site: excerpt(&self.to_string()), rule });
         if !(1..=Self::ENDPOINTS_MAX).contains(&self.endpoints.len()) {
-            let (count, most) = (self.endpoints.len(), Self::ENDPOINTS_MAX);
+            let count = self.endpoints.len();
+            let most = Self::ENDPOINTS_MAX;
             return refuse(format!("a site has 1 to {most} endpoints; this one has {count}"));
         }
         if let Some(endpoint) = self.endpoints.iter().find(|endpoint| endpoint.address.port() == 0) {

@@ -138,11 +138,14 @@ impl Event {
         let Some(unit) = &self.outputs.balance else { return Ok(()) };
         let sums = sides.map(|(side, flows)| sum(side, flows, unit));
         let [inputs, outputs] = sums;
-        let (inputs, outputs) = (inputs?, outputs?);
+        let inputs = inputs?;
+        let outputs = outputs?;
         if inputs == outputs {
             return Ok(());
         }
-        let (unit, inputs, outputs) = (unit.as_str().to_owned(), inputs.to_string(), outputs.to_string());
+        let unit = unit.as_str().to_owned();
+        let inputs = inputs.to_string();
+        let outputs = outputs.to_string();
         Err(EventError::Unbalanced { unit, inputs, outputs })
     }
 

@@ -87,7 +87,7 @@ pub struct Record {
     pub edges_truncated: bool,
     /// Outputs of the event, if the record is an event; its inputs are its edges.
     pub outputs: Option<Outputs>,
-    /// This version.
+    /// Number, ledger entry and time of this version.
     pub version: Version,
 }
 
@@ -119,7 +119,7 @@ pub enum RecordError {
     ValueTooLong {
         /// Index of the value.
         index: u32,
-        /// Its length, in bytes.
+        /// Length of its data, in bytes.
         bytes: usize,
     },
     /// The values together are too long.
@@ -139,7 +139,7 @@ pub enum RecordError {
     Ttl {
         /// Index of the value.
         index: u32,
-        /// Its TTL, in seconds.
+        /// TTL of the value, in seconds.
         ttl: u32,
     },
     /// A permission pattern is not four bits.

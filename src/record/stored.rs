@@ -107,7 +107,9 @@ struct CanonicalHead {
 impl CanonicalHead {
     fn read(reader: &mut Reader<'_>) -> Result<Self, Torn> {
         let permissions = Permissions::from_bits(u32::from(reader.byte()?)).map_err(|_| Torn)?;
-        let (ttl, timestamp, references) = (reader.varint_u32()?, reader.varint()?, reader.varint()?);
+        let ttl = reader.varint_u32()?;
+        let timestamp = reader.varint()?;
+        let references = reader.varint()?;
         if references > Value::REFERENCES_MAX as u64 {
             return Err(Torn);
         }

@@ -120,7 +120,8 @@ impl<'a> LinkReader<'a> {
                 what: format!("has an edge of ledger entry {} that the entry does not have", edge.index),
             })?;
             let other = if is_own { said.to.clone() } else { entry.registered.identifier.clone() };
-            let (quantity, valid_from_ms) = (said.quantity.clone(), said.valid_from_ms);
+            let quantity = said.quantity.clone();
+            let valid_from_ms = said.valid_from_ms;
             links.push(Link { end: edge.end, other, index: edge.index, quantity, valid_from_ms });
         }
         Ok(links)

@@ -104,7 +104,8 @@ impl Prefixes {
     ///
     /// [`ReadError`].
     pub fn load(records: &Records, implicit: ImplicitHome) -> Result<Self, ReadError> {
-        let (mut table, keys) = (Table::default(), Prefix::keys());
+        let mut table = Table::default();
+        let keys = Prefix::keys();
         let mut after: Option<Key> = None;
         loop {
             let page = records.store().scan(&keys, after.as_ref(), SCAN_PREFIXES)?;

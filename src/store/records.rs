@@ -110,7 +110,8 @@ impl Records {
     ///
     /// [`ReadError`].
     pub fn scan(&self, prefix: &KeyPrefix, after: Option<&Key>, limit: usize) -> Result<Vec<Record>, ReadError> {
-        let (mut records, mut after) = (Vec::new(), after.cloned());
+        let mut records = Vec::new();
+        let mut after = after.cloned();
         while records.len() < limit {
             let found = self.store.scan(prefix, after.as_ref(), limit - records.len())?;
             let Some((last, _)) = found.last() else { break };
@@ -131,7 +132,9 @@ impl Records {
     ///
     /// [`ReadError::Ledger`].
     pub fn beneath_erasures(&self, entry: &StoredEntry<'_>) -> Result<Option<EntryBytes>, ReadError> {
-        let (mut beneath, mut kind, mut previous) = (None, entry.kind, entry.previous);
+        let mut beneath = None;
+        let mut kind = entry.kind;
+        let mut previous = entry.previous;
         while let (EntryKind::Erase, Some((_, position))) = (kind, previous) {
             let bytes = self.entry(position)?;
             let before = bytes.decode()?;

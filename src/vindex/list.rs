@@ -46,7 +46,8 @@ impl List {
 
     /// The indices.
     pub(super) fn indices(&self) -> Vec<u64> {
-        let (mut reader, mut index) = (Reader::new(&self.deltas), 0);
+        let mut reader = Reader::new(&self.deltas);
+        let mut index = 0;
         // The bytes were written here and read back; if they did not, the proof would not verify.
         let next = std::iter::from_fn(|| {
             index += reader.varint().ok()?;
@@ -66,7 +67,9 @@ impl List {
     /// The tail that appends `more`, in ascending order, and the value of the key then. Indices up to the last one are
     /// skipped: the list has them.
     pub(super) fn tail(&self, more: &[u64]) -> (Tail, Bytes32) {
-        let (mut deltas, mut last, mut count) = (Vec::new(), self.last, self.count);
+        let mut deltas = Vec::new();
+        let mut last = self.last;
+        let mut count = self.count;
         let mut added = Vec::with_capacity(more.len());
         for &index in more.iter().filter(|index| self.count == 0 || **index > self.last) {
             if count == 0 || index > last {

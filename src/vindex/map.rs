@@ -51,7 +51,7 @@ impl Prepared {
 pub enum Found {
     /// Exactly these entries are under the key.
     Present {
-        /// Their ledger indices, ascending.
+        /// Ledger indices of the entries, ascending.
         indices: Vec<u64>,
         /// The proof of presence.
         proof: Vec<u8>,

@@ -158,7 +158,8 @@ impl Lookups {
                     Found::Absent { proof } => (Vec::new(), proof),
                     Found::TooMany { count } => return Err(NoLookup::TooMany { count }),
                 };
-                let (leaf, leaf_path) = (Arc::clone(&last.leaf), Arc::clone(&last.path));
+                let leaf = Arc::clone(&last.leaf);
+                let leaf_path = Arc::clone(&last.path);
                 let checkpoint = Arc::clone(&last.checkpoint.note);
                 Ok(Lookup { indices, proof, leaf, leaf_path, checkpoint })
             }
@@ -225,7 +226,8 @@ impl Follower {
         let (log, mut writer) = LeafLog::open(&directory, key)?;
         // Set once, here.
         let _ = self.shared.log.set(Arc::clone(&log));
-        let (mut map, mut read) = (Map::default(), 0);
+        let mut map = Map::default();
+        let mut read = 0;
         let mut last = log.last();
         if let Some(last) = &last {
             let leaf = OutputLeaf::parse(&last.leaf).ok_or(Failure::Leaf)?;

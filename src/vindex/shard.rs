@@ -151,7 +151,8 @@ impl Shard {
         let node = descend(&self.hashes, self.depth, SHARD_BITS, key, path)?;
         let (mut records, _) = self.buckets[node - (1 << self.depth)].as_chunks::<RECORD_BYTES>();
         loop {
-            let (first, last) = (records.first()?, records.last()?);
+            let first = records.first()?;
+            let last = records.last()?;
             let Some(bit) = first_difference(key_of(first), key_of(last)) else {
                 return Some((*key_of(first), self.value(first).value()));
             };
@@ -266,7 +267,8 @@ impl Shard {
     fn merge(&self, bucket: usize, updates: &[Update], change: &mut Change) -> (Vec<Record>, Vec<(u64, Bytes32)>) {
         let (old, _) = self.buckets[bucket].as_chunks::<RECORD_BYTES>();
         let mut merged = Vec::with_capacity(old.len() + updates.len());
-        let (mut fresh, mut old) = (Vec::new(), old.iter().peekable());
+        let mut fresh = Vec::new();
+        let mut old = old.iter().peekable();
         for run in updates.chunk_by(|a, b| a.key == b.key) {
             let key = &run[0].key;
             // Both runs are sorted by key: older keys below this one come first.
@@ -327,7 +329,8 @@ impl Shard {
 pub(super) fn descend(hashes: &[Bytes32], depth: u8, first_bit: u8, key: &Bytes32, path: &mut Path) -> Option<usize> {
     let mut node = 1;
     for bit in first_bit..first_bit + depth {
-        let (left, right) = (&hashes[2 * node], &hashes[2 * node + 1]);
+        let left = &hashes[2 * node];
+        let right = &hashes[2 * node + 1];
         node = match (*left == NOTHING, *right == NOTHING) {
             (true, true) => return None,
             (true, false) => 2 * node + 1,

@@ -144,9 +144,10 @@ fn climb(root: &Bytes32, key: &Bytes32, leaf: Bytes32, steps: &[u8]) -> Result<(
     if !rest.is_empty() || steps.len() > STEPS_MAX {
         return Err(ProofError::Malformed);
     }
-    let (mut hash, mut below) = (leaf, STEPS_MAX);
+    let mut hash = leaf;
+    let mut below = STEPS_MAX;
     for [bit, sibling @ ..] in steps {
-        // Bits strictly decrease towards the root: this bounds the loop, and gives each key one proof.
+        // Bits strictly decrease towards the root, as they increase on the way down.
         if usize::from(*bit) >= below {
             return Err(ProofError::Malformed);
         }

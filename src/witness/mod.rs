@@ -200,7 +200,7 @@ pub enum WitnessError {
         /// The key's name.
         name: String,
     },
-    /// There are too many logs.
+    /// More logs than the limit.
     #[error("{count} logs; the limit is {LOGS_MAX}")]
     TooMany {
         /// Number of logs.
@@ -238,7 +238,8 @@ fn open_key(directory: &Path, file: KeyFile<'_>) -> Result<(CosignerKey, BTreeSe
         (None, Some((owner, origins))) if !origins.is_empty() => Err(other(owner)),
         (Some(_), Some((owner, _))) => Err(other(owner)),
         (None, _) => {
-            let (name, origins) = (file.name, BTreeSet::new());
+            let name = file.name;
+            let origins = BTreeSet::new();
             let key = CosignerKey::new(name, file.seed).ok_or_else(|| WitnessError::Name { name: name.into() })?;
             // The key is written last: it never exists without the directory that knows it.
             write_promises(directory, key.verifier(), &origins).map_err(failed("cannot write to", directory))?;

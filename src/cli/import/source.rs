@@ -39,9 +39,9 @@ pub enum Format {
 pub struct Source {
     /// Name of the source in failures.
     pub name: String,
-    /// Format of its records.
+    /// Format of the records.
     pub format: Format,
-    /// Its bytes.
+    /// The input with its bytes.
     pub input: Input,
 }
 
@@ -133,7 +133,8 @@ pub fn read_all(sources: Vec<Source>, commands_max: usize, chunks: mpsc::Sender<
 fn read_json(input: Box<dyn Read>, output: &mut Output) -> Result<(), String> {
     let mut reader = BufReader::with_capacity(READ_BYTES, input);
     let mut line = Vec::new();
-    let (mut number, mut position) = (0, 0);
+    let mut number = 0;
+    let mut position = 0;
     while !output.gone {
         line.clear();
         // One byte over the limit tells a longer line from one at the limit.

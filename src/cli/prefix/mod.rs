@@ -121,7 +121,9 @@ fn apply(args: &ChangeArgs, operation: pb::prefix_command::Operation, done: &str
 
 async fn list(args: &ListArgs) -> Result<u8, Failure> {
     let client = Client::connect(&args.server.server).await?;
-    let (mut out, mut after, mut any) = (Out::stdout(), String::new(), false);
+    let mut out = Out::stdout();
+    let mut after = String::new();
+    let mut any = false;
     loop {
         let page = client.list_prefixes(pb::ListPrefixesRequest { after, limit: None }).await?.prefixes;
         let Some(last) = page.last() else { break };

@@ -217,7 +217,8 @@ async fn whole(mut messages: Incoming<pb::TraceResponse>) -> Result<Trace, Failu
 async fn lines(out: &mut Out, mut messages: Incoming<pb::TraceResponse>) -> Result<Trace, Failure> {
     let mut trace = Trace::default();
     while let Some(message) = messages.next().await? {
-        let (nodes, edges) = (trace.nodes.len(), trace.edges.len());
+        let nodes = trace.nodes.len();
+        let edges = trace.edges.len();
         let is_end = message.summary.is_some();
         take(&mut trace, message)?;
         trace.nodes.iter().skip(nodes).try_for_each(|node| out.line(trace_node_to_json(node)))?;

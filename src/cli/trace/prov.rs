@@ -39,7 +39,9 @@ pub(super) fn document(trace: &Trace) -> Json {
         ends.into_iter().flatten().all(|end| !is_event(end))
     };
     // A party is an agent, and an entity only if another relation names it, too.
-    let (mut agents, mut entities, mut packages) = (HashSet::new(), HashSet::from([0]), HashSet::new());
+    let mut agents = HashSet::new();
+    let mut entities = HashSet::from([0]);
+    let mut packages = HashSet::new();
     for edge in &trace.edges {
         entities.insert(edge.from);
         let kind = edge.r#type();

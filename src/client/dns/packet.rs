@@ -213,7 +213,8 @@ impl Response {
 fn extended_error(options: &[u8]) -> Option<(u16, String)> {
     let mut reader = Reader { bytes: options, at: 0 };
     loop {
-        let (code, length) = (reader.u16()?, reader.u16()?);
+        let code = reader.u16()?;
+        let length = reader.u16()?;
         let data = reader.take(usize::from(length))?;
         if code == OPTION_EXTENDED_ERROR {
             let (info, text) = data.split_at_checked(2)?;
@@ -254,7 +255,8 @@ impl<'a> Reader<'a> {
 
     fn record(&mut self) -> Option<RawRecord<'a>> {
         let name = self.name()?;
-        let (kind, class) = (self.u16()?, self.u16()?);
+        let kind = self.u16()?;
+        let class = self.u16()?;
         let ttl = self.take(4)?.try_into().ok()?;
         let length = self.u16()?;
         let data_at = self.at;

@@ -23,7 +23,7 @@ const DNS_PORT: u16 = 53;
 pub struct Referral {
     /// The prefix; it covers the identifier of the question.
     pub prefix: Prefix,
-    /// Its sites.
+    /// The delegation, with the sites to ask.
     pub delegation: Delegation,
     /// Ledger index of the delegation; `None` if only NS records describe it.
     pub ledger_index: Option<u64>,

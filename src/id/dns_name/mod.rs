@@ -266,7 +266,8 @@ fn visit_handle<'a>(rest: &'a [u8], mut visit: impl FnMut(Label<'a>)) {
 fn visit_gs1<'a>(rest: &'a [u8], mut visit: impl FnMut(Label<'a>)) {
     visit(Label::Word("gs1"));
     let mut parts = rest.split(|byte| *byte == gs1::VALUE_END);
-    let (ai, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let ai = parts.next().unwrap_or_default();
+    let value = parts.next().unwrap_or_default();
     if ai == GTIN_AI {
         visit(Label::Word("gtin"));
         value.chunks(1).for_each(|digit| visit(Label::Text(digit)));

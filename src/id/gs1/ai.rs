@@ -175,7 +175,8 @@ impl Element {
             return Ok(());
         }
         let or = if self.ai.is_gtin() { " (or 8, 12, 13)" } else { "" };
-        let (least, most) = (fixed + least, fixed + most);
+        let least = fixed + least;
+        let most = fixed + most;
         if least == most {
             self.refuse(format!("has {most}{or} characters; this one has {found}"))
         } else {

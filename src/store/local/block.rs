@@ -51,7 +51,8 @@ pub(super) struct Block<'a> {
 /// Verifies the checksum of a block, once after it was read from disk.
 pub(super) fn check(bytes: &[u8]) -> Result<(), BlockError> {
     let (body, crc) = bytes.split_last_chunk::<CRC_BYTES>().ok_or(BlockError::Short { bytes: bytes.len() })?;
-    let (found, computed) = (u32::from_be_bytes(*crc), crc32c::crc32c(body));
+    let found = u32::from_be_bytes(*crc);
+    let computed = crc32c::crc32c(body);
     if found == computed { Ok(()) } else { Err(BlockError::Checksum { found, computed }) }
 }
 

@@ -33,7 +33,7 @@ use sled::{Config, Db, IVec, Mode};
 
 use super::{
     block::{self, BlockError},
-    directory::{Directory, CacheMiss, Place},
+    directory::{CacheMiss, Directory, Place},
     keys,
 };
 use crate::store::StoreError;

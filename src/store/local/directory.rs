@@ -61,7 +61,7 @@ pub(super) struct Place<B> {
     pub(super) key: Option<Box<[u8]>>,
     /// Start of the next range.
     pub(super) end: Option<Box<[u8]>>,
-    /// Its block, if that is cached.
+    /// The block of the range, if it is cached.
     pub(super) block: Result<B, CacheMiss>,
     /// Number of blocks at the time of the lookup.
     pub(super) known: usize,
@@ -269,8 +269,8 @@ mod tests {
             assert!(get(&directory, 0).is_some(), "after {key}");
         }
         assert!(get(&directory, 1).is_none());
-        let content = directory.bytes.load(Ordering::Relaxed);
-        assert!(content <= BYTES_MAX && content > BYTES_MAX * 9 / 10, "{content}");
+        let bytes = directory.bytes.load(Ordering::Relaxed);
+        assert!(bytes <= BYTES_MAX && bytes > BYTES_MAX * 9 / 10, "{bytes}");
         directory.write(&1u32.to_be_bytes(), &block(2, 2_000));
         assert!(get(&directory, 1).is_none(), "a write needs room");
     }

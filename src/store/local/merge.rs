@@ -76,7 +76,11 @@ pub(super) fn merge(
 }
 
 /// Calls `each` with every key in the blocks, in order.
-pub(super) fn each_key(blocks: &Blocks, stop: &AtomicBool, mut each: impl FnMut(&[u8])) -> Result<MergeOutcome, StoreError> {
+pub(super) fn each_key(
+    blocks: &Blocks,
+    stop: &AtomicBool,
+    mut each: impl FnMut(&[u8]),
+) -> Result<MergeOutcome, StoreError> {
     let mut start: Box<[u8]> = keys::LOWEST.into();
     while !stop.load(Ordering::Relaxed) {
         let span = blocks.find_in_passing(&start)?;
@@ -166,7 +170,8 @@ impl EntryBuffer {
         let parts = if count <= limits.entries_max { 1 } else { count.div_ceil(target) };
         let entries_max = count.div_ceil(parts);
         let mut done = Vec::with_capacity(parts);
-        let (mut part_key, mut part) = (key.to_vec(), BlockWriter::new());
+        let mut part_key = key.to_vec();
+        let mut part = BlockWriter::new();
         let mut start = 0;
         for &(end, position) in &self.entries {
             let key = &self.bytes[start..end];

@@ -178,7 +178,8 @@ impl Store for LocalStore {
     }
 
     fn superseded(&self, key: &Key, upto: u64, limit: usize) -> Result<Vec<(u64, Position)>, StoreError> {
-        let (prefix, first) = (keys::superseded_all(key), keys::superseded(key, upto));
+        let prefix = keys::superseded_all(key);
+        let first = keys::superseded(key, upto);
         let found = self.shared.scan(&prefix, Bound::Included(&first), limit)?;
         let with_index = |(key, position): Entry| Some((keys::superseded_index(&key)?, position));
         Ok(found.into_iter().filter_map(with_index).collect())
@@ -387,7 +388,8 @@ impl Shared {
         // A thread that is to finish tries once more.
         let mut again = had_room || control.mode == MergeMode::On;
         while again {
-            let wait = self.changed.wait_timeout_while(control, FULL_DISK_RETRY, |control| control.mode == MergeMode::On);
+            let wait =
+                self.changed.wait_timeout_while(control, FULL_DISK_RETRY, |control| control.mode == MergeMode::On);
             control = wait.unwrap_or_else(PoisonError::into_inner).0;
             again = control.mode == MergeMode::On;
             if control.mode == MergeMode::Abandon {
