@@ -150,7 +150,7 @@ impl<V: Kept> StampedCache<V> {
     }
 
     /// Reads the value of a key in place; `None` on a miss, or if `read` finds the value stale. `read` runs under a
-    /// lock: it copies what it needs, and does nothing else.
+    /// lock: it checks whether the value is stale, copies what it needs, and does nothing else.
     pub fn read<R>(&self, key: HashedKey<'_>, read: impl FnOnce(&V) -> Option<R>) -> Option<R> {
         let mut shard = self.shard(key);
         shard.asked += 1;

@@ -9,10 +9,7 @@ use super::{
     output::{self, Out},
 };
 use crate::{
-    app::{
-        AppError,
-        dnssec::{self, KeysError},
-    },
+    app::AppError,
     id::{Prefix, dns_name::name_of_prefix},
     protocol::{
         dns::dnssec::{
@@ -23,6 +20,7 @@ use crate::{
         json::time_text,
         outcome::Outcome,
     },
+    server::dns::keys::{self, KeysError},
 };
 
 /// Shows and rolls the keys that sign the DNS zone, whether the node runs or not.
@@ -135,8 +133,8 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 
 fn status(args: &StatusArgs) -> Result<(), Failure> {
     let data = args.data.config()?.data;
-    let ring = dnssec::keys(&data)?;
-    let now = dnssec::now_unix();
+    let ring = keys::keys(&data)?;
+    let now = keys::now_unix();
     if args.json {
         return print_json(&ring, None, now);
     }
@@ -148,8 +146,8 @@ fn status(args: &StatusArgs) -> Result<(), Failure> {
 
 /// Prints the DS that `touchmark prefix delegate --ds` takes on the node of the zone above.
 fn show_ds(args: &DsArgs) -> Result<(), Failure> {
-    let ring = dnssec::keys(&args.data.config()?.data)?;
-    let now = dnssec::now_unix();
+    let ring = keys::keys(&args.data.config()?.data)?;
+    let now = keys::now_unix();
     let apex = match &args.prefix {
         None => ring.apex().to_vec(),
         Some(prefix) => prefix_apex(prefix, &ring)?,
@@ -170,8 +168,8 @@ fn prefix_apex(prefix: &str, ring: &KeyRing) -> Result<Vec<u8>, Failure> {
 }
 
 fn roll(args: &RollArgs) -> Result<(), Failure> {
-    let ring = dnssec::roll(&args.data.config()?.data, args.algorithm)?;
-    let now = dnssec::now_unix();
+    let ring = keys::roll(&args.data.config()?.data, args.algorithm)?;
+    let now = keys::now_unix();
     if args.json {
         return print_json(&ring, None, now);
     }
@@ -191,8 +189,8 @@ fn roll(args: &RollArgs) -> Result<(), Failure> {
 
 fn finish(args: &RollArgs) -> Result<(), Failure> {
     let haste = if args.force { Haste::Now } else { Haste::Wait };
-    let (ring, dropped) = dnssec::finish_roll(&args.data.config()?.data, haste)?;
-    let now = dnssec::now_unix();
+    let (ring, dropped) = keys::finish_roll(&args.data.config()?.data, haste)?;
+    let now = keys::now_unix();
     if args.json {
         let dropped = JsonKey::new(&ring, &dropped, None);
         return print_json(&ring, Some(dropped), now);

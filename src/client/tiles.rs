@@ -5,7 +5,7 @@ use std::time::Duration;
 use ureq::{Agent, Error};
 
 use super::ClientError;
-use crate::protocol::tiles::{TILE_WIDTH, Tile, TilePath};
+use crate::tlog::tiles::{TILE_WIDTH, Tile, TilePath};
 
 /// Maximum time for one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);

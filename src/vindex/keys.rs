@@ -8,8 +8,7 @@
 //! id:<identifier of the entry>                 its list is the whole history, its last index the latest version
 //! out:<identifier that the edge leads from>    all entries that state what the identifier is made of, packed in, …
 //! in:<identifier that the edge leads to>       all entries that state where the identifier went
-//! ns:<prefix>                                  all entries that delegate, home or revoke a prefix; they have no other
-//! key
+//! ns:<prefix>                                  all entries that delegate, home or revoke a prefix, under no other key
 //! ```
 //!
 //! A key of the map is the SHA-256 of such a text. The identifier in it is the canonical form, a Handle with its ASCII
@@ -26,8 +25,8 @@ use sha2::{Digest, Sha256};
 
 use super::trie::Bytes32;
 use crate::{
+    entry::{EntryText, StoredEntry},
     id::{Identifier, Prefix, Scheme},
-    ledger::{EntryText, StoredEntry},
 };
 
 /// Suffix of the origin of an output log behind that of its ledger: the name and version of the rule.

@@ -26,7 +26,7 @@ mod shard;
 pub mod trie;
 
 /// Verifier of the checkpoints of a ledger and, under the name with the suffix, of its output log.
-pub use crate::ledger::CheckpointVerifier;
+pub use crate::tlog::CheckpointVerifier;
 pub use keys::LookupKind;
 pub use lookup::{LOOKUP_INDICES_MAX, Lookup, LookupError, OutputLeaf, Verified, output_verifier};
 pub use service::{Lookups, NoLookup, PUBLISH_INTERVAL, VerifiableIndex};

@@ -222,7 +222,7 @@ impl Follower {
     /// Opens the output log, rebuilds the map up to its last leaf, compares the roots, and publishes the ledger's
     /// newest state.
     fn catch_up(&self, directory: PathBuf) -> Result<LeafLogWriter, Failure> {
-        let key = self.ledger.signer()?.with_suffix(ORIGIN_SUFFIX)?;
+        let key = self.ledger.signer()?.with_suffix(ORIGIN_SUFFIX).map_err(LedgerError::from)?;
         let (log, mut writer) = LeafLog::open(&directory, key)?;
         // Set once, here.
         let _ = self.shared.log.set(Arc::clone(&log));

@@ -3,6 +3,8 @@
 //!
 //! A server that is not responsible for the name may return a [`Referral`], which the caller follows.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod packet;
 mod referral;
 
@@ -102,7 +104,7 @@ pub fn zone_labels(zone: &str) -> impl Iterator<Item = &str> {
 ///
 /// As for [`ask`].
 pub async fn resolve(identifier: &Identifier, zone: &str, server: SocketAddr) -> Result<Said, ClientError> {
-    let name = Named::new(identifier, zone);
+    let name = IdentifierInZone::new(identifier, zone);
     Ok(exchange(&name, Recursion::Desired, server, RESOLVE_TIMEOUT).await?.said)
 }
 
@@ -119,24 +121,24 @@ pub async fn ask(
     server: SocketAddr,
     timeout: Duration,
 ) -> Result<DnsReply, ClientError> {
-    exchange(&Named::new(identifier, zone), Recursion::Unwanted, server, timeout).await
+    exchange(&IdentifierInZone::new(identifier, zone), Recursion::Unwanted, server, timeout).await
 }
 
 /// An identifier with its zone and its name there.
-struct Named<'a> {
+struct IdentifierInZone<'a> {
     identifier: &'a Identifier,
     zone: &'a str,
     name: String,
 }
 
-impl<'a> Named<'a> {
+impl<'a> IdentifierInZone<'a> {
     fn new(identifier: &'a Identifier, zone: &'a str) -> Self {
         Self { identifier, zone, name: name_in_zone(identifier, zone) }
     }
 }
 
 async fn exchange(
-    named: &Named<'_>,
+    named: &IdentifierInZone<'_>,
     recursion: Recursion,
     server: SocketAddr,
     timeout: Duration,
@@ -144,19 +146,22 @@ async fn exchange(
     let question = Question::new(&named.name, recursion)
         .ok_or_else(|| protocol(server, format!("`{}` is not a name that can be asked for", named.name)))?;
     let deadline = Instant::now() + timeout;
-    let response = match ask_udp(&question, server, (timeout, deadline)).await? {
+    let response = match ask_udp(&question, server, Patience { timeout, deadline }).await? {
         response if response.truncated => ask_tcp(&question, server, deadline).await?,
         response => response,
     };
     if response.truncated {
         return Err(protocol(server, format!("the answer for {} is cut off over TCP, too", named.name)));
     }
-    let (authoritative, ttl_seconds) = (response.authoritative, response.ttl_seconds);
-    Ok(DnsReply { said: meaning(&response, named, server)?, authoritative, ttl_seconds })
+    Ok(DnsReply {
+        said: meaning(&response, named, server)?,
+        authoritative: response.authoritative,
+        ttl_seconds: response.ttl_seconds,
+    })
 }
 
 /// The outcome in a response.
-fn meaning(response: &Response, named: &Named<'_>, server: SocketAddr) -> Result<Said, ClientError> {
+fn meaning(response: &Response, named: &IdentifierInZone<'_>, server: SocketAddr) -> Result<Said, ClientError> {
     const NOERROR: u16 = 0;
     const SERVFAIL: u16 = 2;
     const NXDOMAIN: u16 = 3;
@@ -206,17 +211,24 @@ fn meaning(response: &Response, named: &Named<'_>, server: SocketAddr) -> Result
 /// Status code for an answer that the DNS cannot carry, as in `google.rpc.Code`.
 const OUT_OF_RANGE: i32 = 11;
 
-/// When to stop waiting for the answer to an attempt of this number that begins now: soon, except for the last one, which has the time
-/// that TCP leaves.
-fn wait_until(attempt: u32, now: Instant, (timeout, deadline): (Duration, Instant)) -> Instant {
-    let soon = now + (timeout / UDP_ATTEMPTS).min(UDP_PATIENCE_MAX);
-    let last = deadline.checked_sub(TCP_TIMEOUT).unwrap_or(now);
+/// Time limit of an exchange, as a duration and as a deadline.
+#[derive(Clone, Copy)]
+struct Patience {
+    timeout: Duration,
+    deadline: Instant,
+}
+
+/// Deadline for the answer to the attempt of this number, which begins at `now`: a share of the time, or for the last
+/// attempt all that is left before TCP.
+fn wait_until(attempt: u32, now: Instant, time: Patience) -> Instant {
+    let soon = now + (time.timeout / UDP_ATTEMPTS).min(UDP_PATIENCE_MAX);
+    let last = time.deadline.checked_sub(TCP_TIMEOUT).unwrap_or(now);
     if attempt == UDP_ATTEMPTS { soon.max(last) } else { soon }
 }
 
-async fn ask_udp(question: &Question, server: SocketAddr, time: (Duration, Instant)) -> Result<Response, ClientError> {
+async fn ask_udp(question: &Question, server: SocketAddr, time: Patience) -> Result<Response, ClientError> {
     let failed = |error: io::Error| unreachable(server, &error.to_string());
-    let socket = asked(question, server).map_err(failed)?;
+    let socket = send_first(question, server).map_err(failed)?;
     let mut buffer = vec![0; MESSAGE_BYTES_MAX];
     for attempt in 1..=UDP_ATTEMPTS {
         if attempt > 1 {
@@ -236,7 +248,7 @@ async fn ask_udp(question: &Question, server: SocketAddr, time: (Duration, Insta
 
 /// A socket of its own for a question, already sent: a new socket has room in its buffer, and to wait for readiness
 /// would cost one more turn of the event loop for each question.
-fn asked(question: &Question, server: SocketAddr) -> io::Result<UdpSocket> {
+fn send_first(question: &Question, server: SocketAddr) -> io::Result<UdpSocket> {
     let local: SocketAddr = if server.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
     let socket = net::UdpSocket::bind(local)?;
     socket.connect(server)?;
@@ -296,7 +308,7 @@ mod tests {
         let lame = RawReferral { servers: vec![server(b"\x0288\x03hdl\x02id\x04test\x00")], ..RawReferral::default() };
         let upward = RawReferral { servers: vec![server(b"\x02id\x04test\x00")], ..RawReferral::default() };
         let identifier = Identifier::parse("88.1/a").unwrap();
-        let named = Named::new(&identifier, "id.test.");
+        let named = IdentifierInZone::new(&identifier, "id.test.");
         let table = [
             (found, "Ok(Found("),
             (broken, "Err(Protocol"),
@@ -328,7 +340,7 @@ mod tests {
         for (limit, first, second) in
             [(9, (0, 2), (2, 8)), (2, (0, 1), (1, 2)), (4, (0, 2), (2, 4)), (30, (0, 2), (2, 29))]
         {
-            let time = (Duration::from_secs(limit), after(limit));
+            let time = Patience { timeout: Duration::from_secs(limit), deadline: after(limit) };
             for (attempt, (begin, end)) in [(1, first), (2, second)] {
                 assert_eq!(wait_until(attempt, after(begin), time), after(end), "attempt {attempt} of {limit} s");
             }

@@ -6,20 +6,19 @@ use std::net::IpAddr;
 
 use rand::Rng as _;
 
-use crate::protocol::dns::kind;
+use crate::protocol::dns::{
+    kind,
+    wire::{CLASS_IN, NAME_OCTETS_MAX, TYPE_OPT},
+};
 
 /// The private type for a whole record.
 const TYPE_RECORD: u16 = kind::RECORD;
-const TYPE_OPT: u16 = 41;
-const CLASS_IN: u16 = 1;
 /// Maximum length of an answer over UDP that is not fragmented on its way, in bytes.
 const EDNS_BYTES: u16 = 1_232;
 /// Option code of an extended error (RFC 8914 section 2).
 const OPTION_EXTENDED_ERROR: u16 = 15;
 /// Length of the header, in bytes.
 const HEADER_BYTES: usize = 12;
-/// Maximum length of a name on the wire, in octets.
-const NAME_OCTETS_MAX: usize = 255;
 /// Maximum number of pointers followed for one name.
 const POINTERS_MAX: usize = 16;
 /// Maximum number of records of one type taken from a referral.

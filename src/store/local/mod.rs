@@ -29,6 +29,7 @@ mod merge;
 mod options;
 mod overlay;
 mod scan;
+pub mod seal;
 
 use std::{
     ops::Bound,
