@@ -59,6 +59,7 @@ async fn watch(args: &Args) -> Result<u8, Failure> {
     let mut out = Out::stdout();
     let mut next = args.from;
     loop {
+        // A timeout loses nothing: a message that has arrived in part stays in the stream.
         let waited = tokio::time::timeout(FLUSH_AFTER, changes.next()).await;
         let event = match waited {
             Ok(event) => event,

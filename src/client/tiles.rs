@@ -101,6 +101,7 @@ impl TileClient {
             match read {
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(Error::StatusCode(404 | 410)) => return Ok(None),
+                // Not retried: only server errors, too many requests and broken connections may pass.
                 Err(Error::StatusCode(status)) if status < 500 && status != 429 => {
                     return Err(ClientError::Log { url, reason: format!("the answer is HTTP status {status}") });
                 }

@@ -71,6 +71,7 @@ impl NodeUpstream {
             identifier: question.identifier.to_string(),
             recursion: pb::Recursion::None.into(),
             evidence: evidence.into(),
+            // The node is asked as the holder of this prefix: evidence is needed for longer prefixes only.
             delegated_prefix: if question.evidence == Evidence::Latest { to.prefix.to_string() } else { String::new() },
             ..pb::ResolveRequest::default()
         };

@@ -43,7 +43,7 @@ pub(super) fn from_iri(text: &str) -> Result<Identifier, Refusal> {
     for label in text.strip_prefix('/').unwrap_or(text).split('/') {
         if label.starts_with(|first: char| first.is_ascii_digit()) {
             arcs.push(label, position)?;
-        // A long arc skips the root, so it can only come first.
+        // A long arc stands for the first two arcs, so it can only come first.
         } else if let Some((root, second)) = long_arc(label).filter(|_| arcs.count == 0) {
             arcs.push(root, position)?;
             arcs.push(second, position)?;
@@ -142,7 +142,6 @@ impl Arcs {
         if self.count > 0 {
             self.text.push('.');
         }
-        // The dot and the arc are in the text already, so that the limit is that of the whole text.
         self.text.push_str(arc);
         if self.dotted().len() > DOTTED_BYTES_MAX {
             let rule = format!("the dotted text of an OID has at most {DOTTED_BYTES_MAX} characters");

@@ -23,7 +23,7 @@ impl Amount {
 
     /// The sum; `None` if it has too many digits.
     pub fn checked_add(self, other: Self) -> Option<Self> {
-        // Zero has a scale of its own, which the check below would take for lost digits.
+        // The result with a zero is known, whatever scale the library gives it.
         if self.0.is_zero() || other.0.is_zero() {
             return Some(if self.0.is_zero() { other } else { self });
         }

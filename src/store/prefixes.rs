@@ -197,6 +197,7 @@ impl Table {
             PrefixChange::Home | PrefixChange::Delegate(_) => self.by_path.insert(path, Arc::new(version)),
         };
         let was_home = before.is_some_and(|before| before.change == PrefixChange::Home);
+        // Added first, so that the sum never passes below zero.
         self.homed = self.homed + usize::from(is_home) - usize::from(was_home);
     }
 

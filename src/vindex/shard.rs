@@ -400,6 +400,7 @@ pub(super) fn shard_of(key: &Bytes32) -> usize {
 }
 
 fn bucket_of(key: &Bytes32, depth: u8) -> usize {
+    // In 128 bits, for a shard without depth shifts by all 64.
     ((head(key) << SHARD_BITS) as u128 >> (64 - u32::from(depth))) as usize
 }
 

@@ -152,6 +152,7 @@ impl<B: Clone + Deref<Target = [u8]>> Directory<B> {
     }
 
     fn replace(&self, content: &mut CachedBlock<B>, block: Option<B>) {
+        // Added first: the sum never passes below zero, whatever other threads do in between.
         self.bytes.fetch_add(block.as_ref().map_or(0, bytes_of), Ordering::Relaxed);
         let old = std::mem::replace(&mut content.block, block);
         self.bytes.fetch_sub(old.as_ref().map_or(0, bytes_of), Ordering::Relaxed);
