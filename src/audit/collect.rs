@@ -1,5 +1,5 @@
-//! What needs the order of the entries: the tree, times, the chain of each identifier, and the map at each size that the
-//! output log speaks of.
+//! Checks that depend on the order of entries: the tree, times, the chain of each identifier, and the map at each size
+//! that the output log has a leaf for.
 
 use std::collections::HashMap;
 
@@ -14,30 +14,30 @@ use crate::{
     vindex::map::{Hashing, Map, Update},
 };
 
-/// How many updates gather before they go into the map, between two sizes that are compared.
+/// Number of updates that are gathered before they go into the map.
 const UPDATES_AT_ONCE: usize = 65_536;
 
-/// The one that sees all entries in order.
+/// The collector: takes all entries, in order.
 pub(super) struct Collector {
     chain: Chain,
     upper: UpperHashes,
     leaves: Vec<Hash>,
-    /// The newest entry of each identifier, by the first half of its key.
+    /// The newest entry of each identifier, by the first half of its map key.
     newest: HashMap<[u8; 16], u64>,
     index: Option<Index>,
 }
 
-/// The map that is made again.
+/// The map, recomputed from the entries.
 struct Index {
     outputs: Vec<Output>,
-    /// The next of them to be compared.
+    /// Position of the next leaf to compare.
     next: usize,
     map: Map,
     updates: Vec<Update>,
 }
 
-/// What was found in the end.
-pub(super) struct Collected {
+/// Totals of a finished audit.
+pub(super) struct AuditTotals {
     pub(super) identifiers: u64,
     pub(super) covers: u64,
     pub(super) keys: u64,
@@ -85,9 +85,10 @@ impl Collector {
         Ok(())
     }
 
-    /// Checks that the next entry fits to those before.
+    /// Checks that the next entry follows on the entries before it.
     fn check(&mut self, index: u64, facts: &Facts) -> Result<(), Broken> {
         self.chain.place(index, facts.time_ms)?;
+        // Half of a SHA-256 tells identifiers apart, in half the memory.
         let half = facts.key.first_chunk().copied().unwrap_or_default();
         let newest = self.newest.insert(half, index);
         check_previous(facts.previous.map(|(named, _)| named), newest)?;
@@ -96,7 +97,7 @@ impl Collector {
         check_previous_leaf(named, said, leaf)
     }
 
-    /// Compares tree and map with what the output log says about this size, if it does.
+    /// Compares tree and map with the output leaf for the current size, if there is one.
     fn compare_index(&mut self) -> Result<(), AuditError> {
         let Some(index) = &mut self.index else { return Ok(()) };
         let Some(output) = index.outputs.get(index.next).filter(|output| output.size == self.chain.size()) else {
@@ -116,12 +117,12 @@ impl Collector {
         Ok(())
     }
 
-    /// Compares the whole with the checkpoint.
-    pub(super) fn finish(self, log: &dyn LogSource, checkpoint: &SignedCheckpoint) -> Result<Collected, AuditError> {
+    /// Compares the whole tree with the checkpoint.
+    pub(super) fn finish(self, log: &dyn LogSource, checkpoint: &SignedCheckpoint) -> Result<AuditTotals, AuditError> {
         self.upper.compare(self.chain.root(), log, checkpoint, "the log")?;
         let covers = self.index.as_ref().and_then(|index| index.outputs.last()).map_or(0, |output| output.size);
         let keys = self.index.as_ref().map_or(0, |index| index.map.keys() as u64);
-        Ok(Collected { identifiers: self.newest.len() as u64, covers, keys })
+        Ok(AuditTotals { identifiers: self.newest.len() as u64, covers, keys })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The output log of a verifiable index: its tree and signatures, and what each leaf says.
+//! The output log of a verifiable index: its tree and signatures, and the content of each leaf.
 
 use super::{
     AuditError, LogSource, THREADS_MAX,
@@ -10,14 +10,14 @@ use crate::{
     vindex::{OutputLeaf, output_verifier, trie::Bytes32},
 };
 
-/// What a leaf of the output log says.
+/// Content of a leaf of the output log.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Output {
-    /// Of how many entries.
+    /// Number of entries that the leaf covers.
     pub(super) size: u64,
-    /// The root of their tree.
+    /// Root of the tree over those entries.
     pub(super) tree: Hash,
-    /// The root of the map over them.
+    /// Root of the map over those entries.
     pub(super) map: Bytes32,
 }
 
@@ -82,6 +82,7 @@ impl UpperHashes {
         checkpoint: &SignedCheckpoint,
         log: &'static str,
     ) -> Result<(), AuditError> {
+        // The tiles of level 0 were compared with the leaf hashes when they were read.
         for (level, hashes) in (1..).zip(&self.0) {
             for (number, tile) in (0..).zip(hashes.chunks(super::TILE_WIDTH)) {
                 let served = source.hashes(level, number, tile.len()).map_err(AuditError::Source)?;

@@ -1,14 +1,16 @@
 //! A sharded LRU cache with a byte budget and single flight. Generic: it knows nothing of identifiers or answers.
-//! [`stamped`] is its sister for ready answers, outdated by topic; [`shelf`] is one whose owner fills it and says how long it counts.
 //!
-//! * Every entry has a weight in bytes; a shard over its share of the budget drops what was used longest ago.
-//! * Of many askers that miss the same key at once, one fills and the others wait for it (single flight).
-//! * [`Cache::invalidate`] also outdates fills under way: what they read may be older than the change, so it is given
-//!   to those who asked before the change and kept for nobody. Whoever asks after `invalidate` returned gets what was
-//!   read after it.
+//! [`stamped`] is a cache of ready answers that are invalidated by topic; [`shelf`] is a bounded table whose owner
+//! fills it and decides when an entry is stale.
 //!
-//! No lock is held while a value is filled. Deliberately absent: time. An entry stays until it is pushed out or outdated;
-//! answers that age carry their own time to live.
+//! * Each entry has a weight in bytes; a shard over its share of the budget evicts the least recently used entries.
+//! * Of concurrent misses of one key, one caller runs the fill and the others wait for its result (single flight).
+//! * [`Cache::invalidate`] also detaches fills in flight: a fill may have read before the change, so its result goes to
+//!   the callers who already wait for it and is not cached. A call after `invalidate` has returned sees data read after
+//!   it.
+//!
+//! No lock is held during a fill. Deliberately absent: time. An entry stays until it is evicted or invalidated; answers
+//! that expire carry their own time to live.
 
 pub mod shelf;
 pub mod stamped;
@@ -25,13 +27,27 @@ use std::{
 
 use lru::LruCache;
 
-/// The number of shards: enough that the threads of a small machine rarely meet.
+/// Number of shards: enough that the threads of a small machine rarely contend.
 const SHARD_COUNT: usize = 16;
 
-/// How many bytes an entry is counted for.
+/// Function for the weight of an entry, in bytes.
 pub type Weigh<K, V> = fn(&K, &V) -> usize;
 
 /// A cache from `K` to `V`. Cloning a value should be cheap: an `Arc` or something like it.
+///
+/// ```
+/// use std::{convert::Infallible, sync::Arc};
+/// use touchmark::cache::Cache;
+///
+/// let cache: Cache<String, Arc<str>> = Cache::new(1 << 20, |key, value| key.len() + value.len());
+/// let read = |text: &str| cache.get_or_fill("key", || Ok::<_, Infallible>(Arc::from(text)));
+///
+/// assert_eq!(&*read("old")?, "old");
+/// assert_eq!(&*read("new")?, "old", "a hit does not fill");
+/// cache.invalidate("key");
+/// assert_eq!(&*read("new")?, "new");
+/// # Ok::<(), Infallible>(())
+/// ```
 #[derive(Debug)]
 pub struct Cache<K: Hash + Eq, V> {
     shards: Box<[Mutex<Shard<K, V>>]>,
@@ -49,7 +65,7 @@ struct Shard<K: Hash + Eq, V> {
     bytes: usize,
 }
 
-/// One fill under way.
+/// A fill in flight, and the callers that wait for it.
 #[derive(Debug)]
 struct Flight<V> {
     landed: Mutex<Option<Landing<V>>>,
@@ -59,34 +75,36 @@ struct Flight<V> {
 #[derive(Clone, Debug)]
 enum Landing<V> {
     Filled(V),
-    /// The fill failed or its thread died; each waiter tries on its own.
+    /// The fill failed or its thread panicked; each waiting caller runs its own.
     Failed,
 }
 
-/// What a cache has done so far, and holds now.
+/// Counters and size of a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheStats {
-    /// Questions answered from the cache.
+    /// Cache hits.
     pub hits: u64,
-    /// Questions that were not.
+    /// Cache misses.
     pub misses: u64,
-    /// Entries held.
+    /// Entries in the cache.
     pub entries: usize,
-    /// Their weight in bytes.
+    /// Weight of the entries, in bytes.
     pub bytes: usize,
 }
 
-enum Looked<V> {
+/// Result of a lookup.
+enum Lookup<V> {
     Hit(V),
     Wait(Arc<Flight<V>>),
     Fill(Arc<Flight<V>>),
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
-    /// A cache that holds at most `bytes_max` bytes, as `weigh` counts them.
+    /// A cache of at most `bytes_max` bytes, as `weigh` counts them.
     pub fn new(bytes_max: usize, weigh: Weigh<K, V>) -> Self {
         let shard = || {
-            let (entries, flights) = (LruCache::unbounded_with_hasher(RandomState::new()), HashMap::default());
+            let entries = LruCache::unbounded_with_hasher(RandomState::new());
+            let flights = HashMap::default();
             Mutex::new(Shard { entries, flights, bytes: 0 })
         };
         Self {
@@ -99,26 +117,27 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         }
     }
 
-    /// The value of a key: from the cache, from a fill that is under way, or from `fill`.
+    /// The value of a key: a cache hit, the result of a fill in flight, or that of `fill`.
     ///
     /// # Errors
     ///
-    /// What `fill` says; errors are not kept.
+    /// The error of `fill`; errors are not cached.
     pub fn get_or_fill<Q, E>(&self, key: &Q, fill: impl FnOnce() -> Result<V, E>) -> Result<V, E>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let looked = self.look(key);
-        let hit = matches!(looked, Looked::Hit(_));
+        let lookup = self.look_up(key);
+        let hit = matches!(lookup, Lookup::Hit(_));
         if hit { &self.hits } else { &self.misses }.fetch_add(1, Ordering::Relaxed);
-        match looked {
-            Looked::Hit(value) => Ok(value),
-            Looked::Wait(flight) => match flight.wait() {
+        match lookup {
+            Lookup::Hit(value) => Ok(value),
+            Lookup::Wait(flight) => match flight.wait() {
                 Landing::Filled(value) => Ok(value),
                 Landing::Failed => fill(),
             },
-            Looked::Fill(flight) => {
+            Lookup::Fill(flight) => {
+                // Dropped without `land`, by an error or a panic in `fill`, the pilot wakes the waiting callers.
                 let pilot = Pilot { cache: self, key: Some(key.to_owned()), flight };
                 let value = fill()?;
                 pilot.land(value.clone());
@@ -127,7 +146,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         }
     }
 
-    /// The value of a key if it is there. Nothing is filled, and nothing counts as used.
+    /// The cached value of a key. Does not fill, and does not count as a use.
     pub fn peek<Q>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -136,37 +155,38 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         self.shard(key).entries.peek(key).cloned()
     }
 
-    fn look<Q>(&self, key: &Q) -> Looked<V>
+    fn look_up<Q>(&self, key: &Q) -> Lookup<V>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let mut shard = self.shard(key);
         if let Some(value) = shard.entries.get(key) {
-            return Looked::Hit(value.clone());
+            return Lookup::Hit(value.clone());
         }
         if let Some(flight) = shard.flights.get(key) {
-            return Looked::Wait(Arc::clone(flight));
+            return Lookup::Wait(Arc::clone(flight));
         }
         let flight = Arc::new(Flight { landed: Mutex::new(None), signal: Condvar::new() });
         shard.flights.insert(key.to_owned(), Arc::clone(&flight));
-        Looked::Fill(flight)
+        Lookup::Fill(flight)
     }
 
-    /// Forgets a key, and sees to it that no fill that is under way brings the old value back.
+    /// Removes a key, and detaches the fill in flight, so that its old value is not cached.
     pub fn invalidate<Q>(&self, key: &Q)
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         let mut shard = self.shard(key);
+        // Its callers still get the value; `land` finds another flight, or none, and does not cache it.
         shard.flights.remove(key);
         if let Some((key, value)) = shard.entries.pop_entry(key) {
             shard.bytes -= (self.weigh)(&key, &value);
         }
     }
 
-    /// Forgets everything, and sees to it that no fill that is under way brings anything back.
+    /// Removes all entries, and detaches all fills in flight.
     pub fn clear(&self) {
         for shard in &self.shards {
             let mut shard = lock(shard);
@@ -176,7 +196,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         }
     }
 
-    /// What the cache has done and holds.
+    /// Counters and size of the cache.
     pub fn stats(&self) -> CacheStats {
         let mut stats = CacheStats {
             hits: self.hits.load(Ordering::Relaxed),
@@ -196,7 +216,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         lock(&self.shards[hash as usize % SHARD_COUNT])
     }
 
-    /// Ends a flight: keeps the value if the flight is still the one that the shard knows.
+    /// Ends a flight: caches the value if the flight has not been detached by an invalidation.
     fn land(&self, key: K, flight: &Arc<Flight<V>>, landing: &Landing<V>) {
         let mut guard = self.shard(&key);
         let shard = &mut *guard;
@@ -234,7 +254,7 @@ impl<V: Clone> Flight<V> {
     }
 }
 
-/// Whoever fills. Lands in any case, so that nobody waits for a fill that failed or panicked.
+/// The caller that runs the fill. Ends the flight on drop, so that nobody waits for a fill that failed or panicked.
 struct Pilot<'a, K: Hash + Eq + Clone, V: Clone> {
     cache: &'a Cache<K, V>,
     key: Option<K>,
@@ -248,6 +268,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Pilot<'_, K, V> {
 
     fn finish(&mut self, landing: Landing<V>) {
         if let Some(key) = self.key.take() {
+            // The value is cached before the waiting callers wake.
             self.cache.land(key, &self.flight, &landing);
             *lock(&self.flight.landed) = Some(landing);
             self.flight.signal.notify_all();

@@ -1,4 +1,4 @@
-//! `touchmark audit`: a whole log, computed again from its entries.
+//! `touchmark audit`: a whole log, recomputed from its entries.
 
 use std::path::Path;
 
@@ -58,13 +58,14 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         bar.set_position(done);
         bar.set_message(format!("{} of {} entries", count(done), count(total)));
     };
-    let report = match is_url {
-        true => app::audit_url(&args.target, args.index.as_deref(), verifier.as_ref(), &mut progress),
-        false => app::audit_directory(Path::new(&args.target), verifier.as_ref(), &mut progress),
+    let report = if is_url {
+        app::audit_url(&args.target, args.index.as_deref(), verifier.as_ref(), &mut progress)
+    } else {
+        app::audit_directory(Path::new(&args.target), verifier.as_ref(), &mut progress)
     };
     bar.finish_and_clear();
     let report = report?;
-    // A directory has a key of its own.
+    // A directory contains its own key, so its signatures are always checked.
     let signature = if verifier.is_some() || !is_url { Signature::Checked } else { Signature::NotChecked };
     if args.json {
         show_json(&report, signature)?

@@ -1,11 +1,11 @@
-//! `touchmark import`: many records from files.
+//! `touchmark import`: registers many records from files.
 //!
 //! ```text
 //! thread: lines -> commands, encoded --(bounded)--> tasks: ApplyBatch, 4 under way --> results, line by line
 //! ```
 //!
-//! Registering is safe to repeat: what is there already with the same content counts as done. So an import that was broken off
-//! is continued by running it again.
+//! Registration is idempotent: a record that is registered already with the same content counts as done. So an import
+//! that was interrupted is continued by running it again.
 
 mod send;
 mod source;
@@ -31,11 +31,11 @@ use crate::{
 };
 pub use source::{Format, Input, Source};
 
-/// How many chunks may wait between reading and sending.
+/// Maximum number of chunks that wait between reading and sending.
 const CHUNKS_AHEAD: usize = 2;
-/// How many failed lines are printed for people; the others are counted.
+/// Maximum number of failed lines printed for people; the others are counted.
 const FAILURES_SHOWN_MAX: u64 = 100;
-/// Commands of one batch, unless the arguments say another number.
+/// Commands in a batch, unless the arguments give another number.
 pub const BATCH_COMMANDS_DEFAULT: usize = 2_000;
 
 /// Registers the records of files.
@@ -55,7 +55,7 @@ pub struct Args {
     /// Files to read; `-` is the standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<String>,
-    /// How the records are written [default: csv for files that end in .csv, else jsonl]
+    /// The format of the records [default: csv for files that end in .csv, else jsonl]
     #[arg(long)]
     format: Option<Format>,
     /// Records to send at once, 1 to 10,000
@@ -78,11 +78,11 @@ fn batch(text: &str) -> Result<usize, String> {
 pub struct FailedLine {
     /// The name of the file.
     pub source: String,
-    /// The line, from 1; 0 when it concerns the file.
+    /// The line, from 1; 0 for a failure of the whole file.
     pub line: u64,
-    /// The identifier, when it could be read.
+    /// The identifier, if it could be read.
     pub identifier: Option<String>,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
     /// A sentence with the identifier, the rule and the limit.
     pub reason: String,
@@ -115,7 +115,7 @@ struct JsonSummary {
     records_per_second: u64,
 }
 
-/// How what happens is shown.
+/// Form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Show {
     /// Progress, and failures for people.
@@ -126,7 +126,7 @@ pub enum Show {
     Quiet,
 }
 
-/// Counts what becomes of the records, and shows it.
+/// Counters of an import, and its output.
 #[derive(Debug)]
 pub struct Report {
     show: Show,
@@ -135,7 +135,7 @@ pub struct Report {
     registered: u64,
     already: u64,
     failed: u64,
-    /// Why the standard output takes no more.
+    /// The failure of the standard output, if it takes no more.
     broken: Option<Failure>,
 }
 
@@ -149,8 +149,8 @@ impl Report {
         Self { show, bar, started: Instant::now(), registered: 0, already: 0, failed: 0, broken: None }
     }
 
-    /// Adds what became of a chunk.
-    fn add(&mut self, sent: send::Sent) {
+    /// Adds the result of a chunk.
+    fn add(&mut self, sent: send::ChunkResult) {
         self.registered += sent.registered;
         self.already += sent.already;
         for failure in &sent.failed {
@@ -186,7 +186,7 @@ impl Report {
         ((self.registered + self.already) as f64 / self.seconds()) as u64
     }
 
-    /// What came of all records, for people.
+    /// The totals, for people.
     fn summary(&self) -> String {
         let mut text = format!("registered {} records", count(self.registered));
         if self.already > 0 {
@@ -227,7 +227,8 @@ impl Report {
 ///
 /// # Errors
 ///
-/// [`Failure`] when a file cannot be opened or the node cannot be reached; lines that fail are no error, and show in the exit code.
+/// [`Failure`] if a file cannot be opened or the node cannot be reached; failed lines are no error, and show in the
+/// exit code.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let sources: Vec<Source> = args.files.iter().map(|name| Source::named(name, args.format)).collect();
     let show = if args.json { Show::Json } else { Show::People };
@@ -238,11 +239,11 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     })
 }
 
-/// Registers the records of sources, and gives how many lines failed.
+/// Registers the records of sources; returns the number of failed lines.
 ///
 /// # Errors
 ///
-/// [`Failure`] when a file cannot be opened or the node cannot be reached.
+/// [`Failure`] if a file cannot be opened or the node cannot be reached.
 pub async fn import(client: &Client, sources: Vec<Source>, batch: usize, show: Show) -> Result<u64, Failure> {
     let mut bytes = Some(0);
     for source in &sources {
@@ -254,7 +255,7 @@ pub async fn import(client: &Client, sources: Vec<Source>, batch: usize, show: S
     let reader = thread::Builder::new().name("import".into()).spawn(move || source::read_all(sources, batch, sender));
     let reader = reader.map_err(|error| Failure::new(format!("cannot start a thread: {error}")))?;
     if let Err(error) = send::send_all(client, chunks, &mut report).await {
-        // The reader may wait for an input that never comes; it ends with the process, or when it next hands out a chunk.
+        // The reader may wait for an input that never comes; it ends with the process, or when it next sends a chunk.
         report.print()?;
         return Err(with_advice(error).into());
     }
@@ -265,7 +266,7 @@ pub async fn import(client: &Client, sources: Vec<Source>, batch: usize, show: S
     Ok(failed)
 }
 
-/// Says how to go on.
+/// Adds advice to an error: how to continue.
 fn with_advice(error: ClientError) -> ClientError {
     let advice = |reason: &str| format!("{reason}; running the import again continues it");
     match error {
