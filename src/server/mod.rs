@@ -1,5 +1,6 @@
 //! Listeners: sockets, admission and limits. Each decodes with `protocol`, calls a core, and encodes.
 
+pub mod datagram;
 pub mod dns;
 pub mod grpc;
 pub mod http;

@@ -63,7 +63,7 @@ const FOREIGN: [(&str, &[&str]); 35] = [
     ("tokio_rustls", &["src/server/dns/encrypted.rs"]),
     ("quinn", &["src/server/dns/encrypted/quic.rs"]),
     ("rcgen", &["src/server/dns/certificate.rs"]),
-    ("nix", &["src/server/dns/udp.rs", "src/server/http/listener.rs"]),
+    ("nix", &["src/server/datagram/", "src/server/http/listener.rs"]),
     ("axum", &["src/server/http/"]),
     ("prometheus_client", &["src/server/http/"]),
     ("rust_decimal", &["src/record/", "src/resolver/"]),
@@ -89,7 +89,7 @@ const FOREIGN: [(&str, &[&str]); 35] = [
     ("tracing_subscriber", &["src/cli/", "src/config/checks.rs"]),
     ("toml", &["src/config/mod.rs"]),
     ("serde_json", &["src/protocol/json/", "src/cli/"]),
-    ("siphasher", &["src/protocol/dns/cookie.rs", "src/server/dns/rate.rs"]),
+    ("siphasher", &["src/protocol/dns/cookie.rs", "src/server/datagram/rate.rs"]),
     ("jiff", &["src/record/edge.rs", "src/protocol/json/"]),
     ("mimalloc", &["src/main.rs"]),
 ];

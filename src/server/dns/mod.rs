@@ -28,7 +28,6 @@ pub mod counters;
 pub mod encrypted;
 mod limits;
 pub mod network;
-pub mod rate;
 pub mod sources;
 mod tcp;
 mod udp;
@@ -58,6 +57,7 @@ use self::{
     udp::UdpListener,
     walks::{AsyncWalker, Walks},
 };
+pub use crate::server::datagram::rate;
 use crate::{
     protocol::dns::{Client, Responded, Responder, Transport, WalkFailure, Walked},
     resolver::Depth,
