@@ -18,7 +18,7 @@ use touchmark::{
         },
     },
     record::{Permissions, Value, Values},
-    server::dns::rate::{AnswerClass, RateLimiter, RateLimits},
+    server::datagram::rate::{AnswerClass, RateLimiter, RateLimits},
     store::{
         Applied, IndexChange, Store,
         local::{LocalOptions, LocalStore},

@@ -14,7 +14,7 @@ use crate::{
         zone_labels,
     },
     server::{
-        dns::rate::EXEMPT_NETWORKS_MAX,
+        datagram::rate::EXEMPT_NETWORKS_MAX,
         network::{Network, NetworkError},
     },
     tlog::note::{KeyError, KeyType, VerifierKey},

@@ -11,7 +11,7 @@
 //! Exempt networks (this host, unless configured otherwise) have no share: a proxy speaks for many. Bounds in all hold for
 //! them, too.
 //!
-//! Deliberately absent: rates. Answers over UDP are limited by `server::dns::rate`, whose clients may be forged.
+//! Deliberately absent: rates. Answers over UDP are limited by `server::datagram::rate`, whose clients may be forged.
 
 use std::{
     collections::HashMap,

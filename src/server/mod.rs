@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! connections:  accept -- places, admission -- tls -- dns | grpc | http     front ends, in a list (frontend)
-//! datagrams:    dns::udp -- rate
+//! datagrams:    datagram (batches, rate limits) -- dns
 //! all of them:  network (ranges of addresses), metrics, descriptors (how many connections there may be)
 //! ```
 //!
@@ -13,6 +13,7 @@ mod accept;
 pub mod activity;
 pub mod admission;
 pub mod descriptors;
+pub mod datagram;
 pub mod dns;
 pub mod frontend;
 pub mod grpc;

@@ -66,7 +66,7 @@ const FOREIGN: [(&str, &[&str]); 32] = [
     ("tokio_rustls", &["src/server/accept.rs", "src/server/dns/encrypted.rs"]),
     ("quinn", &["src/server/dns/encrypted/quic.rs"]),
     ("rcgen", &["src/server/tls.rs"]),
-    ("nix", &["src/server/dns/udp.rs", "src/server/http/listener.rs"]),
+    ("nix", &["src/server/datagram/", "src/server/http/listener.rs"]),
     ("axum", &["src/server/http/"]),
     ("prometheus_client", &["src/server/metrics.rs"]),
     ("rust_decimal", &["src/record/", "src/resolver/"]),
@@ -100,7 +100,7 @@ const FOREIGN: [(&str, &[&str]); 32] = [
     ("tracing_subscriber", &["src/cli/", "src/config/checks.rs"]),
     ("toml", &["src/config/mod.rs"]),
     ("serde_json", &["src/protocol/json/", "src/cli/"]),
-    ("siphasher", &["src/protocol/dns/cookie.rs", "src/server/dns/rate.rs"]),
+    ("siphasher", &["src/protocol/dns/cookie.rs", "src/server/datagram/rate.rs"]),
     ("jiff", &["src/record/edge.rs", "src/protocol/json/"]),
     ("mimalloc", &["src/main.rs"]),
 ];
@@ -567,7 +567,7 @@ fn dependencies_are_used_and_say_why() {
 #[test]
 fn the_rules_can_fail() {
     type Rule = fn(&Source) -> Vec<String>;
-    let table: Vec<(Rule, &str, &str, usize)> = vec![
+    let table: [(Rule, &str, &str, usize); _] = [
         (edges, "src/id/mod.rs", "use crate::record::Value;", 1),
         (edges, "src/store/mod.rs", "use crate::{id::Key, server::{a, b::{c}}, resolver};", 2),
         (edges, "src/store/mod.rs", "use crate::{id::{Key, app}, record, ledger::Position};", 0),

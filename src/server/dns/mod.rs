@@ -27,7 +27,6 @@ pub mod counters;
 pub mod encrypted;
 pub mod keys;
 mod limits;
-pub mod rate;
 pub mod signing;
 mod tcp;
 mod udp;
@@ -51,6 +50,7 @@ use self::{
     udp::UdpListener,
     walks::{AsyncWalker, Walks},
 };
+pub use crate::server::datagram::rate;
 use crate::{
     protocol::dns::{Client, Responded, Responder, Transport, WalkFailure, Walked},
     resolver::Depth,

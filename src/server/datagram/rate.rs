@@ -131,6 +131,15 @@ pub enum AnswerClass {
     Walk,
 }
 
+/// What tells apart the accounts of one client network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateKey {
+    /// The kind of the answer.
+    pub class: AnswerClass,
+    /// The hash of what it is about.
+    pub name_hash: u64,
+}
+
 /// What to do with an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
