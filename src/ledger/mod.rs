@@ -54,7 +54,7 @@ use std::{
     },
 };
 
-pub use append::{Appender, Batch, Committed, EdgesAfter, Erasing, Pushed};
+pub use append::{Appender, BATCH_BYTES_MAX, Batch, BatchMark, Committed, EdgesAfter, Erasing, ErasureStaged, Pushed};
 pub use audit::{Audit, audit};
 pub use checkpoint::{LedgerKey, ORIGIN_BYTES_MAX, SLOT_BYTES as CHECKPOINT_BYTES_MAX, SignedCheckpoint, write_secret};
 pub use data_dir::DataDir;

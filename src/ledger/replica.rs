@@ -46,7 +46,9 @@ impl Replica {
         if let Err(error) = erasing.redact_all(newest) {
             return erasing.abandon().and(Err(error));
         }
-        erasing.commit_pushed(Some(checkpoint), |batch| push(batch, entry, Some(newest)))
+        let staged = erasing.push_with(|batch| Ok((push(batch, entry, Some(newest))?, entry.leaf_hash)))?;
+        let position = staged.position();
+        Ok((position, staged.commit_signed(Some(checkpoint))?))
     }
 
     /// Overwrites what the erasure that was committed last destroys.

@@ -87,6 +87,13 @@ pub struct NewHashes {
     positions: Vec<u8>,
 }
 
+/// How much a [`NewHashes`] held at one moment, in bytes of each of its lists.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HashesMark {
+    levels: [usize; LEVEL_COUNT],
+    positions: usize,
+}
+
 impl NewHashes {
     /// Adds a hash to a level; level 0 are the leaves.
     pub fn push(&mut self, level: usize, hash: Hash) {
@@ -122,8 +129,18 @@ impl NewHashes {
 
     /// Forgets everything, and keeps the memory.
     pub fn clear(&mut self) {
-        self.levels.iter_mut().for_each(Vec::clear);
-        self.positions.clear();
+        self.rewind(&HashesMark::default());
+    }
+
+    /// A point to go back to: how much there is now.
+    pub fn mark(&self) -> HashesMark {
+        HashesMark { levels: std::array::from_fn(|level| self.levels[level].len()), positions: self.positions.len() }
+    }
+
+    /// Forgets what was added since a mark was set.
+    pub fn rewind(&mut self, mark: &HashesMark) {
+        self.levels.iter_mut().zip(mark.levels).for_each(|(hashes, len)| hashes.truncate(len));
+        self.positions.truncate(mark.positions);
     }
 }
 

@@ -373,7 +373,8 @@ mod tests {
                 let mut erasing = appender.begin_erasing(2, ErasedValues::All).unwrap();
                 erasing.redact_all(pushed[1].position).unwrap();
                 let draft = draft("88.1/b", Some(&erasure));
-                erasing.commit(&draft, 2, (pushed[1].index, pushed[1].position), EdgesAfter::None).unwrap();
+                let previous = (pushed[1].index, pushed[1].position);
+                erasing.push(&draft, 2, previous, EdgesAfter::None).unwrap().commit().unwrap();
                 appender.finish_erasing().unwrap();
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! | module | proves |
 //! |---|---|
+//! | `atomic` | a batch is carried out whole or not at all, and may be sent again |
 //! | `audit` | `fsck` finds a flipped bit anywhere; a start mends what follows from the ledger and refuses the rest |
 //! | `audit_log` | `touchmark audit` passes a sound log, ours and foreign, from a directory and over HTTP, and names what was tampered with |
 //! | `backup` | a copy of a running node's directory is a backup |
@@ -37,6 +38,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod atomic;
 mod audit;
 mod audit_log;
 mod backup;

@@ -58,6 +58,14 @@ impl EntrySubject {
             Self::Prefix(prefix) => prefix.key(),
         }
     }
+
+    /// As [`EntrySubject::key`], without a copy.
+    pub fn into_key(self) -> Key {
+        match self {
+            Self::Identifier(identifier) => identifier.into_key(),
+            Self::Prefix(prefix) => prefix.key(),
+        }
+    }
 }
 
 impl Draft {

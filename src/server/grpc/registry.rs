@@ -14,7 +14,7 @@ use crate::{
         Encoded, EncodedCommands, decode_command, pb, prefix_command, receipt_to_pb, record_to_pb, result_to_pb,
         services::registry_server,
     },
-    registry::{BATCH_COMMANDS_MAX, Prepared, Receipt, Refusal, Registry, WhenFull},
+    registry::{Atomicity, BATCH_COMMANDS_MAX, Prepared, Receipt, Refusal, Registry, WhenFull},
     resolver::Resolver,
 };
 
@@ -100,7 +100,7 @@ impl registry_server::Registry for RegistryService {
             self.registry.stats().count_refusal(&refusal);
             refused(&refusal)
         })?;
-        match self.registry.submit(vec![Ok(prepared)], WhenFull::Refuse).await.pop() {
+        match self.registry.submit(vec![Ok(prepared)], Atomicity::Each, WhenFull::Refuse).await.pop() {
             Some(Ok(receipt)) => Ok(Response::new(receipt_to_pb(receipt, ""))),
             Some(Err(refusal)) => Err(refused(&refusal)),
             None => Err(Status::internal("a command got no result")),
@@ -109,8 +109,10 @@ impl registry_server::Registry for RegistryService {
 
     async fn apply_batch(&self, request: Request<EncodedCommands>) -> Result<Response<pb::ApplyBatchResponse>, Status> {
         let principal = principal(request.remote_addr())?;
-        let commands = request.into_inner().commands;
+        let EncodedCommands { commands, atomic } = request.into_inner();
         match commands.len() {
+            // So a client finds out that the node knows the field.
+            0 if atomic => return Ok(Response::new(pb::ApplyBatchResponse::default())),
             0 => {
                 return Err(Status::invalid_argument(format!(
                     "an empty batch; give 1 to {BATCH_COMMANDS_MAX} commands"
@@ -120,7 +122,8 @@ impl registry_server::Registry for RegistryService {
             count => return Err(refused(&Refusal::TooMany { count })),
         }
         let prepared = self.prepare_all(commands, principal).await?;
-        let results = self.registry.submit(prepared, WhenFull::Refuse).await;
+        let atomicity = if atomic { Atomicity::All } else { Atomicity::Each };
+        let results = self.registry.submit(prepared, atomicity, WhenFull::Refuse).await;
         if let Some(Err(refusal @ Refusal::TryLater)) = results.first() {
             return Err(refused(refusal));
         }
@@ -155,7 +158,7 @@ impl registry_server::Registry for RegistryService {
             let registry = registry.clone();
             async move {
                 match prepared {
-                    Ok(prepared) => (Ok(registry.enqueue(prepared, WhenFull::Wait).await), broken),
+                    Ok(prepared) => (Ok(registry.enqueue(prepared, Atomicity::Each, WhenFull::Wait).await), broken),
                     Err(status) => (Err(status), broken),
                 }
             }
