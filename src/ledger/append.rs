@@ -8,13 +8,16 @@ pub use erase::{Erasing, ErasureStaged};
 pub(super) use erase::{check as check_erasures, recover as recover_erasure};
 
 use super::{
-    Draft, Hash, Ledger, LedgerError, Place, Position, Previous, SignedCheckpoint,
-    checkpoint::SignedHead,
-    leaf_hash,
+    Ledger, LedgerError, Position,
     recover::Mark,
     redactions::Group,
     segment::{BODY_BYTES_MAX, ENTRY_HEADER_BYTES, FRAME_HEADER_BYTES, FrameBuffer, FrameInfo, SegmentWriter},
-    tree::{Frontier, HashesMark, NewHashes},
+    signed_head::SignedHead,
+    tree::{HashesMark, NewHashes},
+};
+use crate::{
+    entry::{Draft, Place, Previous, leaf_hash},
+    tlog::{Frontier, Hash, SignedCheckpoint},
 };
 
 /// The most bytes of one batch: what fits the body of one frame.
@@ -244,7 +247,9 @@ impl Batch<'_> {
         }
         let index = self.frontier.size();
         let previous = match previous {
-            Some((index, position)) => Some(Previous { index, position, leaf_hash: self.leaf_hash(index)? }),
+            Some((index, position)) => {
+                Some(Previous { index, locator: position.into(), leaf_hash: self.leaf_hash(index)? })
+            }
             None => None,
         };
         let has_edges = edges == EdgesAfter::Some;

@@ -2,8 +2,8 @@
 
 use super::Refusal;
 use crate::{
+    entry::{ErasedValues, Reason, RequestId},
     id::Identifier,
-    ledger::{ErasedValues, Reason, RequestId},
     record::{Edge, EdgeChange, Event, RecordError, Value, Values},
 };
 

@@ -38,10 +38,11 @@ use stats::Stats;
 use prefix::PrefixJob;
 
 use crate::{
+    entry::Principal,
     id::{Key, dns_name},
-    ledger::{Hash, Principal},
     record::Version,
     store::RequestKey,
+    tlog::Hash,
 };
 
 /// Milliseconds since 1970 UTC, as whoever runs the node has it.

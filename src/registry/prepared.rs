@@ -6,8 +6,8 @@
 
 use super::{Command, Entropy, Operation, Refusal, ValueChange, command::Merging, request_key};
 use crate::{
+    entry::{Draft, EntryKind, EntryTooLong, ErasedValues, Principal, Reason, RequestId, Statement, StoredEntry},
     id::Identifier,
-    ledger::{Draft, EntryKind, EntryTooLong, ErasedValues, Principal, Reason, RequestId, Statement, StoredEntry},
     record::{EdgeChange, Event, Flow, Outputs, Values},
     store::RequestKey,
 };

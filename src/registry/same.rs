@@ -3,7 +3,7 @@
 use super::prepared::{Content, Drafted, Erase, Merge};
 use crate::{
     codec::Torn,
-    ledger::{EntryKind, Erasure, StoredEntry},
+    entry::{EntryKind, Erasure, StoredEntry},
     record::{Edge, EdgeChange, Values},
     store::ReadError,
 };

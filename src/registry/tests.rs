@@ -14,10 +14,9 @@ use tokio::runtime::Runtime;
 
 use super::{apply::change_of, *};
 use crate::{
+    entry::{ErasedValues, Reason, RequestId},
     id::{Identifier, KeyPrefix, Prefix, dns_name::NameHash},
-    ledger::{
-        DataDir, ErasedValues, KeySource, Ledger, LedgerError, Mark, Opening, Position, Reason, Recovered, RequestId,
-    },
+    ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Position, Recovered},
     record::{Delegation, Edge, EdgeChange, EdgeType, Event, Flow, Outputs, Permissions, PrefixChange, Value, Values},
     store::{
         Applied, Direction, EdgeQuery, ImplicitHome, IndexChange, IndexedEdge, Prefixes, Records, Resident, Store,

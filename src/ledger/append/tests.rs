@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::{
+    entry::{EntryKind, Principal, Statement},
     id::Identifier,
-    ledger::{DataDir, EntryKind, KeySource, Opening, Principal, Recovered, Statement},
+    ledger::{DataDir, KeySource, Opening, Recovered},
     record::Values,
 };
 

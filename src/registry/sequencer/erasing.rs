@@ -16,8 +16,9 @@ use super::{
     round::{Round, unreadable},
 };
 use crate::{
+    entry::{Draft, EntryKind, ErasedValues, Erasure, Statement, StoredEntry},
     id::Identifier,
-    ledger::{Draft, EdgesAfter, EntryKind, ErasedValues, Erasure, Position, Statement, StoredEntry},
+    ledger::{EdgesAfter, Position},
     record::{Status, Values},
     registry::{Receipt, Refusal, prepared::Erase, stats::Stats},
 };

@@ -5,8 +5,9 @@ use std::{borrow::Cow, time::Instant};
 use super::{Decided, Sequencer, Staged};
 use crate::{
     codec::Torn,
+    entry::{Draft, EntryKind, StoredEntry},
     id::{Identifier, Key},
-    ledger::{Batch, Committed, Draft, EdgesAfter, EntryBytes, EntryKind, Position, StoredEntry},
+    ledger::{Batch, Committed, EdgesAfter, EntryBytes, Position},
     record::{EdgeChange, Status},
     registry::{
         Entropy, Existing, Refusal,

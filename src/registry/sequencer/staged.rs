@@ -3,11 +3,13 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
+    entry::StoredEntry,
     id::Key,
-    ledger::{Batch, Hash, Position, StoredEntry},
+    ledger::{Batch, Position},
     record::Version,
     registry::{Changed, Receipt, Refusal, apply::Effects},
     store::{IndexChange, PrefixVersion, ReadError, RequestKey},
+    tlog::Hash,
 };
 
 /// What this batch holds already, for the commands that follow in it.
