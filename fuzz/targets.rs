@@ -10,10 +10,11 @@ use std::{
 };
 
 use crate::{
-    client, codec, id,
-    ledger::{self, EntryText, StoredEntry},
+    client, codec,
+    entry::{EntryText, StoredEntry},
+    id, ledger,
     protocol::{
-        dns::message::{Request, labels},
+        dns::{request::Request, wire::labels},
         grpc::CommandBatch,
         json,
         replica::{HEAD_BYTES, Record},
