@@ -67,7 +67,7 @@ impl Registry {
         }
         command.check()?;
         let PrefixCommand { prefix, change, request, .. } = &command;
-        let statement = PrefixStatement { prefix, change, principal, request: request.as_ref() };
+        let statement = PrefixStatement { prefix, change, principal: &principal, request: request.as_ref() };
         let draft = Draft::of_prefix(&statement, (self.entropy)())
             .map_err(|error| Refusal::Invalid { identifier: prefix.to_string(), reason: error.to_string() })?;
         let request = request.as_ref().map(|id| request_key(&prefix.key(), id.as_bytes()));

@@ -138,7 +138,7 @@ impl Asked {
         salt: [u8; 32],
     ) -> Result<Draft, Refusal> {
         let ContentRef { kind, values, edges, outputs } = content;
-        let (principal, request) = (self.principal, self.request.as_ref());
+        let (principal, request) = (&self.principal, self.request.as_ref());
         let statement = Statement { kind, identifier, principal, values, edges, outputs, request, erasure: None };
         Draft::new(&statement, salt).map_err(|error: EntryTooLong| self.invalid(error.to_string()))
     }

@@ -153,7 +153,7 @@ impl Core {
     }
 
     fn prepare(&self, command: Command) -> Result<Prepared, Refusal> {
-        self.registry.prepare(command, Principal::Loopback)
+        self.registry.prepare(command, Principal::LOOPBACK)
     }
 
     fn enqueue(&self, commands: Vec<Command>, atomicity: Atomicity) -> Enqueued {
@@ -194,7 +194,7 @@ impl Core {
         let request = RequestId::new(format!("{prefix}{change:?}").get(..20).unwrap().as_bytes());
         let prefix = Prefix::parse(prefix).unwrap();
         let command = PrefixCommand { prefix, change, expected_version: None, request };
-        self.runtime.block_on(self.registry.apply_prefix(command, Principal::Loopback)).unwrap()
+        self.runtime.block_on(self.registry.apply_prefix(command, Principal::LOOPBACK)).unwrap()
     }
 
     /// Ends it, and gives what a replay of its ledger derives and what it had applied.
@@ -445,7 +445,7 @@ fn a_clone_that_is_left_over_does_not_hold_up_a_stop() {
     sequencer.join();
     assert_eq!(words(&runtime.block_on(waiting.results())), ["version 1"]);
     assert_eq!(ledger.size(), 1);
-    let prepared = || vec![left_over.prepare(create("88.1/b", "x"), Principal::Loopback)];
+    let prepared = || vec![left_over.prepare(create("88.1/b", "x"), Principal::LOOPBACK)];
     for when_full in [WhenFull::Refuse, WhenFull::Wait] {
         let refused = runtime.block_on(left_over.submit(prepared(), Atomicity::Each, when_full));
         assert!(

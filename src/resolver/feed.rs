@@ -338,7 +338,7 @@ mod tests {
         let statement = Statement {
             kind: if erasure.is_some() { EntryKind::Erase } else { EntryKind::Create },
             identifier: &Identifier::parse(identifier).unwrap(),
-            principal: Principal::Loopback,
+            principal: &Principal::LOOPBACK,
             values: &Values::new(if erasure.is_some() { Vec::new() } else { vec![value] }).unwrap(),
             edges: &[],
             outputs: None,

@@ -48,7 +48,7 @@ impl PrefixVersion {
             return Err(damaged(entry, "is about no prefix").into());
         };
         let version = Version { number: entry.version, ledger_index: entry.index, time_ms: entry.time_ms };
-        Ok(Some(Self { prefix, change, version, principal: entry.principal }))
+        Ok(Some(Self { prefix, change, version, principal: entry.principal.clone() }))
     }
 
     /// Who answers for the prefix, when others do.
@@ -224,7 +224,7 @@ mod tests {
 
     fn version(prefix: &str, change: PrefixChange) -> PrefixVersion {
         let version = Version { number: 1, ledger_index: 0, time_ms: 0 };
-        PrefixVersion { prefix: Prefix::parse(prefix).unwrap(), change, version, principal: Principal::Loopback }
+        PrefixVersion { prefix: Prefix::parse(prefix).unwrap(), change, version, principal: Principal::LOOPBACK }
     }
 
     fn delegate() -> PrefixChange {

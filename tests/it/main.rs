@@ -24,6 +24,7 @@
 //! | `idempotency` | what a receipt promises, and what each change does to a record |
 //! | `mirror` | a mirror follows everything, serves nothing altered, outlives its primary and takes its place; an edge keeps its prefixes |
 //! | `model` | random commands, restarts and crashes against a `BTreeMap` |
+//! | `principals` | ledgers whose entries name makers of kinds to come are served, mirrored, proven, audited and checked |
 //! | `proofs` | proofs of entries and of growth, over the real program: what holds, and that nothing else does |
 //! | `provenance_model` | random commands against a plain model of all entries: latest, as-of, absence, traces, proofs, the feed, erasures |
 //! | `recursion_sim` | recursion over a tree where everything fails and changes: nothing false is verified, everything heals |
@@ -63,6 +64,7 @@ mod http;
 mod idempotency;
 mod mirror;
 mod model;
+mod principals;
 mod proofs;
 mod provenance_model;
 mod recursion_sim;

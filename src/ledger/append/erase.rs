@@ -354,7 +354,7 @@ mod tests {
         let statement = Statement {
             kind: if erasure.is_some() { EntryKind::Erase } else { EntryKind::Create },
             identifier: &Identifier::parse("88.1/a").unwrap(),
-            principal: Principal::Loopback,
+            principal: &Principal::LOOPBACK,
             values: &Values::new(indexes.iter().map(value).collect()).unwrap(),
             edges: &[],
             outputs: None,

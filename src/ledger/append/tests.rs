@@ -12,7 +12,7 @@ fn draft(identifier: &str) -> Draft {
     let statement = Statement {
         kind: EntryKind::Create,
         identifier: &Identifier::parse(identifier).unwrap(),
-        principal: Principal::Loopback,
+        principal: &Principal::LOOPBACK,
         values: &Values::default(),
         edges: &[],
         outputs: None,

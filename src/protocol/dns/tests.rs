@@ -95,7 +95,7 @@ impl Node {
     fn apply(&self, identifier: &str, operation: Operation) {
         let identifier = Identifier::parse(identifier).unwrap();
         let command = Command { identifier, operation, expected_version: None, request: None };
-        let prepared = self.registry.prepare(command, Principal::Loopback).unwrap();
+        let prepared = self.registry.prepare(command, Principal::LOOPBACK).unwrap();
         let results = self.runtime.block_on(self.registry.submit(vec![Ok(prepared)], Atomicity::Each, WhenFull::Wait));
         results.into_iter().for_each(|result| drop(result.unwrap()));
     }

@@ -131,7 +131,7 @@ impl Round<'_> {
         let statement = Statement {
             kind: EntryKind::Erase,
             identifier: &identifier,
-            principal: asked.principal,
+            principal: &asked.principal,
             values: &values,
             edges: &[],
             outputs: None,

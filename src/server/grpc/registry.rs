@@ -54,7 +54,7 @@ impl RegistryService {
     ) -> Result<Vec<Result<Prepared, Refusal>>, Status> {
         let service = self.clone();
         let inline = messages.len() <= INLINE_COMMANDS_MAX;
-        let prepare = move || messages.into_iter().map(|message| service.prepare(message, principal)).collect();
+        let prepare = move || messages.into_iter().map(|message| service.prepare(message, principal.clone())).collect();
         if inline {
             return Ok(prepare());
         }
@@ -66,7 +66,7 @@ impl RegistryService {
 /// Who is at the other end, and whether it may write. Until there are permits, loopback addresses may.
 fn principal(address: Option<SocketAddr>) -> Result<Principal, Status> {
     match address {
-        Some(address) if address.ip().to_canonical().is_loopback() => Ok(Principal::Loopback),
+        Some(address) if address.ip().to_canonical().is_loopback() => Ok(Principal::LOOPBACK),
         address => Err(refused(&Refusal::Denied {
             reason: format!(
                 "writes and exports are accepted from loopback addresses only, and this call came from {}",
@@ -138,7 +138,7 @@ impl registry_server::Registry for RegistryService {
         let service = self.clone();
         let chunks = request.into_inner().ready_chunks(STREAM_CHUNK_COMMANDS);
         let prepared = chunks.map(move |chunk| {
-            let service = service.clone();
+            let (service, principal) = (service.clone(), principal.clone());
             async move {
                 // A broken stream ends with its status, after what came before it was carried out.
                 let mut broken = None;
