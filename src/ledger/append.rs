@@ -112,23 +112,20 @@ impl Appender {
         LedgerError::io(what, self.ledger.levels.directory(), error)
     }
 
-    /// Writes the batch's tree hashes, reads the leaves back, and computes the root again from what was read.
+    /// Writes the batch's tree hashes, and reads the leaves back.
     ///
     /// A bit that flips between hashing and storing would make a tree that no entry fits; it is found here, before
-    /// anything is signed.
-    fn store_hashes(&self, count: u32, root: Hash) -> Result<(), LedgerError> {
+    /// anything is signed: a checksum is carried along from the moment at which a leaf was hashed. To compute the root again from
+    /// what was read would find the same, at the cost of hashing the tree twice.
+    fn store_hashes(&mut self) -> Result<(), LedgerError> {
         let size = self.frontier.size();
         let levels = &self.ledger.levels;
         levels.append(size, &self.hashes).map_err(|error| self.tree_error("cannot write", error))?;
-        let leaves = levels.read(0, size, count as usize).map_err(|error| self.tree_error("cannot read", error))?;
-        let mut again = self.frontier.clone();
-        for leaf in leaves {
-            again.push(leaf, |_, _| {});
-        }
-        if again.root() == root {
-            Ok(())
-        } else {
-            Err(LedgerError::damaged(levels.directory(), "do not give back what was written to them"))
+        // The text of the last entry is not needed any more.
+        let same = levels.give_back(size, &self.hashes, &mut self.text);
+        match same.map_err(|error| self.tree_error("cannot read", error))? {
+            true => Ok(()),
+            false => Err(LedgerError::damaged(levels.directory(), "do not give back what was written to them")),
         }
     }
 
@@ -331,7 +328,8 @@ impl Appender {
     ///
     /// [`LedgerError`]; nothing of the batch is left then.
     fn stage(&mut self, info: &FrameInfo) -> Result<usize, LedgerError> {
-        if let Err(error) = self.store_hashes(info.count, info.root) {
+        debug_assert_eq!(self.hashes.leaf_count(), info.count as usize);
+        if let Err(error) = self.store_hashes() {
             self.discard_hashes()?;
             return Err(if matches!(error, LedgerError::Damaged { .. }) { self.stop(error) } else { error });
         }

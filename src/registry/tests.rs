@@ -191,7 +191,8 @@ impl Core {
     }
 
     fn say(&self, prefix: &str, change: PrefixChange) -> Receipt {
-        let request = RequestId::new(format!("{prefix}{change:?}").get(..20).unwrap().as_bytes());
+        let said = format!("{prefix} {change:?}");
+        let request = RequestId::new(&said.as_bytes()[..said.len().min(20)]);
         let prefix = Prefix::parse(prefix).unwrap();
         let command = PrefixCommand { prefix, change, expected_version: None, request };
         self.runtime.block_on(self.registry.apply_prefix(command, Principal::LOOPBACK)).unwrap()

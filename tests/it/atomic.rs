@@ -24,10 +24,11 @@ async fn all_commands_are_carried_out_or_none() {
     let directory = directory();
     let mut running = Running::start(directory.path()).await;
     running.apply(create("88.1/there", name("x"))).await.unwrap();
+    running.apply(create("88.1/kept", name("x"))).await.unwrap();
     let moved = |last| {
         vec![
             request("1", create("88.1/new", name("a"))),
-            request("2", merge("88.1/there", name("moved"), vec![])),
+            request("2", merge("88.1/kept", name("moved"), vec![])),
             request("3", create("88.1/other", name("b"))),
             last,
         ]
@@ -42,26 +43,26 @@ async fn all_commands_are_carried_out_or_none() {
     }
     let in_the_way = outcomes[3].refusal();
     assert_eq!((in_the_way.kind(), in_the_way.existing.unwrap().version), (Kind::AlreadyExists, 1));
-    assert_eq!((running.entries(), content(&running.found("88.1/there").await)), (1, "1 NAME=x".into()));
+    assert_eq!((running.entries(), content(&running.found("88.1/kept").await)), (2, "1 NAME=x".into()));
     assert!(matches!(running.resolve("88.1/new").await, pb::answer::Outcome::NotFound(_)));
 
     // Without it, all of them stand in one checkpoint, one after the other, and under one time.
     let commands = || moved(request("4", retire("88.1/new")));
     let outcomes = apply_all(&running, commands()).await;
     let receipts: Vec<_> = outcomes.iter().map(Outcome::receipt).collect();
-    assert!((1..).zip(&receipts).all(|(index, receipt)| receipt.ledger_index == index));
+    assert!((2..).zip(&receipts).all(|(index, receipt)| receipt.ledger_index == index));
     assert!(receipts.iter().all(|receipt| receipt.time == receipts[0].time));
-    assert!(receipts[0].checkpoint.contains("\n5\n") && receipts[1..].iter().all(|r| r.checkpoint.is_empty()));
+    assert!(receipts[0].checkpoint.contains("\n6\n") && receipts[1..].iter().all(|r| r.checkpoint.is_empty()));
 
     // A batch whose receipts were lost is sent again, also after a restart.
     for _ in 0..2 {
         let again = apply_all(&running, commands()).await;
         assert!(again.iter().all(|outcome| outcome.receipt().replayed));
-        assert_eq!(running.entries(), 5);
+        assert_eq!(running.entries(), 6);
         running.stop().await;
         running = Running::start(directory.path()).await;
     }
-    assert_eq!(content(&running.found("88.1/there").await), "1 NAME=moved");
+    assert_eq!(content(&running.found("88.1/kept").await), "1 NAME=moved");
     running.stop().await;
     let data = directory.path().to_str().unwrap();
     assert_eq!(run(["fsck", "--data", data]).exit, 0);

@@ -116,6 +116,9 @@ impl Sequencer {
 impl Attempt {
     /// Decides commands of the jobs, in their order, until a batch has all it may have.
     fn stage(&mut self, jobs: &[OpenJob], round: &mut Round<'_>) {
+        let count = jobs.iter().map(|job| job.rest().len()).sum();
+        self.decided.reserve(count);
+        round.staged.reserve(count);
         for job in jobs {
             let before = self.decided.len();
             match job.is_whole() {

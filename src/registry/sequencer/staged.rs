@@ -33,6 +33,12 @@ pub(super) struct Decided {
 }
 
 impl Staged {
+    /// Makes room for so many entries: a large batch does not grow its tables step by step.
+    pub(super) fn reserve(&mut self, count: usize) {
+        self.latest.reserve(count);
+        self.changes.reserve(count);
+    }
+
     /// Takes note of an entry that a batch holds at a position.
     ///
     /// # Errors
