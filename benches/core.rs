@@ -82,7 +82,7 @@ fn entries(c: &mut Criterion) {
     let statement = Statement {
         kind: EntryKind::Create,
         identifier: &identifier,
-        principal: Principal::Loopback,
+        principal: &Principal::LOOPBACK,
         values: &values,
         edges: &[],
         outputs: None,

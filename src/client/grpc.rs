@@ -236,15 +236,41 @@ impl Client {
     ///
     /// [`ClientError`]; with [`ClientError::Unreachable`] some, all or none of the commands may have been carried out.
     pub async fn apply_batch(&self, batch: &CommandBatch) -> Result<Vec<pb::ApplyResult>, ClientError> {
-        // The generated client encodes a message; this batch is encoded already, so the call goes below that client.
+        let results = self.apply_message(batch.message()).await.map_err(|status| self.error(&status))?;
+        self.complete(batch.len(), results)
+    }
+
+    /// Carries out the commands of a batch, all or none; results in their order. A node that does not know of that gets none
+    /// of them.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::apply_batch`]; [`ClientError::Protocol`] if the node does not know atomic batches.
+    pub async fn apply_all(&self, batch: &CommandBatch) -> Result<Vec<pb::ApplyResult>, ClientError> {
+        // An older node would carry out each command on its own; it has no answer to a batch without any.
+        let known = self.apply_message(CommandBatch::default().atomic_message()).await;
+        known.map_err(|status| match status.code() {
+            Code::InvalidArgument => {
+                let reason =
+                    "it is of a version that knows no batches which are carried out whole or not at all".into();
+                ClientError::Protocol { server: self.server.clone(), reason }
+            }
+            _ => self.error(&status),
+        })?;
+        let results = self.apply_message(batch.atomic_message()).await.map_err(|status| self.error(&status))?;
+        self.complete(batch.len(), results)
+    }
+
+    /// Sends an `ApplyBatchRequest`. The generated client encodes a message; this one is encoded already, so the call goes
+    /// below that client.
+    async fn apply_message(&self, message: Encoded) -> Result<Vec<pb::ApplyResult>, Status> {
         let mut client = Grpc::new(self.channel.clone())
             .max_encoding_message_size(APPLY_REQUEST_BYTES_MAX)
             .max_decoding_message_size(REPLY_BYTES_MAX);
-        client.ready().await.map_err(|error| self.unreachable(&error))?;
+        client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
         let path = PathAndQuery::from_static("/touchmark.v1.Registry/ApplyBatch");
         let codec = ProstCodec::<Encoded, pb::ApplyBatchResponse>::default();
-        let reply = self.reply(client.unary(Request::new(batch.message()), path, codec).await)?;
-        self.complete(batch.len(), reply.results)
+        Ok(client.unary(Request::new(message), path, codec).await?.into_inner().results)
     }
 
     /// Streams every record of a scheme (`handle`, `oid`, `gs1`, `uri`), or of all schemes if `scheme` is empty.
@@ -290,10 +316,6 @@ impl Client {
 
     fn ill_formed(&self) -> ClientError {
         ClientError::Protocol { server: self.server.clone(), reason: "its proof is ill-formed".into() }
-    }
-
-    fn unreachable(&self, error: &(dyn Error + 'static)) -> ClientError {
-        ClientError::Unreachable { server: self.server.clone(), reason: root_cause(error) }
     }
 
     fn error(&self, status: &Status) -> ClientError {

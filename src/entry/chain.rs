@@ -230,7 +230,7 @@ mod tests {
             let statement = Statement {
                 kind: if index == 0 { EntryKind::Create } else { EntryKind::Update },
                 identifier: &identifier,
-                principal: Principal::Loopback,
+                principal: &Principal::LOOPBACK,
                 values: &values,
                 edges: &[],
                 outputs: None,

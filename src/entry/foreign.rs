@@ -138,7 +138,7 @@ mod tests {
         let statement = Statement {
             kind: EntryKind::Update,
             identifier: &Identifier::parse("88.1/a").unwrap(),
-            principal: Principal::Loopback,
+            principal: &Principal::LOOPBACK,
             values: &Values::new(Vec::new()).unwrap(),
             edges: &[],
             outputs: None,

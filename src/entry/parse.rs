@@ -116,8 +116,8 @@ impl<'a> EntryText<'a> {
         let time = lines.required("at ", "there is no `at`")?;
         let time_ms = number(time).ok_or_else(|| lines.bad("the time is not a number"))?;
         let principal = lines.required("by ", "there is no `by`")?;
-        if Principal::from_text(principal).is_none() {
-            return Err(lines.bad("who made the change is unknown to this version"));
+        if !Principal::is_well_formed(principal) {
+            return Err(lines.bad("who made the change is not written <kind>[:<name>]"));
         }
         let previous = lines.optional("prev ")?;
         let previous =

@@ -198,7 +198,7 @@ mod tests {
         let statement = Statement {
             kind,
             identifier: &identifier,
-            principal: Principal::Loopback,
+            principal: &Principal::LOOPBACK,
             values: &values,
             edges: &edges,
             outputs: (kind == EntryKind::Event).then_some(&outputs),

@@ -21,7 +21,7 @@ pub(super) fn put_head(out: &mut Vec<u8>, kind: EntryKind, identifier: &str) {
     out.push(b'\n');
 }
 
-pub(super) fn put_place(out: &mut Vec<u8>, time_ms: u64, principal: Principal, previous: Option<(u64, Hash)>) {
+pub(super) fn put_place(out: &mut Vec<u8>, time_ms: u64, principal: &Principal, previous: Option<(u64, Hash)>) {
     out.extend_from_slice(b"at ");
     put_decimal(out, time_ms);
     out.extend_from_slice(b"\nby ");

@@ -121,7 +121,7 @@ mod tests {
             let statement = Statement {
                 kind: EntryKind::Create,
                 identifier: &Identifier::parse(&format!("88.1/{index}")).unwrap(),
-                principal: Principal::Loopback,
+                principal: &Principal::LOOPBACK,
                 values: &Values::new(Vec::new()).unwrap(),
                 edges: &[],
                 outputs: None,

@@ -214,6 +214,11 @@ impl Identifier {
     pub fn key(&self) -> &Key {
         &self.key
     }
+
+    /// The ordered key, without a copy.
+    pub fn into_key(self) -> Key {
+        self.key
+    }
 }
 
 impl fmt::Display for Identifier {

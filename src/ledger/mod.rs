@@ -53,7 +53,7 @@ use std::{
     },
 };
 
-pub use append::{Appender, Batch, Committed, EdgesAfter, Erasing, Pushed};
+pub use append::{Appender, BATCH_BYTES_MAX, Batch, BatchMark, Committed, EdgesAfter, Erasing, ErasureStaged, Pushed};
 pub use audit::{Audit, audit};
 pub use data_dir::DataDir;
 pub use error::LedgerError;

@@ -47,7 +47,9 @@ impl Replica {
         if let Err(error) = erasing.redact_all(newest) {
             return erasing.abandon().and(Err(error));
         }
-        erasing.commit_pushed(Some(checkpoint), |batch| push(batch, entry, Some(newest)))
+        let staged = erasing.push_with(|batch| Ok((push(batch, entry, Some(newest))?, entry.leaf_hash)))?;
+        let position = staged.position();
+        Ok((position, staged.commit_signed(Some(checkpoint))?))
     }
 
     /// Overwrites what the erasure that was committed last destroys.
@@ -156,7 +158,7 @@ mod tests {
             let statement = Statement {
                 kind: if erasure.is_some() { EntryKind::Erase } else { EntryKind::Create },
                 identifier: &Identifier::parse("88.1/a").unwrap(),
-                principal: Principal::Loopback,
+                principal: &Principal::LOOPBACK,
                 values: &values,
                 edges: &[],
                 outputs: None,

@@ -194,7 +194,7 @@ mod tests {
             references: Vec::new(),
         };
         let values = Values::new([1, 2, 300].map(value).into()).unwrap();
-        let (kind, principal) = (EntryKind::Create, Principal::Loopback);
+        let (kind, principal) = (EntryKind::Create, &Principal::LOOPBACK);
         let statement = Statement {
             kind,
             identifier: &identifier,

@@ -95,12 +95,13 @@ pub enum EventError {
 impl Flow {
     /// The edge by which an event is derived from an input.
     pub fn edge(&self) -> Edge {
-        Edge {
-            kind: EdgeType::DerivedFrom,
-            to: self.identifier.clone(),
-            quantity: self.quantity.clone(),
-            valid_from_ms: self.valid_from_ms,
-        }
+        self.clone().into_edge()
+    }
+
+    /// As [`Flow::edge`], without a copy.
+    pub fn into_edge(self) -> Edge {
+        let Self { identifier, quantity, valid_from_ms } = self;
+        Edge { kind: EdgeType::DerivedFrom, to: identifier, quantity, valid_from_ms }
     }
 }
 

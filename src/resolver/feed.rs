@@ -324,7 +324,7 @@ mod tests {
         let statement = Statement {
             kind: if erasure.is_some() { EntryKind::Erase } else { EntryKind::Create },
             identifier: &Identifier::parse(identifier).unwrap(),
-            principal: Principal::Loopback,
+            principal: &Principal::LOOPBACK,
             values: &Values::new(if erasure.is_some() { Vec::new() } else { vec![value] }).unwrap(),
             edges: &[],
             outputs: None,
@@ -357,7 +357,8 @@ mod tests {
                 let mut erasing = appender.begin_erasing(2, ErasedValues::All).unwrap();
                 erasing.redact_all(pushed[1].position).unwrap();
                 let draft = draft("88.1/b", Some(&erasure));
-                erasing.commit(&draft, 2, (pushed[1].index, pushed[1].position), EdgesAfter::None).unwrap();
+                let previous = (pushed[1].index, pushed[1].position);
+                erasing.push(&draft, 2, previous, EdgesAfter::None).unwrap().commit().unwrap();
                 appender.finish_erasing().unwrap();
             }
         }

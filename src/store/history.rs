@@ -31,7 +31,7 @@ impl PastVersion {
     pub fn of(entry: &StoredEntry<'_>) -> Result<Self, ReadError> {
         Ok(Self {
             kind: entry.kind,
-            principal: entry.principal,
+            principal: entry.principal.clone(),
             record: records::record_without_edges(entry)?,
             edges: entry.edges.clone(),
             erasure: entry.erasure.clone(),

@@ -48,7 +48,7 @@ impl PrefixVersion {
             return Err(damaged(entry, "is about no prefix").into());
         };
         let version = Version { number: entry.version, ledger_index: entry.index, time_ms: entry.time_ms };
-        Ok(Some(Self { prefix, change, version, principal: entry.principal }))
+        Ok(Some(Self { prefix, change, version, principal: entry.principal.clone() }))
     }
 
     /// The delegation, if the prefix is delegated.
@@ -228,7 +228,7 @@ mod tests {
 
     fn version(prefix: &str, change: PrefixChange) -> PrefixVersion {
         let version = Version { number: 1, ledger_index: 0, time_ms: 0 };
-        PrefixVersion { prefix: Prefix::parse(prefix).unwrap(), change, version, principal: Principal::Loopback }
+        PrefixVersion { prefix: Prefix::parse(prefix).unwrap(), change, version, principal: Principal::LOOPBACK }
     }
 
     fn delegate() -> PrefixChange {

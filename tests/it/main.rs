@@ -2,6 +2,7 @@
 //!
 //! | module | proves |
 //! |---|---|
+//! | `atomic` | a batch is carried out whole or not at all, and may be sent again |
 //! | `audit` | `fsck` finds a flipped bit anywhere; a start mends what follows from the ledger and refuses the rest |
 //! | `audit_log` | `touchmark audit` passes a sound log, ours and foreign, from a directory and over HTTP, and names what was tampered with |
 //! | `backup` | a copy of a running node's directory is a backup |
@@ -24,6 +25,7 @@
 //! | `idempotency` | what a receipt promises, and what each change does to a record |
 //! | `mirror` | a mirror follows everything, serves nothing altered, outlives its primary and takes its place; an edge keeps its prefixes |
 //! | `model` | random commands, restarts and crashes against a `BTreeMap` |
+//! | `principals` | ledgers whose entries name makers of kinds to come are served, mirrored, proven, audited and checked |
 //! | `proofs` | proofs of entries and of growth, over the real program: what holds, and that nothing else does |
 //! | `provenance_model` | random commands against a plain model of all entries: latest, as-of, absence, traces, proofs, the feed, erasures |
 //! | `recursion_sim` | recursion over a tree where everything fails and changes: nothing false is verified, everything heals |
@@ -39,6 +41,7 @@
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod atomic;
 mod audit;
 mod audit_log;
 mod backup;
@@ -63,6 +66,7 @@ mod http;
 mod idempotency;
 mod mirror;
 mod model;
+mod principals;
 mod proofs;
 mod provenance_model;
 mod recursion_sim;

@@ -8,7 +8,7 @@ use super::{FailedLine, Report, source::Chunk};
 use crate::{
     client::{Client, ClientError},
     protocol::{
-        grpc::{CommandBatch, pb},
+        grpc::{CommandBatch, outcome_of_refusal, pb},
         outcome::Outcome,
     },
 };
@@ -16,11 +16,11 @@ use crate::{
 /// Maximum number of batches in flight.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 4;
 /// First back-off after the node said "try later"; each next one is twice as long.
-const PAUSE_MIN: Duration = Duration::from_millis(20);
+pub(super) const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// Maximum back-off.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+pub(super) const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Maximum number of times that a batch is sent, over about two minutes, before the import gives up.
-const TRIES_MAX: usize = 120;
+pub(super) const TRIES_MAX: usize = 120;
 
 /// Result of one chunk.
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ pub struct ChunkResult {
     pub already: u64,
     /// Lines whose record could not be registered.
     pub failed: Vec<FailedLine>,
+    /// Records that were left out because others failed.
+    pub withdrawn: u64,
     /// Bytes of the source that the chunk covers.
     pub bytes: u64,
 }
@@ -94,8 +96,13 @@ async fn send(client: &Client, chunk: Chunk) -> Result<ChunkResult, ClientError>
             pause = PAUSE_MAX.min(pause * 2);
         }
     }
+    Err(no_room())
+}
+
+/// The error of a batch that was refused again and again.
+pub(super) fn no_room() -> ClientError {
     let message = format!("the node had no room for a batch {TRIES_MAX} times in a row");
-    Err(ClientError::Refused { code: Outcome::TryLater.spelling().grpc, message })
+    ClientError::Refused { code: Outcome::TryLater.spelling().grpc, message }
 }
 
 /// Counts results; returns the positions of the commands to send again.
@@ -117,8 +124,7 @@ fn sort(
             Some(Applied::Refusal(refusal)) => refusal,
             None => pb::Refusal { message: "the node gave no result".into(), ..pb::Refusal::default() },
         };
-        let outcome = Outcome::of_grpc_code(refusal.code).filter(|outcome| *outcome != Outcome::Success);
-        match outcome {
+        match outcome_of_refusal(&refusal) {
             Some(Outcome::TryLater) => again.push(position),
             // The ledger refuses all writes now; every other command would fail the same way.
             Some(Outcome::Unavailable) => {
@@ -139,6 +145,6 @@ fn sort(
     Ok(again)
 }
 
-fn is(code: i32, outcome: Outcome) -> bool {
+pub(super) fn is(code: i32, outcome: Outcome) -> bool {
     Outcome::of_grpc_code(code) == Some(outcome)
 }

@@ -14,7 +14,7 @@ use crate::{
         Encoded, EncodedCommands, decode_command, pb, prefix_command, receipt_to_pb, record_to_pb, result_to_pb,
         services::registry_server,
     },
-    registry::{BATCH_COMMANDS_MAX, Prepared, Receipt, Refusal, Registry, WhenFull},
+    registry::{Atomicity, BATCH_COMMANDS_MAX, Prepared, Receipt, Refusal, Registry, WhenFull},
     resolver::Resolver,
 };
 
@@ -54,7 +54,7 @@ impl RegistryService {
     ) -> Result<Vec<Result<Prepared, Refusal>>, Status> {
         let service = self.clone();
         let inline = messages.len() <= INLINE_COMMANDS_MAX;
-        let prepare = move || messages.into_iter().map(|message| service.prepare(message, principal)).collect();
+        let prepare = move || messages.into_iter().map(|message| service.prepare(message, principal.clone())).collect();
         if inline {
             return Ok(prepare());
         }
@@ -66,7 +66,7 @@ impl RegistryService {
 /// Who is at the other end, and whether it may write. Until there are permits, loopback addresses may.
 fn principal(address: Option<SocketAddr>) -> Result<Principal, Status> {
     match address {
-        Some(address) if address.ip().to_canonical().is_loopback() => Ok(Principal::Loopback),
+        Some(address) if address.ip().to_canonical().is_loopback() => Ok(Principal::LOOPBACK),
         address => Err(refused(&Refusal::Denied {
             reason: format!(
                 "writes and exports are accepted from loopback addresses only, and this call came from {}",
@@ -100,7 +100,7 @@ impl registry_server::Registry for RegistryService {
             self.registry.stats().count_refusal(&refusal);
             refused(&refusal)
         })?;
-        match self.registry.submit(vec![Ok(prepared)], WhenFull::Refuse).await.pop() {
+        match self.registry.submit(vec![Ok(prepared)], Atomicity::Each, WhenFull::Refuse).await.pop() {
             Some(Ok(receipt)) => Ok(Response::new(receipt_to_pb(receipt, ""))),
             Some(Err(refusal)) => Err(refused(&refusal)),
             None => Err(Status::internal("a command got no result")),
@@ -109,8 +109,10 @@ impl registry_server::Registry for RegistryService {
 
     async fn apply_batch(&self, request: Request<EncodedCommands>) -> Result<Response<pb::ApplyBatchResponse>, Status> {
         let principal = principal(Peer::address_of(&request))?;
-        let commands = request.into_inner().commands;
+        let EncodedCommands { commands, atomic } = request.into_inner();
         match commands.len() {
+            // So a client finds out that the node knows the field.
+            0 if atomic => return Ok(Response::new(pb::ApplyBatchResponse::default())),
             0 => {
                 return Err(Status::invalid_argument(format!(
                     "an empty batch; give 1 to {BATCH_COMMANDS_MAX} commands"
@@ -120,7 +122,8 @@ impl registry_server::Registry for RegistryService {
             count => return Err(refused(&Refusal::TooMany { count })),
         }
         let prepared = self.prepare_all(commands, principal).await?;
-        let results = self.registry.submit(prepared, WhenFull::Refuse).await;
+        let atomicity = if atomic { Atomicity::All } else { Atomicity::Each };
+        let results = self.registry.submit(prepared, atomicity, WhenFull::Refuse).await;
         if let Some(Err(refusal @ Refusal::TryLater)) = results.first() {
             return Err(refused(refusal));
         }
@@ -135,7 +138,7 @@ impl registry_server::Registry for RegistryService {
         let service = self.clone();
         let chunks = request.into_inner().ready_chunks(STREAM_CHUNK_COMMANDS);
         let prepared = chunks.map(move |chunk| {
-            let service = service.clone();
+            let (service, principal) = (service.clone(), principal.clone());
             async move {
                 // A broken stream ends with its status, after what came before it was carried out.
                 let mut broken = None;
@@ -155,7 +158,7 @@ impl registry_server::Registry for RegistryService {
             let registry = registry.clone();
             async move {
                 match prepared {
-                    Ok(prepared) => (Ok(registry.enqueue(prepared, WhenFull::Wait).await), broken),
+                    Ok(prepared) => (Ok(registry.enqueue(prepared, Atomicity::Each, WhenFull::Wait).await), broken),
                     Err(status) => (Err(status), broken),
                 }
             }

@@ -48,6 +48,8 @@ const SECTIONS: &[Section] = &[
             ),
             ("request id", "{bytes entry::REQUEST_ID_BYTES_MAX}"),
             ("commands in a batch", "{registry::BATCH_COMMANDS_MAX}"),
+            ("entries of an atomic batch, in their stored form", "{bytes registry::ATOMIC_BYTES_MAX}"),
+            ("kind, name of who made a change", "{bytes Principal::KIND_BYTES_MAX}, {bytes Principal::NAME_BYTES_MAX}"),
             (
                 "commands, KiB of commands waiting for the ledger",
                 "{registry::QUEUE_COMMANDS_MAX}, {registry::QUEUE_KIB_MAX}",

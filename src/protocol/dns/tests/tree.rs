@@ -23,7 +23,7 @@ impl Node {
     fn say(&self, prefix: &str, change: PrefixChange) {
         let prefix = Prefix::parse(prefix).unwrap();
         let command = PrefixCommand { prefix, change, expected_version: None, request: None };
-        self.runtime.block_on(self.registry.apply_prefix(command, Principal::Loopback)).unwrap();
+        self.runtime.block_on(self.registry.apply_prefix(command, Principal::LOOPBACK)).unwrap();
     }
 
     pub(crate) fn delegate(&self, prefix: &str, site: &str, ds: &[&str]) {
