@@ -61,6 +61,9 @@ fn anchors(document: &str) -> BTreeSet<String> {
     headings.map(anchor).collect()
 }
 
+/// Documents that are made from the code, and may be linked to before they are.
+const GENERATED: [&str; 1] = ["docs/configuration.md"];
+
 #[test]
 fn links_lead_somewhere() {
     let documents = documents();
@@ -81,7 +84,7 @@ fn links_lead_somewhere() {
                 }
             }
             let known = documents.get(&*file.to_string_lossy()).map(|document| anchors(document));
-            let found = root().join(&file).exists()
+            let found = (root().join(&file).exists() || GENERATED.iter().any(|made| file == Path::new(made)))
                 && (anchor.is_empty() || known.is_some_and(|anchors| anchors.contains(anchor)));
             if !found {
                 wrong.push(format!("{name}: {target}"));
