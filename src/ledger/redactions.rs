@@ -34,7 +34,8 @@ use std::{
 
 pub(super) use group::{Group, GroupWriter, Pending, Redaction};
 
-use super::{LedgerError, Position, entry::REDACTED_BYTES_MAX};
+use super::{LedgerError, Position};
+use crate::entry::REDACTED_BYTES_MAX;
 
 const MAGIC: &[u8; 8] = b"TMRED/1\n";
 /// Where the first group begins.

@@ -9,7 +9,7 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use signed_note::{Note, NoteError, Verifier, VerifierList};
 use tlog_tiles::Checkpoint;
 
-use super::merkle::{TreeHead, empty_root};
+use super::{empty_root, merkle::TreeHead};
 
 /// The longest checkpoint with its signatures that is read, in bytes.
 pub const CHECKPOINT_BYTES_MAX: usize = 64 << 10;
@@ -365,7 +365,7 @@ mod tests {
     use signed_note::StandardSigner;
 
     use super::*;
-    use crate::ledger::Hash;
+    use crate::tlog::Hash;
 
     /// The example of C2SP signed-note.
     const PUBLISHED_KEY: &str = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k";

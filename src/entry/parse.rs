@@ -7,10 +7,12 @@
 use std::borrow::Cow;
 
 use data_encoding::BASE64;
-use tlog_tiles::Hash;
 
 use super::{EntryKind, Erasure, Principal, TEXT_BYTES_MAX, erasure};
-use crate::record::{Delegation, Edge, EdgeType, Quantity, Unit, ValueType};
+use crate::{
+    record::{Delegation, Edge, EdgeType, Quantity, Unit, ValueType},
+    tlog::Hash,
+};
 
 /// What stands before the time of an edge.
 const FROM: &str = "from";

@@ -117,7 +117,7 @@ pub(super) fn read_delegation(reader: &mut Reader<'_>) -> Result<Delegation, Tor
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{EntryText, Place};
+    use crate::entry::{EntryText, Place};
 
     fn delegation() -> Delegation {
         let site = "2 primary example.com/log+1a2b3c4d+AQ== grpc://192.0.2.1:50051 dns://192.0.2.1:53".parse().unwrap();

@@ -10,12 +10,11 @@
 //! ```
 //!
 //! Each proof has one spelling: what is read, written again, gives the same bytes. What stands in `extra` is for
-//! [`super::opening`]; nothing in a file is believed before [`super::verify()`] has said so.
+//! the log's own rules; nothing in a file is believed before it was verified.
 
 use data_encoding::BASE64;
 
-use super::{hash, merkle::PATH_HASHES_MAX, note::CHECKPOINT_BYTES_MAX, number};
-use crate::ledger::Hash;
+use super::{Hash, hash, merkle::PATH_HASHES_MAX, note::CHECKPOINT_BYTES_MAX, number};
 
 /// The longest file that is read, in bytes: a record of 1 MiB is 1.8 MiB after base64 twice.
 pub const PROOF_BYTES_MAX: usize = 4 << 20;

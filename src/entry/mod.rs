@@ -29,7 +29,7 @@
 //! big-endian). Salt and values lie in the stored form only, from which the text is derived while they are whole:
 //!
 //! ```text
-//! kind (1 byte) · flags (1 byte) · index · time ms · version (varints) · [previous index · previous position (varints)]
+//! kind (1 byte) · flags (1 byte) · index · time ms · version (varints) · [previous index · previous locator (varints)]
 //! · identifier · principal (length, bytes) · salt (32 bytes) · value count (varint) · stored values
 //! · edge count (varint) · stored edges · [outputs, of an event] · [erasure, of an erase]
 //! · [text of the delegation (length, bytes), of a delegate] · request id (length, bytes)
@@ -49,11 +49,11 @@ mod prefix;
 mod text;
 
 use edges::{put_stored_edge, put_stored_outputs, read_list, read_stored_edge, read_stored_outputs};
-pub(super) use erasure::REDACTED_BYTES_MAX;
 use erasure::StoredValues;
-pub use erasure::{BadReason, ErasedValue, ErasedValues, Erasure, REASON_BYTES_MAX, Reason, Salts, ValueOpening};
-pub(super) use foreign::Kept;
-pub use foreign::{Outside, with_place, without_place};
+pub use erasure::{
+    BadReason, ErasedValue, ErasedValues, Erasure, REASON_BYTES_MAX, REDACTED_BYTES_MAX, Reason, Salts, ValueOpening,
+};
+pub use foreign::{Kept, Outside, with_place, without_place};
 pub use parse::{EdgeLine, EdgeLineOp, EntryText, EntryTextError, ValueLine};
 pub use prefix::{EntrySubject, PrefixStatement};
 pub use text::commitment;
@@ -61,9 +61,7 @@ use text::{
     ValueSalts, put_edge_line, put_erasure_lines, put_head, put_output_lines, put_place, put_request_line,
     put_value_line,
 };
-use tlog_tiles::{Hash, record_hash};
 
-use super::Position;
 use crate::{
     codec::{Reader, Torn, put_bytes, put_varint},
     id::Identifier,
@@ -71,6 +69,7 @@ use crate::{
         Delegation, EdgeChange, Event, Flow, Outputs, Values,
         stored::{self, StoredValue},
     },
+    tlog::{Hash, record_hash},
 };
 
 /// The longest entry text, in bytes (C2SP tlog-tiles: an entry's length is a 16-bit number).
@@ -219,13 +218,18 @@ pub struct Place {
     pub has_edges: bool,
 }
 
+/// Where another entry lies, in the terms of whoever keeps the entries: a number that the stored form carries for its reader.
+/// Nothing here knows what it means, and no text and no hash covers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Locator(pub u64);
+
 /// The entry before, of the same identifier.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Previous {
     /// Its index in the ledger.
     pub index: u64,
     /// Where it lies.
-    pub position: Position,
+    pub locator: Locator,
     /// Its leaf hash.
     pub leaf_hash: Hash,
 }
@@ -313,7 +317,7 @@ impl Draft {
         put_varint(out, place.version);
         if let Some(previous) = place.previous {
             put_varint(out, previous.index);
-            put_varint(out, previous.position.0);
+            put_varint(out, previous.locator.0);
         }
         out.extend_from_slice(&self.stored_tail);
     }
@@ -356,8 +360,8 @@ pub struct StoredEntry<'a> {
     pub time_ms: u64,
     /// Version of the record, from 1.
     pub version: u64,
-    /// Index and position of the entry before, of the same identifier.
-    pub previous: Option<(u64, Position)>,
+    /// Index of the entry before, of the same identifier, and where it lies.
+    pub previous: Option<(u64, Locator)>,
     /// The identifier as it was first registered; the prefix when the entry is about one ([`StoredEntry::subject`]).
     pub identifier: &'a str,
     /// Who made the change.
@@ -397,7 +401,7 @@ impl<'a> StoredEntry<'a> {
         let previous = match version {
             0 => return Err(Torn),
             1 => None,
-            _ => Some((reader.varint()?, Position(reader.varint()?))),
+            _ => Some((reader.varint()?, Locator(reader.varint()?))),
         };
         let identifier = reader.text()?;
         let principal = Principal::from_text(reader.text()?).ok_or(Torn)?;
@@ -530,7 +534,7 @@ mod tests {
             request: request.as_ref(),
             erasure: None,
         };
-        let previous = Some(Previous { index: 4, position: Position(77), leaf_hash: Hash([0xab; 32]) });
+        let previous = Some(Previous { index: 4, locator: Locator(77), leaf_hash: Hash([0xab; 32]) });
         let place = Place { index: 9, time_ms: 1_763_820_000_123, version: 2, previous, has_edges: true };
         (Draft::new(&statement, [5; 32]).unwrap(), place)
     }
@@ -579,7 +583,7 @@ mod tests {
         let entry = StoredEntry::read(&stored).unwrap();
         entry.put_text(&mut derived, Some(Hash([0xab; 32])));
         assert_eq!(String::from_utf8(text), String::from_utf8(derived));
-        assert_eq!((entry.index, entry.version, entry.previous), (9, 2, Some((4, Position(77)))));
+        assert_eq!((entry.index, entry.version, entry.previous), (9, 2, Some((4, Locator(77)))));
         assert_eq!(entry.decode_values().unwrap()[1].data, "https://example.com/");
         assert_eq!(entry.decode_values().unwrap()[1].timestamp, 1_763_820_000);
         assert!(entry.has_edges && entry.request == b"retry me");
@@ -671,7 +675,7 @@ mod tests {
                 let mut derived = Vec::new();
                 entry.put_text(&mut derived, entry.previous.map(|_| Hash([0xab; 32])));
                 let same_place = (entry.index, entry.version, entry.previous, entry.has_edges)
-                    == (9, 2, Some((4, Position(77))), true);
+                    == (9, 2, Some((4, Locator(77))), true);
                 assert!(derived != text || !same_place, "bit {bit}");
             }
             stored[bit / 8] ^= 1 << (bit % 8);

@@ -15,8 +15,8 @@
 
 use super::witnesses::{Asked, Witness, ask_all};
 use crate::{
-    ledger::{LedgerError, Replayed, SignedCheckpoint},
-    proof::merkle::{TreeHead, empty_root},
+    ledger::{LedgerError, Replayed},
+    tlog::{SignedCheckpoint, empty_root, merkle::TreeHead},
 };
 
 /// Why a node must not sign.
@@ -72,13 +72,13 @@ pub enum GuardError {
 /// # Errors
 ///
 /// [`GuardError`]; nothing may be signed then.
-pub(super) fn ask(replayed: &Replayed, witnesses: &mut [Witness], required: usize) -> Result<(), GuardError> {
+pub fn ask(replayed: &Replayed, witnesses: &mut [Witness], required: usize) -> Result<(), GuardError> {
     if witnesses.is_empty() {
         return Ok(());
     }
     let shown = match replayed.signed() {
         Some(signed) => signed.clone(),
-        None => replayed.signer()?.sign(0, empty_root())?,
+        None => replayed.signer()?.sign(0, empty_root()).map_err(LedgerError::from)?,
     };
     let asked = ask_all(witnesses.iter_mut(), &shown, &|old, new| {
         replayed.consistency_proof(old, new).map_err(|error| error.to_string())

@@ -349,15 +349,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{super::note::CosignerKey, *};
-    use crate::ledger::{Hash, LedgerKey};
+    use crate::tlog::{Hash, LedgerKey};
 
     fn witness(seed: u8) -> CosignerKey {
         CosignerKey::new(&format!("w{seed}.test"), [seed; 32]).unwrap()
     }
 
     fn log() -> LedgerKey {
-        let directory = tempfile::tempdir().unwrap();
-        LedgerKey::open_or_create(&directory.path().join("key"), "log.test", [9; 32]).unwrap()
+        LedgerKey::new("log.test", [9; 32]).unwrap()
     }
 
     /// A checkpoint, cosigned by the witnesses with these seeds.

@@ -21,8 +21,11 @@ use std::{
 
 use super::witnesses::{Asked, Witness};
 use crate::{
-    ledger::{Ledger, Publication, SignedCheckpoint},
-    proof::merkle::{TreeHead, is_consistent},
+    ledger::{Ledger, Publication},
+    tlog::{
+        SignedCheckpoint,
+        merkle::{TreeHead, is_consistent},
+    },
 };
 
 /// How often a checkpoint is published, at most.
@@ -36,7 +39,7 @@ const COLLECTED_MAX: usize = 16;
 
 /// The running threads.
 #[derive(Debug)]
-pub(super) struct Publisher {
+pub struct Publisher {
     stopping: Arc<AtomicBool>,
     events: mpsc::SyncSender<Event>,
     threads: Vec<thread::JoinHandle<()>>,
@@ -70,11 +73,7 @@ impl Publisher {
     /// # Errors
     ///
     /// When the system gives no thread.
-    pub(super) fn start(
-        ledger: Arc<Ledger>,
-        publication: Arc<Publication>,
-        witnesses: Vec<Witness>,
-    ) -> io::Result<Self> {
+    pub fn start(ledger: Arc<Ledger>, publication: Arc<Publication>, witnesses: Vec<Witness>) -> io::Result<Self> {
         let stopping = Arc::<AtomicBool>::default();
         // Room for an answer of each, and the end: nobody waits to put one in.
         let (events, woken) = mpsc::sync_channel(witnesses.len() + 1);
@@ -100,7 +99,7 @@ impl Publisher {
     }
 
     /// Ends the threads; a request that is under way is waited for, and none is begun.
-    pub(super) fn stop(mut self) {
+    pub fn stop(mut self) {
         let threads = std::mem::take(&mut self.threads);
         drop(self);
         for thread in threads {

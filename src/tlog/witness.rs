@@ -15,12 +15,11 @@ use data_encoding::{BASE64, HEXLOWER};
 use sha2::{Digest, Sha256};
 
 use super::{
-    hash,
-    merkle::{TreeHead, empty_root, is_consistent},
+    Hash, empty_root, hash,
+    merkle::{TreeHead, is_consistent},
     note::{CHECKPOINT_BYTES_MAX, CheckpointError, VerifiedCheckpoint, VerifierKey, verify_checkpoint},
     number,
 };
-use crate::ledger::Hash;
 
 /// The most lines of a consistency proof in a request (C2SP tlog-witness).
 pub const PROOF_LINES_MAX: usize = 63;
@@ -150,18 +149,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ledger::LedgerKey;
+    use crate::tlog::LedgerKey;
 
     const BODY: &str = "old 20852014\nPlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw=\n\
         jrJZDmY8Y7SyJE0MWLpLozkIVMSMZcD5kvuKxPC3swk=\n\nexample.com/behind-the-sofa\n20852163\n";
 
     fn log(seed: u8) -> LedgerKey {
-        let directory = tempfile::tempdir().unwrap();
-        LedgerKey::open_or_create(&directory.path().join("key"), "log.test", [seed; 32]).unwrap()
+        LedgerKey::new("log.test", [seed; 32]).unwrap()
     }
 
     fn node(left: Hash, right: Hash) -> Hash {
-        tlog_tiles::node_hash(left, right)
+        crate::tlog::node_hash(left, right)
     }
 
     /// Heads of a tree of made-up leaves with 1, 2 and 3 of them.

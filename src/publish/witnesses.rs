@@ -9,9 +9,8 @@ use std::thread;
 
 use crate::{
     client::witness::{WitnessClient, WitnessReply},
-    config::WitnessAddress,
-    ledger::{CheckpointVerifier, Hash, SignedCheckpoint},
-    proof::{
+    tlog::{
+        CheckpointVerifier, Hash, SignedCheckpoint,
         merkle::TreeHead,
         note::{KeyError, VerifierKey, verify_checkpoint},
         witness::AddCheckpoint,
@@ -19,8 +18,9 @@ use crate::{
 };
 
 /// A configured witness, and what it is known to hold.
-pub(super) struct Witness {
-    pub(super) client: WitnessClient,
+#[derive(Debug)]
+pub struct Witness {
+    client: WitnessClient,
     /// The size that it cosigned last, as far as this process knows.
     held: u64,
 }
@@ -42,11 +42,9 @@ pub(super) enum Asked {
 type Prove<'a> = &'a (dyn Fn(u64, u64) -> Result<Vec<Hash>, String> + Sync);
 
 impl Witness {
-    pub(super) fn all(addresses: &[WitnessAddress]) -> Vec<Self> {
-        addresses
-            .iter()
-            .map(|address| Self { client: WitnessClient::new(address.key.clone(), &address.url), held: 0 })
-            .collect()
+    /// A witness that is reached through `client`.
+    pub fn new(client: WitnessClient) -> Self {
+        Self { client, held: 0 }
     }
 
     pub(super) fn name(&self) -> &str {

@@ -1,4 +1,4 @@
-//! The stored form of edges and of what comes out of an event (`ledger::entry` has the layout).
+//! The stored form of edges and of what comes out of an event ([`super`] has the layout).
 
 use crate::{
     codec::{Reader, Torn, put_bytes, put_varint},

@@ -8,12 +8,10 @@
 //! outside = 254 · index · time ms (varints) · leaf hash (32 bytes)
 //! ```
 
-use tlog_tiles::Hash;
-
-use super::{EntryKind, FLAG_EDGES, FLAG_REDACTED, StoredEntry};
+use super::{EntryKind, FLAG_EDGES, FLAG_REDACTED, Locator, StoredEntry};
 use crate::{
     codec::{Reader, Torn, put_varint},
-    ledger::Position,
+    tlog::Hash,
 };
 
 /// The first byte of what is kept of an entry outside; no entry begins with it, and no stub of an erased one (255).
@@ -32,7 +30,7 @@ pub struct Outside {
 
 impl Outside {
     /// Appends the stored form.
-    pub(in crate::ledger) fn put(&self, out: &mut Vec<u8>) {
+    pub fn put(&self, out: &mut Vec<u8>) {
         out.push(OUTSIDE);
         put_varint(out, self.index);
         put_varint(out, self.time_ms);
@@ -40,12 +38,12 @@ impl Outside {
     }
 
     /// True when the stored form is that of an entry outside.
-    pub(in crate::ledger) fn is(bytes: &[u8]) -> bool {
+    pub fn is(bytes: &[u8]) -> bool {
         bytes.first() == Some(&OUTSIDE)
     }
 
     /// Reads the stored form from exactly these bytes.
-    pub(in crate::ledger) fn read(bytes: &[u8]) -> Result<Self, Torn> {
+    pub fn read(bytes: &[u8]) -> Result<Self, Torn> {
         let mut reader = Reader::new(bytes);
         if reader.byte()? != OUTSIDE {
             return Err(Torn);
@@ -57,7 +55,7 @@ impl Outside {
 
 /// What lies in a segment in the place of an entry.
 #[derive(Clone, Debug)]
-pub(in crate::ledger) enum Kept<'a> {
+pub enum Kept<'a> {
     /// All of it.
     Entry(Box<StoredEntry<'a>>),
     /// What the tree needs.
@@ -65,14 +63,20 @@ pub(in crate::ledger) enum Kept<'a> {
 }
 
 impl<'a> Kept<'a> {
-    pub(in crate::ledger) fn read(bytes: &'a [u8]) -> Result<Self, Torn> {
+    /// Reads what is kept of an entry from exactly these bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Torn`] when they are neither form.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, Torn> {
         match Outside::is(bytes) {
             true => Outside::read(bytes).map(Self::Outside),
             false => StoredEntry::read(bytes).map(|entry| Self::Entry(Box::new(entry))),
         }
     }
 
-    pub(in crate::ledger) fn index(&self) -> u64 {
+    /// The index of the entry in the ledger.
+    pub fn index(&self) -> u64 {
         match self {
             Self::Entry(entry) => entry.index,
             Self::Outside(outside) => outside.index,
@@ -86,7 +90,7 @@ impl<'a> Kept<'a> {
 ///
 /// [`Torn`] when the bytes are no entry.
 pub fn without_place(stored: &[u8]) -> Result<Vec<u8>, Torn> {
-    replaced(stored, Position(0), 0)
+    replaced(stored, Locator(0), 0)
 }
 
 /// The stored form of an entry in a directory where the entry before lies at `previous`.
@@ -94,11 +98,11 @@ pub fn without_place(stored: &[u8]) -> Result<Vec<u8>, Torn> {
 /// # Errors
 ///
 /// [`Torn`] when the bytes are no entry.
-pub fn with_place(stored: &[u8], previous: Option<Position>, has_edges: bool) -> Result<Vec<u8>, Torn> {
-    replaced(stored, previous.unwrap_or_default(), if has_edges { FLAG_EDGES } else { 0 })
+pub fn with_place(stored: &[u8], previous: Option<Locator>, has_edges: bool) -> Result<Vec<u8>, Torn> {
+    replaced(stored, previous.unwrap_or(Locator(0)), if has_edges { FLAG_EDGES } else { 0 })
 }
 
-fn replaced(stored: &[u8], position: Position, edges: u8) -> Result<Vec<u8>, Torn> {
+fn replaced(stored: &[u8], locator: Locator, edges: u8) -> Result<Vec<u8>, Torn> {
     let mut reader = Reader::new(stored);
     let (kind, flags) = (reader.byte()?, reader.byte()?);
     EntryKind::from_code(kind).ok_or(Torn)?;
@@ -111,7 +115,7 @@ fn replaced(stored: &[u8], position: Position, edges: u8) -> Result<Vec<u8>, Tor
     if version > 1 {
         put_varint(&mut out, reader.varint()?);
         reader.varint()?;
-        put_varint(&mut out, position.0);
+        put_varint(&mut out, locator.0);
     }
     out.extend_from_slice(reader.rest());
     Ok(out)
@@ -121,8 +125,8 @@ fn replaced(stored: &[u8], position: Position, edges: u8) -> Result<Vec<u8>, Tor
 mod tests {
     use super::*;
     use crate::{
+        entry::{Draft, Place, Previous, Principal, Statement},
         id::Identifier,
-        ledger::{Draft, Place, Previous, Principal, Statement},
         record::Values,
     };
 
@@ -145,12 +149,12 @@ mod tests {
 
     #[test]
     fn an_entry_is_the_same_in_another_directory_but_for_its_place() {
-        let previous = |position| Some(Previous { index: 17, position: Position(position), leaf_hash: Hash([0; 32]) });
+        let previous = |locator| Some(Previous { index: 17, locator: Locator(locator), leaf_hash: Hash([0; 32]) });
         for (version, here, there) in [(1, None, None), (2, previous(5), previous(1 << 40))] {
             let (here, there_bytes) = (stored(version, here, true), stored(version, there, false));
             let travelling = without_place(&here).unwrap();
             assert_eq!(travelling, without_place(&there_bytes).unwrap());
-            let moved = with_place(&travelling, there.map(|previous| previous.position), false).unwrap();
+            let moved = with_place(&travelling, there.map(|previous| previous.locator), false).unwrap();
             assert_eq!(moved, there_bytes);
         }
         assert!(without_place(&[]).is_err() && without_place(&[200, 0, 1]).is_err());

@@ -24,7 +24,7 @@ use crate::{
 /// The longest reason of an erasure, in bytes.
 pub const REASON_BYTES_MAX: usize = 200;
 /// The longest redacted entry, in bytes: what an entry may be, and a salt and a mark for each value.
-pub(in crate::ledger) const REDACTED_BYTES_MAX: usize = (2 << 20) + 40 * Values::COUNT_MAX;
+pub const REDACTED_BYTES_MAX: usize = (2 << 20) + 40 * Values::COUNT_MAX;
 /// How a whole record is written where the index of a value may stand.
 pub(super) const WHOLE_RECORD: &str = "*";
 
@@ -270,9 +270,9 @@ impl<'a> StoredEntry<'a> {
         put_varint(out, self.index);
         put_varint(out, self.time_ms);
         put_varint(out, self.version);
-        if let Some((index, position)) = self.previous {
+        if let Some((index, locator)) = self.previous {
             put_varint(out, index);
-            put_varint(out, position.0);
+            put_varint(out, locator.0);
         }
         put_bytes(out, self.identifier.as_bytes());
         put_bytes(out, self.principal.as_str().as_bytes());
@@ -343,7 +343,6 @@ mod tests {
     use data_encoding::BASE64;
     use hmac::{Hmac, Mac};
     use sha2::Sha256;
-    use tlog_tiles::Hash;
 
     use super::{
         super::{Draft, EntryText, Place, Principal, RequestId, Statement},
@@ -352,6 +351,7 @@ mod tests {
     use crate::{
         id::Identifier,
         record::{Edge, EdgeChange, EdgeType, Flow, Outputs, Permissions, Value, Values},
+        tlog::Hash,
     };
 
     fn values(count: u32) -> Values {

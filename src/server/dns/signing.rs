@@ -1,23 +1,20 @@
 //! Signs the zone of a running node with the keys of its data directory, and follows what `touchmark dnssec` does with them.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::task::JoinHandle;
 
-use super::{AppError, dnssec};
-use crate::{
-    config::Config,
-    protocol::dns::{
-        Responder,
-        dnssec::{Signer, keys::Algorithm},
-    },
+use super::keys::{self, KeyStore, KeysError};
+use crate::protocol::dns::{
+    Responder,
+    dnssec::{Signer, keys::Algorithm},
 };
 
 /// How often the keys of a signed zone are looked at.
 const KEYS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The task that follows the keys of a signed zone; it ends when this is dropped.
-pub(super) struct KeysTask(JoinHandle<()>);
+pub struct KeysTask(JoinHandle<()>);
 
 impl Drop for KeysTask {
     fn drop(&mut self) {
@@ -25,20 +22,22 @@ impl Drop for KeysTask {
     }
 }
 
-/// Signs the zone, at first with a new key of this algorithm when there is none. `primary` is that of a mirror.
+/// Signs the zone with the keys below a data directory, at first with a new one of this algorithm when there is none. `primary` is
+/// that of a mirror.
 ///
 /// # Errors
 ///
-/// [`AppError::Dnssec`].
-pub(super) fn start(
-    config: &Config,
+/// [`KeysError`].
+pub fn start(
+    data: &Path,
+    zone: &str,
     algorithm: Algorithm,
     responder: &Arc<Responder>,
     primary: Option<&str>,
-) -> Result<KeysTask, AppError> {
-    let path = dnssec::file(&config.data);
+) -> Result<KeysTask, KeysError> {
+    let path = keys::file(data);
     let had_keys = path.exists();
-    let (mut store, ring) = dnssec::KeyStore::open_or_create(&config.data, &config.zone, algorithm)?;
+    let (mut store, ring) = KeyStore::open_or_create(data, zone, algorithm)?;
     if let Some(primary) = primary.filter(|_| !had_keys) {
         tracing::warn!(
             primary,

@@ -10,9 +10,9 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::clock;
 use crate::{
     ledger::write_secret,
     protocol::dns::{
@@ -136,8 +136,10 @@ pub fn file(data: &Path) -> PathBuf {
 
 /// What the time is, in seconds since 1970 UTC, as keys and signatures count it.
 pub fn now_unix() -> u32 {
+    // A clock before 1970 counts as 1970.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
     // DNSSEC counts mod 2^32 (RFC 4034 section 3.1.5); the cast does, too.
-    (clock()() / 1_000) as u32
+    now as u32
 }
 
 /// The keys below a data directory.

@@ -1,6 +1,6 @@
 //! A mirror's connection to its primary: two threads that follow it, try again, and say what is wrong.
 //!
-//! One takes the primary's stream, has every batch verified and written (`mirror`), and begins anew when it ends: at once after
+//! One takes the primary's stream, has every batch verified and written, and begins anew when it ends: at once after
 //! progress, later and later otherwise, each time a little otherwise than other mirrors. The other takes the primary's published
 //! checkpoint once a second, for its cosignatures, and compares it with the tree that came over the stream. A primary that shows
 //! another history is not followed, and asked again now and then; what was verified is served meanwhile. A checkpoint of more than
@@ -13,14 +13,13 @@ use std::{
     time::Duration,
 };
 
-use super::{AppError, cores::Adding, entropy, publisher::Publisher, witnesses::Witness};
+use super::{Applier, Checker, HeldLedger, Lag, MirrorError, Rejected, VerifiedBatch};
 use crate::{
     client::replica::{ReplicaClient, ReplicaError},
-    config::{Config, MirrorConfig},
-    ledger::{CheckpointVerifier, DataDir, Ledger, LedgerError, MirrorOf, Missing, Publication, Seen},
-    mirror::{Applier, Checker, HeldLedger, Lag, MirrorError, Rejected, VerifiedBatch},
+    ledger::{Ledger, LedgerError, MirrorOf, Missing, Publication, Seen},
     protocol::replica::Record,
-    registry::{Entropy, SequencerHandle},
+    registry::Entropy,
+    tlog::CheckpointVerifier,
 };
 
 /// The shortest and the longest pause before the primary is asked again.
@@ -29,122 +28,26 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How often the published checkpoint is looked at.
 const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a directory mirrors, as it says or as it is told to now; `None` when it is a ledger of its own. What is said at the first
-/// start is remembered, and the directory is a mirror's from then on.
-///
-/// # Errors
-///
-/// [`AppError::Mirror`] when what is told does not fit the directory; [`AppError::Ledger`].
-pub(super) fn prepare(directory: &DataDir, config: &Config) -> Result<Option<MirrorOf>, AppError> {
-    let refused = |what: String| Err(AppError::Mirror { what });
-    let known = MirrorOf::read(directory)?;
-    let Some(MirrorConfig { url, key, only }) = &config.mirror else { return Ok(known) };
-    let Some(known) = known else {
-        if directory.has_key() {
-            let path = directory.path().display();
-            return refused(format!(
-                "{path} holds a ledger of its own, with its key; if it was promoted, take `mirror_of` out of the configuration, else give the mirror a \
-                 new directory"
-            ));
-        }
-        let Some(key) = key else {
-            return refused(
-                "the first start of a mirror needs the primary's key, from the operator: --mirror-key".into(),
-            );
-        };
-        let key = CheckpointVerifier::new(key).map_err(|error| AppError::Mirror { what: error.to_string() })?;
-        let mirror = MirrorOf { key, url: url.clone(), only: only.clone().unwrap_or_default() };
-        mirror.write(directory)?;
-        return Ok(Some(mirror));
-    };
-    if let Some(key) = key.as_ref().filter(|key| **key != known.key.text()) {
-        return refused(format!(
-            "this directory mirrors the ledger with the key {}, not {key}; give a mirror of another ledger a new directory",
-            known.key.text()
-        ));
-    }
-    if let Some(only) = only.as_ref().filter(|only| **only != known.only) {
-        let words = |only: &[String]| if only.is_empty() { "everything".into() } else { only.join(", ") };
-        let (held, asked) = (words(&known.only), words(only));
-        return refused(format!(
-            "this directory keeps {held}, not {asked}; give a mirror of other prefixes a new directory"
-        ));
-    }
-    let moved = MirrorOf { url: url.clone(), ..known.clone() };
-    if moved.url != known.url {
-        moved.write(directory)?;
-    }
-    Ok(Some(moved))
-}
-
-/// Who adds to a running node's ledger, and publishes it.
-pub(super) enum Writing {
-    /// Commands: the sequencer and the publisher.
-    Commands(SequencerHandle, Publisher),
-    /// The primary.
-    Primary(Following),
-}
-
-impl Writing {
-    /// Starts what is not running yet.
-    ///
-    /// # Errors
-    ///
-    /// [`AppError::System`] when the system gives no thread.
-    pub(super) fn start(
-        adding: Adding,
-        ledger: &Arc<Ledger>,
-        publication: &Arc<Publication>,
-        witnesses: Vec<Witness>,
-    ) -> Result<Self, AppError> {
-        let (ledger, publication) = (Arc::clone(ledger), Arc::clone(publication));
-        Ok(match adding {
-            Adding::Commands(sequencer) => {
-                let publisher = Publisher::start(ledger, publication, witnesses);
-                let publisher = publisher.map_err(|error| AppError::system("cannot start the publisher", error))?;
-                Self::Commands(sequencer, publisher)
-            }
-            Adding::Primary(applier, of, lag, seen) => {
-                let follow = Follow { of: *of, applier: *applier, ledger, publication, lag, seen, entropy: entropy() };
-                let following = Following::start(follow);
-                Self::Primary(following.map_err(|error| AppError::system("cannot follow the primary", error))?)
-            }
-        })
-    }
-
-    /// Where the primary is, when there is one.
-    pub(super) fn primary(&self) -> Option<&str> {
-        match self {
-            Self::Commands(..) => None,
-            Self::Primary(following) => Some(following.lag.primary()),
-        }
-    }
-
-    /// Ends it; what waits is finished.
-    pub(super) fn stop(self) {
-        match self {
-            Self::Commands(sequencer, publisher) => {
-                publisher.stop();
-                sequencer.join();
-            }
-            Self::Primary(following) => following.stop(),
-        }
-    }
-}
-
 /// What a mirror follows its primary with.
-struct Follow {
-    of: MirrorOf,
-    applier: Applier,
-    ledger: Arc<Ledger>,
-    publication: Arc<Publication>,
-    lag: Arc<Lag>,
-    seen: Arc<Seen>,
-    entropy: Entropy,
+pub struct Follow {
+    /// Whose ledger it is.
+    pub of: MirrorOf,
+    /// What writes the batches.
+    pub applier: Applier,
+    /// What they are written to.
+    pub ledger: Arc<Ledger>,
+    /// What the mirror publishes.
+    pub publication: Arc<Publication>,
+    /// How far behind it is.
+    pub lag: Arc<Lag>,
+    /// What it remembers of its primary.
+    pub seen: Arc<Seen>,
+    /// For the jitter of the pauses.
+    pub entropy: Entropy,
 }
 
 /// The running threads.
-pub(super) struct Following {
+pub struct Following {
     stopping: Arc<Stopping>,
     lag: Arc<Lag>,
     threads: Vec<thread::JoinHandle<()>>,
@@ -178,7 +81,7 @@ impl Following {
     /// # Errors
     ///
     /// When the system gives no thread.
-    fn start(follow: Follow) -> io::Result<Self> {
+    pub fn start(follow: Follow) -> io::Result<Self> {
         let Follow { of, applier, ledger, publication, lag, seen, entropy } = follow;
         let stopping = Arc::<Stopping>::default();
         let client = ReplicaClient::new(&of.url);
@@ -204,8 +107,13 @@ impl Following {
         Ok(following)
     }
 
+    /// Where the primary is.
+    pub fn primary(&self) -> &str {
+        self.lag.primary()
+    }
+
     /// Ends the threads: a batch that is being written is finished, and a request that is under way is waited for.
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         self.stopping.set();
         for thread in std::mem::take(&mut self.threads) {
             if thread.join().is_err() {
@@ -280,7 +188,7 @@ impl Stream {
         self.applier.look_back(self.seen.explained())?;
         self.lag.lacks(!self.applier.is_explained());
         let frontier = self.ledger.frontier()?;
-        let time_ms = last_time_ms(&self.ledger)?.unwrap_or(0);
+        let time_ms = self.ledger.last_time_ms()?.unwrap_or(0);
         let subtrees = self.of.subtrees().unwrap_or_default();
         let mut checker = Checker::new(self.of.key.clone(), subtrees, frontier, time_ms);
         let mut stream = self.client.open(checker.next_index(), &self.of.only)?;
@@ -402,16 +310,6 @@ impl Trouble {
 /// A pause of three quarters to five quarters of another.
 fn jittered(pause: Duration, random: u8) -> Duration {
     pause * 3 / 4 + pause * u32::from(random) / 512
-}
-
-/// When the last entry of a ledger was taken; `None` when there is none.
-///
-/// # Errors
-///
-/// [`LedgerError`].
-pub(super) fn last_time_ms(ledger: &Ledger) -> Result<Option<u64>, LedgerError> {
-    let Some(last) = ledger.size().checked_sub(1) else { return Ok(None) };
-    ledger.entry(ledger.position(last)?)?.time_ms().map(Some)
 }
 
 /// What the primary publishes.

@@ -5,13 +5,15 @@ use std::io::Write as _;
 use data_encoding::BASE64;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
-use tlog_tiles::Hash;
 
 use super::{
     EntryKind, Erasure, Principal,
     erasure::{ErasedValues, WHOLE_RECORD},
 };
-use crate::record::{Edge, EdgeChange, Outputs, Status, stored::StoredValue};
+use crate::{
+    record::{Edge, EdgeChange, Outputs, Status, stored::StoredValue},
+    tlog::Hash,
+};
 
 /// Derives the salts of an entry's values from the entry's own.
 pub(super) struct ValueSalts(Hmac<Sha256>);

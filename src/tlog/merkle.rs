@@ -5,8 +5,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::ledger::Hash;
-pub use crate::ledger::tree::empty_root;
+use super::{Hash, empty_root};
 
 /// The longest path that a proof can have: one hash for each bit of a size, and for consistency one more.
 pub const PATH_HASHES_MAX: usize = 64;
@@ -114,8 +113,10 @@ impl Walk {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::ledger::tree::definition::{path, root, sub_proof};
+    use super::{
+        super::definition::{path, root, sub_proof},
+        *,
+    };
 
     fn leaf(index: usize) -> Hash {
         Hash(Sha256::digest([[0].as_slice(), &index.to_be_bytes()].concat()).into())
