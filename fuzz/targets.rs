@@ -10,8 +10,9 @@ use std::{
 };
 
 use crate::{
-    client, codec, id,
-    ledger::{self, EntryText, StoredEntry},
+    client, codec,
+    entry::{EntryText, StoredEntry},
+    id, ledger,
     protocol::{
         dns::message::{Request, labels},
         grpc::CommandBatch,
