@@ -94,6 +94,25 @@ fn links_lead_somewhere() {
     assert!(wrong.is_empty(), "links that lead nowhere:\n{}", wrong.join("\n"));
 }
 
+/// Paths of the repository that a document names are there, so that a move of a file is not forgotten.
+#[test]
+fn paths_exist() {
+    const FOLDERS: [&str; 8] = [".ci/", "benches/", "data/", "docs/", "fuzz/", "proto/", "src/", "tests/"];
+    let mut wrong = Vec::new();
+    for (name, document) in documents() {
+        let spans = document.split('`').skip(1).step_by(2);
+        for path in spans.filter(|span| FOLDERS.iter().any(|folder| span.starts_with(folder))) {
+            // What stands for many paths, and what is made by running something.
+            let is_made = ["fuzz/artifacts", "fuzz/corpus"].contains(&path) || GENERATED.contains(&path);
+            let path = path.split_whitespace().next().unwrap_or_default();
+            if !path.contains(['*', '<', '…']) && !is_made && !root().join(path).exists() {
+                wrong.push(format!("{name}: {path}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "paths that are not there:\n{}", wrong.join("\n"));
+}
+
 /// Every `touchmark …` in a document: the words behind it, up to where the command ends.
 fn commands(document: &str) -> Vec<Vec<String>> {
     // A line that ends with a backslash goes on.
