@@ -14,7 +14,7 @@ use crate::{
     entry::{EntryText, StoredEntry},
     id, ledger,
     protocol::{
-        dns::message::{Request, labels},
+        dns::{request::Request, wire::labels},
         grpc::CommandBatch,
         json,
         replica::{HEAD_BYTES, Record},

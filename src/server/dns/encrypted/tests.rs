@@ -105,7 +105,8 @@ fn parts(respond: Arc<Respond>, limits: DnsLimits) -> EncryptedParts {
 
 /// What answers so, and takes no walks.
 fn responding(answer: impl Fn(&[u8], IpAddr, &mut Vec<u8>) -> bool + Send + Sync + 'static) -> Arc<Respond> {
-    let summary = Summary { rcode: 0, kind: 0, hash: 0, has_data: true, cached: false, truncated: false };
+    let summary =
+        Summary { rcode: 0, kind: 0, limited: false, hash: 0, has_data: true, cached: false, truncated: false };
     let answer = move |request: &[u8], client: IpAddr, _: Option<&Result<Walked, WalkFailure>>, out: &mut Vec<u8>| {
         if answer(request, client, out) { Responded::Written(summary) } else { Responded::Silent }
     };
