@@ -87,7 +87,7 @@ const SECTIONS: &[Section] = &[
         &[
             (
                 "an answer over UDP",
-                "{responder::UDP_PAYLOAD_OCTETS_MAX} octets with EDNS, {writing::UDP_PLAIN_OCTETS_MAX} without; the rest over TCP",
+                "{wire::UDP_PAYLOAD_OCTETS_MAX} octets with EDNS, {wire::UDP_PLAIN_OCTETS_MAX} without; the rest over TCP",
             ),
             ("addresses, threads on each", "{config::DNS_ADDRESSES_MAX}; {config::DNS_WORKERS_MAX}"),
             ("connections at once over TCP, TLS and QUIC, each", "{DnsLimits::connections_max}"),
