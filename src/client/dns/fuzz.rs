@@ -17,8 +17,7 @@ const HEADER_OCTETS: usize = 12;
 pub(crate) fn reply(bytes: &[u8]) -> bool {
     let Some(question) = Question::new(NAME, Recursion::Unwanted) else { return false };
     // Its id is random: whatever comes is given the right one, and the question itself.
-    let asked =
-        &question.message()[HEADER_OCTETS..question.message().len() - crate::protocol::dns::wire::OPT_OCTETS];
+    let asked = &question.message()[HEADER_OCTETS..question.message().len() - crate::protocol::dns::wire::OPT_OCTETS];
     let head = bytes.len().min(HEADER_OCTETS - ID_OCTETS);
     let message = [&question.message()[..ID_OCTETS], &bytes[..head], asked, &bytes[head..]].concat();
     let _ = question.read(bytes);
