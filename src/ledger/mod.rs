@@ -14,7 +14,7 @@
 //! DIR/vindex/           the output log of the verifiable index (`vindex`)              leaf_log
 //! ```
 //!
-//! Writing goes one way: an [`Appender`] begins a [`Batch`], entries are pushed into it as [`Draft`]s, and
+//! Writing goes one way: an [`Appender`] begins a [`Batch`], entries are pushed into it as [`Draft`](crate::entry::Draft)s, and
 //! [`Batch::commit`] writes tree hashes, writes the frame, syncs it, signs, remembers the signature, publishes. What it
 //! returns is durable. Reading ([`Ledger`]) is safe from any thread meanwhile and sees only what was published.
 //!
