@@ -8,7 +8,6 @@ use std::{
 
 use super::{DNS_ADDRESSES_MAX, ORIGIN_BYTES_MAX, VerifiableIndexMode, WITNESSES_MAX, WitnessAddress};
 use crate::{
-    proof::note::{KeyError, KeyType, VerifierKey},
     protocol::dns::{
         IDENTITY_OCTETS_MAX,
         dnssec::keys::{Algorithm, UnknownAlgorithm},
@@ -18,6 +17,7 @@ use crate::{
         network::{Network, NetworkError},
         rate::EXEMPT_NETWORKS_MAX,
     },
+    tlog::note::{KeyError, KeyType, VerifierKey},
 };
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {

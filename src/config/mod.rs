@@ -28,13 +28,13 @@ pub use recursion::{FirstProtocol, RecursionConfig, Verify};
 use serde::Deserialize;
 
 use crate::{
-    proof::note::VerifierKey,
     protocol::dns::{UDP_PAYLOAD_OCTETS_MAX, dnssec::keys::Algorithm},
     server::dns::{
         encrypted::EncryptedAddresses,
         network::Network,
         rate::{self, RESPONSES_PER_SECOND, SLIP, WINDOW_SECONDS},
     },
+    tlog::note::VerifierKey,
 };
 
 /// The default configuration with its comments, as `touchmark config print` shows it.

@@ -3,6 +3,8 @@
 //!
 //! A server that does not answer for the name may know who does ([`Referral`]). Following that is the caller's.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod packet;
 mod referral;
 

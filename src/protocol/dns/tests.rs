@@ -25,8 +25,9 @@ use super::{
     *,
 };
 use crate::{
+    entry::Principal,
     id::{Identifier, dns_name},
-    ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Position, Principal},
+    ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Position},
     record::{Permissions, Value, Values},
     registry::{Changes, Command, Operation, Registry, Sequencer, WhenFull},
     resolver::{Depth, Resolver},

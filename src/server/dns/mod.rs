@@ -13,7 +13,8 @@
 //! ([`rate`]). Connections over TCP, TLS and QUIC are limited by client network ([`sources`]), those over HTTPS are not. What
 //! was asked is counted ([`counters`]).
 //!
-//! [`udp`] is a loop of its own on threads of its own: most of what the node is asked comes that way. [`tcp`] is for
+//! [`udp`] answers what the loop of [`crate::server::datagram`] takes, on threads of its own: most of what the node is asked comes that
+//! way. [`tcp`] is for
 //! what does not fit a datagram, and for clients that prove where they are (RFC 7766). [`encrypted`] is TLS, HTTPS and QUIC,
 //! with its [`certificate`].
 //!
@@ -26,8 +27,10 @@ pub mod certificate;
 pub mod cookie_file;
 pub mod counters;
 pub mod encrypted;
+pub mod keys;
 mod limits;
 pub mod network;
+pub mod signing;
 pub mod sources;
 mod tcp;
 mod udp;
