@@ -13,7 +13,8 @@
 //! ([`rate`]). Connections are limited by client network, over all listeners together ([`crate::server::admission`]). What was
 //! asked is counted ([`counters`]).
 //!
-//! [`udp`] is a loop of its own on threads of its own: most of what the node is asked comes that way. [`tcp`] is for
+//! [`udp`] answers what the loop of [`crate::server::datagram`] takes, on threads of its own: most of what the node is asked comes that
+//! way. [`tcp`] is for
 //! what does not fit a datagram, and for clients that prove where they are (RFC 7766). [`encrypted`] is TLS, HTTPS and QUIC,
 //! with the certificate of [`crate::server::tls`].
 //!
