@@ -34,7 +34,10 @@
 //!
 //! A listener reads it, [`protocol`] decodes and checks it to a [`registry::Command`], [`registry::Registry::prepare`] computes
 //! what needs no order (salts, commitments), the sequencer thread gives it its place in a batch, the [`ledger`] writes and
-//! fsyncs the batch and signs the tree, the index takes it in, cached answers are outdated, and the receipt goes out.
+//! fsyncs the batch and signs the tree, the index takes it in, cached answers are outdated, and the receipt goes out. What an entry
+//! changes in the index is derived from its stored bytes, in one place ([`registry::apply`]), by the sequencer, by mirrors, and by
+//! whoever replays the ledger. Commands that are sent together are carried out each on its own, or all or none: a batch of the
+//! ledger can be taken back to a mark before it is committed.
 //!
 //! An erasure goes the same way, alone in its batch, and between the index and the receipt what it destroys is overwritten in the
 //! ledger's segments; what is left of those entries lies beside them, and every hash stays.

@@ -80,6 +80,10 @@ pub fn exit_codes() -> String {
     let mut rows: Vec<(u8, String)> = vec![(EXIT_FAILURE, "failure: no connection, no such file, a full disk".into())];
     for outcome in Outcome::ALL {
         let spelling = outcome.spelling();
+        // An error in a program is a failure like any other.
+        if spelling.exit == EXIT_FAILURE {
+            continue;
+        }
         let word = match outcome {
             Outcome::Invalid => "wrong usage, or invalid input",
             _ => spelling.word,
