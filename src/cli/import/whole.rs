@@ -7,7 +7,7 @@ use tokio::{sync::mpsc, time::sleep};
 
 use super::{
     FailedLine, Report, Show, read,
-    send::{PAUSE_MAX, PAUSE_MIN, Sent, TRIES_MAX, is, no_room},
+    send::{PAUSE_MAX, PAUSE_MIN, ChunkResult, TRIES_MAX, is, no_room},
     source::{Chunk, Source},
     total_bytes, with_advice,
 };
@@ -46,11 +46,11 @@ pub async fn import(client: &Client, sources: Vec<Source>, show: Show) -> Result
     let _ = reader.join();
     let sent = match whole.refused.is_empty() {
         true => whole.send(client).await,
-        false => Ok(Sent {
+        false => Ok(ChunkResult {
             withdrawn: whole.batch.len() as u64,
             failed: whole.refused,
             bytes: whole.bytes,
-            ..Sent::default()
+            ..ChunkResult::default()
         }),
     };
     match sent {
@@ -91,10 +91,10 @@ impl Whole {
     }
 
     /// Sends the batch until it has its results.
-    async fn send(&self, client: &Client) -> Result<Sent, ClientError> {
+    async fn send(&self, client: &Client) -> Result<ChunkResult, ClientError> {
         let mut pause = PAUSE_MIN;
         if self.batch.is_empty() {
-            return Ok(Sent { bytes: self.bytes, ..Sent::default() });
+            return Ok(ChunkResult { bytes: self.bytes, ..ChunkResult::default() });
         }
         for _ in 0..TRIES_MAX {
             match client.apply_all(&self.batch).await {
@@ -109,9 +109,9 @@ impl Whole {
     }
 
     /// Counts results.
-    fn sort(&self, results: Vec<pb::ApplyResult>) -> Result<Sent, ClientError> {
+    fn sort(&self, results: Vec<pb::ApplyResult>) -> Result<ChunkResult, ClientError> {
         use pb::apply_result::Result as Applied;
-        let mut sent = Sent { bytes: self.bytes, ..Sent::default() };
+        let mut sent = ChunkResult { bytes: self.bytes, ..ChunkResult::default() };
         let lines = self.lines.iter().flat_map(|(source, lines)| lines.iter().map(move |line| (source, *line)));
         for (position, (result, (source, line))) in results.into_iter().zip(lines).enumerate() {
             let refusal = match result.result {
