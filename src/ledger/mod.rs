@@ -14,7 +14,7 @@
 //! DIR/vindex/           the output log of the verifiable index (`vindex`)              leaf_log
 //! ```
 //!
-//! Writing goes one way: an [`Appender`] begins a [`Batch`], entries are pushed into it as [`Draft`]s, and
+//! Writing goes one way: an [`Appender`] begins a [`Batch`], entries are pushed into it as [`Draft`](crate::entry::Draft)s, and
 //! [`Batch::commit`] writes tree hashes, writes the frame, syncs it, signs, remembers the signature, publishes. What it
 //! returns is durable. Reading ([`Ledger`]) is safe from any thread meanwhile and sees only what was published.
 //!
@@ -22,9 +22,9 @@
 //! come from the tree's files; which checkpoints are shown to the world, and with whose cosignatures, is kept in [`Publication`].
 //!
 //! What always holds: times never decrease; no checkpoint is signed for a tree that is not on the disk; none is signed
-//! that contradicts the one before; after a failed sync nothing is written any more. Formats: `entry`, `segment`, `tree`,
-//! `checkpoint` (RFC 6962, C2SP signed-note, tlog-checkpoint, tlog-tiles). Deliberately absent: the index, and any idea of
-//! who may write what.
+//! that contradicts the one before; after a failed sync nothing is written any more. Formats: `segment`, `tree`,
+//! `signed_head`, and those of `entry` and `tlog`. Deliberately absent: the index, what an entry says, and any idea of who may
+//! write what.
 
 mod append;
 mod audit;
