@@ -22,9 +22,9 @@
 //! come from the tree's files; which checkpoints are shown to the world, and with whose cosignatures, is kept in [`Publication`].
 //!
 //! What always holds: times never decrease; no checkpoint is signed for a tree that is not on the disk; none is signed
-//! that contradicts the one before; after a failed sync nothing is written any more. Formats: `entry`, `segment`, `tree`,
-//! `checkpoint` (RFC 6962, C2SP signed-note, tlog-checkpoint, tlog-tiles). Deliberately absent: the index, and any idea of
-//! who may write what.
+//! that contradicts the one before; after a failed sync nothing is written any more. Formats: `segment`, `tree`,
+//! `signed_head`, and those of `entry` and `tlog`. Deliberately absent: the index, what an entry says, and any idea of who may
+//! write what.
 
 mod append;
 mod audit;
