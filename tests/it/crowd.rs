@@ -35,6 +35,9 @@ const CROWD: usize = 600;
 const SPARE: u64 = 256;
 const NAME: &str = "one._.118.88.hdl.id.test.";
 
+/// Where the connection with a number comes from.
+type Source = fn(usize) -> Ipv4Addr;
+
 /// Starts a node that cannot raise its limit.
 fn start(data: &Path, config: &str) -> Program {
     let program = touchmark();
@@ -63,7 +66,7 @@ fn listeners(node: &Program) -> [(SocketAddr, &'static [u8]); 5] {
 }
 
 /// Connections that stay, one after the other over the listeners: every other one says half of something.
-async fn crowd(node: &Program, source: fn(usize) -> Ipv4Addr) -> Vec<TcpStream> {
+async fn crowd(node: &Program, source: Source) -> Vec<TcpStream> {
     let mut crowd = Vec::new();
     for number in 0..CROWD {
         for (address, half) in listeners(node) {
@@ -149,8 +152,7 @@ async fn a_crowd_that_says_nothing_keeps_nobody_out() {
     };
     let one = |_| Ipv4Addr::LOCALHOST;
     let many = |number: usize| Ipv4Addr::new(127, (number / 250) as u8, (number % 250) as u8, 2);
-    let sources: [(&str, fn(usize) -> Ipv4Addr); 3] =
-        [("", one), ("", many), ("dns_rate_exempt = \"192.0.2.0/24\"\n", many)];
+    let sources: [(&str, Source); 3] = [("", one), ("", many), ("dns_rate_exempt = \"192.0.2.0/24\"\n", many)];
     for (round, (exempt, source)) in sources.into_iter().enumerate() {
         let config = file(&directory, "node.toml", config(exempt));
         let node = start(&directory.path().join(format!("data-{round}")), &config);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::server::activity::UnderWay;
 
 fn places(connections_max: usize, room_after_ms: u64) -> Arc<Places> {
     let clients = ClientNetworks { exempt: vec!["127.0.0.0/8".parse().unwrap()], ..ClientNetworks::default() };
@@ -160,6 +161,14 @@ async fn who_waits_gets_the_next_place() {
     assert!(waiting.await.unwrap().is_some());
 }
 
+/// A connection that is open.
+struct Open {
+    listener: usize,
+    network: u8,
+    place: Place,
+    request: Option<UnderWay>,
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -173,29 +182,29 @@ proptest! {
             frontends[1].listener("b", 4),
             frontends[1].listener("c", 100),
         ];
-        let mut open: Vec<(usize, u8, Place, Option<crate::server::activity::UnderWay>)> = Vec::new();
+        let mut open: Vec<Open> = Vec::new();
         for (listener, network, step) in steps {
             match step {
                 0 if !open.is_empty() => drop(open.swap_remove(usize::from(network) % open.len())),
                 1 if !open.is_empty() => {
                     let at = usize::from(network) % open.len();
-                    open[at].3 = match open[at].3.take() {
+                    open[at].request = match open[at].request.take() {
                         Some(_) => None,
-                        None => Some(open[at].2.activity().begin()),
+                        None => Some(open[at].place.activity().begin()),
                     };
                 }
                 _ => {
                     if let Ok(place) = gates[listener].try_enter(client(network)) {
-                        open.push((listener, network, place, None));
+                        open.push(Open { listener, network, place, request: None });
                     }
                 }
             }
-            let count = |of: &dyn Fn(&(usize, u8, Place, Option<_>)) -> bool| open.iter().filter(|one| of(one)).count();
+            let count = |of: fn(&Open, u8) -> bool, network| open.iter().filter(|one| of(one, network)).count();
             prop_assert!(open.len() <= 12);
-            prop_assert!(count(&|one| one.0 == 1) <= 4);
+            prop_assert!(count(|one, _| one.listener == 1, 0) <= 4);
             for network in 0..5 {
                 // An eighth of twelve, and no less than one.
-                prop_assert!(count(&|one| one.0 > 0 && one.1 == network) <= 1);
+                prop_assert!(count(|one, network| one.listener > 0 && one.network == network, network) <= 1);
             }
             let table = places.table();
             prop_assert_eq!(table.lines.iter().map(|line| line.taken).sum::<usize>(), open.len());
