@@ -130,14 +130,14 @@ impl<S: DatagramService> LateDesk<S> {
 }
 
 /// A request that waits for the reader.
-pub(super) struct Waiting {
+pub(super) struct DeferredRequest {
     request: Box<[u8]>,
     path: Path,
 }
 
 /// A datagram of a batch: how long it is, and its way.
 #[derive(Clone, Copy)]
-struct Received {
+struct Datagram {
     octets: usize,
     path: Path,
 }
@@ -146,16 +146,21 @@ struct Received {
 pub(super) struct Worker<S> {
     desk: Desk<S>,
     sender: Sender,
-    queue: SyncSender<Vec<Waiting>>,
+    queue: SyncSender<Vec<DeferredRequest>>,
     stop: Arc<AtomicBool>,
     headers: MultiHeaders<SockaddrStorage>,
     requests: Vec<[u8; REQUEST_OCTETS_MAX]>,
     /// The requests of the batch; nothing for what is not looked at.
-    received: Vec<Option<Received>>,
+    received: Vec<Option<Datagram>>,
 }
 
 impl<S: DatagramService> Worker<S> {
-    pub(super) fn new(desk: Desk<S>, sender: Sender, queue: SyncSender<Vec<Waiting>>, stop: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        desk: Desk<S>,
+        sender: Sender,
+        queue: SyncSender<Vec<DeferredRequest>>,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
         let control = sender.is_unbound.then(|| cmsg_space!(in6_pktinfo));
         Self {
             desk,
@@ -203,7 +208,7 @@ impl<S: DatagramService> Worker<S> {
                 false => None,
             };
             let peer = message.address.filter(|_| whole);
-            self.received.push(peer.map(|peer| Received { octets: message.bytes, path: Path { peer, local } }));
+            self.received.push(peer.map(|peer| Datagram { octets: message.bytes, path: Path { peer, local } }));
         }
         Ok(())
     }
@@ -213,13 +218,13 @@ impl<S: DatagramService> Worker<S> {
         let now = Now::get();
         let mut waiting = Vec::new();
         for (request, received) in self.requests.iter().zip(&self.received) {
-            let Some(Received { octets, path }) = *received else {
+            let Some(Datagram { octets, path }) = *received else {
                 self.desk.service.ignored(1);
                 continue;
             };
             let Some(request) = request.get(..octets) else { continue };
             if self.desk.serve(request, path, Depth::Resident, now, &mut self.sender) {
-                waiting.push(Waiting { request: request.into(), path });
+                waiting.push(DeferredRequest { request: request.into(), path });
             }
         }
         self.sender.flush();
@@ -237,11 +242,11 @@ impl<S: DatagramService> Worker<S> {
 pub(super) struct Reader<S> {
     desk: Desk<S>,
     sender: Sender,
-    queued: Receiver<Vec<Waiting>>,
+    queued: Receiver<Vec<DeferredRequest>>,
 }
 
 impl<S: DatagramService> Reader<S> {
-    pub(super) fn new(desk: Desk<S>, sender: Sender, queued: Receiver<Vec<Waiting>>) -> Self {
+    pub(super) fn new(desk: Desk<S>, sender: Sender, queued: Receiver<Vec<DeferredRequest>>) -> Self {
         Self { desk, sender, queued }
     }
 
@@ -249,7 +254,7 @@ impl<S: DatagramService> Reader<S> {
     pub(super) fn run(mut self) {
         while let Ok(waiting) = self.queued.recv() {
             let now = Now::get();
-            for Waiting { request, path } in waiting {
+            for DeferredRequest { request, path } in waiting {
                 self.desk.serve(&request, path, Depth::Whole, now, &mut self.sender);
             }
             self.sender.flush();

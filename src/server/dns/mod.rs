@@ -134,11 +134,11 @@ impl DnsLimits {
 
 /// Writes the response to a request that a client sent over a connection, in place of what the buffer held, once a walk for it is over
 /// that it may have taken.
-type Answer = dyn Fn(&[u8], IpAddr, Option<&Result<Walked, WalkFailure>>, &mut Vec<u8>) -> Responded + Send + Sync;
+type RespondFn = dyn Fn(&[u8], IpAddr, Option<&Result<Walked, WalkFailure>>, &mut Vec<u8>) -> Responded + Send + Sync;
 
 /// What answers over the connections of a listener.
 struct Respond {
-    answer: Box<Answer>,
+    answer: Box<RespondFn>,
     walks: Arc<Walks>,
 }
 
