@@ -43,6 +43,10 @@ impl Outside {
     }
 
     /// Reads the stored form from exactly these bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Torn`] when they are no entry outside.
     pub fn read(bytes: &[u8]) -> Result<Self, Torn> {
         let mut reader = Reader::new(bytes);
         if reader.byte()? != OUTSIDE {
