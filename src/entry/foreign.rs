@@ -46,7 +46,7 @@ impl Outside {
     ///
     /// # Errors
     ///
-    /// [`Torn`] when they are not that of an entry outside.
+    /// [`Torn`] when they are no entry outside.
     pub fn read(bytes: &[u8]) -> Result<Self, Torn> {
         let mut reader = Reader::new(bytes);
         if reader.byte()? != OUTSIDE {
