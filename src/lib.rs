@@ -81,6 +81,7 @@
 //!
 //! | module | is | may use |
 //! |---|---|---|
+//! | [`network`] | ranges of addresses, such as `192.0.2.0/24` | `id` |
 //! | [`codec`] | varints and length-prefixed bytes of the stored formats | – |
 //! | [`id`] | identifiers of four schemes, their ordered keys, their DNS names | – |
 //! | [`record`] | records, values, edges, and their stored form | `id` |
@@ -95,9 +96,9 @@
 //! | [`registry`] | the write core | `codec`, `id`, `record`, `ledger`, `store` |
 //! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, paths of tiles, and the one table of outcomes | the cores' types, `cache`, `proof`, `vindex` |
 //! | [`mirror`] | follows another node's ledger: what came is verified, then written; how far behind it is | `protocol`, `registry`, `store`, `ledger` |
-//! | [`server`] | listeners: gRPC, DNS, HTTP | `record`, `protocol`, the cores, `vindex`, `witness`, `mirror` |
+//! | [`server`] | listeners: gRPC, DNS, HTTP | `network`, `record`, `protocol`, the cores, `vindex`, `witness`, `mirror` |
 //! | [`client`] | outbound connections; asks other nodes for the read core | `protocol`, `proof`, `record`, `resolver` |
-//! | [`config`] | file + environment + arguments -> `Config` | `id`, `proof`, `protocol`, `server` |
+//! | [`config`] | defaults + file + environment + arguments -> `Config`; what fits the machine | `id`, `network`, `proof` |
 //! | [`app`] | `Config` -> running node; `fsck`, `rebuild`, `audit`, `promote` | everything below, `client` |
 //! | [`cli`] | the subcommands | `app`, `client`, `proof`, `vindex`, `witness` |
 //!
@@ -120,6 +121,7 @@ pub mod config;
 pub mod id;
 pub mod ledger;
 pub mod mirror;
+pub mod network;
 pub mod proof;
 pub mod protocol;
 pub mod record;

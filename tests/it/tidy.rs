@@ -8,9 +8,10 @@ use std::{
 };
 
 /// What each top-level module may use of the others; `src/lib.rs` has the same table in words.
-const EDGES: [(&str, &[&str]); 19] = [
+const EDGES: [(&str, &[&str]); 20] = [
     ("codec", &[]),
     ("id", &[]),
+    ("network", &["id"]),
     ("record", &["codec", "id"]),
     ("ledger", &["codec", "id", "record"]),
     // Of the ledger it has hashes, entry texts and commitments: what an auditor has, too.
@@ -30,14 +31,14 @@ const EDGES: [(&str, &[&str]); 19] = [
     (
         "server",
         &[
-            "id", "record", "ledger", "proof", "witness", "store", "registry", "resolver", "protocol", "vindex",
-            "mirror",
+            "id", "network", "record", "ledger", "proof", "witness", "store", "registry", "resolver", "protocol",
+            "vindex", "mirror",
         ],
     ),
     // `resolver` for the trait of those who ask other nodes.
     ("client", &["id", "record", "ledger", "proof", "protocol", "resolver"]),
-    // For the bounds of names and limits, and for keys.
-    ("config", &["id", "proof", "protocol", "server"]),
+    // For names, networks and keys; bounds are its own, and `app` compares them with those of the rooms that it sets up.
+    ("config", &["id", "network", "proof"]),
     // `client` for the logs of others, which are audited, and for the witnesses that the ledger's checkpoints go to.
     (
         "app",
@@ -86,8 +87,8 @@ const FOREIGN: [(&str, &[&str]); 35] = [
     ("crc32c", &["src/ledger/", "src/store/local/", "src/app/index.rs"]),
     ("clap", &["src/cli/"]),
     ("indicatif", &["src/cli/"]),
-    ("tracing_subscriber", &["src/cli/", "src/config/checks.rs"]),
-    ("toml", &["src/config/mod.rs"]),
+    ("tracing_subscriber", &["src/cli/", "src/config/forms.rs"]),
+    ("toml", &["src/config/"]),
     ("serde_json", &["src/protocol/json/", "src/cli/"]),
     ("siphasher", &["src/protocol/dns/cookie.rs", "src/server/dns/rate.rs"]),
     ("jiff", &["src/record/edge.rs", "src/protocol/json/"]),
