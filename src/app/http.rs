@@ -12,7 +12,7 @@ use crate::{
 ///
 /// [`AppError::Listen`] when the address cannot be bound.
 pub(super) async fn listen(config: &Config, parts: HttpParts) -> Result<Option<HttpServer>, AppError> {
-    let Some(address) = config.http else { return Ok(None) };
+    let Some(address) = config.http.listen else { return Ok(None) };
     let started = HttpServer::start(address, http::routes(parts), HttpLimits::default()).await;
     started.map(Some).map_err(|source| AppError::Listen { address, what: "HTTP", source })
 }

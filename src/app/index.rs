@@ -71,8 +71,8 @@ pub(super) fn open(directory: &DataDir, config: &Config) -> Result<LocalStore, S
     LocalStore::open(
         &directory.index(),
         LocalOptions {
-            block_cache_bytes: config.index_cache_bytes_max,
-            overlay_entries_max: config.overlay_entries_max,
+            block_cache_bytes: config.cache.index_bytes_max,
+            overlay_entries_max: config.index.overlay_entries_max,
             before_mark: Box::new(move |_| sync()),
             ..LocalOptions::default()
         },

@@ -16,7 +16,7 @@ use std::{
 use super::{AppError, cores::Adding, entropy, publisher::Publisher, witnesses::Witness};
 use crate::{
     client::replica::{ReplicaClient, ReplicaError},
-    config::{Config, MirrorConfig},
+    config::{Config, Mirror},
     ledger::{CheckpointVerifier, DataDir, Ledger, LedgerError, MirrorOf, Missing, Publication, Seen},
     mirror::{Applier, Checker, HeldLedger, Lag, MirrorError, Rejected, VerifiedBatch},
     protocol::replica::Record,
@@ -38,12 +38,12 @@ const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) fn prepare(directory: &DataDir, config: &Config) -> Result<Option<MirrorOf>, AppError> {
     let refused = |what: String| Err(AppError::Mirror { what });
     let known = MirrorOf::read(directory)?;
-    let Some(MirrorConfig { url, key, only }) = &config.mirror else { return Ok(known) };
+    let Mirror { of: Some(url), key, only, .. } = &config.mirror else { return Ok(known) };
     let Some(known) = known else {
         if directory.has_key() {
             let path = directory.path().display();
             return refused(format!(
-                "{path} holds a ledger of its own, with its key; if it was promoted, take `mirror_of` out of the configuration, else give the mirror a \
+                "{path} holds a ledger of its own, with its key; if it was promoted, take `of` in [mirror] (--mirror-of) out of the configuration, else give the mirror a \
                  new directory"
             ));
         }

@@ -18,6 +18,7 @@ mod guard;
 mod http;
 mod index;
 mod mirror;
+mod options;
 mod promote;
 mod publisher;
 mod recursive;
@@ -30,10 +31,8 @@ mod witnesses;
 use std::{
     io,
     net::SocketAddr,
-    num::NonZero,
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -49,19 +48,17 @@ use witnesses::Witness;
 
 pub use crate::audit::{AuditError, AuditReport, Audited, Content, IndexReport};
 use crate::{
-    config::{Config, DNS_WORKERS_MAX},
+    config::Config,
     ledger::{Appender, DataDir, KeySource, Ledger, LedgerError, MirrorOf, Opening, Publication, Recovered, Replica},
     protocol::dns::ZoneError,
     registry::{Clock, Entropy, apply},
     resolver::feed::Feeds,
     server::{
         dns::{
-            DnsLimits, DnsServer, ListenError,
+            DnsServer, ListenError,
             certificate::{Certificate, CertificateError},
             cookie_file::CookieFileError,
             encrypted::EncryptedAddresses,
-            rate::RateLimits,
-            sources::SourceLimits,
         },
         grpc::{Calls, GrpcParts, GrpcServer},
         http::{HttpParts, HttpServer, MetricSources, Replicas},
@@ -220,7 +217,7 @@ impl Node {
         let Opened { ledger, writer, store, witnesses } = opened;
         let publication = Arc::new(Publication::new(ledger.checkpoint()));
         let replicas = replicas(config, &writer);
-        let recursive = config.recursion.as_ref().map(|options| recursive::start(options, &config.zone)).transpose()?;
+        let recursive = config.recursion.roots_if_enabled().map(|roots| recursive::start(config, roots)).transpose()?;
         let recursor = recursive.as_ref().map(|recursive| recursive.recursor.clone());
         let cores = Cores::start(config, &ledger, &store, writer, recursor.clone())?;
         let Cores { resolver, responder, feeds, registry, adding } = cores;
@@ -239,15 +236,18 @@ impl Node {
             calls: Arc::clone(&calls),
             lag: lag.clone(),
         };
-        let grpc = GrpcServer::start(config.grpc, parts).await;
-        let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
+        let grpc = GrpcServer::start(config.grpc.listen, parts).await;
+        let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc.listen, what: "gRPC", source })?;
         let sign = |algorithm| signing::start(config, algorithm, &responder, writing.primary());
-        let signing = config.dnssec.map(sign).transpose()?;
+        let signing = config.dns.dnssec.map(options::algorithm).map(sign).transpose()?;
         let walker = recursive.as_ref().map(|recursive| walker::start(recursive, &resolver, &responder));
-        let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()()), walker).await?;
-        if config.dns_encrypted != EncryptedAddresses::default() {
+        let mut dns =
+            DnsServer::start(&responder, &config.dns.listen, options::dns_limits(config), half(entropy()()), walker)
+                .await?;
+        let encrypted = options::encrypted_addresses(config);
+        if encrypted != EncryptedAddresses::default() {
             let certificate = Arc::new(certificate(config)?);
-            dns.listen_encrypted(config.dns_encrypted, certificate).await?;
+            dns.listen_encrypted(encrypted, certificate).await?;
         }
         let metrics = MetricSources {
             resolver: Arc::clone(&resolver),
@@ -380,8 +380,8 @@ impl Opened {
             let (ledger, replica) = replayed.follow()?;
             return Ok(Self { ledger, writer: Writer::Mirror(replica, Box::new(of)), store, witnesses: Vec::new() });
         }
-        let mut witnesses = Witness::all(&config.witnesses);
-        guard::ask(&replayed, &mut witnesses, config.witnesses_required)?;
+        let mut witnesses = Witness::all(&config.witnesses.list);
+        guard::ask(&replayed, &mut witnesses, config.witnesses.required)?;
         let Recovered { ledger, appender } = replayed.sign()?;
         Ok(Self { ledger, writer: Writer::Own(appender), store, witnesses })
     }
@@ -396,14 +396,14 @@ enum Writer {
 /// Whom mirrors are served by.
 fn replicas(config: &Config, writer: &Writer) -> Replicas {
     match writer {
-        Writer::Own(_) => Replicas::Served(config.mirrors.clone(), clock()),
+        Writer::Own(_) => Replicas::Served(config.mirror.allow.clone(), clock()),
         Writer::Mirror(_, of) => Replicas::At(of.url.clone()),
     }
 }
 
 /// The certificate of the encrypted listeners: of files, or made now.
 fn certificate(config: &Config) -> Result<Certificate, AppError> {
-    Ok(match &config.dns_certificate {
+    Ok(match config.dns.certificate_files() {
         Some([chain, key]) => Certificate::from_files(chain, key)?,
         None => Certificate::self_signed(&[config.zone.trim_end_matches('.').to_owned(), "localhost".into()])?,
     })
@@ -414,34 +414,6 @@ fn half(bytes: [u8; 32]) -> [u8; 16] {
     let mut half = [0; 16];
     half.copy_from_slice(&bytes[..16]);
     half
-}
-
-fn dns_limits(config: &Config) -> DnsLimits {
-    let exempt = || config.dns_rate_exempt.clone();
-    DnsLimits {
-        udp_workers: workers(config.dns_workers),
-        rate: RateLimits {
-            responses_per_second: config.dns_rate_per_second,
-            window_seconds: config.dns_rate_window_seconds,
-            slip: config.dns_rate_slip,
-            exempt: exempt(),
-            ..RateLimits::default()
-        },
-        sources: SourceLimits {
-            connections_per_source_max: config.dns_connections_per_source_max,
-            exempt: exempt(),
-            ..SourceLimits::default()
-        },
-        ..DnsLimits::default()
-    }
-}
-
-/// How many threads are meant: 0 stands for one on each processor.
-fn workers(configured: usize) -> usize {
-    match configured {
-        0 => thread::available_parallelism().map_or(1, NonZero::get).min(DNS_WORKERS_MAX),
-        count => count,
-    }
 }
 
 /// How many bytes of ledger are applied between two log lines.

@@ -1,0 +1,71 @@
+//! What the rooms are told of the configuration: its plain numbers and addresses in the types of the rooms that they bound.
+
+use std::{num::NonZero, thread};
+
+use crate::{
+    config::{
+        self, Config, DNS_WORKERS_MAX, IDENTITY_BYTES_MAX, NETWORKS_MAX, RATE_PER_SECOND, RATE_SLIP,
+        RATE_WINDOW_SECONDS, SigningAlgorithm, WITHOUT_COOKIE_OCTETS,
+    },
+    protocol::dns::{IDENTITY_OCTETS_MAX, UDP_PAYLOAD_OCTETS_MAX, dnssec::keys::Algorithm},
+    server::dns::{
+        DnsLimits,
+        encrypted::EncryptedAddresses,
+        rate::{self, EXEMPT_NETWORKS_MAX, RateLimits},
+        sources::SourceLimits,
+    },
+};
+
+// What the configuration lets by is what the rooms take.
+const _: () = {
+    assert!(IDENTITY_BYTES_MAX == IDENTITY_OCTETS_MAX);
+    assert!(*WITHOUT_COOKIE_OCTETS.end() == UDP_PAYLOAD_OCTETS_MAX);
+    assert!(NETWORKS_MAX == EXEMPT_NETWORKS_MAX);
+    assert!(*RATE_PER_SECOND.end() == *rate::RESPONSES_PER_SECOND.end());
+    assert!(*RATE_WINDOW_SECONDS.start() == *rate::WINDOW_SECONDS.start());
+    assert!(*RATE_WINDOW_SECONDS.end() == *rate::WINDOW_SECONDS.end());
+    assert!(*RATE_SLIP.end() == *rate::SLIP.end());
+};
+
+/// The limits of the DNS listeners.
+pub(super) fn dns_limits(config: &Config) -> DnsLimits {
+    let config = &config.dns;
+    DnsLimits {
+        udp_workers: workers(config.workers),
+        rate: RateLimits {
+            responses_per_second: config.rate_per_second,
+            window_seconds: config.rate_window_seconds,
+            slip: config.rate_slip,
+            exempt: config.rate_exempt.clone(),
+            ..RateLimits::default()
+        },
+        sources: SourceLimits {
+            connections_per_source_max: config.connections_per_source_max,
+            exempt: config.rate_exempt.clone(),
+            ..SourceLimits::default()
+        },
+        ..DnsLimits::default()
+    }
+}
+
+/// How many threads are meant: 0 stands for one on each processor.
+fn workers(configured: usize) -> usize {
+    match configured {
+        0 => thread::available_parallelism().map_or(1, NonZero::get).min(DNS_WORKERS_MAX),
+        count => count,
+    }
+}
+
+/// Where DNS listens over TLS, HTTPS and QUIC.
+pub(super) fn encrypted_addresses(config: &Config) -> EncryptedAddresses {
+    let config::Dns { tls, https, quic, .. } = config.dns;
+    EncryptedAddresses { tls, https, quic }
+}
+
+/// The algorithm that signs the zone.
+pub(super) fn algorithm(configured: SigningAlgorithm) -> Algorithm {
+    match configured {
+        SigningAlgorithm::EcdsaP256Sha256 => Algorithm::EcdsaP256Sha256,
+        SigningAlgorithm::Ed25519 => Algorithm::Ed25519,
+    }
+}
