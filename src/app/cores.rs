@@ -8,7 +8,8 @@ use std::{
 
 use super::{AppError, Writer, clock, entropy, half, mirror::last_time_ms};
 use crate::{
-    config::Config,
+    cache::pool::{Budget, Pool},
+    config::{Config, Sizes},
     id::{ParseError, Subtree},
     ledger::{CheckpointVerifier, Ledger, LedgerError, MirrorOf, Seen},
     mirror::{Applier, Lag},
@@ -86,11 +87,14 @@ impl Cores {
                  `touchmark prefix home PREFIX` says what is its own"
             );
         }
-        let resolver = Arc::new(Resolver::new(records.clone(), Arc::clone(&prefixes), config.cache.answers_bytes_max));
+        let memory = Sizes::here(config);
+        let shared = Pool::new(memory.shared_bytes);
+        let budget = |own: Option<usize>| own.map_or_else(|| shared.budget(), Budget::from);
+        let resolver = Arc::new(Resolver::new(records.clone(), Arc::clone(&prefixes), budget(memory.answers_bytes)));
         let sizes = Arc::clone(ledger);
         let options = ResponderOptions {
             identity: config.dns.identity.clone(),
-            cache_bytes_max: config.cache.dns_bytes_max,
+            cache: budget(memory.dns_bytes),
             without_cookie_octets_max: config.dns.without_cookie_octets_max,
             cookies: cookies(config)?,
         };

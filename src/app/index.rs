@@ -13,7 +13,7 @@ use std::{
 
 use super::{AppError, file_error};
 use crate::{
-    config::Config,
+    config::{Config, Sizes},
     ledger::{DataDir, Mark, Opening},
     store::{
         Store, StoreError,
@@ -71,7 +71,7 @@ pub(super) fn open(directory: &DataDir, config: &Config) -> Result<LocalStore, S
     LocalStore::open(
         &directory.index(),
         LocalOptions {
-            block_cache_bytes: config.cache.index_bytes_max,
+            block_cache_bytes: Sizes::here(config).index_bytes,
             overlay_entries_max: config.index.overlay_entries_max,
             before_mark: Box::new(move |_| sync()),
             ..LocalOptions::default()

@@ -48,7 +48,7 @@ use witnesses::Witness;
 
 pub use crate::audit::{AuditError, AuditReport, Audited, Content, IndexReport};
 use crate::{
-    config::Config,
+    config::{Config, Machine, Sizes},
     ledger::{Appender, DataDir, KeySource, Ledger, LedgerError, MirrorOf, Opening, Publication, Recovered, Replica},
     protocol::dns::ZoneError,
     registry::{Clock, Entropy, apply},
@@ -212,6 +212,8 @@ impl Node {
     ///
     /// [`AppError`] with a sentence that says what is in the way.
     pub async fn start(config: &Config) -> Result<Self, AppError> {
+        let machine = Machine::here();
+        tracing::info!("{}", Sizes::on(config, &machine).explained(config, &machine));
         let directory = DataDir::open_or_create(&config.data)?;
         let opened = Opened::new(&directory, config)?;
         let Opened { ledger, writer, store, witnesses } = opened;

@@ -1,11 +1,9 @@
 //! What the rooms are told of the configuration: its plain numbers and addresses in the types of the rooms that they bound.
 
-use std::{num::NonZero, thread};
-
 use crate::{
     config::{
-        self, Config, DNS_WORKERS_MAX, IDENTITY_BYTES_MAX, NETWORKS_MAX, RATE_PER_SECOND, RATE_SLIP,
-        RATE_WINDOW_SECONDS, SigningAlgorithm, WITHOUT_COOKIE_OCTETS,
+        self, Config, IDENTITY_BYTES_MAX, NETWORKS_MAX, RATE_PER_SECOND, RATE_SLIP, RATE_WINDOW_SECONDS,
+        SigningAlgorithm, Sizes, WITHOUT_COOKIE_OCTETS,
     },
     protocol::dns::{IDENTITY_OCTETS_MAX, UDP_PAYLOAD_OCTETS_MAX, dnssec::keys::Algorithm},
     server::dns::{
@@ -29,9 +27,10 @@ const _: () = {
 
 /// The limits of the DNS listeners.
 pub(super) fn dns_limits(config: &Config) -> DnsLimits {
+    let udp_workers = Sizes::here(config).dns_workers;
     let config = &config.dns;
     DnsLimits {
-        udp_workers: workers(config.workers),
+        udp_workers,
         rate: RateLimits {
             responses_per_second: config.rate_per_second,
             window_seconds: config.rate_window_seconds,
@@ -45,14 +44,6 @@ pub(super) fn dns_limits(config: &Config) -> DnsLimits {
             ..SourceLimits::default()
         },
         ..DnsLimits::default()
-    }
-}
-
-/// How many threads are meant: 0 stands for one on each processor.
-fn workers(configured: usize) -> usize {
-    match configured {
-        0 => thread::available_parallelism().map_or(1, NonZero::get).min(DNS_WORKERS_MAX),
-        count => count,
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use super::{AppError, entropy};
 use crate::{
     client::NodeUpstream,
-    config::{self, Config, Verify},
+    config::{self, Config, Sizes, Verify},
     protocol::json::{BOOTSTRAP_BYTES_MAX, bootstrap_from_json},
     resolver::recursion::{Evidence, FirstProtocol, LedgerVerifier, RecursionOptions, Recursor, Roots},
     server::recursive::Recursive,
@@ -27,7 +27,7 @@ const DELEGATIONS_PART: usize = 4;
 /// [`AppError::Roots`].
 pub(super) fn start(config: &Config, roots: &Path) -> Result<Recursive, AppError> {
     let roots = read_roots(roots)?;
-    let (bytes_max, zone) = (config.cache.recursion_bytes_max, &config.zone);
+    let (bytes_max, zone) = (Sizes::here(config).recursion_bytes, &config.zone);
     let delegation_bytes_max = bytes_max / DELEGATIONS_PART;
     let config = &config.recursion;
     let seed = entropy()().first_chunk().copied().map_or(0, u64::from_le_bytes);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::{failure::Failure, output};
-use crate::config::{self, Config, Layer};
+use crate::config::{self, Config, Layer, Machine};
 
 /// Shows the configuration.
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,9 @@ enum Command {
 /// [`Failure::stdout`], and [`Failure`] for a configuration that cannot be used.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let text = match &args.command {
-        Command::Print { config } => super::loaded(Config::load(config.as_deref(), Layer::default()))?.print(),
+        Command::Print { config } => {
+            super::loaded(Config::load(config.as_deref(), Layer::default()))?.print(&Machine::here())
+        }
         Command::Reference => config::reference(),
     };
     output::line(text.trim_end())?;

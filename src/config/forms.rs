@@ -12,7 +12,7 @@ use std::{
 
 use toml::Value;
 
-use super::{Rule, WitnessAddress};
+use super::{Auto, Rule, WitnessAddress};
 use crate::{
     id::{
         Subtree,
@@ -36,6 +36,8 @@ pub const ORIGIN_BYTES_MAX: usize = 255;
 /// The longest name of a node, in bytes.
 pub const IDENTITY_BYTES_MAX: usize = 255;
 
+/// The word for what the node chooses.
+pub(super) const AUTO: &str = "auto";
 /// The words of a switch.
 const ON: &str = "on";
 const OFF: &str = "off";
@@ -91,6 +93,30 @@ impl<T: 'static> Form<T> {
     {
         Self { absent: Some(T::default), ..self }
     }
+}
+
+impl<T: 'static> Form<T> {
+    /// The same values, or "auto".
+    pub(super) fn or_auto(self) -> Form<Auto<T>> {
+        let read = self.read;
+        let auto = move |value: &Value| match value {
+            Value::String(text) if text == AUTO => Ok(Auto::Auto),
+            value => read(value).map(Auto::Set),
+        };
+        let says = format!("\"{AUTO}\", or {}", self.says);
+        Form { is_number: self.is_number, ..Form::new(says, auto) }
+    }
+}
+
+/// A number of threads, or "auto", for which 0 stands, too.
+pub(super) fn workers(most: usize) -> Form<Auto<usize>> {
+    let form = number(0..=most, "threads").or_auto();
+    let read = form.read;
+    let chosen = move |value: &Value| {
+        let workers = read(value)?;
+        Ok(if workers == Auto::Set(0) { Auto::Auto } else { workers })
+    };
+    Form { is_number: true, ..Form::new(form.says, chosen) }
 }
 
 /// A value as errors show it.

@@ -18,7 +18,9 @@ mod file;
 mod forms;
 mod keys;
 mod layers;
+mod machine;
 mod print;
+mod sizing;
 mod tables;
 
 use std::{
@@ -32,7 +34,9 @@ pub use forms::{
 };
 use layers::Merged;
 pub use layers::{Layer, Warning};
+pub use machine::{Cores, Machine, Memory};
 pub use print::reference;
+pub use sizing::{Auto, Sizes};
 pub use tables::{
     CACHE_BYTES_MAX, CACHE_BYTES_MIN, CONNECTIONS_PER_SOURCE_MAX, Cache, Config, DNS_WORKERS_MAX, Dns, Grpc, Http,
     Index, Mirror, OVERLAY_ENTRIES, RATE_PER_SECOND, RATE_SLIP, RATE_WINDOW_SECONDS, Recursion, STALE_SECONDS_MAX,
@@ -119,9 +123,9 @@ impl Loaded {
         &self.merged.warnings
     }
 
-    /// The configuration as a file with comments: every key with the value in effect.
-    pub fn print(&self) -> String {
-        print::file(self)
+    /// The configuration as a file with comments: every key with the value in effect, and what "auto" is on a machine.
+    pub fn print(&self, machine: &Machine) -> String {
+        print::file(self, machine)
     }
 
     /// Puts layers on top of the defaults, later ones over earlier ones.

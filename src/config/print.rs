@@ -3,7 +3,8 @@
 use toml::Value;
 
 use super::{
-    Loaded, VERSION,
+    Loaded, Machine, Sizes, VERSION,
+    forms::AUTO,
     keys::{Key, Table},
     tables::tables,
 };
@@ -45,7 +46,8 @@ environment, each with a warning in the log that says the name of today. A key t
 ";
 
 /// The configuration as a file: every key with its comment and the value in effect. A key without a value is commented out.
-pub(super) fn file(loaded: &Loaded) -> String {
+pub(super) fn file(loaded: &Loaded, machine: &Machine) -> String {
+    let sizes = Sizes::on(&loaded.config, machine);
     let mut out = format!("{FILE_HEAD}version = {VERSION}\n");
     for table in tables() {
         if !table.name.is_empty() {
@@ -59,7 +61,12 @@ pub(super) fn file(loaded: &Loaded) -> String {
             if !key.says.is_empty() {
                 out += &format!("# Values: {}.\n", key.says);
             }
-            out += &match (loaded.merged.value(key.table, key.name), &key.example) {
+            let value = loaded.merged.value(key.table, key.name);
+            if value.and_then(Value::as_str) == Some(AUTO) {
+                let chosen = sizes.chosen(key.table, key.name, machine).unwrap_or_default();
+                out += &format!("# Here: {chosen}.\n");
+            }
+            out += &match (value, &key.example) {
                 (Some(value), _) => format!("{} = {value}\n", key.name),
                 (None, Some(example)) => format!("# {} = {example}\n", key.name),
                 (None, None) => String::new(),

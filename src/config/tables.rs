@@ -11,7 +11,7 @@ use std::{
 use toml::Value;
 
 use super::{
-    ConfigError, FirstProtocol, SigningAlgorithm, Verify, WitnessAddress,
+    Auto, ConfigError, FirstProtocol, SigningAlgorithm, Verify, WitnessAddress,
     forms::{
         self, address, address_or_off, addresses, choice, directory, hosts, identity, log_key, log_url, networks,
         number, path, prefixes, switch, zone_name,
@@ -25,6 +25,8 @@ use crate::network::Network;
 pub const CACHE_BYTES_MIN: usize = 1 << 20;
 /// The most that a cache may take, in bytes (1 TiB).
 pub const CACHE_BYTES_MAX: usize = 1 << 40;
+/// The least that all caches can work with together, in bytes (16 MiB).
+pub const CACHES_BYTES_MIN: usize = 16 << 20;
 /// The bounds of the overlay, in entries.
 pub const OVERLAY_ENTRIES: std::ops::RangeInclusive<usize> = 1_024..=16_777_216;
 /// The most threads that answer over UDP on one address.
@@ -47,9 +49,9 @@ pub const WALK_MS: std::ops::RangeInclusive<u64> = 100..=60_000;
 /// The networks of loopback addresses.
 const LOOPBACK: &str = "127.0.0.0/8, ::1/128";
 
-/// The form of a cache's size.
-fn cache_bytes() -> forms::Form<usize> {
-    number(CACHE_BYTES_MIN..=CACHE_BYTES_MAX, "bytes")
+/// The form of the size of a cache.
+fn cache_bytes() -> forms::Form<Auto<usize>> {
+    number(CACHE_BYTES_MIN..=CACHE_BYTES_MAX, "bytes").or_auto()
 }
 
 configuration! {
@@ -79,9 +81,9 @@ configuration! {
         /// for the zones of its homed prefixes learns where they are.
         public: Vec<IpAddr> = hosts().or_empty(), example "192.0.2.53, 2001:db8::53", was "dns_public";
 
-        /// The number of threads that answer over UDP on each address; 0 for one on each processor. Each has a second one beside it,
-        /// which reads from the disk.
-        workers: usize = number(0..=DNS_WORKERS_MAX, "threads"), default 0, was "dns_workers";
+        /// The number of threads that answer over UDP on each address; 0 is the same as "auto": one for two cores. Each has a second one
+        /// beside it, which reads from the disk.
+        workers: Auto<usize> = forms::workers(DNS_WORKERS_MAX), default "auto", was "dns_workers";
 
         /// The name of the node for NSID (RFC 5001) and `id.server` (RFC 4892). Empty: no name is given.
         identity: String = identity(), default "", was "dns_identity";
@@ -145,19 +147,24 @@ configuration! {
         listen: Option<SocketAddr> = address_or_off(), default "127.0.0.1:8000", was "http", argument "--http";
     }
 
-    /// The memory of caches.
+    /// The memory of caches. What is "auto" fits the machine, and is said in the log at start.
     [cache] Cache {
-        /// The memory for cached answers over gRPC and HTTP.
-        answers_bytes_max: usize = cache_bytes(), default 64 << 20, was "cache_bytes_max";
+        /// The memory for all caches together. With "auto" the process with a million identifiers takes about 3 % of the memory that it
+        /// has: that of the machine, or the limit of its control group. Less than 192 MiB it is on small machines only.
+        memory_bytes_max: Auto<usize> = number(CACHES_BYTES_MIN..=CACHE_BYTES_MAX, "bytes").or_auto(), default "auto";
 
-        /// The memory for answers that are ready for the DNS. An answer takes about 350 bytes.
-        dns_bytes_max: usize = cache_bytes(), default 64 << 20, was "dns_cache_bytes_max";
+        /// The memory for cached answers over gRPC and HTTP. With "auto" it is shared with `dns_bytes_max`, whoever needs it: what the
+        /// other caches leave.
+        answers_bytes_max: Auto<usize> = cache_bytes(), default "auto", was "cache_bytes_max";
 
-        /// The memory for blocks of the index.
-        index_bytes_max: usize = cache_bytes(), default 128 << 20, was "index_cache_bytes_max";
+        /// The memory for answers that are ready for the DNS; an answer takes about 400 bytes. With "auto" as for `answers_bytes_max`.
+        dns_bytes_max: Auto<usize> = cache_bytes(), default "auto", was "dns_cache_bytes_max";
 
-        /// The memory for answers and delegations of other nodes, on a recursive node.
-        recursion_bytes_max: usize = cache_bytes(), default 64 << 20, was "recursion_cache_bytes_max";
+        /// The memory for blocks of the index. With "auto" a sixth of all.
+        index_bytes_max: Auto<usize> = cache_bytes(), default "auto", was "index_cache_bytes_max";
+
+        /// The memory for answers and delegations of other nodes, on a recursive node. With "auto" a sixth of all.
+        recursion_bytes_max: Auto<usize> = cache_bytes(), default "auto", was "recursion_cache_bytes_max";
     }
 
     /// The index, and the verifiable index beside it.

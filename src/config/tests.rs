@@ -10,6 +10,10 @@ fn file(text: &str) -> Result<Config, String> {
     Config::from_layers([layer(text)?]).map_err(|error| error.to_string())
 }
 
+fn printed(loaded: &Loaded) -> String {
+    loaded.print(&Machine::here())
+}
+
 /// A file in which every key stands that was printed as a comment, too.
 fn uncommented(printed: &str) -> String {
     let is_name = |name: &str| name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase());
@@ -22,7 +26,7 @@ fn uncommented(printed: &str) -> String {
 
 #[test]
 fn a_printed_file_says_the_defaults_and_every_key() {
-    let printed = Loaded::new([]).unwrap().print();
+    let printed = printed(&Loaded::new([]).unwrap());
     assert_eq!(file(&printed), Ok(Config::default()));
     let all = layer(&uncommented(&printed)).unwrap();
     let merged = Merged::new([all.clone()]);
@@ -41,7 +45,7 @@ fn a_printed_file_says_what_is_in_effect_and_only_new_names() {
     )
     .unwrap();
     let loaded = Loaded::new([old]).unwrap();
-    let printed = Loaded::new([layer(&loaded.print()).unwrap()]).unwrap();
+    let printed = Loaded::new([layer(&printed(&loaded)).unwrap()]).unwrap();
     assert_eq!(printed.config, loaded.config);
     assert_eq!((loaded.warnings().len(), printed.warnings()), (3, &[][..]));
 }
@@ -92,7 +96,7 @@ fn later_layers_win_key_by_key() {
     };
     expected.dns.listen = vec![([127, 0, 0, 1], 2).into()];
     expected.grpc.listen = "[::1]:1".parse().unwrap();
-    expected.cache.answers_bytes_max = 2 << 20;
+    expected.cache.answers_bytes_max = Auto::Set(2 << 20);
     assert_eq!(Config::from_layers(layers).unwrap(), expected);
 }
 
@@ -124,7 +128,7 @@ fn old_names_are_read_with_a_warning() {
         ]
     );
     let config = Config::from_layers([environment]).unwrap();
-    assert_eq!((config.dns.listen[0].port(), config.cache.answers_bytes_max), (1, 2 << 20));
+    assert_eq!((config.dns.listen[0].port(), config.cache.answers_bytes_max), (1, Auto::Set(2 << 20)));
 }
 
 #[test]
@@ -182,6 +186,11 @@ fn unknown_names_are_refused_with_what_may_be_meant() {
 #[test]
 fn refusals_name_key_and_limit() {
     let table = [
+        (
+            "[cache]\nmemory_bytes_max = 5",
+            "t.toml, line 2, key `memory_bytes_max` in [cache]: 5 is outside 16777216 to 1099511627776 bytes",
+        ),
+        ("[dns]\nworkers = true", "t.toml, line 2, key `workers` in [dns]: true is not a whole number"),
         ("\n\ndata = 1", "t.toml, line 3, key `data`: 1 is not a text"),
         ("data = \"a\"\ndata = \"b\"", "the configuration t.toml cannot be used: line 2: duplicate key"),
         ("dns = \"localhost\"", "t.toml, line 1, key `dns`: `localhost` is not an address with a port"),

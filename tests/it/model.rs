@@ -307,7 +307,7 @@ async fn the_node_says_what_the_model_says() {
         let small = |data: &Path| {
             let mut config = config(data);
             config.index.overlay_entries_max = 32;
-            config.cache.answers_bytes_max = 1 << 20;
+            config.cache.answers_bytes_max = (1 << 20).into();
             config
         };
         let mut running = Running::with(&small(directory.path())).await.unwrap();

@@ -40,7 +40,7 @@ const SAMPLE: usize = 14;
 fn small(data: &Path) -> Config {
     let mut config = config(data);
     config.index.overlay_entries_max = 64;
-    config.cache.answers_bytes_max = 1 << 20;
+    config.cache.answers_bytes_max = (1 << 20).into();
     config
 }
 

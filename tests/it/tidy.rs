@@ -44,7 +44,7 @@ const EDGES: [(&str, &[&str]); 20] = [
         "app",
         &[
             "id", "record", "ledger", "proof", "witness", "store", "registry", "resolver", "protocol", "server",
-            "client", "config", "vindex", "audit", "mirror",
+            "client", "config", "vindex", "audit", "mirror", "cache",
         ],
     ),
     // For limits and log lines; what it does goes through `app` and `client`, what it checks through `proof` and `vindex`.

@@ -32,7 +32,10 @@ use super::{
     zone::{ZONE_TTL_SECONDS, Zone},
 };
 use crate::{
-    cache::stamped::{HashedKey, StampedCache},
+    cache::{
+        pool::Budget,
+        stamped::{HashedKey, StampedCache},
+    },
     id::{Identifier, dns_name::name_of_key},
     protocol::outcome::Outcome,
     registry::{Changed, Changes},
@@ -58,8 +61,8 @@ pub struct ResponderOptions {
     /// The node's name for NSID (RFC 5001) and `id.server` (RFC 4892), at most [`IDENTITY_OCTETS_MAX`] octets; empty to
     /// give none.
     pub identity: String,
-    /// How much memory cached answers may take, in bytes.
-    pub cache_bytes_max: usize,
+    /// How much memory cached answers may take.
+    pub cache: Budget,
     /// The longest UDP response to a client without a valid cookie, in octets: at most [`UDP_PAYLOAD_OCTETS_MAX`].
     pub without_cookie_octets_max: u16,
     /// What cookies are made and verified with (RFC 9018).
@@ -99,7 +102,7 @@ impl Responder {
     ) -> Self {
         Self {
             authority: Authority { resolver, zone, ledger_size: Box::new(ledger_size), glue: GlueIndex::default() },
-            answers: StampedCache::new(options.cache_bytes_max),
+            answers: StampedCache::new(options.cache.clone()),
             options,
             topics: NameTopics::default(),
             failures: AtomicU64::new(0),
