@@ -6,18 +6,19 @@ use std::{
     sync::Arc,
 };
 
-use super::{AppError, Writer, clock, entropy, half, mirror::last_time_ms};
+use super::{AppError, Writer, clock, entropy, half};
 use crate::{
     cache::pool::{Budget, Pool},
     config::{Config, Sizes},
     id::{ParseError, Subtree},
-    ledger::{CheckpointVerifier, Ledger, LedgerError, MirrorOf, Seen},
+    ledger::{Ledger, LedgerError, MirrorOf, Seen},
     mirror::{Applier, Lag},
     protocol::dns::{Responder, ResponderOptions, Zone, cookie::CookieSecrets},
     registry::{Changes, Committer, Refusal, Registry, Sequencer, SequencerHandle},
     resolver::{Resolver, feed::Feeds, recursion::Recursor},
     server::dns::cookie_file,
     store::{ImplicitHome, Prefixes, Records, Store, local::LocalStore},
+    tlog::CheckpointVerifier,
 };
 
 /// The cores, running.
@@ -114,7 +115,7 @@ impl Cores {
             Writer::Mirror(replica, of) => {
                 let refusal = Refusal::Mirror { primary: of.url.clone() };
                 let applier = Applier::new(replica, Arc::clone(ledger), store, prefixes, committer);
-                let lag = Lag::new(&of.url, Arc::clone(ledger), last_time_ms(ledger)?, clock());
+                let lag = Lag::new(&of.url, Arc::clone(ledger), ledger.last_time_ms()?, clock());
                 let seen = Arc::new(seen(&config.data, &of.key)?);
                 let adding = Adding::Primary(Box::new(applier), of, Arc::new(lag), seen);
                 (Registry::refusing(refusal, entropy()), adding)

@@ -13,20 +13,15 @@
 mod audit;
 mod check;
 mod cores;
-pub mod dnssec;
-mod guard;
 mod http;
 mod index;
-mod mirror;
 mod options;
 mod promote;
-mod publisher;
 mod recursive;
-mod signing;
 mod vindex;
 mod walker;
 mod witness;
-mod witnesses;
+mod writing;
 
 use std::{
     io,
@@ -39,18 +34,22 @@ use std::{
 pub use audit::{audit_directory, audit_url};
 pub use check::{FsckReport, RebuildReport, fsck, rebuild};
 use cores::Cores;
-pub use guard::GuardError;
-use mirror::Writing;
-pub use promote::{Loss, PromoteReport, promote};
-use signing::KeysTask;
+pub use promote::promote;
 pub use witness::{WitnessNode, WitnessOptions};
-use witnesses::Witness;
+use writing::Writing;
 
-pub use crate::audit::{AuditError, AuditReport, Audited, Content, IndexReport};
+pub use crate::{
+    audit::{AuditError, AuditReport, Audited, Content, IndexReport},
+    mirror::promote::{Loss, PromoteReport},
+    publish::GuardError,
+};
 use crate::{
-    config::{Config, Machine, Sizes},
+    client::witness::WitnessClient,
+    config::{self, Config, Machine, Sizes, WitnessAddress},
     ledger::{Appender, DataDir, KeySource, Ledger, LedgerError, MirrorOf, Opening, Publication, Recovered, Replica},
-    protocol::dns::ZoneError,
+    mirror::{DirectoryError, directory},
+    protocol::dns::{ZoneError, dnssec::keys::Algorithm},
+    publish::{self, Witness},
     registry::{Clock, Entropy, apply},
     resolver::feed::Feeds,
     server::{
@@ -59,11 +58,16 @@ use crate::{
             certificate::{Certificate, CertificateError},
             cookie_file::CookieFileError,
             encrypted::EncryptedAddresses,
+            keys::KeysError,
+            signing::{self, KeysTask},
         },
         grpc::{Calls, GrpcParts, GrpcServer},
         http::{HttpParts, HttpServer, MetricSources, Replicas},
     },
-    store::{ReadError, Store, StoreError, local::LocalStore},
+    store::{
+        ReadError, Store, StoreError,
+        local::{LocalStore, seal::SealError},
+    },
     vindex::VerifiableIndex,
     witness::WitnessError,
 };
@@ -140,7 +144,7 @@ pub enum AppError {
     Dns(#[from] ListenError),
     /// The keys of the zone.
     #[error(transparent)]
-    Dnssec(#[from] dnssec::KeysError),
+    Dnssec(#[from] KeysError),
     /// Witnesses hold another history of the ledger, or too few of them say what they hold.
     #[error(transparent)]
     Guard(#[from] GuardError),
@@ -188,6 +192,21 @@ pub enum AppError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl From<DirectoryError> for AppError {
+    fn from(error: DirectoryError) -> Self {
+        match error {
+            DirectoryError::Refused { what } => Self::Mirror { what },
+            DirectoryError::Ledger(error) => Self::Ledger(error),
+        }
+    }
+}
+
+impl From<SealError> for AppError {
+    fn from(SealError { what, path, source }: SealError) -> Self {
+        file_error(what, &path, source)
+    }
 }
 
 impl AppError {
@@ -240,7 +259,8 @@ impl Node {
         };
         let grpc = GrpcServer::start(config.grpc.listen, parts).await;
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc.listen, what: "gRPC", source })?;
-        let sign = |algorithm| signing::start(config, algorithm, &responder, writing.primary());
+        let sign =
+            |algorithm: Algorithm| signing::start(&config.data, &config.zone, algorithm, &responder, writing.primary());
         let signing = config.dns.dnssec.map(options::algorithm).map(sign).transpose()?;
         let walker = recursive.as_ref().map(|recursive| walker::start(recursive, &resolver, &responder));
         let mut dns =
@@ -363,7 +383,7 @@ struct Opened {
 
 impl Opened {
     fn new(directory: &DataDir, config: &Config) -> Result<Self, AppError> {
-        let mirror = mirror::prepare(directory, config)?;
+        let mirror = directory::prepare(directory, asked(&config.mirror))?;
         let seed = entropy()();
         let opening = Opening::new(directory, KeySource { origin: &config.origin, seed })?;
         let store = index::open_or_rebuild(directory, &opening, config)?;
@@ -382,11 +402,22 @@ impl Opened {
             let (ledger, replica) = replayed.follow()?;
             return Ok(Self { ledger, writer: Writer::Mirror(replica, Box::new(of)), store, witnesses: Vec::new() });
         }
-        let mut witnesses = Witness::all(&config.witnesses.list);
-        guard::ask(&replayed, &mut witnesses, config.witnesses.required)?;
+        let mut witnesses: Vec<_> = config.witnesses.list.iter().map(witness_of).collect();
+        publish::ask(&replayed, &mut witnesses, config.witnesses.required)?;
         let Recovered { ledger, appender } = replayed.sign()?;
         Ok(Self { ledger, writer: Writer::Own(appender), store, witnesses })
     }
+}
+
+/// What the configuration says of a mirror; `None` when the node is to be none.
+fn asked(config: &config::Mirror) -> Option<directory::Asked<'_>> {
+    let (key, only) = (config.key.as_deref(), config.only.as_deref());
+    config.of.as_deref().map(|url| directory::Asked { url, key, only })
+}
+
+/// A configured witness.
+fn witness_of(address: &WitnessAddress) -> Witness {
+    Witness::new(WitnessClient::new(address.key.clone(), &address.url))
 }
 
 /// Who writes the ledger: the node itself, or what it takes from its primary.

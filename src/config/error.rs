@@ -6,7 +6,7 @@ use super::VERSION;
 use crate::{
     id::{ParseError, dns_name::zone::ZoneError, excerpt},
     network::NetworkError,
-    proof::note::KeyError,
+    tlog::note::KeyError,
 };
 
 /// Why a configuration cannot be used.

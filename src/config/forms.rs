@@ -20,7 +20,7 @@ use crate::{
         excerpt,
     },
     network::Network,
-    proof::note::{KeyType, VerifierKey},
+    tlog::note::{KeyType, VerifierKey},
 };
 
 /// The most addresses on which DNS listens, or which it says to be its own.

@@ -43,7 +43,7 @@ pub use tables::{
     WALK_MS, WITHOUT_COOKIE_OCTETS, Witnesses,
 };
 
-use crate::proof::note::VerifierKey;
+use crate::tlog::note::VerifierKey;
 
 /// The version of configuration files that this build reads.
 pub const VERSION: i64 = 1;

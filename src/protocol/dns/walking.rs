@@ -11,10 +11,9 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use super::{
-    answer::{ExtendedError, OwnedAnswer},
-    kind,
-    message::rcode,
+    answer::{ExtendedError, WireAnswer},
     records::{found, or_no_data, whole, without_data},
+    wire::{kind, rcode},
 };
 use crate::{
     id::{
@@ -26,7 +25,7 @@ use crate::{
 };
 
 /// An answer whose time is over (RFC 8914 section 4.4).
-const STALE: ExtendedError = ExtendedError { code: 3, text: "" };
+const STALE: ExtendedError<'static> = ExtendedError { code: 3, text: "" };
 /// Nobody who answers for the name could be asked (RFC 8914 section 4.23).
 const NO_REACHABLE_AUTHORITY: u16 = 22;
 /// Another reason (RFC 8914 section 4.1).
@@ -87,13 +86,15 @@ impl WalkFailure {
     }
 
     /// The answer that says so; the reason goes beside it.
-    pub(super) fn answer(&self) -> OwnedAnswer {
+    pub(super) fn answer(&self) -> WireAnswer {
         let code = match self {
             Self::Unreachable(_) => NO_REACHABLE_AUTHORITY,
             Self::Other(_) => OTHER,
             Self::NotResponsible => return without_data(Outcome::NotResponsible),
         };
-        OwnedAnswer { extended: Some(ExtendedError { code, text: "" }), ..without_data(Outcome::Unavailable) }
+        let mut answer = without_data(Outcome::Unavailable);
+        answer.head.extended = Some(ExtendedError { code, text: "" });
+        answer
     }
 }
 
@@ -146,26 +147,26 @@ impl Walkable {
     }
 
     /// What others said, as an answer of this type.
-    pub(super) fn answer(&self, kind: u16, walked: &Walked) -> OwnedAnswer {
-        let said = match &walked.answer {
+    pub(super) fn answer(&self, kind: u16, walked: &Walked) -> WireAnswer {
+        let mut answer = match &walked.answer {
             WalkedAnswer::Found(record) if kind == kind::RECORD && !self.ors_dummy => whole(record),
             WalkedAnswer::Found(record) => {
                 let values: Vec<_> = record.values.iter().map(Value::view).collect();
                 found(kind, &values, self.ors_dummy)
             }
             // Whether there are names below is not known; where there can be, the name may exist (RFC 8020).
-            WalkedAnswer::NotFound if self.has_below => or_no_data(OwnedAnswer::empty(rcode::NOERROR)),
+            WalkedAnswer::NotFound if self.has_below => or_no_data(WireAnswer::empty(rcode::NOERROR)),
             WalkedAnswer::NotFound => without_data(Outcome::NotFound),
             WalkedAnswer::Retired => without_data(Outcome::Retired),
             WalkedAnswer::Erased => without_data(Outcome::Erased),
             WalkedAnswer::Denied => without_data(Outcome::Denied),
         };
-        let mut answer = OwnedAnswer { authoritative: false, ..said };
+        answer.head.authoritative = false;
         if let Some(ttl) = answer.answer_ttl() {
             answer.set_ttl(ttl.min(walked.ttl_seconds));
         }
         if walked.stale {
-            answer.extended.get_or_insert(STALE);
+            answer.head.extended.get_or_insert(STALE);
         }
         answer
     }

@@ -25,11 +25,12 @@ use super::{
     upstream::{Evidence, PrefixEvidence, Referral, Reply, Said},
 };
 use crate::{
+    entry::{EntryKind, EntryText},
     id::{Identifier, Prefix},
-    ledger::{CheckpointVerifier, EntryKind, EntryText},
-    proof::{self, Outcome, Proven, note::VerifierKey, policy::Policy},
+    proof::{self, Outcome, Proven},
     record::{Record, Status},
     resolver::Tombstone,
+    tlog::{CheckpointVerifier, note::VerifierKey, policy::Policy},
     vindex::{Lookup, LookupKind, keys::prefix_key},
 };
 

@@ -26,9 +26,11 @@ pub mod certificate;
 pub mod cookie_file;
 pub mod counters;
 pub mod encrypted;
+pub mod keys;
 mod limits;
 pub use crate::network;
 pub mod rate;
+pub mod signing;
 pub mod sources;
 mod tcp;
 mod udp;
@@ -130,7 +132,7 @@ impl Respond {
     /// Writes the response to a request, in place of what the buffer held; false for what gets none.
     async fn respond(&self, request: &[u8], client: IpAddr, response: &mut Vec<u8>) -> bool {
         let mut responded = (self.answer)(request, client, None, response);
-        if let Responded::Walk(identifier) = responded {
+        if let Responded::Walk { identifier, .. } = responded {
             let walked = self.walks.walk(*identifier, client).await;
             responded = (self.answer)(request, client, Some(&walked), response);
         }
@@ -162,7 +164,7 @@ impl Context {
                            walked: Option<&Result<Walked, WalkFailure>>,
                            response: &mut Vec<u8>| {
             let now_unix = since_1970().as_secs();
-            let client = Client { address: client.to_canonical(), transport, now_unix, limiter: None };
+            let client = Client { address: client.to_canonical(), transport, now_unix, has_limits: false };
             let responded = match walked {
                 None => responder.respond(request, &client, Depth::Whole, response),
                 Some(walked) => responder.respond_walked(request, &client, walked.as_ref(), response),

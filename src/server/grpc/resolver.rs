@@ -7,8 +7,9 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::{GrpcParts, unreadable};
 use crate::{
+    entry::{EntryKind, EntryText},
     id::{Identifier, ParseError, Prefix},
-    ledger::{EntryKind, EntryText, Publication},
+    ledger::Publication,
     protocol::{
         grpc::{
             Encoded, EncodedAnswers, PREFIXES_LIMIT_MAX, RESOLVE_BATCH_MAX, encode_answer, encode_failed,

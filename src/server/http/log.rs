@@ -16,7 +16,8 @@ use axum::{
 use super::reply::{NOT_KEPT, Problem, Reader};
 use crate::{
     ledger::{Ledger, LedgerError, Publication},
-    protocol::{outcome::Outcome, tiles::TilePath},
+    protocol::outcome::Outcome,
+    tlog::tiles::TilePath,
 };
 
 /// For how long a tile may be kept: a year, the most that caches heed, and without asking again.

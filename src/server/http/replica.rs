@@ -24,8 +24,9 @@ use super::{
     reply::{NOT_KEPT, Problem, Reader},
 };
 use crate::{
+    entry::{EntryKind, without_place},
     id::Subtree,
-    ledger::{EntryKind, Ledger, LedgerError, PREFIXES_MAX, without_place},
+    ledger::{Ledger, LedgerError, PREFIXES_MAX},
     protocol::{
         outcome::Outcome,
         replica::{ALIVE_INTERVAL_MS, BATCH_ENTRIES_MAX, PAGE_BYTES_MAX, Record},

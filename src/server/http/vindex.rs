@@ -24,7 +24,8 @@ use super::{
     reply::{Problem, Reader, json},
 };
 use crate::{
-    protocol::{json::lookup_to_json, outcome::Outcome, tiles::TilePath},
+    protocol::{json::lookup_to_json, outcome::Outcome},
+    tlog::tiles::TilePath,
     vindex::{Lookups, NoLookup},
 };
 

@@ -1,8 +1,8 @@
 //! The real verifier, over real proofs: what holds, and that nothing else does.
 
 use touchmark::{
+    entry::EntryKind,
     id::{Identifier, Prefix},
-    ledger::EntryKind,
     record::{Delegation, Permissions, PrefixChange, Record, Status, Value, Values, Version},
     resolver::{
         Tombstone,

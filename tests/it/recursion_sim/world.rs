@@ -9,8 +9,8 @@ use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time:
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::Instant;
 use touchmark::{
+    entry::EntryKind,
     id::{Identifier, Prefix},
-    ledger::EntryKind,
     record::{
         Delegation, Endpoint, Permissions, PrefixChange, Record, Site, SiteProtocol, SiteRole, Status, Value, Values,
         Version,

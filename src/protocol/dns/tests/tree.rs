@@ -52,7 +52,7 @@ impl Node {
             address: question.client.parse().unwrap(),
             transport: Transport::Stream,
             now_unix: NOW + question.later,
-            limiter: None,
+            has_limits: false,
         };
         let mut out = Vec::new();
         let responded = match &question.walked {
@@ -199,7 +199,7 @@ fn programs_get_the_whole_delegation() {
         let at = long.len() - 8;
         long[at..at + 2].copy_from_slice(&payload.to_be_bytes());
         let client =
-            Client { address: [192, 0, 2, 9].into(), transport: Transport::Datagram, now_unix: NOW, limiter: None };
+            Client { address: [192, 0, 2, 9].into(), transport: Transport::Datagram, now_unix: NOW, has_limits: false };
         let mut out = Vec::new();
         node.responder.respond(&long, &client, Depth::Whole, &mut out);
         let reply = Message::from_vec(&out).unwrap();
@@ -257,46 +257,26 @@ fn a_delegation_without_dns_cannot_be_followed() {
     assert_eq!(node.ask(names[2], "DS").answers.len(), 1);
 }
 
-/// What is said to a client without a cookie over UDP, and on whose account.
-#[derive(Default)]
-struct Accounts {
-    summaries: Mutex<Vec<(u64, u16)>>,
-    walks: Mutex<Vec<Allowance>>,
-}
-
-impl Limiter for Accounts {
-    fn allowance(&self, _: IpAddr, answer: &Summary) -> Allowance {
-        self.summaries.lock().unwrap().push((answer.hash, answer.rcode));
-        Allowance::Whole
-    }
-
-    fn walk_allowance(&self, _: IpAddr) -> Allowance {
-        self.walks.lock().unwrap().pop().expect("no more questions than allowances")
-    }
-}
-
 /// The names below a cut are random when somebody makes us send referrals.
 #[test]
 fn referrals_at_a_cut_are_counted_together() {
     let node = Node::new();
     node.delegate("88.118", SITE, &[]);
     node.delegate("88.119", "grpc://192.0.2.7:50051", &[]);
-    let accounts = Accounts::default();
-    let client = Client {
-        address: [192, 0, 2, 9].into(),
-        transport: Transport::Datagram,
-        now_unix: NOW,
-        limiter: Some(&accounts),
-    };
+    let client =
+        Client { address: [192, 0, 2, 9].into(), transport: Transport::Datagram, now_unix: NOW, has_limits: true };
     let hashes = |names: &[String]| -> Vec<u64> {
+        let mut hashes = Vec::new();
         for name in names {
             // Once as it is made, once as it is kept.
             for _ in 0..2 {
                 let request = request(name, "TXT", "IN", Edns::new());
-                node.responder.respond(&request, &client, Depth::Whole, &mut Vec::new());
+                let responded = node.responder.respond(&request, &client, Depth::Whole, &mut Vec::new());
+                let Responded::Written(summary) = responded else { panic!("{responded:?}") };
+                assert!(summary.limited);
+                hashes.push(summary.hash);
             }
         }
-        let mut hashes: Vec<u64> = accounts.summaries.lock().unwrap().drain(..).map(|(hash, _)| hash).collect();
         assert_eq!(hashes.len(), 2 * names.len());
         hashes.sort_unstable();
         hashes.dedup();
@@ -323,14 +303,14 @@ fn walks_are_limited_before_they_begin() {
         (Allowance::Nothing, Transport::Datagram, "Withheld"),
         (Allowance::Nothing, Transport::Stream, "Walk"),
     ] {
-        let accounts = Accounts { walks: Mutex::new(vec![allowance]), ..Accounts::default() };
-        let client = Client { address: [192, 0, 2, 9].into(), transport, now_unix: NOW, limiter: Some(&accounts) };
+        let client = Client { address: [192, 0, 2, 9].into(), transport, now_unix: NOW, has_limits: true };
         let mut request = request(BOLT, "TXT", "IN", Edns::new());
         request[2] |= 1;
         let mut out = Vec::new();
         let responded = node.responder.respond(&request, &client, Depth::Resident, &mut out);
+        assert!(matches!(responded, Responded::Walk { .. }), "it is counted once, as a walk: {responded:?}");
+        let responded = limited(responded, allowance, &mut out);
         assert!(format!("{responded:?}").starts_with(expected), "{allowance:?} {transport:?}: {responded:?}");
-        assert!(accounts.summaries.lock().unwrap().is_empty(), "it is counted once");
         if let Responded::Written(summary) = responded {
             let response = Message::from_vec(&out).unwrap();
             assert!(summary.truncated && response.metadata.truncation && response.answers.is_empty());
@@ -590,7 +570,8 @@ fn flags(response: &Message) -> (bool, bool, bool, bool) {
 fn answers_of_others_count_down() {
     let (node, kept) = recursive();
     let (responded, _) = node.respond(&Question::recursive(BOLT, "TXT"));
-    assert_eq!(responded, Responded::Walk(Box::new(Identifier::parse("88.118/bolt").unwrap())));
+    let Responded::Walk { identifier, .. } = responded else { panic!("{responded:?}") };
+    assert_eq!(*identifier, Identifier::parse("88.118/bolt").unwrap());
     *kept.walked.lock().unwrap() = Some(walked(found(300), 100, false));
     let asked_before = *kept.asked.lock().unwrap();
     for (later, ttl) in [(0, 100), (0, 100), (1, 99), (99, 1)] {
@@ -603,7 +584,7 @@ fn answers_of_others_count_down() {
     // Its time is over.
     *kept.walked.lock().unwrap() = None;
     let (responded, _) = node.respond(&Question { later: 100, ..Question::recursive(BOLT, "TXT") });
-    assert!(matches!(responded, Responded::Walk(_)), "{responded:?}");
+    assert!(matches!(responded, Responded::Walk { .. }), "{responded:?}");
     // The shorter of both times counts.
     let response = node.told(&Question {
         walked: Some(Ok(walked(found(40), 100, false))),
@@ -672,7 +653,7 @@ fn negative_answers_of_others_count_down() {
         assert_eq!(shown(&response), ["NxDomain".to_owned(), soa], "{later} s later");
     }
     let (responded, _) = node.respond(&Question { later: 100, ..Question::recursive(BOLT, "TXT") });
-    assert!(matches!(responded, Responded::Walk(_)), "{responded:?}");
+    assert!(matches!(responded, Responded::Walk { .. }), "{responded:?}");
 }
 
 #[test]
