@@ -12,7 +12,10 @@ use std::{
 
 use toml::Value;
 
-use super::{Auto, Rule, WitnessAddress};
+use super::{
+    Auto, DNS_ADDRESSES_MAX, IDENTITY_BYTES_MAX, MIRROR_PREFIXES_MAX, NETWORKS_MAX, ORIGIN_BYTES_MAX, Rule,
+    WITNESSES_MAX, WitnessAddress,
+};
 use crate::{
     id::{
         Subtree,
@@ -22,19 +25,6 @@ use crate::{
     network::Network,
     tlog::note::{KeyType, VerifierKey},
 };
-
-/// The most addresses on which DNS listens, or which it says to be its own.
-pub const DNS_ADDRESSES_MAX: usize = 32;
-/// The most witnesses that are asked.
-pub const WITNESSES_MAX: usize = 32;
-/// The most networks in one list: each is looked at for each answer.
-pub const NETWORKS_MAX: usize = 64;
-/// The most prefixes that an edge node is told to keep.
-pub const MIRROR_PREFIXES_MAX: usize = 256;
-/// The longest origin, in bytes.
-pub const ORIGIN_BYTES_MAX: usize = 255;
-/// The longest name of a node, in bytes.
-pub const IDENTITY_BYTES_MAX: usize = 255;
 
 /// The word for what the node chooses.
 pub(super) const AUTO: &str = "auto";

@@ -25,23 +25,18 @@ mod tables;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
 };
 
 pub use error::{ConfigError, Meant, NameKind, Place, Rule, UnknownName};
-pub use forms::{
-    DNS_ADDRESSES_MAX, IDENTITY_BYTES_MAX, MIRROR_PREFIXES_MAX, NETWORKS_MAX, ORIGIN_BYTES_MAX, WITNESSES_MAX, zone,
-};
+pub use forms::zone;
 use layers::Merged;
 pub use layers::{Layer, Warning};
 pub use machine::{Cores, Machine, Memory};
 pub use print::reference;
 pub use sizing::{Auto, Sizes};
-pub use tables::{
-    CACHE_BYTES_MAX, CACHE_BYTES_MIN, CONNECTIONS_PER_SOURCE_MAX, Cache, Config, DNS_WORKERS_MAX, Dns, Grpc, Http,
-    Index, Mirror, OVERLAY_ENTRIES, RATE_PER_SECOND, RATE_SLIP, RATE_WINDOW_SECONDS, Recursion, STALE_SECONDS_MAX,
-    WALK_MS, WITHOUT_COOKIE_OCTETS, Witnesses,
-};
+pub use tables::{Cache, Config, Dns, Grpc, Http, Index, Mirror, Recursion, Witnesses};
 
 use crate::tlog::note::VerifierKey;
 
@@ -49,6 +44,43 @@ use crate::tlog::note::VerifierKey;
 pub const VERSION: i64 = 1;
 /// The environment variable that names the file.
 pub const FILE_VARIABLE: &str = "TOUCHMARK_CONFIG";
+
+/// The least that the caches can work with, in bytes (1 MiB).
+pub const CACHE_BYTES_MIN: usize = 1 << 20;
+/// The most that a cache may take, in bytes (1 TiB).
+pub const CACHE_BYTES_MAX: usize = 1 << 40;
+/// The least that all caches can work with together, in bytes (16 MiB).
+pub const CACHES_BYTES_MIN: usize = 16 << 20;
+/// The bounds of the overlay, in entries.
+pub const OVERLAY_ENTRIES: RangeInclusive<usize> = 1_024..=16_777_216;
+/// The most threads that answer over UDP on one address.
+pub const DNS_WORKERS_MAX: usize = 64;
+/// The bounds of answers of a kind a second, for one client network.
+pub const RATE_PER_SECOND: RangeInclusive<u32> = 0..=10_000;
+/// The bounds of the time that a client network stays limited, in seconds.
+pub const RATE_WINDOW_SECONDS: RangeInclusive<u32> = 1..=3_600;
+/// The bounds of how many limited answers there are to one that is sent truncated.
+pub const RATE_SLIP: RangeInclusive<u8> = 0..=10;
+/// The bounds of an answer over UDP to a client without a cookie, in octets (RFC 1035 section 4.2.1; 1,232 fits every path).
+pub const WITHOUT_COOKIE_OCTETS: RangeInclusive<u16> = 512..=1_232;
+/// The most connections of a client network.
+pub const CONNECTIONS_PER_SOURCE_MAX: usize = 65_536;
+/// The longest that an answer is kept past its time, in seconds: a week (RFC 8767 section 5 wants one to three days).
+pub const STALE_SECONDS_MAX: u64 = 604_800;
+/// The bounds of a walk, in milliseconds.
+pub const WALK_MS: RangeInclusive<u64> = 100..=60_000;
+/// The most addresses on which DNS listens, or which it says to be its own.
+pub const DNS_ADDRESSES_MAX: usize = 32;
+/// The most witnesses that are asked.
+pub const WITNESSES_MAX: usize = 32;
+/// The most networks in one list: each is looked at for each answer.
+pub const NETWORKS_MAX: usize = 64;
+/// The most prefixes that an edge node is told to keep.
+pub const MIRROR_PREFIXES_MAX: usize = 256;
+/// The longest origin, in bytes.
+pub const ORIGIN_BYTES_MAX: usize = 255;
+/// The longest name of a node, in bytes.
+pub const IDENTITY_BYTES_MAX: usize = 255;
 
 /// A witness, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,7 +19,8 @@ const FILE_HEAD: &str = "\
 const REFERENCE_HEAD: &str = "\
 # Configuration
 
-<!-- Made from the declaration of the keys by `touchmark config reference > docs/configuration.md`; a test compares the two. -->
+Generated from the declaration of the keys in `src/config/tables.rs`, as `touchmark config reference` prints it:
+`TOUCHMARK_WRITE_DOCS=1 cargo test --test it documents::the_configuration` writes it again.
 
 All keys are optional. Values come from four layers, of which a later one goes before an earlier one, key by key:
 

@@ -11,7 +11,9 @@ use std::{
 use toml::Value;
 
 use super::{
-    Auto, ConfigError, FirstProtocol, SigningAlgorithm, Verify, WitnessAddress,
+    Auto, CACHE_BYTES_MAX, CACHE_BYTES_MIN, CACHES_BYTES_MIN, CONNECTIONS_PER_SOURCE_MAX, ConfigError, DNS_WORKERS_MAX,
+    FirstProtocol, OVERLAY_ENTRIES, RATE_PER_SECOND, RATE_SLIP, RATE_WINDOW_SECONDS, STALE_SECONDS_MAX,
+    SigningAlgorithm, Verify, WALK_MS, WITHOUT_COOKIE_OCTETS, WITNESSES_MAX, WitnessAddress,
     forms::{
         self, address, address_or_off, addresses, choice, directory, hosts, identity, log_key, log_url, networks,
         number, path, prefixes, switch, zone_name,
@@ -20,31 +22,6 @@ use super::{
     layers::Merged,
 };
 use crate::network::Network;
-
-/// The least that the caches can work with, in bytes (1 MiB).
-pub const CACHE_BYTES_MIN: usize = 1 << 20;
-/// The most that a cache may take, in bytes (1 TiB).
-pub const CACHE_BYTES_MAX: usize = 1 << 40;
-/// The least that all caches can work with together, in bytes (16 MiB).
-pub const CACHES_BYTES_MIN: usize = 16 << 20;
-/// The bounds of the overlay, in entries.
-pub const OVERLAY_ENTRIES: std::ops::RangeInclusive<usize> = 1_024..=16_777_216;
-/// The most threads that answer over UDP on one address.
-pub const DNS_WORKERS_MAX: usize = 64;
-/// The bounds of answers of a kind a second, for one client network.
-pub const RATE_PER_SECOND: std::ops::RangeInclusive<u32> = 0..=10_000;
-/// The bounds of the time that a client network stays limited, in seconds.
-pub const RATE_WINDOW_SECONDS: std::ops::RangeInclusive<u32> = 1..=3_600;
-/// The bounds of how many limited answers there are to one that is sent truncated.
-pub const RATE_SLIP: std::ops::RangeInclusive<u8> = 0..=10;
-/// The bounds of an answer over UDP to a client without a cookie, in octets (RFC 1035 section 4.2.1; 1,232 fits every path).
-pub const WITHOUT_COOKIE_OCTETS: std::ops::RangeInclusive<u16> = 512..=1_232;
-/// The most connections of a client network.
-pub const CONNECTIONS_PER_SOURCE_MAX: usize = 65_536;
-/// The longest that an answer is kept past its time, in seconds: a week (RFC 8767 section 5 wants one to three days).
-pub const STALE_SECONDS_MAX: u64 = 604_800;
-/// The bounds of a walk, in milliseconds.
-pub const WALK_MS: std::ops::RangeInclusive<u64> = 100..=60_000;
 
 /// The networks of loopback addresses.
 const LOOPBACK: &str = "127.0.0.0/8, ::1/128";
@@ -184,7 +161,7 @@ configuration! {
         list: Vec<WitnessAddress> = forms::witnesses(), default "", was "witnesses", argument "--witness";
 
         /// The number of witnesses that have to answer at start; with fewer the node does not start. 0: silent ones are warned of only.
-        required: usize = number(0..=forms::WITNESSES_MAX, "witnesses"), default 0, was "witnesses_required";
+        required: usize = number(0..=WITNESSES_MAX, "witnesses"), default 0, was "witnesses_required";
     }
 
     /// Recursion: the node follows delegations for its clients, and keeps the answers.

@@ -508,15 +508,6 @@ fn a_file_of_another_version_is_refused() {
 }
 
 #[test]
-fn the_reference_is_that_of_the_keys() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
-    let reference = run(["config", "reference"]);
-    assert_eq!((reference.exit, reference.err.as_str()), (0, ""));
-    let kept = fs::read_to_string(path).unwrap_or_default();
-    assert!(kept == reference.out, "make it again: touchmark config reference > docs/configuration.md");
-}
-
-#[test]
 fn encrypted_listeners_are_introduced() {
     let (data, files) = (directory(), directory());
     let node = Program::serve(data.path(), &[]);
