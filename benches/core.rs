@@ -111,7 +111,7 @@ fn key(number: u64) -> Key {
 }
 
 fn cache(c: &mut Criterion) {
-    let cache: Cache<Key, u64> = Cache::new(64 << 20, |key, _| key.as_bytes().len() + 64);
+    let cache: Cache<Key, u64> = Cache::new(64_usize << 20, |key, _| key.as_bytes().len() + 64);
     let keys: Vec<Key> = (0..10_000).map(key).collect();
     let get = |key: &Key| cache.get_or_fill(key, || Ok::<_, std::convert::Infallible>(1));
     keys.iter().for_each(|key| {

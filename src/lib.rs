@@ -84,6 +84,7 @@
 //!
 //! | module | is | may use |
 //! |---|---|---|
+//! | [`network`] | ranges of addresses, such as `192.0.2.0/24` | `id` |
 //! | [`codec`] | varints and length-prefixed bytes of the stored formats | – |
 //! | [`id`] | identifiers of four schemes, their ordered keys, their DNS names | – |
 //! | [`record`] | records, values, edges, and their stored form | `id` |
@@ -103,8 +104,8 @@
 //! | [`client`] | outbound connections; asks other nodes for the read core | `protocol`, `tlog`, `record`, `resolver` |
 //! | [`publish`] | which checkpoints the world sees, cosigned by whom; the guard at start | `tlog`, `ledger`, `client` |
 //! | [`mirror`] | follows another node's ledger: what came is verified, then written; how far behind it is; promotion | `client`, `protocol`, `registry`, `store`, `entry`, `ledger` |
-//! | [`server`] | listeners: gRPC, DNS, HTTP | `record`, `protocol`, the cores, `follow`, `vindex`, `witness`, `mirror` |
-//! | [`config`] | file + environment + arguments -> `Config` | `id`, `tlog`, `protocol`, `server` |
+//! | [`server`] | listeners: gRPC, DNS, HTTP | `network`, `record`, `protocol`, the cores, `follow`, `vindex`, `witness`, `mirror` |
+//! | [`config`] | defaults + file + environment + arguments -> `Config`; what fits the machine | `id`, `network`, `tlog` |
 //! | [`app`] | `Config` -> running node; `fsck`, `rebuild`, `audit`, `promote` | everything below, `client` |
 //! | [`cli`] | the subcommands | `app`, `client`, `proof`, `vindex` |
 //!
@@ -129,6 +130,7 @@ pub mod follow;
 pub mod id;
 pub mod ledger;
 pub mod mirror;
+pub mod network;
 pub mod proof;
 pub mod protocol;
 pub mod publish;

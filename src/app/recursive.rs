@@ -11,7 +11,7 @@ use std::{
 use super::{AppError, entropy};
 use crate::{
     client::NodeUpstream,
-    config::{self, RecursionConfig, Verify},
+    config::{self, Config, Sizes, Verify},
     protocol::json::{BOOTSTRAP_BYTES_MAX, bootstrap_from_json},
     resolver::recursion::{Evidence, FirstProtocol, LedgerVerifier, RecursionOptions, Recursor, Roots},
     server::recursive::Recursive,
@@ -20,14 +20,16 @@ use crate::{
 /// Of so many parts of the memory one is for delegations.
 const DELEGATIONS_PART: usize = 4;
 
-/// Starts it. It has to be called within a runtime.
+/// Starts it with the file of roots. It has to be called within a runtime.
 ///
 /// # Errors
 ///
 /// [`AppError::Roots`].
-pub(super) fn start(config: &RecursionConfig, zone: &str) -> Result<Recursive, AppError> {
-    let roots = read_roots(&config.roots)?;
-    let delegation_bytes_max = config.cache_bytes_max / DELEGATIONS_PART;
+pub(super) fn start(config: &Config, roots: &Path) -> Result<Recursive, AppError> {
+    let roots = read_roots(roots)?;
+    let (bytes_max, zone) = (Sizes::here(config).recursion_bytes, &config.zone);
+    let delegation_bytes_max = bytes_max / DELEGATIONS_PART;
+    let config = &config.recursion;
     let seed = entropy()().first_chunk().copied().map_or(0, u64::from_le_bytes);
     let options = RecursionOptions {
         evidence: match config.verify {
@@ -40,7 +42,7 @@ pub(super) fn start(config: &RecursionConfig, zone: &str) -> Result<Recursive, A
             config::FirstProtocol::Dns => FirstProtocol::Dns,
         },
         walk_timeout: Duration::from_millis(config.walk_ms_max),
-        answer_bytes_max: config.cache_bytes_max - delegation_bytes_max,
+        answer_bytes_max: bytes_max - delegation_bytes_max,
         delegation_bytes_max,
         stale_max: Duration::from_secs(config.stale_seconds_max),
         seed,

@@ -1,4 +1,5 @@
-//! A sharded LRU cache with a byte budget and single flight. Generic: it knows nothing of identifiers or answers.
+//! A sharded LRU cache with a byte budget and single flight. Generic: it knows nothing of identifiers or answers. Caches may
+//! share a budget ([`pool`]).
 //!
 //! [`stamped`] is a cache of ready answers that are invalidated by topic; [`shelf`] is a bounded table whose owner
 //! fills it and decides when an entry is stale.
@@ -12,6 +13,7 @@
 //! No lock is held during a fill. Deliberately absent: time. An entry stays until it is evicted or invalidated; answers
 //! that expire carry their own time to live.
 
+pub mod pool;
 pub mod shelf;
 pub mod stamped;
 
@@ -26,6 +28,8 @@ use std::{
 };
 
 use lru::LruCache;
+
+use self::pool::{Budget, ShardBudget};
 
 /// Number of shards: enough that the threads of a small machine rarely contend.
 const SHARD_COUNT: usize = 16;
@@ -53,7 +57,7 @@ pub struct Cache<K: Hash + Eq, V> {
     shards: Box<[Mutex<Shard<K, V>>]>,
     hasher: RandomState,
     weigh: Weigh<K, V>,
-    shard_bytes_max: usize,
+    budget: ShardBudget,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -100,8 +104,8 @@ enum Lookup<V> {
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
-    /// A cache of at most `bytes_max` bytes, as `weigh` counts them.
-    pub fn new(bytes_max: usize, weigh: Weigh<K, V>) -> Self {
+    /// A cache of at most as many bytes as the budget says, as `weigh` counts them.
+    pub fn new(budget: impl Into<Budget>, weigh: Weigh<K, V>) -> Self {
         let shard = || {
             let entries = LruCache::unbounded_with_hasher(RandomState::new());
             let flights = HashMap::default();
@@ -111,7 +115,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
             shards: (0..SHARD_COUNT).map(|_| shard()).collect(),
             hasher: RandomState::new(),
             weigh,
-            shard_bytes_max: bytes_max / SHARD_COUNT,
+            budget: budget.into().per_shard(SHARD_COUNT),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         }
@@ -182,7 +186,9 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         // Its callers still get the value; `land` finds another flight, or none, and does not cache it.
         shard.flights.remove(key);
         if let Some((key, value)) = shard.entries.pop_entry(key) {
-            shard.bytes -= (self.weigh)(&key, &value);
+            let weight = (self.weigh)(&key, &value);
+            shard.bytes -= weight;
+            self.budget.moved(weight, 0);
         }
     }
 
@@ -192,6 +198,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
             let mut shard = lock(shard);
             shard.flights.clear();
             shard.entries.clear();
+            self.budget.moved(shard.bytes, 0);
             shard.bytes = 0;
         }
     }
@@ -226,14 +233,17 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         shard.flights.remove(&key);
         let Landing::Filled(value) = landing else { return };
         let weight = (self.weigh)(&key, value);
-        if weight > self.shard_bytes_max {
+        if weight > self.budget.bytes_max {
             return;
         }
         shard.bytes += weight;
+        self.budget.moved(0, weight);
         shard.entries.put(key, value.clone());
-        while shard.bytes > self.shard_bytes_max {
+        while self.budget.is_exceeded_by(shard.bytes) {
             let Some((key, value)) = shard.entries.pop_lru() else { break };
-            shard.bytes -= (self.weigh)(&key, &value);
+            let weight = (self.weigh)(&key, &value);
+            shard.bytes -= weight;
+            self.budget.moved(weight, 0);
         }
     }
 }

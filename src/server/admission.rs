@@ -22,10 +22,12 @@ use std::{
 
 use super::{
     metrics::{Metered, Out},
-    network::{Network, loopback},
     places::{FrontendPlaces, ListenerCounts, Places},
 };
-use crate::resolver::feed::FEEDS_MAX;
+use crate::{
+    network::{Network, loopback},
+    resolver::feed::FEEDS_MAX,
+};
 
 /// What counts as one client.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! ```text
 //! connections:  accept -- places, admission -- tls -- dns | grpc | http     front ends, in a list (frontend)
 //! datagrams:    datagram (batches, rate limits) -- dns
-//! all of them:  network (ranges of addresses), metrics, descriptors (how many connections there may be)
+//! all of them:  metrics, descriptors (how many connections there may be)
 //! ```
 //!
 //! Every front end takes its connections from [`accept`], so that the same bounds hold for all, and what it needs of
@@ -12,14 +12,13 @@
 mod accept;
 pub mod activity;
 pub mod admission;
-pub mod descriptors;
 pub mod datagram;
+pub mod descriptors;
 pub mod dns;
 pub mod frontend;
 pub mod grpc;
 pub mod http;
 pub mod metrics;
-pub mod network;
 pub mod places;
 pub mod recursive;
 pub mod tls;

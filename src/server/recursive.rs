@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::network::Network;
+use crate::network::Network;
 use crate::{
     resolver::{
         Answer,

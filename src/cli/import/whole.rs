@@ -7,7 +7,7 @@ use tokio::{sync::mpsc, time::sleep};
 
 use super::{
     FailedLine, Report, Show, read,
-    send::{PAUSE_MAX, PAUSE_MIN, ChunkResult, TRIES_MAX, is, no_room},
+    send::{ChunkResult, PAUSE_MAX, PAUSE_MIN, TRIES_MAX, is, no_room},
     source::{Chunk, Source},
     total_bytes, with_advice,
 };

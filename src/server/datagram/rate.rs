@@ -49,7 +49,7 @@ use std::{
 
 use siphasher::sip::SipHasher13;
 
-use crate::server::network::{Network, loopback};
+use crate::network::{Network, loopback};
 
 /// What `responses_per_second` may be; 0 limits nothing.
 pub const RESPONSES_PER_SECOND: RangeInclusive<u32> = 0..=10_000;

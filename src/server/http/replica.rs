@@ -28,13 +28,13 @@ use crate::{
     follow::{self, Follower, Span, Taken, Watch},
     id::Subtree,
     ledger::{EntryBytes, Ledger, LedgerError, PREFIXES_MAX},
+    network::Network,
     protocol::{
         outcome::Outcome,
         replica::{ALIVE_INTERVAL_MS, BATCH_ENTRIES_MAX, PAGE_BYTES_MAX, Record},
     },
     registry::Clock,
     resolver::feed::Feeds,
-    server::network::Network,
 };
 
 /// The most mirrors that are served at once.

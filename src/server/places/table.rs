@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::Full;
-use crate::server::{activity::Activity, network::Network};
+use crate::{network::Network, server::activity::Activity};
 
 /// The part of all places that is divided among the listeners: one of so many.
 const OWN_DIVISOR: usize = 2;
