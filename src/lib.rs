@@ -91,13 +91,14 @@
 //! | [`vindex`] | the verifiable index: map, proofs, output log, lookups | `ledger` |
 //! | [`audit`] | a whole log and its index, computed again from the entries | `ledger`, `vindex` |
 //! | [`cache`] | sharded LRU with a byte budget and single flight; knows nothing of ours | – |
-//! | [`resolver`] | the read core; recursion | `id`, `record`, `ledger`, `proof`, `store`, `vindex`, `cache` |
+//! | [`rights`] | who may read, write, mirror, and have walks made; no I/O | `record`, `ledger` |
+//! | [`resolver`] | the read core: the desk, recursion | `id`, `record`, `ledger`, `proof`, `store`, `vindex`, `cache`, `rights` |
 //! | [`registry`] | the write core | `codec`, `id`, `record`, `ledger`, `store` |
 //! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, paths of tiles, and the one table of outcomes | the cores' types, `cache`, `proof`, `vindex` |
 //! | [`mirror`] | follows another node's ledger: what came is verified, then written; how far behind it is | `protocol`, `registry`, `store`, `ledger` |
-//! | [`server`] | listeners: gRPC, DNS, HTTP | `record`, `protocol`, the cores, `vindex`, `witness`, `mirror` |
+//! | [`server`] | listeners: gRPC, DNS, HTTP | `record`, `protocol`, the cores, `rights`, `vindex`, `witness`, `mirror` |
 //! | [`client`] | outbound connections; asks other nodes for the read core | `protocol`, `proof`, `record`, `resolver` |
-//! | [`config`] | file + environment + arguments -> `Config` | `id`, `proof`, `protocol`, `server` |
+//! | [`config`] | file + environment + arguments -> `Config` | `id`, `proof`, `protocol`, `rights`, `server` |
 //! | [`app`] | `Config` -> running node; `fsck`, `rebuild`, `audit`, `promote` | everything below, `client` |
 //! | [`cli`] | the subcommands | `app`, `client`, `proof`, `vindex`, `witness` |
 //!
@@ -125,6 +126,7 @@ pub mod protocol;
 pub mod record;
 pub mod registry;
 pub mod resolver;
+pub mod rights;
 pub mod server;
 pub mod store;
 pub mod vindex;

@@ -14,10 +14,8 @@ use crate::{
         dnssec::keys::{Algorithm, UnknownAlgorithm},
         zone_labels,
     },
-    server::dns::{
-        network::{Network, NetworkError},
-        rate::EXEMPT_NETWORKS_MAX,
-    },
+    rights::network::{Network, NetworkError},
+    server::dns::rate::EXEMPT_NETWORKS_MAX,
 };
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {

@@ -30,9 +30,9 @@ use serde::Deserialize;
 use crate::{
     proof::note::VerifierKey,
     protocol::dns::{UDP_PAYLOAD_OCTETS_MAX, dnssec::keys::Algorithm},
+    rights::Network,
     server::dns::{
         encrypted::EncryptedAddresses,
-        network::Network,
         rate::{self, RESPONSES_PER_SECOND, SLIP, WINDOW_SECONDS},
     },
 };

@@ -209,16 +209,10 @@ impl Values {
         Ok(Self(values))
     }
 
-    /// The values that anyone may read.
-    pub fn public(&self) -> impl Iterator<Item = &Value> {
-        self.0.iter().filter(|value| value.permissions.public_read())
-    }
-
-    /// The values that anyone may read, and no other.
-    pub fn only_public(mut self) -> Self {
+    /// Removes the values whose permissions do not pass.
+    pub fn retain_permitted(&mut self, pass: impl Fn(Permissions) -> bool) {
         // A part of values that were within the limits is within them, too.
-        self.0.retain(|value| value.permissions.public_read());
-        self
+        self.0.retain(|value| pass(value.permissions));
     }
 
     /// True when both hold the same values, whenever they were written.

@@ -9,7 +9,7 @@ use super::{Direction, EdgeEnd, EdgeOrigin, EdgeQuery, ReadError, Records};
 use crate::{
     id::{Identifier, Key},
     ledger::{EntryKind, LedgerError, Position, StoredEntry},
-    record::{Edge, EdgeChange, EdgeType, Quantity, Status, Unit, stored::StoredValue},
+    record::{Edge, EdgeChange, EdgeType, Permissions, Quantity, Status, Unit, stored::StoredValue},
 };
 
 /// How many entries and edges of entries a reader keeps; then it begins anew.
@@ -58,13 +58,17 @@ pub struct Registered {
     pub index: u64,
     /// How it stands.
     pub standing: Standing,
-    /// Its first public value of type NAME, if it is text.
+    /// Its first value of type NAME that may be seen, if it is text.
     pub name: Option<Box<str>>,
 }
+
+/// The rule of which values are shown, by their permissions.
+pub type IsSeen = fn(Permissions) -> bool;
 
 /// Reads edges and what is registered at their ends.
 pub struct LinkReader<'a> {
     records: &'a Records,
+    is_seen: IsSeen,
     kept: HashMap<Position, Rc<Kept>>,
     /// Entries kept, and their edges.
     count: usize,
@@ -78,9 +82,9 @@ struct Kept {
 }
 
 impl<'a> LinkReader<'a> {
-    /// A reader that has read nothing.
-    pub fn new(records: &'a Records) -> Self {
-        Self { records, kept: HashMap::new(), count: 0 }
+    /// A reader that has read nothing. Names are taken of values whose permissions pass `is_seen`: the caller decides what is shown.
+    pub fn new(records: &'a Records, is_seen: IsSeen) -> Self {
+        Self { records, is_seen, kept: HashMap::new(), count: 0 }
     }
 
     /// What was registered under a key behind a ledger entry; `None` when nothing was.
@@ -150,7 +154,7 @@ impl<'a> LinkReader<'a> {
             version: entry.version,
             index: entry.index,
             standing: self.standing(entry)?,
-            name: name(&entry.values),
+            name: name(&entry.values, self.is_seen),
         };
         let mut edges = Vec::with_capacity(entry.edges.len());
         for change in &entry.edges {
@@ -199,8 +203,8 @@ impl Kept {
     }
 }
 
-fn name(values: &[StoredValue<'_>]) -> Option<Box<str>> {
+fn name(values: &[StoredValue<'_>], is_seen: IsSeen) -> Option<Box<str>> {
     let named = values.iter().filter(|value| value.kind == NAME).filter_map(|value| value.view().ok());
-    let mut public = named.filter(|value| value.permissions.public_read());
-    public.next().and_then(|value| std::str::from_utf8(value.data).ok().map(Into::into))
+    let mut seen = named.filter(|value| is_seen(value.permissions));
+    seen.next().and_then(|value| std::str::from_utf8(value.data).ok().map(Into::into))
 }

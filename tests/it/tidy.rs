@@ -8,7 +8,7 @@ use std::{
 };
 
 /// What each top-level module may use of the others; `src/lib.rs` has the same table in words.
-const EDGES: [(&str, &[&str]); 19] = [
+const EDGES: [(&str, &[&str]); 20] = [
     ("codec", &[]),
     ("id", &[]),
     ("record", &["codec", "id"]),
@@ -20,8 +20,10 @@ const EDGES: [(&str, &[&str]); 19] = [
     ("vindex", &["codec", "id", "ledger"]),
     ("audit", &["id", "ledger", "vindex"]),
     ("cache", &[]),
+    // `ledger` for the principal that an entry names; `id` for excerpts in errors.
+    ("rights", &["id", "record", "ledger"]),
     // `ledger`, `proof` and `vindex` for what shows that an entry is there, and that it is the last one.
-    ("resolver", &["id", "record", "ledger", "proof", "store", "vindex", "cache"]),
+    ("resolver", &["id", "record", "ledger", "proof", "store", "vindex", "cache", "rights"]),
     ("registry", &["codec", "id", "record", "ledger", "store"]),
     // `store` for the error of a failed read, which is part of what the resolver answers.
     ("protocol", &["id", "record", "ledger", "proof", "cache", "registry", "resolver", "store", "vindex"]),
@@ -30,20 +32,20 @@ const EDGES: [(&str, &[&str]); 19] = [
     (
         "server",
         &[
-            "id", "record", "ledger", "proof", "witness", "store", "registry", "resolver", "protocol", "vindex",
-            "mirror",
+            "id", "record", "ledger", "proof", "witness", "store", "registry", "resolver", "rights", "protocol",
+            "vindex", "mirror",
         ],
     ),
     // `resolver` for the trait of those who ask other nodes.
     ("client", &["id", "record", "ledger", "proof", "protocol", "resolver"]),
     // For the bounds of names and limits, and for keys.
-    ("config", &["id", "proof", "protocol", "server"]),
+    ("config", &["id", "proof", "protocol", "rights", "server"]),
     // `client` for the logs of others, which are audited, and for the witnesses that the ledger's checkpoints go to.
     (
         "app",
         &[
-            "id", "record", "ledger", "proof", "witness", "store", "registry", "resolver", "protocol", "server",
-            "client", "config", "vindex", "audit", "mirror",
+            "id", "record", "ledger", "proof", "witness", "store", "registry", "resolver", "rights", "protocol",
+            "server", "client", "config", "vindex", "audit", "mirror",
         ],
     ),
     // For limits and log lines; what it does goes through `app` and `client`, what it checks through `proof` and `vindex`.

@@ -27,7 +27,6 @@ pub mod cookie_file;
 pub mod counters;
 pub mod encrypted;
 mod limits;
-pub mod network;
 pub mod rate;
 pub mod sources;
 mod tcp;

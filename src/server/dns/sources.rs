@@ -11,7 +11,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{network::Network, rate::loopback};
+use super::rate::loopback;
+use crate::rights::Network;
 
 /// Bounds of the connections of client networks.
 #[derive(Clone, Debug, PartialEq, Eq)]
