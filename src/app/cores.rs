@@ -10,19 +10,30 @@ use super::{AppError, Writer, clock, entropy, half, mirror::last_time_ms};
 use crate::{
     config::Config,
     id::{ParseError, Subtree},
-    ledger::{CheckpointVerifier, Ledger, LedgerError, MirrorOf, Seen},
+    ledger::{CheckpointVerifier, Ledger, LedgerError, MirrorOf, Publication, Seen},
     mirror::{Applier, Lag},
     protocol::dns::{Responder, ResponderOptions, Zone, cookie::CookieSecrets},
     registry::{Changes, Committer, Refusal, Registry, Sequencer, SequencerHandle},
-    resolver::{Resolver, feed::Feeds, recursion::Recursor},
+    resolver::{Desk, DeskParts, Recursive, Resolver, feed::Feeds},
     server::dns::cookie_file,
     store::{ImplicitHome, Prefixes, Records, Store, local::LocalStore},
+    vindex::Lookups,
 };
+
+/// What the read core answers from beside index and ledger.
+pub(super) struct ReadParts {
+    /// How other nodes are asked, on a recursive node.
+    pub(super) recursive: Option<Recursive>,
+    /// The checkpoints that proofs are made for.
+    pub(super) publication: Arc<Publication>,
+    /// The verifiable index, when the node has one.
+    pub(super) lookups: Option<Lookups>,
+}
 
 /// The cores, running.
 pub(super) struct Cores {
     /// The read core.
-    pub(super) resolver: Arc<Resolver>,
+    pub(super) desk: Desk,
     /// Answers over DNS.
     pub(super) responder: Arc<Responder>,
     /// The feed of changes.
@@ -62,7 +73,7 @@ impl Cores {
         ledger: &Arc<Ledger>,
         store: &Arc<LocalStore>,
         writer: Writer,
-        recursor: Option<Recursor>,
+        parts: ReadParts,
     ) -> Result<Self, AppError> {
         let addresses = public_addresses(config);
         let zone = Zone::new(&config.zone)?.with_addresses(addresses.iter().copied());
@@ -87,6 +98,8 @@ impl Cores {
             );
         }
         let resolver = Arc::new(Resolver::new(records.clone(), Arc::clone(&prefixes), config.cache_bytes_max));
+        let ReadParts { recursive, publication, lookups } = parts;
+        let desk = Desk::new(DeskParts { resolver: Arc::clone(&resolver), recursive, publication, lookups });
         let sizes = Arc::clone(ledger);
         let options = ResponderOptions {
             identity: config.dns_identity.clone(),
@@ -97,7 +110,7 @@ impl Cores {
         let responder = Responder::new(Arc::clone(&resolver), zone, move || sizes.size(), options);
         let responder = Arc::new(responder);
         let feeds = Arc::new(Feeds::new(records.clone()));
-        let committer = committer(&resolver, &responder, &feeds, recursor);
+        let committer = committer(&desk, &responder, &feeds);
         let (registry, adding) = match writer {
             Writer::Own(appender) => {
                 let sequencer =
@@ -116,7 +129,7 @@ impl Cores {
                 (Registry::refusing(refusal, entropy()), adding)
             }
         };
-        Ok(Self { resolver, responder, feeds, registry, adding })
+        Ok(Self { desk, responder, feeds, registry, adding })
     }
 }
 
@@ -158,24 +171,13 @@ fn implicit_home(config: &Config, writer: &Writer) -> Result<ImplicitHome, AppEr
     Ok(ImplicitHome::Within(kept.map_err(bad)?))
 }
 
-/// What a change outdates: the answers of the resolver, then those that were made of them. Then it is news.
-fn committer(
-    resolver: &Arc<Resolver>,
-    responder: &Arc<Responder>,
-    feeds: &Arc<Feeds>,
-    recursor: Option<Recursor>,
-) -> Committer {
-    let (resolver, responder, feeds) = (Arc::clone(resolver), Arc::clone(responder), Arc::clone(feeds));
+/// What a change outdates: the answers of the desk, then those that were made of them. Then it is news.
+fn committer(desk: &Desk, responder: &Arc<Responder>, feeds: &Arc<Feeds>) -> Committer {
+    let (desk, responder, feeds) = (desk.clone(), Arc::clone(responder), Arc::clone(feeds));
     Box::new(move |changes| {
         match changes {
-            Changes::Identifiers(changed) => resolver.outdate(changed.iter().map(|change| &change.key)),
-            Changes::Prefix => {
-                resolver.outdate_all();
-                // Before the answers of the DNS, which are made of what it keeps.
-                if let Some(recursor) = &recursor {
-                    recursor.outdate_all();
-                }
-            }
+            Changes::Identifiers(changed) => desk.outdate(changed.iter().map(|change| &change.key)),
+            Changes::Prefix => desk.outdate_all(),
         }
         responder.outdate(changes);
         feeds.advance();

@@ -39,7 +39,7 @@ use std::{
 
 pub use audit::{audit_directory, audit_url};
 pub use check::{FsckReport, RebuildReport, fsck, rebuild};
-use cores::Cores;
+use cores::{Cores, ReadParts};
 pub use guard::GuardError;
 use mirror::Writing;
 pub use promote::{Loss, PromoteReport, promote};
@@ -220,22 +220,20 @@ impl Node {
         let Opened { ledger, writer, store, witnesses } = opened;
         let publication = Arc::new(Publication::new(ledger.checkpoint()));
         let replicas = replicas(config, &writer);
-        let recursive = config.recursion.as_ref().map(|options| recursive::start(options, &config.zone)).transpose()?;
-        let recursor = recursive.as_ref().map(|recursive| recursive.recursor.clone());
-        let cores = Cores::start(config, &ledger, &store, writer, recursor.clone())?;
-        let Cores { resolver, responder, feeds, registry, adding } = cores;
-        let lag = adding.lag();
-        let writing = Writing::start(adding, &ledger, &publication, witnesses)?;
+        let exempt = &dns_limits(config).sources.exempt;
+        let recursive = config.recursion.as_ref();
+        let recursive = recursive.map(|options| recursive::start(options, &config.zone, exempt)).transpose()?;
         let vindex = vindex::start(config, &directory, &ledger)?;
         let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
+        let parts = ReadParts { recursive: recursive.clone(), publication: Arc::clone(&publication), lookups };
+        let Cores { desk, responder, feeds, registry, adding } = Cores::start(config, &ledger, &store, writer, parts)?;
+        let lag = adding.lag();
+        let writing = Writing::start(adding, &ledger, &publication, witnesses)?;
         let (stats, calls) = (Arc::clone(registry.stats()), Arc::<Calls>::default());
         let parts = GrpcParts {
-            resolver: Arc::clone(&resolver),
+            desk: desk.clone(),
             registry,
             feeds: Arc::clone(&feeds),
-            lookups: lookups.clone(),
-            publication: Arc::clone(&publication),
-            recursive: recursive.clone(),
             calls: Arc::clone(&calls),
             lag: lag.clone(),
         };
@@ -243,19 +241,18 @@ impl Node {
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
         let sign = |algorithm| signing::start(config, algorithm, &responder, writing.primary());
         let signing = config.dnssec.map(sign).transpose()?;
-        let walker = recursive.as_ref().map(|recursive| walker::start(recursive, &resolver, &responder));
+        let walker = recursive.as_ref().map(|recursive| walker::start(recursive, &desk, &responder));
         let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()()), walker).await?;
         if config.dns_encrypted != EncryptedAddresses::default() {
             let certificate = Arc::new(certificate(config)?);
             dns.listen_encrypted(config.dns_encrypted, certificate).await?;
         }
         let metrics = MetricSources {
-            resolver: Arc::clone(&resolver),
+            desk: desk.clone(),
             ledger: Arc::clone(&ledger),
             store: store.clone(),
             registry: stats,
             feeds: Arc::clone(&feeds),
-            recursor,
             dns: Arc::clone(dns.counters()),
             grpc: calls,
             lag,
@@ -263,7 +260,7 @@ impl Node {
         let registers = writing.primary().is_none() && recursive.is_none();
         let of = Arc::clone(&ledger);
         let feed = Arc::clone(&feeds);
-        let parts = HttpParts { resolver, ledger: of, publication, feeds: feed, lookups, recursive, replicas, metrics };
+        let parts = HttpParts { desk, ledger: of, publication, feeds: feed, replicas, metrics };
         let http = http::listen(config, parts).await?;
         let zone = config.zone.clone();
         Ok(Self {

@@ -13,8 +13,11 @@ use crate::{
     client::NodeUpstream,
     config::{self, RecursionConfig, Verify},
     protocol::json::{BOOTSTRAP_BYTES_MAX, bootstrap_from_json},
-    resolver::recursion::{Evidence, FirstProtocol, LedgerVerifier, RecursionOptions, Recursor, Roots},
-    server::recursive::Recursive,
+    resolver::{
+        Recursive, WalkLimits,
+        recursion::{Evidence, FirstProtocol, LedgerVerifier, RecursionOptions, Recursor, Roots},
+    },
+    rights::Network,
 };
 
 /// Of so many parts of the memory one is for delegations.
@@ -25,7 +28,7 @@ const DELEGATIONS_PART: usize = 4;
 /// # Errors
 ///
 /// [`AppError::Roots`].
-pub(super) fn start(config: &RecursionConfig, zone: &str) -> Result<Recursive, AppError> {
+pub(super) fn start(config: &RecursionConfig, zone: &str, exempt: &[Network]) -> Result<Recursive, AppError> {
     let roots = read_roots(&config.roots)?;
     let delegation_bytes_max = config.cache_bytes_max / DELEGATIONS_PART;
     let seed = entropy()().first_chunk().copied().map_or(0, u64::from_le_bytes);
@@ -48,7 +51,8 @@ pub(super) fn start(config: &RecursionConfig, zone: &str) -> Result<Recursive, A
     };
     let upstream = Arc::new(NodeUpstream::new(zone));
     let recursor = Recursor::new(roots, upstream, Arc::new(LedgerVerifier::default()), options);
-    Ok(Recursive { recursor, allow: config.allow.clone() })
+    let limits = WalkLimits { exempt: exempt.to_vec(), ..WalkLimits::default() };
+    Ok(Recursive { recursor, allow: config.allow.clone(), limits })
 }
 
 fn read_roots(path: &Path) -> Result<Roots, AppError> {

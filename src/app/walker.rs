@@ -6,28 +6,27 @@ use crate::{
     id::Identifier,
     protocol::dns::{Recursion, Responder, WalkFailure, Walked, WalkedAnswer, Walker},
     resolver::{
-        Resolver,
-        recursion::{RecursionError, Recursor, Resolved, Said},
+        Answer, Desk, Recursive,
+        recursion::{RecursionError, Recursor, Resolved, Start},
     },
-    server::{
-        dns::walks::{AsyncWalker, WalkFuture},
-        recursive::{Recursive, start_of},
-    },
+    rights,
+    server::dns::walks::{AsyncWalker, WalkFuture},
+    store::Responsibility,
 };
 
 /// Walks for clients over DNS.
 struct DnsWalker {
     recursor: Recursor,
-    resolver: Arc<Resolver>,
+    desk: Desk,
 }
 
 /// Gives the responder what is kept, and the listeners one who walks.
-pub(super) fn start(recursive: &Recursive, resolver: &Arc<Resolver>, responder: &Responder) -> Arc<dyn AsyncWalker> {
-    let walker = Arc::new(DnsWalker { recursor: recursive.recursor.clone(), resolver: Arc::clone(resolver) });
+pub(super) fn start(recursive: &Recursive, desk: &Desk, responder: &Responder) -> Arc<dyn AsyncWalker> {
+    let walker = Arc::new(DnsWalker { recursor: recursive.recursor.clone(), desk: desk.clone() });
     let recursive = recursive.clone();
     responder.set_recursion(Recursion {
         walker: Arc::clone(&walker) as Arc<dyn Walker>,
-        allow: Box::new(move |client| recursive.allows(Some(client))),
+        allow: Box::new(move |client| rights::may_walk(&recursive.allow, Some(client))),
     });
     walker
 }
@@ -40,9 +39,9 @@ impl Walker for DnsWalker {
 
 impl AsyncWalker for DnsWalker {
     fn walk(&self, identifier: Identifier) -> WalkFuture {
-        let (recursor, resolver) = (self.recursor.clone(), Arc::clone(&self.resolver));
+        let (recursor, desk) = (self.recursor.clone(), self.desk.clone());
         Box::pin(async move {
-            let start = || start_of(&resolver.prefixes().responsibility(identifier.key()));
+            let start = || start_of(&desk.prefixes().responsibility(identifier.key()));
             match recursor.resolve_from(&identifier, start).await {
                 Ok(resolved) => walked(&resolved).ok_or_else(|| WalkFailure::Other("nobody answers for it".into())),
                 Err(error) => Err(failure(&error)),
@@ -63,16 +62,22 @@ fn failure(error: &RecursionError) -> WalkFailure {
 }
 
 fn walked(resolved: &Resolved) -> Option<Walked> {
-    let answer = match &resolved.answer.said {
-        Said::Found(record) => WalkedAnswer::Found(Arc::new(record.clone())),
-        Said::Retired(tombstone) if tombstone.erased => WalkedAnswer::Erased,
-        Said::Retired(_) => WalkedAnswer::Retired,
-        Said::NotFound => WalkedAnswer::NotFound,
-        Said::Denied => WalkedAnswer::Denied,
+    let answer = match &resolved.resolution.answer {
+        Answer::Found(found) => WalkedAnswer::Found(Arc::new(found.record().clone())),
+        Answer::Retired(tombstone) if tombstone.erased => WalkedAnswer::Erased,
+        Answer::Retired(_) => WalkedAnswer::Retired,
+        Answer::NotFound => WalkedAnswer::NotFound,
+        Answer::Denied => WalkedAnswer::Denied,
         // A walk never ends so.
-        Said::NotResponsible | Said::Referral(_) => return None,
+        Answer::NotResponsible | Answer::Delegated(_) => return None,
     };
     Some(Walked { answer, ttl_seconds: resolved.ttl_seconds, stale: resolved.stale })
+}
+
+fn start_of(responsibility: &Responsibility) -> Option<Start> {
+    let Responsibility::Delegated(version) = responsibility else { return None };
+    let delegation = version.delegation()?.clone();
+    Some((version.prefix.clone().into(), delegation.into()))
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! [`stamped`] is its sister for ready answers, outdated by topic; [`shelf`] is one whose owner fills it and says how long it counts.
 //!
 //! * Every entry has a weight in bytes; a shard over its share of the budget drops what was used longest ago.
-//! * Of many askers that miss the same key at once, one fills and the others wait for it (single flight).
+//! * Of many askers that miss the same key at once, one fills and the others wait for it (single flight): [`Cache::board`] says who is
+//!   the first. Waiting is asynchronous, and blocks no thread.
 //! * [`Cache::invalidate`] also outdates fills under way: what they read may be older than the change, so it is given
 //!   to those who asked before the change and kept for nobody. Whoever asks after `invalidate` returned gets what was
 //!   read after it.
@@ -18,12 +19,13 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, Hash, RandomState},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use lru::LruCache;
+use tokio::sync::watch;
 
 /// The number of shards: enough that the threads of a small machine rarely meet.
 const SHARD_COUNT: usize = 16;
@@ -52,16 +54,32 @@ struct Shard<K: Hash + Eq, V> {
 /// One fill under way.
 #[derive(Debug)]
 struct Flight<V> {
-    landed: Mutex<Option<Landing<V>>>,
-    signal: Condvar,
+    landing: watch::Sender<Landing<V>>,
 }
 
 #[derive(Clone, Debug)]
 enum Landing<V> {
+    /// The fill is under way.
+    Ahead,
     Filled(V),
-    /// The fill failed or its thread died; each waiter tries on its own.
+    /// The fill failed, or whoever filled is gone; each waiter boards again.
     Failed,
 }
+
+/// What becomes of an asker.
+#[derive(Debug)]
+pub enum Boarded<K: Hash + Eq + Clone, V: Clone> {
+    /// The value is there.
+    Hit(V),
+    /// Another asker fills.
+    Joined(Seat<V>),
+    /// This asker fills, and lands the value.
+    First(Pilot<K, V>),
+}
+
+/// A place among those who wait for a fill.
+#[derive(Debug)]
+pub struct Seat<V>(watch::Receiver<Landing<V>>);
 
 /// What a cache has done so far, and holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,12 +92,6 @@ pub struct CacheStats {
     pub entries: usize,
     /// Their weight in bytes.
     pub bytes: usize,
-}
-
-enum Looked<V> {
-    Hit(V),
-    Wait(Arc<Flight<V>>),
-    Fill(Arc<Flight<V>>),
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
@@ -99,32 +111,26 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         }
     }
 
-    /// The value of a key: from the cache, from a fill that is under way, or from `fill`.
-    ///
-    /// # Errors
-    ///
-    /// What `fill` says; errors are not kept.
-    pub fn get_or_fill<Q, E>(&self, key: &Q, fill: impl FnOnce() -> Result<V, E>) -> Result<V, E>
+    /// The value of a key; without one, a seat in the flight that fills it, or the duty to fill it.
+    pub fn board<Q>(self: &Arc<Self>, key: &Q) -> Boarded<K, V>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let looked = self.look(key);
-        let hit = matches!(looked, Looked::Hit(_));
-        if hit { &self.hits } else { &self.misses }.fetch_add(1, Ordering::Relaxed);
-        match looked {
-            Looked::Hit(value) => Ok(value),
-            Looked::Wait(flight) => match flight.wait() {
-                Landing::Filled(value) => Ok(value),
-                Landing::Failed => fill(),
-            },
-            Looked::Fill(flight) => {
-                let pilot = Pilot { cache: self, key: Some(key.to_owned()), flight };
-                let value = fill()?;
-                pilot.land(value.clone());
-                Ok(value)
-            }
+        let mut shard = self.shard(key);
+        if let Some(value) = shard.entries.get(key) {
+            let value = value.clone();
+            drop(shard);
+            self.hits.fetch_add(1, Ordering::Relaxed);
+            return Boarded::Hit(value);
         }
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        if let Some(flight) = shard.flights.get(key) {
+            return Boarded::Joined(Seat(flight.landing.subscribe()));
+        }
+        let flight = Arc::new(Flight { landing: watch::Sender::new(Landing::Ahead) });
+        shard.flights.insert(key.to_owned(), Arc::clone(&flight));
+        Boarded::First(Pilot { cache: Arc::clone(self), key: Some(key.to_owned()), flight })
     }
 
     /// The value of a key if it is there. Nothing is filled, and nothing counts as used.
@@ -134,23 +140,6 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         Q: Hash + Eq + ?Sized,
     {
         self.shard(key).entries.peek(key).cloned()
-    }
-
-    fn look<Q>(&self, key: &Q) -> Looked<V>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        let mut shard = self.shard(key);
-        if let Some(value) = shard.entries.get(key) {
-            return Looked::Hit(value.clone());
-        }
-        if let Some(flight) = shard.flights.get(key) {
-            return Looked::Wait(Arc::clone(flight));
-        }
-        let flight = Arc::new(Flight { landed: Mutex::new(None), signal: Condvar::new() });
-        shard.flights.insert(key.to_owned(), Arc::clone(&flight));
-        Looked::Fill(flight)
     }
 
     /// Forgets a key, and sees to it that no fill that is under way brings the old value back.
@@ -222,40 +211,40 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<V: Clone> Flight<V> {
-    fn wait(&self) -> Landing<V> {
-        let mut landed = lock(&self.landed);
-        loop {
-            match &*landed {
-                Some(landing) => return landing.clone(),
-                None => landed = self.signal.wait(landed).unwrap_or_else(PoisonError::into_inner),
-            }
+impl<V: Clone> Seat<V> {
+    /// Waits for the fill; `None` when it came to nothing, and the key is to be boarded again.
+    pub async fn wait(mut self) -> Option<V> {
+        let landed = self.0.wait_for(|landing| !matches!(landing, Landing::Ahead)).await;
+        match landed.as_deref() {
+            Ok(Landing::Filled(value)) => Some(value.clone()),
+            Ok(Landing::Ahead | Landing::Failed) | Err(_) => None,
         }
     }
 }
 
-/// Whoever fills. Lands in any case, so that nobody waits for a fill that failed or panicked.
-struct Pilot<'a, K: Hash + Eq + Clone, V: Clone> {
-    cache: &'a Cache<K, V>,
+/// The duty to fill a key. It lands in any case, so that nobody waits for a fill that failed or panicked.
+#[derive(Debug)]
+pub struct Pilot<K: Hash + Eq + Clone, V: Clone> {
+    cache: Arc<Cache<K, V>>,
     key: Option<K>,
     flight: Arc<Flight<V>>,
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Pilot<'_, K, V> {
-    fn land(mut self, value: V) {
+impl<K: Hash + Eq + Clone, V: Clone> Pilot<K, V> {
+    /// Keeps the value, unless the key was outdated meanwhile, and gives it to those who wait.
+    pub fn land(mut self, value: V) {
         self.finish(Landing::Filled(value));
     }
 
     fn finish(&mut self, landing: Landing<V>) {
         if let Some(key) = self.key.take() {
             self.cache.land(key, &self.flight, &landing);
-            *lock(&self.flight.landed) = Some(landing);
-            self.flight.signal.notify_all();
+            self.flight.landing.send_replace(landing);
         }
     }
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Drop for Pilot<'_, K, V> {
+impl<K: Hash + Eq + Clone, V: Clone> Drop for Pilot<K, V> {
     fn drop(&mut self) {
         self.finish(Landing::Failed);
     }
@@ -263,16 +252,28 @@ impl<K: Hash + Eq + Clone, V: Clone> Drop for Pilot<'_, K, V> {
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, sync::mpsc, thread};
+    use std::thread;
 
     use super::*;
 
-    fn cache(bytes_max: usize) -> Cache<String, u64> {
-        Cache::new(bytes_max, |key, _| key.len())
+    fn cache(bytes_max: usize) -> Arc<Cache<String, u64>> {
+        Arc::new(Cache::new(bytes_max, |key, _| key.len()))
     }
 
-    fn get(cache: &Cache<String, u64>, key: &str, fill: u64) -> u64 {
-        cache.get_or_fill(key, || Ok::<_, Infallible>(fill)).unwrap()
+    fn first(cache: &Arc<Cache<String, u64>>, key: &str) -> Pilot<String, u64> {
+        match cache.board(key) {
+            Boarded::First(pilot) => pilot,
+            other => panic!("the first asker of {key}: {other:?}"),
+        }
+    }
+
+    fn get(cache: &Arc<Cache<String, u64>>, key: &str, fill: u64) -> u64 {
+        match cache.board(key) {
+            Boarded::Hit(value) => return value,
+            Boarded::First(pilot) => pilot.land(fill),
+            Boarded::Joined(seat) => panic!("nobody fills {key} meanwhile: {seat:?}"),
+        }
+        fill
     }
 
     #[test]
@@ -301,63 +302,49 @@ mod tests {
     #[test]
     fn errors_are_not_kept() {
         let cache = cache(1_000);
-        assert_eq!(cache.get_or_fill("a", || Err("disk")), Err("disk"));
+        drop(first(&cache, "a"));
         assert_eq!(get(&cache, "a", 1), 1);
     }
 
-    #[test]
-    fn many_askers_share_one_fill() {
+    #[tokio::test]
+    async fn many_askers_share_one_fill() {
         let cache = cache(1_000);
-        let fills = AtomicU64::new(0);
-        let (started, wait_for_start) = mpsc::channel();
-        let (release, released) = mpsc::channel::<()>();
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                cache.get_or_fill("a", move || {
-                    started.send(()).unwrap();
-                    released.recv().unwrap();
-                    Ok::<_, Infallible>(7)
-                })
-            });
-            wait_for_start.recv().unwrap();
-            let waiters: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        cache.get_or_fill("a", || {
-                            fills.fetch_add(1, Ordering::Relaxed);
-                            Ok::<_, Infallible>(8)
-                        })
-                    })
-                })
-                .collect();
-            while cache.stats().misses < 5 {
-                thread::yield_now();
-            }
-            release.send(()).unwrap();
-            assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap() == Ok(7)));
+        let pilot = first(&cache, "a");
+        let seats = [(); 4].map(|()| match cache.board("a") {
+            Boarded::Joined(seat) => seat,
+            other => panic!("somebody fills: {other:?}"),
         });
-        assert_eq!(fills.into_inner(), 0);
+        assert_eq!(cache.stats().misses, 5);
+        pilot.land(7);
+        for seat in seats {
+            assert_eq!(seat.wait().await, Some(7));
+        }
+        assert_eq!(get(&cache, "a", 8), 7);
     }
 
-    #[test]
-    fn a_fill_that_began_before_a_change_is_not_kept() {
+    #[tokio::test]
+    async fn a_fill_that_began_before_a_change_is_not_kept() {
         let cache = cache(1_000);
-        let old = cache.get_or_fill("a", || {
-            cache.invalidate("a");
-            assert_eq!(get(&cache, "a", 2), 2, "asked after the change: reads anew");
-            Ok::<_, Infallible>(1)
-        });
-        assert_eq!(old, Ok(1), "asked before the change: may see the old value");
+        let pilot = first(&cache, "a");
+        let Boarded::Joined(before) = cache.board("a") else { panic!("somebody fills") };
+        cache.invalidate("a");
+        assert_eq!(get(&cache, "a", 2), 2, "asked after the change: reads anew");
+        pilot.land(1);
+        assert_eq!(before.wait().await, Some(1), "asked before the change: may see the old value");
         assert_eq!(get(&cache, "a", 3), 2);
     }
 
-    #[test]
-    fn a_fill_that_panics_leaves_nobody_waiting() {
+    #[tokio::test]
+    async fn a_fill_that_panics_leaves_nobody_waiting() {
         let cache = cache(1_000);
-        thread::scope(|scope| {
-            let died = scope.spawn(|| cache.get_or_fill("a", || -> Result<u64, Infallible> { panic!("fill") }));
-            assert!(died.join().is_err());
-        });
+        let pilot = first(&cache, "a");
+        let Boarded::Joined(seat) = cache.board("a") else { panic!("somebody fills") };
+        let fill = move || {
+            let _pilot = pilot;
+            panic!("fill")
+        };
+        assert!(thread::spawn(fill).join().is_err());
+        assert_eq!(seat.wait().await, None, "each asks again");
         assert_eq!(get(&cache, "a", 1), 1);
     }
 }

@@ -22,7 +22,7 @@ pub mod tlog_proof;
 mod verify;
 pub mod witness;
 
-pub use verify::{Defect, Outcome, Proven, verify};
+pub use verify::{Defect, Outcome, Proven, check, verify};
 
 /// A decimal number without a sign or leading zeros.
 pub(crate) fn number(text: &str) -> Option<u64> {

@@ -10,16 +10,16 @@
 //! ds <key tag> <algorithm> <digest type> <digest, hexadecimal in lower case>
 //! ```
 
-use std::{fmt, fmt::Write as _, net::SocketAddr, str::FromStr};
+use std::{fmt, fmt::Write as _, net::SocketAddr, str::FromStr, sync::Arc};
 
 use crate::id::excerpt;
 
-/// Who answers for a prefix.
+/// The sites that answer for a prefix. Cloning it is cheap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delegation {
     ttl_seconds: u32,
-    sites: Vec<Site>,
-    signers: Vec<DelegationSigner>,
+    sites: Arc<[Site]>,
+    signers: Arc<[DelegationSigner]>,
 }
 
 /// What is said of a prefix.
@@ -163,7 +163,7 @@ impl Delegation {
         }
         sites.iter().try_for_each(Site::check)?;
         signers.iter().try_for_each(DelegationSigner::check)?;
-        Ok(Self { ttl_seconds, sites, signers })
+        Ok(Self { ttl_seconds, sites: sites.into(), signers: signers.into() })
     }
 
     /// How long the delegation may be kept, in seconds.
@@ -184,11 +184,11 @@ impl Delegation {
     /// The canonical text.
     pub fn to_text(&self) -> String {
         let mut text = format!("ttl {}\n", self.ttl_seconds);
-        for site in &self.sites {
+        for site in self.sites.iter() {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "site {site}");
         }
-        for signer in &self.signers {
+        for signer in self.signers.iter() {
             let _ = writeln!(text, "ds {signer}");
         }
         text

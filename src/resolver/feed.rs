@@ -18,6 +18,7 @@ use tokio::{
 
 use crate::{
     id::Subtree,
+    rights::{self, Rights, View},
     store::{PastVersion, PrefixVersion, ReadError, Records},
 };
 
@@ -307,9 +308,8 @@ fn read_page(records: &Records, subtree: &Subtree, start: u64, end: u64) -> Resu
 impl Shown {
     /// What anyone may see of a version.
     pub(super) fn new(mut past: PastVersion) -> Self {
-        let all = past.record.values.len();
-        past.record.values = std::mem::take(&mut past.record.values).only_public();
-        let withheld = all - past.record.values.len();
+        let View { values, withheld } = rights::view(std::mem::take(&mut past.record.values), Rights::PUBLIC);
+        past.record.values = values;
         Self { past, withheld }
     }
 }

@@ -4,4 +4,3 @@ pub mod dns;
 pub mod grpc;
 pub mod http;
 mod peers;
-pub mod recursive;

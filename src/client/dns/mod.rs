@@ -6,8 +6,6 @@
 mod packet;
 mod referral;
 
-pub use referral::Referral;
-
 use std::{
     io,
     net::{self, SocketAddr},
@@ -25,6 +23,7 @@ use super::ClientError;
 use crate::{
     id::{Identifier, dns_name},
     protocol::{grpc::pb, outcome::Outcome},
+    resolver::Referral,
 };
 use packet::{Question, Recursion, Response};
 

@@ -13,21 +13,11 @@ use crate::{
     id::{Identifier, Prefix, dns_name},
     protocol::grpc::{delegation_from_pb, pb},
     record::{Delegation, DelegationSigner, Endpoint, Site, SiteProtocol, SiteRole},
+    resolver::Referral,
 };
 
 /// The port of name servers that are known by NS records.
 const DNS_PORT: u16 = 53;
-
-/// Who answers for a prefix.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Referral {
-    /// The prefix; it covers the identifier that was asked for.
-    pub prefix: Prefix,
-    /// Its sites.
-    pub delegation: Delegation,
-    /// The ledger entry that delegates it; nothing when only NS records say it.
-    pub ledger_index: Option<u64>,
-}
 
 /// True for a response that says who answers instead.
 pub(super) fn is_one(response: &Response) -> bool {

@@ -23,7 +23,7 @@ use crate::{
         dns_name::{self, Below, NameMeaning, NameTarget},
     },
     protocol::outcome::Outcome,
-    resolver::{Answer, Depth, Reading, Resolver, Seen},
+    resolver::{Answer, AnswerView, Depth, Reading, Resolver},
     store::{Prefixes, ReadError, Resident, Responsibility},
 };
 
@@ -241,21 +241,22 @@ impl Authority {
         let Resident::Here(reading) = self.read(meaning, &asked.labels, depth)? else { return Ok(Resident::OnDisk) };
         let Some(reading) = reading else { return self.without_record(meaning, depth) };
         let ors_dummy = meaning.ors_dummy;
-        let outcome = match reading.seen()? {
-            Seen::Found(_) if kind == kind::RECORD && !ors_dummy => {
+        let outcome = match reading.view()? {
+            AnswerView::Found(_) if kind == kind::RECORD && !ors_dummy => {
                 return Ok(self.resolver.whole(reading, depth)?.map(|answer| record(&answer)));
             }
-            Seen::Found(values) => {
+            AnswerView::Found(values) => {
                 let answer = found(kind, &values, ors_dummy);
                 let types = if answer.negative { types(&values, ors_dummy) } else { Vec::new() };
                 return Ok(Resident::Here(Said::with_types(answer, types)));
             }
-            Seen::NotFound => return self.without_record(meaning, depth),
-            Seen::Retired => Outcome::Retired,
-            Seen::Erased => Outcome::Erased,
-            Seen::Delegated(version) => return Ok(Resident::Here(Said::referral(Cut::without_name(version)))),
-            Seen::NotResponsible => Outcome::NotResponsible,
-            Seen::Denied => Outcome::Denied,
+            AnswerView::NotFound => return self.without_record(meaning, depth),
+            // One that was changed meanwhile leads nowhere.
+            AnswerView::Delegated(referral) => match self.resolver.prefixes().get(&referral.prefix) {
+                Some(version) => return Ok(Resident::Here(Said::referral(Cut::without_name(&version)))),
+                None => Outcome::Delegated,
+            },
+            ended => ended.kind().into(),
         };
         Ok(Resident::Here(Said::new(without_data(outcome), Basis::Record)))
     }

@@ -1,7 +1,8 @@
 //! The gRPC listener: the services of `proto/`, health and reflection.
 //!
 //! Every limit stands in `protocol::grpc` and in the comments of the definitions. A question is answered on the thread that
-//! read it: from the cache in about a microsecond, past it in a few. Batches of commands are checked and hashed on the
+//! read it as far as its answer lies in memory: from the cache in about a microsecond. What may wait for a disk waits at the
+//! [`Desk`]. Batches of commands are checked and hashed on the
 //! blocking pool, so that a large one delays nobody.
 
 mod auditor;
@@ -24,12 +25,11 @@ use tokio::{
     task::JoinHandle,
 };
 use tonic::{
-    Code, Status,
+    Code, Request, Status,
     transport::{Server, server::TcpIncoming},
 };
 
 use crate::{
-    ledger::Publication,
     mirror::Lag,
     protocol::{
         grpc::{
@@ -41,10 +41,9 @@ use crate::{
         outcome::Outcome,
     },
     registry::{Refusal, Registry},
-    resolver::{Resolver, feed::Feeds},
-    server::recursive::Recursive,
+    resolver::{Desk, NoAnswer, ProveError, feed::Feeds},
+    rights::Caller,
     store::ReadError,
-    vindex::Lookups,
 };
 
 /// Flow-control window of a stream and of a connection, in bytes: what one batch of commands takes.
@@ -58,17 +57,11 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// What the services answer from.
 pub struct GrpcParts {
     /// The read core.
-    pub resolver: Arc<Resolver>,
+    pub desk: Desk,
     /// The write core.
     pub registry: Registry,
     /// The feed of changes.
     pub feeds: Arc<Feeds>,
-    /// The verifiable index, when the node has one.
-    pub lookups: Option<Lookups>,
-    /// The checkpoints that proofs are made for.
-    pub publication: Arc<Publication>,
-    /// How answers of other nodes are found, when they are.
-    pub recursive: Option<Recursive>,
     /// Where calls are counted.
     pub calls: Arc<Calls>,
     /// How far behind its primary the node is, when it is a mirror.
@@ -92,18 +85,17 @@ impl GrpcServer {
     ///
     /// Whatever the system says about the address.
     pub async fn start(address: SocketAddr, parts: GrpcParts) -> io::Result<Self> {
-        let resolver_service = resolver::ResolverService::new(&parts);
-        let GrpcParts { resolver, registry, feeds, lookups, publication, calls, lag, .. } = parts;
+        let GrpcParts { desk, registry, feeds, calls, lag } = parts;
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let resolver_service = ResolverServer::new(resolver_service)
+        let resolver_service = ResolverServer::new(resolver::ResolverService::new(desk.clone()))
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
-        let auditor_service = auditor::AuditorService::new(Arc::clone(&resolver), feeds, lookups, publication);
+        let auditor_service = auditor::AuditorService::new(desk.clone(), feeds);
         let auditor_service = AuditorServer::new(auditor_service)
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
-        let registry_service = RegistryServer::new(registry::RegistryService::new(registry, resolver))
+        let registry_service = RegistryServer::new(registry::RegistryService::new(registry, desk))
             .max_decoding_message_size(APPLY_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -174,4 +166,18 @@ fn refused(refusal: &Refusal) -> Status {
 fn unreadable(error: &ReadError) -> Status {
     tracing::error!(%error, "a record could not be read; check the disk, then run `touchmark fsck`");
     Status::unavailable(error.to_string())
+}
+
+/// Who calls.
+fn caller<T>(request: &Request<T>) -> Caller {
+    Caller::anonymous(request.remote_addr().map(|address| address.ip()))
+}
+
+/// Why a question has no answer, as the status of a call.
+fn without_answer(none: &NoAnswer) -> Status {
+    match none {
+        NoAnswer::Read(error) | NoAnswer::Proof(ProveError::Read(error)) => unreadable(error),
+        NoAnswer::ToCome { .. } | NoAnswer::Proof(ProveError::ToCome { .. }) => Status::out_of_range(none.to_string()),
+        none => Status::new(Code::from_i32(Outcome::from(none).spelling().grpc), none.to_string()),
+    }
 }

@@ -26,13 +26,13 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::reply::{NOT_KEPT, Problem, Reader};
+use super::reply::{NOT_KEPT, Problem, read};
 use crate::{
     ledger::Ledger,
     mirror::Lag,
     protocol::outcome::Outcome,
     registry::stats::{Counted, Resulted, Stats},
-    resolver::{Resolver, feed::Feeds, recursion::Recursor},
+    resolver::{Desk, ReadCounts, ReadPool, feed::Feeds},
     server::{
         dns::counters::{AllCounters, Count},
         grpc::Calls,
@@ -49,7 +49,7 @@ const STATUS_CODES: std::ops::Range<u16> = 100..600;
 #[derive(Clone)]
 pub struct MetricSources {
     /// The read core.
-    pub resolver: Arc<Resolver>,
+    pub desk: Desk,
     /// The ledger.
     pub ledger: Arc<Ledger>,
     /// The index.
@@ -58,8 +58,6 @@ pub struct MetricSources {
     pub registry: Arc<Stats>,
     /// The feed of changes.
     pub feeds: Arc<Feeds>,
-    /// What finds answers of other nodes, when there is something.
-    pub recursor: Option<Recursor>,
     /// The DNS listeners.
     pub dns: Arc<AllCounters>,
     /// The gRPC listener.
@@ -101,18 +99,18 @@ impl HttpCounts {
 #[derive(Clone)]
 struct Metrics {
     registry: Arc<Registry>,
-    reader: Reader,
+    reads: ReadPool,
 }
 
 /// The routes.
-pub(super) fn routes(sources: MetricSources, http: Arc<HttpCounts>, reader: Reader) -> Router {
+pub(super) fn routes(sources: MetricSources, http: Arc<HttpCounts>, reads: ReadPool) -> Router {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Scrape { sources, http }));
-    Router::new().route("/metrics", get(metrics)).with_state(Metrics { registry: Arc::new(registry), reader })
+    Router::new().route("/metrics", get(metrics)).with_state(Metrics { registry: Arc::new(registry), reads })
 }
 
-async fn metrics(State(Metrics { registry, reader }): State<Metrics>) -> Result<Response, Problem> {
-    let encoded = reader.read(move || {
+async fn metrics(State(Metrics { registry, reads }): State<Metrics>) -> Result<Response, Problem> {
+    let encoded = read(&reads, move || {
         let mut text = String::new();
         encode(&mut text, &registry).map(|()| text)
     });
@@ -178,22 +176,30 @@ impl Scrape {
     }
 
     fn resolver(&self, out: &mut Out<'_>) -> fmt::Result {
-        let cache = self.sources.resolver.cache_stats();
+        let cache = self.sources.desk.cache_stats();
         out.counter("touchmark_cache_hits", "Questions answered from the cache", cache.hits)?;
         out.counter("touchmark_cache_misses", "Questions that were not", cache.misses)?;
         out.gauge("touchmark_cache_entries", "Answers in the cache", cache.entries as u64)?;
-        out.gauge("touchmark_cache_bytes", "About how much memory they take", cache.bytes as u64)
+        out.gauge("touchmark_cache_bytes", "About how much memory they take", cache.bytes as u64)?;
+        let counts = self.sources.desk.reads().counts();
+        let by_share =
+            |number: fn(&ReadCounts) -> u64| counts.map(|read| ([("share", read.share.as_str())], number(&read)));
+        let help = "Reads of index and ledger that are under way";
+        out.family("touchmark_reads_running", help, MetricType::Gauge, by_share(|read| read.running as u64))?;
+        let help = "Reads of index and ledger that wait for one of those to end";
+        out.family("touchmark_reads_waiting", help, MetricType::Gauge, by_share(|read| read.waiting as u64))?;
+        let help = "Reads of index and ledger for which there was no room";
+        out.family("touchmark_reads_refused", help, MetricType::Counter, by_share(|read| read.refused))
     }
 
     fn prefixes(&self, out: &mut Out<'_>) -> fmt::Result {
-        let (homed, delegated) = self.sources.resolver.prefixes().count();
+        let (homed, delegated) = self.sources.desk.prefixes().count();
         let prefixes = [([("kind", "homed")], homed as u64), ([("kind", "delegated")], delegated as u64)];
         out.family("touchmark_prefixes", "Prefixes that are homed, and delegated", MetricType::Gauge, prefixes)
     }
 
     fn recursor(&self, out: &mut Out<'_>) -> fmt::Result {
-        let Some(recursor) = &self.sources.recursor else { return Ok(()) };
-        let stats = recursor.stats();
+        let Some(stats) = self.sources.desk.recursion_stats() else { return Ok(()) };
         let help = "Questions about what other nodes answer for";
         out.counter("touchmark_recursion_questions", help, stats.questions)?;
         let help = "Those that were answered from what was kept";

@@ -1,8 +1,8 @@
 //! The HTTP listener: health, metrics, the ledger's tiles, the feed of changes, records and their history.
 //!
 //! Each file beside this one has the routes of one subject and gives a [`Router`]; [`routes`] puts them together. [`listener`]
-//! takes connections and bounds them. Everything is read with GET and HEAD; what blocks is read on the blocking pool, a few
-//! at a time ([`reply::Reader`]). Deliberately absent: writing, and TLS (a proxy in front has the certificate).
+//! takes connections and bounds them. Everything is read with GET and HEAD; what may wait for a disk
+//! waits at the [`Desk`]. Deliberately absent: writing, and TLS (a proxy in front has the certificate).
 
 mod bootstrap;
 mod events;
@@ -28,15 +28,13 @@ use axum::{
 pub use listener::HttpLimits;
 pub use metrics::MetricSources;
 pub use replica::Replicas;
-use reply::{Problem, Reader};
+use reply::Problem;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
     ledger::{Ledger, Publication},
     mirror::Lag,
-    resolver::{Resolver, feed::Feeds},
-    server::recursive::Recursive,
-    vindex::Lookups,
+    resolver::{Desk, feed::Feeds},
 };
 
 /// Where an answer of a mirror says how far behind its primary it is: `entries=N, seconds=S`.
@@ -45,17 +43,13 @@ const LAG: HeaderName = HeaderName::from_static("touchmark-mirror-lag");
 /// What the routes answer from.
 pub struct HttpParts {
     /// The read core.
-    pub resolver: Arc<Resolver>,
+    pub desk: Desk,
     /// The ledger, for its tiles.
     pub ledger: Arc<Ledger>,
     /// The checkpoint that is handed out.
     pub publication: Arc<Publication>,
     /// The feed of changes.
     pub feeds: Arc<Feeds>,
-    /// The verifiable index, when the node has one.
-    pub lookups: Option<Lookups>,
-    /// How answers of other nodes are found, when they are.
-    pub recursive: Option<Recursive>,
     /// Whom mirrors are served by.
     pub replicas: Replicas,
     /// What is counted.
@@ -64,17 +58,18 @@ pub struct HttpParts {
 
 /// All routes.
 pub fn routes(parts: HttpParts) -> Router {
-    let HttpParts { resolver, ledger, publication, feeds, lookups, recursive, replicas, metrics } = parts;
-    let (reader, counts, lag) = (Reader::default(), Arc::<metrics::HttpCounts>::default(), metrics.lag.clone());
+    let HttpParts { desk, ledger, publication, feeds, replicas, metrics } = parts;
+    let (counts, lag) = (Arc::<metrics::HttpCounts>::default(), metrics.lag.clone());
+    let reads = desk.reads();
     Router::new()
         .merge(health::routes(Arc::clone(&metrics.registry)))
-        .merge(metrics::routes(metrics, Arc::clone(&counts), reader.clone()))
-        .merge(log::routes(Arc::clone(&ledger), publication, reader.clone()))
-        .merge(replica::routes(ledger, Arc::clone(&feeds), reader.clone(), replicas))
+        .merge(metrics::routes(metrics, Arc::clone(&counts), reads.clone()))
+        .merge(log::routes(Arc::clone(&ledger), publication, reads.clone()))
+        .merge(replica::routes(ledger, Arc::clone(&feeds), reads.clone(), replicas))
         .merge(events::routes(feeds))
-        .merge(bootstrap::routes(Arc::clone(&resolver), reader.clone()))
-        .merge(records::routes(resolver, recursive, reader.clone()))
-        .merge(vindex::routes(lookups, reader))
+        .merge(bootstrap::routes(desk.clone()))
+        .merge(records::routes(desk.clone()))
+        .merge(vindex::routes(desk))
         .fallback(nothing_here)
         .method_not_allowed_fallback(only_read)
         .layer(middleware::from_fn_with_state(lag, say_lag))
