@@ -81,6 +81,7 @@
 //!
 //! | module | is | may use |
 //! |---|---|---|
+//! | [`network`] | ranges of addresses, such as `192.0.2.0/24` | `id` |
 //! | [`codec`] | varints and length-prefixed bytes of the stored formats | – |
 //! | [`id`] | identifiers of four schemes, their ordered keys, their DNS names | – |
 //! | [`record`] | records, values, edges, and their stored form | `id` |
@@ -91,14 +92,14 @@
 //! | [`vindex`] | the verifiable index: map, proofs, output log, lookups | `ledger` |
 //! | [`audit`] | a whole log and its index, computed again from the entries | `ledger`, `vindex` |
 //! | [`cache`] | sharded LRU with a byte budget and single flight; knows nothing of ours | – |
-//! | [`rights`] | who may read, write, mirror, and have walks made; no I/O | `record`, `ledger` |
-//! | [`resolver`] | the read core: the desk, recursion | `id`, `record`, `ledger`, `proof`, `store`, `vindex`, `cache`, `rights` |
+//! | [`rights`] | who may read, write, mirror, and have walks made; no I/O | `network`, `record`, `ledger` |
+//! | [`resolver`] | the read core: the desk, recursion | `id`, `record`, `ledger`, `proof`, `store`, `vindex`, `cache`, `network`, `rights` |
 //! | [`registry`] | the write core | `codec`, `id`, `record`, `ledger`, `store` |
 //! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, paths of tiles, and the one table of outcomes | the cores' types, `cache`, `proof`, `vindex` |
 //! | [`mirror`] | follows another node's ledger: what came is verified, then written; how far behind it is | `protocol`, `registry`, `store`, `ledger` |
-//! | [`server`] | listeners: gRPC, DNS, HTTP | `record`, `protocol`, the cores, `rights`, `vindex`, `witness`, `mirror` |
+//! | [`server`] | listeners: gRPC, DNS, HTTP | `network`, `record`, `protocol`, the cores, `rights`, `vindex`, `witness`, `mirror` |
 //! | [`client`] | outbound connections; asks other nodes for the read core | `protocol`, `proof`, `record`, `resolver` |
-//! | [`config`] | file + environment + arguments -> `Config` | `id`, `proof`, `protocol`, `rights`, `server` |
+//! | [`config`] | file + environment + arguments -> `Config` | `id`, `network`, `proof`, `protocol`, `server` |
 //! | [`app`] | `Config` -> running node; `fsck`, `rebuild`, `audit`, `promote` | everything below, `client` |
 //! | [`cli`] | the subcommands | `app`, `client`, `proof`, `vindex`, `witness` |
 //!
@@ -121,6 +122,7 @@ pub mod config;
 pub mod id;
 pub mod ledger;
 pub mod mirror;
+pub mod network;
 pub mod proof;
 pub mod protocol;
 pub mod record;

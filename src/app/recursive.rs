@@ -12,12 +12,12 @@ use super::{AppError, entropy};
 use crate::{
     client::NodeUpstream,
     config::{self, RecursionConfig, Verify},
+    network::Network,
     protocol::json::{BOOTSTRAP_BYTES_MAX, bootstrap_from_json},
     resolver::{
         Recursive, WalkLimits,
         recursion::{Evidence, FirstProtocol, LedgerVerifier, RecursionOptions, Recursor, Roots},
     },
-    rights::Network,
 };
 
 /// Of so many parts of the memory one is for delegations.

@@ -8,13 +8,13 @@ use std::{
 
 use super::{DNS_ADDRESSES_MAX, ORIGIN_BYTES_MAX, VerifiableIndexMode, WITNESSES_MAX, WitnessAddress};
 use crate::{
+    network::{Network, NetworkError},
     proof::note::{KeyError, KeyType, VerifierKey},
     protocol::dns::{
         IDENTITY_OCTETS_MAX,
         dnssec::keys::{Algorithm, UnknownAlgorithm},
         zone_labels,
     },
-    rights::network::{Network, NetworkError},
     server::dns::rate::EXEMPT_NETWORKS_MAX,
 };
 

@@ -28,9 +28,9 @@ pub use recursion::{FirstProtocol, RecursionConfig, Verify};
 use serde::Deserialize;
 
 use crate::{
+    network::Network,
     proof::note::VerifierKey,
     protocol::dns::{UDP_PAYLOAD_OCTETS_MAX, dnssec::keys::Algorithm},
-    rights::Network,
     server::dns::{
         encrypted::EncryptedAddresses,
         rate::{self, RESPONSES_PER_SECOND, SLIP, WINDOW_SECONDS},

@@ -6,7 +6,7 @@ use super::{
     CACHE_BYTES_MAX, CACHE_BYTES_MIN, ConfigError, Layers,
     checks::{networks, on_or_off, within},
 };
-use crate::{id::excerpt, rights::Network, server::dns::rate};
+use crate::{id::excerpt, network::Network, server::dns::rate};
 
 /// The longest that an answer is kept past its time, in seconds: a week (RFC 8767 section 5 wants one to three days).
 const STALE_SECONDS_MAX: u64 = 604_800;

@@ -51,8 +51,9 @@ use crate::{
     cache::{Boarded, CacheStats},
     id::{Identifier, Key, KeyPrefix, Prefix, dns_name::NameHash},
     ledger::{Hash, Publication, SignedCheckpoint},
+    network::Network,
     record::Record,
-    rights::{self, Caller, Network},
+    rights::{self, Caller},
     store::{Prefixes, ReadError, Resident, Responsibility},
     vindex::{Lookup, Lookups, NoLookup},
 };

@@ -12,14 +12,11 @@
 //!
 //! Deliberately absent: how much one caller may have at once (`server`, [`crate::resolver::Desk`]), and permits.
 
-pub mod network;
-
 use std::net::IpAddr;
-
-pub use network::Network;
 
 use crate::{
     ledger::Principal,
+    network::Network,
     record::{Permissions, ValueView, Values},
 };
 

@@ -8,9 +8,10 @@ use std::{
 };
 
 /// What each top-level module may use of the others; `src/lib.rs` has the same table in words.
-const EDGES: [(&str, &[&str]); 20] = [
+const EDGES: [(&str, &[&str]); 21] = [
     ("codec", &[]),
     ("id", &[]),
+    ("network", &["id"]),
     ("record", &["codec", "id"]),
     ("ledger", &["codec", "id", "record"]),
     // Of the ledger it has hashes, entry texts and commitments: what an auditor has, too.
@@ -20,10 +21,10 @@ const EDGES: [(&str, &[&str]); 20] = [
     ("vindex", &["codec", "id", "ledger"]),
     ("audit", &["id", "ledger", "vindex"]),
     ("cache", &[]),
-    // `ledger` for the principal that an entry names; `id` for excerpts in errors.
-    ("rights", &["id", "record", "ledger"]),
+    // `ledger` for the principal that an entry names.
+    ("rights", &["network", "record", "ledger"]),
     // `ledger`, `proof` and `vindex` for what shows that an entry is there, and that it is the last one.
-    ("resolver", &["id", "record", "ledger", "proof", "store", "vindex", "cache", "rights"]),
+    ("resolver", &["id", "record", "ledger", "proof", "store", "vindex", "cache", "network", "rights"]),
     ("registry", &["codec", "id", "record", "ledger", "store"]),
     // `store` for the error of a failed read, which is part of what the resolver answers.
     ("protocol", &["id", "record", "ledger", "proof", "cache", "registry", "resolver", "store", "vindex"]),
@@ -32,20 +33,20 @@ const EDGES: [(&str, &[&str]); 20] = [
     (
         "server",
         &[
-            "id", "record", "ledger", "proof", "witness", "store", "registry", "resolver", "rights", "protocol",
-            "vindex", "mirror",
+            "id", "network", "record", "ledger", "proof", "witness", "store", "registry", "resolver", "rights",
+            "protocol", "vindex", "mirror",
         ],
     ),
     // `resolver` for the trait of those who ask other nodes.
     ("client", &["id", "record", "ledger", "proof", "protocol", "resolver"]),
     // For the bounds of names and limits, and for keys.
-    ("config", &["id", "proof", "protocol", "rights", "server"]),
+    ("config", &["id", "network", "proof", "protocol", "server"]),
     // `client` for the logs of others, which are audited, and for the witnesses that the ledger's checkpoints go to.
     (
         "app",
         &[
-            "id", "record", "ledger", "proof", "witness", "store", "registry", "resolver", "rights", "protocol",
-            "server", "client", "config", "vindex", "audit", "mirror",
+            "id", "network", "record", "ledger", "proof", "witness", "store", "registry", "resolver", "rights",
+            "protocol", "server", "client", "config", "vindex", "audit", "mirror",
         ],
     ),
     // For limits and log lines; what it does goes through `app` and `client`, what it checks through `proof` and `vindex`.

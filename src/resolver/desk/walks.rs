@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::rights::Network;
+use crate::network::Network;
 
 /// Bounds of walks for callers.
 #[derive(Clone, Debug, PartialEq, Eq)]

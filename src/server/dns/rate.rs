@@ -49,7 +49,7 @@ use std::{
 
 use siphasher::sip::SipHasher13;
 
-use crate::rights::Network;
+use crate::network::Network;
 
 /// What `responses_per_second` may be; 0 limits nothing.
 pub const RESPONSES_PER_SECOND: RangeInclusive<u32> = 0..=10_000;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::rate::loopback;
-use crate::rights::Network;
+use crate::network::Network;
 
 /// Bounds of the connections of client networks.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     id::Subtree,
     ledger::{EntryKind, Ledger, LedgerError, PREFIXES_MAX, without_place},
+    network::Network,
     protocol::{
         outcome::Outcome,
         replica::{ALIVE_INTERVAL_MS, BATCH_ENTRIES_MAX, PAGE_BYTES_MAX, Record},
@@ -35,7 +36,7 @@ use crate::{
         ReadPool,
         feed::{Feeds, Follower},
     },
-    rights::{self, Network},
+    rights,
 };
 
 /// The most mirrors that are served at once.
