@@ -97,9 +97,9 @@ impl Cores {
                  `touchmark prefix home PREFIX` says what is its own"
             );
         }
-        let resolver = Arc::new(Resolver::new(records.clone(), Arc::clone(&prefixes), config.cache_bytes_max));
+        let resolver = Resolver::new(records.clone(), Arc::clone(&prefixes), config.cache_bytes_max);
         let ReadParts { recursive, publication, lookups } = parts;
-        let desk = Desk::new(DeskParts { resolver: Arc::clone(&resolver), recursive, publication, lookups });
+        let desk = Desk::new(DeskParts { resolver, recursive, publication, lookups });
         let sizes = Arc::clone(ledger);
         let options = ResponderOptions {
             identity: config.dns_identity.clone(),
@@ -107,7 +107,7 @@ impl Cores {
             without_cookie_octets_max: config.dns_without_cookie_octets_max,
             cookies: cookies(config)?,
         };
-        let responder = Responder::new(Arc::clone(&resolver), zone, move || sizes.size(), options);
+        let responder = Responder::new(desk.clone(), zone, move || sizes.size(), options);
         let responder = Arc::new(responder);
         let feeds = Arc::new(Feeds::new(records.clone()));
         let committer = committer(&desk, &responder, &feeds);

@@ -23,7 +23,6 @@ mod publisher;
 mod recursive;
 mod signing;
 mod vindex;
-mod walker;
 mod witness;
 mod witnesses;
 
@@ -225,7 +224,7 @@ impl Node {
         let recursive = recursive.map(|options| recursive::start(options, &config.zone, exempt)).transpose()?;
         let vindex = vindex::start(config, &directory, &ledger)?;
         let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
-        let parts = ReadParts { recursive: recursive.clone(), publication: Arc::clone(&publication), lookups };
+        let parts = ReadParts { recursive, publication: Arc::clone(&publication), lookups };
         let Cores { desk, responder, feeds, registry, adding } = Cores::start(config, &ledger, &store, writer, parts)?;
         let lag = adding.lag();
         let writing = Writing::start(adding, &ledger, &publication, witnesses)?;
@@ -241,8 +240,7 @@ impl Node {
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
         let sign = |algorithm| signing::start(config, algorithm, &responder, writing.primary());
         let signing = config.dnssec.map(sign).transpose()?;
-        let walker = recursive.as_ref().map(|recursive| walker::start(recursive, &desk, &responder));
-        let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()()), walker).await?;
+        let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()())).await?;
         if config.dns_encrypted != EncryptedAddresses::default() {
             let certificate = Arc::new(certificate(config)?);
             dns.listen_encrypted(config.dns_encrypted, certificate).await?;
@@ -257,7 +255,7 @@ impl Node {
             grpc: calls,
             lag,
         };
-        let registers = writing.primary().is_none() && recursive.is_none();
+        let registers = writing.primary().is_none() && config.recursion.is_none();
         let of = Arc::clone(&ledger);
         let feed = Arc::clone(&feeds);
         let parts = HttpParts { desk, ledger: of, publication, feeds: feed, replicas, metrics };

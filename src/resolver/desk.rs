@@ -178,7 +178,7 @@ pub struct Recursive {
 /// What a desk answers from.
 pub struct DeskParts {
     /// Index and ledger, and answers that are kept.
-    pub resolver: Arc<Resolver>,
+    pub resolver: Resolver,
     /// What finds answers of other nodes, on a recursive node.
     pub recursive: Option<Recursive>,
     /// The checkpoints that proofs are made for.
@@ -207,7 +207,7 @@ impl Desk {
     pub fn new(parts: DeskParts) -> Self {
         let DeskParts { resolver, recursive, publication, lookups } = parts;
         let limits = recursive.as_ref().map(|recursive| recursive.limits.clone()).unwrap_or_default();
-        let (walks, reads) = (Walks::new(limits), ReadPool::new());
+        let (resolver, walks, reads) = (Arc::new(resolver), Walks::new(limits), ReadPool::new());
         Self { inner: Arc::new(Inner { resolver, recursive, walks, publication, lookups, reads }) }
     }
 
@@ -241,7 +241,7 @@ impl Desk {
     ///
     /// [`ReadError`] when index or ledger cannot be read.
     pub fn ask_resident(&self, identifier: &Identifier) -> Result<Resident<Reading>, ReadError> {
-        self.inner.resolver.read(identifier, Depth::Resident)
+        self.inner.resolver.read_resident(identifier)
     }
 
     /// The same from index and ledger, for a thread that may wait for a disk.
@@ -249,8 +249,8 @@ impl Desk {
     /// # Errors
     ///
     /// As for [`Desk::ask_resident`].
-    pub fn ask_blocking(&self, identifier: &Identifier) -> Result<Resident<Reading>, ReadError> {
-        self.inner.resolver.read(identifier, Depth::Whole)
+    pub fn ask_blocking(&self, identifier: &Identifier) -> Result<Reading, ReadError> {
+        self.inner.resolver.read_blocking(identifier)
     }
 
     /// HERE, REFER or WALK: true for the last.

@@ -94,6 +94,10 @@ enum Source {
 }
 
 impl Reading {
+    fn of(newest: Option<Newest>) -> Self {
+        Self(newest.map_or(Source::Answer(Answer::NotFound), Source::Newest))
+    }
+
     /// The answer, its values as they lie, as everybody may see it.
     ///
     /// # Errors
@@ -190,24 +194,30 @@ impl Resolver {
         }
     }
 
-    /// Reads what there is about an identifier, for a front end with a cache of its own: nothing new is kept here.
+    /// What there is about an identifier, for a front end with a cache of its own, as far as it lies in memory: nothing new is kept
+    /// here.
     ///
     /// # Errors
     ///
     /// [`ReadError`] when index or ledger cannot be read.
-    pub fn read(&self, identifier: &Identifier, depth: Depth) -> Result<Resident<Reading>, ReadError> {
-        let key = identifier.key();
-        if let Some(answer) = self.cache.peek(key) {
+    fn read_resident(&self, identifier: &Identifier) -> Result<Resident<Reading>, ReadError> {
+        if let Some(answer) = self.at_hand(identifier.key()) {
             return Ok(Resident::Here(Reading(Source::Answer(answer))));
         }
-        if let Some(answer) = self.elsewhere(key) {
-            return Ok(Resident::Here(Reading(Source::Answer(answer))));
+        Ok(self.records.newest_resident(identifier.key())?.map(Reading::of))
+    }
+
+    /// As [`Resolver::read_resident`], from all of index and ledger.
+    fn read_blocking(&self, identifier: &Identifier) -> Result<Reading, ReadError> {
+        match self.at_hand(identifier.key()) {
+            Some(answer) => Ok(Reading(Source::Answer(answer))),
+            None => Ok(Reading::of(self.records.newest(identifier.key())?)),
         }
-        let newest = match depth {
-            Depth::Resident => self.records.newest_resident(key)?,
-            Depth::Whole => Resident::Here(self.records.newest(key)?),
-        };
-        Ok(newest.map(|newest| Reading(newest.map_or(Source::Answer(Answer::NotFound), Source::Newest))))
+    }
+
+    /// The answer that is kept, or that needs no index.
+    fn at_hand(&self, key: &Key) -> Option<Answer> {
+        self.cache.peek(key).or_else(|| self.elsewhere(key))
     }
 
     /// The whole answer of a reading. It takes more than the reading when edges leave the record.

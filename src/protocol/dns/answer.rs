@@ -2,32 +2,31 @@
 //!
 //! Records are written for one place, right behind the question of the name that was asked. So their owner is a pointer to
 //! the question (RFC 1035 section 4.1.4), and goes back in the client's own spelling, whatever that is next time. The SOA
-//! record of a negative answer is not part of it: it changes with every registration, and is written when the answer leaves.
+//! record of a negative answer is not part of it: it changes with every registration, and is written when the answer leaves
+//! (`soa`).
 
-use super::{message::HEADER_OCTETS, zone::Soa};
+use super::wire::{
+    CLASS_CHAOS, CLASS_IN, HEADER_OCTETS, MESSAGE_OCTETS_MAX, NAME_OCTETS_MAX, OPT_OCTETS, QUESTION_FIXED_OCTETS,
+    RECORD_OCTETS, RecordHead, rcode,
+};
 
-/// The longest message (RFC 1035 section 4.2.2), in octets.
-pub const MESSAGE_OCTETS_MAX: usize = 65_535;
 /// The longest text of an extended error, in octets.
 pub const EXTENDED_TEXT_OCTETS_MAX: usize = 64;
-/// Octets of a record beside its data, with an owner that is a pointer.
-pub(super) const RECORD_OCTETS: usize = 12;
+/// What the options of this node take together at most, in octets.
+const OPTIONS_OCTETS_MAX: usize = 256;
 /// What a message may need beside its answer: header, the longest question, an OPT record with every option of this node.
-const REST_OCTETS_MAX: usize = HEADER_OCTETS + 255 + 4 + 11 + 256;
+const REST_OCTETS_MAX: usize =
+    HEADER_OCTETS + NAME_OCTETS_MAX + QUESTION_FIXED_OCTETS + OPT_OCTETS + OPTIONS_OCTETS_MAX;
 /// What the records of an answer may take together, in octets.
 const RECORDS_OCTETS_MAX: usize = MESSAGE_OCTETS_MAX - REST_OCTETS_MAX;
-/// The class of the Internet.
-pub const CLASS_IN: u16 = 1;
-/// The class of questions about the server itself.
-pub const CLASS_CHAOS: u16 = 3;
 
 /// An extended DNS error (RFC 8914).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExtendedError {
+pub struct ExtendedError<'a> {
     /// INFO-CODE.
     pub code: u16,
-    /// EXTRA-TEXT, at most [`EXTENDED_TEXT_OCTETS_MAX`] octets.
-    pub text: &'static str,
+    /// EXTRA-TEXT; what is beyond [`EXTENDED_TEXT_OCTETS_MAX`] octets is cut off.
+    pub text: &'a str,
 }
 
 /// Where in a response a record stands.
@@ -41,117 +40,144 @@ pub enum Section {
     Additional = 2,
 }
 
-/// An answer that may be kept for the next who asks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct OwnedAnswer {
+/// The section of a record, and its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordPlace {
+    /// The section.
+    pub section: Section,
+    /// Where in the message the owner stands.
+    pub owner_offset: usize,
+}
+
+impl RecordPlace {
+    /// A place in a section for a record at the name that was asked.
+    pub fn at_question(section: Section) -> Self {
+        Self { section, owner_offset: HEADER_OCTETS }
+    }
+}
+
+/// An answer without the octets of its records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnswerHead {
     /// The response code.
     pub rcode: u16,
     /// Whether the node answers for the name (AA, RFC 1035 section 4.1.1).
     pub authoritative: bool,
-    /// Whether the SOA record of the zone goes with it (RFC 2308 section 3).
+    /// Whether the SOA record of the zone goes with the answer (RFC 2308 section 3).
     pub negative: bool,
-    /// Where in the name that was asked the zone begins that the answer is of; nothing for the node's own.
+    /// Where in the name that was asked the zone begins that the answer is of; `None` for the zone of the node.
     pub apex_at: Option<u16>,
     /// Where in the name that was asked the name of a delegated prefix begins, when the answer refers to others: all names below
     /// it get the same.
     pub cut_at: Option<u16>,
-    /// More about the outcome, for a client that speaks EDNS.
-    pub extended: Option<ExtendedError>,
+    /// The extended error, for a client that speaks EDNS.
+    pub extended: Option<ExtendedError<'static>>,
+    /// The number of records in each section.
     pub(super) counts: [u16; 3],
-    pub(super) records: Vec<u8>,
-    /// Octets of the last record, when it is left out first.
+    /// Octets of the last record, when it is left out first; 0 otherwise.
     pub(super) dispensable_octets: usize,
 }
 
-/// An answer on its way out.
-#[derive(Clone, Copy, Debug)]
-pub struct Answer<'a> {
-    /// The response code.
-    pub rcode: u16,
-    /// Whether the node answers for the name.
-    pub authoritative: bool,
-    /// The SOA record of a negative answer.
-    pub soa: Option<&'a Soa>,
-    counts: [u16; 3],
-    records: &'a [u8],
-    dispensable_octets: usize,
-}
-
-impl OwnedAnswer {
-    /// An answer without records.
-    pub fn empty(rcode: u16) -> Self {
+impl AnswerHead {
+    /// The head of an answer with this response code and without records.
+    pub fn new(rcode: u16) -> Self {
         Self { rcode, ..Self::default() }
     }
 
-    /// The answer with the SOA record that goes with it now.
-    pub fn with_soa<'a>(&'a self, soa: Option<&'a Soa>) -> Answer<'a> {
-        let Self { rcode, authoritative, counts, ref records, dispensable_octets, .. } = *self;
-        Answer { rcode, authoritative, soa: soa.filter(|_| self.negative), counts, records, dispensable_octets }
-    }
-
-    /// Octets of its records.
-    pub fn records_octets(&self) -> usize {
-        self.records.len()
+    /// The same, said with authority and without an error.
+    pub fn authoritative() -> Self {
+        Self { authoritative: true, ..Self::new(rcode::NOERROR) }
     }
 
     /// The number of records in the answer section.
     pub fn answer_count(&self) -> u16 {
-        self.counts[0]
+        self.counts[Section::Answer as usize]
+    }
+
+    /// The number of records, the SOA record of a negative answer aside.
+    pub fn record_count(&self) -> u16 {
+        self.counts.iter().sum()
+    }
+
+    /// The head of the answer without the record that is left out first; `None` when there is none.
+    pub(super) fn without_dispensable(self) -> Option<Self> {
+        let [answer, authority, additional] = self.counts;
+        let additional = additional.checked_sub(1).filter(|_| self.dispensable_octets > 0)?;
+        Some(Self { counts: [answer, authority, additional], dispensable_octets: 0, ..self })
+    }
+}
+
+/// An answer: its head and its records, for any client who asks the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WireAnswer {
+    /// What there is beside the records.
+    pub head: AnswerHead,
+    records: Vec<u8>,
+}
+
+impl From<AnswerHead> for WireAnswer {
+    /// The answer with this head, which has no records yet.
+    fn from(head: AnswerHead) -> Self {
+        Self { head, records: Vec::new() }
+    }
+}
+
+impl WireAnswer {
+    /// An answer without records.
+    pub fn empty(rcode: u16) -> Self {
+        AnswerHead::new(rcode).into()
+    }
+
+    /// An answer said with authority, which has no records yet.
+    pub fn authoritative() -> Self {
+        AnswerHead::authoritative().into()
+    }
+
+    /// The same, with room for records of so many octets.
+    pub fn with_room(octets: usize) -> Self {
+        Self { head: AnswerHead::authoritative(), records: Vec::with_capacity(octets) }
+    }
+
+    /// The records, as they stand behind the question.
+    pub fn records(&self) -> &[u8] {
+        &self.records
     }
 
     /// Adds a record whose owner is the name that was asked; `write` writes its data. False when it does not fit a message: then
     /// it is left out.
     pub fn push(&mut self, section: Section, kind: u16, ttl: u32, write: impl FnOnce(&mut Vec<u8>)) -> bool {
-        self.push_at(section, HEADER_OCTETS, kind, ttl, write)
+        self.push_at(RecordPlace::at_question(section), kind, ttl, write)
+    }
+
+    /// Adds a record whose owner stands at a place of its own; otherwise as [`WireAnswer::push`].
+    pub fn push_at(&mut self, place: RecordPlace, kind: u16, ttl: u32, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let head = RecordHead { owner_offset: place.owner_offset, kind, class: CLASS_IN, ttl };
+        self.push_record(place.section, head, write)
     }
 
     /// Adds a record of the class CHAOS, whose owner is the name that was asked.
     pub fn push_chaos(&mut self, section: Section, kind: u16, ttl: u32, write: impl FnOnce(&mut Vec<u8>)) -> bool {
-        self.push_record(section, (HEADER_OCTETS, CLASS_CHAOS), kind, ttl, write)
-    }
-
-    /// Adds a record whose owner stands at an offset in the message.
-    pub fn push_at(
-        &mut self,
-        section: Section,
-        owner_offset: usize,
-        kind: u16,
-        ttl: u32,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) -> bool {
-        self.push_record(section, (owner_offset, CLASS_IN), kind, ttl, write)
+        self.push_record(section, RecordHead { owner_offset: HEADER_OCTETS, kind, class: CLASS_CHAOS, ttl }, write)
     }
 
     /// Adds a last record to the additional section, which is left out first when the answer is too long.
     pub fn push_dispensable(&mut self, owner_offset: usize, kind: u16, ttl: u32, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.records.len();
-        if self.push_at(Section::Additional, owner_offset, kind, ttl, write) {
-            self.dispensable_octets = self.records.len() - start;
+        if self.push_at(RecordPlace { section: Section::Additional, owner_offset }, kind, ttl, write) {
+            self.head.dispensable_octets = self.records.len() - start;
         }
     }
 
-    /// How many records there are, the SOA record of a negative answer aside.
-    pub fn record_count(&self) -> u16 {
-        self.counts.iter().sum()
-    }
-
-    fn push_record(
-        &mut self,
-        section: Section,
-        (owner_offset, class): (usize, u16),
-        kind: u16,
-        ttl: u32,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) -> bool {
+    fn push_record(&mut self, section: Section, head: RecordHead, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         let start = self.records.len();
-        put_head(&mut self.records, (owner_offset, class), kind, ttl, 0);
+        head.put(&mut self.records, 0);
         write(&mut self.records);
         let data_octets = self.records.len() - start - RECORD_OCTETS;
         let fits = self.records.len() <= RECORDS_OCTETS_MAX;
         match u16::try_from(data_octets) {
             Ok(octets) if fits => {
                 self.records[start + RECORD_OCTETS - 2..start + RECORD_OCTETS].copy_from_slice(&octets.to_be_bytes());
-                self.counts[section as usize] += 1;
+                self.head.counts[section as usize] += 1;
                 true
             }
             _ => {
@@ -162,10 +188,10 @@ impl OwnedAnswer {
     }
 
     /// Gives every record of the answer section this TTL: records of a set have one (RFC 2181 section 5.2). All of them
-    /// must have been added with [`OwnedAnswer::push`].
+    /// must have been added with [`WireAnswer::push`].
     pub fn set_ttl(&mut self, ttl: u32) {
         let mut at = 0;
-        for _ in 0..self.counts[0] {
+        for _ in 0..self.head.answer_count() {
             self.records[at + 6..at + 10].copy_from_slice(&ttl.to_be_bytes());
             let octets = u16::from_be_bytes([self.records[at + 10], self.records[at + 11]]);
             at += RECORD_OCTETS + usize::from(octets);
@@ -174,7 +200,7 @@ impl OwnedAnswer {
 
     /// The TTL of the records of the answer section, in seconds; none without records.
     pub fn answer_ttl(&self) -> Option<u32> {
-        let octets = self.records.get(6..10).filter(|_| self.counts[0] > 0)?;
+        let octets = self.records.get(6..10).filter(|_| self.head.answer_count() > 0)?;
         Some(u32::from_be_bytes([octets[0], octets[1], octets[2], octets[3]]))
     }
 
@@ -182,14 +208,14 @@ impl OwnedAnswer {
     pub fn keep_answer_section(&mut self) {
         let octets = self.answer_data().iter().map(|data| RECORD_OCTETS + data.len()).sum();
         self.records.truncate(octets);
-        self.counts = [self.counts[0], 0, 0];
+        self.head.counts = [self.head.answer_count(), 0, 0];
     }
 
     /// The data of the records of the answer section, in order; all of them must have been added with
-    /// [`OwnedAnswer::push`].
+    /// [`WireAnswer::push`].
     pub fn answer_data(&self) -> Vec<&[u8]> {
         let mut rest = self.records.as_slice();
-        let data = (0..self.counts[0]).map_while(|_| {
+        let data = (0..self.head.answer_count()).map_while(|_| {
             let (head, after) = rest.split_at_checked(RECORD_OCTETS)?;
             let (data, more) = after.split_at_checked(usize::from(u16::from_be_bytes([head[10], head[11]])))?;
             rest = more;
@@ -199,81 +225,36 @@ impl OwnedAnswer {
     }
 }
 
-impl Answer<'_> {
-    /// The answer without the record that is left out first; `None` when there is none.
-    pub(super) fn without_dispensable(&self) -> Option<Self> {
-        let octets = self.records.len().checked_sub(self.dispensable_octets).filter(|_| self.dispensable_octets > 0)?;
-        let [answer, authority, additional] = self.counts;
-        let counts = [answer, authority, additional.checked_sub(1)?];
-        Some(Self { counts, records: self.records.get(..octets)?, dispensable_octets: 0, ..*self })
-    }
-
-    /// Octets of its records.
-    pub(super) fn octets(&self) -> usize {
-        self.records.len() + self.soa.map_or(0, Soa::octets)
-    }
-
-    /// How many records there are in each section.
-    pub(super) fn counts(&self) -> [u16; 3] {
-        let [answer, authority, additional] = self.counts;
-        [answer, authority + self.soa.map_or(0, Soa::count), additional]
-    }
-
-    /// Writes its records behind the question. The SOA record comes first: an answer with one has none in the answer section.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
-        if let Some(soa) = self.soa {
-            soa.write(out);
-        }
-        out.extend_from_slice(self.records);
-    }
-}
-
-/// Writes what a record has before its data (RFC 1035 section 4.1.3); its owner stands at an offset in the message.
-pub(super) fn put_head(out: &mut Vec<u8>, (owner_offset, class): (usize, u16), kind: u16, ttl: u32, data_octets: u16) {
-    out.extend_from_slice(&pointer(owner_offset));
-    out.extend_from_slice(&kind.to_be_bytes());
-    out.extend_from_slice(&class.to_be_bytes());
-    out.extend_from_slice(&ttl.to_be_bytes());
-    out.extend_from_slice(&data_octets.to_be_bytes());
-}
-
-/// A pointer to an earlier place in the message (RFC 1035 section 4.1.4).
-pub fn pointer(offset: usize) -> [u8; 2] {
-    // Names are pointed to in the question and right behind it, far below the 16,384 octets that a pointer reaches.
-    (0xc000 | offset as u16 & 0x3fff).to_be_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn records() {
-        let mut answer = OwnedAnswer::empty(0);
+        let mut answer = WireAnswer::empty(0);
         assert!(answer.push(Section::Answer, 16, 60, |out| out.extend_from_slice(b"\x01x")));
         assert!(answer.push(Section::Answer, 16, 70, |out| out.extend_from_slice(b"\x02yz")));
         answer.set_ttl(50);
         assert_eq!(answer.answer_data(), [&b"\x01x"[..], b"\x02yz"]);
-        assert!(answer.push_at(Section::Additional, 20, 1, 60, |out| out.extend_from_slice(&[192, 0, 2, 1])));
-        let mut out = Vec::new();
-        answer.with_soa(None).write(&mut out);
+        let additional = RecordPlace { section: Section::Additional, owner_offset: 20 };
+        assert!(answer.push_at(additional, 1, 60, |out| out.extend_from_slice(&[192, 0, 2, 1])));
         let expected: &[&[u8]] = &[
             b"\xc0\x0c\x00\x10\x00\x01\x00\x00\x00\x32\x00\x02\x01x",
             b"\xc0\x0c\x00\x10\x00\x01\x00\x00\x00\x32\x00\x03\x02yz",
             b"\xc0\x14\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x01",
         ];
-        assert_eq!(out, expected.concat());
-        assert_eq!(answer.with_soa(None).counts(), [2, 0, 1]);
+        assert_eq!(answer.records(), expected.concat());
+        assert_eq!(answer.head.counts, [2, 0, 1]);
     }
 
     #[test]
     fn what_does_not_fit_is_left_out() {
-        let mut answer = OwnedAnswer::empty(0);
+        let mut answer = WireAnswer::empty(0);
         let big = |octets: usize| move |out: &mut Vec<u8>| out.resize(out.len() + octets, 7);
         assert!(!answer.push(Section::Answer, 16, 60, big(RECORDS_OCTETS_MAX - RECORD_OCTETS + 1)));
         assert!(answer.push(Section::Answer, 16, 60, big(RECORDS_OCTETS_MAX - 2 * RECORD_OCTETS - 5)));
         assert!(!answer.push(Section::Answer, 16, 60, big(6)));
         assert!(answer.push(Section::Answer, 16, 60, big(5)));
-        assert_eq!((answer.answer_count(), answer.records_octets()), (2, RECORDS_OCTETS_MAX));
+        assert_eq!((answer.head.answer_count(), answer.records().len()), (2, RECORDS_OCTETS_MAX));
     }
 }

@@ -1,39 +1,62 @@
-//! Who asks, and what comes of it.
+//! A request and its client, and what comes of it.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
-use super::cookie::CookieCheck;
+use super::{cookie::CookieCheck, request::Request, response::truncate, signing::Signing};
 use crate::id::Identifier;
 
 /// Who asks, and how.
-#[derive(Clone, Copy)]
-pub struct Client<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
     /// The address.
     pub address: IpAddr,
     /// What carries the response.
     pub transport: Transport,
     /// When, in seconds since 1970 UTC.
     pub now_unix: u64,
-    /// Who decides how much a client gets whose address may be forged: one that has no valid cookie and comes by
+    /// Whether there are limits on what goes to the address while it may be forged: when there is no valid cookie, over
     /// [`Transport::Datagram`].
-    pub limiter: Option<&'a dyn Limiter>,
+    pub has_limits: bool,
 }
 
-impl Client<'_> {
+impl Client {
     /// True for a datagram whose sender has not shown that it gets what is sent to its address.
     pub(super) fn may_be_forged(&self, cookie: CookieCheck) -> bool {
         self.transport == Transport::Datagram && !matches!(cookie, CookieCheck::Valid { .. })
     }
+
+    /// True for a client whose answers are limited.
+    pub(super) fn is_limited(&self, cookie: CookieCheck) -> bool {
+        self.has_limits && self.may_be_forged(cookie)
+    }
 }
 
-/// Decides how much of its answers goes to a client.
-pub trait Limiter {
-    /// What may be sent of this answer.
-    fn allowance(&self, client: IpAddr, answer: &Summary) -> Allowance;
+/// A request with one question, and what is known of its client.
+pub(super) struct Exchange<'a> {
+    pub(super) request: Request<'a>,
+    pub(super) client: &'a Client,
+    pub(super) cookie: CookieCheck,
+    /// The signer, for a client that wants signatures of a zone that has them.
+    pub(super) signing: Option<Arc<Signing>>,
+    /// Whether this node walks for the client.
+    pub(super) recursion: bool,
+}
 
-    /// What may be sent to whoever asks for what takes a walk: all of it only if others may be asked. A walk costs others and this node
-    /// many times what a question costs.
-    fn walk_allowance(&self, client: IpAddr) -> Allowance;
+impl Exchange<'_> {
+    /// Now, as signatures count (RFC 4034 section 3.1.5).
+    pub(super) fn now(&self) -> u32 {
+        self.client.now_unix as u32
+    }
+
+    /// As [`Client::may_be_forged`].
+    pub(super) fn may_be_forged(&self) -> bool {
+        self.client.may_be_forged(self.cookie)
+    }
+
+    /// As [`Client::is_limited`].
+    pub(super) fn is_limited(&self) -> bool {
+        self.client.is_limited(self.cookie)
+    }
 }
 
 /// How much of an answer is sent.
@@ -66,12 +89,32 @@ pub enum Responded {
     Silent,
     /// The answer takes more than was wanted.
     Deferred,
-    /// Others have to be asked about this identifier; what they say goes to [`super::Responder::respond_walked`].
-    Walk(Box<Identifier>),
+    /// The answer needs a recursive walk. What was written is for a client that may not cause one now: a response without records,
+    /// with TC.
+    Walk {
+        /// What others have to be asked about; pass what they say to [`super::Responder::respond_walked`].
+        identifier: Box<Identifier>,
+        /// What was written, for limits.
+        summary: Summary,
+    },
     /// The response was written.
     Written(Summary),
     /// Nothing is to be sent, for the client has had enough.
     Withheld(Summary),
+}
+
+impl Responded {
+    /// What comes of it for a client that gets no more than this. A response that is to be truncated loses its records where it lies.
+    #[must_use]
+    pub fn within(self, allowance: Allowance, response: &mut Vec<u8>) -> Self {
+        match (self, allowance) {
+            (Self::Written(summary) | Self::Walk { summary, .. }, Allowance::Truncated) => {
+                Self::Written(Summary { truncated: truncate(response), ..summary })
+            }
+            (Self::Written(summary) | Self::Walk { summary, .. }, Allowance::Nothing) => Self::Withheld(summary),
+            (responded, _) => responded,
+        }
+    }
 }
 
 /// What a response says, for limits and counters.
@@ -81,6 +124,8 @@ pub struct Summary {
     pub rcode: u16,
     /// The type that was asked; 0 where that is not known.
     pub kind: u16,
+    /// Whether limits count it: its client may be forged, and has limits.
+    pub limited: bool,
     /// Hash of name and type, or of the name alone where there are no records, or of that of the prefix where it is delegated; 0 for
     /// what is no question of the zone.
     pub hash: u64,
@@ -93,7 +138,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    pub(super) fn of_error(rcode: u16) -> Self {
-        Self { rcode, kind: 0, hash: 0, has_data: false, cached: true, truncated: false }
+    /// What a response without a question says.
+    pub(super) fn without_question(rcode: u16, limited: bool) -> Self {
+        Self { rcode, kind: 0, limited, hash: 0, has_data: false, cached: true, truncated: false }
     }
 }

@@ -1,10 +1,10 @@
 //! DNS: from the bytes of a request to the bytes of its response. No sockets; those are the server's.
 //!
 //! ```text
-//! bytes -- message::Request -- Responder --(hit)---- StampedCache ------------------- message::write_response -- bytes
-//!                                  +------(miss)--- Authority -- id::dns_name -- resolver --+
-//!                                                       +------- delegation -- prefixes ----+
-//!                                                       +------- walking --- what others said
+//! bytes -- Request -- Responder --(hit)---- StampedCache --------------------------+-- Plan -- writing -- bytes
+//!                         +------(miss)--- Authority -- id::dns_name -- resolver --+
+//!                                              +------- delegation -- prefixes ----+
+//!                                              +------- walking --- what others said
 //! ```
 //!
 //! The node has one [`Zone`], and everything in it follows from what is registered, homed and delegated:
@@ -24,7 +24,7 @@
 //! Who answers stands in [`delegation`], for which the longest prefix counts. A delegation to nobody who speaks DNS cannot be
 //! followed: the zone above says with authority that its names have no data, and the extended error 20 says "delegated". Of a hash
 //! that it does not know, a node that does not answer for everything says nothing: whose identifier it is cannot be told. On a node that walks for its clients
-//! ([`Recursion`]), a question with RD for the name of an identifier gets what others say instead of a referral or a refusal.
+//! ([`Desk::walks_for`](crate::resolver::Desk::walks_for)), a question with RD for the name of an identifier gets what others say instead of a referral or a refusal.
 //!
 //! * **TXT**: a record for each value: the string `<index> <type>`, then the data in strings of 255 octets; the data may
 //!   be any octets.
@@ -43,73 +43,42 @@
 //! 4.1) says so; gRPC carries everything. Owner names are spelled as the question was, in any mix of cases.
 //!
 //! Outside: classes but IN and CHAOS, zone transfers and other zones are refused. What each outcome is called stands in
-//! [`super::outcome`]. The codec is our own ([`message`], [`answer`]): it is on the way of every datagram, and a
+//! [`super::outcome`]. The codec is our own ([`wire`], [`request`], `response`, [`answer`]): it is on the way of every datagram, and a
 //! library that builds a tree of names and records for each of them takes several times as long.
 
 pub mod answer;
+mod apex;
 mod authority;
+mod cached;
 pub mod cookie;
 mod delegation;
 pub mod dnssec;
 mod exchange;
-mod kept;
-pub mod message;
+mod lookup;
 mod name_server;
+mod options;
+mod plan;
 mod rdata;
 mod records;
+mod referral;
+pub mod request;
 mod responder;
+mod response;
 mod signing;
+mod soa;
 mod topics;
 mod walking;
+pub mod wire;
 mod writing;
 mod zone;
 
-pub use answer::MESSAGE_OCTETS_MAX;
-pub use exchange::{Allowance, Client, Limiter, Responded, Summary, Transport};
+pub use exchange::{Allowance, Client, Responded, Summary, Transport};
+pub use options::{IDENTITY_OCTETS_MAX, ResponderOptions};
 pub use rdata::URL_SERVICE;
-pub use responder::{IDENTITY_OCTETS_MAX, Responder, ResponderOptions, UDP_PAYLOAD_OCTETS_MAX};
-pub use walking::{Recursion, WalkFailure, Walked, WalkedAnswer, Walker};
+pub use responder::Responder;
+pub use walking::WalkFailure;
+pub use wire::{MESSAGE_OCTETS_MAX, UDP_PAYLOAD_OCTETS_MAX, kind, rcode};
 pub use zone::{ZONE_OCTETS_MAX, Zone, ZoneError, labels as zone_labels};
-
-/// Types of records and of questions (IANA DNS resource record types).
-pub mod kind {
-    /// IPv4 address (RFC 1035).
-    pub const A: u16 = 1;
-    /// Name server (RFC 1035).
-    pub const NS: u16 = 2;
-    /// Start of a zone (RFC 1035).
-    pub const SOA: u16 = 6;
-    /// What RFC 8482 answers to ANY.
-    pub const HINFO: u16 = 13;
-    /// Text (RFC 1035).
-    pub const TXT: u16 = 16;
-    /// IPv6 address (RFC 3596).
-    pub const AAAA: u16 = 28;
-    /// Services by rewriting (RFC 3403).
-    pub const NAPTR: u16 = 35;
-    /// Which keys the zone below has (RFC 4034).
-    pub const DS: u16 = 43;
-    /// Signature (RFC 4034).
-    pub const RRSIG: u16 = 46;
-    /// Denial (RFC 4034).
-    pub const NSEC: u16 = 47;
-    /// Key (RFC 4034).
-    pub const DNSKEY: u16 = 48;
-    /// What the parent should have as DS (RFC 7344).
-    pub const CDS: u16 = 59;
-    /// The key that the parent should make DS records of (RFC 7344).
-    pub const CDNSKEY: u16 = 60;
-    /// Marks names that do not exist; it stands in the bitmaps of denials and nowhere else (RFC 9824).
-    pub const NXNAME: u16 = 128;
-    /// Anything (RFC 8482).
-    pub const ANY: u16 = 255;
-    /// Links (RFC 7553).
-    pub const URI: u16 = 256;
-    /// Whole records (private use, RFC 6895 section 3.1).
-    pub const RECORD: u16 = 65_280;
-    /// Whole delegations (private use, RFC 6895 section 3.1).
-    pub const DELEGATION: u16 = 65_281;
-}
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -11,7 +11,11 @@
 
 use std::{fmt::Write as _, net::IpAddr};
 
-use super::{answer::pointer, kind, zone::NAME_SERVER_LABEL};
+use super::{
+    answer::{RecordPlace, WireAnswer},
+    wire::{kind, pointer, put_label},
+    zone::{NAME_SERVER_LABEL, ZONE_TTL_SECONDS},
+};
 
 /// What stands between the numbers of an address.
 const SEPARATOR: char = '-';
@@ -68,6 +72,21 @@ pub(super) fn put_address(out: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
+/// Adds the records of addresses, as far as their type is wanted.
+pub(super) fn push_addresses(
+    answer: &mut WireAnswer,
+    place: RecordPlace,
+    addresses: &[IpAddr],
+    wanted: impl Fn(u16) -> bool,
+) {
+    for &address in addresses {
+        let kind = kind_of(address);
+        if wanted(kind) {
+            answer.push_at(place, kind, ZONE_TTL_SECONDS, |out| put_address(out, address));
+        }
+    }
+}
+
 /// Writes the name of an address, where the zone stands at an offset in the message.
 pub(super) fn put_name(out: &mut Vec<u8>, address: IpAddr, zone_offset: usize) {
     put_labels(out, address);
@@ -85,8 +104,7 @@ pub(super) fn name(address: IpAddr, zone: &[u8]) -> Vec<u8> {
 fn put_labels(out: &mut Vec<u8>, address: IpAddr) {
     for label in [label(address).as_bytes(), NAME_SERVER_LABEL] {
         // At most 39 octets.
-        out.push(label.len() as u8);
-        out.extend_from_slice(label);
+        put_label(out, label);
     }
 }
 

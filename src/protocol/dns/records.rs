@@ -3,10 +3,9 @@
 use prost::Message as _;
 
 use super::{
-    answer::{ExtendedError, OwnedAnswer, Section},
-    kind,
-    message::rcode,
+    answer::{AnswerHead, ExtendedError, Section, WireAnswer},
     rdata,
+    wire::{kind, rcode},
 };
 use crate::{
     protocol::{
@@ -23,10 +22,11 @@ const RECORDS_OCTETS_USUAL: usize = 384;
 /// INFO-CODE for what has no other (RFC 8914 section 4.1).
 const OTHER: u16 = 0;
 /// A reply without some values.
-const LEFT_OUT: ExtendedError = ExtendedError { code: OTHER, text: "values too long for this type are left out" };
+const LEFT_OUT: ExtendedError<'static> =
+    ExtendedError { code: OTHER, text: "values too long for this type are left out" };
 
 /// The records of a type that a registered record with these values has; [`kind::RECORD`] aside.
-pub(super) fn found(kind: u16, values: &[ValueView<'_>], ors_dummy: bool) -> OwnedAnswer {
+pub(super) fn found(kind: u16, values: &[ValueView<'_>], ors_dummy: bool) -> WireAnswer {
     let mut set = RecordSet::new();
     match kind {
         kind::NAPTR => values.iter().for_each(|value| set.push_naptr(value)),
@@ -41,7 +41,7 @@ pub(super) fn found(kind: u16, values: &[ValueView<'_>], ors_dummy: bool) -> Own
 }
 
 /// The answer that holds a whole record.
-pub(super) fn whole(record: &Record) -> OwnedAnswer {
+pub(super) fn whole(record: &Record) -> WireAnswer {
     let mut set = RecordSet::new();
     set.push_record(record);
     set.finish()
@@ -65,17 +65,14 @@ pub(super) fn types(values: &[ValueView<'_>], ors_dummy: bool) -> Vec<u16> {
     types
 }
 
-pub(super) fn authoritative() -> OwnedAnswer {
-    OwnedAnswer { authoritative: true, ..OwnedAnswer::empty(rcode::NOERROR) }
-}
-
 /// An answer without records says that there are none (RFC 2308 section 2.2).
-pub(super) fn or_no_data(answer: OwnedAnswer) -> OwnedAnswer {
-    OwnedAnswer { negative: answer.answer_count() == 0, ..answer }
+pub(super) fn or_no_data(mut answer: WireAnswer) -> WireAnswer {
+    answer.head.negative = answer.head.answer_count() == 0;
+    answer
 }
 
 /// An outcome that has no records to show, as the table spells it.
-pub(super) fn without_data(outcome: Outcome) -> OwnedAnswer {
+pub(super) fn without_data(outcome: Outcome) -> WireAnswer {
     let code = match outcome.spelling().dns {
         DnsRcode::NoError => rcode::NOERROR,
         DnsRcode::ServFail => rcode::SERVFAIL,
@@ -84,31 +81,31 @@ pub(super) fn without_data(outcome: Outcome) -> OwnedAnswer {
     };
     // Of the other outcomes the node says nothing with authority.
     let is_ours = matches!(outcome, Outcome::NotFound | Outcome::Retired | Outcome::Erased);
-    OwnedAnswer { authoritative: is_ours, negative: is_ours, extended: extended(outcome), ..OwnedAnswer::empty(code) }
+    let extended = extended(outcome);
+    AnswerHead { authoritative: is_ours, negative: is_ours, extended, ..AnswerHead::new(code) }.into()
 }
 
 /// The extended error of an outcome, as the table spells it.
-pub(super) fn extended(outcome: Outcome) -> Option<ExtendedError> {
+pub(super) fn extended(outcome: Outcome) -> Option<ExtendedError<'static>> {
     let spelling = outcome.spelling();
     spelling.dns_extended.map(|code| ExtendedError { code, text: spelling.word })
 }
 
 /// The answer to ANY at a name that has records (RFC 8482 section 4.2).
-pub(super) fn push_any(answer: &mut OwnedAnswer) {
+pub(super) fn push_any(answer: &mut WireAnswer) {
     answer.push(Section::Answer, kind::HINFO, ANY_TTL_SECONDS, |out| out.extend_from_slice(b"\x07RFC8482\x00"));
 }
 
 /// Records of one name and type, as many as a message holds.
 struct RecordSet {
-    answer: OwnedAnswer,
+    answer: WireAnswer,
     ttl: u32,
     left_out: bool,
 }
 
 impl RecordSet {
     fn new() -> Self {
-        let answer = OwnedAnswer { records: Vec::with_capacity(RECORDS_OCTETS_USUAL), ..authoritative() };
-        Self { answer, ttl: u32::MAX, left_out: false }
+        Self { answer: WireAnswer::with_room(RECORDS_OCTETS_USUAL), ttl: u32::MAX, left_out: false }
     }
 
     fn push(&mut self, kind: u16, ttl: u32, write: impl FnOnce(&mut Vec<u8>)) {
@@ -144,11 +141,11 @@ impl RecordSet {
     }
 
     /// The answer, with one TTL (RFC 2181 section 5.2).
-    fn finish(mut self) -> OwnedAnswer {
+    fn finish(mut self) -> WireAnswer {
         if self.ttl != u32::MAX {
             self.answer.set_ttl(self.ttl);
         }
-        let extended = self.left_out.then_some(LEFT_OUT);
-        OwnedAnswer { extended, ..or_no_data(self.answer) }
+        self.answer.head.extended = self.left_out.then_some(LEFT_OUT);
+        or_no_data(self.answer)
     }
 }

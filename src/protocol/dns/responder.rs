@@ -3,32 +3,46 @@
 //! Most requests ask what was asked before: their answer lies ready in a cache, by name (in lower case) and type, and is
 //! copied behind the question as the client spelled it. Which change outdates which answers stands in [`super::topics`].
 //!
+//! ```text
+//! request -- admit --+-- cache hit: records into the output --+-- Plan -- writing -- response
+//!                    +-- read: Authority, then the cache -----+
+//! ```
+//!
+//! A response is decided first, as a `Plan`, and then written. How much of it a client gets is decided after that, by whoever sends it
+//! ([`Responded::within`]).
+//!
 //! What the node answers for is never older than the last change, so it leaves with the TTL that it was registered with, and not
 //! with what is left of it: counting down is for answers from other nodes, which are kept until their time is over.
 
 use std::{
     fmt::Display,
     sync::{
-        Arc, OnceLock, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
 
 use super::{
-    answer::{CLASS_CHAOS, CLASS_IN, ExtendedError, OwnedAnswer, Section},
-    authority::{Asked, Authority, Basis},
-    cookie::{COOKIE_OPTION, CookieCheck, CookieSecrets},
+    answer::{AnswerHead, ExtendedError, RecordPlace, Section, WireAnswer},
+    authority::Authority,
+    cached::{CacheHit, CacheKey, CachedAnswer, Expiry, Lifetime, SignerStamp, Variant},
+    cookie::{COOKIE_OPTION, CookieCheck},
     delegation::GlueIndex,
     dnssec::{SIGNATURE_KEEP_SECONDS, Signer, denial::INVALID_QUERY_TYPE, keys::NoRandomness},
-    exchange::{Allowance, Client, Responded, Summary},
-    kept::{Age, CacheKey, KeptAnswer, KeptFrom, SignedBy, Variant},
-    kind,
-    message::{Edns, HEADER_OCTETS, Options, Question, Rejected, Request, labels, rcode, write_options_alone},
+    exchange::{Client, Exchange, Responded, Summary},
+    lookup::{Lookup, ZoneQuery},
+    options::ResponderOptions,
+    plan::{Age, Origin, Plan},
     records::without_data,
+    referral::referral,
+    request::{Edns, Question, Rejected, Request},
+    response::{Fit, Options, start, truncate, write_options_alone},
     signing::{Signing, push_signatures},
-    topics::{NameStamp, NameTopics},
-    walking::{Recursion, WalkFailure, Walkable, Walked, Walking},
-    writing::Writing,
+    soa::Soa,
+    topics::{Basis, NameStamp, NameTopics},
+    walking::{WalkFailure, Walkable, Walking},
+    wire::{CLASS_CHAOS, CLASS_IN, HEADER_OCTETS, kind, labels, rcode},
+    writing::write,
     zone::{ZONE_TTL_SECONDS, Zone},
 };
 use crate::{
@@ -36,55 +50,46 @@ use crate::{
     id::{Identifier, dns_name::name_of_key},
     protocol::outcome::Outcome,
     registry::{Changed, Changes},
-    resolver::{Depth, Resolver},
+    resolver::{Depth, Desk, recursion::Resolved},
+    rights::Caller,
     store::{ReadError, Resident},
 };
 
-/// The longest UDP response, in octets: what passes every path in one piece (DNS flag day 2020).
-pub const UDP_PAYLOAD_OCTETS_MAX: u16 = 1_232;
-/// The longest name of this node that goes into answers, in octets: a character-string.
-pub const IDENTITY_OCTETS_MAX: usize = 255;
 /// How long an answer of the apex of a signed zone is kept, in seconds: what its keys do changes with time.
 const KEY_SETS_KEEP_SECONDS: u32 = 60;
 /// A name outside the zone (RFC 8914 section 4.21).
-const NOT_AUTHORITATIVE: ExtendedError = ExtendedError { code: 20, text: "another zone" };
+const NOT_AUTHORITATIVE: ExtendedError<'static> = ExtendedError { code: 20, text: "another zone" };
 
 /// A type that nothing can have (RFC 9824 section 3.5).
-const INVALID_TYPE: ExtendedError = ExtendedError { code: INVALID_QUERY_TYPE, text: "a type of denials only" };
-
-/// What a responder is told about itself.
-#[derive(Clone, Debug)]
-pub struct ResponderOptions {
-    /// The node's name for NSID (RFC 5001) and `id.server` (RFC 4892), at most [`IDENTITY_OCTETS_MAX`] octets; empty to
-    /// give none.
-    pub identity: String,
-    /// How much memory cached answers may take, in bytes.
-    pub cache_bytes_max: usize,
-    /// The longest UDP response to a client without a valid cookie, in octets: at most [`UDP_PAYLOAD_OCTETS_MAX`].
-    pub without_cookie_octets_max: u16,
-    /// What cookies are made and verified with (RFC 9018).
-    pub cookies: CookieSecrets,
-}
+const INVALID_TYPE: ExtendedError<'static> = ExtendedError { code: INVALID_QUERY_TYPE, text: "a type of denials only" };
 
 /// Answers requests about the names of a zone.
 pub struct Responder {
-    pub(super) authority: Authority,
-    pub(super) options: ResponderOptions,
-    answers: StampedCache<KeptAnswer>,
+    authority: Authority,
+    options: ResponderOptions,
+    answers: StampedCache<CachedAnswer>,
     pub(super) topics: NameTopics,
     failures: AtomicU64,
     /// What signs the zone, if it is signed.
     signing: RwLock<Option<Arc<Signing>>>,
-    recursion: OnceLock<Recursion>,
+    /// The generation of the signer, for those who look at cached answers: a lock must not wait for another one.
+    signer_generation: AtomicU32,
+}
+
+/// How far to go for an answer.
+#[derive(Clone, Copy)]
+struct Effort<'a> {
+    depth: Depth,
+    walking: Walking<'a>,
 }
 
 /// What came of reading an answer.
-enum Read {
+enum ReadOutcome {
     /// This one.
-    Answer(OwnedAnswer),
+    Answer(WireAnswer, Origin),
     /// It takes more than was wanted.
     OnDisk,
-    /// It takes others.
+    /// Others have to be asked.
     Walk(Box<Identifier>),
 }
 
@@ -92,26 +97,25 @@ impl Responder {
     /// Answers for this zone from this resolver. The serial of the zone is what `ledger_size` gives, mod 2^32: it grows
     /// with every change of a record (RFC 1982).
     pub fn new(
-        resolver: Arc<Resolver>,
+        desk: Desk,
         zone: Zone,
         ledger_size: impl Fn() -> u64 + Send + Sync + 'static,
         options: ResponderOptions,
     ) -> Self {
         Self {
-            authority: Authority { resolver, zone, ledger_size: Box::new(ledger_size), glue: GlueIndex::default() },
+            authority: Authority { desk, zone, ledger_size: Box::new(ledger_size), glue: GlueIndex::default() },
             answers: StampedCache::new(options.cache_bytes_max),
             options,
             topics: NameTopics::default(),
             failures: AtomicU64::new(0),
             signing: RwLock::new(None),
-            recursion: OnceLock::new(),
+            signer_generation: AtomicU32::new(0),
         }
     }
 
-    /// Offers recursion from now on; it is given before anything is asked, and once.
-    pub fn set_recursion(&self, recursion: Recursion) {
-        // A second one changes nothing.
-        let _ = self.recursion.set(recursion);
+    /// The desk that the answers come from.
+    pub fn desk(&self) -> &Desk {
+        &self.authority.desk
     }
 
     /// Signs the zone from now on, with these keys; the first ones are given before anything is asked.
@@ -119,6 +123,7 @@ impl Responder {
         let mut signing = self.signing.write().unwrap_or_else(PoisonError::into_inner);
         let generation = signing.as_ref().map_or(0, |before| before.generation + 1);
         *signing = Some(Arc::new(Signing { signer, generation }));
+        self.signer_generation.store(generation, Ordering::Release);
     }
 
     fn signing(&self) -> Option<Arc<Signing>> {
@@ -126,63 +131,49 @@ impl Responder {
     }
 
     /// Writes the response to a request, in place of what `out` held.
-    pub fn respond(&self, message: &[u8], client: &Client<'_>, depth: Depth, out: &mut Vec<u8>) -> Responded {
-        self.respond_with(message, client, (depth, Walking::Ahead), out)
+    pub fn respond(&self, message: &[u8], client: &Client, depth: Depth, out: &mut Vec<u8>) -> Responded {
+        self.respond_with(message, client, Effort { depth, walking: Walking::Ahead }, out)
     }
 
-    /// The same to a request that took a walk ([`Responded::Walk`]), with what came of it.
+    /// Writes the response to a request that needed a walk ([`Responded::Walk`]), with what came of it.
     pub fn respond_walked(
         &self,
         message: &[u8],
-        client: &Client<'_>,
-        walked: Result<&Walked, &WalkFailure>,
+        client: &Client,
+        walked: Result<&Resolved, &WalkFailure>,
         out: &mut Vec<u8>,
     ) -> Responded {
-        self.respond_with(message, client, (Depth::Whole, Walking::Over(walked)), out)
+        self.respond_with(message, client, Effort { depth: Depth::Whole, walking: Walking::Over(walked) }, out)
     }
 
-    fn respond_with(
-        &self,
-        message: &[u8],
-        client: &Client<'_>,
-        (depth, walking): (Depth, Walking<'_>),
-        out: &mut Vec<u8>,
-    ) -> Responded {
+    fn respond_with(&self, message: &[u8], client: &Client, effort: Effort<'_>, out: &mut Vec<u8>) -> Responded {
         let request = match Request::read(message) {
             Ok(request) => request,
             Err(Rejected::Silent) => return Responded::Silent,
             Err(Rejected::Header { octets, rcode }) => {
                 out.clear();
                 out.extend_from_slice(&octets);
-                return without_question(rcode, client, CookieCheck::None);
+                let limited = client.is_limited(CookieCheck::None);
+                return Responded::Written(Summary::without_question(rcode, limited));
             }
             Err(Rejected::NoQuestion { octets, edns }) => return self.give_cookie(octets, edns, client, out),
         };
         let option = request.edns.and_then(|edns| edns.option(COOKIE_OPTION));
         let cookie = self.options.cookies.verify(option, client.address, client.now_unix);
         let signing = if request.dnssec_ok() { self.signing() } else { None };
-        let recursion = self.recursion.get().filter(|recursion| (recursion.allow)(client.address));
-        let mut writing = Writing {
-            responder: self,
-            request,
-            client,
-            out,
-            cookie,
-            signing,
-            zone_at: None,
-            hash: 0,
-            cached: true,
-            recursion,
-            walking,
-            age: None,
-        };
+        let recursion = self.authority.desk.walks_for(&Caller::anonymous(Some(client.address)));
+        let exchange = Exchange { request, client, cookie, signing, recursion };
         // RFC 7873 section 5.2.2.
-        if cookie == CookieCheck::Malformed {
-            return writing.write(&OwnedAnswer::empty(rcode::FORMERR));
-        }
-        match self.admit(&request) {
-            Err(answer) => writing.write(&answer),
-            Ok(zone_at) => self.respond_in_zone(&mut writing, zone_at, depth),
+        let admitted = match cookie {
+            CookieCheck::Malformed => Err(WireAnswer::empty(rcode::FORMERR)),
+            _ => self.admit(&request),
+        };
+        match admitted {
+            Ok(zone_at) => self.respond_in_zone(&exchange, zone_at, effort, out),
+            Err(answer) => {
+                start(out, request.question, answer.records());
+                self.write(&exchange, &Plan::outside_zone(answer.head), out)
+            }
         }
     }
 
@@ -191,7 +182,7 @@ impl Responder {
         &self,
         header: [u8; HEADER_OCTETS],
         edns: Edns<'_>,
-        client: &Client<'_>,
+        client: &Client,
         out: &mut Vec<u8>,
     ) -> Responded {
         let cookies = &self.options.cookies;
@@ -206,196 +197,304 @@ impl Responder {
             CookieCheck::Invalid(_) => rcode::BADCOOKIE,
             CookieCheck::ClientOnly(_) | CookieCheck::Valid { .. } => rcode::NOERROR,
         };
-        write_options_alone(out, header, rcode, &options, UDP_PAYLOAD_OCTETS_MAX);
-        without_question(rcode, client, check)
+        write_options_alone(out, header, rcode, &options);
+        Responded::Written(Summary::without_question(rcode, client.is_limited(check)))
     }
 
     /// Where the zone begins in the name that is asked, or the answer to what is not asked of the zone.
-    fn admit(&self, request: &Request<'_>) -> Result<usize, OwnedAnswer> {
+    fn admit(&self, request: &Request<'_>) -> Result<usize, WireAnswer> {
         // RFC 6891 section 6.1.3. Nothing else in the request can be relied on then.
         if request.edns.is_some_and(|edns| edns.version > 0) {
-            return Err(OwnedAnswer::empty(rcode::BADVERS));
+            return Err(WireAnswer::empty(rcode::BADVERS));
         }
+        let refused = |rcode: u16, extended: ExtendedError<'static>| {
+            WireAnswer::from(AnswerHead { extended: Some(extended), ..AnswerHead::new(rcode) })
+        };
         let question = request.question;
         match question.class() {
             // RFC 9824 section 3.5: this type stands in denials only.
-            CLASS_IN if question.kind() == kind::NXNAME => {
-                Err(OwnedAnswer { extended: Some(INVALID_TYPE), ..OwnedAnswer::empty(rcode::FORMERR) })
+            CLASS_IN if question.kind() == kind::NXNAME => Err(refused(rcode::FORMERR, INVALID_TYPE)),
+            CLASS_IN if is_meta(question.kind()) => Err(WireAnswer::empty(rcode::REFUSED)),
+            CLASS_IN => {
+                let zone_at = self.authority.zone.offset_in(question.name());
+                zone_at.ok_or_else(|| refused(rcode::REFUSED, NOT_AUTHORITATIVE))
             }
-            CLASS_IN if is_meta(question.kind()) => Err(OwnedAnswer::empty(rcode::REFUSED)),
-            CLASS_IN => self
-                .authority
-                .zone
-                .offset_in(question.name())
-                .ok_or_else(|| OwnedAnswer { extended: Some(NOT_AUTHORITATIVE), ..OwnedAnswer::empty(rcode::REFUSED) }),
             CLASS_CHAOS => Err(self.chaos(question)),
-            _ => Err(OwnedAnswer::empty(rcode::REFUSED)),
+            _ => Err(WireAnswer::empty(rcode::REFUSED)),
         }
     }
 
-    fn respond_in_zone(&self, writing: &mut Writing<'_>, zone_at: usize, depth: Depth) -> Responded {
-        let question = writing.request.question;
-        writing.zone_at = Some(zone_at);
-        if let Walking::Over(Err(failure)) = writing.walking {
+    /// Answers a question of the zone: from the cache, else from index and ledger, else from what others said.
+    fn respond_in_zone(
+        &self,
+        exchange: &Exchange<'_>,
+        zone_at: usize,
+        effort: Effort<'_>,
+        out: &mut Vec<u8>,
+    ) -> Responded {
+        let Effort { depth, walking } = effort;
+        let question = exchange.request.question;
+        if let Walking::Over(Err(failure)) = walking {
             // Nothing has to be read for that: whoever has had enough gets it in no time.
-            writing.is_of_others(None);
-            return writing.write(&failure.answer());
+            return self.respond_failed_walk(exchange, zone_at, failure, out);
         }
         if question.kind() == kind::SOA && self.is_apex(question, zone_at) {
-            return self.respond_soa(writing, zone_at, depth);
+            return self.respond_soa(exchange, zone_at, depth, out);
         }
-        let is_recursive = writing.recursion.is_some() && writing.request.recursion_desired();
-        let key = CacheKey::new(question, Variant { is_signed: writing.signing.is_some(), is_recursive });
+        let is_recursive = exchange.recursion && exchange.request.recursion_desired();
+        let key = CacheKey::new(question, Variant { is_signed: exchange.signing.is_some(), is_recursive });
         let key = self.answers.hashed(key.as_bytes());
-        writing.hash = key.hash();
-        let hit = self.answers.read(key, |kept| {
-            let mut counts = self.topics.is_current(kept.stamp) && self.counts(kept.signed, writing.now());
-            if let Some(walked) = kept.walked {
-                let age = walked.age(writing.client.now_unix);
-                counts &= age.is_some();
-                if counts {
-                    writing.is_of_others(age);
-                }
-            }
-            // Nothing is signed here: others wait for what lies beside it.
-            counts.then(|| writing.write_unless_to_sign(&kept.answer).ok_or_else(|| kept.answer.clone()))
-        });
-        match hit {
-            Some(Ok(responded)) => return responded,
-            // A signature takes as long as a disk.
-            Some(Err(_)) if depth == Depth::Resident => return Responded::Deferred,
-            Some(Err(answer)) => return writing.write(&answer),
-            None => {}
+        if let Some(CacheHit { head, origin }) = self.cached(exchange, key, out) {
+            let plan = Plan { origin, zone_at: Some(zone_at), hash: key.hash(), ..Plan::outside_zone(head) };
+            return self.conclude(exchange, plan, depth, out);
         }
-        if depth == Depth::Resident && writing.signing.is_some() {
+        // A signature takes as long as a disk.
+        if depth == Depth::Resident && exchange.signing.is_some() {
             return Responded::Deferred;
         }
-        writing.cached = false;
-        let mut asked = Asked::new(question, zone_at, depth);
-        (asked.now, asked.recursion) = (writing.now(), is_recursive);
-        match self.read(writing, asked, key) {
-            Read::Answer(answer) => writing.write(&answer),
-            Read::OnDisk => Responded::Deferred,
-            Read::Walk(identifier) => writing.instead_of_walk().unwrap_or(Responded::Walk(identifier)),
+        let query =
+            ZoneQuery { now: exchange.now(), recursion: is_recursive, ..ZoneQuery::new(question, zone_at, depth) };
+        let (answer, origin) = match self.read(exchange, query, walking, key) {
+            ReadOutcome::Answer(answer, origin) => (answer, origin),
+            ReadOutcome::OnDisk => return Responded::Deferred,
+            ReadOutcome::Walk(identifier) => return self.respond_walk(exchange, zone_at, identifier, out),
+        };
+        start(out, question, answer.records());
+        let zone_at = Some(zone_at);
+        let plan = Plan { origin, zone_at, hash: key.hash(), cached: false, ..Plan::outside_zone(answer.head) };
+        self.conclude(exchange, plan, depth, out)
+    }
+
+    /// Puts the records of a cached answer that still counts into the output.
+    fn cached(&self, exchange: &Exchange<'_>, key: HashedKey<'_>, out: &mut Vec<u8>) -> Option<CacheHit> {
+        let generation = self.signer_generation.load(Ordering::Acquire);
+        let question = exchange.request.question;
+        self.answers.read(key, |cached| {
+            let origin = cached.expiry.origin(generation, exchange.client.now_unix);
+            let origin = origin.filter(|_| self.topics.is_current(cached.stamp))?;
+            start(out, question, cached.answer.records());
+            Some(CacheHit { head: cached.answer.head, origin })
+        })
+    }
+
+    /// Adds the SOA record of now to a negative answer, and writes the response. Nobody signs who is not to wait.
+    fn conclude(&self, exchange: &Exchange<'_>, plan: Plan<'_>, depth: Depth, out: &mut Vec<u8>) -> Responded {
+        match self.negative_soa(exchange, &plan, depth) {
+            Ok(Resident::Here(soa)) => self.write(exchange, &Plan { soa, ..plan }, out),
+            Ok(Resident::OnDisk) => Responded::Deferred,
+            Err(error) => {
+                let answer = self.not_signed(exchange.request.question, error);
+                start(out, exchange.request.question, answer.records());
+                self.write(exchange, &Plan { head: answer.head, extended: answer.head.extended, ..plan }, out)
+            }
         }
+    }
+
+    /// The SOA record that goes with a negative answer now; nothing where it has to be signed first and that is too much to wait for.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRandomness`].
+    fn negative_soa(
+        &self,
+        exchange: &Exchange<'_>,
+        plan: &Plan<'_>,
+        depth: Depth,
+    ) -> Result<Resident<Option<Soa>>, NoRandomness> {
+        let Some(zone_at) = plan.zone_at.filter(|_| plan.head.negative) else { return Ok(Resident::Here(None)) };
+        let mut soa = self.authority.negative_soa(zone_at, plan.head.apex_at);
+        if let Origin::Others(Some(age)) = plan.origin {
+            soa.ttl = soa.ttl.min(age.left_seconds);
+        }
+        if let Some(signing) = plan.signing(exchange) {
+            let zone = &self.authority.zone;
+            let apex = zone.apex_of(exchange.request.question.name(), plan.head.apex_at);
+            soa.signed = match depth {
+                Depth::Whole => Some(signing.soa(zone, &apex, soa.serial, exchange.now())?),
+                Depth::Resident => signing.kept_soa(&apex, soa.serial, exchange.now()),
+            };
+            if soa.signed.is_none() {
+                return Ok(Resident::OnDisk);
+            }
+        }
+        Ok(Resident::Here(Some(soa)))
+    }
+
+    /// Writes a response as planned; its records stand in the output.
+    fn write(&self, exchange: &Exchange<'_>, plan: &Plan<'_>, out: &mut Vec<u8>) -> Responded {
+        let summary = self.summary(exchange, plan);
+        let fit = write(out, exchange, plan, &self.options);
+        Responded::Written(Summary { truncated: fit == Fit::Truncated, ..summary })
+    }
+
+    fn summary(&self, exchange: &Exchange<'_>, plan: &Plan<'_>) -> Summary {
+        let question = exchange.request.question;
+        let limited = exchange.is_limited();
+        let has_data = plan.head.answer_count() > 0;
+        let hash = match plan.zone_at {
+            // Whoever asks for many types of one name gets the same, and for many names below a cut; only limits look at this.
+            Some(zone_at) if limited && !has_data && plan.head.rcode == rcode::NOERROR => {
+                let same_at = plan.head.cut_at.map_or(0, usize::from).min(zone_at);
+                self.topics.hash(&question.name()[same_at..zone_at])
+            }
+            _ => plan.hash,
+        };
+        let AnswerHead { rcode, .. } = plan.head;
+        Summary { rcode, kind: question.kind(), limited, hash, has_data, cached: plan.cached, truncated: false }
+    }
+
+    /// Answers that others could not be asked, and why.
+    fn respond_failed_walk(
+        &self,
+        exchange: &Exchange<'_>,
+        zone_at: usize,
+        failure: &WalkFailure,
+        out: &mut Vec<u8>,
+    ) -> Responded {
+        let answer = failure.answer();
+        start(out, exchange.request.question, answer.records());
+        let extended = answer.head.extended.map(|extended| match extended.text {
+            "" => ExtendedError { text: failure.reason(), ..extended },
+            _ => extended,
+        });
+        let zone_at = Some(zone_at);
+        let plan = Plan { origin: Origin::Others(None), extended, zone_at, ..Plan::outside_zone(answer.head) };
+        self.write(exchange, &plan, out)
+    }
+
+    /// Asks for a walk. A client that may be forged could be told instead that it must come back over TCP: that stands in the output.
+    fn respond_walk(
+        &self,
+        exchange: &Exchange<'_>,
+        zone_at: usize,
+        identifier: Box<Identifier>,
+        out: &mut Vec<u8>,
+    ) -> Responded {
+        let head = AnswerHead::new(rcode::NOERROR);
+        let origin = Origin::Others(None);
+        let plan = Plan { origin, zone_at: Some(zone_at), cached: false, ..Plan::outside_zone(head) };
+        let summary = self.summary(exchange, &plan);
+        if summary.limited {
+            start(out, exchange.request.question, &[]);
+            write(out, exchange, &plan, &self.options);
+            truncate(out);
+        }
+        Responded::Walk { identifier, summary }
     }
 
     fn is_apex(&self, question: Question<'_>, zone_at: usize) -> bool {
-        zone_at == 0 || self.authority.is_homed_apex(&Asked::new(question, zone_at, Depth::Resident))
+        zone_at == 0 || {
+            let labels: Vec<&[u8]> = labels(&question.name()[..zone_at]).collect();
+            self.authority.delegations().is_homed_apex(&labels)
+        }
     }
 
     /// Reads an answer from index and ledger, and keeps it.
-    fn read(&self, writing: &mut Writing<'_>, asked: Asked<'_>, key: HashedKey<'_>) -> Read {
-        let (question, zone_at, depth, now) = (asked.question, asked.zone_at, asked.depth, asked.now);
+    fn read(
+        &self,
+        exchange: &Exchange<'_>,
+        query: ZoneQuery<'_>,
+        walking: Walking<'_>,
+        key: HashedKey<'_>,
+    ) -> ReadOutcome {
+        let question = query.question;
         // Taken before the answer is read: a change meanwhile outdates it.
-        let stamps = self.topics.stamps(&question.name()[..zone_at]);
+        let stamps = self.topics.stamps(&question.name()[..query.zone_at]);
         // The sets of keys go out unsigned, too.
-        let has_keys = zone_at == 0 || is_of_keys(question.kind());
-        let signing = if has_keys { self.signing() } else { writing.signing.clone() };
-        let asked = Asked { signing: signing.as_deref(), ..asked };
-        let mut said = match self.authority.answer(&asked) {
-            Ok(Resident::Here(said)) => said,
-            Ok(Resident::OnDisk) => return Read::OnDisk,
-            Err(error) => return Read::Answer(self.not_read(question, &error)),
+        let has_keys = query.zone_at == 0 || is_of_keys(question.kind());
+        let keys = if has_keys { self.signing() } else { exchange.signing.clone() };
+        let query = ZoneQuery { keys: keys.as_deref(), ..query };
+        let found = match self.authority.answer(&query) {
+            Ok(Resident::Here(found)) => found,
+            Ok(Resident::OnDisk) => return ReadOutcome::OnDisk,
+            Err(error) => return ReadOutcome::Answer(self.not_read(question, &error), Origin::Ours),
         };
-        if let Some(walkable) = said.walkable.take() {
-            return self.read_walked(writing, walkable, (key, stamps.on(Basis::Record)));
-        }
-        let signed = match (&said.cut, &writing.signing) {
-            (Some(cut), signing) => self.authority.make_referral(&asked, cut, signing.as_deref()).map(|made| {
-                said.answer = made;
-            }),
-            (None, Some(signing)) => signing.sign(&self.authority, question, &mut said, now),
-            (None, None) => Ok(()),
+        let signing = exchange.signing.as_deref();
+        let mut basis = Basis::Record;
+        let made = match found {
+            Lookup::Walk(walkable) => {
+                let stamped = StampedKey { key, stamp: stamps.on(Basis::Record) };
+                return self.read_walked(exchange, &walkable, walking, stamped);
+            }
+            Lookup::Referral(cut) => referral(&self.authority.zone, &query, &cut, signing),
+            Lookup::Answer(found) => {
+                basis = found.basis;
+                self.authority.sign(&query, found, signing)
+            }
         };
-        if let Err(error) = signed {
-            return Read::Answer(self.not_signed(question, error));
-        }
+        let answer = match made {
+            Ok(answer) => answer,
+            Err(error) => return ReadOutcome::Answer(self.not_signed(question, error), Origin::Ours),
+        };
         // Names that were never registered are asked in any number, and hardly one twice.
-        if said.basis == Basis::NoRecord && signing.is_none() && depth == Depth::Resident {
-            return Read::Answer(said.answer);
+        if basis == Basis::NoRecord && keys.is_none() && query.depth == Depth::Resident {
+            return ReadOutcome::Answer(answer, Origin::Ours);
         }
         let keep_seconds = if has_keys { KEY_SETS_KEEP_SECONDS } else { SIGNATURE_KEEP_SECONDS };
-        let signed = signing.map(|signing| SignedBy { generation: signing.generation, made_at: now, keep_seconds });
-        let stamp = stamps.on(said.basis);
-        self.answers.put(key, || KeptAnswer { answer: said.answer.clone(), stamp, signed, walked: None });
-        Read::Answer(said.answer)
+        let expiry = keys.as_ref().map_or(Expiry::Never, |signing| {
+            Expiry::WithSigner(SignerStamp { generation: signing.generation, made_at: query.now, keep_seconds })
+        });
+        self.answers.put(key, || CachedAnswer { answer: answer.clone(), stamp: stamps.on(basis), expiry });
+        ReadOutcome::Answer(answer, Origin::Ours)
     }
 
     /// Reads an answer of others, and keeps it until its time is over.
     fn read_walked(
         &self,
-        writing: &mut Writing<'_>,
-        walkable: Walkable,
-        (key, stamp): (HashedKey<'_>, NameStamp),
-    ) -> Read {
-        writing.is_of_others(None);
-        let walked = match (writing.walking, writing.recursion) {
-            (Walking::Over(walked), _) => match walked {
-                Ok(walked) => Some(walked.clone()),
-                Err(failure) => return Read::Answer(failure.answer()),
-            },
-            (Walking::Ahead, recursion) => recursion.and_then(|recursion| recursion.walker.kept(&walkable.identifier)),
+        exchange: &Exchange<'_>,
+        walkable: &Walkable,
+        walking: Walking<'_>,
+        StampedKey { key, stamp }: StampedKey<'_>,
+    ) -> ReadOutcome {
+        let walked = match (walking, exchange.recursion) {
+            (Walking::Over(Ok(walked)), _) => Some(walked.clone()),
+            (Walking::Over(Err(failure)), _) => return ReadOutcome::Answer(failure.answer(), Origin::Others(None)),
+            (Walking::Ahead, true) => self.authority.desk.kept(&walkable.identifier),
+            (Walking::Ahead, false) => None,
         };
-        let Some(walked) = walked else { return Read::Walk(Box::new(walkable.identifier)) };
-        let answer = walkable.answer(writing.request.question.kind(), &walked);
-        let seconds = answer.answer_ttl().unwrap_or(walked.ttl_seconds);
-        writing.is_of_others(Some(Age { kept_seconds: 0, left_seconds: seconds }));
+        let Some(walked) = walked else { return ReadOutcome::Walk(Box::new(walkable.identifier.clone())) };
+        let answer = walkable.answer(exchange.request.question.kind(), &walked);
+        let left_seconds = answer.answer_ttl().unwrap_or(walked.ttl_seconds);
         // A newer answer in place of one that is over may come at any time.
-        if seconds > 0 && !walked.stale {
-            let made_at = writing.client.now_unix;
-            let from = KeptFrom { made_at, expires_at: made_at + u64::from(seconds) };
-            self.answers.put(key, || KeptAnswer { answer: answer.clone(), stamp, signed: None, walked: Some(from) });
+        if left_seconds > 0 && !walked.stale {
+            let made_at = exchange.client.now_unix;
+            let expiry = Expiry::AtTime(Lifetime { made_at, expires_at: made_at + u64::from(left_seconds) });
+            self.answers.put(key, || CachedAnswer { answer: answer.clone(), stamp, expiry });
         }
-        Read::Answer(answer)
+        ReadOutcome::Answer(answer, Origin::Others(Some(Age { kept_seconds: 0, left_seconds })))
     }
 
-    /// Whether a kept answer counts that a signer had to do with: the one of now, and not too long ago.
-    fn counts(&self, signed: Option<SignedBy>, now: u32) -> bool {
-        let is_current = |SignedBy { generation, made_at, keep_seconds }| {
-            let same = self.signing().is_some_and(|signing| signing.generation == generation);
-            same && now.wrapping_sub(made_at) < keep_seconds
-        };
-        signed.is_none_or(is_current)
-    }
-
-    /// Answers with the SOA record of an apex.
-    fn respond_soa(&self, writing: &mut Writing<'_>, zone_at: usize, depth: Depth) -> Responded {
-        let (answer, serial) = self.authority.soa(zone_at);
-        if let Some(signing) = writing.signing.as_ref().filter(|_| depth == Depth::Resident) {
-            let apex = self.authority.apex_of(writing.request.question.name(), answer.apex_at);
-            if signing.kept_soa(&apex, serial, writing.now()).is_none() {
+    /// Answers with the SOA record of an apex, and its signature, which is kept for as long as the serial is the same.
+    fn respond_soa(&self, exchange: &Exchange<'_>, zone_at: usize, depth: Depth, out: &mut Vec<u8>) -> Responded {
+        let (mut answer, serial) = self.authority.soa(zone_at);
+        if let Some(signing) = &exchange.signing {
+            let zone = &self.authority.zone;
+            let apex = zone.apex_of(exchange.request.question.name(), answer.head.apex_at);
+            if depth == Depth::Resident && signing.kept_soa(&apex, serial, exchange.now()).is_none() {
                 return Responded::Deferred;
             }
-        }
-        writing.write(&self.with_soa_signature(answer, serial, writing))
-    }
-
-    /// Adds the signature of the SOA record, which is kept for as long as the serial is the same.
-    fn with_soa_signature(&self, mut answer: OwnedAnswer, serial: u32, writing: &Writing<'_>) -> OwnedAnswer {
-        if let Some(signing) = &writing.signing {
-            let apex = self.authority.apex_of(writing.request.question.name(), answer.apex_at);
-            match signing.soa(&self.authority.zone, &apex, serial, writing.now()) {
+            match signing.soa(zone, &apex, serial, exchange.now()) {
                 Ok(signed) => {
-                    let place = (Section::Answer, HEADER_OCTETS);
+                    let place = RecordPlace::at_question(Section::Answer);
                     push_signatures(&mut answer, place, ZONE_TTL_SECONDS, &signed.rrsigs);
                 }
-                Err(error) => return self.not_signed(writing.request.question, error),
+                Err(error) => answer = self.not_signed(exchange.request.question, error),
             }
         }
-        answer
+        start(out, exchange.request.question, answer.records());
+        self.write(exchange, &Plan { zone_at: Some(zone_at), ..Plan::outside_zone(answer.head) }, out)
     }
 
-    fn not_read(&self, question: Question<'_>, error: &ReadError) -> OwnedAnswer {
+    fn not_read(&self, question: Question<'_>, error: &ReadError) -> WireAnswer {
         self.failed(question, error, "check the disk, then run `touchmark fsck`")
     }
 
     /// The answer in place of one without its signatures, which a validator would take for a forged one.
-    pub(super) fn not_signed(&self, question: Question<'_>, error: NoRandomness) -> OwnedAnswer {
+    fn not_signed(&self, question: Question<'_>, error: NoRandomness) -> WireAnswer {
         self.failed(question, &error, "nothing can be signed")
     }
 
-    fn failed(&self, question: Question<'_>, error: &dyn Display, advice: &str) -> OwnedAnswer {
+    fn failed(&self, question: Question<'_>, error: &dyn Display, advice: &str) -> WireAnswer {
         let count = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         // What is broken fails every question: the first is told, then the second, the fourth, the eighth.
         if count.is_power_of_two() {
@@ -406,7 +505,7 @@ impl Responder {
     }
 
     /// What the node says about itself (RFC 4892): its version and, where it has one, its name.
-    fn chaos(&self, question: Question<'_>) -> OwnedAnswer {
+    fn chaos(&self, question: Question<'_>) -> WireAnswer {
         let name = question.name().to_ascii_lowercase();
         let text = match name.as_slice() {
             b"\x07version\x04bind\0" | b"\x07version\x06server\0" => concat!("touchmark ", env!("CARGO_PKG_VERSION")),
@@ -414,9 +513,9 @@ impl Responder {
             _ => "",
         };
         if text.is_empty() || !matches!(question.kind(), kind::TXT | kind::ANY) {
-            return OwnedAnswer::empty(rcode::REFUSED);
+            return WireAnswer::empty(rcode::REFUSED);
         }
-        let mut answer = OwnedAnswer { authoritative: true, ..OwnedAnswer::empty(rcode::NOERROR) };
+        let mut answer = WireAnswer::authoritative();
         answer.push_chaos(Section::Answer, kind::TXT, 0, |out| {
             out.push(text.len() as u8);
             out.extend_from_slice(text.as_bytes());
@@ -435,14 +534,10 @@ impl Responder {
     }
 }
 
-/// What comes of a response without a question: it is short, but who has had enough gets not even that.
-fn without_question(rcode: u16, client: &Client<'_>, cookie: CookieCheck) -> Responded {
-    let summary = Summary::of_error(rcode);
-    let limiter = client.limiter.filter(|_| client.may_be_forged(cookie));
-    match limiter.map(|limiter| limiter.allowance(client.address, &summary)) {
-        Some(Allowance::Nothing) => Responded::Withheld(summary),
-        Some(Allowance::Whole | Allowance::Truncated) | None => Responded::Written(summary),
-    }
+/// The place of an answer in the cache, and what it depends on.
+struct StampedKey<'a> {
+    key: HashedKey<'a>,
+    stamp: NameStamp,
 }
 
 /// True for types that only questions have, ANY aside (RFC 6895 section 3.1): transfers and the like.

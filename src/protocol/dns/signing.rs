@@ -1,13 +1,14 @@
 //! Signatures on answers, and the denial of what is not there (RFC 4035 section 3.1, RFC 9824).
+//!
+//! What is signed comes in parts: this file knows neither the zone's contents nor how they are looked up.
 
 use std::sync::Arc;
 
 use super::{
-    answer::{OwnedAnswer, Section},
-    authority::{Authority, KeySets, Said},
+    answer::{AnswerHead, RecordPlace, Section, WireAnswer},
     dnssec::{Denied, RrSet, SignedRecord, Signer, SoaVersion, denial::Existence, keys::NoRandomness},
-    kind,
-    message::{HEADER_OCTETS, Question, rcode},
+    soa,
+    wire::{kind, rcode},
     zone::{NEGATIVE_TTL_SECONDS, ZONE_TTL_SECONDS, Zone},
 };
 
@@ -17,57 +18,77 @@ pub(super) struct Signing {
     pub(super) generation: u32,
 }
 
+/// A set of keys at an apex: one type, and the data of its records.
+pub(super) struct KeySet {
+    pub(super) kind: u16,
+    pub(super) rdatas: Vec<Vec<u8>>,
+}
+
+/// The name that signatures are for, and when they are made.
+#[derive(Clone, Copy)]
+pub(super) struct SigningContext<'a> {
+    /// The name on the wire, in any case.
+    pub(super) owner: &'a [u8],
+    /// The apex of its zone, in lower case.
+    pub(super) apex: &'a [u8],
+    /// Seconds since 1970 UTC, mod 2^32 (RFC 4034 section 3.1.5).
+    pub(super) now: u32,
+}
+
 impl Signing {
-    /// Adds signatures to an answer, and the denial of what is not there.
+    /// Signs the set in the answer section, whose records have this data with names in full. What stands behind that section is left
+    /// out: additional records are not signed, and would stand before the signatures.
     ///
     /// # Errors
     ///
     /// [`NoRandomness`]; the answer is to be dropped then.
-    pub(super) fn sign(
+    pub(super) fn sign_answer_section(
         &self,
-        authority: &Authority,
-        question: Question<'_>,
-        said: &mut Said,
-        now: u32,
+        context: SigningContext<'_>,
+        kind: u16,
+        rdatas: &[Vec<u8>],
+        answer: &mut WireAnswer,
     ) -> Result<(), NoRandomness> {
-        let Said { answer, types, .. } = said;
-        if let Some(ttl) = answer.answer_ttl() {
-            let apex = authority.apex_of(question.name(), answer.apex_at);
-            let kind = if question.kind() == kind::ANY { kind::HINFO } else { question.kind() };
-            let data = authority.signed_data(kind, answer);
-            let rdatas: Vec<&[u8]> = data.iter().map(Vec::as_slice).collect();
-            // What is in the additional section is not signed, and would stand before the signatures: it is left out.
-            answer.keep_answer_section();
-            let set = RrSet { owner: question.name(), kind, ttl, rdatas: &rdatas };
-            let signatures = self.signer.rrsigs(&set, &apex, now)?;
-            push_signatures(answer, (Section::Answer, HEADER_OCTETS), ttl, &signatures);
-        } else if answer.negative {
-            self.deny(authority, question, (answer, types), now)?;
-        }
+        let Some(ttl) = answer.answer_ttl() else { return Ok(()) };
+        let rdatas: Vec<&[u8]> = rdatas.iter().map(Vec::as_slice).collect();
+        answer.keep_answer_section();
+        let set = RrSet { owner: context.owner, kind, ttl, rdatas: &rdatas };
+        let signatures = self.signer.rrsigs(&set, context.apex, context.now)?;
+        push_signatures(answer, RecordPlace::at_question(Section::Answer), ttl, &signatures);
         Ok(())
     }
 
-    /// Adds the denial of what is not there to a negative answer; the name has these types.
+    /// Adds the denial of the type that was asked to a negative answer; the name has these other types.
     ///
     /// # Errors
     ///
     /// [`NoRandomness`]; the answer is to be dropped then.
     pub(super) fn deny(
         &self,
-        authority: &Authority,
-        question: Question<'_>,
-        (answer, types): (&mut OwnedAnswer, &[u16]),
-        now: u32,
+        context: SigningContext<'_>,
+        asked: u16,
+        types: &[u16],
+        answer: &mut WireAnswer,
     ) -> Result<(), NoRandomness> {
-        let apex = authority.apex_of(question.name(), answer.apex_at);
-        let existence = match answer.rcode {
+        let existence = match answer.head.rcode {
             rcode::NXDOMAIN => Existence::Missing,
             _ => Existence::Types(types),
         };
-        let denied = Denied { owner: question.name(), apex: &apex, existence };
-        let denial = self.signer.denial(denied, NEGATIVE_TTL_SECONDS, now)?;
-        push_denial(answer, question.kind(), &denial);
+        push_denial(answer, asked, &self.denial(context, existence)?);
         Ok(())
+    }
+
+    /// The NSEC record at a name, with its signatures.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRandomness`].
+    pub(super) fn denial(
+        &self,
+        SigningContext { owner, apex, now }: SigningContext<'_>,
+        existence: Existence<'_>,
+    ) -> Result<SignedRecord, NoRandomness> {
+        self.signer.denial(Denied { owner, apex, existence }, NEGATIVE_TTL_SECONDS, now)
     }
 
     /// The SOA record of the zone with this apex with its signatures, which are kept for as long as the serial is the same.
@@ -83,32 +104,32 @@ impl Signing {
         now: u32,
     ) -> Result<Arc<SignedRecord>, NoRandomness> {
         let version = SoaVersion { serial, ttl: ZONE_TTL_SECONDS };
-        self.signer.soa(apex, version, now, || zone.soa_data(serial))
+        self.signer.soa(apex, version, now, || soa::full_data(zone, serial))
     }
 
-    /// The same, if that is signed already.
+    /// What [`Signing::soa`] gives, if that is signed already.
     pub(super) fn kept_soa(&self, apex: &[u8], serial: u32, now: u32) -> Option<Arc<SignedRecord>> {
         self.signer.kept_soa(apex, SoaVersion { serial, ttl: ZONE_TTL_SECONDS }, now)
     }
 
     /// The sets of keys at an apex.
-    pub(super) fn key_sets(&self, apex: &[u8], now: u32) -> KeySets {
+    pub(super) fn key_sets(&self, apex: &[u8], now: u32) -> Vec<KeySet> {
         let owned = |set: Vec<&[u8]>| set.into_iter().map(<[u8]>::to_vec).collect();
         vec![
-            (kind::DNSKEY, owned(self.signer.dnskeys())),
-            (kind::CDS, self.signer.cds(apex, now)),
-            (kind::CDNSKEY, owned(self.signer.cdnskeys(now))),
+            KeySet { kind: kind::DNSKEY, rdatas: owned(self.signer.dnskeys()) },
+            KeySet { kind: kind::CDS, rdatas: self.signer.cds(apex, now) },
+            KeySet { kind: kind::CDNSKEY, rdatas: owned(self.signer.cdnskeys(now)) },
         ]
     }
 }
 
 /// Adds an NSEC record with its signatures to a negative answer. Its bitmap says that it and they are there, so who asks for
 /// them gets them as an answer (RFC 9824 section 3.2).
-fn push_denial(answer: &mut OwnedAnswer, asked: u16, SignedRecord { rdata, rrsigs }: &SignedRecord) {
+fn push_denial(answer: &mut WireAnswer, asked: u16, SignedRecord { rdata, rrsigs }: &SignedRecord) {
     let section = match asked {
         kind::NSEC | kind::RRSIG => {
-            let apex_at = answer.apex_at;
-            *answer = OwnedAnswer { authoritative: true, apex_at, ..OwnedAnswer::empty(rcode::NOERROR) };
+            let apex_at = answer.head.apex_at;
+            *answer = AnswerHead { apex_at, ..AnswerHead::authoritative() }.into();
             Section::Answer
         }
         _ => Section::Authority,
@@ -116,17 +137,12 @@ fn push_denial(answer: &mut OwnedAnswer, asked: u16, SignedRecord { rdata, rrsig
     if asked != kind::RRSIG {
         answer.push(section, kind::NSEC, NEGATIVE_TTL_SECONDS, |out| out.extend_from_slice(rdata));
     }
-    push_signatures(answer, (section, HEADER_OCTETS), NEGATIVE_TTL_SECONDS, rrsigs);
+    push_signatures(answer, RecordPlace::at_question(section), NEGATIVE_TTL_SECONDS, rrsigs);
 }
 
-/// Adds signatures, with the TTL of what they sign, and its owner, which stands at an offset in the message.
-pub(super) fn push_signatures(
-    answer: &mut OwnedAnswer,
-    (section, owner): (Section, usize),
-    ttl: u32,
-    signatures: &[Vec<u8>],
-) {
+/// Adds signatures beside what they sign, with its TTL.
+pub(super) fn push_signatures(answer: &mut WireAnswer, place: RecordPlace, ttl: u32, signatures: &[Vec<u8>]) {
     for signature in signatures {
-        answer.push_at(section, owner, kind::RRSIG, ttl, |out| out.extend_from_slice(signature));
+        answer.push_at(place, kind::RRSIG, ttl, |out| out.extend_from_slice(signature));
     }
 }

@@ -26,10 +26,10 @@ use super::{
 };
 use crate::{
     id::{Identifier, dns_name},
-    ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Position, Principal},
+    ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Position, Principal, Publication},
     record::{Permissions, Value, Values},
     registry::{Changes, Command, Operation, Registry, Sequencer, WhenFull},
-    resolver::{Depth, Resolver},
+    resolver::{Depth, Desk, DeskParts, Recursive, Resolver},
     store::{Applied, ImplicitHome, IndexChange, Prefixes, Records, Store, memory::MemoryStore},
 };
 
@@ -49,6 +49,11 @@ impl Node {
 
     /// The same on other addresses.
     fn listening(addresses: &[&str]) -> Self {
+        Self::with(addresses, None)
+    }
+
+    /// The same, which may ask others.
+    fn with(addresses: &[&str], recursive: Option<Recursive>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::open_or_create(directory.path()).unwrap();
         let opening = Opening::new(&data, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();
@@ -57,7 +62,9 @@ impl Node {
         let store = Arc::new(MemoryStore::new());
         let records = Records::new(store.clone(), Arc::clone(&ledger));
         let prefixes = Arc::new(Prefixes::load(&records, ImplicitHome::UntilHomed).unwrap());
-        let resolver = Arc::new(Resolver::new(records.clone(), Arc::clone(&prefixes), 1 << 20));
+        let resolver = Resolver::new(records.clone(), Arc::clone(&prefixes), 1 << 20);
+        let publication = Arc::new(Publication::new(ledger.checkpoint()));
+        let desk = Desk::new(DeskParts { resolver, recursive, publication, lookups: None });
         let zone =
             Zone::new("id.test").unwrap().with_addresses(addresses.iter().map(|address| address.parse().unwrap()));
         let options = ResponderOptions {
@@ -66,13 +73,13 @@ impl Node {
             without_cookie_octets_max: UDP_PAYLOAD_OCTETS_MAX,
             cookies: CookieSecrets::new([3; 16], None),
         };
-        let responder = Arc::new(Responder::new(Arc::clone(&resolver), zone, move || ledger.size(), options));
+        let responder = Arc::new(Responder::new(desk.clone(), zone, move || ledger.size(), options));
         let committer = {
             let responder = Arc::clone(&responder);
             Box::new(move |changes: &Changes<'_>| {
                 match changes {
-                    Changes::Identifiers(changed) => resolver.outdate(changed.iter().map(|change| &change.key)),
-                    Changes::Prefix => resolver.outdate_all(),
+                    Changes::Identifiers(changed) => desk.outdate(changed.iter().map(|change| &change.key)),
+                    Changes::Prefix => desk.outdate_all(),
                 }
                 responder.outdate(changes);
             })
@@ -130,7 +137,7 @@ impl Node {
     fn ask_in(&self, name: &str, kind: &str, class: &str) -> Message {
         let request = request(name, kind, class, Edns::new());
         let address = [192, 0, 2, 9].into();
-        let client = Client { address, transport: Transport::Stream, now_unix: 1_700_000_000, limiter: None };
+        let client = Client { address, transport: Transport::Stream, now_unix: 1_700_000_000, has_limits: false };
         let (mut first, mut again) = (Vec::new(), Vec::new());
         assert!(matches!(self.responder.respond(&request, &client, Depth::Whole, &mut first), Responded::Written(_)));
         self.responder.respond(&request, &client, Depth::Whole, &mut again);
@@ -500,8 +507,12 @@ fn denials_go_with_the_serial_of_now() {
     let mut edns = Edns::new();
     edns.set_dnssec_ok(true);
     let request = request("bolt._.8.118.88.hdl.id.test.", "A", "IN", edns);
-    let client =
-        Client { address: [192, 0, 2, 9].into(), transport: Transport::Stream, now_unix: 1_700_000_000, limiter: None };
+    let client = Client {
+        address: [192, 0, 2, 9].into(),
+        transport: Transport::Stream,
+        now_unix: 1_700_000_000,
+        has_limits: false,
+    };
     let mut out = Vec::new();
     // The serial, the record whose registration makes it, whether the first answer after that is a kept one.
     for (serial, identifier, kept) in
@@ -525,21 +536,19 @@ fn denials_go_with_the_serial_of_now() {
     }
 }
 
+/// What comes of a response whose client gets no more than this, if limits count it.
+fn limited(responded: Responded, allowance: Allowance, out: &mut Vec<u8>) -> Responded {
+    match &responded {
+        Responded::Written(summary) | Responded::Walk { summary, .. } if summary.limited => {
+            responded.within(allowance, out)
+        }
+        _ => responded,
+    }
+}
+
 /// Whoever makes a node send to others could do so with messages that nobody can read, too.
 #[test]
 fn limits_hold_for_responses_without_a_question() {
-    struct Always(Allowance);
-
-    impl Limiter for Always {
-        fn allowance(&self, _: IpAddr, _: &Summary) -> Allowance {
-            self.0
-        }
-
-        fn walk_allowance(&self, _: IpAddr) -> Allowance {
-            self.0
-        }
-    }
-
     let node = Node::new();
     let cut_off = vec![0, 7, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     let opt = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 12, 0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8];
@@ -551,10 +560,11 @@ fn limits_hold_for_responses_without_a_question() {
             (Allowance::Whole, Transport::Datagram, true),
             (Allowance::Nothing, Transport::Stream, true),
         ] {
-            let limiter = Always(allowance);
-            let (address, now_unix) = ([192, 0, 2, 9].into(), 1_700_000_000);
-            let client = Client { address, transport, now_unix, limiter: Some(&limiter) };
-            let responded = node.responder.respond(&request, &client, Depth::Resident, &mut Vec::new());
+            let client =
+                Client { address: [192, 0, 2, 9].into(), transport, now_unix: 1_700_000_000, has_limits: true };
+            let mut out = Vec::new();
+            let responded = node.responder.respond(&request, &client, Depth::Resident, &mut out);
+            let responded = limited(responded, allowance, &mut out);
             let (sent, withheld) =
                 (matches!(responded, Responded::Written(_)), matches!(responded, Responded::Withheld(_)));
             assert_eq!((sent, withheld), (is_sent, !is_sent), "{allowance:?} {transport:?}: {responded:?}");
@@ -576,7 +586,7 @@ fn responses_are_padded_where_they_are_encrypted() {
         (padded, Transport::Datagram, false),
         (Edns::new(), Transport::EncryptedStream, false),
     ] {
-        let client = Client { address: [192, 0, 2, 9].into(), transport, now_unix: 1_700_000_000, limiter: None };
+        let client = Client { address: [192, 0, 2, 9].into(), transport, now_unix: 1_700_000_000, has_limits: false };
         let mut out = Vec::new();
         node.responder.respond(&request(name, "TXT", "IN", edns), &client, Depth::Whole, &mut out);
         assert_eq!(out.len() == 468, expected, "{transport:?}");

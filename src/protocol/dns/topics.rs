@@ -7,7 +7,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
-use super::{authority::Basis, message::labels};
+use super::wire::labels;
 use crate::{
     cache::stamped::{Stamp, Topics},
     id::dns_name::RelativeName,
@@ -15,6 +15,15 @@ use crate::{
 
 /// First label of names that X.672 asks for.
 const ORS_DUMMY: &[u8] = b"ors-dummy";
+
+/// What an answer follows from, and so what outdates it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Basis {
+    /// A record that exists, or the zone itself.
+    Record,
+    /// That there is no record.
+    NoRecord,
+}
 
 /// The topics of the names of a zone.
 #[derive(Debug)]

@@ -172,3 +172,22 @@ impl fmt::Display for HopOutcome {
         }
     }
 }
+
+#[cfg(test)]
+impl Resolved {
+    /// An answer that a walk brought just now.
+    pub(crate) fn fresh(answer: Answer, ttl_seconds: u32) -> Self {
+        let (prefix, endpoint) = (Prefix::parse("88.118").unwrap(), "grpc://192.0.2.7:50051".parse().unwrap());
+        let resolution = Resolution {
+            answer,
+            verification: Verification::None,
+            withheld: Box::default(),
+            prefix: prefix.into(),
+            endpoint,
+            lag_seconds: None,
+            hops: Box::default(),
+            rendered: OnceLock::new(),
+        };
+        Self { resolution: resolution.into(), ttl_seconds, stale: false, source: Source::Network }
+    }
+}

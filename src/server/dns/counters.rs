@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use crate::protocol::dns::{Responded, Summary, kind, message::rcode};
+use crate::protocol::dns::{Responded, Summary, kind, rcode};
 
 /// What a worker, or several that share it, have counted since the start.
 #[derive(Debug, Default)]
@@ -198,7 +198,7 @@ impl Counters {
         let summary = match responded {
             Responded::Silent => return self.add(Count::Ignored, 1),
             // It is counted by whoever reads it, or asks others.
-            Responded::Deferred | Responded::Walk(_) => return,
+            Responded::Deferred | Responded::Walk { .. } => return,
             Responded::Withheld(summary) => {
                 self.add(Count::Withheld, 1);
                 summary
@@ -257,7 +257,15 @@ mod tests {
     fn requests_are_counted_by_type_and_outcome() {
         let counters = Counters::default();
         let written = |rcode, kind, has_data| {
-            Responded::Written(Summary { rcode, kind, hash: 0, has_data, cached: true, truncated: false })
+            Responded::Written(Summary {
+                rcode,
+                kind,
+                limited: false,
+                hash: 0,
+                has_data,
+                cached: true,
+                truncated: false,
+            })
         };
         for responded in [
             written(0, kind::TXT, true),

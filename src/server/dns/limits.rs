@@ -1,9 +1,9 @@
-//! Whose account an answer is counted on: from what a response says to a verdict of the [`RateLimiter`], and back.
+//! Whose account a response is counted on: from what it says to a verdict of the [`RateLimiter`], and back.
 
 use std::net::IpAddr;
 
 use super::rate::{AnswerClass, RateLimiter, Verdict};
-use crate::protocol::dns::{Allowance, Limiter, Summary, message::rcode};
+use crate::protocol::dns::{Allowance, Responded, Summary, rcode};
 
 /// Response-rate limits at one time.
 pub(super) struct Limits<'a> {
@@ -13,7 +13,14 @@ pub(super) struct Limits<'a> {
 }
 
 impl Limits<'_> {
-    fn check(&self, client: IpAddr, class: AnswerClass, hash: u64) -> Allowance {
+    /// Counts a response to a client that may be forged; says how much of it may be sent.
+    pub(super) fn allowance(&self, client: IpAddr, responded: &Responded) -> Allowance {
+        let (class, hash) = match responded {
+            Responded::Written(summary) if summary.limited => account(summary),
+            // A walk costs others and this node many times what a question costs.
+            Responded::Walk { summary, .. } if summary.limited => (AnswerClass::Walk, 0),
+            _ => return Allowance::Whole,
+        };
         match self.limiter.check(client, class, hash, self.now_ms) {
             Verdict::Send => Allowance::Whole,
             Verdict::Slip => Allowance::Truncated,
@@ -22,20 +29,13 @@ impl Limits<'_> {
     }
 }
 
-impl Limiter for Limits<'_> {
-    fn allowance(&self, client: IpAddr, answer: &Summary) -> Allowance {
-        let class = match answer.rcode {
-            rcode::NOERROR if answer.has_data => AnswerClass::Positive,
-            rcode::NOERROR => AnswerClass::NoData,
-            rcode::NXDOMAIN => AnswerClass::NxDomain,
-            _ => AnswerClass::Error,
-        };
+/// The class of a response, and the hash of what it is about.
+fn account(summary: &Summary) -> (AnswerClass, u64) {
+    match summary.rcode {
+        rcode::NOERROR if summary.has_data => (AnswerClass::Positive, summary.hash),
+        rcode::NOERROR => (AnswerClass::NoData, summary.hash),
         // All names that do not exist are one: they are random when somebody makes us send them.
-        let hash = if class == AnswerClass::NxDomain { 0 } else { answer.hash };
-        self.check(client, class, hash)
-    }
-
-    fn walk_allowance(&self, client: IpAddr) -> Allowance {
-        self.check(client, AnswerClass::Walk, 0)
+        rcode::NXDOMAIN => (AnswerClass::NxDomain, 0),
+        _ => (AnswerClass::Error, summary.hash),
     }
 }

@@ -51,8 +51,8 @@ use super::{
     walks::Walks,
 };
 use crate::{
-    protocol::dns::{Client, Limiter, Responded, Responder, Transport, UDP_PAYLOAD_OCTETS_MAX, WalkFailure, Walked},
-    resolver::Depth,
+    protocol::dns::{Client, Responded, Responder, Transport, UDP_PAYLOAD_OCTETS_MAX, WalkFailure},
+    resolver::{Depth, recursion::Resolved},
 };
 
 /// Datagrams that are taken and answered together.
@@ -210,11 +210,11 @@ impl Answering {
 
     /// Answers a request as far as `depth` goes, into what leaves next; says whether it takes more.
     fn answer(&self, request: &[u8], path: Path, depth: Depth, now: Now, sender: &mut Sender) -> bool {
-        let respond = |client: &Client<'_>| self.responder.respond(request, client, depth, sender.next());
-        let Some(responded) = self.with_client(path, now, respond) else { return false };
+        let respond = |client: &Client, out: &mut Vec<u8>| self.responder.respond(request, client, depth, out);
+        let Some(responded) = self.with_client(path, now, sender.next(), respond) else { return false };
         match responded {
             Responded::Written(_) => sender.keep(path),
-            Responded::Walk(identifier) => {
+            Responded::Walk { identifier, .. } => {
                 if let (Some((walks, afterwards)), Some(client)) = (&self.walks, path.address()) {
                     let (afterwards, request) = (Arc::clone(afterwards), Box::<[u8]>::from(request));
                     walks.spawn(*identifier, client, move |walked| afterwards.answer(&request, path, walked.as_ref()));
@@ -226,12 +226,26 @@ impl Answering {
         false
     }
 
-    /// Responds to the client that sent a datagram, and counts what came of it; `None` for whom nothing can be sent to.
-    fn with_client(&self, path: Path, now: Now, respond: impl FnOnce(&Client<'_>) -> Responded) -> Option<Responded> {
+    /// Responds to the client that sent a datagram, within its limits, and counts what came of it; `None` for whom nothing can be sent
+    /// to.
+    fn with_client(
+        &self,
+        path: Path,
+        now: Now,
+        response: &mut Vec<u8>,
+        respond: impl FnOnce(&Client, &mut Vec<u8>) -> Responded,
+    ) -> Option<Responded> {
         let address = path.address()?;
-        let limits = Limits { limiter: &self.limiter, now_ms: now.ms };
-        let limiter: Option<&dyn Limiter> = if self.limiter.limits(address) { Some(&limits) } else { None };
-        let responded = respond(&Client { address, transport: Transport::Datagram, now_unix: now.unix, limiter });
+        let has_limits = self.limiter.limits(address);
+        let client = Client { address, transport: Transport::Datagram, now_unix: now.unix, has_limits };
+        let mut responded = respond(&client, response);
+        if has_limits {
+            let limits = Limits { limiter: &self.limiter, now_ms: now.ms };
+            responded = {
+                let allowance = limits.allowance(address, &responded);
+                responded.within(allowance, response)
+            };
+        }
         self.counters.count(&responded);
         Some(responded)
     }
@@ -244,11 +258,11 @@ struct Afterwards {
 }
 
 impl Afterwards {
-    fn answer(&self, request: &[u8], path: Path, walked: Result<&Walked, &WalkFailure>) {
+    fn answer(&self, request: &[u8], path: Path, walked: Result<&Resolved, &WalkFailure>) {
         let mut response = Vec::with_capacity(UDP_PAYLOAD_OCTETS_MAX.into());
         let respond =
-            |client: &Client<'_>| self.answering.responder.respond_walked(request, client, walked, &mut response);
-        if let Some(Responded::Written(_)) = self.answering.with_client(path, Now::get(), respond) {
+            |client: &Client, out: &mut Vec<u8>| self.answering.responder.respond_walked(request, client, walked, out);
+        if let Some(Responded::Written(_)) = self.answering.with_client(path, Now::get(), &mut response, respond) {
             let (fd, slices) = (self.socket.as_raw_fd(), [IoSlice::new(&response)]);
             // What cannot be sent is dropped: the client asks again.
             let _ = with_control(path.local, |control| {

@@ -32,7 +32,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use super::{answer::CLASS_IN, kind};
+use super::wire::{CLASS_IN, kind};
 use denial::Existence;
 use key_ring::{KeyRing, KeyState};
 use keys::{Key, NoRandomness};

@@ -23,7 +23,7 @@ use quinn::{
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
-    protocol::dns::message::Request,
+    protocol::dns::request::Request,
     server::dns::{
         DnsLimits,
         tcp::{Buffers, Connections, TCP_REQUEST_OCTETS_MAX, stopped},

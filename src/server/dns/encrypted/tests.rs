@@ -34,9 +34,10 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::*;
-use crate::server::dns::{SourceLimits, TCP_REQUEST_OCTETS_MAX};
+use crate::server::dns::{Answering, TCP_REQUEST_OCTETS_MAX};
 use crate::{
-    protocol::dns::{Responded, Summary, WalkFailure, Walked},
+    protocol::dns::{Responded, Summary, tests::Node},
+    resolver::ReadPool,
     server::dns::walks::Walks,
 };
 
@@ -104,11 +105,13 @@ fn parts(respond: Arc<Respond>, limits: DnsLimits) -> EncryptedParts {
 
 /// What answers so, and takes no walks.
 fn responding(answer: impl Fn(&[u8], IpAddr, &mut Vec<u8>) -> bool + Send + Sync + 'static) -> Arc<Respond> {
-    let summary = Summary { rcode: 0, kind: 0, hash: 0, has_data: true, cached: false, truncated: false };
-    let answer = move |request: &[u8], client: IpAddr, _: Option<&Result<Walked, WalkFailure>>, out: &mut Vec<u8>| {
+    let summary =
+        Summary { rcode: 0, kind: 0, limited: false, hash: 0, has_data: true, cached: false, truncated: false };
+    let answer = move |request: &[u8], client: IpAddr, _: Answering<'_>, out: &mut Vec<u8>| {
         if answer(request, client, out) { Responded::Written(summary) } else { Responded::Silent }
     };
-    Arc::new(Respond { answer: Box::new(answer), walks: Arc::new(Walks::new(None, &SourceLimits::default())) })
+    let desk = Node::new().responder.desk().clone();
+    Arc::new(Respond { answer: Arc::new(answer), walks: Arc::new(Walks::new(desk)), reads: ReadPool::new() })
 }
 
 /// What the node behind the listeners says: the client's address; at `long.`, 60,000 octets; at `silent.`, nothing.
