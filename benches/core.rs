@@ -5,8 +5,9 @@ use std::{hint::black_box, net::IpAddr, sync::Arc};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use touchmark::{
     cache::{Boarded, Cache},
+    entry::{Draft, EntryKind, Place, Principal, Statement, leaf_hash},
     id::{Identifier, Key, dns_name},
-    ledger::{Draft, EntryKind, Place, Position, Principal, Statement, leaf_hash},
+    ledger::Position,
     protocol::dns::{
         cookie::CookieSecrets,
         dnssec::{

@@ -9,11 +9,11 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 use criterion::{Criterion, criterion_group, criterion_main};
 use nix::time::{ClockId, clock_gettime};
 use touchmark::{
-    ledger::{
-        Hash,
-        tree::{Frontier, Levels, NewHashes, Prover},
+    ledger::tree::{Levels, NewHashes, Prover},
+    tlog::{
+        Frontier, Hash,
+        merkle::{self, TreeHead},
     },
-    proof::merkle::{self, TreeHead},
 };
 
 /// Entries of the tree; not a power of two, so that there is a right edge.

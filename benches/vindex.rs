@@ -20,10 +20,9 @@ use std::{
 use sha2::{Digest, Sha256};
 use touchmark::{
     app,
+    entry::{Draft, EntryKind, Principal, Statement},
     id::Identifier,
-    ledger::{
-        DataDir, Draft, EdgesAfter, EntryKind, KeySource, LeafLog, LedgerError, Mark, Opening, Principal, Statement,
-    },
+    ledger::{DataDir, EdgesAfter, KeySource, LeafLog, LedgerError, Mark, Opening},
     record::{Permissions, Value, Values},
     vindex::{
         OutputLeaf,

@@ -14,7 +14,7 @@
 //!              (LRU)       \           | \
 //!                           +-- store <-+  vindex  where is what: a sled index over ledger positions;
 //!                                                which entries are all there are, with proof
-//!                     record, id                  pure: no I/O
+//!          tlog, entry, record, id, codec       pure: no I/O
 //! ```
 //!
 //! # The way of a question
@@ -62,7 +62,7 @@
 //!
 //! # The way of a proof
 //!
-//! The publisher ([`app`]) takes the newest checkpoint once a second, has witnesses cosign it, and publishes it
+//! The publisher ([`publish`]) takes the newest checkpoint once a second, has witnesses cosign it, and publishes it
 //! ([`ledger::Publication`]). [`resolver::Resolver::prove`] gives an entry's text, what opens the commitments to its values, and the
 //! path to a published checkpoint; [`proof::verify()`] checks that with a key or a policy alone. At start the witnesses are asked
 //! before anything is signed, so that an old copy of the data is not continued.
@@ -85,23 +85,26 @@
 //! | [`codec`] | varints and length-prefixed bytes of the stored formats | – |
 //! | [`id`] | identifiers of four schemes, their ordered keys, their DNS names | – |
 //! | [`record`] | records, values, edges, and their stored form | `id` |
-//! | [`ledger`] | entries, segments, tree, checkpoints, data directory; append, read, recover, audit | `record` |
-//! | [`proof`] | what others check the ledger with: Merkle proofs, signed notes, proof files, policies; no I/O | `record`, `ledger` |
-//! | [`witness`] | cosigns the checkpoints of other logs, and remembers what it promised | `proof`, `ledger` |
-//! | [`store`] | the index contract, the sled index, the reference model, whole records | `ledger` |
-//! | [`vindex`] | the verifiable index: map, proofs, output log, lookups | `ledger` |
-//! | [`audit`] | a whole log and its index, computed again from the entries | `ledger`, `vindex` |
+//! | [`tlog`] | transparency logs as C2SP has them: hashes, Merkle proofs, signed notes, checkpoints, tiles, policies, witness messages; no I/O | – |
+//! | [`entry`] | what the log says: the text of an entry, its stored form, what is left of it when it is erased; no I/O | `record`, `tlog` |
+//! | [`proof`] | what others check an entry with: proof files with openings; no I/O | `record`, `tlog`, `entry` |
+//! | [`ledger`] | the files of the log: segments, tree, signed head, data directory; append, read, recover, audit | `tlog`, `entry` |
+//! | [`witness`] | cosigns the checkpoints of other logs, and remembers what it promised | `tlog`, `ledger` |
+//! | [`store`] | the index contract, the sled index and its seal, the reference model, whole records | `entry`, `ledger` |
+//! | [`vindex`] | the verifiable index: map, proofs, output log, lookups | `tlog`, `entry`, `ledger` |
+//! | [`audit`] | a whole log and its index, computed again from the entries | `entry`, `ledger`, `vindex` |
 //! | [`cache`] | sharded LRU with a byte budget and single flight; knows nothing of ours | – |
-//! | [`rights`] | who may read, write, mirror, and have walks made; no I/O | `network`, `record`, `ledger` |
-//! | [`resolver`] | the read core: the desk, recursion | `id`, `record`, `ledger`, `proof`, `store`, `vindex`, `cache`, `network`, `rights` |
-//! | [`registry`] | the write core | `codec`, `id`, `record`, `ledger`, `store` |
-//! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, paths of tiles, and the one table of outcomes | the cores' types, `cache`, `proof`, `vindex` |
-//! | [`mirror`] | follows another node's ledger: what came is verified, then written; how far behind it is | `protocol`, `registry`, `store`, `ledger` |
+//! | [`rights`] | who may read, write, mirror, and have walks made; no I/O | `network`, `record`, `entry` |
+//! | [`resolver`] | the read core: the desk, recursion | `id`, `record`, `entry`, `ledger`, `proof`, `store`, `vindex`, `cache`, `network`, `rights` |
+//! | [`registry`] | the write core | `codec`, `id`, `record`, `entry`, `ledger`, `store` |
+//! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, and the one table of outcomes | the cores' types, `cache`, `proof`, `rights`, `vindex` |
+//! | [`client`] | outbound connections; asks other nodes for the read core | `protocol`, `tlog`, `record`, `resolver` |
+//! | [`publish`] | which checkpoints the world sees, cosigned by whom; the guard at start | `tlog`, `ledger`, `client` |
+//! | [`mirror`] | follows another node's ledger: what came is verified, then written; how far behind it is; promotion | `client`, `protocol`, `registry`, `store`, `entry`, `ledger` |
 //! | [`server`] | listeners: gRPC, DNS, HTTP | `network`, `record`, `protocol`, the cores, `rights`, `vindex`, `witness`, `mirror` |
-//! | [`client`] | outbound connections; asks other nodes for the read core | `protocol`, `proof`, `record`, `resolver` |
-//! | [`config`] | file + environment + arguments -> `Config` | `id`, `network`, `proof`, `protocol`, `server` |
+//! | [`config`] | file + environment + arguments -> `Config` | `id`, `network`, `tlog`, `protocol`, `server` |
 //! | [`app`] | `Config` -> running node; `fsck`, `rebuild`, `audit`, `promote` | everything below, `client` |
-//! | [`cli`] | the subcommands | `app`, `client`, `proof`, `vindex`, `witness` |
+//! | [`cli`] | the subcommands | `app`, `client`, `proof`, `vindex` |
 //!
 //! `tests/it/tidy.rs` keeps this table.
 //!
@@ -119,17 +122,28 @@ pub mod cli;
 pub mod client;
 pub mod codec;
 pub mod config;
+pub mod entry;
 pub mod id;
 pub mod ledger;
 pub mod mirror;
 pub mod network;
 pub mod proof;
 pub mod protocol;
+pub mod publish;
 pub mod record;
 pub mod registry;
 pub mod resolver;
 pub mod rights;
 pub mod server;
 pub mod store;
+pub mod tlog;
 pub mod vindex;
 pub mod witness;
+
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+#[path = "../fuzz/targets.rs"]
+pub mod fuzzing;
+#[cfg(test)]
+#[path = "../tests/it/harness/required.rs"]
+mod required;

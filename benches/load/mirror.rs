@@ -7,8 +7,8 @@ use std::{
 
 use hdrhistogram::Histogram;
 use touchmark::{
-    ledger::LedgerKey,
     protocol::grpc::pb::{self, auditor_client::AuditorClient, registry_client::RegistryClient},
+    tlog::LedgerKey,
 };
 
 use crate::{

@@ -13,8 +13,8 @@ use tokio::{
 };
 use tonic::transport::Channel;
 use touchmark::{
-    ledger::read_checkpoint,
     protocol::grpc::pb::{self, auditor_client::AuditorClient, command::Operation, registry_client::RegistryClient},
+    tlog::read_checkpoint,
     vindex::OutputLeaf,
 };
 

@@ -6,7 +6,8 @@ use super::AppError;
 use crate::{
     audit::{Audit, AuditReport, Audited, LedgerSource, LogSource, OutputSource, processors},
     client::{ClientError, TileClient},
-    ledger::{CheckpointVerifier, DataDir, LeafLog},
+    ledger::{DataDir, LeafLog, LedgerError},
+    tlog::CheckpointVerifier,
     vindex::keys::ORIGIN_SUFFIX,
 };
 
@@ -28,7 +29,10 @@ pub fn audit_directory(
     let source = LedgerSource::open(&directory)?;
     // A mirror has no verifiable index: it could not sign one.
     let index = match source.ledger().signer() {
-        Ok(key) => LeafLog::open_to_read(&directory.vindex(), key.with_suffix(ORIGIN_SUFFIX)?)?.map(OutputSource),
+        Ok(key) => {
+            LeafLog::open_to_read(&directory.vindex(), key.with_suffix(ORIGIN_SUFFIX).map_err(LedgerError::from)?)?
+                .map(OutputSource)
+        }
         Err(_) => None,
     };
     let verifier = verifier.unwrap_or(source.ledger().verifier());

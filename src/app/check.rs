@@ -7,21 +7,22 @@ use std::{
 
 use data_encoding::BASE64;
 
-use super::{
-    AppError, Progress, dnssec, entropy,
-    index::{self, Seal},
-    report,
-};
+use super::{AppError, Progress, entropy, index, report};
 use crate::{
     config::Config,
+    entry::StoredEntry,
     id::KeyPrefix,
     ledger::{
-        self, DataDir, KeySource, LeafLog, LeafLogCheck, Ledger, Mark, MirrorOf, Opening, Position, Seen, StoredEntry,
+        self, DataDir, KeySource, LeafLog, LeafLogCheck, Ledger, LedgerError, Mark, MirrorOf, Opening, Position, Seen,
     },
     registry::apply::{self, change_of},
+    server::dns::keys,
     store::{
         Direction, EdgeEnd, EdgeMove, EdgeOrigin, IndexChange, Store,
-        local::{EdgeStateAt, LocalStore},
+        local::{
+            EdgeStateAt, LocalStore,
+            seal::{self, Seal, check_seal},
+        },
     },
     vindex::keys::ORIGIN_SUFFIX,
 };
@@ -70,21 +71,22 @@ pub fn fsck(data: &Path, progress: &mut dyn FnMut(Progress)) -> Result<FsckRepor
 
 /// As [`fsck`], of a directory that is open.
 pub(super) fn fsck_open(directory: &DataDir, progress: &mut dyn FnMut(Progress)) -> Result<FsckReport, AppError> {
-    if dnssec::file(directory.path()).exists() {
-        dnssec::keys(directory.path())?;
+    if keys::file(directory.path()).exists() {
+        keys::keys(directory.path())?;
     }
     if let Some(of) = MirrorOf::read(directory)? {
         Seen::open(directory.path(), &of.key)?;
     }
-    let seal = index::check_seal(directory)?;
+    let seal = check_seal(directory)?;
     if let Seal::Broken(what) = &seal {
         return Err(AppError::Index { what: format!("index: {what}") });
     }
     let checked = compare(directory, &seal, progress);
     // Opening the index broke the seal. Whatever was found, the index is as it was closed.
-    let sealed = if seal == Seal::Whole { index::seal(directory) } else { Ok(()) };
+    let sealed = if seal == Seal::Whole { seal::seal(directory) } else { Ok(()) };
     let report = checked?;
-    sealed.map(|()| report)
+    sealed?;
+    Ok(report)
 }
 
 /// Checks the ledger, and the index against it.
@@ -124,7 +126,7 @@ fn check_output_log(directory: &DataDir, seal: &Seal) -> Result<LeafLogCheck, Ap
     if !directory.vindex().exists() {
         return Ok(none);
     }
-    let key = Ledger::open_to_read(directory)?.signer()?.with_suffix(ORIGIN_SUFFIX)?;
+    let key = Ledger::open_to_read(directory)?.signer()?.with_suffix(ORIGIN_SUFFIX).map_err(LedgerError::from)?;
     let output = LeafLog::check(&directory.vindex(), key)?.unwrap_or(none);
     if *seal == Seal::Whole && output.unsigned_bytes > 0 {
         let bytes = output.unsigned_bytes;

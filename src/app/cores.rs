@@ -6,17 +6,18 @@ use std::{
     sync::Arc,
 };
 
-use super::{AppError, Writer, clock, entropy, half, mirror::last_time_ms};
+use super::{AppError, Writer, clock, entropy, half};
 use crate::{
     config::Config,
     id::{ParseError, Subtree},
-    ledger::{CheckpointVerifier, Ledger, LedgerError, MirrorOf, Publication, Seen},
+    ledger::{Ledger, LedgerError, MirrorOf, Publication, Seen},
     mirror::{Applier, Lag},
     protocol::dns::{Responder, ResponderOptions, Zone, cookie::CookieSecrets},
     registry::{Changes, Committer, Refusal, Registry, Sequencer, SequencerHandle},
     resolver::{Desk, DeskParts, Recursive, Resolver, feed::Feeds},
     server::dns::cookie_file,
     store::{ImplicitHome, Prefixes, Records, Store, local::LocalStore},
+    tlog::CheckpointVerifier,
     vindex::Lookups,
 };
 
@@ -123,7 +124,7 @@ impl Cores {
             Writer::Mirror(replica, of) => {
                 let refusal = Refusal::Mirror { primary: of.url.clone() };
                 let applier = Applier::new(replica, Arc::clone(ledger), store, prefixes, committer);
-                let lag = Lag::new(&of.url, Arc::clone(ledger), last_time_ms(ledger)?, clock());
+                let lag = Lag::new(&of.url, Arc::clone(ledger), ledger.last_time_ms()?, clock());
                 let seen = Arc::new(seen(&config.data, &of.key)?);
                 let adding = Adding::Primary(Box::new(applier), of, Arc::new(lag), seen);
                 (Registry::refusing(refusal, entropy()), adding)

@@ -13,18 +13,13 @@
 mod audit;
 mod check;
 mod cores;
-pub mod dnssec;
-mod guard;
 mod http;
 mod index;
-mod mirror;
 mod promote;
-mod publisher;
 mod recursive;
-mod signing;
 mod vindex;
 mod witness;
-mod witnesses;
+mod writing;
 
 use std::{
     io,
@@ -39,18 +34,22 @@ use std::{
 pub use audit::{audit_directory, audit_url};
 pub use check::{FsckReport, RebuildReport, fsck, rebuild};
 use cores::{Cores, ReadParts};
-pub use guard::GuardError;
-use mirror::Writing;
-pub use promote::{Loss, PromoteReport, promote};
-use signing::KeysTask;
+pub use promote::promote;
 pub use witness::{WitnessNode, WitnessOptions};
-use witnesses::Witness;
+use writing::Writing;
 
-pub use crate::audit::{AuditError, AuditReport, Audited, Content, IndexReport};
+pub use crate::{
+    audit::{AuditError, AuditReport, Audited, Content, IndexReport},
+    mirror::promote::{Loss, PromoteReport},
+    publish::GuardError,
+};
 use crate::{
-    config::{Config, DNS_WORKERS_MAX},
+    client::witness::WitnessClient,
+    config::{Config, DNS_WORKERS_MAX, MirrorConfig, WitnessAddress},
     ledger::{Appender, DataDir, KeySource, Ledger, LedgerError, MirrorOf, Opening, Publication, Recovered, Replica},
-    protocol::dns::ZoneError,
+    mirror::{DirectoryError, directory},
+    protocol::dns::{ZoneError, dnssec::keys::Algorithm},
+    publish::{self, Witness},
     registry::{Clock, Entropy, apply},
     resolver::feed::Feeds,
     server::{
@@ -59,13 +58,18 @@ use crate::{
             certificate::{Certificate, CertificateError},
             cookie_file::CookieFileError,
             encrypted::EncryptedAddresses,
+            keys::KeysError,
             rate::RateLimits,
+            signing::{self, KeysTask},
             sources::SourceLimits,
         },
         grpc::{Calls, GrpcParts, GrpcServer},
         http::{HttpParts, HttpServer, MetricSources, Replicas},
     },
-    store::{ReadError, Store, StoreError, local::LocalStore},
+    store::{
+        ReadError, Store, StoreError,
+        local::{LocalStore, seal::SealError},
+    },
     vindex::VerifiableIndex,
     witness::WitnessError,
 };
@@ -142,7 +146,7 @@ pub enum AppError {
     Dns(#[from] ListenError),
     /// The keys of the zone.
     #[error(transparent)]
-    Dnssec(#[from] dnssec::KeysError),
+    Dnssec(#[from] KeysError),
     /// Witnesses hold another history of the ledger, or too few of them say what they hold.
     #[error(transparent)]
     Guard(#[from] GuardError),
@@ -192,6 +196,21 @@ pub enum AppError {
     },
 }
 
+impl From<DirectoryError> for AppError {
+    fn from(error: DirectoryError) -> Self {
+        match error {
+            DirectoryError::Refused { what } => Self::Mirror { what },
+            DirectoryError::Ledger(error) => Self::Ledger(error),
+        }
+    }
+}
+
+impl From<SealError> for AppError {
+    fn from(SealError { what, path, source }: SealError) -> Self {
+        file_error(what, &path, source)
+    }
+}
+
 impl AppError {
     fn system(what: impl Into<String>, source: io::Error) -> Self {
         Self::System { what: what.into(), source }
@@ -238,7 +257,8 @@ impl Node {
         };
         let grpc = GrpcServer::start(config.grpc, parts).await;
         let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
-        let sign = |algorithm| signing::start(config, algorithm, &responder, writing.primary());
+        let sign =
+            |algorithm: Algorithm| signing::start(&config.data, &config.zone, algorithm, &responder, writing.primary());
         let signing = config.dnssec.map(sign).transpose()?;
         let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()())).await?;
         if config.dns_encrypted != EncryptedAddresses::default() {
@@ -356,7 +376,8 @@ struct Opened {
 
 impl Opened {
     fn new(directory: &DataDir, config: &Config) -> Result<Self, AppError> {
-        let mirror = mirror::prepare(directory, config)?;
+        let asked = config.mirror.as_ref().map(asked);
+        let mirror = directory::prepare(directory, asked)?;
         let seed = entropy()();
         let opening = Opening::new(directory, KeySource { origin: &config.origin, seed })?;
         let store = index::open_or_rebuild(directory, &opening, config)?;
@@ -375,11 +396,21 @@ impl Opened {
             let (ledger, replica) = replayed.follow()?;
             return Ok(Self { ledger, writer: Writer::Mirror(replica, Box::new(of)), store, witnesses: Vec::new() });
         }
-        let mut witnesses = Witness::all(&config.witnesses);
-        guard::ask(&replayed, &mut witnesses, config.witnesses_required)?;
+        let mut witnesses: Vec<_> = config.witnesses.iter().map(witness_of).collect();
+        publish::ask(&replayed, &mut witnesses, config.witnesses_required)?;
         let Recovered { ledger, appender } = replayed.sign()?;
         Ok(Self { ledger, writer: Writer::Own(appender), store, witnesses })
     }
+}
+
+/// What the configuration says of a mirror.
+fn asked(config: &MirrorConfig) -> directory::Asked<'_> {
+    directory::Asked { url: &config.url, key: config.key.as_deref(), only: config.only.as_deref() }
+}
+
+/// A configured witness.
+fn witness_of(address: &WitnessAddress) -> Witness {
+    Witness::new(WitnessClient::new(address.key.clone(), &address.url))
 }
 
 /// Who writes the ledger: the node itself, or what it takes from its primary.

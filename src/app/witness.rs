@@ -4,8 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use super::{AppError, clock, entropy};
 use crate::{
-    proof::note::VerifierKey,
     server::http::{HttpLimits, HttpServer, witness::routes},
+    tlog::note::VerifierKey,
     witness::{KeyFile, Witness},
 };
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::{AuditError, Facts, LogSource, outputs::Output, outputs::Tree, pipeline::Chunk};
 use crate::{
-    ledger::{Hash, SignedCheckpoint},
+    tlog::{Hash, SignedCheckpoint},
     vindex::map::{Hashing, Map, Update},
 };
 

@@ -27,8 +27,9 @@ pub use directory::{LedgerSource, OutputSource};
 use pipeline::Stream;
 
 use crate::{
+    entry::EntryText,
     id::{Identifier, Prefix, excerpt},
-    ledger::{CheckpointVerifier, EntryText, Hash, SignedCheckpoint, read_checkpoint},
+    tlog::{CheckpointVerifier, Hash, SignedCheckpoint, read_checkpoint},
     vindex::{
         keys::{keys_of_identifiers, prefix_key},
         trie::Bytes32,

@@ -6,7 +6,7 @@ use super::{
     signed,
 };
 use crate::{
-    ledger::{Frontier, Hash, SignedCheckpoint, read_checkpoint},
+    tlog::{Frontier, Hash, SignedCheckpoint, read_checkpoint},
     vindex::{OutputLeaf, output_verifier, trie::Bytes32},
 };
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{AuditError, LogSource, TILE_WIDTH};
-use crate::ledger::{Hash, leaf_hash};
+use crate::{entry::leaf_hash, tlog::Hash};
 
 /// Bundles of a chunk.
 const CHUNK_BUNDLES: u64 = 8;

@@ -149,7 +149,7 @@ impl<V: Kept> StampedCache<V> {
     }
 
     /// Reads the value of a key where it lies; `None` when there is none, or when `read` says that it does not count any
-    /// more. `read` runs under a lock: it copies what it needs, and does nothing else.
+    /// more. `read` runs under a lock: it looks whether the value counts, copies what it needs, and does nothing else.
     pub fn read<R>(&self, key: HashedKey<'_>, read: impl FnOnce(&V) -> Option<R>) -> Option<R> {
         let mut shard = self.shard(key);
         shard.asked += 1;

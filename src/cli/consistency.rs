@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     client::Client,
-    proof::{
+    tlog::{
         merkle::is_consistent,
         note::VerifiedCheckpoint,
         policy::{Policy, PolicyRefusal},

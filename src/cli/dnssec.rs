@@ -9,10 +9,7 @@ use super::{
     output::{self, Out},
 };
 use crate::{
-    app::{
-        AppError,
-        dnssec::{self, KeysError},
-    },
+    app::AppError,
     id::{Prefix, dns_name::name_of_prefix},
     protocol::{
         dns::dnssec::{
@@ -23,6 +20,7 @@ use crate::{
         json::time_text,
         outcome::Outcome,
     },
+    server::dns::keys::{self, KeysError},
 };
 
 /// Shows and rolls the keys that sign the DNS zone, while the node runs or not.
@@ -135,7 +133,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 
 fn status(args: &StatusArgs) -> Result<(), Failure> {
     let data = args.data.config()?.data;
-    let (ring, now) = (dnssec::keys(&data)?, dnssec::now_unix());
+    let (ring, now) = (keys::keys(&data)?, keys::now_unix());
     if args.json {
         return print_json(&ring, None, now);
     }
@@ -147,7 +145,7 @@ fn status(args: &StatusArgs) -> Result<(), Failure> {
 
 /// Prints what `touchmark prefix delegate --ds` of the node above takes.
 fn show_ds(args: &DsArgs) -> Result<(), Failure> {
-    let (ring, now) = (dnssec::keys(&args.data.config()?.data)?, dnssec::now_unix());
+    let (ring, now) = (keys::keys(&args.data.config()?.data)?, keys::now_unix());
     let apex = match &args.prefix {
         None => ring.apex().to_vec(),
         Some(prefix) => prefix_apex(prefix, &ring)?,
@@ -168,8 +166,8 @@ fn prefix_apex(prefix: &str, ring: &KeyRing) -> Result<Vec<u8>, Failure> {
 }
 
 fn roll(args: &RollArgs) -> Result<(), Failure> {
-    let ring = dnssec::roll(&args.data.config()?.data, args.algorithm)?;
-    let now = dnssec::now_unix();
+    let ring = keys::roll(&args.data.config()?.data, args.algorithm)?;
+    let now = keys::now_unix();
     if args.json {
         return print_json(&ring, None, now);
     }
@@ -189,8 +187,8 @@ fn roll(args: &RollArgs) -> Result<(), Failure> {
 
 fn finish(args: &RollArgs) -> Result<(), Failure> {
     let haste = if args.force { Haste::Now } else { Haste::Wait };
-    let (ring, dropped) = dnssec::finish_roll(&args.data.config()?.data, haste)?;
-    let now = dnssec::now_unix();
+    let (ring, dropped) = keys::finish_roll(&args.data.config()?.data, haste)?;
+    let now = keys::now_unix();
     if args.json {
         let dropped = JsonKey::new(&ring, &dropped.key, None, (dropped.published_at, dropped.active_at));
         return print_json(&ring, Some(dropped), now);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::failure::Failure;
-use crate::proof::{
+use crate::tlog::{
     note::{CHECKPOINT_BYTES_MAX, KeyError, VerifierKey},
     policy::{POLICY_BYTES_MAX, Policy},
     tlog_proof::{PROOF_BYTES_MAX, TlogProof, is_proof},

@@ -11,9 +11,10 @@ use super::{
     trust::{self, Trust},
 };
 use crate::{
-    proof::{Outcome, Proven, note::VerifierKey, tlog_proof::PROOF_BYTES_MAX, verify},
+    proof::{Outcome, Proven, verify},
     protocol::{grpc::value_to_pb, json::time_text},
     record::Value,
+    tlog::{note::VerifierKey, tlog_proof::PROOF_BYTES_MAX},
 };
 
 /// Checks a proof and says what it proves. No node is asked.

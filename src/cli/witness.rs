@@ -10,7 +10,7 @@ use super::{
 use crate::{
     app::{WitnessNode, WitnessOptions},
     config::{Config, Spec},
-    proof::note::{KeyError, VerifierKey},
+    tlog::note::{KeyError, VerifierKey},
 };
 
 /// Runs a witness for the ledgers of others.

@@ -12,13 +12,12 @@ use tonic_prost::ProstCodec;
 
 use super::ClientError;
 use crate::{
-    ledger::Hash,
-    proof::tlog_proof::TlogProof,
     protocol::grpc::{
         APPLY_REQUEST_BYTES_MAX, CommandBatch, Encoded, REPLY_BYTES_MAX, path_from_pb,
         pb::{self, auditor_client::AuditorClient, registry_client::RegistryClient, resolver_client::ResolverClient},
         proof_from_pb,
     },
+    tlog::{Hash, tlog_proof::TlogProof},
 };
 
 /// How long to wait for a connection.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ureq::{Agent, Error};
 
 use super::ClientError;
-use crate::protocol::tiles::{TILE_WIDTH, Tile, TilePath};
+use crate::tlog::tiles::{TILE_WIDTH, Tile, TilePath};
 
 /// The longest that one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);

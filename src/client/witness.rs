@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ureq::{Agent, Body, http::Response};
 
-use crate::proof::{
+use crate::tlog::{
     note::{Cosignature, VerifierKey, verify_cosigned},
     witness::{AddCheckpoint, origin_hash},
 };
@@ -167,10 +167,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{
-        ledger::{Hash, LedgerKey},
-        proof::note::CosignerKey,
-    };
+    use crate::tlog::{Hash, LedgerKey, note::CosignerKey};
 
     /// A witness that gives one reply, whatever it is asked.
     fn replying(reply: String) -> WitnessClient {
@@ -199,8 +196,7 @@ mod tests {
 
     #[test]
     fn replies_are_told_apart() {
-        let directory = tempfile::tempdir().unwrap();
-        let log = LedgerKey::open_or_create(&directory.path().join("key"), "log.test", [1; 32]).unwrap();
+        let log = LedgerKey::new("log.test", [1; 32]).unwrap();
         let note = log.sign(1, Hash([1; 32])).unwrap().note;
         let text = note.split_inclusive('\n').take(3).collect::<String>();
         let request = AddCheckpoint { old_size: 0, proof: Vec::new(), checkpoint: note.as_ref().into() };

@@ -9,13 +9,13 @@ use std::{
 use super::{DNS_ADDRESSES_MAX, ORIGIN_BYTES_MAX, VerifiableIndexMode, WITNESSES_MAX, WitnessAddress};
 use crate::{
     network::{Network, NetworkError},
-    proof::note::{KeyError, KeyType, VerifierKey},
     protocol::dns::{
         IDENTITY_OCTETS_MAX,
         dnssec::keys::{Algorithm, UnknownAlgorithm},
         zone_labels,
     },
     server::dns::rate::EXEMPT_NETWORKS_MAX,
+    tlog::note::{KeyError, KeyType, VerifierKey},
 };
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {

@@ -3,7 +3,7 @@
 use super::{ConfigError, Layers, MIRROR_PREFIXES_MAX};
 use crate::{
     id::{Subtree, excerpt},
-    proof::note::{KeyError, KeyType, VerifierKey},
+    tlog::note::{KeyError, KeyType, VerifierKey},
 };
 
 /// The most prefixes that an edge node is told to keep.

@@ -29,12 +29,12 @@ use serde::Deserialize;
 
 use crate::{
     network::Network,
-    proof::note::VerifierKey,
     protocol::dns::{UDP_PAYLOAD_OCTETS_MAX, dnssec::keys::Algorithm},
     server::dns::{
         encrypted::EncryptedAddresses,
         rate::{self, RESPONSES_PER_SECOND, SLIP, WINDOW_SECONDS},
     },
+    tlog::note::VerifierKey,
 };
 
 /// The default configuration with its comments, as `touchmark config print` shows it.

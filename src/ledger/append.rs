@@ -8,13 +8,16 @@ pub use erase::Erasing;
 pub(super) use erase::{check as check_erasures, recover as recover_erasure};
 
 use super::{
-    Draft, Hash, Ledger, LedgerError, Place, Position, Previous, SignedCheckpoint,
-    checkpoint::SignedHead,
-    leaf_hash,
+    Ledger, LedgerError, Position,
     recover::Mark,
     redactions::Group,
     segment::{FRAME_HEADER_BYTES, FrameBuffer, FrameInfo, SegmentWriter},
-    tree::{Frontier, NewHashes},
+    signed_head::SignedHead,
+    tree::NewHashes,
+};
+use crate::{
+    entry::{Draft, Place, Previous, leaf_hash},
+    tlog::{Frontier, Hash, SignedCheckpoint},
 };
 
 /// The one writer of a ledger.
@@ -206,7 +209,9 @@ impl Batch<'_> {
     ) -> Result<Pushed, LedgerError> {
         let index = self.frontier.size();
         let previous = match previous {
-            Some((index, position)) => Some(Previous { index, position, leaf_hash: self.leaf_hash(index)? }),
+            Some((index, position)) => {
+                Some(Previous { index, locator: position.into(), leaf_hash: self.leaf_hash(index)? })
+            }
             None => None,
         };
         let has_edges = edges == EdgesAfter::Some;
@@ -283,7 +288,7 @@ impl Batch<'_> {
         appender.last_time_ms = time_ms;
         let signed = match theirs {
             Some(theirs) => Ok(theirs.clone()),
-            None => appender.ledger.keys.signer().and_then(|signer| signer.sign(appender.frontier.size(), root)),
+            None => appender.ledger.keys.signer().and_then(|signer| Ok(signer.sign(appender.frontier.size(), root)?)),
         };
         let kept = signed.and_then(|signed| appender.head.store(&signed).map(|()| signed));
         let kept = kept.and_then(|kept| if theirs.is_some() { appender.head.sync().map(|()| kept) } else { Ok(kept) });

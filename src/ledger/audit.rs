@@ -6,15 +6,18 @@
 //! erased it, and that none holds what was erased.
 
 use super::{
-    DataDir, EntrySubject, Erasure, Erasures, Hash, Kept, Keys, Ledger, LedgerError, Missing, Position, StoredEntry,
-    Unexplained,
+    DataDir, Erasures, Keys, Ledger, LedgerError, Missing, Position, Unexplained,
     append::check_erasures,
-    checkpoint::read_slots,
-    leaf_hash,
+    previous,
     recover::limit,
     redactions::Redactions,
     segment::{BadEntry, BadFrame, Frame, Scanned, Segments},
-    tree::{Frontier, Levels, NewHashes},
+    signed_head::read_slots,
+    tree::{Levels, NewHashes},
+};
+use crate::{
+    entry::{EntrySubject, Erasure, Kept, StoredEntry, leaf_hash},
+    tlog::{Frontier, Hash},
 };
 
 /// What a whole and sound ledger holds.
@@ -165,11 +168,11 @@ impl Auditor {
         self.place(index, entry.index, entry.time_ms)?;
         let subject = entry.subject().ok_or_else(|| bad(index, "is about no identifier"))?;
         entry.decode_values().map_err(|_| bad(index, "holds values that no record may have"))?;
-        let previous_leaf = match entry.previous {
+        let previous_leaf = match previous(entry) {
             None => None,
-            Some((previous, position)) => {
-                self.check_previous(entry, &subject, previous, position)?;
-                Some(self.leaf(previous, start, hashes)?)
+            Some((before, position)) => {
+                self.check_previous(entry, &subject, before, position)?;
+                Some(self.leaf(before, start, hashes)?)
             }
         };
         if let Some(erasure) = &entry.erasure {
@@ -224,8 +227,8 @@ impl Auditor {
 
     /// Checks that no version before an erase entry holds what it says was erased.
     fn check_erased(&self, erase: &StoredEntry<'_>, erasure: &Erasure) -> Result<(), LedgerError> {
-        let mut previous = erase.previous;
-        while let Some((index, position)) = previous {
+        let mut next = previous(erase);
+        while let Some((index, position)) = next {
             let bytes = self.segments.read_entry(position);
             let bytes = bytes.map_err(|_| bad(erase.index, &format!("erased entry {index}, which cannot be read")))?;
             let entry = StoredEntry::read(&bytes);
@@ -233,7 +236,7 @@ impl Auditor {
             if entry.holds_any(erasure.values) {
                 return Err(bad(index, &format!("holds a value that entry {} says was erased", erase.index)));
             }
-            previous = entry.previous;
+            next = previous(&entry);
         }
         Ok(())
     }

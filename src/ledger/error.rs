@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{ORIGIN_BYTES_MAX, Position, data_dir};
-use crate::codec::Torn;
+use super::{Position, data_dir};
+use crate::{codec::Torn, tlog::BadOrigin};
 
 /// Why the ledger could not be opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -105,11 +105,8 @@ pub enum LedgerError {
         index: u64,
     },
     /// The origin cannot name a key.
-    #[error("origin `{origin}` is not 1 to {ORIGIN_BYTES_MAX} printable ASCII characters without spaces and `+`")]
-    Origin {
-        /// The origin.
-        origin: String,
-    },
+    #[error(transparent)]
+    Origin(#[from] BadOrigin),
     /// A proof was asked for over a tree that is not there.
     #[error("{asked} entries were asked about; there are {entries}")]
     OutOfTree {

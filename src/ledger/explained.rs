@@ -9,8 +9,11 @@
 
 use std::collections::HashMap;
 
-use super::{ErasedValues, Ledger, LedgerError, StoredEntry};
-use crate::id::Key;
+use super::{Ledger, LedgerError};
+use crate::{
+    entry::{ErasedValues, StoredEntry},
+    id::Key,
+};
 
 /// How many missing values are remembered at once; about 100 bytes each, and the identifiers.
 const MISSING_VALUES_MAX: usize = 1 << 20;

@@ -15,8 +15,11 @@ use std::{
     path::Path,
 };
 
-use super::{CheckpointVerifier, DataDir, LedgerError, LedgerKey};
-use crate::id::Subtree;
+use super::{DataDir, LedgerError};
+use crate::{
+    id::Subtree,
+    tlog::{CheckpointVerifier, LedgerKey},
+};
 
 /// The first line of the file.
 const HEAD: &str = "touchmark mirror 1";

@@ -20,10 +20,13 @@ use std::{
 };
 
 use super::{
-    Hash, LedgerError, LedgerKey, Position, SignedCheckpoint, TEXT_BYTES_MAX,
-    checkpoint::{SignedHead, read_slots},
-    leaf_hash,
-    tree::{Frontier, Levels, NewHashes},
+    LedgerError, Position,
+    signed_head::{SignedHead, read_slots},
+    tree::{Levels, NewHashes},
+};
+use crate::{
+    entry::{TEXT_BYTES_MAX, leaf_hash},
+    tlog::{Frontier, Hash, LedgerKey, SignedCheckpoint},
 };
 
 /// Length and checksum before a leaf, in bytes.

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! DIR/FORMAT            what this directory is; locked by whoever has it open      data_dir
-//! DIR/ledger/key        the signing key, made at the first start                   checkpoint
+//! DIR/ledger/key        the signing key, made at the first start                   key_file
 //! DIR/ledger/mirror     in its place on a mirror: whose ledger it is                  keys
 //! DIR/ledger/seen       on a mirror, too: the largest checkpoint of its primary that it saw     seen
-//! DIR/ledger/signed_head  the last checkpoint signed                               checkpoint
+//! DIR/ledger/signed_head  the last checkpoint signed                               signed_head
 //! DIR/ledger/promoted   that it was a mirror, and goes on under its primary's key       promote
 //! DIR/ledger/segments/  frames of entries with their values and salts              segment, entry
 //! DIR/ledger/redactions  what is left of entries that were erased                  redactions
@@ -28,11 +28,10 @@
 
 mod append;
 mod audit;
-mod checkpoint;
 mod data_dir;
-mod entry;
 mod error;
 mod explained;
+mod key_file;
 mod keys;
 mod leaf_log;
 mod promote;
@@ -42,9 +41,9 @@ mod redactions;
 mod replica;
 mod seen;
 mod segment;
+mod signed_head;
 mod tiles;
 pub mod tree;
-mod verifier;
 
 use std::{
     fmt, io,
@@ -56,35 +55,32 @@ use std::{
 
 pub use append::{Appender, Batch, Committed, EdgesAfter, Erasing, Pushed};
 pub use audit::{Audit, audit};
-pub use checkpoint::{LedgerKey, ORIGIN_BYTES_MAX, SLOT_BYTES as CHECKPOINT_BYTES_MAX, SignedCheckpoint, write_secret};
 pub use data_dir::DataDir;
-pub use entry::{
-    BadReason, Draft, EdgeLine, EdgeLineOp, EntryKind, EntrySubject, EntryText, EntryTextError, EntryTooLong,
-    ErasedValue, ErasedValues, Erasure, Outside, Place, PrefixStatement, Previous, Principal, REASON_BYTES_MAX,
-    REQUEST_ID_BYTES_MAX, Reason, RequestId, Salts, Statement, StoredEntry, TEXT_BYTES_MAX, ValueLine, ValueOpening,
-    commitment, leaf_hash, with_place, without_place,
-};
 pub use error::LedgerError;
 pub use explained::{Erasures, Missing, Unexplained};
+pub use key_file::write_secret;
 pub use keys::{MirrorOf, PREFIXES_MAX};
 pub use leaf_log::{LastLeaf, LeafLog, LeafLogCheck, LeafLogWriter};
 pub use promote::{PromotionKey, promote};
 pub use publication::Publication;
 pub use recover::{KeySource, Mark, Opening, Recovered, Replayed, ReplayedFrame};
+#[cfg(any(test, fuzzing))]
+pub(crate) use redactions::fuzz as redactions_fuzz;
 pub use replica::{Foreign, Replica, ReplicaBatch};
 pub use seen::Seen;
 pub use segment::ENTRY_BYTES_MAX;
-pub use tlog_tiles::Hash;
-pub use tree::Frontier;
-pub use verifier::{CheckpointVerifier, VerifierKeyError, read_checkpoint};
+pub use signed_head::SLOT_BYTES as CHECKPOINT_BYTES_MAX;
 
-use entry::Kept;
 use keys::Keys;
 use redactions::Redactions;
 use segment::Segments;
 use tree::{Levels, Prover};
 
-use crate::codec::Torn;
+use crate::{
+    codec::Torn,
+    entry::{Locator, Outside, StoredEntry},
+    tlog::{CheckpointVerifier, Frontier, Hash, LedgerKey, SignedCheckpoint},
+};
 
 /// Where an entry lies in the ledger's segments: opaque to everyone else, increasing from entry to entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -94,6 +90,23 @@ impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }
+}
+
+impl From<Locator> for Position {
+    fn from(locator: Locator) -> Self {
+        Self(locator.0)
+    }
+}
+
+impl From<Position> for Locator {
+    fn from(position: Position) -> Self {
+        Self(position.0)
+    }
+}
+
+/// Index and position of the entry before one that the ledger holds, of the same identifier.
+pub fn previous(entry: &StoredEntry<'_>) -> Option<(u64, Position)> {
+    entry.previous.map(|(index, locator)| (index, locator.into()))
 }
 
 /// What a read found that waits for no disk.
@@ -201,6 +214,16 @@ impl Ledger {
         Ok(before)
     }
 
+    /// When the last entry was taken, in milliseconds since 1970 UTC; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`].
+    pub fn last_time_ms(&self) -> Result<Option<u64>, LedgerError> {
+        let Some(last) = self.size().checked_sub(1) else { return Ok(None) };
+        self.entry(self.position(last)?)?.time_ms().map(Some)
+    }
+
     /// The newest signed checkpoint.
     pub fn checkpoint(&self) -> SignedCheckpoint {
         self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -251,7 +274,7 @@ impl Ledger {
         }
         let tree = directory.tree();
         let levels = Levels::open(&tree).map_err(|error| LedgerError::io("cannot open", &tree, error))?;
-        let newest = checkpoint::read_slots(&directory.signed_head(), keys.verifier())?.newest;
+        let newest = signed_head::read_slots(&directory.signed_head(), keys.verifier())?.newest;
         let (_, published) = newest
             .ok_or_else(|| LedgerError::damaged(&directory.signed_head(), "holds no checkpoint of this ledger"))?;
         let redactions = Redactions::open(&directory.redactions())?;

@@ -7,11 +7,12 @@
 use std::path::Path;
 
 use super::{
-    DataDir, Ledger, LedgerError, LedgerKey, MirrorOf, Seen, SignedCheckpoint,
-    checkpoint::slots,
+    DataDir, Ledger, LedgerError, MirrorOf, Seen,
     keys::{remove, write_whole},
+    signed_head::slots,
     write_secret,
 };
+use crate::tlog::{LedgerKey, SignedCheckpoint};
 
 /// Which key signs from then on.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::SignedCheckpoint;
+use crate::tlog::SignedCheckpoint;
 
 /// The checkpoints that are published. Cheap to ask, from any thread.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Publication {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Hash;
+    use crate::tlog::Hash;
 
     fn checkpoint(size: u64, note: &str) -> SignedCheckpoint {
         SignedCheckpoint { size, root: Hash([0; 32]), note: note.into() }

@@ -10,14 +10,16 @@ use std::{
 };
 
 use super::{
-    Appender, CheckpointVerifier, DataDir, Hash, Kept, Keys, Ledger, LedgerError, LedgerKey, MirrorOf, Position,
-    Replica, SignedCheckpoint, StoredEntry,
+    Appender, DataDir, Keys, Ledger, LedgerError, MirrorOf, Position, Replica,
     append::recover_erasure,
-    checkpoint::{SignedHead, read_slots},
-    leaf_hash,
     redactions::Redactions,
     segment::{BadEntry, Frame, FrameInfo, Scanned, SegmentWriter, Segments, Tail},
-    tree::{Frontier, Levels, NewHashes, Prover, empty_root},
+    signed_head::{SignedHead, read_slots},
+    tree::{Levels, NewHashes, Prover},
+};
+use crate::{
+    entry::{Kept, StoredEntry, leaf_hash},
+    tlog::{CheckpointVerifier, Frontier, Hash, LedgerKey, SignedCheckpoint, empty_root},
 };
 
 /// How many leaf hashes are read at once, when a tree is checked.

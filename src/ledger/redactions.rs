@@ -17,6 +17,8 @@
 //! one erasure that is under way: it counts once its erase entry is in the ledger, and is cut otherwise. An entry that is
 //! redacted again gets another record, and the bytes of the one before are overwritten by zeros.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod group;
 
 use std::{
@@ -32,7 +34,8 @@ use std::{
 
 pub(super) use group::{Group, GroupWriter, Pending, Redaction};
 
-use super::{LedgerError, Position, entry::REDACTED_BYTES_MAX};
+use super::{LedgerError, Position};
+use crate::entry::REDACTED_BYTES_MAX;
 
 const MAGIC: &[u8; 8] = b"TMRED/1\n";
 /// Where the first group begins.

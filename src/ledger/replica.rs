@@ -4,9 +4,10 @@
 //! and published. What is written was verified before (`mirror`); here the root of the tree has to be the signed one once more, or
 //! nothing of the batch is written. An erasure of the primary destroys the same values here, with the same machinery.
 
-use super::{
-    Appender, Batch, Committed, ErasedValues, Hash, LedgerError, Outside, Position, SignedCheckpoint, append::Erasing,
-    with_place,
+use super::{Appender, Batch, Committed, LedgerError, Position, append::Erasing};
+use crate::{
+    entry::{ErasedValues, Outside, with_place},
+    tlog::{Hash, SignedCheckpoint},
 };
 
 /// The one writer of a mirror's ledger.
@@ -114,7 +115,7 @@ impl ReplicaBatch<'_> {
 }
 
 fn push(batch: &mut Batch<'_>, entry: &Foreign<'_>, previous: Option<Position>) -> Result<Position, LedgerError> {
-    let stored = with_place(entry.stored, previous, entry.has_edges);
+    let stored = with_place(entry.stored, previous.map(Into::into), entry.has_edges);
     let stored = stored.map_err(|torn| LedgerError::entry(Position::default(), torn))?;
     batch.time_ms = entry.time_ms;
     Ok(batch.add(entry.leaf_hash, |out| out.extend_from_slice(&stored)))
@@ -126,12 +127,11 @@ mod tests {
 
     use super::*;
     use crate::{
+        entry::{Draft, EntryKind, Erasure, Principal, Reason, Statement, without_place},
         id::Identifier,
-        ledger::{
-            CheckpointVerifier, DataDir, Draft, EdgesAfter, EntryKind, Erasure, KeySource, Ledger, Mark, MirrorOf,
-            Opening, Principal, Reason, Recovered, Statement, audit, without_place,
-        },
+        ledger::{DataDir, EdgesAfter, KeySource, Ledger, Mark, MirrorOf, Opening, Recovered, audit},
         record::{Permissions, Status, Value, Values},
+        tlog::CheckpointVerifier,
     };
 
     const SECRET: &[u8] = b"a-secret-that-goes";

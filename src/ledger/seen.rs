@@ -16,9 +16,10 @@ use std::{
 };
 
 use super::{
-    CHECKPOINT_BYTES_MAX, CheckpointVerifier, LedgerError, SignedCheckpoint, data_dir,
+    CHECKPOINT_BYTES_MAX, LedgerError, data_dir,
     keys::{remove, write_whole},
 };
+use crate::tlog::{CheckpointVerifier, SignedCheckpoint};
 
 /// The first line of the file.
 const HEAD: &str = "touchmark seen 1";
@@ -184,7 +185,7 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Hash, LedgerKey};
+    use crate::tlog::{Hash, LedgerKey};
 
     #[test]
     fn the_largest_is_kept_and_read_again() {

@@ -5,7 +5,7 @@
 //! header  = "TMSEG/1\n" · base position · first entry index · 4 zero bytes · CRC-32C of the 28 bytes before   (u64, LE)
 //! frame   = "TMF1" · CRC-32C of everything after this field (u32) · body length (u32) · entry count (u32)
 //!           · first entry index (u64) · time of the last entry, ms (u64) · tree root after the frame (32 bytes) · body
-//! body    = { entry length (u32) · CRC-32C of the entry (u32) · stored entry (`ledger::entry`) }
+//! body    = { entry length (u32) · CRC-32C of the entry (u32) · stored entry (`entry`) }
 //! ```
 //!
 //! A position is the base of a segment plus an offset into it; bases follow on each other, so positions increase through
@@ -31,8 +31,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use crate::tlog::Hash;
 pub(super) use overwrite::Overwritten;
-use tlog_tiles::Hash;
 pub(super) use writer::{SegmentWriter, Tail};
 
 use super::{LedgerError, Position, redactions::Redactions};

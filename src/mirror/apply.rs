@@ -7,12 +7,12 @@ use super::{
     check::{Checked, CheckedEntry, VerifiedBatch},
 };
 use crate::{
+    entry::StoredEntry,
     id::Key,
-    ledger::{
-        Committed, Erasures, Foreign, Hash, Ledger, LedgerError, Missing, Position, Replica, StoredEntry, Unexplained,
-    },
+    ledger::{Committed, Erasures, Foreign, Ledger, LedgerError, Missing, Position, Replica, Unexplained},
     registry::{Changed, Changes, Committer, apply::change_of},
     store::{Applied, IndexChange, PrefixVersion, Prefixes, ReadError, Store, StoreError},
+    tlog::Hash,
 };
 
 /// Why a verified batch could not be written.

@@ -11,14 +11,13 @@
 use std::collections::HashMap;
 
 use crate::{
+    entry::{EntryKind, EntrySubject, EntryText, ErasedValues, Outside, StoredEntry, leaf_hash},
     id::{Key, Subtree},
-    ledger::{
-        CheckpointVerifier, EntryKind, EntrySubject, EntryText, ErasedValues, Frontier, Hash, LedgerError, Outside,
-        SignedCheckpoint, StoredEntry, leaf_hash,
-    },
+    ledger::LedgerError,
     protocol::replica::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, Record},
     record::EdgeChange,
     store::ReadError,
+    tlog::{CheckpointVerifier, Frontier, Hash, SignedCheckpoint},
 };
 
 /// What a mirror holds already.

@@ -9,12 +9,20 @@
 //! primary's key signed covers exactly what came: every leaf hash is derived again from values and salts. [`Applier`] writes it.
 //! [`Lag`] knows how far behind the mirror is. What does not fit is thrown away with its batch, and nothing of it was ever served.
 //!
-//! Deliberately absent: connections (`client::replica`), the loop that tries again (`app`), and writing of its own.
+//! [`Following`] is the loop around them: it asks the primary, tries again, and says what is wrong. What a directory mirrors is
+//! prepared in [`directory`]; one that becomes a primary's in [`promote`].
+//!
+//! Deliberately absent: connections (`client::replica`), and writing of its own.
 
 mod apply;
 mod check;
+pub mod directory;
+mod follow;
 mod lag;
+pub mod promote;
 
 pub use apply::{Applier, HeldLedger, MirrorError};
 pub use check::{Checked, CheckedEntry, Checker, Held, HeldEntry, Rejected, VerifiedBatch};
+pub use directory::DirectoryError;
+pub use follow::{Follow, Following};
 pub use lag::{Lag, LagNow};

@@ -10,7 +10,7 @@
 
 use data_encoding::BASE64;
 
-use super::number;
+use crate::tlog::number;
 
 /// The most values that can be opened: those of a record.
 pub const OPENINGS_MAX: usize = 256;

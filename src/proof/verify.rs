@@ -1,14 +1,14 @@
 //! The check of a whole proof, and what can come of it.
 
-use super::{
-    merkle,
-    opening::{self, OpeningError},
-    policy::{Accepted, Policy, PolicyRefusal},
-    tlog_proof::{TlogProof, TlogProofError},
-};
+use super::opening::{self, OpeningError};
 use crate::{
-    ledger::{EntryKind, EntryText, EntryTextError, Erasure, commitment, leaf_hash},
+    entry::{EntryKind, EntryText, EntryTextError, Erasure, commitment, leaf_hash},
     record::{Value, stored::StoredValue},
+    tlog::{
+        merkle,
+        policy::{Accepted, Policy, PolicyRefusal},
+        tlog_proof::{TlogProof, TlogProofError},
+    },
 };
 
 /// What a file shows.
@@ -162,25 +162,22 @@ fn proven(proof: &TlogProof, policy: &Policy) -> Result<(Proven, Vec<u32>), Defe
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{
-            note::{CosignerKey, VerifierKey, verify_checkpoint},
-            opening::Opening,
-        },
-        *,
-    };
+    use super::{super::opening::Opening, *};
     use crate::{
+        entry::{Draft, Place, Principal, Statement, StoredEntry},
         id::Identifier,
-        ledger::{Draft, Hash, LedgerKey, Place, Principal, Statement, StoredEntry},
         record::{Permissions, Values},
+        tlog::{
+            Hash, LedgerKey,
+            note::{CosignerKey, VerifierKey, verify_checkpoint},
+        },
     };
 
     const INDEX: u64 = 5;
     const SIZE: u64 = 11;
 
     fn log() -> LedgerKey {
-        let directory = tempfile::tempdir().unwrap();
-        LedgerKey::open_or_create(&directory.path().join("key"), "log.test", [9; 32]).unwrap()
+        LedgerKey::new("log.test", [9; 32]).unwrap()
     }
 
     fn witness() -> CosignerKey {
@@ -232,7 +229,7 @@ mod tests {
         // Entry 5 of 11: its sibling, the two before, the four before... of a tree whose other hashes are made up.
         let other = |number: u8| Hash([number; 32]);
         let path: Vec<Hash> = [1, 2, 3, 4].map(other).into();
-        let node = |left: Hash, right: Hash| tlog_tiles::node_hash(left, right);
+        let node = crate::tlog::node_hash;
         let leaf = leaf_hash(&text);
         let root = node(node(path[2], node(node(path[0], leaf), path[1])), path[3]);
         let note = log().sign(SIZE, root).unwrap().note.to_string();

@@ -9,4 +9,3 @@ pub mod grpc;
 pub mod json;
 pub mod outcome;
 pub mod replica;
-pub mod tiles;

@@ -11,7 +11,10 @@
 //! The first record is a checkpoint of the entries that the mirror has already, or `alive` where it has none. An erase entry
 //! stands alone between two checkpoints. Deliberately absent: what a mirror makes of it (`mirror`).
 
-use crate::ledger::{CHECKPOINT_BYTES_MAX, ENTRY_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::{
+    entry::TEXT_BYTES_MAX,
+    ledger::{CHECKPOINT_BYTES_MAX, ENTRY_BYTES_MAX},
+};
 
 /// Bytes before the bytes of a record.
 pub const HEAD_BYTES: usize = 5;

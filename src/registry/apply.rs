@@ -2,7 +2,8 @@
 
 use super::{may_need_hash, request_key};
 use crate::{
-    ledger::{EntrySubject, LedgerError, Position, ReplayedFrame, StoredEntry},
+    entry::{EntrySubject, StoredEntry},
+    ledger::{LedgerError, Position, ReplayedFrame, previous},
     record::{EdgeChange, EdgeType, Outputs},
     store::{Applied, EdgeMove, EdgeOp, EdgeOrigin, IndexChange, Store, StoreError},
 };
@@ -54,7 +55,7 @@ pub fn change_of(position: Position, entry: &StoredEntry<'_>) -> Result<IndexCha
         name_hash,
         key,
         position,
-        superseded: entry.previous,
+        superseded: previous(entry),
         request,
         edges: edge_moves(&entry.edges, entry.outputs.as_ref()),
     })

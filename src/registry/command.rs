@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::Refusal;
 use crate::{
+    entry::{EntryKind, ErasedValues, Reason, RequestId},
     id::Identifier,
-    ledger::{EntryKind, ErasedValues, Reason, RequestId},
     record::{Edge, EdgeChange, Event, Outputs, RecordError, Value, Values},
 };
 

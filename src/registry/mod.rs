@@ -35,10 +35,11 @@ use command::Drafted;
 use prefix::PrefixJob;
 
 use crate::{
+    entry::{Draft, Principal, Statement},
     id::{Key, dns_name},
-    ledger::{Draft, Hash, Principal, Statement},
     record::Version,
     store::RequestKey,
+    tlog::Hash,
 };
 
 /// Milliseconds since 1970 UTC, as whoever runs the node has it.
@@ -252,7 +253,7 @@ fn draft(
     principal: Principal,
     drafted: &Drafted<'_>,
     salt: [u8; 32],
-) -> Result<Draft, crate::ledger::EntryTooLong> {
+) -> Result<Draft, crate::entry::EntryTooLong> {
     let (identifier, request) = (&command.identifier, command.request.as_ref());
     let Drafted { kind, values, edges, outputs } = drafted;
     let (kind, outputs) = (*kind, *outputs);

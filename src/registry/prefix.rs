@@ -6,8 +6,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{Receipt, Refusal, Registry, Work, request_key, stopping};
 use crate::{
+    entry::{Draft, PrefixStatement, Principal, RequestId},
     id::Prefix,
-    ledger::{Draft, PrefixStatement, Principal, RequestId},
     record::PrefixChange,
     store::RequestKey,
 };

@@ -3,7 +3,7 @@
 use super::{Command, Operation, ValueChange};
 use crate::{
     codec::Torn,
-    ledger::{EntryKind, StoredEntry},
+    entry::{EntryKind, StoredEntry},
     record::{Edge, EdgeChange, Values},
     store::ReadError,
 };

@@ -29,11 +29,9 @@ use super::{
     stats::Stats,
 };
 use crate::{
+    entry::{Draft, EntryKind, StoredEntry},
     id::{Identifier, Key},
-    ledger::{
-        Appender, Batch, Committed, Draft, EdgesAfter, EntryBytes, EntryKind, LedgerError, Position, Pushed,
-        StoredEntry,
-    },
+    ledger::{Appender, Batch, Committed, EdgesAfter, EntryBytes, LedgerError, Position, Pushed},
     record::{EdgeChange, Status, Version},
     store::{Applied, IndexChange, PrefixVersion, Prefixes, ReadError, Records, RequestKey, Store},
 };
@@ -298,7 +296,7 @@ impl Staged {
 struct Decided {
     identifier: Box<str>,
     version: Version,
-    leaf_hash: crate::ledger::Hash,
+    leaf_hash: crate::tlog::Hash,
     replayed: bool,
 }
 

@@ -50,11 +50,12 @@ use super::{
 use crate::{
     cache::{Boarded, CacheStats},
     id::{Identifier, Key, KeyPrefix, Prefix, dns_name::NameHash},
-    ledger::{Hash, Publication, SignedCheckpoint},
+    ledger::Publication,
     network::Network,
     record::Record,
     rights::{self, Caller},
     store::{Prefixes, ReadError, Resident, Responsibility},
+    tlog::{Hash, SignedCheckpoint},
     vindex::{Lookup, Lookups, NoLookup},
 };
 

@@ -13,8 +13,9 @@
 
 use super::{Answer, Disclosure, EntryProof, ProveError, Resolver, Subject};
 use crate::{
+    entry::{EntryKind, EntryText},
     id::{Identifier, Prefix},
-    ledger::{EntryKind, EntryText, Publication},
+    ledger::Publication,
     vindex::{
         Lookup, Lookups,
         keys::{LookupKind, prefix_key},

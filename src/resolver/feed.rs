@@ -318,11 +318,9 @@ impl Shown {
 mod tests {
     use super::*;
     use crate::{
+        entry::{Draft, EntryKind, ErasedValues, Erasure, Principal, Reason, Statement},
         id::Identifier,
-        ledger::{
-            DataDir, Draft, EdgesAfter, EntryKind, ErasedValues, Erasure, KeySource, LedgerError, Mark, Opening,
-            Principal, Reason, Statement,
-        },
+        ledger::{DataDir, EdgesAfter, KeySource, LedgerError, Mark, Opening},
         record::{Permissions, Value, Values},
         store::memory::MemoryStore,
     };

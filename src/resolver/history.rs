@@ -160,7 +160,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        ledger::{DataDir, KeySource, LedgerError, Mark, Opening, Principal},
+        entry::Principal,
+        ledger::{DataDir, KeySource, LedgerError, Mark, Opening},
         record::Values,
         registry::{Command, Operation, Sequencer, WhenFull},
         store::{ImplicitHome, Prefixes, Records, memory::MemoryStore},

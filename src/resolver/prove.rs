@@ -4,13 +4,12 @@ use std::{fmt, sync::Arc};
 
 use super::Resolver;
 use crate::{
+    entry::StoredEntry,
     id::{Identifier, Key, Prefix},
-    ledger::{Hash, Position, Publication, SignedCheckpoint, StoredEntry},
-    proof::{
-        opening::{self, Opening},
-        tlog_proof::TlogProof,
-    },
+    ledger::{Position, Publication},
+    proof::opening::{self, Opening},
     store::ReadError,
+    tlog::{Hash, SignedCheckpoint, tlog_proof::TlogProof},
 };
 
 /// Which entry is to be proven.

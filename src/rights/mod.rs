@@ -15,7 +15,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    ledger::Principal,
+    entry::Principal,
     network::Network,
     record::{Permissions, ValueView, Values},
 };

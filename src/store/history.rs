@@ -2,8 +2,8 @@
 
 use super::{Newest, ReadError, Records, records};
 use crate::{
+    entry::{EntryKind, Erasure, Principal, StoredEntry},
     id::Key,
-    ledger::{EntryKind, Erasure, Principal, StoredEntry},
     record::{EdgeChange, Record},
 };
 

@@ -7,8 +7,9 @@ use std::{collections::HashMap, rc::Rc};
 
 use super::{Direction, EdgeEnd, EdgeOrigin, EdgeQuery, ReadError, Records};
 use crate::{
+    entry::{EntryKind, StoredEntry},
     id::{Identifier, Key},
-    ledger::{EntryKind, LedgerError, Position, StoredEntry},
+    ledger::{LedgerError, Position, previous},
     record::{Edge, EdgeChange, EdgeType, Permissions, Quantity, Status, Unit, stored::StoredValue},
 };
 
@@ -189,9 +190,9 @@ impl<'a> LinkReader<'a> {
 
     /// What the last change was that is no erasure, and the entry before it.
     fn change(&self, entry: &StoredEntry<'_>) -> Result<(EntryKind, Option<(u64, Position)>), ReadError> {
-        let Some(bytes) = self.records.beneath_erasures(entry)? else { return Ok((entry.kind, entry.previous)) };
+        let Some(bytes) = self.records.beneath_erasures(entry)? else { return Ok((entry.kind, previous(entry))) };
         let beneath = bytes.decode()?;
-        Ok((beneath.kind, beneath.previous))
+        Ok((beneath.kind, previous(&beneath)))
     }
 }
 

@@ -15,8 +15,8 @@ use std::{
 
 use super::{ReadError, Records, records::damaged};
 use crate::{
+    entry::{EntrySubject, Principal, StoredEntry},
     id::{Key, Prefix, Subtree},
-    ledger::{EntrySubject, Principal, StoredEntry},
     record::{Delegation, PrefixChange, Version},
 };
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::{Direction, EdgeOrigin, EdgeQuery, Store, StoreError};
 use crate::{
+    entry::{EntryKind, StoredEntry},
     id::{Identifier, Key, KeyPrefix, Prefix, dns_name::NameHash},
-    ledger::{EntryBytes, EntryKind, Ledger, LedgerError, Position, Resident, StoredEntry},
+    ledger::{EntryBytes, Ledger, LedgerError, Position, Resident, previous},
     record::{Edge, EdgeChange, EdgeType, EdgeTypes, Record, Status, ValueView, Version, stored::StoredValue},
 };
 
@@ -134,11 +135,11 @@ impl Records {
     ///
     /// [`ReadError::Ledger`].
     pub fn beneath_erasures(&self, entry: &StoredEntry<'_>) -> Result<Option<EntryBytes>, ReadError> {
-        let (mut beneath, mut kind, mut previous) = (None, entry.kind, entry.previous);
-        while let (EntryKind::Erase, Some((_, position))) = (kind, previous) {
+        let (mut beneath, mut kind, mut next) = (None, entry.kind, previous(entry));
+        while let (EntryKind::Erase, Some((_, position))) = (kind, next) {
             let bytes = self.entry(position)?;
             let before = bytes.decode()?;
-            (kind, previous) = (before.kind, before.previous);
+            (kind, next) = (before.kind, previous(&before));
             beneath = Some(bytes);
         }
         Ok(beneath)

@@ -24,8 +24,8 @@ use sha2::{Digest, Sha256};
 
 use super::trie::Bytes32;
 use crate::{
+    entry::{EntryText, StoredEntry},
     id::{Identifier, Prefix, Scheme},
-    ledger::{EntryText, StoredEntry},
 };
 
 /// What the origin of an output log adds to that of its ledger: the name and version of the rule.

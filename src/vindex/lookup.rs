@@ -18,7 +18,10 @@ use super::{
     keys::ORIGIN_SUFFIX,
     trie::{Bytes32, PROOF_BYTES_MAX, ProofError, value_of, verify_absence, verify_presence},
 };
-use crate::ledger::{CheckpointVerifier, Hash, SignedCheckpoint, VerifierKeyError, leaf_hash};
+use crate::{
+    entry::leaf_hash,
+    tlog::{CheckpointVerifier, Hash, SignedCheckpoint, VerifierKeyError},
+};
 
 /// The most ledger indices that one lookup gives; the client has to take the whole list.
 pub const LOOKUP_INDICES_MAX: usize = 100_000;

@@ -25,7 +25,7 @@ mod shard;
 pub mod trie;
 
 /// Verifies the checkpoints of a ledger and, with another name, of its output log.
-pub use crate::ledger::CheckpointVerifier;
+pub use crate::tlog::CheckpointVerifier;
 pub use keys::LookupKind;
 pub use lookup::{LOOKUP_INDICES_MAX, Lookup, LookupError, OutputLeaf, Verified, output_verifier};
 pub use service::{Lookups, NoLookup, PUBLISH_INTERVAL, VerifiableIndex};

@@ -220,7 +220,7 @@ impl Follower {
 
     /// Opens the output log, makes the map that its last leaf speaks of, compares, and publishes what the ledger has now.
     fn catch_up(&self, directory: PathBuf) -> Result<LeafLogWriter, Failure> {
-        let key = self.ledger.signer()?.with_suffix(ORIGIN_SUFFIX)?;
+        let key = self.ledger.signer()?.with_suffix(ORIGIN_SUFFIX).map_err(LedgerError::from)?;
         let (log, mut writer) = LeafLog::open(&directory, key)?;
         // It is set once, here.
         let _ = self.shared.log.set(Arc::clone(&log));

@@ -12,7 +12,7 @@
 //! disk; when it cannot know, it refuses the log until it is started again. A file that is missing, or not what the witness
 //! wrote, stops it at start, and so does a key that was used with another directory: a witness that has forgotten may
 //! contradict itself. Deliberately absent: HTTP
-//! (`server::http::witness`); the judgement itself ([`proof::witness`](crate::proof::witness)).
+//! (`server::http::witness`); the judgement itself ([`crate::tlog::witness`]).
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -24,7 +24,7 @@ use std::{
 
 use crate::{
     ledger::write_secret,
-    proof::{
+    tlog::{
         merkle::TreeHead,
         note::{CosignerKey, KeyType, VerifierKey, verify_cosigned},
         witness::{AddCheckpoint, Refusal, judge, origin_hash},
@@ -447,14 +447,10 @@ fn remembered(origin: &str, log: &Log, own: &VerifierKey) -> Result<Option<Cosig
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        ledger::{Hash, LedgerKey},
-        proof::note::verify_checkpoint as verify,
-    };
+    use crate::tlog::{Hash, LedgerKey, node_hash, note::verify_checkpoint as verify};
 
     fn log(origin: &str) -> LedgerKey {
-        let directory = tempfile::tempdir().unwrap();
-        LedgerKey::open_or_create(&directory.path().join("key"), origin, [1; 32]).unwrap()
+        LedgerKey::new(origin, [1; 32]).unwrap()
     }
 
     fn open(directory: &Path) -> Result<Witness, WitnessError> {
@@ -466,8 +462,8 @@ mod tests {
 
     fn leaves(count: u8) -> Hash {
         let [a, b, c] = [1, 2, 3].map(|leaf| Hash([leaf; 32]));
-        let two = tlog_tiles::node_hash(a, b);
-        [a, two, tlog_tiles::node_hash(two, c)][usize::from(count) - 1]
+        let two = node_hash(a, b);
+        [a, two, node_hash(two, c)][usize::from(count) - 1]
     }
 
     fn request(origin: &str, old_size: u64, proof: &[u8], size: u8) -> Vec<u8> {

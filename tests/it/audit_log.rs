@@ -11,8 +11,10 @@ use std::{
 use touchmark::{
     app::{self, AuditReport, Content},
     audit::{LedgerSource, LogSource, OutputSource, TILE_WIDTH},
-    ledger::{CheckpointVerifier, DataDir, EntryText, Frontier, Hash, LeafLog, LedgerKey, leaf_hash},
+    entry::{EntryText, leaf_hash},
+    ledger::{DataDir, LeafLog},
     protocol::grpc::pb::EdgeType,
+    tlog::{CheckpointVerifier, Frontier, Hash, LedgerKey},
     vindex::{
         OutputLeaf,
         keys::{LookupKind, ORIGIN_SUFFIX, keys_of_text},

@@ -16,8 +16,9 @@ use sha2::Sha256;
 use tonic::Code;
 use touchmark::{
     app,
+    entry::{EntryText, Salts, leaf_hash},
     id::Identifier,
-    ledger::{DataDir, EntryText, KeySource, Mark, Opening, Recovered, Salts, audit, leaf_hash},
+    ledger::{DataDir, KeySource, Mark, Opening, Recovered, audit},
     protocol::grpc::pb::{
         self, answer::Outcome as Answer, auditor_client::AuditorClient, registry_client::RegistryClient,
         resolve_at_request::At, resolver_client::ResolverClient,

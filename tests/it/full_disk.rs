@@ -24,6 +24,7 @@ use touchmark::{
 
 use crate::{
     http_support::get,
+    required,
     support::{Outcome, Running, config, create, directory, value},
 };
 
@@ -40,14 +41,12 @@ struct Small {
 }
 
 impl Small {
-    /// `None` for who may not mount.
+    /// `None`, and the test is skipped, for who may not mount.
     fn mount() -> Option<Self> {
         let mount = directory();
         let output = Command::new("mount").args(["-t", "tmpfs", "-o", SIZE, "tmpfs"]).arg(mount.path()).output();
-        match output {
-            Ok(output) if output.status.success() => Some(Self { mount }),
-            _ => None,
-        }
+        let mounted = output.is_ok_and(|output| output.status.success());
+        required::is_met("root", mounted).then_some(Self { mount })
     }
 
     fn path(&self) -> &Path {
@@ -189,10 +188,7 @@ fn is_full(refusal: &pb::Refusal) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_are_refused_reads_go_on_and_nothing_is_lost() {
-    let Some(small) = Small::mount() else {
-        println!("skipped: a small file system cannot be mounted here");
-        return;
-    };
+    let Some(small) = Small::mount() else { return };
     let mut disk = Disk::start(small, |_| {}).await;
     for turn in 0..5 {
         assert_eq!(disk.write(&format!("before{turn}"), 100, 300).await, []);
@@ -220,10 +216,7 @@ async fn writes_are_refused_reads_go_on_and_nothing_is_lost() {
 /// The index merges into its own files while the disk is full: what it cannot write it keeps, and merges later.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_index_survives_a_full_disk() {
-    let Some(small) = Small::mount() else {
-        println!("skipped: a small file system cannot be mounted here");
-        return;
-    };
+    let Some(small) = Small::mount() else { return };
     let mut disk = Disk::start(small, |config| config.overlay_entries_max = OVERLAY_ENTRIES).await;
     for round in 0..3 {
         let filler = disk.small.fill();
@@ -250,10 +243,7 @@ async fn the_index_survives_a_full_disk() {
 /// The merge of the index fails at the last entry that the ledger has room for; afterwards a create goes in once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_sent_again_is_written_once() {
-    let Some(small) = Small::mount() else {
-        println!("skipped: a small file system cannot be mounted here");
-        return;
-    };
+    let Some(small) = Small::mount() else { return };
     let mut disk = Disk::start(small, |config| config.overlay_entries_max = OVERLAY_ENTRIES).await;
     assert_eq!(disk.write("before", OVERLAY_ENTRIES - 24, 30).await, []);
     let filler = disk.small.fill();

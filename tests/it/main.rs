@@ -1,4 +1,4 @@
-//! What a node does, seen from outside: one binary, a module per subject.
+//! What a node does, seen from outside: one binary, a module per subject. What they share stands in `harness`.
 //!
 //! | module | proves |
 //! |---|---|
@@ -14,6 +14,7 @@
 //! | `dns_tree` | referrals, zones of homed prefixes and the chain of trust over DNS, for our client, dig and delv |
 //! | `dns_tcp` | DNS over TCP: many questions at once, in any pieces, and connections that say nothing |
 //! | `dnssec` | `delv` validates the signed zone through a roll; `kdig` over TLS, HTTPS and QUIC |
+//! | `documents` | what README and docs/ say is so: links, commands, options, log lines, limits |
 //! | `erase` | what was erased is gone from every file, what was proven stays proven |
 //! | `feed` | every change comes once and in order, over gRPC and HTTP, however it is taken |
 //! | `full_disk` | on a full disk writes are refused, reads go on, nothing is lost; with room, writes go on |
@@ -47,20 +48,19 @@ mod dig;
 mod dns_cookies;
 mod dns_fuzz;
 mod dns_rules;
-mod dns_support;
 mod dns_tcp;
 mod dns_tree;
 mod dnssec;
+mod documents;
 mod erase;
 mod feed;
 mod full_disk;
+mod harness;
 mod history;
 mod http;
-mod http_support;
 mod idempotency;
 mod mirror;
 mod model;
-mod program;
 mod proofs;
 mod provenance_model;
 mod recursion_sim;
@@ -68,11 +68,11 @@ mod refusals;
 mod rfc8906;
 mod scenario;
 mod shared_data;
-mod support;
 mod tidy;
 mod trace;
 mod tree;
-mod tree_support;
 mod vindex;
 mod visibility;
 mod witness;
+
+use harness::{dns_support, http_support, program, required, support, tree_support};

@@ -7,15 +7,14 @@ use data_encoding::BASE64;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 use touchmark::{
-    ledger::Hash,
-    proof::{
-        Outcome,
+    proof::{Outcome, verify},
+    protocol::grpc::pb::{self, auditor_client::AuditorClient},
+    tlog::{
+        Hash,
         merkle::{self, TreeHead},
         policy::Policy,
         tlog_proof::TlogProof,
-        verify,
     },
-    protocol::grpc::pb::{self, auditor_client::AuditorClient},
 };
 
 use crate::{
@@ -165,7 +164,7 @@ fn policies_name_whom_to_trust() {
     let node = Program::serve(data.path(), &[]);
     register(&node, "88.118/P");
     let proof = prove(&node, &files, &["88.118/P"]);
-    let witness = touchmark::proof::note::CosignerKey::new("w.test", [7; 32]).unwrap();
+    let witness = touchmark::tlog::note::CosignerKey::new("w.test", [7; 32]).unwrap();
     let log = format!("log {}\nwitness W {}\n", key(&node), witness.verifier());
     let table = [
         ("quorum none\n", 0, "cosigned"),

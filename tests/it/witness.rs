@@ -14,14 +14,11 @@ use std::{
 };
 
 use tempfile::TempDir;
-use touchmark::{
-    ledger::{Hash, LedgerKey},
-    proof::{
-        merkle::empty_root,
-        note::{CosignerKey, VerifierKey, verify_checkpoint},
-        tlog_proof::TlogProof,
-        witness::{AddCheckpoint, origin_hash},
-    },
+use touchmark::tlog::{
+    Hash, LedgerKey, empty_root,
+    note::{CosignerKey, VerifierKey, verify_checkpoint},
+    tlog_proof::TlogProof,
+    witness::{AddCheckpoint, origin_hash},
 };
 
 use crate::{

@@ -3,6 +3,8 @@
 //!
 //! A server that does not answer for the name may know who does ([`Referral`]). Following that is the caller's.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod packet;
 mod referral;
 
@@ -142,15 +144,18 @@ async fn exchange(
     let question = Question::new(&named.name, recursion)
         .ok_or_else(|| protocol(server, format!("`{}` is not a name that can be asked for", named.name)))?;
     let deadline = Instant::now() + timeout;
-    let response = match ask_udp(&question, server, (timeout, deadline)).await? {
+    let response = match ask_udp(&question, server, Patience { timeout, deadline }).await? {
         response if response.truncated => ask_tcp(&question, server, deadline).await?,
         response => response,
     };
     if response.truncated {
         return Err(protocol(server, format!("the answer for {} is cut off over TCP, too", named.name)));
     }
-    let (authoritative, ttl_seconds) = (response.authoritative, response.ttl_seconds);
-    Ok(DnsReply { said: meaning(&response, named, server)?, authoritative, ttl_seconds })
+    Ok(DnsReply {
+        said: meaning(&response, named, server)?,
+        authoritative: response.authoritative,
+        ttl_seconds: response.ttl_seconds,
+    })
 }
 
 /// What a response says.
@@ -204,15 +209,22 @@ fn meaning(response: &Response, named: &Named<'_>, server: SocketAddr) -> Result
 /// As in `google.rpc.Code`.
 const OUT_OF_RANGE: i32 = 11;
 
+/// How long an answer is waited for, and until when that is.
+#[derive(Clone, Copy)]
+struct Patience {
+    timeout: Duration,
+    deadline: Instant,
+}
+
 /// When to stop waiting for the answer to an attempt of this number that begins now: soon, except for the last one, which has the time
 /// that TCP leaves.
-fn wait_until(attempt: u32, now: Instant, (timeout, deadline): (Duration, Instant)) -> Instant {
-    let soon = now + (timeout / UDP_ATTEMPTS).min(UDP_PATIENCE_MAX);
-    let last = deadline.checked_sub(TCP_TIMEOUT).unwrap_or(now);
+fn wait_until(attempt: u32, now: Instant, time: Patience) -> Instant {
+    let soon = now + (time.timeout / UDP_ATTEMPTS).min(UDP_PATIENCE_MAX);
+    let last = time.deadline.checked_sub(TCP_TIMEOUT).unwrap_or(now);
     if attempt == UDP_ATTEMPTS { soon.max(last) } else { soon }
 }
 
-async fn ask_udp(question: &Question, server: SocketAddr, time: (Duration, Instant)) -> Result<Response, ClientError> {
+async fn ask_udp(question: &Question, server: SocketAddr, time: Patience) -> Result<Response, ClientError> {
     let failed = |error: io::Error| unreachable(server, &error.to_string());
     let socket = asked(question, server).map_err(failed)?;
     let mut buffer = vec![0; MESSAGE_BYTES_MAX];
@@ -326,7 +338,7 @@ mod tests {
         for (limit, first, second) in
             [(9, (0, 2), (2, 8)), (2, (0, 1), (1, 2)), (4, (0, 2), (2, 4)), (30, (0, 2), (2, 29))]
         {
-            let time = (Duration::from_secs(limit), after(limit));
+            let time = Patience { timeout: Duration::from_secs(limit), deadline: after(limit) };
             for (attempt, (begin, end)) in [(1, first), (2, second)] {
                 assert_eq!(wait_until(attempt, after(begin), time), after(end), "attempt {attempt} of {limit} s");
             }

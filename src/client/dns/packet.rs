@@ -6,20 +6,19 @@ use std::net::IpAddr;
 
 use rand::Rng as _;
 
-use crate::protocol::dns::kind;
+use crate::protocol::dns::{
+    kind,
+    wire::{CLASS_IN, NAME_OCTETS_MAX, TYPE_OPT},
+};
 
 /// The private type under which a node gives the whole record.
 const TYPE_RECORD: u16 = kind::RECORD;
-const TYPE_OPT: u16 = 41;
-const CLASS_IN: u16 = 1;
 /// How much an answer over UDP may hold without being cut up on its way, in bytes.
 const EDNS_BYTES: u16 = 1_232;
 /// Option code of an extended error (RFC 8914 section 2).
 const OPTION_EXTENDED_ERROR: u16 = 15;
 /// The header, in bytes.
 const HEADER_BYTES: usize = 12;
-/// The longest name on the wire, in octets.
-const NAME_OCTETS_MAX: usize = 255;
 /// How many pointers of one name are followed.
 const POINTERS_MAX: usize = 16;
 /// How many records of one type are taken of a referral.
@@ -211,7 +210,8 @@ impl Response {
 fn extended_error(options: &[u8]) -> Option<(u16, String)> {
     let mut reader = Reader { bytes: options, at: 0 };
     loop {
-        let (code, length) = (reader.u16()?, reader.u16()?);
+        let code = reader.u16()?;
+        let length = reader.u16()?;
         let data = reader.take(usize::from(length))?;
         if code == OPTION_EXTENDED_ERROR {
             let (info, text) = data.split_at_checked(2)?;
@@ -252,7 +252,8 @@ impl<'a> Reader<'a> {
 
     fn record(&mut self) -> Option<RawRecord<'a>> {
         let name = self.name()?;
-        let (kind, class) = (self.u16()?, self.u16()?);
+        let kind = self.u16()?;
+        let class = self.u16()?;
         let ttl = self.take(4)?.try_into().ok()?;
         let length = self.u16()?;
         let data_at = self.at;

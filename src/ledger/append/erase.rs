@@ -13,10 +13,14 @@
 use std::sync::Arc;
 
 use super::{Appender, Batch, Committed, EdgesAfter, Pushed};
-use crate::ledger::{
-    Draft, EntryKind, ErasedValues, LedgerError, Position, SignedCheckpoint, StoredEntry,
-    redactions::{Group, GroupWriter, Pending, Redaction, Redactions},
-    segment::{Overwritten, Segments},
+use crate::{
+    entry::{Draft, EntryKind, ErasedValues, StoredEntry},
+    ledger::{
+        LedgerError, Position, previous,
+        redactions::{Group, GroupWriter, Pending, Redaction, Redactions},
+        segment::{Overwritten, Segments},
+    },
+    tlog::SignedCheckpoint,
 };
 
 /// How many positions are read at once when the beginning of a frame is looked for.
@@ -73,7 +77,7 @@ impl Erasing<'_> {
                 self.redact(position, &entry)?;
             }
             // Entries lead back and never forward; anything else would go on for ever.
-            next = entry.previous.map(|(_, before)| before).filter(|before| *before < position);
+            next = previous(&entry).map(|(_, before)| before).filter(|before| *before < position);
         }
         Ok(())
     }
@@ -277,8 +281,9 @@ fn is_committed(segments: &Segments, limit: u64, erase: u64, frame: Position) ->
 mod tests {
     use super::*;
     use crate::{
+        entry::{Erasure, Principal, Reason, Statement},
         id::Identifier,
-        ledger::{DataDir, Erasure, KeySource, Mark, Opening, Principal, Reason, Statement},
+        ledger::{DataDir, KeySource, Mark, Opening},
         record::{Permissions, Status, Value, Values},
     };
 

@@ -8,10 +8,10 @@ use std::{
 use super::{HEADER_BYTES, RecordHead, Redactions, header, long, word};
 use crate::ledger::{LedgerError, Position};
 
-const GROUP_MAGIC: &[u8; 4] = b"TMRG";
-const GROUP_HEAD_BYTES: usize = 24;
-const END_MAGIC: &[u8; 4] = b"TMRE";
-const END_BYTES: usize = 16;
+pub(super) const GROUP_MAGIC: &[u8; 4] = b"TMRG";
+pub(super) const GROUP_HEAD_BYTES: usize = 24;
+pub(super) const END_MAGIC: &[u8; 4] = b"TMRE";
+pub(super) const END_BYTES: usize = 16;
 /// How much is gathered before it is written, in bytes.
 const BUFFER_BYTES: usize = 1 << 20;
 

@@ -13,9 +13,9 @@ use std::{
 };
 
 use lru::LruCache;
-use tlog_tiles::{Hash, node_hash};
 
-use super::{Levels, TILE_HEIGHT};
+use super::Levels;
+use crate::tlog::{Hash, TILE_HEIGHT, node_hash};
 
 /// The most tiles kept, of 16 KiB each (16 MiB): those of the upper levels of 67 million entries.
 const TILES_MAX: NonZero<usize> = NonZero::<usize>::MIN.saturating_add(1_023);
@@ -205,14 +205,15 @@ fn nodes_below(height: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use tlog_tiles::record_hash;
-
-    use super::{
-        super::{Frontier, NewHashes},
-        *,
+    use super::{super::NewHashes, *};
+    use crate::{
+        ledger::Position,
+        tlog::{
+            Frontier,
+            definition::{path, sub_proof},
+            record_hash,
+        },
     };
-    use crate::ledger::Position;
-    use crate::ledger::tree::definition::{path, sub_proof};
 
     fn leaf(index: u64) -> Hash {
         record_hash(&index.to_be_bytes())

@@ -4,11 +4,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::*;
 use crate::{
+    entry::{Draft, Erasure, Principal, Reason, Statement, without_place},
     id::Identifier,
-    ledger::{
-        Appender, DataDir, Draft, EdgesAfter, Erasure, KeySource, Ledger, Mark, Opening, Position, Principal, Pushed,
-        Reason, Recovered, Statement, without_place,
-    },
+    ledger::{Appender, DataDir, EdgesAfter, KeySource, Ledger, Mark, Opening, Position, Pushed, Recovered},
     record::{Edge, EdgeType, Permissions, Value, Values},
 };
 

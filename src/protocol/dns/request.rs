@@ -129,7 +129,8 @@ impl<'a> Request<'a> {
         if message.len() < HEADER_OCTETS {
             return Err(Rejected::Silent);
         }
-        let (id, flags) = (word(message, 0), word(message, 2));
+        let id = word(message, 0);
+        let flags = word(message, 2);
         if flags & flag::RESPONSE != 0 {
             return Err(Rejected::Silent);
         }

@@ -25,8 +25,9 @@ use super::{
     *,
 };
 use crate::{
+    entry::Principal,
     id::{Identifier, dns_name},
-    ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Position, Principal, Publication},
+    ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Position, Publication},
     record::{Permissions, Value, Values},
     registry::{Changes, Command, Operation, Registry, Sequencer, WhenFull},
     resolver::{Depth, Desk, DeskParts, Recursive, Resolver},

@@ -3,10 +3,10 @@
 use super::{pb, request_id};
 use crate::{
     id::{Prefix, excerpt},
-    proof::note::VerifierKey,
     record::{Delegation, DelegationError, DelegationSigner, Endpoint, PrefixChange, Site, SiteProtocol, SiteRole},
     registry::{PrefixCommand, Refusal},
     store::PrefixVersion,
+    tlog::note::VerifierKey,
 };
 
 /// What is wrong with a message that should be a delegation.

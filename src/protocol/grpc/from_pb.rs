@@ -5,8 +5,8 @@ use prost::Message;
 
 use super::pb;
 use crate::{
+    entry::{BadReason, ErasedValues, REQUEST_ID_BYTES_MAX, Reason, RequestId},
     id::Identifier,
-    ledger::{BadReason, ErasedValues, REQUEST_ID_BYTES_MAX, Reason, RequestId},
     record::{
         Edge, EdgeChange, EdgeType, Event, Flow, Outputs, Permissions, Quantity, Record, RecordError, Reference,
         Status, Unit, Value, Values, Version,

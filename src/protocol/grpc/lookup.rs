@@ -2,7 +2,7 @@
 
 use super::pb::{self, lookup_request::Kind};
 use crate::{
-    ledger::Hash,
+    tlog::Hash,
     vindex::{Lookup, LookupKind},
 };
 

@@ -4,11 +4,8 @@ use bytes::Bytes;
 
 use super::pb;
 use crate::{
-    ledger::Hash,
-    proof::{
-        opening::{self, Opening},
-        tlog_proof::TlogProof,
-    },
+    proof::opening::{self, Opening},
+    tlog::{Hash, tlog_proof::TlogProof},
 };
 
 /// A proof as a file; `None` when a hash or a salt has not its length.

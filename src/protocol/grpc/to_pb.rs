@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{lookup_to_pb, pb, prefix_to_pb};
 use crate::{
-    ledger::{EntryKind, ErasedValues, Erasure, Hash},
+    entry::{EntryKind, ErasedValues, Erasure},
     proof::opening::Opening,
     protocol::outcome::Outcome,
     record::{Edge, EdgeChange, EdgeType, Flow, Outputs, Quantity, Record, Status, Unit, Value},
@@ -14,6 +14,7 @@ use crate::{
         feed::{Fed, Shown},
     },
     store::PastVersion,
+    tlog::Hash,
 };
 
 /// A record as a message.

@@ -222,7 +222,7 @@ fn site_of_url(url: &str, address_of: &impl Fn(&str) -> Option<IpAddr>) -> Resul
 mod tests {
     use super::*;
     use crate::{
-        ledger::Principal,
+        entry::Principal,
         record::{PrefixChange, Version},
     };
 

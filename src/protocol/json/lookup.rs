@@ -9,7 +9,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ledger::Hash,
+    tlog::Hash,
     vindex::{LOOKUP_INDICES_MAX, Lookup},
 };
 

@@ -2,8 +2,9 @@
 
 use super::{Round, Unreadable};
 use crate::{
+    entry::StoredEntry,
     id::Identifier,
-    ledger::{EntryBytes, StoredEntry},
+    ledger::{EntryBytes, previous},
     record::{Edge, EdgeChange},
 };
 
@@ -16,7 +17,7 @@ impl Round<'_> {
         while let Some((bytes, position)) = next.and_then(|at| Some((self.batch.staged(at)?, at))) {
             let bytes = EntryBytes::staged(bytes, position);
             let entry = bytes.decode().map_err(|_| Unreadable::Entry)?;
-            next = entry.previous.map(|(_, before)| before);
+            next = previous(&entry).map(|(_, before)| before);
             staged.push(entry.edges);
         }
         let record = self.records.latest(identifier.key()).map_err(Unreadable::Record)?;

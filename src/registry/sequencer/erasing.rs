@@ -12,8 +12,9 @@ use std::time::Instant;
 
 use super::{Answerer, Decided, Refusal, Round, Sequencer, Staged, settle, unavailable};
 use crate::{
+    entry::{Draft, EntryKind, ErasedValues, Erasure, Statement, StoredEntry},
     id::Identifier,
-    ledger::{Draft, EdgesAfter, EntryKind, ErasedValues, Erasure, Position, Statement, StoredEntry},
+    ledger::{EdgesAfter, Position},
     record::{Status, Values},
     registry::{Command, Job, Operation, Prepared, Receipt, stats::Stats},
 };

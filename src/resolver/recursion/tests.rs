@@ -11,9 +11,9 @@ use tokio::time::{Instant, advance, sleep};
 use super::*;
 use crate::{
     id::Prefix,
-    proof::tlog_proof::TlogProof,
     record::{Delegation, Permissions, Record, Status, Value, Values, Version},
     resolver::{Answer, Referral, Tombstone},
+    tlog::tlog_proof::TlogProof,
 };
 
 const MS: Duration = Duration::from_millis(1);

@@ -4,9 +4,9 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use crate::{
     id::{Identifier, Prefix},
-    proof::tlog_proof::TlogProof,
     record::Endpoint,
     resolver::{Answer, Evidence},
+    tlog::tlog_proof::TlogProof,
     vindex::Lookup,
 };
 

@@ -25,11 +25,12 @@ use super::{
     upstream::{PrefixEvidence, SiteReply},
 };
 use crate::{
+    entry::{EntryKind, EntryText},
     id::{Identifier, Prefix},
-    ledger::{CheckpointVerifier, EntryKind, EntryText},
-    proof::{self, Outcome, Proven, note::VerifierKey, policy::Policy, tlog_proof::TlogProof},
+    proof::{self, Outcome, Proven},
     record::{Record, Status},
     resolver::{Answer, Evidence, Referral, Tombstone},
+    tlog::{CheckpointVerifier, note::VerifierKey, policy::Policy, tlog_proof::TlogProof},
     vindex::{Lookup, LookupKind, keys::prefix_key},
 };
 

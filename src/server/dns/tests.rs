@@ -345,14 +345,10 @@ fn a_stopping_server_finishes_its_responses() {
 #[test]
 fn answers_come_from_the_address_that_was_asked() {
     for (listen, asked) in [("0.0.0.0:0", ["127.0.0.1", "127.8.9.10"]), ("[::]:0", ["::1", "::1"])] {
-        let Ok(listener) = UdpSocket::bind(listen).and_then(|_| {
-            let local = if listen.starts_with('[') { "[::1]:0" } else { "127.0.0.1:0" };
-            UdpSocket::bind(local)
-        }) else {
-            println!("skipped: {listen} cannot be bound here");
+        let has_ipv6 = || UdpSocket::bind(listen).is_ok() && UdpSocket::bind("[::1]:0").is_ok();
+        if listen.starts_with('[') && !crate::required::is_met("ipv6", has_ipv6()) {
             continue;
-        };
-        drop(listener);
+        }
         let listener =
             Listener::start_on(listen.parse().unwrap(), DnsLimits { udp_workers: 2, ..DnsLimits::default() });
         for (number, ip) in asked.iter().cycle().take(40).enumerate() {

@@ -8,8 +8,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{refused, without_answer};
 use crate::{
+    entry::Principal,
     id::{Key, KeyPrefix, Scheme},
-    ledger::Principal,
     protocol::grpc::{
         Encoded, EncodedCommands, decode_command, pb, prefix_command, receipt_to_pb, record_to_pb, result_to_pb,
         services::registry_server,

@@ -16,8 +16,9 @@ use axum::{
 use super::reply::{NOT_KEPT, Problem, read};
 use crate::{
     ledger::{Ledger, LedgerError, Publication},
-    protocol::{outcome::Outcome, tiles::TilePath},
+    protocol::outcome::Outcome,
     resolver::ReadPool,
+    tlog::tiles::TilePath,
 };
 
 /// For how long a tile may be kept: a year, the most that caches heed, and without asking again.

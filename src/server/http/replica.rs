@@ -24,8 +24,9 @@ use super::{
     reply::{NOT_KEPT, Problem, read},
 };
 use crate::{
+    entry::{EntryKind, without_place},
     id::Subtree,
-    ledger::{EntryKind, Ledger, LedgerError, PREFIXES_MAX, without_place},
+    ledger::{Ledger, LedgerError, PREFIXES_MAX},
     network::Network,
     protocol::{
         outcome::Outcome,

@@ -24,8 +24,9 @@ use super::{
     reply::{Problem, json, read},
 };
 use crate::{
-    protocol::{json::lookup_to_json, outcome::Outcome, tiles::TilePath},
+    protocol::{json::lookup_to_json, outcome::Outcome},
     resolver::Desk,
+    tlog::tiles::TilePath,
     vindex::{Lookups, NoLookup},
 };
 

@@ -17,7 +17,7 @@ use axum::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    proof::witness::{REQUEST_BYTES_MAX, Refusal, SIZE_CONTENT_TYPE},
+    tlog::witness::{REQUEST_BYTES_MAX, Refusal, SIZE_CONTENT_TYPE},
     witness::Witness,
 };
 

@@ -28,6 +28,7 @@ mod merge;
 mod options;
 mod overlay;
 mod scan;
+pub mod seal;
 
 use std::{
     ops::Bound,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use touchmark::{
-    ledger::{ErasedValues, StoredEntry},
+    entry::{ErasedValues, StoredEntry},
     protocol::replica::{HEAD_BYTES, Record},
 };
 

@@ -7,11 +7,11 @@ use sha2::{Digest as _, Sha256};
 use tonic::Code;
 use touchmark::{
     id::Identifier,
-    ledger::Hash,
     protocol::grpc::pb::{
         self, EdgeType, Status, answer::Outcome as Answer, command::Operation, trace_node::State,
         value_difference::Kind as Difference, version_change::Kind,
     },
+    tlog::Hash,
     vindex::LookupKind,
 };
 

@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use rand::{RngExt as _, rngs::StdRng};
 use tonic::{Code, Status};
 use touchmark::{
-    ledger::{CheckpointVerifier, leaf_hash},
-    proof::{
-        Outcome, Proven,
-        merkle::{TreeHead, empty_root, is_consistent},
-        policy::Policy,
-        verify,
-    },
+    entry::leaf_hash,
+    proof::{Outcome, Proven, verify},
     protocol::grpc::{
         path_from_pb,
         pb::{self, auditor_client::AuditorClient, prove_request},
         proof_from_pb, value_to_pb,
+    },
+    tlog::{
+        CheckpointVerifier, empty_root,
+        merkle::{TreeHead, is_consistent},
+        policy::Policy,
     },
     vindex::{Lookup, LookupKind},
 };

@@ -1,14 +1,14 @@
 //! The real verifier, over real proofs: what holds, and that nothing else does.
 
 use touchmark::{
+    entry::EntryKind,
     id::{Identifier, Prefix},
-    ledger::EntryKind,
-    proof::tlog_proof::TlogProof,
     record::{Delegation, Permissions, PrefixChange, Record, Status, Value, Values, Version},
     resolver::{
         Answer, Referral, Tombstone,
         recursion::{Claim, Evidence, LedgerVerifier, PrefixEvidence, Shown, SiteReply, Verification, Verifier as _},
     },
+    tlog::tlog_proof::TlogProof,
     vindex::{LookupKind, keys::prefix_key},
 };
 

@@ -5,13 +5,11 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use touchmark::{
+    entry::{Draft, EntryKind, Place, PrefixStatement, Principal, Statement, StoredEntry, leaf_hash},
     id::{Identifier, Prefix},
-    ledger::{Draft, EntryKind, Hash, LedgerKey, Place, PrefixStatement, Principal, Statement, StoredEntry, leaf_hash},
-    proof::{
-        opening::{self, Opening},
-        tlog_proof::TlogProof,
-    },
+    proof::opening::{self, Opening},
     record::{PrefixChange, Values},
+    tlog::{Hash, LedgerKey, tlog_proof::TlogProof},
     vindex::{
         Lookup, OutputLeaf,
         keys::ORIGIN_SUFFIX,

@@ -9,9 +9,8 @@ use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time:
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::Instant;
 use touchmark::{
+    entry::EntryKind,
     id::{Identifier, Prefix},
-    ledger::EntryKind,
-    proof::tlog_proof::TlogProof,
     record::{
         Delegation, Endpoint, Permissions, PrefixChange, Record, Site, SiteProtocol, SiteRole, Status, Value, Values,
         Version,
@@ -20,6 +19,7 @@ use touchmark::{
         Answer, Referral, Tombstone,
         recursion::{Evidence, PrefixEvidence, Roots, SiteQuestion, SiteReply},
     },
+    tlog::tlog_proof::TlogProof,
     vindex::{Lookup, LookupKind, keys::prefix_key},
 };
 

@@ -37,7 +37,8 @@ pub(super) fn lower(name: &[u8]) -> Vec<u8> {
 
 /// The Labels field (RFC 4034 section 3.1.3): without the root, and without a `*` in front.
 pub(super) fn label_count(owner: &[u8]) -> u8 {
-    let (mut at, mut count) = (0, 0);
+    let mut at = 0;
+    let mut count = 0;
     // A name of 255 octets has at most 127 labels.
     while let Some(&octets) = owner.get(at).filter(|&&octets| octets > 0) {
         count += 1;

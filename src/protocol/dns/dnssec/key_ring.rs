@@ -231,7 +231,9 @@ impl KeyRing {
     pub fn to_text(&self) -> String {
         let mut text = format!("{FORMAT}\nzone {}", self.zone);
         for ZoneKey { key, published_at, active_at } in &self.keys {
-            let (algorithm, tag, public) = (key.algorithm(), key.tag(), key.public_text());
+            let algorithm = key.algorithm();
+            let tag = key.tag();
+            let public = key.public_text();
             let secret = BASE64.encode(key.secret());
             text.push_str(&format!(
                 "\nkey {algorithm} {tag} published {published_at} active {active_at} {public} {secret}"

@@ -139,7 +139,8 @@ impl Key {
     pub fn new(algorithm: Algorithm, public: &[u8], secret: &[u8; SECRET_OCTETS]) -> Option<Self> {
         let pair = match algorithm {
             Algorithm::EcdsaP256Sha256 => {
-                let (kind, point) = (&ECDSA_P256_SHA256_FIXED_SIGNING, [&[UNCOMPRESSED], public].concat());
+                let kind = &ECDSA_P256_SHA256_FIXED_SIGNING;
+                let point = [&[UNCOMPRESSED], public].concat();
                 let random = SystemRandom::new();
                 let pair = EcdsaKeyPair::from_private_key_and_public_key(kind, secret, &point, &random);
                 Pair::EcdsaP256(Arc::new(pair.ok()?))

@@ -36,7 +36,8 @@ impl HttpsServer {
     /// Starts to answer.
     pub(super) fn start(listener: TcpListener, parts: &EncryptedParts) -> io::Result<Self> {
         let mut server = Server::new(Handler { respond: Arc::clone(&parts.respond_https) });
-        let (certificate, idle_timeout) = (Arc::clone(&parts.certificate), parts.limits.idle_timeout());
+        let certificate = Arc::clone(&parts.certificate);
+        let idle_timeout = parts.limits.idle_timeout();
         server.register_https_listener(listener, idle_timeout, certificate, None, HTTPS_PATH.into())?;
         Ok(Self { server })
     }

@@ -126,7 +126,8 @@ async fn serve(incoming: Incoming, shared: Arc<Connections>, mut stopping: watch
             accepted = timeout(shared.limits.idle_timeout(), connection.accept_bi()),
                 if streams.len() < shared.limits.quic_streams_max as usize => match accepted {
                     Ok(Ok((send, receive))) => {
-                        let (connection, shared) = (connection.clone(), Arc::clone(&shared));
+                        let connection = connection.clone();
+                        let shared = Arc::clone(&shared);
                         streams.spawn(answer(send, receive, connection, shared, stopping.clone()));
                     }
                     Ok(Err(_)) => return,

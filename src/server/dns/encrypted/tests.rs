@@ -37,6 +37,7 @@ use super::*;
 use crate::server::dns::{Answering, TCP_REQUEST_OCTETS_MAX};
 use crate::{
     protocol::dns::{Responded, Summary, tests::Node},
+    required,
     resolver::ReadPool,
     server::dns::walks::Walks,
 };
@@ -214,25 +215,26 @@ async fn hickorys_clients_get_whole_answers_over_every_protocol() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kdig_asks_over_every_protocol() {
     let help = Command::new("kdig").arg("--help").output();
-    let Ok(help) = help else { return eprintln!("skipped: kdig is not installed") };
-    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    if !required::is_met("kdig", help.is_ok()) {
+        return;
+    }
+    let help = String::from_utf8_lossy(&help.unwrap().stdout).into_owned();
     let running = Running::start(DnsLimits::default()).await;
     let pin = running.certificate.pin();
     let (tls, https, quic) = (running.at.tls.unwrap(), running.at.https.unwrap(), running.at.quic.unwrap());
     let wrong_pin = Certificate::self_signed(&["localhost".into()]).unwrap().pin();
-    // protocol's option in the help, address, options, what the output holds
+    // protocol's option in the help, precondition, address, options, what the output holds
     let table = [
-        ("+[no]tls ", tls, "+tls".to_owned(), "\"127.0.0.1\""),
-        ("+[no]tls-pin", tls, format!("+tls-pin={pin}"), "\"127.0.0.1\""),
-        ("+[no]tls-pin", tls, format!("+tls-pin={wrong_pin}"), "TLS"),
-        ("+[no]https", https, "+https".to_owned(), "\"127.0.0.1\""),
-        ("+[no]https", https, format!("+tls-pin={pin} +https"), "\"127.0.0.1\""),
-        ("+[no]quic", quic, "+quic".to_owned(), "\"127.0.0.1\""),
-        ("+[no]quic", quic, format!("+tls-pin={pin} +quic"), "\"127.0.0.1\""),
+        ("+[no]tls ", "kdig+tls", tls, "+tls".to_owned(), "\"127.0.0.1\""),
+        ("+[no]tls-pin", "kdig+tls", tls, format!("+tls-pin={pin}"), "\"127.0.0.1\""),
+        ("+[no]tls-pin", "kdig+tls", tls, format!("+tls-pin={wrong_pin}"), "TLS"),
+        ("+[no]https", "kdig+https", https, "+https".to_owned(), "\"127.0.0.1\""),
+        ("+[no]https", "kdig+https", https, format!("+tls-pin={pin} +https"), "\"127.0.0.1\""),
+        ("+[no]quic", "kdig+quic", quic, "+quic".to_owned(), "\"127.0.0.1\""),
+        ("+[no]quic", "kdig+quic", quic, format!("+tls-pin={pin} +quic"), "\"127.0.0.1\""),
     ];
-    for (option, at, options, expected) in table {
-        if !help.contains(option) {
-            eprintln!("skipped: this kdig has no {option}");
+    for (option, precondition, at, options, expected) in table {
+        if !required::is_met(precondition, help.contains(option)) {
             continue;
         }
         let mut kdig = Command::new("kdig");

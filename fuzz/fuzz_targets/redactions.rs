@@ -1,0 +1,4 @@
+//! The target `redactions` of `targets.rs` for libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| touchmark::fuzzing::run("redactions", bytes));

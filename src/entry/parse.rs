@@ -1,0 +1,415 @@
+//! Reading the text of an entry: what an auditor has who holds entry bundles or a proof, and no segment.
+//!
+//! Only canonical text is taken: what is read, written again, has to give the same bytes. So equal meaning has one leaf hash,
+//! and nothing hides in another spelling. Identifiers are taken as they stand; whether they are well-formed is for those
+//! who use them.
+
+use std::borrow::Cow;
+
+use data_encoding::BASE64;
+
+use super::{EntryKind, Erasure, Principal, TEXT_BYTES_MAX, erasure};
+use crate::{
+    record::{Delegation, Edge, EdgeType, Quantity, Unit, ValueType},
+    tlog::Hash,
+};
+
+/// What stands before the time of an edge.
+const FROM: &str = "from";
+
+/// The text of an entry, taken apart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EntryText<'a> {
+    /// What happened.
+    pub kind: EntryKind,
+    /// To which identifier; of what is said of a prefix, the prefix.
+    pub identifier: Cow<'a, str>,
+    /// When the ledger took it, milliseconds since 1970 UTC.
+    pub time_ms: u64,
+    /// Who did it.
+    pub principal: &'a str,
+    /// Index and leaf hash of the entry before, of the same identifier.
+    pub previous: Option<(u64, Hash)>,
+    /// What it commits to, in order of index.
+    pub values: Vec<ValueLine<'a>>,
+    /// Edges that came and went with it; of an event its inputs.
+    pub edges: Vec<EdgeLine<'a>>,
+    /// What came out of an event.
+    pub outputs: Vec<Cow<'a, str>>,
+    /// In which unit an event balances.
+    pub balance: Option<&'a str>,
+    /// What an erase destroyed, and why; `None` for every other kind.
+    pub erasure: Option<Erasure>,
+    /// Who answers for the prefix from now on; `None` for every kind but a delegate.
+    pub delegation: Option<Delegation>,
+}
+
+/// The commitment to one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ValueLine<'a> {
+    /// The value's index.
+    pub index: u32,
+    /// The value's type.
+    pub kind: &'a str,
+    /// The commitment.
+    pub commitment: [u8; 32],
+}
+
+/// A change of one edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EdgeLine<'a> {
+    /// `add` or `remove`, and what belongs to it.
+    pub op: EdgeLineOp,
+    /// The type, as written.
+    pub kind: &'a str,
+    /// The other identifier.
+    pub to: Cow<'a, str>,
+}
+
+/// What happened to an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgeLineOp {
+    /// It is there from now on.
+    Add,
+    /// It is gone.
+    Remove,
+}
+
+/// Why a text is no entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntryTextError {
+    /// It is longer than an entry may be.
+    #[error("the entry has {bytes} bytes; the limit is {TEXT_BYTES_MAX}")]
+    TooLong {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// It is not UTF-8.
+    #[error("the entry is not UTF-8")]
+    NotText,
+    /// A line is not what it should be.
+    #[error("line {line} of the entry: {what}")]
+    Line {
+        /// The line, from 1.
+        line: usize,
+        /// The rule that broke.
+        what: &'static str,
+    },
+}
+
+impl<'a> EntryText<'a> {
+    /// Takes an entry's text apart.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryTextError`] names the line and the rule.
+    pub fn parse(text: &'a [u8]) -> Result<Self, EntryTextError> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(EntryTextError::TooLong { bytes: text.len() });
+        }
+        let text = std::str::from_utf8(text).map_err(|_| EntryTextError::NotText)?;
+        let mut lines = Lines { rest: text, number: 0 };
+        let (kind, identifier) = read_head(&mut lines)?;
+        let time = lines.required("at ", "there is no `at`")?;
+        let time_ms = number(time).ok_or_else(|| lines.bad("the time is not a number"))?;
+        let principal = lines.required("by ", "there is no `by`")?;
+        if Principal::from_text(principal).is_none() {
+            return Err(lines.bad("who made the change is unknown to this version"));
+        }
+        let previous = lines.optional("prev ")?;
+        let previous =
+            previous.map(|line| read_previous(line).ok_or_else(|| lines.bad("`prev` is not an index and a hash")));
+        let previous = previous.transpose()?;
+        let mut values: Vec<ValueLine<'a>> = Vec::new();
+        while let Some(line) = lines.optional("value ")? {
+            let value =
+                read_value(line).ok_or_else(|| lines.bad("`value` is not an index, a type and a commitment"))?;
+            if values.last().is_some_and(|before| before.index >= value.index) {
+                return Err(lines.bad("the values are not in order of index"));
+            }
+            values.push(value);
+        }
+        let mut edges = Vec::new();
+        while let Some(line) = lines.optional("edge ")? {
+            edges.push(
+                read_edge(line).ok_or_else(|| lines.bad("`edge` is not an operation, a type and an identifier"))?,
+            );
+        }
+        let (outputs, balance) = match kind {
+            EntryKind::Event => read_event(&mut lines, previous, &edges)?,
+            _ => (Vec::new(), None),
+        };
+        let erasure = read_erasure(&mut lines)?;
+        erasure::check_lines(kind, erasure.as_ref(), |what| lines.bad(what))?;
+        if kind.is_about_prefix() && !(values.is_empty() && edges.is_empty()) {
+            return Err(lines.bad("what is said of a prefix has no values and no edges"));
+        }
+        let delegation = (kind == EntryKind::Delegate).then(|| read_delegation(&mut lines)).transpose()?;
+        if let Some(line) = lines.optional("request ")? {
+            BASE64.decode(line.as_bytes()).map_err(|_| lines.bad("`request` is not base64"))?;
+        }
+        if !lines.rest.is_empty() {
+            lines.number += 1;
+            return Err(lines.bad("this keyword does not stand here"));
+        }
+        Ok(Self {
+            kind,
+            identifier,
+            time_ms,
+            principal,
+            previous,
+            values,
+            edges,
+            outputs,
+            balance,
+            erasure,
+            delegation,
+        })
+    }
+}
+
+/// The lines of a text, one after the other.
+struct Lines<'a> {
+    rest: &'a str,
+    /// That of the line that was read last, from 1.
+    number: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn bad(&self, what: &'static str) -> EntryTextError {
+        EntryTextError::Line { line: self.number, what }
+    }
+
+    /// What follows on a keyword that has to come now.
+    fn required(&mut self, keyword: &str, missing: &'static str) -> Result<&'a str, EntryTextError> {
+        let found = self.optional(keyword)?;
+        found.ok_or(EntryTextError::Line { line: self.number + 1, what: missing })
+    }
+
+    /// What follows on a keyword, if it comes now.
+    fn optional(&mut self, keyword: &str) -> Result<Option<&'a str>, EntryTextError> {
+        let Some(rest) = self.rest.strip_prefix(keyword) else { return Ok(None) };
+        self.number += 1;
+        let (line, behind) = rest.split_once('\n').ok_or_else(|| self.bad("it has no end"))?;
+        if line.is_empty() || line.bytes().any(|byte| byte < b' ' || byte == 0x7f) {
+            return Err(self.bad("it is empty or holds control characters"));
+        }
+        self.rest = behind;
+        Ok(Some(line))
+    }
+}
+
+/// A decimal number without a sign or leading zeros.
+pub(super) fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+    let canonical = text == "0" || text.starts_with(|first: char| matches!(first, '1'..='9'));
+    text.parse().ok().filter(|_| canonical)
+}
+
+/// 32 bytes in base64 are 44 characters, for which the decoder wants room for 33 bytes.
+fn hash(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 33];
+    let room = BASE64.decode_len(text.len()).ok().filter(|room| *room == bytes.len())?;
+    let decoded = BASE64.decode_mut(text.as_bytes(), &mut bytes[..room]).ok()?;
+    bytes.first_chunk().filter(|hash| hash.len() == decoded).copied()
+}
+
+fn read_previous(line: &str) -> Option<(u64, Hash)> {
+    let (index, leaf) = line.split_once(' ')?;
+    Some((number(index)?, Hash(hash(leaf)?)))
+}
+
+fn read_value(line: &str) -> Option<ValueLine<'_>> {
+    let (index, rest) = line.split_once(' ')?;
+    let (kind, commitment) = rest.split_once(' ')?;
+    kind.parse::<ValueType>().ok()?;
+    Some(ValueLine { index: number(index)?, kind, commitment: hash(commitment)? })
+}
+
+fn read_erasure(lines: &mut Lines<'_>) -> Result<Option<Erasure>, EntryTextError> {
+    let Some(erased) = lines.optional("erased ")? else { return Ok(None) };
+    let reason = lines.required("reason ", "there is no `reason`")?;
+    let erasure = unescape(reason).and_then(|reason| Erasure::from_lines(erased, &reason));
+    erasure.map(Some).ok_or_else(|| lines.bad(erasure::BAD_LINES))
+}
+
+/// What happened, and to which identifier or prefix.
+fn read_head<'a>(lines: &mut Lines<'a>) -> Result<(EntryKind, Cow<'a, str>), EntryTextError> {
+    let kind = lines.required("touchmark/1 ", "it does not begin with `touchmark/1 `")?;
+    let kind = EntryKind::ALL.into_iter().find(|known| known.as_str() == kind);
+    let kind = kind.ok_or_else(|| lines.bad("this kind of entry is unknown to this version"))?;
+    let subject = match kind.is_about_prefix() {
+        true => lines.required("ns ", "there is no `ns`")?,
+        false => lines.required("id ", "there is no `id`")?,
+    };
+    let subject = unescape(subject).ok_or_else(|| lines.bad("the identifier is not escaped as it should be"))?;
+    Ok((kind, subject))
+}
+
+/// The lines of a delegation, which stand together.
+fn read_delegation(lines: &mut Lines<'_>) -> Result<Delegation, EntryTextError> {
+    let start = lines.rest;
+    lines.required("ttl ", "there is no `ttl`")?;
+    while lines.optional("site ")?.is_some() {}
+    while lines.optional("ds ")?.is_some() {}
+    let text = &start[..start.len() - lines.rest.len()];
+    Delegation::from_text(text).ok_or_else(|| lines.bad("the delegation is not written as it should be"))
+}
+
+fn read_edge(line: &str) -> Option<EdgeLine<'_>> {
+    let mut words = line.split(' ');
+    let op = match words.next()? {
+        "add" => EdgeLineOp::Add,
+        "remove" => EdgeLineOp::Remove,
+        _ => return None,
+    };
+    let (kind, to) = (words.next()?, unescape(words.next()?)?);
+    kind.parse::<EdgeType>().ok()?;
+    let well_formed = match op {
+        EdgeLineOp::Add => is_details(words),
+        EdgeLineOp::Remove => words.next().is_none(),
+    };
+    well_formed.then_some(EdgeLine { op, kind, to })
+}
+
+/// A quantity with its unit, if there is one, and then a time with its keyword, if there is one.
+fn is_details<'a>(mut words: impl Iterator<Item = &'a str>) -> bool {
+    let mut first = words.next();
+    if let Some(quantity) = first.filter(|first| *first != FROM) {
+        let is_unit = words.next().is_some_and(|unit| unit == "-" || unit.parse::<Unit>().is_ok());
+        if quantity.parse::<Quantity>().is_err() || !is_unit {
+            return false;
+        }
+        first = words.next();
+    }
+    match first {
+        None => true,
+        Some(FROM) => words.next().is_some_and(|time| Edge::read_valid_from(time).is_some()) && words.next().is_none(),
+        Some(_) => false,
+    }
+}
+
+/// What only an event has, and what it may not have.
+fn read_event<'a>(
+    lines: &mut Lines<'a>,
+    previous: Option<(u64, Hash)>,
+    inputs: &[EdgeLine<'a>],
+) -> Result<(Vec<Cow<'a, str>>, Option<&'a str>), EntryTextError> {
+    let is_input = |edge: &EdgeLine<'_>| edge.op == EdgeLineOp::Add && edge.kind == EdgeType::DerivedFrom.as_str();
+    if previous.is_some() || inputs.is_empty() || !inputs.iter().all(is_input) {
+        return Err(lines.bad("an event has no `prev`, and inputs that it is derived from, and no other edges"));
+    }
+    let mut outputs = Vec::new();
+    while let Some(line) = lines.optional("output ")? {
+        let mut words = line.split(' ');
+        let identifier = words.next().and_then(unescape).filter(|_| is_details(words));
+        outputs.push(identifier.ok_or_else(|| lines.bad("`output` is not an identifier"))?);
+    }
+    if outputs.is_empty() {
+        lines.number += 1;
+        return Err(lines.bad("an event has outputs"));
+    }
+    let balance = lines.optional("balance ")?;
+    if balance.is_some_and(|unit| unit.parse::<Unit>().is_err()) {
+        return Err(lines.bad("`balance` is not a unit"));
+    }
+    Ok((outputs, balance))
+}
+
+/// Undoes the percent-encoding of space, control characters and "%"; `None` where it is not what the writer makes.
+fn unescape(text: &str) -> Option<Cow<'_, str>> {
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b' ')) {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, behind)) = rest.split_first() {
+        rest = match (first, behind) {
+            (b'%', [high, low, behind @ ..]) => {
+                let digit = |digit: u8| (digit as char).to_digit(16).filter(|_| !digit.is_ascii_lowercase());
+                let byte = (digit(*high)? * 16 + digit(*low)?) as u8;
+                if byte > b' ' && byte != b'%' && byte != 0x7f {
+                    return None;
+                }
+                bytes.push(byte);
+                behind
+            }
+            (b'%' | b' ', _) => return None,
+            (plain, behind) => {
+                bytes.push(plain);
+                behind
+            }
+        };
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "touchmark/1 update\nid 88.118.8/Pump%207%25\nat 1763820000123\nby loopback\n\
+        prev 4 q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=\n\
+        value 1 NAME q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=\n\
+        edge add made-of urn:oid:2.999.1 0.25 unit:kg from 1969-12-31T23:59:59.999Z\n\
+        edge add packed-in 88.118.8/Box 1 -\nedge remove replaces 88.118.8/Pump-6\nrequest cmV0cnkgbWU=\n";
+
+    #[test]
+    fn takes_apart_what_the_writer_makes() {
+        let text = EntryText::parse(TEXT.as_bytes()).unwrap();
+        assert_eq!(
+            (text.kind, &*text.identifier, text.time_ms),
+            (EntryKind::Update, "88.118.8/Pump 7%", 1_763_820_000_123)
+        );
+        assert_eq!(text.previous, Some((4, Hash([0xab; 32]))));
+        assert_eq!(text.values, [ValueLine { index: 1, kind: "NAME", commitment: [0xab; 32] }]);
+        let edges: Vec<_> = text.edges.iter().map(|edge| (edge.op, edge.kind, &*edge.to)).collect();
+        assert_eq!(
+            edges,
+            [
+                (EdgeLineOp::Add, "made-of", "urn:oid:2.999.1"),
+                (EdgeLineOp::Add, "packed-in", "88.118.8/Box"),
+                (EdgeLineOp::Remove, "replaces", "88.118.8/Pump-6")
+            ]
+        );
+    }
+
+    #[test]
+    fn refuses_the_rest_and_says_where() {
+        for (from, to, line) in [
+            ("touchmark/1", "touchmark/2", 1),
+            ("update", "upgrade", 1),
+            ("%20", "%2e", 2),
+            ("%25", "%2", 2),
+            ("Pump%20", "Pump ", 2),
+            ("at 1763820000123", "at 01763820000123", 3),
+            ("by loopback\n", "", 4),
+            ("prev 4 q6", "prev 4 q", 5),
+            ("value 1", "value +1", 6),
+            ("value 1 NAME", "value 1  NAME", 6),
+            ("add made-of", "put made-of", 7),
+            (" from 1969", " 1969", 7),
+            ("made-of urn", "made-out-of urn", 7),
+            ("0.25 unit", "00.25 unit", 7),
+            ("0.25 unit:kg from", "from unit:kg 0.25", 7),
+            ("59.999Z", "59.9990Z", 7),
+            ("1969-12-31T", "1969-12-32T", 7),
+            ("Box 1 -", "Box 1", 8),
+            ("request cmV0cnkgbWU=", "request cmV0cnkgbWU", 10),
+            ("request", "\nrequest", 10),
+            ("request cm", "erased 1\nreason a\nrequest cm", 11),
+            ("request cm", "erased 1\nrequest cm", 11),
+            ("request cm", "erased 01\nreason a\nrequest cm", 11),
+            ("request cm", "erased 1 gone\nreason a\nrequest cm", 11),
+            ("request cm", "erased 1\nreason a b\nrequest cm", 11),
+            ("update", "erase", 9),
+        ] {
+            assert!(TEXT.contains(from), "{from}");
+            match EntryText::parse(TEXT.replacen(from, to, 1).as_bytes()) {
+                Err(EntryTextError::Line { line: found, .. }) => assert_eq!(found, line, "{from} -> {to}"),
+                other => panic!("{from} -> {to}: {other:?}"),
+            }
+        }
+        assert_eq!(EntryText::parse(&[0xff]), Err(EntryTextError::NotText));
+        assert_eq!(EntryText::parse(&[b'x'; 70_000]), Err(EntryTextError::TooLong { bytes: 70_000 }));
+    }
+}

@@ -1,0 +1,167 @@
+//! `signed_head`: the last checkpoint that the ledger signed.
+//!
+//! It is kept before anyone gets to see the checkpoint: two slots of 512 bytes, written in turn, each a whole note padded with
+//! zeros, so that a torn write leaves the other one. At start the ledger must hold at least what the newest readable slot
+//! signed, with the same root: otherwise entries that somebody holds a receipt for are gone, and the node refuses to sign
+//! anything that would contradict it.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use super::LedgerError;
+use crate::tlog::{CheckpointVerifier, SignedCheckpoint};
+
+/// The longest checkpoint that is kept, in bytes.
+pub const SLOT_BYTES: usize = 512;
+
+/// The file that remembers the last checkpoint signed.
+#[derive(Debug)]
+pub(super) struct SignedHead {
+    path: PathBuf,
+    file: File,
+    next_slot: usize,
+    unsynced: bool,
+}
+
+/// What the slots of a `signed_head` file hold.
+#[derive(Debug)]
+pub(super) struct Slots {
+    /// The newest checkpoint that is whole, and the slot it lies in.
+    pub(super) newest: Option<(usize, SignedCheckpoint)>,
+    /// Slots that hold something else than a checkpoint.
+    pub(super) unreadable: Vec<usize>,
+}
+
+impl SignedHead {
+    /// Opens the file, or makes an empty one.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when neither slot can be read though something was written.
+    pub(super) fn open(path: &Path, key: &CheckpointVerifier) -> Result<(Self, Option<SignedCheckpoint>), LedgerError> {
+        let file = open_or_create(path).map_err(|error| LedgerError::io("cannot open", path, error))?;
+        let slots = read_slots(path, key)?;
+        if slots.newest.is_none() && !slots.unreadable.is_empty() {
+            return Err(LedgerError::damaged(path, "holds no checkpoint signed with this ledger's key"));
+        }
+        if !slots.unreadable.is_empty() {
+            tracing::warn!(file = %path.display(), "one slot of the signed head was torn; the other one is whole and counts");
+        }
+        let next_slot = slots.newest.as_ref().map_or(0, |(slot, _)| 1 - slot);
+        Ok((Self { path: path.into(), file, next_slot, unsynced: false }, slots.newest.map(|(_, newest)| newest)))
+    }
+
+    /// Remembers a checkpoint; it survives the process from here on, and a power cut after [`SignedHead::sync`].
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`]; the checkpoint must then not be given to anyone.
+    pub(super) fn store(&mut self, checkpoint: &SignedCheckpoint) -> Result<(), LedgerError> {
+        let slot = slots(&self.path, &[checkpoint])?;
+        let written = self.file.write_all_at(&slot, (self.next_slot * SLOT_BYTES) as u64);
+        written.map_err(|error| LedgerError::io("cannot write", &self.path, error))?;
+        self.next_slot = 1 - self.next_slot;
+        self.unsynced = true;
+        Ok(())
+    }
+
+    /// Makes the last checkpoint durable, if it is not yet.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`].
+    pub(super) fn sync(&mut self) -> Result<(), LedgerError> {
+        if self.unsynced {
+            self.file.sync_data().map_err(|error| LedgerError::io("cannot sync", &self.path, error))?;
+            self.unsynced = false;
+        }
+        Ok(())
+    }
+}
+
+/// Checkpoints as they lie in their slots.
+///
+/// # Errors
+///
+/// [`LedgerError::Damaged`] when one is too long for a slot.
+pub(super) fn slots(path: &Path, checkpoints: &[&SignedCheckpoint]) -> Result<Vec<u8>, LedgerError> {
+    let mut bytes = vec![0; SLOT_BYTES * checkpoints.len()];
+    for (slot, checkpoint) in bytes.chunks_exact_mut(SLOT_BYTES).zip(checkpoints) {
+        let note = checkpoint.note.as_bytes();
+        let Some(start) = slot.get_mut(..note.len()) else {
+            return Err(LedgerError::damaged(path, "has slots too short for this ledger's checkpoints"));
+        };
+        start.copy_from_slice(note);
+    }
+    Ok(bytes)
+}
+
+/// A new file is durable by its name before anything is signed: later on, that it is missing means something.
+fn open_or_create(path: &Path) -> io::Result<File> {
+    let is_new = !path.exists();
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    if let Some(directory) = path.parent().filter(|_| is_new) {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(file)
+}
+
+/// Reads both slots and verifies what they hold.
+///
+/// # Errors
+///
+/// [`LedgerError::Io`].
+pub(super) fn read_slots(path: &Path, key: &CheckpointVerifier) -> Result<Slots, LedgerError> {
+    let bytes = std::fs::read(path).map_err(|error| LedgerError::io("cannot read", path, error))?;
+    let mut slots = Slots { newest: None, unreadable: Vec::new() };
+    for (slot, bytes) in bytes.chunks(SLOT_BYTES).enumerate() {
+        let len = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        if len == 0 {
+            continue;
+        }
+        match key.verify(&bytes[..len]).filter(|_| slot < 2) {
+            Some(found) => {
+                if slots.newest.as_ref().is_none_or(|(_, newest)| newest.size <= found.size) {
+                    slots.newest = Some((slot, found));
+                }
+            }
+            None => slots.unreadable.push(slot),
+        }
+    }
+    Ok(slots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tlog::{Hash, LedgerKey};
+
+    fn key(directory: &Path) -> LedgerKey {
+        LedgerKey::open_or_create(&directory.join("key"), "example.test/log", [7; 32]).unwrap()
+    }
+
+    #[test]
+    fn the_signed_head_survives_a_torn_slot() {
+        let directory = tempfile::tempdir().unwrap();
+        let (key, path) = (key(directory.path()), directory.path().join("signed_head"));
+        let (mut head, none) = SignedHead::open(&path, key.verifier()).unwrap();
+        assert_eq!(none, None);
+        for size in 1..=5 {
+            head.store(&key.sign(size, Hash([size as u8; 32])).unwrap()).unwrap();
+        }
+        let newest_is = |size: u64| {
+            let (_, newest) = SignedHead::open(&path, key.verifier()).unwrap();
+            assert_eq!(newest.map(|newest| newest.size), Some(size));
+        };
+        newest_is(5);
+        // Sizes 1, 3 and 5 went to slot 0, 2 and 4 to slot 1.
+        head.file.write_all_at(b"torn", 100).unwrap();
+        newest_is(4);
+        head.file.write_all_at(b"torn", 612).unwrap();
+        assert!(matches!(SignedHead::open(&path, key.verifier()), Err(LedgerError::Damaged { .. })));
+    }
+}

@@ -1,0 +1,140 @@
+//! The guard against forks: before a node signs anything, its witnesses are asked what they hold of its ledger.
+//!
+//! Somebody restores an old copy of the data directory: entries, tree and `signed_head` fit together, and nothing in it says that
+//! there was more. Continued, it would be a second history under the same key. A witness knows: it cosigned the later one.
+//!
+//! The witness is shown a checkpoint that contradicts nothing, whatever happened: the last one that this directory signed, or,
+//! where nothing was signed, that of the empty tree, which is a beginning of every ledger. It answers with what it holds:
+//!
+//! * more entries than the ledger has, or another root for a size that the ledger has: the node does not start;
+//! * as much or less, and a beginning of it: the node starts;
+//! * more than was shown, and not more than there is (a power cut may take the last `signed_head`): its own copy is compared
+//!   where it shows one; otherwise it will compare when it is asked to cosign.
+//!
+//! A witness that does not answer stops the node only when `witnesses_required` says so.
+
+use super::witnesses::{Asked, Witness, ask_all};
+use crate::{
+    ledger::{LedgerError, Replayed},
+    tlog::{SignedCheckpoint, empty_root, merkle::TreeHead},
+};
+
+/// Why a node must not sign.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// A witness holds more than there is.
+    #[error(
+        "the data directory is an old copy: the witness {witness} has cosigned {theirs} entries of this ledger, and here are \
+         {ours}; refusing to sign a second history. Restore the newest copy of the data directory. What stands behind it: {evidence}"
+    )]
+    OldCopy {
+        /// The witness's name.
+        witness: String,
+        /// Entries that it cosigned.
+        theirs: u64,
+        /// Entries that are here.
+        ours: u64,
+        /// What the witness shows.
+        evidence: String,
+    },
+    /// A witness holds something else.
+    #[error(
+        "the witness {witness} has cosigned another history of this ledger, of {size} entries or less: somebody continued a copy \
+         of it, here or elsewhere; refusing to sign a second history. Restore the newest copy of the data directory. What stands behind it: {evidence}"
+    )]
+    OtherHistory {
+        /// The witness's name.
+        witness: String,
+        /// Size within which the histories differ.
+        size: u64,
+        /// What the witness shows.
+        evidence: String,
+    },
+    /// Too few witnesses answered.
+    #[error(
+        "{answered} of the witnesses answered, and `witnesses_required` is {required}; refusing to sign before they are asked: {reasons}"
+    )]
+    Silent {
+        /// How many answered.
+        answered: usize,
+        /// How many have to.
+        required: usize,
+        /// What was the matter with the others.
+        reasons: String,
+    },
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Asks the witnesses whether a ledger may be continued.
+///
+/// # Errors
+///
+/// [`GuardError`]; nothing may be signed then.
+pub fn ask(replayed: &Replayed, witnesses: &mut [Witness], required: usize) -> Result<(), GuardError> {
+    if witnesses.is_empty() {
+        return Ok(());
+    }
+    let shown = match replayed.signed() {
+        Some(signed) => signed.clone(),
+        None => replayed.signer()?.sign(0, empty_root()).map_err(LedgerError::from)?,
+    };
+    let asked = ask_all(witnesses.iter_mut(), &shown, &|old, new| {
+        replayed.consistency_proof(old, new).map_err(|error| error.to_string())
+    });
+    let (mut answered, mut reasons) = (0, Vec::new());
+    for (witness, asked) in witnesses.iter().zip(asked) {
+        let name = || witness.name().to_owned();
+        match asked {
+            Asked::Cosigned { .. } => answered += 1,
+            Asked::Ahead { size } if size > replayed.size() => {
+                let (ours, evidence) = (replayed.size(), evidence(replayed, witness));
+                return Err(GuardError::OldCopy { witness: name(), theirs: size, ours, evidence });
+            }
+            Asked::Ahead { size } => {
+                compare(replayed, witness, &shown)?;
+                tracing::warn!(
+                    witness = witness.name(),
+                    size,
+                    "the witness holds more than `signed_head` says, as after a power cut; the ledger has as much"
+                );
+                answered += 1;
+            }
+            Asked::OtherHistory { size } => {
+                let evidence = evidence(replayed, witness);
+                return Err(GuardError::OtherHistory { witness: name(), size, evidence });
+            }
+            Asked::Nothing { reason } => {
+                tracing::warn!(witness = witness.name(), %reason, "a witness could not be asked what it holds of this ledger");
+                reasons.push(format!("{}: {reason}", witness.name()));
+            }
+        }
+    }
+    if answered < required {
+        return Err(GuardError::Silent { answered, required, reasons: reasons.join("; ") });
+    }
+    Ok(())
+}
+
+/// Compares the ledger with what a witness shows of it, when it does and our key signed that.
+fn compare(replayed: &Replayed, witness: &Witness, shown: &SignedCheckpoint) -> Result<(), GuardError> {
+    let Ok(theirs) = witness.shown(replayed.verifier()) else { return Ok(()) };
+    let (size, witness, evidence) = (theirs.size, witness.name().to_owned(), signed(theirs));
+    if size > replayed.size() {
+        return Err(GuardError::OldCopy { witness, theirs: size, ours: replayed.size(), evidence });
+    }
+    if size > shown.size && replayed.root(size)? != theirs.root {
+        return Err(GuardError::OtherHistory { witness, size, evidence });
+    }
+    Ok(())
+}
+
+/// What stands behind the word of a witness. Without evidence the node does not start either: nothing is lost by that.
+fn evidence(replayed: &Replayed, witness: &Witness) -> String {
+    witness.shown(replayed.verifier()).map_or_else(|reason| format!("its word alone ({reason})"), signed)
+}
+
+fn signed(head: TreeHead) -> String {
+    format!("a checkpoint of {} entries that this ledger's key signed", head.size)
+}
