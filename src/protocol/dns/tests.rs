@@ -1,6 +1,6 @@
 //! The records of responses, without sockets.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use hickory_proto::{
     dnssec::{Verifier as _, rdata::DNSSECRData},

@@ -34,7 +34,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::*;
-use crate::server::dns::{Answering, TCP_REQUEST_OCTETS_MAX};
+use crate::server::dns::{Answering, SourceLimits, TCP_REQUEST_OCTETS_MAX};
 use crate::{
     protocol::dns::{Responded, Summary, tests::Node},
     required,
