@@ -32,20 +32,21 @@
 //! Deliberately absent: transports and their encodings, how a walk goes ([`super::recursion`]), and who may write
 //! ([`crate::rights`]).
 
+mod others;
 mod pool;
+mod question;
 mod walks;
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 pub use pool::{Busy, ReadCounts, ReadPool, ReadShare};
+pub use question::{FailedWalk, Follow, How, NoAnswer, Question, Reply};
+use walks::Walks;
 pub use walks::{NoRoom, WalkLimits};
-use walks::{WalkPlace, Walks};
 
 use super::{
-    Answer, Depth, Disclosure, EntryProof, Evidence, History, HistoryError, Moment, Proofs, ProveError, Reading,
-    RecallRequest, RecallStep, Resolver, Subject, TraceRequest, TraceSink,
-    evidence::Claimed,
-    recursion::{Hop, RecursionError, RecursionStats, Recursor, Resolved, Start},
+    Answer, Depth, Disclosure, EntryProof, Evidence, History, HistoryError, Moment, Proofs, Reading, RecallRequest,
+    RecallStep, Resolver, Subject, TraceRequest, TraceSink, evidence::Claimed, recursion::Recursor,
 };
 use crate::{
     cache::{Boarded, CacheStats},
@@ -53,117 +54,10 @@ use crate::{
     ledger::Publication,
     network::Network,
     record::Record,
-    rights::{self, Caller},
     store::{Prefixes, ReadError, Resident, Responsibility},
     tlog::{Hash, SignedCheckpoint},
     vindex::{Lookup, Lookups, NoLookup},
 };
-
-/// A question about an identifier.
-#[derive(Clone, Debug)]
-pub struct Question {
-    /// The identifier.
-    pub identifier: Identifier,
-    /// The point of the ledger that it is asked for; `None` for now.
-    pub moment: Option<Moment>,
-    /// The evidence that is to come along with an answer of this node.
-    pub evidence: Evidence,
-    /// The prefix as whose site this node is asked; `None` for everything. It matters for [`Evidence::Latest`] alone.
-    pub delegated: Option<Prefix>,
-    /// Who asks.
-    pub caller: Caller,
-    /// Whether delegations are to be followed.
-    pub follow: Follow,
-}
-
-/// Whether a caller wants delegations to be followed for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Follow {
-    /// Not at all: a referral is an answer.
-    Never,
-    /// Where this node does not answer itself, and may walk for the caller.
-    #[default]
-    Wanted,
-    /// The same past everything that is kept, with the way that was gone.
-    Anew,
-}
-
-/// An answer with what belongs to it.
-#[derive(Clone, Debug)]
-pub struct Reply {
-    /// The answer.
-    pub answer: Answer,
-    /// How it was come by.
-    pub how: How,
-    /// The evidence, when it was asked for.
-    pub proofs: Option<Box<Proofs>>,
-}
-
-/// How an answer was come by.
-#[derive(Clone, Debug)]
-pub enum How {
-    /// This node said it itself.
-    Own,
-    /// A site of another node said it.
-    Walked {
-        /// What the walk came to.
-        resolved: Resolved,
-        /// The way; `None` but for [`Follow::Anew`].
-        hops: Option<Vec<Hop>>,
-    },
-}
-
-/// Why a question has no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum NoAnswer {
-    /// Index or ledger cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The entry that is asked for is still to come.
-    #[error("ledger index {index} is still to come; the ledger has {entries} entries")]
-    ToCome {
-        /// What was asked for.
-        index: u64,
-        /// The entries that the index has applied.
-        entries: u64,
-    },
-    /// The evidence cannot be made.
-    #[error(transparent)]
-    Proof(#[from] ProveError),
-    /// The pool has no place for the read.
-    #[error(transparent)]
-    Busy(#[from] Busy),
-    /// There is no room for one more walk.
-    #[error(transparent)]
-    NoRoom(#[from] NoRoom),
-    /// The walk came to nothing.
-    #[error("{}", .0.error)]
-    Walk(Box<FailedWalk>),
-}
-
-/// A walk that came to nothing.
-#[derive(Clone, Debug)]
-pub struct FailedWalk {
-    /// Why.
-    pub error: RecursionError,
-    /// The way; `None` but for [`Follow::Anew`].
-    pub hops: Option<Vec<Hop>>,
-}
-
-impl From<HistoryError> for NoAnswer {
-    fn from(error: HistoryError) -> Self {
-        match error {
-            HistoryError::ToCome { index, entries } => Self::ToCome { index, entries },
-            HistoryError::Read(error) => Self::Read(error),
-        }
-    }
-}
-
-impl From<RecursionError> for NoAnswer {
-    fn from(error: RecursionError) -> Self {
-        Self::Walk(Box::new(FailedWalk { error, hops: None }))
-    }
-}
 
 /// How a node follows delegations for its clients.
 #[derive(Clone)]
@@ -336,84 +230,6 @@ enum Looked {
     Join(crate::cache::Seat<Answer>),
     /// It takes a disk.
     Read(crate::cache::Pilot<Key, Answer>),
-}
-
-/// What other nodes answer for.
-impl Desk {
-    /// True if this node walks for a caller.
-    pub fn walks_for(&self, caller: &Caller) -> bool {
-        self.inner.recursive.as_ref().is_some_and(|recursive| rights::may_walk(&recursive.allow, caller.address))
-    }
-
-    /// What is kept of other nodes' answers about an identifier, as long as it counts. It never waits.
-    pub fn kept(&self, identifier: &Identifier) -> Option<Resolved> {
-        self.inner.recursive.as_ref()?.recursor.kept(identifier.key())
-    }
-
-    /// Begins a walk for a caller for whom this node walks; the future ends by itself, in some seconds at most, and is nobody's but the
-    /// caller's. Without recursion there is nothing to walk for.
-    ///
-    /// # Errors
-    ///
-    /// [`NoRoom`], before anything is done.
-    pub fn begin_walk(
-        &self,
-        identifier: Identifier,
-        caller: &Caller,
-    ) -> Result<impl Future<Output = Result<Resolved, NoAnswer>> + Send + 'static, NoRoom> {
-        let place = self.inner.walks.enter(caller.address)?;
-        let desk = self.clone();
-        Ok(async move { desk.walk(&identifier, place).await })
-    }
-
-    async fn walk(&self, identifier: &Identifier, _place: WalkPlace) -> Result<Resolved, NoAnswer> {
-        let Some(Recursive { recursor, .. }) = &self.inner.recursive else {
-            return Err(RecursionError::NotResponsible { identifier: identifier.to_string() }.into());
-        };
-        Ok(recursor.resolve_from(identifier, || self.start_of(identifier)).await?)
-    }
-
-    async fn ask_others(&self, question: &Question) -> Result<Reply, NoAnswer> {
-        let (identifier, caller) = (&question.identifier, &question.caller);
-        if question.follow == Follow::Anew {
-            return self.trace_walk(identifier, caller).await;
-        }
-        let resolved = match self.kept(identifier) {
-            Some(kept) => kept,
-            None => self.walk(identifier, self.inner.walks.enter(caller.address)?).await?,
-        };
-        Ok(Reply::walked(resolved, None))
-    }
-
-    async fn trace_walk(&self, identifier: &Identifier, caller: &Caller) -> Result<Reply, NoAnswer> {
-        let _place = self.inner.walks.enter(caller.address)?;
-        let Some(Recursive { recursor, .. }) = &self.inner.recursive else {
-            return Err(RecursionError::NotResponsible { identifier: identifier.to_string() }.into());
-        };
-        let traced = recursor.trace(identifier, || self.start_of(identifier)).await;
-        match traced.result {
-            Ok(resolved) => Ok(Reply::walked(resolved, Some(traced.hops))),
-            Err(error) => Err(NoAnswer::Walk(Box::new(FailedWalk { error, hops: Some(traced.hops) }))),
-        }
-    }
-
-    /// Where a walk begins when this node itself delegates; `None` when a root has to tell.
-    fn start_of(&self, identifier: &Identifier) -> Option<Start> {
-        let Responsibility::Delegated(version) = self.responsibility(identifier.key()) else { return None };
-        let delegation = version.delegation()?.clone();
-        Some((version.prefix.clone().into(), delegation.into()))
-    }
-
-    /// What recursion has done and holds, on a recursive node.
-    pub fn recursion_stats(&self) -> Option<RecursionStats> {
-        self.inner.recursive.as_ref().map(|recursive| recursive.recursor.stats())
-    }
-}
-
-impl Reply {
-    fn walked(resolved: Resolved, hops: Option<Vec<Hop>>) -> Self {
-        Self { answer: resolved.resolution.answer.clone(), how: How::Walked { resolved, hops }, proofs: None }
-    }
 }
 
 /// The past, proofs, and whole parts of the ledger.

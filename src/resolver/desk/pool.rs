@@ -15,6 +15,21 @@ use std::sync::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// The most single questions about the present that are read at once, and that wait for one of those to end.
+const ANSWERS_AT_ONCE_MAX: usize = 16;
+const ANSWERS_WAITING_MAX: usize = 8_192;
+/// The same of questions about the past, and of evidence. A page of a history takes some megabytes.
+const PAST_AT_ONCE_MAX: usize = 16;
+const PAST_WAITING_MAX: usize = 1_024;
+/// The same of files.
+const FILES_AT_ONCE_MAX: usize = 8;
+const FILES_WAITING_MAX: usize = 1_024;
+/// The same of pages of exports.
+const SCANS_AT_ONCE_MAX: usize = 4;
+const SCANS_WAITING_MAX: usize = 64;
+/// The most traces and recalls at once. Each holds what it found in memory until it ends, some tens of megabytes at most: none waits.
+const TRACES_AT_ONCE_MAX: usize = 8;
+
 /// Kinds of work in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadShare {
@@ -37,18 +52,21 @@ impl ReadShare {
     /// The most reads at once.
     pub const fn threads_max(self) -> usize {
         match self {
-            Self::Answers | Self::Past => 16,
-            Self::Files | Self::Traces => 8,
-            Self::Scans => 4,
+            Self::Answers => ANSWERS_AT_ONCE_MAX,
+            Self::Past => PAST_AT_ONCE_MAX,
+            Self::Files => FILES_AT_ONCE_MAX,
+            Self::Scans => SCANS_AT_ONCE_MAX,
+            Self::Traces => TRACES_AT_ONCE_MAX,
         }
     }
 
     /// The most reads that wait for one of those to end.
     pub const fn waiting_max(self) -> usize {
         match self {
-            Self::Answers => 8_192,
-            Self::Past | Self::Files => 1_024,
-            Self::Scans => 64,
+            Self::Answers => ANSWERS_WAITING_MAX,
+            Self::Past => PAST_WAITING_MAX,
+            Self::Files => FILES_WAITING_MAX,
+            Self::Scans => SCANS_WAITING_MAX,
             // A trace takes too long to wait for.
             Self::Traces => 0,
         }
