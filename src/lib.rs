@@ -98,13 +98,14 @@
 //! | [`vindex`] | the verifiable index: map, proofs, output log, lookups | `tlog`, `entry`, `ledger`, `follow` |
 //! | [`audit`] | a whole log and its index, computed again from the entries | `entry`, `ledger`, `vindex` |
 //! | [`cache`] | sharded LRU with a byte budget and single flight; knows nothing of ours | – |
-//! | [`resolver`] | the read core; recursion | `id`, `record`, `entry`, `ledger`, `follow`, `proof`, `store`, `vindex`, `cache` |
+//! | [`rights`] | who may read, write, mirror, and have walks made; no I/O | `network`, `record`, `entry` |
+//! | [`resolver`] | the read core: the desk, recursion | `id`, `record`, `entry`, `ledger`, `follow`, `proof`, `store`, `vindex`, `cache`, `network`, `rights` |
 //! | [`registry`] | the write core | `codec`, `id`, `record`, `entry`, `ledger`, `store` |
-//! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, and the one table of outcomes | the cores' types, `cache`, `proof`, `vindex` |
+//! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, and the one table of outcomes | the cores' types, `cache`, `proof`, `rights`, `vindex` |
 //! | [`client`] | outbound connections; asks other nodes for the read core | `protocol`, `tlog`, `record`, `resolver` |
 //! | [`publish`] | which checkpoints the world sees, cosigned by whom; the guard at start | `tlog`, `ledger`, `client` |
 //! | [`mirror`] | follows another node's ledger: what came is verified, then written; how far behind it is; promotion | `client`, `protocol`, `registry`, `store`, `entry`, `ledger` |
-//! | [`server`] | listeners: gRPC, DNS, HTTP | `network`, `record`, `protocol`, the cores, `follow`, `vindex`, `witness`, `mirror` |
+//! | [`server`] | listeners: gRPC, DNS, HTTP | `network`, `record`, `protocol`, the cores, `rights`, `follow`, `vindex`, `witness`, `mirror` |
 //! | [`config`] | defaults + file + environment + arguments -> `Config`; what fits the machine | `id`, `network`, `tlog` |
 //! | [`app`] | `Config` -> running node; `fsck`, `rebuild`, `audit`, `promote` | everything below, `client` |
 //! | [`cli`] | the subcommands | `app`, `client`, `proof`, `vindex` |
@@ -137,6 +138,7 @@ pub mod publish;
 pub mod record;
 pub mod registry;
 pub mod resolver;
+pub mod rights;
 pub mod server;
 pub mod store;
 pub mod tlog;

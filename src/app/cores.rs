@@ -16,16 +16,27 @@ use crate::{
     protocol::dns::{Responder, ResponderOptions, Zone, cookie::CookieSecrets},
     publish::Publisher,
     registry::{Changes, Committer, Refusal, Registry, Sequencer},
-    resolver::{Resolver, feed::Feeds, recursion::Recursor},
+    resolver::{Desk, DeskParts, Recursive, Resolver, feed::Feeds},
     server::dns::cookie_file,
     store::{ImplicitHome, Prefixes, Records, Store},
     tlog::note::VerifierKey,
+    vindex::Lookups,
 };
+
+/// What the read core answers from beside index and ledger.
+pub(super) struct ReadParts {
+    /// How other nodes are asked, on a recursive node.
+    pub(super) recursive: Option<Recursive>,
+    /// The checkpoints that proofs are made for.
+    pub(super) publication: Arc<Publication>,
+    /// The verifiable index, when the node has one.
+    pub(super) lookups: Option<Lookups>,
+}
 
 /// The cores, running.
 pub(super) struct Cores {
     /// The read core.
-    pub(super) resolver: Arc<Resolver>,
+    pub(super) desk: Desk,
     /// Answers over DNS.
     pub(super) responder: Arc<Responder>,
     /// The feed of changes.
@@ -42,12 +53,7 @@ impl Cores {
     /// # Errors
     ///
     /// [`AppError`] when the zone or the secrets of cookies cannot be used, or the system gives no thread.
-    pub(super) fn start(
-        config: &Config,
-        opened: Opened,
-        publication: &Arc<Publication>,
-        recursor: Option<Recursor>,
-    ) -> Result<Self, AppError> {
+    pub(super) fn start(config: &Config, opened: Opened, parts: ReadParts) -> Result<Self, AppError> {
         let Opened { ledger, store, writer } = opened;
         let ledger = &ledger;
         let addresses = public_addresses(config);
@@ -75,7 +81,9 @@ impl Cores {
         let memory = Sizes::here(config);
         let shared = Pool::new(memory.shared_bytes);
         let budget = |own: Option<usize>| own.map_or_else(|| shared.budget(), Budget::from);
-        let resolver = Arc::new(Resolver::new(records.clone(), Arc::clone(&prefixes), budget(memory.answers_bytes)));
+        let resolver = Resolver::new(records.clone(), Arc::clone(&prefixes), budget(memory.answers_bytes));
+        let ReadParts { recursive, publication, lookups } = parts;
+        let desk = Desk::new(DeskParts { resolver, recursive, publication: Arc::clone(&publication), lookups });
         let sizes = Arc::clone(ledger);
         let options = ResponderOptions {
             identity: config.dns.identity.clone(),
@@ -83,10 +91,10 @@ impl Cores {
             without_cookie_octets_max: config.dns.without_cookie_octets_max,
             cookies: cookies(config)?,
         };
-        let responder = Responder::new(Arc::clone(&resolver), zone, move || sizes.size(), options);
+        let responder = Responder::new(desk.clone(), zone, move || sizes.size(), options);
         let responder = Arc::new(responder);
         let feeds = Arc::new(Feeds::new(records.clone()));
-        let committer = committer(&resolver, &responder, &feeds, recursor);
+        let committer = committer(&desk, &responder, &feeds);
         let (registry, role) = match writer {
             Writer::Own(appender, witnesses) => {
                 let sequencer =
@@ -94,7 +102,7 @@ impl Cores {
                 let started = sequencer.spawn();
                 let (registry, thread) =
                     started.map_err(|error| AppError::system("cannot start the sequencer", error))?;
-                let publisher = Publisher::start(Arc::clone(ledger), Arc::clone(publication), witnesses);
+                let publisher = Publisher::start(Arc::clone(ledger), Arc::clone(&publication), witnesses);
                 let publisher = publisher.map_err(|error| AppError::system("cannot start the publisher", error))?;
                 (registry, Role::Primary { sequencer: thread, publisher })
             }
@@ -103,14 +111,14 @@ impl Cores {
                 let applier = Applier::new(replica, Arc::clone(ledger), store, prefixes, committer);
                 let lag = Arc::new(Lag::new(&of.url, Arc::clone(ledger), ledger.last_time_ms()?, clock()));
                 let seen = Arc::new(seen(&config.data, &of.key)?);
-                let (ledger, publication) = (Arc::clone(ledger), Arc::clone(publication));
+                let (ledger, publication) = (Arc::clone(ledger), Arc::clone(&publication));
                 let follow = Follow { of: *of, applier, ledger, publication, lag, seen, entropy: entropy() };
                 let following = Following::start(follow);
                 let following = following.map_err(|error| AppError::system("cannot follow the primary", error))?;
                 (Registry::refusing(refusal, entropy()), Role::Mirror(following))
             }
         };
-        Ok(Self { resolver, responder, feeds, registry, role })
+        Ok(Self { desk, responder, feeds, registry, role })
     }
 }
 
@@ -152,24 +160,13 @@ fn implicit_home(config: &Config, writer: &Writer) -> Result<ImplicitHome, AppEr
     Ok(ImplicitHome::Within(kept.map_err(bad)?))
 }
 
-/// What a change outdates: the answers of the resolver, then those that were made of them. Then it is news.
-fn committer(
-    resolver: &Arc<Resolver>,
-    responder: &Arc<Responder>,
-    feeds: &Arc<Feeds>,
-    recursor: Option<Recursor>,
-) -> Committer {
-    let (resolver, responder, feeds) = (Arc::clone(resolver), Arc::clone(responder), Arc::clone(feeds));
+/// What a change outdates: the answers of the desk, then those that were made of them. Then it is news.
+fn committer(desk: &Desk, responder: &Arc<Responder>, feeds: &Arc<Feeds>) -> Committer {
+    let (desk, responder, feeds) = (desk.clone(), Arc::clone(responder), Arc::clone(feeds));
     Box::new(move |changes| {
         match changes {
-            Changes::Identifiers(changed) => resolver.outdate(changed.iter().map(|change| &change.key)),
-            Changes::Prefix => {
-                resolver.outdate_all();
-                // Before the answers of the DNS, which are made of what it keeps.
-                if let Some(recursor) = &recursor {
-                    recursor.outdate_all();
-                }
-            }
+            Changes::Identifiers(changed) => desk.outdate(changed.iter().map(|change| &change.key)),
+            Changes::Prefix => desk.outdate_all(),
         }
         responder.outdate(changes);
         feeds.advance();

@@ -9,7 +9,7 @@ use crate::{
     server::{
         admission::{Admission, AdmissionLimits, ClientNetworks},
         descriptors::Descriptors,
-        dns::{DnsParts, DnsServer, encrypted::EncryptedAddresses, walks::AsyncWalker},
+        dns::{DnsParts, DnsServer, encrypted::EncryptedAddresses},
         frontend::{Frontend, Services},
         grpc::{GRPC, GrpcLimits, GrpcServer},
         http::{HTTP, HttpFrontend, HttpLimits, Replicas},
@@ -21,8 +21,6 @@ use crate::{
 pub(super) struct Special {
     /// Writes responses over DNS.
     pub(super) responder: Arc<Responder>,
-    /// Asks other nodes for clients over DNS, on a node that does.
-    pub(super) walker: Option<Arc<dyn AsyncWalker>>,
     /// Whom mirrors are served by, over HTTP.
     pub(super) replicas: Replicas,
 }
@@ -37,8 +35,8 @@ pub(super) async fn start(
     services: &Services,
     special: Special,
 ) -> Result<Vec<Box<dyn Frontend>>, AppError> {
-    let Special { responder, walker, replicas } = special;
-    let mut started = vec![grpc(config, services).await?, dns(config, services, responder, walker).await?];
+    let Special { responder, replicas } = special;
+    let mut started = vec![grpc(config, services).await?, dns(config, services, responder).await?];
     started.extend(http(config, services, replicas).await?);
     for frontend in &started {
         services.metrics.add(frontend.metrics());
@@ -52,14 +50,9 @@ async fn grpc(config: &Config, services: &Services) -> Result<Box<dyn Frontend>,
     Ok(Box::new(started.map_err(|source| AppError::Listen { address, what: GRPC, source })?))
 }
 
-async fn dns(
-    config: &Config,
-    services: &Services,
-    responder: Arc<Responder>,
-    walker: Option<Arc<dyn AsyncWalker>>,
-) -> Result<Box<dyn Frontend>, AppError> {
+async fn dns(config: &Config, services: &Services, responder: Arc<Responder>) -> Result<Box<dyn Frontend>, AppError> {
     let admission = services.admission.clone();
-    let parts = DnsParts { responder, limits: options::dns_limits(config), seed: half(entropy()()), walker, admission };
+    let parts = DnsParts { responder, limits: options::dns_limits(config), seed: half(entropy()()), admission };
     let mut started = DnsServer::start(&config.dns.listen, parts).await?;
     let encrypted = options::encrypted_addresses(config);
     if encrypted != EncryptedAddresses::default() {

@@ -21,7 +21,6 @@ mod promote;
 mod recursive;
 mod role;
 mod vindex;
-mod walker;
 mod witness;
 
 use std::{
@@ -34,7 +33,7 @@ use std::{
 
 pub use audit::{audit_directory, audit_url};
 pub use check::{FsckReport, RebuildReport, fsck, rebuild};
-use cores::Cores;
+use cores::{Cores, ReadParts};
 pub use error::AppError;
 use error::file_error;
 use frontends::Special;
@@ -126,20 +125,20 @@ impl Node {
         let publication = Arc::new(Publication::new(ledger.checkpoint()));
         let replicas = replicas(config, &opened.writer);
         let recursive = config.recursion.roots_if_enabled().map(|roots| recursive::start(config, roots)).transpose()?;
-        let recursor = recursive.as_ref().map(|recursive| recursive.recursor.clone());
-        let cores = Cores::start(config, opened, &publication, recursor.clone())?;
-        let Cores { resolver, responder, feeds, registry, role } = cores;
-        let lag = role.lag();
+        let registers_nothing = recursive.is_some();
         let vindex = vindex::start(config, &directory, &ledger)?;
-        let registers = role.primary().is_none() && recursive.is_none();
+        let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
+        let parts = ReadParts { recursive, publication: Arc::clone(&publication), lookups };
+        let Cores { desk, responder, feeds, registry, role } = Cores::start(config, opened, parts)?;
+        let lag = role.lag();
+        let registers = role.primary().is_none() && !registers_nothing;
         let metrics = MetricList::default();
         metrics.add(Arc::new(CoreMetrics {
-            resolver: Arc::clone(&resolver),
+            desk: desk.clone(),
             ledger: Arc::clone(&ledger),
             store: store.clone(),
             registry: Arc::clone(registry.stats()),
             feeds: Arc::clone(&feeds),
-            recursor,
         }));
         let admission = frontends::admission(config);
         metrics.add(Arc::new(admission.clone()));
@@ -150,17 +149,15 @@ impl Node {
         let sign =
             |algorithm: Algorithm| signing::start(&config.data, &config.zone, algorithm, &responder, role.primary());
         let signing = config.dns.dnssec.map(options::algorithm).map(sign).transpose()?;
-        let walker = recursive.as_ref().map(|recursive| walker::start(recursive, &resolver, &responder));
-        let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
         let services = Services {
-            reads: ReadHandles { resolver, recursive, lag },
+            reads: ReadHandles { desk, lag },
             writes: registry,
-            audit: AuditHandles { ledger, publication, lookups },
+            audit: AuditHandles { ledger, publication },
             follow: FollowHandles { feeds, shares: admission.shares(FEED_SHARES) },
             admission,
             metrics,
         };
-        let special = Special { responder, walker, replicas };
+        let special = Special { responder, replicas };
         let frontends = frontends::start(config, &services, special).await?;
         let zone = config.zone.clone();
         Ok(Self { services, frontends, _signing: signing, role, vindex, store, zone, directory, registers })

@@ -13,8 +13,10 @@ use crate::{
     client::NodeUpstream,
     config::{self, Config, Sizes, Verify},
     protocol::json::{BOOTSTRAP_BYTES_MAX, bootstrap_from_json},
-    resolver::recursion::{Evidence, FirstProtocol, LedgerVerifier, RecursionOptions, Recursor, Roots},
-    server::recursive::Recursive,
+    resolver::{
+        Recursive, WalkLimits,
+        recursion::{Evidence, FirstProtocol, LedgerVerifier, RecursionOptions, Recursor, Roots},
+    },
 };
 
 /// Of so many parts of the memory one is for delegations.
@@ -29,6 +31,7 @@ pub(super) fn start(config: &Config, roots: &Path) -> Result<Recursive, AppError
     let roots = read_roots(roots)?;
     let (bytes_max, zone) = (Sizes::here(config).recursion_bytes, &config.zone);
     let delegation_bytes_max = bytes_max / DELEGATIONS_PART;
+    let exempt = config.dns.rate_exempt.clone();
     let config = &config.recursion;
     let seed = entropy()().first_chunk().copied().map_or(0, u64::from_le_bytes);
     let options = RecursionOptions {
@@ -50,7 +53,8 @@ pub(super) fn start(config: &Config, roots: &Path) -> Result<Recursive, AppError
     };
     let upstream = Arc::new(NodeUpstream::new(zone));
     let recursor = Recursor::new(roots, upstream, Arc::new(LedgerVerifier::default()), options);
-    Ok(Recursive { recursor, allow: config.allow.clone() })
+    let limits = WalkLimits { exempt, ..WalkLimits::default() };
+    Ok(Recursive { recursor, allow: config.allow.clone(), limits })
 }
 
 fn read_roots(path: &Path) -> Result<Roots, AppError> {

@@ -22,12 +22,13 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, Hash, RandomState},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use lru::LruCache;
+use tokio::sync::watch;
 
 use self::pool::{Budget, ShardBudget};
 
@@ -40,17 +41,24 @@ pub type Weigh<K, V> = fn(&K, &V) -> usize;
 /// A cache from `K` to `V`. Cloning a value should be cheap: an `Arc` or something like it.
 ///
 /// ```
-/// use std::{convert::Infallible, sync::Arc};
-/// use touchmark::cache::Cache;
+/// use std::sync::Arc;
+/// use touchmark::cache::{Boarded, Cache};
 ///
-/// let cache: Cache<String, Arc<str>> = Cache::new(1 << 20, |key, value| key.len() + value.len());
-/// let read = |text: &str| cache.get_or_fill("key", || Ok::<_, Infallible>(Arc::from(text)));
+/// let cache: Arc<Cache<String, Arc<str>>> = Arc::new(Cache::new(1_usize << 20, |key, value| key.len() + value.len()));
+/// let read = |text: &str| match cache.board("key") {
+///     Boarded::Hit(value) => value,
+///     Boarded::First(pilot) => {
+///         let value: Arc<str> = text.into();
+///         pilot.land(Arc::clone(&value));
+///         value
+///     }
+///     Boarded::Joined(_) => unreachable!("nobody else fills"),
+/// };
 ///
-/// assert_eq!(&*read("old")?, "old");
-/// assert_eq!(&*read("new")?, "old", "a hit does not fill");
+/// assert_eq!(&*read("old"), "old");
+/// assert_eq!(&*read("new"), "old", "a hit does not fill");
 /// cache.invalidate("key");
-/// assert_eq!(&*read("new")?, "new");
-/// # Ok::<(), Infallible>(())
+/// assert_eq!(&*read("new"), "new");
 /// ```
 #[derive(Debug)]
 pub struct Cache<K: Hash + Eq, V> {
@@ -72,16 +80,32 @@ struct Shard<K: Hash + Eq, V> {
 /// A fill in flight, and the callers that wait for it.
 #[derive(Debug)]
 struct Flight<V> {
-    landed: Mutex<Option<Landing<V>>>,
-    signal: Condvar,
+    landing: watch::Sender<Landing<V>>,
 }
 
 #[derive(Clone, Debug)]
 enum Landing<V> {
+    /// The fill is under way.
+    Ahead,
     Filled(V),
-    /// The fill failed or its thread panicked; each waiting caller runs its own.
+    /// The fill failed, or its pilot is gone; each waiting caller boards again.
     Failed,
 }
+
+/// Result of boarding.
+#[derive(Debug)]
+pub enum Boarded<K: Hash + Eq + Clone, V: Clone> {
+    /// A cache hit.
+    Hit(V),
+    /// A seat in a flight of another caller.
+    Joined(Seat<V>),
+    /// The duty to fill, as the first caller that missed.
+    First(Pilot<K, V>),
+}
+
+/// A place among the callers that wait for a fill.
+#[derive(Debug)]
+pub struct Seat<V>(watch::Receiver<Landing<V>>);
 
 /// Counters and size of a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,13 +118,6 @@ pub struct CacheStats {
     pub entries: usize,
     /// Weight of the entries, in bytes.
     pub bytes: usize,
-}
-
-/// Result of a lookup.
-enum Lookup<V> {
-    Hit(V),
-    Wait(Arc<Flight<V>>),
-    Fill(Arc<Flight<V>>),
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
@@ -121,33 +138,26 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         }
     }
 
-    /// The value of a key: a cache hit, the result of a fill in flight, or that of `fill`.
-    ///
-    /// # Errors
-    ///
-    /// The error of `fill`; errors are not cached.
-    pub fn get_or_fill<Q, E>(&self, key: &Q, fill: impl FnOnce() -> Result<V, E>) -> Result<V, E>
+    /// The cached value of a key; on a miss, a seat in the flight that fills it, or the duty to fill it.
+    pub fn board<Q>(self: &Arc<Self>, key: &Q) -> Boarded<K, V>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let lookup = self.look_up(key);
-        let hit = matches!(lookup, Lookup::Hit(_));
-        if hit { &self.hits } else { &self.misses }.fetch_add(1, Ordering::Relaxed);
-        match lookup {
-            Lookup::Hit(value) => Ok(value),
-            Lookup::Wait(flight) => match flight.wait() {
-                Landing::Filled(value) => Ok(value),
-                Landing::Failed => fill(),
-            },
-            Lookup::Fill(flight) => {
-                // Dropped without `land`, by an error or a panic in `fill`, the pilot wakes the waiting callers.
-                let pilot = Pilot { cache: self, key: Some(key.to_owned()), flight };
-                let value = fill()?;
-                pilot.land(value.clone());
-                Ok(value)
-            }
+        let mut shard = self.shard(key);
+        if let Some(value) = shard.entries.get(key) {
+            let value = value.clone();
+            drop(shard);
+            self.hits.fetch_add(1, Ordering::Relaxed);
+            return Boarded::Hit(value);
         }
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        if let Some(flight) = shard.flights.get(key) {
+            return Boarded::Joined(Seat(flight.landing.subscribe()));
+        }
+        let flight = Arc::new(Flight { landing: watch::Sender::new(Landing::Ahead) });
+        shard.flights.insert(key.to_owned(), Arc::clone(&flight));
+        Boarded::First(Pilot { cache: Arc::clone(self), key: Some(key.to_owned()), flight })
     }
 
     /// The cached value of a key. Does not fill, and does not count as a use.
@@ -157,23 +167,6 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         Q: Hash + Eq + ?Sized,
     {
         self.shard(key).entries.peek(key).cloned()
-    }
-
-    fn look_up<Q>(&self, key: &Q) -> Lookup<V>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        let mut shard = self.shard(key);
-        if let Some(value) = shard.entries.get(key) {
-            return Lookup::Hit(value.clone());
-        }
-        if let Some(flight) = shard.flights.get(key) {
-            return Lookup::Wait(Arc::clone(flight));
-        }
-        let flight = Arc::new(Flight { landed: Mutex::new(None), signal: Condvar::new() });
-        shard.flights.insert(key.to_owned(), Arc::clone(&flight));
-        Lookup::Fill(flight)
     }
 
     /// Removes a key, and detaches the fill in flight, so that its old value is not cached.
@@ -252,27 +245,28 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<V: Clone> Flight<V> {
-    fn wait(&self) -> Landing<V> {
-        let mut landed = lock(&self.landed);
-        loop {
-            match &*landed {
-                Some(landing) => return landing.clone(),
-                None => landed = self.signal.wait(landed).unwrap_or_else(PoisonError::into_inner),
-            }
+impl<V: Clone> Seat<V> {
+    /// Waits for the fill; `None` when it came to nothing, and the key is to be boarded again.
+    pub async fn wait(mut self) -> Option<V> {
+        let landed = self.0.wait_for(|landing| !matches!(landing, Landing::Ahead)).await;
+        match landed.as_deref() {
+            Ok(Landing::Filled(value)) => Some(value.clone()),
+            Ok(Landing::Ahead | Landing::Failed) | Err(_) => None,
         }
     }
 }
 
-/// The caller that runs the fill. Ends the flight on drop, so that nobody waits for a fill that failed or panicked.
-struct Pilot<'a, K: Hash + Eq + Clone, V: Clone> {
-    cache: &'a Cache<K, V>,
+/// The duty to fill a key. Ends the flight on drop, so that nobody waits for a fill that failed or panicked.
+#[derive(Debug)]
+pub struct Pilot<K: Hash + Eq + Clone, V: Clone> {
+    cache: Arc<Cache<K, V>>,
     key: Option<K>,
     flight: Arc<Flight<V>>,
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Pilot<'_, K, V> {
-    fn land(mut self, value: V) {
+impl<K: Hash + Eq + Clone, V: Clone> Pilot<K, V> {
+    /// Keeps the value, unless the key was outdated meanwhile, and gives it to those who wait.
+    pub fn land(mut self, value: V) {
         self.finish(Landing::Filled(value));
     }
 
@@ -280,13 +274,12 @@ impl<K: Hash + Eq + Clone, V: Clone> Pilot<'_, K, V> {
         if let Some(key) = self.key.take() {
             // The value is cached before the waiting callers wake.
             self.cache.land(key, &self.flight, &landing);
-            *lock(&self.flight.landed) = Some(landing);
-            self.flight.signal.notify_all();
+            self.flight.landing.send_replace(landing);
         }
     }
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> Drop for Pilot<'_, K, V> {
+impl<K: Hash + Eq + Clone, V: Clone> Drop for Pilot<K, V> {
     fn drop(&mut self) {
         self.finish(Landing::Failed);
     }
@@ -294,16 +287,28 @@ impl<K: Hash + Eq + Clone, V: Clone> Drop for Pilot<'_, K, V> {
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, sync::mpsc, thread};
+    use std::thread;
 
     use super::*;
 
-    fn cache(bytes_max: usize) -> Cache<String, u64> {
-        Cache::new(bytes_max, |key, _| key.len())
+    fn cache(bytes_max: usize) -> Arc<Cache<String, u64>> {
+        Arc::new(Cache::new(bytes_max, |key, _| key.len()))
     }
 
-    fn get(cache: &Cache<String, u64>, key: &str, fill: u64) -> u64 {
-        cache.get_or_fill(key, || Ok::<_, Infallible>(fill)).unwrap()
+    fn first(cache: &Arc<Cache<String, u64>>, key: &str) -> Pilot<String, u64> {
+        match cache.board(key) {
+            Boarded::First(pilot) => pilot,
+            other => panic!("the first asker of {key}: {other:?}"),
+        }
+    }
+
+    fn get(cache: &Arc<Cache<String, u64>>, key: &str, fill: u64) -> u64 {
+        match cache.board(key) {
+            Boarded::Hit(value) => return value,
+            Boarded::First(pilot) => pilot.land(fill),
+            Boarded::Joined(seat) => panic!("nobody fills {key} meanwhile: {seat:?}"),
+        }
+        fill
     }
 
     #[test]
@@ -332,63 +337,49 @@ mod tests {
     #[test]
     fn errors_are_not_kept() {
         let cache = cache(1_000);
-        assert_eq!(cache.get_or_fill("a", || Err("disk")), Err("disk"));
+        drop(first(&cache, "a"));
         assert_eq!(get(&cache, "a", 1), 1);
     }
 
-    #[test]
-    fn many_askers_share_one_fill() {
+    #[tokio::test]
+    async fn many_askers_share_one_fill() {
         let cache = cache(1_000);
-        let fills = AtomicU64::new(0);
-        let (started, wait_for_start) = mpsc::channel();
-        let (release, released) = mpsc::channel::<()>();
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                cache.get_or_fill("a", move || {
-                    started.send(()).unwrap();
-                    released.recv().unwrap();
-                    Ok::<_, Infallible>(7)
-                })
-            });
-            wait_for_start.recv().unwrap();
-            let waiters: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        cache.get_or_fill("a", || {
-                            fills.fetch_add(1, Ordering::Relaxed);
-                            Ok::<_, Infallible>(8)
-                        })
-                    })
-                })
-                .collect();
-            while cache.stats().misses < 5 {
-                thread::yield_now();
-            }
-            release.send(()).unwrap();
-            assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap() == Ok(7)));
+        let pilot = first(&cache, "a");
+        let seats = [(); 4].map(|()| match cache.board("a") {
+            Boarded::Joined(seat) => seat,
+            other => panic!("somebody fills: {other:?}"),
         });
-        assert_eq!(fills.into_inner(), 0);
+        assert_eq!(cache.stats().misses, 5);
+        pilot.land(7);
+        for seat in seats {
+            assert_eq!(seat.wait().await, Some(7));
+        }
+        assert_eq!(get(&cache, "a", 8), 7);
     }
 
-    #[test]
-    fn a_fill_that_began_before_a_change_is_not_kept() {
+    #[tokio::test]
+    async fn a_fill_that_began_before_a_change_is_not_kept() {
         let cache = cache(1_000);
-        let old = cache.get_or_fill("a", || {
-            cache.invalidate("a");
-            assert_eq!(get(&cache, "a", 2), 2, "asked after the change: reads anew");
-            Ok::<_, Infallible>(1)
-        });
-        assert_eq!(old, Ok(1), "asked before the change: may see the old value");
+        let pilot = first(&cache, "a");
+        let Boarded::Joined(before) = cache.board("a") else { panic!("somebody fills") };
+        cache.invalidate("a");
+        assert_eq!(get(&cache, "a", 2), 2, "asked after the change: reads anew");
+        pilot.land(1);
+        assert_eq!(before.wait().await, Some(1), "asked before the change: may see the old value");
         assert_eq!(get(&cache, "a", 3), 2);
     }
 
-    #[test]
-    fn a_fill_that_panics_leaves_nobody_waiting() {
+    #[tokio::test]
+    async fn a_fill_that_panics_leaves_nobody_waiting() {
         let cache = cache(1_000);
-        thread::scope(|scope| {
-            let died = scope.spawn(|| cache.get_or_fill("a", || -> Result<u64, Infallible> { panic!("fill") }));
-            assert!(died.join().is_err());
-        });
+        let pilot = first(&cache, "a");
+        let Boarded::Joined(seat) = cache.board("a") else { panic!("somebody fills") };
+        let fill = move || {
+            let _pilot = pilot;
+            panic!("fill")
+        };
+        assert!(thread::spawn(fill).join().is_err());
+        assert_eq!(seat.wait().await, None, "each asks again");
         assert_eq!(get(&cache, "a", 1), 1);
     }
 }

@@ -6,7 +6,7 @@
 use std::{
     net::SocketAddr,
     num::NonZeroUsize,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -18,17 +18,15 @@ use crate::{
     protocol::{
         grpc::{
             delegation_from_pb, lookup_from_pb,
-            pb::{self, answer::Outcome as Answer},
+            pb::{self, answer::Outcome as Said},
             proof_from_pb, record_from_pb,
         },
         outcome::Outcome,
     },
     record::{SiteProtocol, Version},
     resolver::{
-        Tombstone,
-        recursion::{
-            BoxFuture, Evidence, PrefixEvidence, Question, Referral, Reply, Said, Target, Upstream, UpstreamError,
-        },
+        Answer, Evidence, Referral, Tombstone,
+        recursion::{BoxFuture, PrefixEvidence, SiteQuestion, SiteReply, Target, Upstream, UpstreamError},
     },
 };
 
@@ -61,7 +59,7 @@ impl NodeUpstream {
         Ok(client)
     }
 
-    async fn over_grpc(&self, to: &Target, question: &Question) -> Result<Reply, UpstreamError> {
+    async fn over_grpc(&self, to: &Target, question: &SiteQuestion) -> Result<SiteReply, UpstreamError> {
         let evidence = match question.evidence {
             Evidence::None => pb::Evidence::None,
             Evidence::Inclusion => pb::Evidence::Inclusion,
@@ -78,38 +76,39 @@ impl NodeUpstream {
         let client = self.connection(to.endpoint.address)?;
         let (answer, lag_seconds) = client.resolve_with_lag(request).await.map_err(upstream_error)?;
         let reply = reply(answer)?;
-        Ok(Reply { lag_seconds, ..reply })
+        Ok(SiteReply { lag_seconds, ..reply })
     }
 
-    async fn over_dns(&self, address: SocketAddr, identifier: &Identifier) -> Result<Reply, UpstreamError> {
+    async fn over_dns(&self, address: SocketAddr, identifier: &Identifier) -> Result<SiteReply, UpstreamError> {
         let dns::DnsReply { said, authoritative, ttl_seconds } =
             dns::ask(identifier, &self.zone, address, DNS_TIMEOUT).await.map_err(upstream_error)?;
         let refused = |reason: &str| Err(UpstreamError::Refused { reason: reason.into() });
-        let said = match said {
-            dns::Said::Found(record) => Said::Found(record_from_pb(*record).map_err(garbled)?),
-            dns::Said::NoSuchName | dns::Said::NoData => Said::NotFound,
-            dns::Said::Retired => Said::Retired(ended(identifier, false)),
-            dns::Said::Erased => Said::Retired(ended(identifier, true)),
-            dns::Said::NotResponsible => Said::NotResponsible,
-            dns::Said::Referral(referral) => {
-                let dns::Referral { prefix, delegation, ledger_index } = *referral;
-                Said::Referral(Referral { prefix, delegation, ledger_index: ledger_index.unwrap_or_default() })
-            }
+        let answer = match said {
+            dns::Said::Found(record) => Answer::found(record_from_pb(*record).map_err(garbled)?),
+            dns::Said::NoSuchName | dns::Said::NoData => Answer::NotFound,
+            dns::Said::Retired => Answer::Retired(ended(identifier, false).into()),
+            dns::Said::Erased => Answer::Retired(ended(identifier, true).into()),
+            dns::Said::NotResponsible => Answer::NotResponsible,
+            dns::Said::Referral(referral) => Answer::Delegated(Arc::from(referral)),
             dns::Said::Delegated => return refused("others answer, and it does not say where"),
             dns::Said::Refused(None) => return refused("it may not say"),
-            dns::Said::Refused(Some(text)) if text == Outcome::Denied.spelling().word => Said::Denied,
+            dns::Said::Refused(Some(text)) if text == Outcome::Denied.spelling().word => Answer::Denied,
             dns::Said::Refused(Some(text)) => return refused(&text),
         };
         // A server without authority passes on answers of others.
-        if !authoritative && matches!(said, Said::Found(_) | Said::Retired(_) | Said::NotFound) {
+        if !authoritative && matches!(answer, Answer::Found(_) | Answer::Retired(_) | Answer::NotFound) {
             return Err(garbled("it answers without authority"));
         }
-        Ok(Reply { ttl_seconds, ..Reply::bare(said) })
+        Ok(SiteReply { ttl_seconds, ..SiteReply::bare(answer) })
     }
 }
 
 impl Upstream for NodeUpstream {
-    fn ask<'a>(&'a self, to: &'a Target, question: &'a Question) -> BoxFuture<'a, Result<Reply, UpstreamError>> {
+    fn ask<'a>(
+        &'a self,
+        to: &'a Target,
+        question: &'a SiteQuestion,
+    ) -> BoxFuture<'a, Result<SiteReply, UpstreamError>> {
         Box::pin(async move {
             match to.endpoint.protocol {
                 SiteProtocol::Grpc => self.over_grpc(to, question).await,
@@ -134,30 +133,29 @@ fn garbled(reason: impl Into<String>) -> UpstreamError {
 }
 
 /// Parses an answer.
-fn reply(answer: pb::Answer) -> Result<Reply, UpstreamError> {
+fn reply(answer: pb::Answer) -> Result<SiteReply, UpstreamError> {
     // An intermediate node walked: its answer is not one of the site.
     if answer.resolution.is_some() {
         return Err(garbled("it passes on what others said"));
     }
     let said = match answer.outcome.ok_or_else(|| garbled("there is no answer in it"))? {
-        Answer::Found(record) => Said::Found(record_from_pb(record).map_err(garbled)?),
-        Answer::Retired(retired) => Said::Retired(tombstone(&retired)?),
-        Answer::NotFound(_) => Said::NotFound,
-        Answer::Denied(_) => Said::Denied,
-        Answer::NotResponsible(_) => Said::NotResponsible,
-        Answer::Delegated(delegated) => Said::Referral(referral(&delegated)?),
-        Answer::Invalid(invalid) => return Err(UpstreamError::Refused { reason: invalid.reason }),
-        Answer::Failed(failed) => return Err(UpstreamError::Refused { reason: failed.reason }),
+        Said::Found(record) => Answer::found(record_from_pb(record).map_err(garbled)?),
+        Said::Retired(retired) => Answer::Retired(tombstone(&retired)?.into()),
+        Said::NotFound(_) => Answer::NotFound,
+        Said::Denied(_) => Answer::Denied,
+        Said::NotResponsible(_) => Answer::NotResponsible,
+        Said::Delegated(delegated) => Answer::Delegated(referral(&delegated)?.into()),
+        Said::Invalid(invalid) => return Err(UpstreamError::Refused { reason: invalid.reason }),
+        Said::Failed(failed) => return Err(UpstreamError::Refused { reason: failed.reason }),
     };
-    let proof = answer.proof.map(|proof| proof_from_pb(&proof).ok_or_else(|| garbled("its proof is ill-formed")));
     let lookup = answer.lookup.map(|lookup| lookup_from_pb(lookup).ok_or_else(|| garbled("its lookup is ill-formed")));
-    let proof = proof.transpose()?.map(|proof| proof.write().into_bytes());
+    let proof = answer.proof.map(|proof| proof_from_pb(&proof).ok_or_else(|| garbled("its proof is ill-formed")));
     if answer.prefixes.len() > Prefix::COVERING_MAX {
         let count = answer.prefixes.len();
         return Err(garbled(format!("it shows {count} prefixes; at most {} are asked for", Prefix::COVERING_MAX)));
     }
     let prefixes = answer.prefixes.into_iter().map(prefix_evidence).collect::<Result<_, _>>()?;
-    Ok(Reply { proof, lookup: lookup.transpose()?, prefixes, ..Reply::bare(said) })
+    Ok(SiteReply { proof: proof.transpose()?, lookup: lookup.transpose()?, prefixes, ..SiteReply::bare(said) })
 }
 
 fn prefix_evidence(shown: pb::PrefixEvidence) -> Result<PrefixEvidence, UpstreamError> {
@@ -165,7 +163,7 @@ fn prefix_evidence(shown: pb::PrefixEvidence) -> Result<PrefixEvidence, Upstream
     let ill_formed = |what: &str| garbled(format!("the {what} of {} is ill-formed", shown.prefix));
     let lookup = shown.lookup.and_then(lookup_from_pb).ok_or_else(|| ill_formed("lookup"))?;
     let last = shown.last.map(|last| proof_from_pb(&last).ok_or_else(|| ill_formed("proof"))).transpose()?;
-    Ok(PrefixEvidence { prefix, lookup, last: last.map(|last| last.write().into_bytes()) })
+    Ok(PrefixEvidence { prefix, lookup, last })
 }
 
 fn tombstone(retired: &pb::Retired) -> Result<Tombstone, UpstreamError> {
@@ -183,5 +181,5 @@ fn referral(delegated: &pb::Delegated) -> Result<Referral, UpstreamError> {
     let prefix = Prefix::parse(&delegated.prefix).map_err(|error| garbled(error.to_string()))?;
     let delegation = delegated.delegation.as_ref().ok_or_else(|| garbled("its referral names no sites"))?;
     let delegation = delegation_from_pb(delegation).map_err(|fault| garbled(fault.to_string()))?;
-    Ok(Referral { prefix, delegation, ledger_index: delegated.ledger_index })
+    Ok(Referral { prefix, delegation, ledger_index: Some(delegated.ledger_index) })
 }

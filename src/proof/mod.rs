@@ -16,4 +16,4 @@
 pub mod opening;
 mod verify;
 
-pub use verify::{Defect, Outcome, Proven, verify};
+pub use verify::{Defect, Outcome, Proven, check, verify};

@@ -104,19 +104,27 @@ pub enum Defect {
 
 /// Checks a proof file (C2SP tlog-proof, "Verifying a tlog proof") against whom an auditor trusts.
 pub fn verify(file: &[u8], policy: &Policy) -> Outcome {
-    match check(file, policy) {
+    match TlogProof::parse(file) {
+        Ok(proof) => check(&proof, policy),
+        Err(error) => Outcome::Invalid(error.into()),
+    }
+}
+
+/// Checks a proof (C2SP tlog-proof, "Verifying a tlog proof") against whom an auditor trusts.
+pub fn check(proof: &TlogProof, policy: &Policy) -> Outcome {
+    match proven(proof, policy) {
         Ok((proven, withheld)) if withheld.is_empty() => Outcome::Disclosed(proven),
         Ok((proven, indexes)) => Outcome::Withheld { proven, indexes },
         Err(defect) => Outcome::Invalid(defect),
     }
 }
 
-fn check(file: &[u8], policy: &Policy) -> Result<(Proven, Vec<u32>), Defect> {
-    let TlogProof { extra, index, path, checkpoint } = TlogProof::parse(file)?;
-    let (text, openings) = opening::read(&extra)?;
+fn proven(proof: &TlogProof, policy: &Policy) -> Result<(Proven, Vec<u32>), Defect> {
+    let TlogProof { extra, index, path, checkpoint } = proof;
+    let (index, (text, openings)) = (*index, opening::read(extra)?);
     let accepted = policy.check(checkpoint.as_bytes())?;
     let head = accepted.checkpoint.head;
-    if !merkle::includes(head, index, leaf_hash(text), &path) {
+    if !merkle::includes(head, index, leaf_hash(text), path) {
         return Err(Defect::NotIncluded { index, size: head.size });
     }
     let entry = EntryText::parse(text)?;

@@ -1,6 +1,9 @@
 //! The one table: what each outcome is called in each protocol.
 
-use crate::{registry::Refusal, resolver::Answer};
+use crate::{
+    registry::Refusal,
+    resolver::{Answer, AnswerKind, Busy, NoAnswer, ProveError, recursion::RecursionError},
+};
 
 /// What can come of a question or a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,16 +120,49 @@ impl Outcome {
     }
 }
 
+impl From<AnswerKind> for Outcome {
+    fn from(kind: AnswerKind) -> Self {
+        match kind {
+            AnswerKind::Found => Self::Success,
+            AnswerKind::Erased => Self::Erased,
+            AnswerKind::Retired => Self::Retired,
+            AnswerKind::NotFound => Self::NotFound,
+            AnswerKind::Delegated => Self::Delegated,
+            AnswerKind::NotResponsible => Self::NotResponsible,
+            AnswerKind::Denied => Self::Denied,
+        }
+    }
+}
+
 impl From<&Answer> for Outcome {
     fn from(answer: &Answer) -> Self {
-        match answer {
-            Answer::Found(_) => Self::Success,
-            Answer::Retired(tombstone) if tombstone.erased => Self::Erased,
-            Answer::Retired(_) => Self::Retired,
-            Answer::NotFound => Self::NotFound,
-            Answer::Delegated(_) => Self::Delegated,
-            Answer::NotResponsible => Self::NotResponsible,
-            Answer::Denied => Self::Denied,
+        answer.kind().into()
+    }
+}
+
+impl From<&NoAnswer> for Outcome {
+    fn from(none: &NoAnswer) -> Self {
+        match none {
+            NoAnswer::Busy(Busy::Full { .. }) | NoAnswer::NoRoom(_) => Self::TryLater,
+            NoAnswer::ToCome { .. } => Self::Invalid,
+            NoAnswer::Walk(failed) => Self::from(&failed.error),
+            NoAnswer::Busy(Busy::Stopping) | NoAnswer::Read(_) => Self::Unavailable,
+            NoAnswer::Proof(error) => match error {
+                ProveError::NotFound { .. } => Self::NotFound,
+                ProveError::NotPublic { .. } => Self::Denied,
+                ProveError::ToCome { .. } | ProveError::NoSuchValue { .. } => Self::Invalid,
+                ProveError::Read(_) => Self::Unavailable,
+            },
+        }
+    }
+}
+
+impl From<&RecursionError> for Outcome {
+    fn from(error: &RecursionError) -> Self {
+        match error {
+            RecursionError::NotResponsible { .. } => Self::NotResponsible,
+            RecursionError::Overloaded { .. } => Self::TryLater,
+            _ => Self::Unavailable,
         }
     }
 }

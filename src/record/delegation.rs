@@ -11,16 +11,16 @@
 //! ds <key tag> <algorithm> <digest type> <digest, hexadecimal in lower case>
 //! ```
 
-use std::{fmt, fmt::Write as _, net::SocketAddr, str::FromStr};
+use std::{fmt, fmt::Write as _, net::SocketAddr, str::FromStr, sync::Arc};
 
 use crate::id::excerpt;
 
-/// The sites that answer for a prefix, with the TTL of the referral and the DS records of the zone below.
+/// The sites that answer for a prefix, with the TTL of the referral and the DS records of the zone below. Cloning it is cheap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delegation {
     ttl_seconds: u32,
-    sites: Vec<Site>,
-    signers: Vec<DelegationSigner>,
+    sites: Arc<[Site]>,
+    signers: Arc<[DelegationSigner]>,
 }
 
 /// Change of the responsibility for a prefix.
@@ -166,7 +166,7 @@ impl Delegation {
         }
         sites.iter().try_for_each(Site::check)?;
         signers.iter().try_for_each(DelegationSigner::check)?;
-        Ok(Self { ttl_seconds, sites, signers })
+        Ok(Self { ttl_seconds, sites: sites.into(), signers: signers.into() })
     }
 
     /// Time for which a cache may keep the delegation, in seconds.
@@ -187,11 +187,11 @@ impl Delegation {
     /// The canonical text.
     pub fn to_text(&self) -> String {
         let mut text = format!("ttl {}\n", self.ttl_seconds);
-        for site in &self.sites {
+        for site in self.sites.iter() {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "site {site}");
         }
-        for signer in &self.signers {
+        for signer in self.signers.iter() {
             let _ = writeln!(text, "ds {signer}");
         }
         text

@@ -209,16 +209,10 @@ impl Values {
         Ok(Self(values))
     }
 
-    /// The values that anyone may read.
-    pub fn public(&self) -> impl Iterator<Item = &Value> {
-        self.0.iter().filter(|value| value.permissions.public_read())
-    }
-
-    /// Keeps the values that anyone may read, and drops the others.
-    pub fn only_public(mut self) -> Self {
+    /// Removes the values whose permissions do not pass.
+    pub fn retain_permitted(&mut self, pass: impl Fn(Permissions) -> bool) {
         // A subset of values within the limits is within the limits.
-        self.0.retain(|value| value.permissions.public_read());
-        self
+        self.0.retain(|value| pass(value.permissions));
     }
 
     /// True if both hold the same values, whatever their timestamps.

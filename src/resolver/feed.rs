@@ -20,6 +20,7 @@ use crate::{
     follow::{self, Erasures, Follower, Horizon, Span, Taken, Watch},
     id::Subtree,
     ledger::EntryBytes,
+    rights::{self, Rights, View},
     store::{PastVersion, PrefixVersion, ReadError, Records},
 };
 
@@ -293,9 +294,8 @@ impl Follower for Page<'_> {
 impl Shown {
     /// What anyone may see of a version.
     pub(super) fn new(mut past: PastVersion) -> Self {
-        let all = past.record.values.len();
-        past.record.values = std::mem::take(&mut past.record.values).only_public();
-        let withheld = all - past.record.values.len();
+        let View { values, withheld } = rights::view(std::mem::take(&mut past.record.values), Rights::PUBLIC);
+        past.record.values = values;
         Self { past, withheld }
     }
 }

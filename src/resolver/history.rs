@@ -2,10 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Answer, Resolver, feed::Shown};
+use super::{Answer, Resolver, feed::Shown, is_public};
 use crate::{
     id::Identifier,
     record::{Record, Value},
+    rights::Rights,
     store::{PastVersion, ReadError},
 };
 
@@ -73,7 +74,7 @@ impl Resolver {
     /// [`HistoryError`].
     pub fn resolve_at(&self, identifier: &Identifier, moment: Moment) -> Result<Answer, HistoryError> {
         let Some(upto) = self.last_entry(moment)? else { return Ok(Answer::NotFound) };
-        Ok(Answer::of(self.records.as_of(identifier.key(), upto)?))
+        Ok(Answer::of_record(self.records.as_of(identifier.key(), upto)?, Rights::PUBLIC))
     }
 
     /// Versions of an identifier, newest first, at most `limit` of those before a ledger index.
@@ -134,7 +135,8 @@ fn change(past: PastVersion, before: Option<PastVersion>) -> (Change, PastVersio
 }
 
 fn differences(now: &Record, before: Option<&Record>) -> Vec<(u32, Difference)> {
-    let earlier: Vec<&Value> = before.map(|before| before.values.public().collect()).unwrap_or_default();
+    let is_seen = |value: &&Value| is_public(value.permissions);
+    let earlier: Vec<&Value> = before.map(|before| before.values.iter().filter(is_seen).collect()).unwrap_or_default();
     let same_index = |value: &Value, other: &&Value| value.index == other.index;
     let mut differences = Vec::new();
     for value in now.values.iter() {

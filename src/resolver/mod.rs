@@ -1,14 +1,17 @@
 //! The read core: query in, answer out.
 //!
-//! A question goes to the cache; on a miss one thread reads index and ledger for all who ask the same, and keeps the
-//! answer. Not found, retired, delegated and denied are answers like any other, and are kept like any other. A cached
-//! answer costs a hash, a short lock and a counter.
+//! Front ends ask the [`Desk`], which decides who answers and where what may wait is done; the [`Resolver`] beneath it reads index
+//! and ledger. Not found, retired, delegated and denied are answers like any other, and are kept like any other. A cached answer
+//! costs a hash, a short lock and a counter.
 //!
-//! An answer is never older than the last change that was acknowledged: the write core calls [`Resolver::outdate`]
-//! after it applied a change and before it gives out the receipt.
+//! An answer is never older than the last change that was acknowledged: the write core calls [`Desk::outdate`] after it applied a
+//! change and before it gives out the receipt.
 //!
-//! Deliberately absent: transports, DNS names (`id::dns_name`), permits: only what anyone may read gets this far.
+//! Deliberately absent: transports, DNS names (`id::dns_name`), and the rules of who may read what ([`crate::rights`]).
 
+mod answer;
+mod desk;
+mod evidence;
 pub mod feed;
 mod history;
 mod prove;
@@ -17,11 +20,16 @@ pub mod recursion;
 mod trace;
 
 use std::sync::{
-    Arc, OnceLock,
+    Arc,
     atomic::{AtomicU64, Ordering},
 };
 
-use bytes::Bytes;
+pub use answer::{Answer, AnswerKind, AnswerView, Found, Referral, Tombstone};
+pub use desk::{
+    Busy, Desk, DeskParts, FailedWalk, Follow, How, NoAnswer, NoRoom, Question, ReadCounts, ReadPool, ReadShare,
+    Recursive, Reply, Tracer, WalkLimits,
+};
+pub use evidence::{Evidence, Proofs, ProvenPrefix};
 pub use history::{Change, Difference, History, HistoryError, Moment};
 pub use prove::{Disclosure, EntryProof, ProveError, Subject};
 pub use recall::{Holder, RecallRequest, RecallStep, Recalled};
@@ -31,45 +39,16 @@ pub use trace::{
 };
 
 use crate::{
-    cache::{Cache, CacheStats, pool::Budget},
+    cache::{Boarded, Cache, CacheStats, pool::Budget},
     id::{Identifier, Key, KeyPrefix, dns_name::NameHash},
-    record::{Record, Status, Value, ValueView, Version},
-    store::{Newest, PrefixVersion, Prefixes, ReadError, Records, Resident, Responsibility},
+    record::{Permissions, Record, Status, Value},
+    rights::{self, Rights},
+    store::{Newest, Prefixes, ReadError, Records, Resident, Responsibility},
 };
 
-/// What an identifier resolves to.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// An active record, as far as anyone may read it.
-    Found(Arc<Found>),
-    /// The record was retired, or erased.
-    Retired(Arc<Tombstone>),
-    /// Nothing was ever registered under the identifier here.
-    NotFound,
-    /// Other nodes answer for the identifier: what the ledger says of the longest delegated prefix that covers it.
-    Delegated(Arc<PrefixVersion>),
-    /// No prefix that covers the identifier is homed here, or delegated from here.
-    NotResponsible,
-    /// The record exists, and none of its values may leave without a permit.
-    Denied,
-}
-
-/// An active record with the values that anyone may read.
-#[derive(Debug)]
-pub struct Found {
-    record: Record,
-    rendered: OnceLock<Bytes>,
-}
-
-/// What is left of a record that was retired or erased.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tombstone {
-    /// The identifier, as it was first registered.
-    pub identifier: Identifier,
-    /// The version that ended it.
-    pub version: Version,
-    /// True when it ended by being erased.
-    pub erased: bool,
+/// True for values that everybody may read.
+fn is_public(permissions: Permissions) -> bool {
+    Rights::PUBLIC.may_read(permissions)
 }
 
 /// Which values of a record are asked for: these types or these indexes; all when neither is given.
@@ -95,69 +74,6 @@ impl Filter {
     }
 }
 
-impl Found {
-    /// Keeps what anyone may read of a record; `None` when the record has values, and none of them may be read.
-    fn public(mut record: Record) -> Option<Self> {
-        let none = record.values.is_empty();
-        record.values = record.values.only_public();
-        if record.values.is_empty() && !none {
-            return None;
-        }
-        Some(Self { record, rendered: OnceLock::new() })
-    }
-
-    /// The record.
-    pub fn record(&self) -> &Record {
-        &self.record
-    }
-
-    /// The record as one front end writes it, written once and kept with the answer. One front end alone may use this.
-    pub fn rendered(&self, render: impl FnOnce(&Record) -> Bytes) -> Bytes {
-        self.rendered.get_or_init(|| render(&self.record)).clone()
-    }
-
-    /// About how many bytes the answer keeps in memory, its rendered form included.
-    fn bytes(&self) -> usize {
-        let values: usize = self.record.values.iter().map(|value| 2 * value.data.len() + 160).sum();
-        values + 3 * self.record.identifier.as_str().len() + 320 * self.record.edges.len() + 256
-    }
-}
-
-impl Answer {
-    fn of(record: Option<Record>) -> Self {
-        match record {
-            None => Self::NotFound,
-            Some(record) if record.status != Status::Active => {
-                let erased = record.status == Status::Erased;
-                Self::Retired(Arc::new(Tombstone { identifier: record.identifier, version: record.version, erased }))
-            }
-            Some(record) => Found::public(record).map_or(Self::Denied, |found| Self::Found(Arc::new(found))),
-        }
-    }
-
-    fn seen(&self) -> Seen<'_> {
-        match self {
-            Self::Found(found) => Seen::Found(found.record.values.iter().map(Value::view).collect()),
-            Self::Retired(tombstone) if tombstone.erased => Seen::Erased,
-            Self::Retired(_) => Seen::Retired,
-            Self::NotFound => Seen::NotFound,
-            Self::Delegated(version) => Seen::Delegated(version),
-            Self::NotResponsible => Seen::NotResponsible,
-            Self::Denied => Seen::Denied,
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Found(found) => found.bytes(),
-            Self::Retired(tombstone) => 160 + 2 * tombstone.identifier.as_str().len(),
-            // It is shared with all answers that say the same.
-            Self::Delegated(_) => 64,
-            Self::NotFound | Self::NotResponsible | Self::Denied => 0,
-        }
-    }
-}
-
 /// How far to go for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
@@ -177,45 +93,28 @@ enum Source {
     Newest(Newest),
 }
 
-/// An answer whose values lie where they were read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen<'a> {
-    /// As [`Answer::Found`]: the values that anyone may read.
-    Found(Vec<ValueView<'a>>),
-    /// As [`Answer::Retired`].
-    Retired,
-    /// As [`Answer::Retired`], of a record that was erased.
-    Erased,
-    /// As [`Answer::NotFound`].
-    NotFound,
-    /// As [`Answer::Delegated`].
-    Delegated(&'a Arc<PrefixVersion>),
-    /// As [`Answer::NotResponsible`].
-    NotResponsible,
-    /// As [`Answer::Denied`].
-    Denied,
-}
-
 impl Reading {
-    /// What the reading says.
+    fn of(newest: Option<Newest>) -> Self {
+        Self(newest.map_or(Source::Answer(Answer::NotFound), Source::Newest))
+    }
+
+    /// The answer, its values as they lie, as everybody may see it.
     ///
     /// # Errors
     ///
     /// [`ReadError::Ledger`] when the entry cannot be read.
-    pub fn seen(&self) -> Result<Seen<'_>, ReadError> {
+    pub fn view(&self) -> Result<AnswerView<'_>, ReadError> {
         let newest = match &self.0 {
-            Source::Answer(answer) => return Ok(answer.seen()),
+            Source::Answer(answer) => return Ok(answer.view()),
             Source::Newest(newest) => newest,
         };
-        let mut values = match newest.values()? {
+        let values = match newest.values()? {
             Ok(values) => values,
-            Err(Status::Erased) => return Ok(Seen::Erased),
-            Err(_) => return Ok(Seen::Retired),
+            Err(Status::Erased) => return Ok(AnswerView::Erased),
+            Err(_) => return Ok(AnswerView::Retired),
         };
-        let none = values.is_empty();
-        values.retain(|value| value.permissions.public_read());
-        // As for `Found::public`.
-        Ok(if values.is_empty() && !none { Seen::Denied } else { Seen::Found(values) })
+        let view = rights::view(values, Rights::PUBLIC);
+        Ok(if view.is_denied() { AnswerView::Denied } else { AnswerView::Found(view.values) })
     }
 }
 
@@ -226,7 +125,7 @@ const CACHE_ENTRY_BYTES: usize = 128;
 pub struct Resolver {
     records: Records,
     prefixes: Arc<Prefixes>,
-    cache: Cache<Key, Answer>,
+    cache: Arc<Cache<Key, Answer>>,
     /// Entries that the index has applied: the ledger has those of a batch before the index has any of them.
     applied: AtomicU64,
 }
@@ -236,7 +135,7 @@ impl Resolver {
     pub fn new(records: Records, prefixes: Arc<Prefixes>, cache: impl Into<Budget>) -> Self {
         let weigh = |key: &Key, answer: &Answer| CACHE_ENTRY_BYTES + 2 * key.as_bytes().len() + answer.bytes();
         let applied = AtomicU64::new(records.ledger().size());
-        Self { records, prefixes, cache: Cache::new(cache, weigh), applied }
+        Self { records, prefixes, cache: Arc::new(Cache::new(cache, weigh)), applied }
     }
 
     /// The name of the node's ledger.
@@ -258,49 +157,74 @@ impl Resolver {
     fn elsewhere(&self, key: &Key) -> Option<Answer> {
         match self.prefixes.responsibility(key) {
             Responsibility::Home => None,
-            Responsibility::Delegated(version) => Some(Answer::Delegated(version)),
+            // A prefix that delegates nothing is nobody's to ask for.
+            Responsibility::Delegated(version) => Some(
+                Referral::of(&version).map_or(Answer::NotResponsible, |referral| Answer::Delegated(Arc::new(referral))),
+            ),
             Responsibility::Elsewhere => Some(Answer::NotResponsible),
         }
     }
 
-    /// Resolves an identifier. Reads index and ledger on a miss, which may block for a disk.
+    /// The kept answer about a key, or what it takes to have one. See [`Cache::board`].
+    fn board(&self, key: &Key) -> Boarded<Key, Answer> {
+        self.cache.board(key)
+    }
+
+    /// [`Resolver::answer`] from all of index and ledger.
+    fn answer_blocking(&self, key: &Key) -> Result<Answer, ReadError> {
+        match self.elsewhere(key) {
+            Some(answer) => Ok(answer),
+            None => Ok(Answer::of_record(self.records.latest(key)?, Rights::PUBLIC)),
+        }
+    }
+
+    /// The answer about an identifier from prefixes, index and ledger, past the cache, as far as it lies in memory.
     ///
     /// # Errors
     ///
     /// [`ReadError`] when index or ledger cannot be read.
-    pub fn resolve(&self, identifier: &Identifier) -> Result<Answer, ReadError> {
-        let key = identifier.key();
-        self.cache.get_or_fill(key, || match self.elsewhere(key) {
-            Some(answer) => Ok(answer),
-            None => Ok(Answer::of(self.records.latest(key)?)),
-        })
+    fn answer_resident(&self, key: &Key) -> Result<Resident<Answer>, ReadError> {
+        if let Some(answer) = self.elsewhere(key) {
+            return Ok(Resident::Here(answer));
+        }
+        match self.records.newest_resident(key)? {
+            Resident::Here(Some(newest)) => self.whole(Reading(Source::Newest(newest)), Depth::Resident),
+            Resident::Here(None) => Ok(Resident::Here(Answer::NotFound)),
+            Resident::OnDisk => Ok(Resident::OnDisk),
+        }
     }
 
-    /// Reads what there is about an identifier, for a front end with a cache of its own: nothing new is kept here.
+    /// What there is about an identifier, for a front end with a cache of its own, as far as it lies in memory: nothing new is kept
+    /// here.
     ///
     /// # Errors
     ///
-    /// As for [`Resolver::resolve`].
-    pub fn read(&self, identifier: &Identifier, depth: Depth) -> Result<Resident<Reading>, ReadError> {
-        let key = identifier.key();
-        if let Some(answer) = self.cache.peek(key) {
+    /// [`ReadError`] when index or ledger cannot be read.
+    fn read_resident(&self, identifier: &Identifier) -> Result<Resident<Reading>, ReadError> {
+        if let Some(answer) = self.at_hand(identifier.key()) {
             return Ok(Resident::Here(Reading(Source::Answer(answer))));
         }
-        if let Some(answer) = self.elsewhere(key) {
-            return Ok(Resident::Here(Reading(Source::Answer(answer))));
+        Ok(self.records.newest_resident(identifier.key())?.map(Reading::of))
+    }
+
+    /// As [`Resolver::read_resident`], from all of index and ledger.
+    fn read_blocking(&self, identifier: &Identifier) -> Result<Reading, ReadError> {
+        match self.at_hand(identifier.key()) {
+            Some(answer) => Ok(Reading(Source::Answer(answer))),
+            None => Ok(Reading::of(self.records.newest(identifier.key())?)),
         }
-        let newest = match depth {
-            Depth::Resident => self.records.newest_resident(key)?,
-            Depth::Whole => Resident::Here(self.records.newest(key)?),
-        };
-        Ok(newest.map(|newest| Reading(newest.map_or(Source::Answer(Answer::NotFound), Source::Newest))))
+    }
+
+    /// The answer that is kept, or that needs no index.
+    fn at_hand(&self, key: &Key) -> Option<Answer> {
+        self.cache.peek(key).or_else(|| self.elsewhere(key))
     }
 
     /// The whole answer of a reading. It takes more than the reading when edges leave the record.
     ///
     /// # Errors
     ///
-    /// As for [`Resolver::resolve`].
+    /// [`ReadError`] when index or ledger cannot be read.
     pub fn whole(&self, reading: Reading, depth: Depth) -> Result<Resident<Answer>, ReadError> {
         let newest = match reading.0 {
             Source::Answer(answer) => return Ok(Resident::Here(answer)),
@@ -310,14 +234,14 @@ impl Resolver {
             Depth::Resident => self.records.record_resident(&newest)?,
             Depth::Whole => Resident::Here(self.records.record(&newest)?),
         };
-        Ok(record.map(|record| Answer::of(Some(record))))
+        Ok(record.map(|record| Answer::of_record(Some(record), Rights::PUBLIC)))
     }
 
     /// The identifier that is known by a hash of its key; `None` when there is none.
     ///
     /// # Errors
     ///
-    /// As for [`Resolver::resolve`].
+    /// [`ReadError`] when index or ledger cannot be read.
     pub fn by_name_hash(&self, hash: &NameHash) -> Result<Option<Identifier>, ReadError> {
         self.records.by_name_hash(hash)
     }
@@ -326,7 +250,7 @@ impl Resolver {
     ///
     /// # Errors
     ///
-    /// As for [`Resolver::resolve`].
+    /// [`ReadError`] when index or ledger cannot be read.
     pub fn any_below(&self, prefix: &KeyPrefix) -> Result<bool, ReadError> {
         Ok(self.records.store().any_below(prefix)?)
     }
@@ -335,7 +259,7 @@ impl Resolver {
     ///
     /// # Errors
     ///
-    /// As for [`Resolver::resolve`].
+    /// [`ReadError`] when index or ledger cannot be read.
     pub fn any_name_hash(&self) -> Result<bool, ReadError> {
         Ok(self.records.store().any_name_hash()?)
     }
@@ -344,7 +268,7 @@ impl Resolver {
     ///
     /// # Errors
     ///
-    /// As for [`Resolver::resolve`].
+    /// [`ReadError`] when index or ledger cannot be read.
     pub fn scan(&self, prefix: &KeyPrefix, after: Option<&Key>, limit: usize) -> Result<Vec<Record>, ReadError> {
         self.records.scan(prefix, after, limit)
     }

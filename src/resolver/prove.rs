@@ -160,7 +160,7 @@ impl Resolver {
 fn openings(entry: &StoredEntry<'_>, disclosure: &Disclosure) -> Result<Vec<Opening>, ProveError> {
     let is_public = |index: u32| {
         let value = entry.values.iter().find(|value| value.index == index);
-        value.is_some_and(|value| value.view().is_ok_and(|view| view.permissions.public_read()))
+        value.is_some_and(|value| value.view().is_ok_and(|view| super::is_public(view.permissions)))
     };
     let open = |index: u32| {
         let opening = entry.opening(index)?;

@@ -164,7 +164,7 @@ struct Whereabouts<'a> {
 
 impl<'a> Whereabouts<'a> {
     fn new(records: &'a Records, upto: u64, deadline: Instant) -> Self {
-        Self { reader: LinkReader::new(records), upto, deadline, packages: HashMap::new() }
+        Self { reader: LinkReader::new(records, super::is_public), upto, deadline, packages: HashMap::new() }
     }
 
     /// The packages around a product, and who has the outermost that somebody was given.

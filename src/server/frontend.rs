@@ -10,14 +10,12 @@ use std::{net::SocketAddr, pin::Pin, sync::Arc};
 use super::{
     admission::{Admission, Shares},
     metrics::{Metered, MetricList},
-    recursive::Recursive,
 };
 use crate::{
     ledger::{Ledger, Publication},
     mirror::Lag,
     registry::Registry,
-    resolver::{Resolver, feed::Feeds},
-    vindex::Lookups,
+    resolver::{Desk, feed::Feeds},
 };
 
 /// A running front end.
@@ -67,10 +65,8 @@ pub struct Services {
 /// Where questions are answered.
 #[derive(Clone)]
 pub struct ReadHandles {
-    /// The read core.
-    pub resolver: Arc<Resolver>,
-    /// How answers of other nodes are found, when they are.
-    pub recursive: Option<Recursive>,
+    /// The desk, which decides whether to answer here, to refer, or to walk.
+    pub desk: Desk,
     /// How far behind its primary the node is, when it is a mirror.
     pub lag: Option<Arc<Lag>>,
 }
@@ -82,8 +78,6 @@ pub struct AuditHandles {
     pub ledger: Arc<Ledger>,
     /// The checkpoints that proofs are made for.
     pub publication: Arc<Publication>,
-    /// The verifiable index, when the node has one.
-    pub lookups: Option<Lookups>,
 }
 
 /// Where changes are followed.

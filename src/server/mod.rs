@@ -20,5 +20,4 @@ pub mod grpc;
 pub mod http;
 pub mod metrics;
 pub mod places;
-pub mod recursive;
 pub mod tls;

@@ -10,7 +10,7 @@ use crate::{
     entry::{EntryKind, StoredEntry},
     id::{Identifier, Key},
     ledger::{LedgerError, Position, previous},
-    record::{Edge, EdgeChange, EdgeType, Quantity, Status, Unit, stored::StoredValue},
+    record::{Edge, EdgeChange, EdgeType, Permissions, Quantity, Status, Unit, stored::StoredValue},
 };
 
 /// Maximum number of entries and edges in the cache of a reader; beyond it the cache is cleared.
@@ -59,13 +59,17 @@ pub struct Registered {
     pub index: u64,
     /// Status.
     pub standing: Standing,
-    /// The first public value of type NAME, if it is text.
+    /// The first value of type NAME that may be seen, if it is text.
     pub name: Option<Box<str>>,
 }
+
+/// The rule of which values are shown, by their permissions.
+pub type IsSeen = fn(Permissions) -> bool;
 
 /// Reader of edges and of the registrations at their ends.
 pub struct LinkReader<'a> {
     records: &'a Records,
+    is_seen: IsSeen,
     cache: HashMap<Position, Rc<CachedEntry>>,
     /// Number of cached entries and their edges together.
     count: usize,
@@ -79,9 +83,9 @@ struct CachedEntry {
 }
 
 impl<'a> LinkReader<'a> {
-    /// A reader with an empty cache.
-    pub fn new(records: &'a Records) -> Self {
-        Self { records, cache: HashMap::new(), count: 0 }
+    /// A reader with an empty cache. Names are taken of values whose permissions pass `is_seen`: the caller decides what is shown.
+    pub fn new(records: &'a Records, is_seen: IsSeen) -> Self {
+        Self { records, is_seen, cache: HashMap::new(), count: 0 }
     }
 
     /// The registration under a key as of a ledger entry; `None` if there was none by then.
@@ -153,7 +157,7 @@ impl<'a> LinkReader<'a> {
             version: entry.version,
             index: entry.index,
             standing: self.standing(entry)?,
-            name: name(&entry.values),
+            name: name(&entry.values, self.is_seen),
         };
         let mut edges = Vec::with_capacity(entry.edges.len());
         for change in &entry.edges {
@@ -202,8 +206,8 @@ impl CachedEntry {
     }
 }
 
-fn name(values: &[StoredValue<'_>]) -> Option<Box<str>> {
+fn name(values: &[StoredValue<'_>], is_seen: IsSeen) -> Option<Box<str>> {
     let named = values.iter().filter(|value| value.kind == NAME).filter_map(|value| value.view().ok());
-    let mut public = named.filter(|value| value.permissions.public_read());
-    public.next().and_then(|value| std::str::from_utf8(value.data).ok().map(Into::into))
+    let mut seen = named.filter(|value| is_seen(value.permissions));
+    seen.next().and_then(|value| std::str::from_utf8(value.data).ok().map(Into::into))
 }

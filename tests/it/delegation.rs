@@ -7,7 +7,9 @@ use touchmark::{
     client::NodeUpstream,
     id::{Identifier, Prefix},
     record::{Endpoint, SiteProtocol},
-    resolver::recursion::{Claim, Evidence, LedgerVerifier, Question, Reply, Target, Upstream as _, Verifier as _},
+    resolver::recursion::{
+        Claim, Evidence, LedgerVerifier, SiteQuestion, SiteReply, Target, Upstream as _, Verifier as _,
+    },
 };
 
 use crate::{
@@ -169,11 +171,11 @@ fn the_tree_is_drawn() {
 }
 
 /// What a node says of an identifier, with what shows that it is the latest, when it is asked as the one for a prefix.
-async fn latest(node: &Program, delegated: &str, identifier: &str) -> (Reply, Result<(), String>) {
+async fn latest(node: &Program, delegated: &str, identifier: &str) -> (SiteReply, Result<(), String>) {
     let (endpoint, key) =
         (Endpoint { protocol: SiteProtocol::Grpc, address: node.grpc.parse().unwrap() }, key_of(node));
     let target = Target { endpoint, key: Some(key.into()), prefix: Arc::new(Prefix::parse(delegated).unwrap()) };
-    let question = Question { identifier: Identifier::parse(identifier).unwrap(), evidence: Evidence::Latest };
+    let question = SiteQuestion { identifier: Identifier::parse(identifier).unwrap(), evidence: Evidence::Latest };
     let upstream = NodeUpstream::new("id.test");
     // The verifiable index may still be catching up when the node has just begun.
     let asked = async {
@@ -218,6 +220,10 @@ async fn the_latest_shows_that_no_longer_prefix_is_delegated() {
     for (delegated, identifier, said, prefixes) in table {
         let (reply, verified) = latest(&node, delegated, identifier).await;
         let shown: Vec<_> = reply.prefixes.iter().map(|shown| shown.prefix.as_str()).collect();
-        assert_eq!((reply.said.as_str(), &*shown, verified), (said, prefixes, Ok(())), "{identifier} of {delegated}");
+        assert_eq!(
+            (reply.answer.kind().as_str(), &*shown, verified),
+            (said, prefixes, Ok(())),
+            "{identifier} of {delegated}"
+        );
     }
 }

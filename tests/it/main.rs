@@ -33,6 +33,7 @@
 //! | `rfc8906` | the checks of RFC 8906, section by section |
 //! | `scenario` | the same steps come to the same over every protocol |
 //! | `shared_data` | all of the real input is taken, and resolves over gRPC and DNS to what it says |
+//! | `slow_disk` | a disk that hangs delays nobody whose answer lies ready, over every protocol |
 //! | `tidy` | the sources keep their shape |
 //! | `trace` | what edges lead to, both ways, at any moment, within every bound; events; recalls |
 //! | `vindex` | lookups in the verifiable index prove themselves; the output log survives kills |
@@ -74,6 +75,7 @@ mod refusals;
 mod rfc8906;
 mod scenario;
 mod shared_data;
+mod slow_disk;
 mod tidy;
 mod trace;
 mod tree;

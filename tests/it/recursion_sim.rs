@@ -25,10 +25,13 @@ use std::{
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::{Instant, sleep};
-use touchmark::resolver::recursion::{
-    BoxFuture, Evidence, HOPS_MAX, Hop, HopOutcome, LedgerVerifier, Question, RecursionOptions, Recursor, Reply,
-    Resolution, Resolved, STALE_TTL_SECONDS, Said, Source, TTL_SECONDS_ENDED, TTL_SECONDS_MAX, TTL_SECONDS_NOT_FOUND,
-    Target, Upstream, UpstreamError, Verification,
+use touchmark::resolver::{
+    Answer,
+    recursion::{
+        BoxFuture, Evidence, HOPS_MAX, Hop, HopOutcome, LedgerVerifier, RecursionOptions, Recursor, Resolution,
+        Resolved, STALE_TTL_SECONDS, SiteQuestion, SiteReply, Source, TTL_SECONDS_ENDED, TTL_SECONDS_MAX,
+        TTL_SECONDS_NOT_FOUND, Target, Upstream, UpstreamError, Verification,
+    },
 };
 use world::{Forgery, LAG_MAX, Mode, Shared, Truth, World};
 
@@ -82,7 +85,11 @@ impl Line {
 }
 
 impl Upstream for Line {
-    fn ask<'a>(&'a self, to: &'a Target, question: &'a Question) -> BoxFuture<'a, Result<Reply, UpstreamError>> {
+    fn ask<'a>(
+        &'a self,
+        to: &'a Target,
+        question: &'a SiteQuestion,
+    ) -> BoxFuture<'a, Result<SiteReply, UpstreamError>> {
         let port = to.endpoint.address.port();
         Box::pin(async move {
             if self.is_lost(port) {
@@ -215,13 +222,15 @@ impl Simulation {
             );
             let word = match &result {
                 Ok(resolved) if resolved.stale => "stale".into(),
-                Ok(resolved) => format!("{} from {}", resolved.answer.said.as_str(), resolved.source.as_str()),
+                Ok(resolved) => {
+                    format!("{} from {}", resolved.resolution.answer.kind().as_str(), resolved.source.as_str())
+                }
                 Err(error) => error.kind().into(),
             };
             *self.tally.entry(format!("node {who}: {word}")).or_default() += 1;
             if let Ok(resolved) = &result {
                 let unverified = |hop: &&Hop| hop.outcome.to_string().contains("does not verify");
-                let unverified = resolved.answer.hops.iter().filter(unverified).count() as u64;
+                let unverified = resolved.resolution.hops.iter().filter(unverified).count() as u64;
                 *self.tally.entry(format!("node {who}: passed by a forger")).or_default() += unverified;
             }
             said.push(result.ok().map(|resolved| self.check(who, number, &resolved, at)));
@@ -239,17 +248,17 @@ impl Simulation {
     }
 
     fn check(&mut self, who: usize, number: usize, resolved: &Resolved, at: Instant) -> Truth {
-        let Resolved { answer, ttl_seconds, stale, .. } = resolved;
-        let truth = match &answer.said {
-            Said::Found(record) => Truth::Found(String::from_utf8(record.values[0].data.to_vec()).unwrap()),
-            Said::Retired(_) => Truth::Retired,
-            Said::NotFound => Truth::NotFound,
-            Said::Denied => Truth::Denied,
+        let Resolved { resolution: answer, ttl_seconds, stale, .. } = resolved;
+        let truth = match &answer.answer {
+            Answer::Found(found) => Truth::Found(String::from_utf8(found.record().values[0].data.to_vec()).unwrap()),
+            Answer::Retired(_) => Truth::Retired,
+            Answer::NotFound => Truth::NotFound,
+            Answer::Denied => Truth::Denied,
             other => panic!("{other:?} is no answer"),
         };
-        let ttl_max = match &answer.said {
-            Said::Found(record) => record.values[0].ttl.min(TTL_SECONDS_MAX),
-            Said::NotFound => TTL_SECONDS_NOT_FOUND,
+        let ttl_max = match &answer.answer {
+            Answer::Found(found) => found.record().values[0].ttl.min(TTL_SECONDS_MAX),
+            Answer::NotFound => TTL_SECONDS_NOT_FOUND,
             _ => TTL_SECONDS_ENDED,
         };
         assert!(!stale || (*ttl_seconds == STALE_TTL_SECONDS && matches!(truth, Truth::Found(_))), "{resolved:?}");

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// What each top-level module may use of the others; `src/lib.rs` has the same table in words.
-const EDGES: [(&str, &[&str]); 24] = [
+const EDGES: [(&str, &[&str]); 25] = [
     ("codec", &[]),
     ("id", &[]),
     ("network", &["id"]),
@@ -25,13 +25,24 @@ const EDGES: [(&str, &[&str]); 24] = [
     ("vindex", &["codec", "id", "tlog", "entry", "ledger", "follow"]),
     ("audit", &["id", "tlog", "entry", "ledger", "vindex"]),
     ("cache", &[]),
+    // `entry` for the principal that an entry names.
+    ("rights", &["network", "record", "entry"]),
     // `ledger`, `proof` and `vindex` for what shows that an entry is there, and that it is the last one.
-    ("resolver", &["id", "record", "tlog", "entry", "ledger", "follow", "proof", "store", "vindex", "cache"]),
+    (
+        "resolver",
+        &[
+            "id", "record", "tlog", "entry", "ledger", "follow", "proof", "store", "vindex", "cache", "network",
+            "rights",
+        ],
+    ),
     ("registry", &["codec", "id", "record", "tlog", "entry", "ledger", "store"]),
     // `store` for the error of a failed read, which is part of what the resolver answers.
     (
         "protocol",
-        &["id", "record", "tlog", "entry", "ledger", "proof", "cache", "registry", "resolver", "store", "vindex"],
+        &[
+            "id", "record", "tlog", "entry", "ledger", "proof", "cache", "registry", "resolver", "rights", "store",
+            "vindex",
+        ],
     ),
     // `resolver` for the trait of those who ask other nodes.
     ("client", &["id", "record", "tlog", "protocol", "resolver"]),
@@ -43,7 +54,7 @@ const EDGES: [(&str, &[&str]); 24] = [
         "server",
         &[
             "id", "network", "record", "tlog", "entry", "ledger", "follow", "witness", "store", "registry", "resolver",
-            "protocol", "vindex", "mirror",
+            "rights", "protocol", "vindex", "mirror",
         ],
     ),
     // For names, networks and keys; bounds are its own, and `app` compares them with those of the rooms that it sets up.
@@ -52,8 +63,8 @@ const EDGES: [(&str, &[&str]); 24] = [
     (
         "app",
         &[
-            "id", "tlog", "entry", "ledger", "publish", "witness", "store", "registry", "resolver", "protocol",
-            "server", "client", "config", "vindex", "audit", "mirror", "cache",
+            "id", "network", "tlog", "entry", "ledger", "publish", "witness", "store", "registry", "resolver",
+            "rights", "protocol", "server", "client", "config", "vindex", "audit", "mirror", "cache",
         ],
     ),
     // For limits and log lines; what it does goes through `app` and `client`, what it checks through `proof` and `vindex`.

@@ -8,8 +8,6 @@ pub(crate) mod fuzz;
 mod packet;
 mod referral;
 
-pub use referral::Referral;
-
 use std::{
     io,
     net::{self, SocketAddr},
@@ -27,6 +25,7 @@ use super::ClientError;
 use crate::{
     id::{Identifier, dns_name},
     protocol::{grpc::pb, outcome::Outcome},
+    resolver::Referral,
 };
 use packet::{Question, Recursion, Response};
 

@@ -13,21 +13,11 @@ use crate::{
     id::{Identifier, Prefix, dns_name},
     protocol::grpc::{delegation_from_pb, pb},
     record::{Delegation, DelegationSigner, Endpoint, Site, SiteProtocol, SiteRole},
+    resolver::Referral,
 };
 
 /// Port of name servers known by NS records.
 const DNS_PORT: u16 = 53;
-
-/// A referral: a prefix with its sites.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Referral {
-    /// The prefix; it covers the identifier of the question.
-    pub prefix: Prefix,
-    /// The delegation, with the sites to ask.
-    pub delegation: Delegation,
-    /// Ledger index of the delegation; `None` if only NS records describe it.
-    pub ledger_index: Option<u64>,
-}
 
 /// True for a response that is a referral.
 pub(super) fn is_one(response: &Response) -> bool {

@@ -3,7 +3,7 @@
 //! Who answers for a name is decided first ([`super::delegation`]): the node, for its own zone or for that of a prefix that is homed
 //! on it; others, to whom it refers; or nobody that it knows.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use super::{
     answer::{AnswerHead, RecordPlace, Section, WireAnswer},
@@ -27,13 +27,13 @@ use crate::{
         dns_name::{self, Below, NameMeaning, NameTarget},
     },
     protocol::outcome::Outcome,
-    resolver::{Answer, Depth, Reading, Resolver, Seen},
+    resolver::{Answer, AnswerView, Depth, Desk, Reading},
     store::{Prefixes, ReadError, Resident, Responsibility},
 };
 
 /// Answers for the names of a zone.
 pub(super) struct Authority {
-    pub(super) resolver: Arc<Resolver>,
+    pub(super) desk: Desk,
     pub(super) zone: Zone,
     pub(super) ledger_size: Box<dyn Fn() -> u64 + Send + Sync>,
     pub(super) glue: GlueIndex,
@@ -90,7 +90,7 @@ impl Authority {
 
     /// The zones of the node and the cuts below them.
     pub(super) fn delegations(&self) -> Delegations<'_> {
-        Delegations { prefixes: self.resolver.prefixes(), zone: &self.zone }
+        Delegations { prefixes: self.desk.prefixes(), zone: &self.zone }
     }
 
     /// The SOA record of a negative answer, which says how long it may be kept (RFC 2308 section 3).
@@ -163,28 +163,29 @@ impl Authority {
         let Resident::Here(reading) = self.read(meaning, &query.labels, depth)? else { return Ok(Resident::OnDisk) };
         let Some(reading) = reading else { return self.without_record(meaning, depth) };
         let ors_dummy = meaning.ors_dummy;
-        let outcome = match reading.seen()? {
-            Seen::Found(_) if kind == kind::RECORD && !ors_dummy => {
-                return Ok(self.resolver.whole(reading, depth)?.map(|answer| record(&answer)));
+        let outcome = match reading.view()? {
+            AnswerView::Found(_) if kind == kind::RECORD && !ors_dummy => {
+                return Ok(self.desk.whole(reading, depth)?.map(|answer| record(&answer)));
             }
-            Seen::Found(values) => {
+            AnswerView::Found(values) => {
                 let answer = found(kind, &values, ors_dummy);
                 let types = if answer.head.negative { types(&values, ors_dummy) } else { Vec::new() };
                 return Ok(Resident::Here(ZoneAnswer::with_types(answer, types).into()));
             }
-            Seen::NotFound => return self.without_record(meaning, depth),
-            Seen::Retired => Outcome::Retired,
-            Seen::Erased => Outcome::Erased,
-            Seen::Delegated(version) => return Ok(Resident::Here(Lookup::Referral(Cut::without_name(version)))),
-            Seen::NotResponsible => Outcome::NotResponsible,
-            Seen::Denied => Outcome::Denied,
+            AnswerView::NotFound => return self.without_record(meaning, depth),
+            // One that was changed meanwhile leads nowhere.
+            AnswerView::Delegated(referral) => match self.desk.prefixes().get(&referral.prefix) {
+                Some(version) => return Ok(Resident::Here(Lookup::Referral(Cut::without_name(&version)))),
+                None => Outcome::Delegated,
+            },
+            ended => ended.kind().into(),
         };
         Ok(Resident::Here(ZoneAnswer::new(without_data(outcome), Basis::Record).into()))
     }
 
     /// The answer for a name that stands for no registered identifier, or for none at all.
     fn without_record(&self, meaning: &NameMeaning, depth: Depth) -> Result<Resident<Lookup>, ReadError> {
-        let prefixes = self.resolver.prefixes();
+        let prefixes = self.desk.prefixes();
         let exists = || {
             let answer = or_no_data(WireAnswer::authoritative());
             Resident::Here(ZoneAnswer::new(answer, Basis::NoRecord).into())
@@ -209,14 +210,20 @@ impl Authority {
         labels: &[&[u8]],
         depth: Depth,
     ) -> Result<Resident<Option<Reading>>, ReadError> {
-        let read = |identifier: &Identifier| Ok(self.resolver.read(identifier, depth)?.map(Some));
+        let read = |identifier: &Identifier| {
+            let reading = match depth {
+                Depth::Resident => self.desk.ask_resident(identifier)?,
+                Depth::Whole => Resident::Here(self.desk.ask_blocking(identifier)?),
+            };
+            Ok(reading.map(Some))
+        };
         let hash = match &meaning.target {
             None => return Ok(Resident::Here(None)),
             Some(NameTarget::Identifier(identifier)) => return read(identifier),
             Some(NameTarget::Hash(_)) if depth == Depth::Resident => return Ok(Resident::OnDisk),
             Some(NameTarget::Hash(hash)) => hash,
         };
-        let Some(identifier) = self.resolver.by_name_hash(hash)? else { return Ok(Resident::Here(None)) };
+        let Some(identifier) = self.desk.by_name_hash(hash)? else { return Ok(Resident::Here(None)) };
         // The index knows hashes for the longest zone; in this one the identifier may go by its own name.
         let name = dns_name::name_of(&identifier, self.zone.octets());
         let same = |(own, label): (&str, &&[u8])| label.eq_ignore_ascii_case(own.as_bytes());
@@ -229,8 +236,8 @@ impl Authority {
 
     fn any_below(&self, below: &Below) -> Result<bool, ReadError> {
         match below {
-            Below::Keys(prefix) => self.resolver.any_below(prefix),
-            Below::AnyNameHash => self.resolver.any_name_hash(),
+            Below::Keys(prefix) => self.desk.any_below(prefix),
+            Below::AnyNameHash => self.desk.any_name_hash(),
         }
     }
 
@@ -238,7 +245,7 @@ impl Authority {
     fn is_name_server(&self, address: IpAddr, depth: Depth) -> Resident<bool> {
         match self.zone.addresses().contains(&address) {
             true => Resident::Here(true),
-            false => self.glue.contains(self.resolver.prefixes(), address, depth),
+            false => self.glue.contains(self.desk.prefixes(), address, depth),
         }
     }
 }

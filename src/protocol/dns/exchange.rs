@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::{cookie::CookieCheck, request::Request, response::truncate, signing::Signing, walking::Recursion};
+use super::{cookie::CookieCheck, request::Request, response::truncate, signing::Signing};
 use crate::id::Identifier;
 
 /// Who asks, and how.
@@ -38,8 +38,8 @@ pub(super) struct Exchange<'a> {
     pub(super) cookie: CookieCheck,
     /// The signer, for a client that wants signatures of a zone that has them.
     pub(super) signing: Option<Arc<Signing>>,
-    /// Recursion, when the client may have it.
-    pub(super) recursion: Option<&'a Recursion>,
+    /// Whether this node walks for the client.
+    pub(super) recursion: bool,
 }
 
 impl Exchange<'_> {

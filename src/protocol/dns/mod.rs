@@ -24,7 +24,7 @@
 //! Who answers stands in [`delegation`], for which the longest prefix counts. A delegation to nobody who speaks DNS cannot be
 //! followed: the zone above says with authority that its names have no data, and the extended error 20 says "delegated". Of a hash
 //! that it does not know, a node that does not answer for everything says nothing: whose identifier it is cannot be told. On a node that walks for its clients
-//! ([`Recursion`]), a question with RD for the name of an identifier gets what others say instead of a referral or a refusal.
+//! ([`Desk::walks_for`](crate::resolver::Desk::walks_for)), a question with RD for the name of an identifier gets what others say instead of a referral or a refusal.
 //!
 //! * **TXT**: a record for each value: the string `<index> <type>`, then the data in strings of 255 octets; the data may
 //!   be any octets.
@@ -77,7 +77,7 @@ pub use exchange::{Allowance, Client, Responded, Summary, Transport};
 pub use options::{IDENTITY_OCTETS_MAX, ResponderOptions};
 pub use rdata::URL_SERVICE;
 pub use responder::Responder;
-pub use walking::{Recursion, WalkFailure, Walked, WalkedAnswer, Walker};
+pub use walking::WalkFailure;
 pub use wire::{MESSAGE_OCTETS_MAX, UDP_PAYLOAD_OCTETS_MAX, kind, rcode};
 pub use zone::{ZONE_OCTETS_MAX, Zone, ZoneError, labels as zone_labels};
 

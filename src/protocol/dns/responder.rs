@@ -17,7 +17,7 @@
 use std::{
     fmt::Display,
     sync::{
-        Arc, OnceLock, PoisonError, RwLock,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
 };
@@ -41,7 +41,7 @@ use super::{
     signing::{Signing, push_signatures},
     soa::Soa,
     topics::{Basis, NameStamp, NameTopics},
-    walking::{Recursion, WalkFailure, Walkable, Walked, Walking},
+    walking::{WalkFailure, Walkable, Walking},
     wire::{HEADER_OCTETS, kind, labels, rcode},
     writing::write,
     zone::{ZONE_TTL_SECONDS, Zone},
@@ -51,7 +51,8 @@ use crate::{
     id::{Identifier, dns_name::name_of_key},
     protocol::outcome::Outcome,
     registry::{Changed, Changes},
-    resolver::{Depth, Resolver},
+    resolver::{Depth, Desk, recursion::Resolved},
+    rights::Caller,
     store::{ReadError, Resident},
 };
 
@@ -68,7 +69,6 @@ pub struct Responder {
     signing: RwLock<Option<Arc<Signing>>>,
     /// The generation of the signer, for those who look at cached answers: a lock must not wait for another one.
     signer_generation: AtomicU32,
-    recursion: OnceLock<Recursion>,
 }
 
 /// How far to go for an answer.
@@ -92,27 +92,25 @@ impl Responder {
     /// Answers for this zone from this resolver. The serial of the zone is what `ledger_size` gives, mod 2^32: it grows
     /// with every change of a record (RFC 1982).
     pub fn new(
-        resolver: Arc<Resolver>,
+        desk: Desk,
         zone: Zone,
         ledger_size: impl Fn() -> u64 + Send + Sync + 'static,
         options: ResponderOptions,
     ) -> Self {
         Self {
-            authority: Authority { resolver, zone, ledger_size: Box::new(ledger_size), glue: GlueIndex::default() },
+            authority: Authority { desk, zone, ledger_size: Box::new(ledger_size), glue: GlueIndex::default() },
             answers: StampedCache::new(options.cache.clone()),
             options,
             topics: NameTopics::default(),
             failures: AtomicU64::new(0),
             signing: RwLock::new(None),
             signer_generation: AtomicU32::new(0),
-            recursion: OnceLock::new(),
         }
     }
 
-    /// Offers recursion from now on; it is given before anything is asked, and once.
-    pub fn set_recursion(&self, recursion: Recursion) {
-        // A second one changes nothing.
-        let _ = self.recursion.set(recursion);
+    /// The desk that the answers come from.
+    pub fn desk(&self) -> &Desk {
+        &self.authority.desk
     }
 
     /// Signs the zone from now on, with these keys; the first ones are given before anything is asked.
@@ -137,7 +135,7 @@ impl Responder {
         &self,
         message: &[u8],
         client: &Client,
-        walked: Result<&Walked, &WalkFailure>,
+        walked: Result<&Resolved, &WalkFailure>,
         out: &mut Vec<u8>,
     ) -> Responded {
         self.respond_with(message, client, Effort { depth: Depth::Whole, walking: Walking::Over(walked) }, out)
@@ -158,7 +156,7 @@ impl Responder {
         let option = request.edns.and_then(|edns| edns.option(COOKIE_OPTION));
         let cookie = self.options.cookies.verify(option, client.address, client.now_unix);
         let signing = if request.dnssec_ok() { self.signing() } else { None };
-        let recursion = self.recursion.get().filter(|recursion| (recursion.allow)(client.address));
+        let recursion = self.authority.desk.walks_for(&Caller::anonymous(Some(client.address)));
         let exchange = Exchange { request, client, cookie, signing, recursion };
         // RFC 7873 section 5.2.2.
         let admitted = match cookie {
@@ -215,7 +213,7 @@ impl Responder {
         if question.kind() == kind::SOA && self.is_apex(question, zone_at) {
             return self.respond_soa(exchange, zone_at, depth, out);
         }
-        let is_recursive = exchange.recursion.is_some() && exchange.request.recursion_desired();
+        let is_recursive = exchange.recursion && exchange.request.recursion_desired();
         let key = CacheKey::new(question, Variant { is_signed: exchange.signing.is_some(), is_recursive });
         let key = self.answers.hashed(key.as_bytes());
         if let Some(CacheHit { head, origin }) = self.cached(exchange, key, out) {
@@ -423,7 +421,8 @@ impl Responder {
         let walked = match (walking, exchange.recursion) {
             (Walking::Over(Ok(walked)), _) => Some(walked.clone()),
             (Walking::Over(Err(failure)), _) => return ReadOutcome::Answer(failure.answer(), Origin::Others(None)),
-            (Walking::Ahead, recursion) => recursion.and_then(|recursion| recursion.walker.kept(&walkable.identifier)),
+            (Walking::Ahead, true) => self.authority.desk.kept(&walkable.identifier),
+            (Walking::Ahead, false) => None,
         };
         let Some(walked) = walked else { return ReadOutcome::Walk(Box::new(walkable.identifier.clone())) };
         let answer = walkable.answer(exchange.request.question.kind(), &walked);

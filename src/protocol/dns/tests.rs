@@ -1,6 +1,6 @@
 //! The records of responses, without sockets.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use hickory_proto::{
     dnssec::{Verifier as _, rdata::DNSSECRData},
@@ -27,10 +27,10 @@ use super::{
 use crate::{
     entry::Principal,
     id::{Identifier, dns_name},
-    ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Position},
+    ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Position, Publication},
     record::{Permissions, Value, Values},
     registry::{Atomicity, Changes, Command, Operation, Registry, Sequencer, WhenFull},
-    resolver::{Depth, Resolver},
+    resolver::{Depth, Desk, DeskParts, Recursive, Resolver},
     store::{Applied, ImplicitHome, IndexChange, Prefixes, Records, Store, memory::MemoryStore},
 };
 
@@ -50,6 +50,11 @@ impl Node {
 
     /// The same on other addresses.
     fn listening(addresses: &[&str]) -> Self {
+        Self::with(addresses, None)
+    }
+
+    /// The same, which may ask others.
+    fn with(addresses: &[&str], recursive: Option<Recursive>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::open_or_create(directory.path()).unwrap();
         let opening = Opening::new(&data, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();
@@ -58,7 +63,9 @@ impl Node {
         let store = Arc::new(MemoryStore::new());
         let records = Records::new(store.clone(), Arc::clone(&ledger));
         let prefixes = Arc::new(Prefixes::load(&records, ImplicitHome::UntilHomed).unwrap());
-        let resolver = Arc::new(Resolver::new(records.clone(), Arc::clone(&prefixes), 1_usize << 20));
+        let resolver = Resolver::new(records.clone(), Arc::clone(&prefixes), 1_usize << 20);
+        let publication = Arc::new(Publication::new(ledger.checkpoint()));
+        let desk = Desk::new(DeskParts { resolver, recursive, publication, lookups: None });
         let zone =
             Zone::new("id.test").unwrap().with_addresses(addresses.iter().map(|address| address.parse().unwrap()));
         let options = ResponderOptions {
@@ -67,13 +74,13 @@ impl Node {
             without_cookie_octets_max: UDP_PAYLOAD_OCTETS_MAX,
             cookies: CookieSecrets::new([3; 16], None),
         };
-        let responder = Arc::new(Responder::new(Arc::clone(&resolver), zone, move || ledger.size(), options));
+        let responder = Arc::new(Responder::new(desk.clone(), zone, move || ledger.size(), options));
         let committer = {
             let responder = Arc::clone(&responder);
             Box::new(move |changes: &Changes<'_>| {
                 match changes {
-                    Changes::Identifiers(changed) => resolver.outdate(changed.iter().map(|change| &change.key)),
-                    Changes::Prefix => resolver.outdate_all(),
+                    Changes::Identifiers(changed) => desk.outdate(changed.iter().map(|change| &change.key)),
+                    Changes::Prefix => desk.outdate_all(),
                 }
                 responder.outdate(changes);
             })

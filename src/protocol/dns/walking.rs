@@ -1,14 +1,11 @@
 //! Recursion: answers for names that others answer for, to clients that ask for them and may (RFC 1034 section 4.3.1).
 //!
-//! Who walks down the tree stands elsewhere: here it is a [`Walker`], which knows what it kept, and whoever called the responder asks
-//! for a walk ([`super::Responded::Walk`]) when that is not enough, and comes back with what came of it
-//! ([`super::Responder::respond_walked`]).
+//! The desk knows what was kept of others' answers. When that is not enough, whoever called the responder is told that it takes a
+//! walk ([`super::Responded::Walk`]), and comes back with what came of it ([`super::Responder::respond_walked`]).
 //!
 //! An answer of others is never authoritative and carries no signatures; it leaves with the rest of its time to live, and counts that
 //! down. A negative one goes with the SOA record of the zone of this node, which says for how long (RFC 2308 section 5): the zones of
 //! others are not seen from here. A client that validates asks without recursion and follows the referrals.
-
-use std::{fmt, net::IpAddr, sync::Arc};
 
 use super::{
     answer::{ExtendedError, WireAnswer},
@@ -21,7 +18,11 @@ use crate::{
         dns_name::{NameMeaning, NameTarget},
     },
     protocol::outcome::Outcome,
-    record::{Record, Value},
+    record::Value,
+    resolver::{
+        Answer, NoAnswer,
+        recursion::{RecursionError, Resolved},
+    },
 };
 
 /// An answer whose time is over (RFC 8914 section 4.4).
@@ -30,38 +31,6 @@ const STALE: ExtendedError<'static> = ExtendedError { code: 3, text: "" };
 const NO_REACHABLE_AUTHORITY: u16 = 22;
 /// Another reason (RFC 8914 section 4.1).
 const OTHER: u16 = 0;
-
-/// Knows what other nodes said.
-pub trait Walker: Send + Sync {
-    /// What is kept about an identifier, as long as it counts. It never waits: it is called between two datagrams.
-    fn kept(&self, identifier: &Identifier) -> Option<Walked>;
-}
-
-/// What other nodes said about an identifier.
-#[derive(Clone, Debug)]
-pub struct Walked {
-    /// What it was.
-    pub answer: WalkedAnswer,
-    /// For how many seconds it may still be kept.
-    pub ttl_seconds: u32,
-    /// True when its time is over, and nothing newer can be had (RFC 8767).
-    pub stale: bool,
-}
-
-/// What there is about an identifier.
-#[derive(Clone, Debug)]
-pub enum WalkedAnswer {
-    /// A record, as far as anyone may read it.
-    Found(Arc<Record>),
-    /// None.
-    NotFound,
-    /// One that was retired.
-    Retired,
-    /// One that was erased.
-    Erased,
-    /// One of which nothing may be read.
-    Denied,
-}
 
 /// Why others gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +44,19 @@ pub enum WalkFailure {
     /// Something else, such as that too many walks are under way, or that what came does not verify.
     #[error("{0}")]
     Other(String),
+}
+
+impl From<NoAnswer> for WalkFailure {
+    fn from(none: NoAnswer) -> Self {
+        use RecursionError::{BrokenOff, NotResponsible, Overloaded, Unverified};
+        let NoAnswer::Walk(walk) = &none else { return Self::Other(none.to_string()) };
+        match &walk.error {
+            NotResponsible { .. } => Self::NotResponsible,
+            // Sites were reached: what they said is not believed.
+            Unverified { .. } | Overloaded { .. } | BrokenOff => Self::Other(none.to_string()),
+            _ => Self::Unreachable(none.to_string()),
+        }
+    }
 }
 
 impl WalkFailure {
@@ -98,27 +80,13 @@ impl WalkFailure {
     }
 }
 
-/// Recursion, on a node that offers it.
-pub struct Recursion {
-    /// Knows what other nodes said.
-    pub walker: Arc<dyn Walker>,
-    /// For whom.
-    pub allow: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
-}
-
-impl fmt::Debug for Recursion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Recursion")
-    }
-}
-
 /// How far a walk is when a request is answered.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Walking<'a> {
     /// There may be one.
     Ahead,
     /// It is over, and came to this.
-    Over(Result<&'a Walked, &'a WalkFailure>),
+    Over(Result<&'a Resolved, &'a WalkFailure>),
 }
 
 /// A question that others can answer.
@@ -147,19 +115,16 @@ impl Walkable {
     }
 
     /// What others said, as an answer of this type.
-    pub(super) fn answer(&self, kind: u16, walked: &Walked) -> WireAnswer {
-        let mut answer = match &walked.answer {
-            WalkedAnswer::Found(record) if kind == kind::RECORD && !self.ors_dummy => whole(record),
-            WalkedAnswer::Found(record) => {
-                let values: Vec<_> = record.values.iter().map(Value::view).collect();
+    pub(super) fn answer(&self, kind: u16, walked: &Resolved) -> WireAnswer {
+        let mut answer = match &walked.resolution.answer {
+            Answer::Found(answer) if kind == kind::RECORD && !self.ors_dummy => whole(answer.record()),
+            Answer::Found(answer) => {
+                let values: Vec<_> = answer.record().values.iter().map(Value::view).collect();
                 found(kind, &values, self.ors_dummy)
             }
             // Whether there are names below is not known; where there can be, the name may exist (RFC 8020).
-            WalkedAnswer::NotFound if self.has_below => or_no_data(WireAnswer::empty(rcode::NOERROR)),
-            WalkedAnswer::NotFound => without_data(Outcome::NotFound),
-            WalkedAnswer::Retired => without_data(Outcome::Retired),
-            WalkedAnswer::Erased => without_data(Outcome::Erased),
-            WalkedAnswer::Denied => without_data(Outcome::Denied),
+            Answer::NotFound if self.has_below => or_no_data(WireAnswer::empty(rcode::NOERROR)),
+            answer => without_data(Outcome::from(answer)),
         };
         answer.head.authoritative = false;
         if let Some(ttl) = answer.answer_ttl() {
@@ -169,5 +134,29 @@ impl Walkable {
             answer.head.extended.get_or_insert(STALE);
         }
         answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{id::Prefix, resolver::recursion::Reasons};
+
+    #[test]
+    fn what_failures_are_over_dns() {
+        let prefix = || Arc::new(Prefix::parse("88.118").unwrap());
+        for (error, expected) in [
+            (RecursionError::NotResponsible { identifier: "88.118/a".into() }, "NotResponsible"),
+            (RecursionError::Unverified { prefix: prefix(), reasons: Reasons::default() }, "Other(\"no site of"),
+            (RecursionError::Overloaded { limit: 1, what: "walks" }, "Other(\"1 walks"),
+            (RecursionError::BrokenOff, "Other("),
+            (RecursionError::AllFailed { prefix: prefix(), reasons: Reasons::default() }, "Unreachable(\"no site of"),
+            (RecursionError::NoSite { prefix: prefix(), missing: "is asked" }, "Unreachable("),
+        ] {
+            let failure = format!("{:?}", WalkFailure::from(NoAnswer::from(error.clone())));
+            assert!(failure.starts_with(expected), "{error:?}: {failure}");
+        }
     }
 }

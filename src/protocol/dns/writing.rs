@@ -37,7 +37,7 @@ pub(super) fn write(out: &mut Vec<u8>, exchange: &Exchange<'_>, plan: &Plan<'_>,
         soa: plan.soa.as_ref(),
         options: options.as_ref(),
         is_signed,
-        recursion_available: exchange.recursion.is_some(),
+        recursion_available: exchange.recursion,
         octets_max: octets_max(exchange, own),
     };
     let fit = finish(out, request, head, shape);

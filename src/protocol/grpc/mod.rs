@@ -20,16 +20,14 @@ use from_pb::request_id;
 pub use from_pb::{command, decode_command, record_from_pb, values_from_pb};
 pub use lookup::{lookup_from_pb, lookup_kind, lookup_kind_to_pb, lookup_to_pb};
 pub use proofs::{path_from_pb, proof_from_pb};
-pub use recursion::{
-    encode_failed, encode_resolved, encode_traced, failed_to_pb, failure, outcome_of_said, said_to_pb,
-};
+pub use recursion::{encode_failed, encode_resolved, encode_traced, failed_to_pb};
 pub use to_pb::{
-    edge_to_pb, fed_to_pb, history_to_pb, outcome_of_refusal, path_to_pb, proof_to_pb, receipt_to_pb, record_to_pb,
-    refusal_to_pb, result_to_pb, shown_to_pb, value_to_pb,
+    edge_to_pb, fed_to_pb, history_to_pb, outcome_of_refusal, path_to_pb, proof_to_pb, proofs_to_pb, receipt_to_pb,
+    record_to_pb, refusal_to_pb, result_to_pb, shown_to_pb, value_to_pb,
 };
 pub use trace::{recall_request, recall_step_to_pb, trace_request, trace_step_to_pb};
+use wire::encode as whole_answer;
 pub use wire::{Encoded, EncodedAnswers, EncodedCommands, answer_to_pb, encode_answer, encode_invalid};
-use wire::{encode as whole_answer, filtered};
 
 use crate::resolver::TraceLimits;
 

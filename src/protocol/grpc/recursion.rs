@@ -1,11 +1,11 @@
 //! Answers that came from other nodes, as messages.
 
-use super::{Encoded, answer_to_pb, delegation_to_pb, filtered, pb, record_to_pb, whole_answer};
+use super::{Encoded, answer_to_pb, pb, whole_answer};
 use crate::{
     protocol::outcome::Outcome,
     resolver::{
-        Filter,
-        recursion::{Hop, HopOutcome, RecursionError, Resolved, Said, Source, Traced, Verification},
+        Answer, Filter, NoAnswer,
+        recursion::{Hop, HopOutcome, Resolved, Source, Verification},
     },
 };
 
@@ -14,14 +14,14 @@ use crate::{
 /// `asked` is the identifier as the client wrote it.
 pub fn encode_resolved(resolved: &Resolved, asked: &str, filter: &Filter) -> Encoded {
     // What stays the same with every client, with how it was come by.
-    let lasting = |said: &Said| {
+    let lasting = |answer: &Answer| {
         let lasting = pb::Resolution { ttl: 0, stale: false, cached: false, ..resolution_to_pb(resolved, &[]) };
         let lasting = pb::Answer { resolution: Some(lasting), ..pb::Answer::default() };
-        whole_answer(said_to_pb(said, asked, filter)).with(&lasting)
+        whole_answer(answer_to_pb(answer, asked, filter)).with(&lasting)
     };
-    let said = match &resolved.answer.said {
-        Said::Found(_) if filter.takes_all() => Encoded(resolved.answer.rendered(|said| lasting(said).0)),
-        said => lasting(said),
+    let said = match &resolved.resolution.answer {
+        Answer::Found(_) if filter.takes_all() => Encoded(resolved.resolution.rendered(|answer| lasting(answer).0)),
+        answer => lasting(answer),
     };
     // Of a message that comes twice the fields add up (Protocol Buffers, "Last One Wins").
     let (ttl, stale, cached) = (resolved.ttl_seconds, resolved.stale, resolved.source == Source::Cache);
@@ -29,82 +29,36 @@ pub fn encode_resolved(resolved: &Resolved, asked: &str, filter: &Filter) -> Enc
     said.with(&pb::Answer { resolution: Some(now), ..pb::Answer::default() })
 }
 
-/// Encodes a walk and what it came to.
-pub fn encode_traced(traced: &Traced, asked: &str, filter: &Filter) -> Encoded {
-    let (outcome, resolution) = match &traced.result {
-        Ok(resolved) => (said_to_pb(&resolved.answer.said, asked, filter), resolution_to_pb(resolved, &traced.hops)),
-        Err(error) => {
-            let hops = traced.hops.iter().map(hop_to_pb).collect();
-            (failed_to_pb(error, asked), pb::Resolution { hops, ..pb::Resolution::default() })
-        }
-    };
-    let resolution = pb::Answer { resolution: Some(resolution), ..pb::Answer::default() };
-    whole_answer(outcome).with(&resolution)
+/// Encodes an answer with the way of the walk that brought it.
+pub fn encode_traced(resolved: &Resolved, hops: &[Hop], asked: &str, filter: &Filter) -> Encoded {
+    let resolution = Some(resolution_to_pb(resolved, hops));
+    let resolution = pb::Answer { resolution, ..pb::Answer::default() };
+    whole_answer(answer_to_pb(&resolved.resolution.answer, asked, filter)).with(&resolution)
 }
 
 /// Encodes why there is no answer.
-pub fn encode_failed(error: &RecursionError, asked: &str) -> Encoded {
-    whole_answer(failed_to_pb(error, asked))
+pub fn encode_failed(none: &NoAnswer, asked: &str) -> Encoded {
+    let failed = whole_answer(failed_to_pb(none, asked));
+    let NoAnswer::Walk(walk) = none else { return failed };
+    let Some(hops) = &walk.hops else { return failed };
+    let resolution = pb::Resolution { hops: hops.iter().map(hop_to_pb).collect(), ..pb::Resolution::default() };
+    failed.with(&pb::Answer { resolution: Some(resolution), ..pb::Answer::default() })
 }
 
 /// Why there is no answer, as a message.
-pub fn failed_to_pb(error: &RecursionError, asked: &str) -> pb::answer::Outcome {
-    match failure(error) {
+pub fn failed_to_pb(none: &NoAnswer, asked: &str) -> pb::answer::Outcome {
+    match Outcome::from(none) {
         Outcome::NotResponsible => pb::answer::Outcome::NotResponsible(pb::NotResponsible { identifier: asked.into() }),
         outcome => pb::answer::Outcome::Failed(pb::Failed {
             identifier: asked.into(),
             code: outcome.spelling().grpc,
-            reason: error.to_string(),
-        }),
-    }
-}
-
-/// What a failed walk comes to.
-pub fn failure(error: &RecursionError) -> Outcome {
-    match error {
-        RecursionError::NotResponsible { .. } => Outcome::NotResponsible,
-        RecursionError::Overloaded { .. } => Outcome::TryLater,
-        _ => Outcome::Unavailable,
-    }
-}
-
-/// What a site's answer comes to.
-pub fn outcome_of_said(said: &Said) -> Outcome {
-    match said {
-        Said::Found(_) => Outcome::Success,
-        Said::Retired(tombstone) if tombstone.erased => Outcome::Erased,
-        Said::Retired(_) => Outcome::Retired,
-        Said::NotFound => Outcome::NotFound,
-        Said::Denied => Outcome::Denied,
-        Said::NotResponsible => Outcome::NotResponsible,
-        Said::Referral(_) => Outcome::Delegated,
-    }
-}
-
-/// What a site said, as a message.
-pub fn said_to_pb(said: &Said, asked: &str, filter: &Filter) -> pb::answer::Outcome {
-    use pb::answer::Outcome;
-    let identifier = || asked.to_owned();
-    match said {
-        Said::Found(record) if filter.takes_all() => Outcome::Found(record_to_pb(record)),
-        Said::Found(record) => Outcome::Found(filtered(record, filter)),
-        Said::Retired(tombstone) => {
-            answer_to_pb(&crate::resolver::Answer::Retired(tombstone.clone().into()), asked, filter)
-        }
-        Said::NotFound => Outcome::NotFound(pb::NotFound { identifier: identifier() }),
-        Said::Denied => Outcome::Denied(pb::Denied { identifier: identifier() }),
-        Said::NotResponsible => Outcome::NotResponsible(pb::NotResponsible { identifier: identifier() }),
-        Said::Referral(referral) => Outcome::Delegated(pb::Delegated {
-            identifier: identifier(),
-            prefix: referral.prefix.to_string(),
-            delegation: Some(delegation_to_pb(&referral.delegation)),
-            ledger_index: referral.ledger_index,
+            reason: none.to_string(),
         }),
     }
 }
 
 fn resolution_to_pb(resolved: &Resolved, hops: &[Hop]) -> pb::Resolution {
-    let answer = &resolved.answer;
+    let answer = &resolved.resolution;
     pb::Resolution {
         ttl: resolved.ttl_seconds,
         stale: resolved.stale,

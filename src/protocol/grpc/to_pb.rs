@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{pb, prefix_to_pb};
+use super::{lookup_to_pb, pb, prefix_to_pb};
 use crate::{
     entry::{EntryKind, ErasedValues, Erasure},
     proof::opening::Opening,
@@ -10,7 +10,7 @@ use crate::{
     record::{Edge, EdgeChange, EdgeType, Flow, Outputs, Quantity, Record, Status, Unit, Value},
     registry::{Receipt, Refusal},
     resolver::{
-        Change, Difference, EntryProof, History,
+        Change, Difference, EntryProof, History, Proofs, ProvenPrefix,
         feed::{Fed, Shown},
     },
     store::PastVersion,
@@ -171,6 +171,21 @@ pub fn proof_to_pb(proof: &EntryProof) -> pb::ProveResponse {
         ledger_index: proof.index,
         path: path_to_pb(&proof.path),
         checkpoint: proof.checkpoint.as_ref().into(),
+    }
+}
+
+/// The evidence beside an answer, as fields that go with it.
+pub fn proofs_to_pb(proofs: &Proofs) -> pb::Answer {
+    let prefix = |proven: &ProvenPrefix| pb::PrefixEvidence {
+        prefix: proven.prefix.to_string(),
+        lookup: Some(lookup_to_pb(&proven.lookup)),
+        last: proven.last.as_ref().map(proof_to_pb),
+    };
+    pb::Answer {
+        proof: proofs.entry.as_ref().map(proof_to_pb),
+        lookup: proofs.lookup.as_ref().map(lookup_to_pb),
+        prefixes: proofs.prefixes.iter().map(prefix).collect(),
+        ..pb::Answer::default()
     }
 }
 

@@ -60,11 +60,11 @@ pub fn answer_to_pb(answer: &Answer, asked: &str, filter: &Filter) -> pb::answer
             erased: tombstone.erased,
         }),
         Answer::NotFound => Outcome::NotFound(pb::NotFound { identifier: identifier() }),
-        Answer::Delegated(version) => Outcome::Delegated(pb::Delegated {
+        Answer::Delegated(referral) => Outcome::Delegated(pb::Delegated {
             identifier: identifier(),
-            prefix: version.prefix.to_string(),
-            delegation: version.delegation().map(delegation_to_pb),
-            ledger_index: version.version.ledger_index,
+            prefix: referral.prefix.to_string(),
+            delegation: Some(delegation_to_pb(&referral.delegation)),
+            ledger_index: referral.ledger_index.unwrap_or_default(),
         }),
         Answer::NotResponsible => Outcome::NotResponsible(pb::NotResponsible { identifier: identifier() }),
         Answer::Denied => Outcome::Denied(pb::Denied { identifier: identifier() }),
@@ -88,7 +88,7 @@ fn whole(record: &Record) -> Encoded {
 }
 
 /// The record with those of its values that are asked for.
-pub(super) fn filtered(record: &Record, filter: &Filter) -> pb::Record {
+fn filtered(record: &Record, filter: &Filter) -> pb::Record {
     let mut answer = record_to_pb(record);
     answer.values = record.values.iter().filter(|value| filter.takes(value)).map(value_to_pb).collect();
     answer

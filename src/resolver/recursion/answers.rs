@@ -14,9 +14,8 @@ use super::{
         FAILURE_RECHECK, FAILURE_TTL, STALE_TTL_SECONDS, TTL_SECONDS_ENDED, TTL_SECONDS_MAX, TTL_SECONDS_NOT_FOUND,
     },
     resolved::{Resolution, Resolved, Source},
-    upstream::Said,
 };
-use crate::{cache::shelf::Shelf, id::Key};
+use crate::{cache::shelf::Shelf, id::Key, resolver::Answer};
 
 /// What an entry is counted for beside what it holds, in bytes.
 const ENTRY_BYTES: usize = 192;
@@ -78,7 +77,7 @@ impl Answers {
         let until = asked + ttl;
         let resolved = |ttl_seconds| {
             let answer = Arc::clone(answer);
-            Resolved { answer, ttl_seconds, stale: false, source: Source::Network }
+            Resolved { resolution: answer, ttl_seconds, stale: false, source: Source::Network }
         };
         if ttl_seconds == 0 {
             // What is older than the answer counts no more than the answer.
@@ -103,7 +102,7 @@ impl Answers {
 
     /// Gives an answer out that is not kept.
     pub(super) fn pass(answer: Arc<Resolution>, ttl_seconds: u32) -> Resolved {
-        Resolved { answer, ttl_seconds, stale: false, source: Source::Network }
+        Resolved { resolution: answer, ttl_seconds, stale: false, source: Source::Network }
     }
 
     /// Takes note that a walk failed.
@@ -134,7 +133,7 @@ impl Entry {
             Self::Answer { answer, until, stale_until, recheck } => {
                 let resolved = |ttl_seconds, stale| {
                     let answer = Arc::clone(answer);
-                    Resolved { answer, ttl_seconds, stale, source: Source::Cache }
+                    Resolved { resolution: answer, ttl_seconds, stale, source: Source::Cache }
                 };
                 if now < *until {
                     return Some(Kept::Answer(resolved(seconds_left(*until, now), false)));
@@ -152,18 +151,20 @@ impl Entry {
 
 impl Resolution {
     fn may_be_stale(&self) -> bool {
-        matches!(self.said, Said::Found(_))
+        matches!(self.answer, Answer::Found(_))
     }
 }
 
 /// For how long what a site said may be kept, in seconds, by what it said.
-pub(super) fn ttl_seconds(said: &Said) -> u32 {
-    let ttl = match said {
-        Said::Found(record) => record.values.iter().map(|value| value.ttl).min().unwrap_or(TTL_SECONDS_NOT_FOUND),
-        Said::Retired(_) | Said::Denied => TTL_SECONDS_ENDED,
-        Said::NotFound => TTL_SECONDS_NOT_FOUND,
-        Said::Referral(referral) => referral.delegation.ttl_seconds(),
-        Said::NotResponsible => 0,
+pub(super) fn ttl_seconds(answer: &Answer) -> u32 {
+    let ttl = match answer {
+        Answer::Found(found) => {
+            found.record().values.iter().map(|value| value.ttl).min().unwrap_or(TTL_SECONDS_NOT_FOUND)
+        }
+        Answer::Retired(_) | Answer::Denied => TTL_SECONDS_ENDED,
+        Answer::NotFound => TTL_SECONDS_NOT_FOUND,
+        Answer::Delegated(referral) => referral.delegation.ttl_seconds(),
+        Answer::NotResponsible => 0,
     };
     ttl.min(TTL_SECONDS_MAX)
 }

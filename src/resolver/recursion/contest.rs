@@ -20,13 +20,13 @@ use tokio::{
 };
 
 use super::{
-    Inner,
+    Evidence, Inner,
     error::{Reason, ReasonKind, Reasons, RecursionError},
     health::{Post, Standing},
     judge::Judged,
     options::FirstProtocol,
     resolved::{Hop, HopOutcome, Source, Verification},
-    upstream::{BoxFuture, Evidence, Question, Reply, Target, UpstreamError},
+    upstream::{BoxFuture, SiteQuestion, SiteReply, Target, UpstreamError},
     walk::{Place, Walk},
 };
 use crate::{
@@ -61,7 +61,7 @@ struct Report {
     candidate: usize,
     asked: Instant,
     took: Duration,
-    reply: Result<Reply, UpstreamError>,
+    reply: Result<SiteReply, UpstreamError>,
 }
 
 /// A contest under way.
@@ -308,7 +308,12 @@ impl Contest<'_> {
 
 impl Inner {
     /// One try, with what the tables learn of it.
-    async fn ask_one(&self, target: &Target, question: &Question, asked: Instant) -> Result<Reply, UpstreamError> {
+    async fn ask_one(
+        &self,
+        target: &Target,
+        question: &SiteQuestion,
+        asked: Instant,
+    ) -> Result<SiteReply, UpstreamError> {
         let silent =
             || UpstreamError::Unreachable { reason: format!("no answer within {} ms", TRY_TIMEOUT.as_millis()) };
         let reply = timeout(TRY_TIMEOUT, self.upstream.ask(target, question)).await.unwrap_or_else(|_| Err(silent()));
@@ -325,7 +330,7 @@ impl Inner {
 }
 
 /// Those who may be asked, in order, and those who rest.
-fn candidates(inner: &Inner, place: &Place, question: &Question, now: Instant) -> (Vec<Candidate>, Vec<Reason>) {
+fn candidates(inner: &Inner, place: &Place, question: &SiteQuestion, now: Instant) -> (Vec<Candidate>, Vec<Reason>) {
     let (mut ranked, mut resting) = (Vec::new(), Vec::new());
     let protocols = protocols(inner.options.first, question);
     for site in place.delegation.sites().iter().filter(|site| question.evidence == Evidence::None || site.key.is_some())
@@ -357,7 +362,7 @@ fn candidates(inner: &Inner, place: &Place, question: &Question, now: Instant) -
 }
 
 /// Over what sites are asked, in order. Proofs come over gRPC alone.
-fn protocols(first: FirstProtocol, question: &Question) -> &'static [SiteProtocol] {
+fn protocols(first: FirstProtocol, question: &SiteQuestion) -> &'static [SiteProtocol] {
     match first {
         _ if question.evidence != Evidence::None => &[SiteProtocol::Grpc],
         FirstProtocol::Dns if dns_name::may_need_hash(&question.identifier).is_none() => {

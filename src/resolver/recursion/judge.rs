@@ -11,13 +11,14 @@ use super::{
     error::ReasonKind,
     options::TTL_SECONDS_MAX,
     resolved::{HopOutcome, Verification},
-    upstream::{Evidence, Question, Referral, Reply, Said, Target, UpstreamError},
+    upstream::{SiteQuestion, SiteReply, Target, UpstreamError},
     verify::Claim,
     walk::Place,
 };
 use crate::{
     id::Identifier,
     record::{Endpoint, Record, Status},
+    resolver::{Answer, Evidence},
 };
 
 /// What a site said, and counts.
@@ -41,7 +42,7 @@ pub(super) struct Lead {
 /// How it ends.
 #[derive(Debug)]
 pub(super) struct Final {
-    pub(super) said: Said,
+    pub(super) answer: Answer,
     /// Of the whole chain.
     pub(super) verification: Verification,
     pub(super) withheld: Box<[u32]>,
@@ -59,14 +60,14 @@ impl Inner {
     /// Judges the reply to a question that was asked at a time.
     pub(super) fn judge(
         &self,
-        question: &Question,
+        question: &SiteQuestion,
         place: &Place,
         target: &Target,
-        reply: Result<Reply, UpstreamError>,
+        reply: Result<SiteReply, UpstreamError>,
         asked: Instant,
     ) -> Result<Judged, Wrong> {
         let reply = reply.map_err(|error| (kind_of(&error), error.to_string()))?;
-        belongs(&question.identifier, place, &reply.said)?;
+        belongs(&question.identifier, place, &reply.answer)?;
         let claim = Claim {
             key: target.key.as_deref(),
             prefix: &place.prefix,
@@ -82,18 +83,18 @@ impl Inner {
             return Err((ReasonKind::Unverified, "does not prove as much as is asked for".into()));
         }
         let said_ttl = reply.ttl_seconds.unwrap_or(TTL_SECONDS_MAX);
-        let ttl_seconds = ttl_seconds(&reply.said).min(said_ttl);
+        let ttl_seconds = ttl_seconds(&reply.answer).min(said_ttl);
         let verification = shown.verification.min(place.verification);
         // Nobody speaks for longer than it was delegated to him; what he proves counts no longer than the delegation that it rests on.
         let until = asked + Duration::from_secs(u64::from(ttl_seconds));
         let until = place.until.map_or(until, |bound| bound.min(until));
         let ttl_bound = u32::try_from(until.saturating_duration_since(asked).as_secs()).unwrap_or(ttl_seconds);
         let answer_ttl = if question.evidence == Evidence::None { ttl_seconds } else { ttl_seconds.min(ttl_bound) };
-        Ok(match reply.said {
-            Said::Referral(Referral { prefix, delegation, .. }) => Judged::Referral(Lead {
+        Ok(match reply.answer {
+            Answer::Delegated(referral) => Judged::Referral(Lead {
                 known: Known {
-                    prefix: Arc::new(prefix),
-                    delegation: Arc::new(delegation),
+                    prefix: Arc::new(referral.prefix.clone()),
+                    delegation: Arc::new(referral.delegation.clone()),
                     verification,
                     until,
                     said_by: (Arc::clone(&place.prefix), target.endpoint),
@@ -103,8 +104,8 @@ impl Inner {
                 ttl_seconds: ttl_bound,
                 verification: shown.verification,
             }),
-            said => Judged::Answer(Final {
-                said: if question.evidence == Evidence::None { said } else { only_proven(said) },
+            answer => Judged::Answer(Final {
+                answer: if question.evidence == Evidence::None { answer } else { only_proven(answer) },
                 verification,
                 withheld: shown.withheld,
                 endpoint: target.endpoint,
@@ -124,7 +125,9 @@ impl Judged {
                 let prefix = Arc::clone(&lead.known.prefix);
                 (HopOutcome::Referral { prefix }, lead.ttl_seconds, lead.verification)
             }
-            Self::Answer(end) => (HopOutcome::Answer { said: end.said.as_str() }, end.ttl_seconds, end.verification),
+            Self::Answer(end) => {
+                (HopOutcome::Answer { said: end.answer.kind().as_str() }, end.ttl_seconds, end.verification)
+            }
         }
     }
 }
@@ -138,20 +141,20 @@ fn kind_of(error: &UpstreamError) -> ReasonKind {
 }
 
 /// Whether what was said is about the identifier, and for the site to say.
-fn belongs(identifier: &Identifier, place: &Place, said: &Said) -> Result<(), Wrong> {
+fn belongs(identifier: &Identifier, place: &Place, answer: &Answer) -> Result<(), Wrong> {
     let about = |other: &Identifier| match other.key() == identifier.key() {
         true => Ok(()),
         false => Err((ReasonKind::Garbled, format!("tells of {other}, which was not asked for"))),
     };
-    match said {
-        Said::Found(Record { status: Status::Active, identifier, .. }) => about(identifier),
-        Said::Found(_) => Err((ReasonKind::Garbled, "gives a record that has ended as one that has not".into())),
-        Said::Retired(tombstone) => about(&tombstone.identifier),
-        Said::NotFound | Said::Denied => Ok(()),
-        Said::NotResponsible => {
+    match answer {
+        Answer::Found(found) if found.record().status == Status::Active => about(&found.record().identifier),
+        Answer::Found(_) => Err((ReasonKind::Garbled, "gives a record that has ended as one that has not".into())),
+        Answer::Retired(tombstone) => about(&tombstone.identifier),
+        Answer::NotFound | Answer::Denied => Ok(()),
+        Answer::NotResponsible => {
             Err((ReasonKind::Lame, format!("does not answer for {}, which is delegated to it", place.prefix)))
         }
-        Said::Referral(referral) => {
+        Answer::Delegated(referral) => {
             let (from, to) = (&place.prefix, &referral.prefix);
             if !from.contains(to) || !to.covers(identifier.key()) {
                 return Err((ReasonKind::Loop, format!("leads to {to}, which is elsewhere")));
@@ -166,14 +169,17 @@ fn belongs(identifier: &Identifier, place: &Place, said: &Said) -> Result<(), Wr
 }
 
 /// What of an answer its proof covers: edges come with any entry, and no proof of one says that these are all.
-fn only_proven(said: Said) -> Said {
-    match said {
-        Said::Found(record) => Said::Found(Record {
-            edges_truncated: record.edges_truncated || !record.edges.is_empty() || record.outputs.is_some(),
-            edges: Vec::new(),
-            outputs: None,
-            ..record
-        }),
-        said => said,
-    }
+fn only_proven(answer: Answer) -> Answer {
+    let Answer::Found(found) = answer else { return answer };
+    let record = found.record();
+    Answer::found(Record {
+        identifier: record.identifier.clone(),
+        values: record.values.clone(),
+        values_erased: record.values_erased.clone(),
+        edges_truncated: record.edges_truncated || !record.edges.is_empty() || record.outputs.is_some(),
+        edges: Vec::new(),
+        outputs: None,
+        status: record.status,
+        version: record.version,
+    })
 }

@@ -64,13 +64,12 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout},
 };
-pub use upstream::{
-    BoxFuture, Evidence, PrefixEvidence, Question, Referral, Reply, Said, Target, Upstream, UpstreamError,
-};
+pub use upstream::{BoxFuture, PrefixEvidence, SiteQuestion, SiteReply, Target, Upstream, UpstreamError};
 pub use verify::{Claim, LedgerVerifier, Shown, Unproven, Verifier};
 use walk::Begin;
 pub use walk::Start;
 
+pub use super::Evidence;
 use crate::id::{Identifier, Key};
 
 /// The most walks at once that pass by what is kept: they are for those who look at the tree, and take nothing from the others.

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Duration};
 
-use super::{upstream::Evidence, walk::Start};
+use super::{Evidence, walk::Start};
 use crate::{
     id::{Key, Prefix},
     record::Delegation,

@@ -4,17 +4,17 @@ use std::{fmt, sync::Arc, sync::OnceLock, time::Duration};
 
 use bytes::Bytes;
 
-use super::upstream::{Evidence, Said};
 use crate::{
-    id::{Identifier, Prefix},
-    record::{Endpoint, Record, Reference, Value},
+    id::Prefix,
+    record::{Endpoint, Record},
+    resolver::{Answer, Evidence},
 };
 
 /// An answer as one who asked gets it.
 #[derive(Clone, Debug)]
 pub struct Resolved {
-    /// The answer; shared with everyone who asked the same.
-    pub answer: Arc<Resolution>,
+    /// What the walk came to; shared with everyone who asked the same.
+    pub resolution: Arc<Resolution>,
     /// For how many seconds it may still be kept.
     pub ttl_seconds: u32,
     /// True when its time is over, and nothing newer can be had (RFC 8767).
@@ -35,9 +35,9 @@ pub enum Source {
 /// What a walk came to.
 #[derive(Debug)]
 pub struct Resolution {
-    /// The answer, and never [`Said::Referral`] or [`Said::NotResponsible`]. When it is verified, a record holds what is proven
+    /// The answer, and never [`Answer::Delegated`] or [`Answer::NotResponsible`]. When it is verified, a record holds what is proven
     /// of it and no more: no edges and no outputs, which [`Record::edges_truncated`] says if there were any.
-    pub said: Said,
+    pub answer: Answer,
     /// What was verified of it, and of all referrals that led to it.
     pub verification: Verification,
     /// Indexes of values that the entry has and the site did not show, when it was verified: they are not public, or were erased,
@@ -95,7 +95,7 @@ pub enum HopOutcome {
     },
     /// It ends the walk.
     Answer {
-        /// As [`Said::as_str`].
+        /// As [`AnswerKind::as_str`](crate::resolver::AnswerKind::as_str).
         said: &'static str,
     },
     /// It was of no use.
@@ -108,42 +108,23 @@ pub enum HopOutcome {
 impl Resolution {
     /// The record, when there is one.
     pub fn record(&self) -> Option<&Record> {
-        match &self.said {
-            Said::Found(record) => Some(record),
-            _ => None,
-        }
+        self.answer.record()
     }
 
     /// The answer as one front end writes it, written once and kept with it. One front end alone may use this.
-    pub fn rendered(&self, render: impl FnOnce(&Said) -> Bytes) -> Bytes {
-        self.rendered.get_or_init(|| render(&self.said)).clone()
+    pub fn rendered(&self, render: impl FnOnce(&Answer) -> Bytes) -> Bytes {
+        self.rendered.get_or_init(|| render(&self.answer)).clone()
     }
 
     /// About how many bytes it keeps in memory, its rendered form included.
     pub(super) fn bytes(&self) -> usize {
-        let said = match &self.said {
-            // As for the resolver's own answers.
-            Said::Found(record) => {
-                let reference = |reference: &Reference| 64 + 3 * reference.identifier.as_str().len();
-                let value =
-                    |value: &Value| 2 * value.data.len() + 160 + value.references.iter().map(reference).sum::<usize>();
-                let related = |to: &Identifier| 256 + 3 * to.as_str().len();
-                let outputs = record.outputs.iter().flat_map(|outputs| &outputs.flows);
-                let edges: usize = record.edges.iter().map(|edge| related(&edge.to)).sum();
-                let outputs: usize = outputs.map(|flow| related(&flow.identifier)).sum();
-                let values: usize = record.values.iter().map(value).sum();
-                values + 3 * record.identifier.as_str().len() + edges + outputs + 8 * record.values_erased.len()
-            }
-            Said::Retired(tombstone) => 160 + 2 * tombstone.identifier.as_str().len(),
-            _ => 0,
-        };
         let reasons = |hop: &Hop| match &hop.outcome {
             HopOutcome::Failed { reason } => reason.len(),
             _ => 0,
         };
         // Prefixes are shared with the delegations, and counted here as if they were not.
         let hops: usize = self.hops.iter().map(|hop| size_of::<Hop>() + reasons(hop) + hop.prefix.as_str().len()).sum();
-        size_of::<Self>() + said + hops + 4 * self.withheld.len()
+        size_of::<Self>() + self.answer.bytes() + hops + 4 * self.withheld.len()
     }
 }
 
@@ -189,5 +170,24 @@ impl fmt::Display for HopOutcome {
             Self::Answer { said } => f.write_str(said),
             Self::Failed { reason } => write!(f, "failed: {reason}"),
         }
+    }
+}
+
+#[cfg(test)]
+impl Resolved {
+    /// An answer that a walk brought just now.
+    pub(crate) fn fresh(answer: Answer, ttl_seconds: u32) -> Self {
+        let (prefix, endpoint) = (Prefix::parse("88.118").unwrap(), "grpc://192.0.2.7:50051".parse().unwrap());
+        let resolution = Resolution {
+            answer,
+            verification: Verification::None,
+            withheld: Box::default(),
+            prefix: prefix.into(),
+            endpoint,
+            lag_seconds: None,
+            hops: Box::default(),
+            rendered: OnceLock::new(),
+        };
+        Self { resolution: resolution.into(), ttl_seconds, stale: false, source: Source::Network }
     }
 }

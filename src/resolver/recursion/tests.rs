@@ -12,7 +12,8 @@ use super::*;
 use crate::{
     id::Prefix,
     record::{Delegation, Permissions, Record, Status, Value, Values, Version},
-    resolver::Tombstone,
+    resolver::{Answer, Referral, Tombstone},
+    tlog::tlog_proof::TlogProof,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -20,7 +21,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const NOBODY: [u16; 0] = [];
 
 /// What an endpoint does with a question: how long it takes, and what it says.
-type Site = Box<dyn Fn(&Question) -> (Duration, Result<Reply, UpstreamError>) + Send + Sync>;
+type Site = Box<dyn Fn(&SiteQuestion) -> (Duration, Result<SiteReply, UpstreamError>) + Send + Sync>;
 
 /// Sites by port.
 #[derive(Default)]
@@ -33,13 +34,13 @@ impl Fake {
     fn set(
         &self,
         port: u16,
-        site: impl Fn(&Question) -> (Duration, Result<Reply, UpstreamError>) + Send + Sync + 'static,
+        site: impl Fn(&SiteQuestion) -> (Duration, Result<SiteReply, UpstreamError>) + Send + Sync + 'static,
     ) {
         self.sites.lock().unwrap().insert(port, Box::new(site));
     }
 
-    fn says(&self, port: u16, took: Duration, said: Said) {
-        self.set(port, move |_| (took, Ok(Reply::bare(said.clone()))));
+    fn says(&self, port: u16, took: Duration, said: Answer) {
+        self.set(port, move |_| (took, Ok(SiteReply::bare(said.clone()))));
     }
 
     fn is_down(&self, port: u16, took: Duration) {
@@ -48,7 +49,7 @@ impl Fake {
 
     /// Any record that is asked for is there, for a minute.
     fn finds(&self, port: u16, took: Duration) {
-        self.set(port, move |question| (took, Ok(Reply::bare(found(question.identifier.as_str(), 60)))));
+        self.set(port, move |question| (took, Ok(SiteReply::bare(found(question.identifier.as_str(), 60)))));
     }
 
     /// The ports that were asked since the last time, in order.
@@ -58,7 +59,11 @@ impl Fake {
 }
 
 impl Upstream for Fake {
-    fn ask<'a>(&'a self, to: &'a Target, question: &'a Question) -> BoxFuture<'a, Result<Reply, UpstreamError>> {
+    fn ask<'a>(
+        &'a self,
+        to: &'a Target,
+        question: &'a SiteQuestion,
+    ) -> BoxFuture<'a, Result<SiteReply, UpstreamError>> {
         let port = to.endpoint.address.port();
         self.asked.lock().unwrap().push((port, Instant::now()));
         let (took, reply) = match self.sites.lock().unwrap().get(&port) {
@@ -72,12 +77,17 @@ impl Upstream for Fake {
     }
 }
 
+/// What passes for a proof by a key.
+fn proof_by(key: &str) -> TlogProof {
+    TlogProof { checkpoint: format!("by {key}"), ..TlogProof::default() }
+}
+
 /// Believes what the reply itself says of its proof.
 struct Believer;
 
 impl Verifier for Believer {
     fn verify(&self, claim: &Claim<'_>) -> Result<Shown, Unproven> {
-        let good = claim.key.map(|key| format!("by {key}").into_bytes());
+        let good = claim.key.map(proof_by);
         match good.is_some() && claim.reply.proof == good {
             true => Ok(Shown { verification: Verification::by(claim.evidence), withheld: Box::default() }),
             false => Err(Unproven { reason: "it is not signed".into() }),
@@ -89,7 +99,7 @@ fn identifier(text: &str) -> Identifier {
     Identifier::parse(text).unwrap()
 }
 
-fn found(text: &str, ttl: u32) -> Said {
+fn found(text: &str, ttl: u32) -> Answer {
     let value = Value {
         index: 1,
         kind: "NAME".parse().unwrap(),
@@ -99,7 +109,7 @@ fn found(text: &str, ttl: u32) -> Said {
         permissions: Permissions::DEFAULT,
         references: Vec::new(),
     };
-    Said::Found(Record {
+    Answer::found(Record {
         identifier: identifier(text),
         status: Status::Active,
         values: Values::new(vec![value]).unwrap(),
@@ -125,8 +135,8 @@ fn at(ttl_seconds: u32, ports: &[u16]) -> Delegation {
     delegation(ttl_seconds, &sites(ports).iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-fn referral(prefix: &str, delegation: Delegation) -> Said {
-    Said::Referral(Referral { prefix: Prefix::parse(prefix).unwrap(), delegation, ledger_index: 1 })
+fn referral(prefix: &str, delegation: Delegation) -> Answer {
+    Answer::Delegated(Arc::new(Referral { prefix: Prefix::parse(prefix).unwrap(), delegation, ledger_index: Some(1) }))
 }
 
 struct Bed {
@@ -154,7 +164,7 @@ impl Bed {
     /// What is said, whether it is stale, and its TTL.
     async fn said(&self, text: &str) -> (&'static str, bool, u32) {
         match self.resolve(text).await {
-            Ok(resolved) => (resolved.answer.said.as_str(), resolved.stale, resolved.ttl_seconds),
+            Ok(resolved) => (resolved.resolution.answer.kind().as_str(), resolved.stale, resolved.ttl_seconds),
             Err(error) => (error.kind(), false, 0),
         }
     }
@@ -165,14 +175,14 @@ async fn a_walk_goes_down_the_tree_and_is_remembered() {
     let bed = bed(&[1]);
     bed.fake.says(1, MS, referral("88", at(100, &[2])));
     bed.fake.says(2, MS, referral("88.118", at(200, &[3])));
-    bed.fake.set(3, |question| (MS, Ok(Reply::bare(found(question.identifier.as_str(), 60)))));
+    bed.fake.set(3, |question| (MS, Ok(SiteReply::bare(found(question.identifier.as_str(), 60)))));
     assert_eq!(bed.said("88.118/a").await, ("found", false, 59));
     assert_eq!(bed.fake.asked(), [1, 2, 3]);
     let again = bed.resolve("88.118/A").await.unwrap();
     assert_eq!((again.source, again.ttl_seconds), (Source::Cache, 59));
-    let way: Vec<String> = again.answer.hops.iter().map(|hop| format!("{} {}", hop.prefix, hop.outcome)).collect();
+    let way: Vec<String> = again.resolution.hops.iter().map(|hop| format!("{} {}", hop.prefix, hop.outcome)).collect();
     assert_eq!(way, [". referral to hdl:88", "hdl:88 referral to hdl:88.118", "hdl:88.118 found"]);
-    assert_eq!(again.answer.prefix.as_str(), "hdl:88.118");
+    assert_eq!(again.resolution.prefix.as_str(), "hdl:88.118");
     assert_eq!(bed.said("88.118/b").await.0, "found");
     assert_eq!(bed.fake.asked(), [3], "from the deepest delegation that is known");
     advance(101 * SECOND).await;
@@ -191,7 +201,7 @@ async fn the_longest_of_roots_start_and_kept_counts() {
     let roots = [(".", at(60, &[1])), ("88", at(60, &[2])), ("88", at(60, &[3]))];
     let bed = bed_with(&roots, RecursionOptions::default());
     for port in 1..=4 {
-        bed.fake.says(port, MS, Said::NotFound);
+        bed.fake.says(port, MS, Answer::NotFound);
     }
     for (text, port) in [("77/a", 1), ("88.1/a", 3), ("880/a", 1)] {
         assert_eq!(bed.said(text).await.0, "not found");
@@ -210,17 +220,17 @@ async fn the_longest_of_roots_start_and_kept_counts() {
 async fn answers_are_kept_for_their_time_and_no_longer_than_two_days() {
     let bed = bed(&[1]);
     let version = Version { number: 2, ledger_index: 2, time_ms: 2 };
-    let gone = Said::Retired(Tombstone { identifier: identifier("1/a"), version, erased: false });
+    let gone = Answer::Retired(Arc::new(Tombstone { identifier: identifier("1/a"), version, erased: false }));
     for (said, ttl, kept) in [
         (found("1/a", 60), None, 60),
         (found("1/a", 172_800), None, 172_800),
         (found("1/a", 100), Some(7), 7),
         (found("1/a", 7), Some(100), 7),
-        (Said::NotFound, None, 60),
-        (Said::Denied, None, 300),
+        (Answer::NotFound, None, 60),
+        (Answer::Denied, None, 300),
         (gone, None, 300),
     ] {
-        bed.fake.set(1, move |_| (Duration::ZERO, Ok(Reply { ttl_seconds: ttl, ..Reply::bare(said.clone()) })));
+        bed.fake.set(1, move |_| (Duration::ZERO, Ok(SiteReply { ttl_seconds: ttl, ..SiteReply::bare(said.clone()) })));
         let (word, _, first) = bed.said("1/a").await;
         assert_eq!(first, kept, "{word}");
         advance(SECOND * (kept - 1)).await;
@@ -248,22 +258,22 @@ async fn referrals_lead_deeper_within_what_was_delegated() {
         let bed = bed(&[1]);
         bed.fake.says(1, MS, referral("88", at(60, &[2])));
         bed.fake.says(2, MS, referral(prefix, at(60, &[3])));
-        bed.fake.says(3, MS, Said::NotFound);
+        bed.fake.says(3, MS, Answer::NotFound);
         assert_eq!(bed.said("88.118.8/a").await.0, kind, "{prefix}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_site_that_fails_gives_way_to_the_next() {
-    type Bad = fn(&Question) -> Result<Reply, UpstreamError>;
+    type Bad = fn(&SiteQuestion) -> Result<SiteReply, UpstreamError>;
     let table: [(Bad, &str); 7] = [
         (|_| Err(UpstreamError::Unreachable { reason: "x".into() }), "all-failed"),
         (|_| Err(UpstreamError::Refused { reason: "x".into() }), "all-failed"),
         (|_| Err(UpstreamError::Garbled { reason: "x".into() }), "all-failed"),
-        (|_| Ok(Reply::bare(Said::NotResponsible)), "all-failed"),
-        (|_| Ok(Reply::bare(found("1/other", 60))), "all-failed"),
-        (|_| Ok(Reply::bare(referral(".", at(60, &[9])))), "loop"),
-        (|_| Ok(Reply::bare(referral("2", at(60, &[9])))), "loop"),
+        (|_| Ok(SiteReply::bare(Answer::NotResponsible)), "all-failed"),
+        (|_| Ok(SiteReply::bare(found("1/other", 60))), "all-failed"),
+        (|_| Ok(SiteReply::bare(referral(".", at(60, &[9])))), "loop"),
+        (|_| Ok(SiteReply::bare(referral("2", at(60, &[9])))), "loop"),
     ];
     for (number, (bad, kind)) in table.into_iter().enumerate() {
         let bed = bed(&[1, 2]);
@@ -288,8 +298,8 @@ async fn a_slow_site_is_not_waited_for_and_may_still_win() {
     assert_eq!(began.elapsed(), 700 * MS, "the first one that was asked, after the second was, too");
     assert_eq!(bed.fake.asked().len(), 2);
     let bed = self::bed(&[1, 2]);
-    bed.fake.says(1, 100 * SECOND, Said::NotFound);
-    bed.fake.says(2, MS, Said::NotFound);
+    bed.fake.says(1, 100 * SECOND, Answer::NotFound);
+    bed.fake.says(2, MS, Answer::NotFound);
     for number in 0..10 {
         let began = Instant::now();
         assert_eq!(bed.said(&format!("1/{number}")).await.0, "not found");
@@ -307,7 +317,7 @@ async fn a_lost_question_is_asked_again() {
     bed.fake.set(1, move |_| {
         let mut asked = asked.lock().unwrap();
         *asked += 1;
-        (if *asked == 1 { 100 * SECOND } else { MS }, Ok(Reply::bare(Said::NotFound)))
+        (if *asked == 1 { 100 * SECOND } else { MS }, Ok(SiteReply::bare(Answer::NotFound)))
     });
     let began = Instant::now();
     assert_eq!(bed.said("1/a").await.0, "not found");
@@ -318,7 +328,7 @@ async fn a_lost_question_is_asked_again() {
 async fn one_question_in_twenty_asks_another_site_beside_the_first() {
     let bed = bed(&[1, 2]);
     for (port, took) in [(1, MS), (2, 5 * MS)] {
-        bed.fake.set(port, move |question| (took, Ok(Reply::bare(found(question.identifier.as_str(), 60)))));
+        bed.fake.set(port, move |question| (took, Ok(SiteReply::bare(found(question.identifier.as_str(), 60)))));
     }
     for number in 0..2_000 {
         let began = Instant::now();
@@ -328,7 +338,7 @@ async fn one_question_in_twenty_asks_another_site_beside_the_first() {
     }
     let second = bed.fake.asked().iter().filter(|port| **port == 2).count();
     assert!((60..=140).contains(&second), "{second}");
-    bed.fake.set(1, |question| (20 * MS, Ok(Reply::bare(found(question.identifier.as_str(), 60)))));
+    bed.fake.set(1, |question| (20 * MS, Ok(SiteReply::bare(found(question.identifier.as_str(), 60)))));
     for number in 0..200 {
         assert_eq!(bed.said(&format!("2/{number}")).await.0, "found");
         sleep(100 * MS).await;
@@ -341,15 +351,15 @@ async fn one_question_in_twenty_asks_another_site_beside_the_first() {
 async fn grpc_goes_before_dns_of_the_same_site_unless_told_otherwise() {
     let both = delegation(60, &["dns://127.0.0.1:2 grpc://127.0.0.1:1 http://127.0.0.1:3"]);
     let bed = bed_with(&[(".", both.clone())], RecursionOptions::default());
-    bed.fake.says(1, MS, Said::NotFound);
-    bed.fake.says(2, Duration::ZERO, Said::NotFound);
+    bed.fake.says(1, MS, Answer::NotFound);
+    bed.fake.says(2, Duration::ZERO, Answer::NotFound);
     assert_eq!((bed.said("1/a").await.0, bed.fake.asked()), ("not found", vec![1]));
     bed.fake.is_down(1, MS);
     assert_eq!((bed.said("1/b").await.0, bed.fake.asked()), ("not found", vec![1, 2]));
     let first = FirstProtocol::Dns;
     let bed = bed_with(&[(".", both.clone())], RecursionOptions { first, ..Default::default() });
-    bed.fake.says(1, MS, Said::NotFound);
-    bed.fake.says(2, MS, Said::NotFound);
+    bed.fake.says(1, MS, Answer::NotFound);
+    bed.fake.says(2, MS, Answer::NotFound);
     // Nobody on the way can tell over DNS whose a URI is.
     for (text, asked) in [("1/a", 2), ("https://example.com/a", 1)] {
         assert_eq!((bed.said(text).await.0, bed.fake.asked()), ("not found", vec![asked]), "{text}");
@@ -380,7 +390,7 @@ async fn one_that_keeps_failing_rests_and_is_tried_now_and_then() {
     assert_eq!((bed.said("1/y").await.0, bed.fake.asked().len()), ("all-failed", 1));
     advance(1_300 * MS).await;
     assert_eq!((bed.said("1/z").await.0, bed.fake.asked().len()), ("all-failed", 0), "the pause is longer now");
-    bed.fake.says(1, MS, Said::NotFound);
+    bed.fake.says(1, MS, Answer::NotFound);
     advance(1_300 * MS).await;
     assert_eq!((bed.said("1/v").await.0, bed.said("1/w").await.0), ("not found", "not found"));
     assert_eq!(bed.recursor.stats().breakers_open, 0);
@@ -412,7 +422,7 @@ async fn what_was_outdated_on_the_way_is_not_kept() {
         sleep(meanwhile * MS).await;
         bed.recursor.outdate_all();
         let resolved = asked.await.unwrap().unwrap();
-        assert_eq!((resolved.answer.said.as_str(), resolved.ttl_seconds), ("found", 0));
+        assert_eq!((resolved.resolution.answer.kind().as_str(), resolved.ttl_seconds), ("found", 0));
         let stats = bed.recursor.stats();
         assert_eq!((stats.answers, stats.delegations), (0, 0), "after {meanwhile} ms");
     }
@@ -441,7 +451,7 @@ async fn one_walk_for_all_who_ask_the_same() {
         })
         .collect();
     for ask in asks {
-        assert_eq!(ask.await.unwrap().unwrap().answer.said.as_str(), "found");
+        assert_eq!(ask.await.unwrap().unwrap().resolution.answer.kind().as_str(), "found");
     }
     assert_eq!((bed.fake.asked(), bed.recursor.stats().flights_joined), (vec![1], 99));
     bed.fake.says(1, 10 * MS, found("1/b", 60));
@@ -455,7 +465,7 @@ async fn one_walk_for_all_who_ask_the_same() {
 async fn walks_and_waiters_are_bounded() {
     let options = RecursionOptions { walks_max: 1, waiters_max: 2, ..Default::default() };
     let bed = bed_with(&[(".", at(60, &[1]))], options);
-    bed.fake.set(1, |question| (10 * MS, Ok(Reply::bare(found(question.identifier.as_str(), 60)))));
+    bed.fake.set(1, |question| (10 * MS, Ok(SiteReply::bare(found(question.identifier.as_str(), 60)))));
     let (first, second, third, other) =
         tokio::join!(bed.said("1/a"), bed.said("1/a"), bed.said("1/a"), bed.said("1/b"));
     assert_eq!([first.0, second.0, third.0, other.0], ["found", "found", "overloaded", "overloaded"]);
@@ -486,7 +496,7 @@ async fn stale_is_given_when_nothing_newer_can_be_had() {
     let began = Instant::now();
     assert_eq!(bed.said("1/a").await, ("found", true, 30));
     assert_eq!(began.elapsed(), CLIENT_RESPONSE_TIMEOUT);
-    bed.fake.says(1, MS, Said::NotFound);
+    bed.fake.says(1, MS, Answer::NotFound);
     sleep(4 * SECOND).await;
     advance(FAILURE_RECHECK).await;
     assert_eq!(bed.said("1/a").await, ("not found", false, 59), "which is an answer");
@@ -513,7 +523,7 @@ async fn a_refresh_that_is_late_still_counts() {
     bed.fake.says(1, MS, found("1/a", 60));
     assert_eq!(bed.said("1/a").await.0, "found");
     advance(61 * SECOND).await;
-    bed.fake.says(1, 1_900 * MS, Said::Denied);
+    bed.fake.says(1, 1_900 * MS, Answer::Denied);
     assert_eq!(bed.said("1/a").await, ("found", true, 30));
     sleep(200 * MS).await;
     assert_eq!(bed.said("1/a").await.0, "denied");
@@ -523,11 +533,11 @@ async fn a_refresh_that_is_late_still_counts() {
 async fn a_dead_delegation_is_asked_for_again_at_its_parent_once() {
     let bed = bed(&[1]);
     bed.fake.says(1, MS, referral("88", at(1_000, &[2])));
-    bed.fake.set(2, |question| (MS, Ok(Reply::bare(found(question.identifier.as_str(), 60)))));
+    bed.fake.set(2, |question| (MS, Ok(SiteReply::bare(found(question.identifier.as_str(), 60)))));
     assert_eq!(bed.said("88/a").await.0, "found");
     bed.fake.asked();
-    bed.fake.says(2, MS, Said::NotResponsible);
-    bed.fake.set(3, |question| (MS, Ok(Reply::bare(found(question.identifier.as_str(), 60)))));
+    bed.fake.says(2, MS, Answer::NotResponsible);
+    bed.fake.set(3, |question| (MS, Ok(SiteReply::bare(found(question.identifier.as_str(), 60)))));
     bed.fake.says(1, MS, referral("88", at(1_000, &[3])));
     assert_eq!((bed.said("88/b").await.0, bed.fake.asked()), ("found", vec![2, 1, 3]), "moved");
     assert_eq!((bed.said("88/c").await.0, bed.fake.asked()), ("found", vec![3]));
@@ -538,11 +548,11 @@ async fn a_dead_delegation_is_asked_for_again_at_its_parent_once() {
     advance(31 * SECOND).await;
     bed.fake.is_down(1, MS);
     assert_eq!((bed.said("88/f").await.0, bed.fake.asked()), ("all-failed", vec![3, 1]));
-    bed.fake.set(3, |question| (MS, Ok(Reply::bare(found(question.identifier.as_str(), 60)))));
+    bed.fake.set(3, |question| (MS, Ok(SiteReply::bare(found(question.identifier.as_str(), 60)))));
     assert_eq!((bed.said("88/g").await.0, bed.fake.asked()), ("found", vec![3]), "a silent parent takes nothing away");
     advance(31 * SECOND).await;
     bed.fake.is_down(3, MS);
-    bed.fake.says(1, MS, Said::NotFound);
+    bed.fake.says(1, MS, Answer::NotFound);
     assert_eq!((bed.said("88/h").await.0, bed.fake.asked()), ("not found", vec![3, 1]), "revoked");
     assert_eq!((bed.said("88/i").await.0, bed.fake.asked()), ("not found", vec![1]));
 }
@@ -552,13 +562,13 @@ async fn when_a_whole_branch_has_moved_the_walk_goes_up_as_far_as_it_has_to() {
     let bed = bed(&[1]);
     bed.fake.says(1, MS, referral("88", at(1_000, &[2])));
     bed.fake.says(2, MS, referral("88.1", at(1_000, &[3])));
-    bed.fake.says(3, MS, Said::NotFound);
+    bed.fake.says(3, MS, Answer::NotFound);
     assert_eq!((bed.said("88.1/a").await.0, bed.fake.asked()), ("not found", vec![1, 2, 3]));
     bed.fake.is_down(2, MS);
     bed.fake.is_down(3, MS);
     bed.fake.says(1, MS, referral("88", at(1_000, &[4])));
     bed.fake.says(4, MS, referral("88.1", at(1_000, &[5])));
-    bed.fake.says(5, MS, Said::NotFound);
+    bed.fake.says(5, MS, Answer::NotFound);
     assert_eq!((bed.said("88.1/b").await.0, bed.fake.asked()), ("not found", vec![3, 2, 1, 4, 5]));
     assert_eq!((bed.said("88.1/c").await.0, bed.fake.asked()), ("not found", vec![5]));
     assert_eq!((bed.said("88.2/c").await.0, bed.fake.asked()[0]), ("loop", 4));
@@ -621,14 +631,15 @@ async fn whoever_asks_below_a_branch_that_has_moved_gets_what_is_new() {
     advance(61 * SECOND).await;
     bed.fake.says(1, MS, referral("88", at(1_000, &[4])));
     bed.fake.says(4, MS, referral("88.1", at(1_000, &[5])));
-    (2..=3).for_each(|port| bed.fake.says(port, 100 * SECOND, Said::Denied));
+    (2..=3).for_each(|port| bed.fake.says(port, 100 * SECOND, Answer::Denied));
     bed.fake.finds(5, MS);
     assert_eq!(bed.said("88.1/a").await, ("found", false, 59), "silence of two levels is shorter than its patience");
 }
 
 #[tokio::test(start_paused = true)]
 async fn sites_that_are_only_slow_get_the_time_that_is_left() {
-    for (says, took) in [(Some(referral("88", at(1_000, &[2]))), MS), (Some(Said::Denied), 100 * SECOND), (None, MS)] {
+    for (says, took) in [(Some(referral("88", at(1_000, &[2]))), MS), (Some(Answer::Denied), 100 * SECOND), (None, MS)]
+    {
         let bed = bed_below_88().await;
         bed.fake.finds(2, 1_500 * MS);
         match says {
@@ -647,8 +658,8 @@ async fn sites_that_are_only_slow_get_the_time_that_is_left() {
 #[tokio::test(start_paused = true)]
 async fn a_walk_is_bounded_in_time_referrals_and_questions() {
     let bed = bed(&[1, 2]);
-    bed.fake.says(1, 100 * SECOND, Said::NotFound);
-    bed.fake.says(2, 100 * SECOND, Said::NotFound);
+    bed.fake.says(1, 100 * SECOND, Answer::NotFound);
+    bed.fake.says(2, 100 * SECOND, Answer::NotFound);
     let began = Instant::now();
     let error = bed.resolve("1/a").await.unwrap_err();
     assert!(matches!(&error, RecursionError::AllFailed { .. } | RecursionError::Timeout { .. }), "{error}");
@@ -658,7 +669,7 @@ async fn a_walk_is_bounded_in_time_referrals_and_questions() {
     let bed = self::bed(&[1]);
     bed.fake.set(1, |question| {
         let text = question.identifier.as_str();
-        (MS, Ok(Reply::bare(referral(&text[..text.find('/').unwrap()], at(60, &[1])))))
+        (MS, Ok(SiteReply::bare(referral(&text[..text.find('/').unwrap()], at(60, &[1])))))
     });
     let labels: Vec<String> = (1..=20).map(|length| vec!["1"; length].join(".")).collect();
     let deeper = labels.clone();
@@ -666,7 +677,7 @@ async fn a_walk_is_bounded_in_time_referrals_and_questions() {
     bed.fake.set(1, move |_| {
         let mut step = step.lock().unwrap();
         *step += 1;
-        (MS, Ok(Reply::bare(referral(&format!("hdl:{}", deeper[*step - 1]), at(60, &[1])))))
+        (MS, Ok(SiteReply::bare(referral(&format!("hdl:{}", deeper[*step - 1]), at(60, &[1])))))
     });
     let error = bed.resolve(&format!("hdl:{}/a", labels[19])).await.unwrap_err();
     assert_eq!(error.kind(), "too-many-hops", "{error}");
@@ -682,18 +693,21 @@ async fn a_walk_is_bounded_in_time_referrals_and_questions() {
 #[tokio::test(start_paused = true)]
 async fn what_does_not_verify_is_as_if_it_had_not_been_said() {
     let options = || RecursionOptions { evidence: Evidence::Latest, ..Default::default() };
-    let signed = |said: Said, key: &str| {
-        let proof = Some(format!("by {key}").into_bytes());
-        move |question: &Question| {
+    let signed = |said: Answer, key: &str| {
+        let proof = Some(proof_by(key));
+        move |question: &SiteQuestion| {
             assert_eq!(question.evidence, Evidence::Latest);
-            (MS, Ok(Reply { proof: proof.clone(), ..Reply::bare(said.clone()) }))
+            (MS, Ok(SiteReply { proof: proof.clone(), ..SiteReply::bare(said.clone()) }))
         }
     };
     let bed = bed_with(&[(".", at(60, &[1, 2]))], options());
     bed.fake.set(1, signed(found("1/a", 60), "forger"));
     bed.fake.set(2, signed(found("1/a", 60), "k2"));
     let resolved = bed.resolve("1/a").await.unwrap();
-    assert_eq!((resolved.answer.endpoint.address.port(), resolved.answer.verification), (2, Verification::Latest));
+    assert_eq!(
+        (resolved.resolution.endpoint.address.port(), resolved.resolution.verification),
+        (2, Verification::Latest)
+    );
 
     let bed = bed_with(&[(".", at(60, &[1]))], options());
     bed.fake.set(1, signed(found("1/a", 60), "forger"));
@@ -708,21 +722,22 @@ async fn what_does_not_verify_is_as_if_it_had_not_been_said() {
     assert_eq!(bed.said("1/a").await.0, "unverified", "a chain is as strong as its weakest link");
     bed.fake.set(1, signed(referral("1", at(60, &[2])), "k1"));
     advance(5 * SECOND).await;
-    assert_eq!(bed.resolve("1/a").await.unwrap().answer.verification, Verification::Latest);
+    assert_eq!(bed.resolve("1/a").await.unwrap().resolution.verification, Verification::Latest);
 
     let bed = self::bed(&[1]);
     bed.fake.says(1, MS, found("1/a", 60));
-    assert_eq!(bed.resolve("1/a").await.unwrap().answer.verification, Verification::None, "not asked for");
+    assert_eq!(bed.resolve("1/a").await.unwrap().resolution.verification, Verification::None, "not asked for");
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_who_gives_wrong_answers_rests_for_this_prefix_alone() {
     let bed = bed_with(&[("1", at(60, &[1, 3])), ("2", at(60, &[1]))], RecursionOptions::default());
     bed.fake.set(1, |question| {
-        let said = if question.identifier.as_str().starts_with('1') { Said::NotResponsible } else { Said::NotFound };
-        (MS, Ok(Reply::bare(said)))
+        let said =
+            if question.identifier.as_str().starts_with('1') { Answer::NotResponsible } else { Answer::NotFound };
+        (MS, Ok(SiteReply::bare(said)))
     });
-    bed.fake.says(3, 30 * MS, Said::NotFound);
+    bed.fake.says(3, 30 * MS, Answer::NotFound);
     for number in 0..20 {
         assert_eq!(bed.said(&format!("1/{number}")).await.0, "not found");
     }
@@ -735,7 +750,7 @@ async fn one_who_gives_wrong_answers_rests_for_this_prefix_alone() {
 #[tokio::test(start_paused = true)]
 async fn what_every_site_says_is_held_against_none() {
     let bed = bed_with(&[("1", at(60, &[1]))], RecursionOptions::default());
-    bed.fake.says(1, MS, Said::NotResponsible);
+    bed.fake.says(1, MS, Answer::NotResponsible);
     for number in 0..9 {
         assert_eq!(bed.said(&format!("1/{number}")).await.0, "all-failed");
     }
@@ -746,7 +761,7 @@ async fn what_every_site_says_is_held_against_none() {
 async fn the_caches_hold_their_budgets() {
     let options = RecursionOptions { answer_bytes_max: 1 << 18, endpoints_max: 64, ..Default::default() };
     let bed = bed_with(&[(".", at(60, &[1]))], options);
-    bed.fake.set(1, |question| (Duration::ZERO, Ok(Reply::bare(found(question.identifier.as_str(), 60)))));
+    bed.fake.set(1, |question| (Duration::ZERO, Ok(SiteReply::bare(found(question.identifier.as_str(), 60)))));
     for number in 0..2_000 {
         assert_eq!(bed.said(&format!("1/{number}")).await.0, "found");
     }

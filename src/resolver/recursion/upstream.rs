@@ -4,8 +4,9 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use crate::{
     id::{Identifier, Prefix},
-    record::{Delegation, Endpoint, Record},
-    resolver::Tombstone,
+    record::Endpoint,
+    resolver::{Answer, Evidence},
+    tlog::tlog_proof::TlogProof,
     vindex::Lookup,
 };
 
@@ -19,7 +20,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// for, what proves it.
 pub trait Upstream: Send + Sync + 'static {
     /// Asks.
-    fn ask<'a>(&'a self, to: &'a Target, question: &'a Question) -> BoxFuture<'a, Result<Reply, UpstreamError>>;
+    fn ask<'a>(&'a self, to: &'a Target, question: &'a SiteQuestion)
+    -> BoxFuture<'a, Result<SiteReply, UpstreamError>>;
 }
 
 /// Whom to ask.
@@ -35,32 +37,20 @@ pub struct Target {
 
 /// What to ask.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Question {
+pub struct SiteQuestion {
     /// About which identifier.
     pub identifier: Identifier,
     /// What is to come along.
     pub evidence: Evidence,
 }
 
-/// What is to come along with an answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Evidence {
-    /// Nothing.
-    #[default]
-    None,
-    /// The proof that the entry which says it stands in the ledger. Not found has no entry: a lookup that finds none.
-    Inclusion,
-    /// Beside it lookups in the verifiable index, which show that no later entry does, and that no longer prefix is delegated.
-    Latest,
-}
-
 /// What a site said.
 #[derive(Clone, Debug)]
-pub struct Reply {
-    /// The answer.
-    pub said: Said,
-    /// What proves its entry (C2SP tlog-proof, as `proof::verify` takes it).
-    pub proof: Option<Vec<u8>>,
+pub struct SiteReply {
+    /// The answer; never one that others gave the site.
+    pub answer: Answer,
+    /// What proves its entry (C2SP tlog-proof).
+    pub proof: Option<TlogProof>,
     /// What shows that no later entry is about the same: of an answer `id:` of the identifier, of a referral `ns:` of its prefix.
     pub lookup: Option<Lookup>,
     /// What shows that prefixes are not delegated which cover the identifier, and are longer than the one of the site, or of the
@@ -80,35 +70,7 @@ pub struct PrefixEvidence {
     /// What the verifiable index has under `ns:` of the prefix.
     pub lookup: Lookup,
     /// What proves the last entry about it (C2SP tlog-proof); `None` when there is none.
-    pub last: Option<Vec<u8>>,
-}
-
-/// What a site can say.
-#[derive(Clone, Debug)]
-pub enum Said {
-    /// An active record, as far as anyone may read it.
-    Found(Record),
-    /// The record was retired, or erased.
-    Retired(Tombstone),
-    /// Nothing was ever registered under the identifier.
-    NotFound,
-    /// The record exists, and none of its values may leave without a permit.
-    Denied,
-    /// Others answer for the identifier, nobody knows who.
-    NotResponsible,
-    /// These answer for the identifier.
-    Referral(Referral),
-}
-
-/// Who answers for a prefix.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Referral {
-    /// The prefix.
-    pub prefix: Prefix,
-    /// Its sites.
-    pub delegation: Delegation,
-    /// The ledger entry that delegates it.
-    pub ledger_index: u64,
+    pub last: Option<TlogProof>,
 }
 
 /// Why a site said nothing of use.
@@ -134,24 +96,9 @@ pub enum UpstreamError {
     },
 }
 
-impl Said {
-    /// The word for it.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Found(_) => "found",
-            Self::Retired(tombstone) if tombstone.erased => "erased",
-            Self::Retired(_) => "retired",
-            Self::NotFound => "not found",
-            Self::Denied => "denied",
-            Self::NotResponsible => "not responsible",
-            Self::Referral(_) => "referral",
-        }
-    }
-}
-
-impl Reply {
+impl SiteReply {
     /// An answer with nothing beside it.
-    pub fn bare(said: Said) -> Self {
-        Self { said, proof: None, lookup: None, prefixes: Vec::new(), ttl_seconds: None, lag_seconds: None }
+    pub fn bare(answer: Answer) -> Self {
+        Self { answer, proof: None, lookup: None, prefixes: Vec::new(), ttl_seconds: None, lag_seconds: None }
     }
 }

@@ -22,15 +22,15 @@
 use super::{
     floors::Floors,
     resolved::Verification,
-    upstream::{Evidence, PrefixEvidence, Referral, Reply, Said},
+    upstream::{PrefixEvidence, SiteReply},
 };
 use crate::{
     entry::{EntryKind, EntryText},
     id::{Identifier, Prefix},
     proof::{self, Outcome, Proven},
     record::{Record, Status},
-    resolver::Tombstone,
-    tlog::{note::VerifierKey, policy::Policy},
+    resolver::{Answer, Evidence, Referral, Tombstone},
+    tlog::{note::VerifierKey, policy::Policy, tlog_proof::TlogProof},
     vindex::{Lookup, LookupKind, keys::prefix_key},
 };
 
@@ -56,7 +56,7 @@ pub struct Claim<'a> {
     /// What was to come along.
     pub evidence: Evidence,
     /// What it said.
-    pub reply: &'a Reply,
+    pub reply: &'a SiteReply,
 }
 
 /// What was shown.
@@ -92,7 +92,7 @@ impl Default for LedgerVerifier {
 impl Verifier for LedgerVerifier {
     fn verify(&self, claim: &Claim<'_>) -> Result<Shown, Unproven> {
         let key = claim.key.ok_or_else(|| unproven("the delegation of the site names no key"))?;
-        if matches!(claim.reply.said, Said::NotFound) {
+        if matches!(claim.reply.answer, Answer::NotFound) {
             let found = looked_up(claim, key, &LookupKind::Id.key(claim.identifier))?;
             self.floors.check(key, found.entries, found.entries)?;
             if let Some(last) = found.last {
@@ -104,20 +104,20 @@ impl Verifier for LedgerVerifier {
             return Ok(Shown { verification: Verification::by(claim.evidence), withheld: Box::default() });
         }
         let (proven, withheld) = included(claim, key)?;
-        let subject = match &claim.reply.said {
-            Said::Found(record) => found_proven(claim.identifier, record, &proven, &withheld).map(|()| None),
-            Said::Retired(tombstone) => retired_proven(claim.identifier, tombstone, &proven).map(|()| None),
-            Said::Denied => denied_proven(claim.identifier, &proven).map(|()| None),
-            Said::Referral(referral) => referral_proven(referral, &proven).map(Some),
-            Said::NotFound | Said::NotResponsible => Err(unproven("nothing can prove that")),
+        let subject = match &claim.reply.answer {
+            Answer::Found(found) => found_proven(claim.identifier, found.record(), &proven, &withheld).map(|()| None),
+            Answer::Retired(tombstone) => retired_proven(claim.identifier, tombstone, &proven).map(|()| None),
+            Answer::Denied => denied_proven(claim.identifier, &proven).map(|()| None),
+            Answer::Delegated(referral) => referral_proven(referral, &proven).map(Some),
+            Answer::NotFound | Answer::NotResponsible => Err(unproven("nothing can prove that")),
         }?;
         if claim.evidence == Evidence::Latest {
             let subject = subject.unwrap_or_else(|| LookupKind::Id.key(claim.identifier));
             let found = looked_up(claim, key, &subject)?;
             found.ends_with(proven.index)?;
             self.floors.check(key, found.entries, proven.accepted.checkpoint.head.size)?;
-            let upper = match &claim.reply.said {
-                Said::Referral(referral) => &referral.prefix,
+            let upper = match &claim.reply.answer {
+                Answer::Delegated(referral) => &referral.prefix,
                 _ => claim.prefix,
             };
             none_longer(claim, key, upper, found.entries)?;
@@ -132,14 +132,14 @@ fn unproven(reason: impl Into<String>) -> Unproven {
 
 /// The entry that a reply proves, and the values of it that it does not show.
 fn included(claim: &Claim<'_>, key: &str) -> Result<(Proven, Vec<u32>), Unproven> {
-    entry_in(claim.reply.proof.as_deref().ok_or_else(|| unproven("no proof came along"))?, key)
+    entry_in(claim.reply.proof.as_ref().ok_or_else(|| unproven("no proof came along"))?, key)
 }
 
 /// The entry that a proof shows, and the values of it that it does not show.
-fn entry_in(file: &[u8], key: &str) -> Result<(Proven, Vec<u32>), Unproven> {
+fn entry_in(file: &TlogProof, key: &str) -> Result<(Proven, Vec<u32>), Unproven> {
     let key = VerifierKey::of_log(key).map_err(|error| unproven(error.to_string()))?;
     let policy = Policy::of_log(key).map_err(|error| unproven(error.to_string()))?;
-    match proof::verify(file, &policy) {
+    match proof::check(file, &policy) {
         Outcome::Disclosed(proven) => Ok((proven, Vec::new())),
         Outcome::Withheld { proven, indexes } => Ok((proven, indexes)),
         Outcome::Invalid(defect) => Err(unproven(defect.to_string())),
@@ -197,9 +197,9 @@ fn none_longer(claim: &Claim<'_>, key: &str, upper: &Prefix, entries: u64) -> Re
         match last_said(shown, key, entries).map_err(of_prefix)? {
             None | Some((EntryKind::Revoke, _)) => {}
             // The longest one counts.
-            Some((EntryKind::Home, _)) if !matches!(claim.reply.said, Said::Referral(_)) => break,
+            Some((EntryKind::Home, _)) if !matches!(claim.reply.answer, Answer::Delegated(_)) => break,
             Some((kind, index)) => {
-                let said = claim.reply.said.as_str();
+                let said = claim.reply.answer.kind().as_str();
                 return Err(unproven(format!("it says {said}, and entry {index} is `{}` of {prefix}", kind.as_str())));
             }
         }
@@ -289,9 +289,10 @@ fn referral_proven(referral: &Referral, proven: &Proven) -> Result<[u8; 32], Unp
     if entry.delegation.as_ref() != Some(&referral.delegation) {
         return Err(unproven(format!("entry {index} delegates {prefix} to other sites, or otherwise")));
     }
-    match index == referral.ledger_index {
-        true => Ok(prefix_key(prefix)),
-        false => Err(unproven(format!("it says entry {}, and shows entry {index}", referral.ledger_index))),
+    match referral.ledger_index {
+        Some(said) if said == index => Ok(prefix_key(prefix)),
+        Some(said) => Err(unproven(format!("it says entry {said}, and shows entry {index}"))),
+        None => Err(unproven(format!("it does not say which entry delegates {prefix}"))),
     }
 }
 

@@ -33,7 +33,7 @@ use super::{
     judge::{Final, Judged},
     options::{FAILURE_RECHECK, FAILURE_TTL, HOPS_MAX},
     resolved::{Hop, HopOutcome, Resolution, Resolved, Source, Verification},
-    upstream::Question,
+    upstream::SiteQuestion,
 };
 use crate::{
     id::{Identifier, Key, Prefix},
@@ -51,7 +51,7 @@ pub type Start = (Arc<Prefix>, Arc<Delegation>);
 /// A walk under way.
 #[derive(Debug)]
 pub(super) struct Walk {
-    pub(super) question: Arc<Question>,
+    pub(super) question: Arc<SiteQuestion>,
     pub(super) questions_left: usize,
     deadline: Instant,
     hops: Vec<Hop>,
@@ -139,7 +139,7 @@ impl Walk {
 
 /// Walks to the answer, keeps it, and gives it with the way.
 pub(super) async fn walk(inner: &Arc<Inner>, begin: Begin) -> (Result<Resolved, RecursionError>, Vec<Hop>) {
-    let question = Question { identifier: begin.identifier.clone(), evidence: inner.options.evidence };
+    let question = SiteQuestion { identifier: begin.identifier.clone(), evidence: inner.options.evidence };
     let mut walk = Walk {
         question: Arc::new(question),
         questions_left: inner.options.questions_max,
@@ -391,8 +391,8 @@ impl Inner {
 }
 
 fn resolution(prefix: Arc<Prefix>, end: Final, hops: &[Hop]) -> (Resolution, u32, Instant) {
-    let Final { said, verification, withheld, endpoint, lag_seconds, ttl_seconds, asked } = end;
+    let Final { answer, verification, withheld, endpoint, lag_seconds, ttl_seconds, asked } = end;
     let (hops, rendered) = (hops.into(), OnceLock::new());
-    let answer = Resolution { said, verification, withheld, prefix, endpoint, lag_seconds, hops, rendered };
-    (answer, ttl_seconds, asked)
+    let resolution = Resolution { answer, verification, withheld, prefix, endpoint, lag_seconds, hops, rendered };
+    (resolution, ttl_seconds, asked)
 }

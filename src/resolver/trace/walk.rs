@@ -122,7 +122,7 @@ impl<'a> Walk<'a> {
     ) -> Self {
         let limits = request.limits.clamped();
         Self {
-            reader: LinkReader::new(records),
+            reader: LinkReader::new(records, crate::resolver::is_public),
             prefixes,
             request,
             limits,

@@ -31,10 +31,10 @@ mod limits;
 pub mod signing;
 mod tcp;
 mod udp;
-pub mod walks;
+mod walks;
 
 use std::{
-    io,
+    io, mem,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -49,12 +49,12 @@ use self::{
     rate::{RateLimiter, RateLimits},
     tcp::Streams,
     udp::UdpListener,
-    walks::{AsyncWalker, Walks},
+    walks::Walks,
 };
 pub use crate::server::datagram::rate;
 use crate::{
-    protocol::dns::{Client, Responded, Responder, Transport, WalkFailure, Walked},
-    resolver::Depth,
+    protocol::dns::{Client, Responded, Responder, Transport, WalkFailure},
+    resolver::{Depth, ReadPool, ReadShare, recursion::Resolved},
     server::{
         accept::{self, Listener, Timeouts},
         admission::Admission,
@@ -132,25 +132,67 @@ impl DnsLimits {
     }
 }
 
-/// Writes the response to a request that a client sent over a connection, in place of what the buffer held, once a walk for it is over
-/// that it may have taken.
-type RespondFn = dyn Fn(&[u8], IpAddr, Option<&Result<Walked, WalkFailure>>, &mut Vec<u8>) -> Responded + Send + Sync;
+/// How a request over a connection is to be answered.
+#[derive(Clone, Copy)]
+enum Answering<'a> {
+    /// As far as this goes.
+    Read(Depth),
+    /// With what a walk came to.
+    Walked(Result<&'a Resolved, &'a WalkFailure>),
+}
+
+/// Writes the response to a request that a client sent over a connection, in place of what the buffer held.
+type Answer = dyn Fn(&[u8], IpAddr, Answering<'_>, &mut Vec<u8>) -> Responded + Send + Sync;
 
 /// What answers over the connections of a listener.
 struct Respond {
-    answer: Box<RespondFn>,
+    answer: Arc<Answer>,
     walks: Arc<Walks>,
+    reads: ReadPool,
 }
 
 impl Respond {
-    /// Writes the response to a request, in place of what the buffer held; false for what gets none.
+    /// Writes the response to a request, in place of what the buffer held; false for what gets none. What lies in memory is answered at
+    /// once, and what may wait for a disk or a signature on a thread of the read pool.
     async fn respond(&self, request: &[u8], client: IpAddr, response: &mut Vec<u8>) -> bool {
-        let mut responded = (self.answer)(request, client, None, response);
+        let mut responded = (self.answer)(request, client, Answering::Read(Depth::Resident), response);
+        if responded == Responded::Deferred {
+            responded = self.read(request, client, None, response).await;
+        }
         if let Responded::Walk { identifier, .. } = responded {
             let walked = self.walks.walk(*identifier, client).await;
-            responded = (self.answer)(request, client, Some(&walked), response);
+            responded = self.read(request, client, Some(walked), response).await;
         }
         matches!(responded, Responded::Written(_))
+    }
+
+    /// Answers in the pool; a client for which there is no place there is told so.
+    async fn read(
+        &self,
+        request: &[u8],
+        client: IpAddr,
+        walked: Option<Result<Resolved, WalkFailure>>,
+        response: &mut Vec<u8>,
+    ) -> Responded {
+        let (answer, asked, mut written) = (Arc::clone(&self.answer), Box::<[u8]>::from(request), mem::take(response));
+        let read = move || {
+            let answering = match &walked {
+                None => Answering::Read(Depth::Whole),
+                Some(walked) => Answering::Walked(walked.as_ref()),
+            };
+            let responded = answer(&asked, client, answering, &mut written);
+            (responded, written)
+        };
+        match self.reads.run(ReadShare::Answers, read).await {
+            Ok((responded, written)) => {
+                *response = written;
+                responded
+            }
+            Err(busy) => {
+                let failure = WalkFailure::Other(busy.to_string());
+                (self.answer)(request, client, Answering::Walked(Err(&failure)), response)
+            }
+        }
     }
 }
 
@@ -173,20 +215,18 @@ impl Context {
     /// What answers on one more listener for connections.
     fn respond(&self, transport: Transport) -> Arc<Respond> {
         let (responder, counters) = (Arc::clone(&self.responder), self.counters(Adders::Several));
-        let answer = move |request: &[u8],
-                           client: IpAddr,
-                           walked: Option<&Result<Walked, WalkFailure>>,
-                           response: &mut Vec<u8>| {
+        let answer = move |request: &[u8], client: IpAddr, answering: Answering<'_>, response: &mut Vec<u8>| {
             let now_unix = since_1970().as_secs();
             let client = Client { address: client.to_canonical(), transport, now_unix, has_limits: false };
-            let responded = match walked {
-                None => responder.respond(request, &client, Depth::Whole, response),
-                Some(walked) => responder.respond_walked(request, &client, walked.as_ref(), response),
+            let responded = match answering {
+                Answering::Read(depth) => responder.respond(request, &client, depth, response),
+                Answering::Walked(walked) => responder.respond_walked(request, &client, walked, response),
             };
             counters.count(&responded);
             responded
         };
-        Arc::new(Respond { answer: Box::new(answer), walks: Arc::clone(&self.walks) })
+        let reads = self.responder.desk().reads().clone();
+        Arc::new(Respond { answer: Arc::new(answer), walks: Arc::clone(&self.walks), reads })
     }
 }
 
@@ -198,8 +238,6 @@ pub struct DnsParts {
     pub limits: DnsLimits,
     /// Decides where the limits of a client over UDP are kept: random octets that nobody else knows.
     pub seed: [u8; 16],
-    /// Asks other nodes, when the responder was given recursion.
-    pub walker: Option<Arc<dyn AsyncWalker>>,
     /// Who is let in.
     pub admission: Admission,
 }
@@ -222,11 +260,11 @@ impl DnsServer {
     ///
     /// When an address cannot be bound; the error says which.
     pub async fn start(addresses: &[SocketAddr], parts: DnsParts) -> Result<Self, ListenError> {
-        let DnsParts { responder, limits, seed, walker, admission } = parts;
+        let DnsParts { responder, limits, seed, admission } = parts;
         let (stop, stopping) = watch::channel(false);
         let limiter = Arc::new(RateLimiter::new(limits.rate.clone(), seed));
         let places = admission.frontend(limits.connections_per_network_max);
-        let walks = Arc::new(Walks::new(walker, &admission));
+        let walks = Arc::new(Walks::new(responder.desk().clone()));
         let context = Context { responder, limiter, places, limits, counters: Arc::default(), walks };
         let mut server = Self {
             context,

@@ -5,13 +5,12 @@ mod trace;
 use std::{pin::Pin, sync::Arc};
 
 use futures_util::{Stream, stream};
-use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
-use super::{Peer, unreadable};
+use super::{Peer, caller, unreadable, without_answer};
 use crate::{
     id::{Identifier, Subtree},
-    ledger::{LedgerError, Publication},
+    ledger::LedgerError,
     protocol::grpc::{
         Encoded, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, encode_answer, fed_to_pb, history_to_pb, lookup_kind,
         lookup_to_pb, path_to_pb,
@@ -21,58 +20,28 @@ use crate::{
         trace_request, trace_step_to_pb,
     },
     resolver::{
-        Disclosure, Filter, HistoryError, Moment, ProveError, Resolver, Subject,
+        Desk, Disclosure, Evidence, Filter, Follow, Moment, NoAnswer, Question, Subject,
         feed::{FeedError, Feeds},
     },
-    server::{
-        admission::Shares,
-        frontend::{AuditHandles, FollowHandles},
-    },
+    server::{admission::Shares, frontend::FollowHandles},
     store::ReadError,
-    vindex::{Lookups, NoLookup},
+    vindex::NoLookup,
 };
 
-/// The most reads of the past at once; more wait for one of them. A page of a history takes some megabytes.
-const READS_MAX: usize = 16;
-
-/// Answers questions about the past from the read core.
+/// Answers questions about the past from the desk.
 #[derive(Clone)]
 pub(super) struct AuditorService {
-    resolver: Arc<Resolver>,
+    desk: Desk,
     feeds: Arc<Feeds>,
-    lookups: Option<Lookups>,
-    publication: Arc<Publication>,
-    traces: Arc<Semaphore>,
-    reads: Arc<Semaphore>,
     watchers: Arc<Shares>,
 }
 
 type Watched = Pin<Box<dyn Stream<Item = Result<pb::ChangeEvent, Status>> + Send>>;
 
 impl AuditorService {
-    pub(super) fn new(resolver: Arc<Resolver>, audit: AuditHandles, follow: FollowHandles) -> Self {
-        let (AuditHandles { publication, lookups, .. }, FollowHandles { feeds, shares: watchers }) = (audit, follow);
-        let traces = Arc::new(Semaphore::new(trace::TRACES_AT_ONCE_MAX));
-        let reads = Arc::new(Semaphore::new(READS_MAX));
-        Self { resolver, feeds, lookups, publication, traces, reads, watchers }
-    }
-
-    /// Asks the read core on the blocking pool, [`READS_MAX`] at a time: the past is read entry by entry, and is hardly in
-    /// memory.
-    async fn read<T: Send + 'static, E: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Resolver) -> Result<T, E> + Send + 'static,
-    ) -> Result<Result<T, E>, Status> {
-        let resolver = Arc::clone(&self.resolver);
-        let place = Arc::clone(&self.reads).acquire_owned().await;
-        let place = place.map_err(|_| Status::unavailable("the node is stopping"))?;
-        let read = tokio::task::spawn_blocking(move || {
-            let read = read(&resolver);
-            // Not when the caller is gone, but when the work is done.
-            drop(place);
-            read
-        });
-        read.await.map_err(|_| Status::internal("the past could not be read"))
+    pub(super) fn new(desk: Desk, follow: FollowHandles) -> Self {
+        let FollowHandles { feeds, shares: watchers } = follow;
+        Self { desk, feeds, watchers }
     }
 }
 
@@ -83,6 +52,7 @@ impl auditor_server::Auditor for AuditorService {
     type RecallStream = trace::Messages<pb::RecallResponse>;
 
     async fn resolve_at(&self, request: Request<pb::ResolveAtRequest>) -> Result<Response<Encoded>, Status> {
+        let caller = caller(&request);
         let pb::ResolveAtRequest { request, at } = request.into_inner();
         let pb::ResolveRequest { identifier: asked, types, indexes, .. } = request.unwrap_or_default();
         let identifier = identifier(&asked)?;
@@ -91,11 +61,10 @@ impl auditor_server::Auditor for AuditorService {
             Some(At::Time(time_ms)) => Moment::Time(time_ms),
             None => return Err(Status::invalid_argument("no point of the ledger is given: an index or a time")),
         };
-        let answer = self.read(move |resolver| {
-            let answer = resolver.resolve_at(&identifier, moment)?;
-            Ok(encode_answer(&answer, &asked, &Filter { types, indexes }))
-        });
-        Ok(Response::new(answer.await?.map_err(|error: HistoryError| without_answer(&error))?))
+        let (moment, evidence, follow) = (Some(moment), Evidence::None, Follow::Never);
+        let question = Question { identifier, moment, evidence, delegated: None, caller, follow };
+        let reply = self.desk.ask(question).await.map_err(|none| without_answer(&none))?;
+        Ok(Response::new(encode_answer(&reply.answer, &asked, &Filter { types, indexes })))
     }
 
     async fn history(&self, request: Request<pb::HistoryRequest>) -> Result<Response<pb::HistoryResponse>, Status> {
@@ -107,11 +76,8 @@ impl auditor_server::Auditor for AuditorService {
                 "{limit} versions in one page; ask for 1 to {HISTORY_LIMIT_MAX}"
             )));
         }
-        let history = self.read(move |resolver| {
-            let history = resolver.history(&identifier, before, limit as usize)?;
-            Ok(history_to_pb(&history))
-        });
-        Ok(Response::new(history.await?.map_err(|error: HistoryError| without_answer(&error))?))
+        let history = self.desk.history(identifier, before, limit as usize).await;
+        Ok(Response::new(history_to_pb(&history.map_err(|none| without_answer(&none))?)))
     }
 
     async fn prove(&self, request: Request<pb::ProveRequest>) -> Result<Response<pb::ProveResponse>, Status> {
@@ -128,9 +94,8 @@ impl auditor_server::Auditor for AuditorService {
             Some(prove_request::Entry::LedgerIndex(index)) => Subject::Index(index),
             None => return Err(Status::invalid_argument("no entry is named: give an identifier or a ledger index")),
         };
-        let publication = Arc::clone(&self.publication);
-        let proof = self.read(move |resolver| resolver.prove(&subject, &disclosure, &publication)).await?;
-        Ok(Response::new(proof_to_pb(&proof.map_err(|error| without_proof(&error))?)))
+        let proof = self.desk.prove(subject, disclosure).await;
+        Ok(Response::new(proof_to_pb(&proof.map_err(|none| without_answer(&none))?)))
     }
 
     async fn consistency(
@@ -143,11 +108,10 @@ impl auditor_server::Auditor for AuditorService {
                 "the old size, {old_size}, is more than the new one, {new_size}"
             )));
         }
-        let publication = Arc::clone(&self.publication);
-        let proof = self.read(move |resolver| resolver.prove_consistency(old_size, new_size, &publication)).await?;
-        let (path, newest) = proof.map_err(|error| match error {
-            ReadError::Ledger(LedgerError::OutOfTree { .. }) => Status::out_of_range(error.to_string()),
-            error => unreadable(&error),
+        let proof = self.desk.prove_consistency(old_size, new_size).await;
+        let (path, newest) = proof.map_err(|none| match none {
+            NoAnswer::Read(ReadError::Ledger(LedgerError::OutOfTree { .. })) => Status::out_of_range(none.to_string()),
+            none => without_answer(&none),
         })?;
         let (path, checkpoint) =
             (path_to_pb(&path), newest.map_or_else(String::new, |newest| newest.note.as_ref().into()));
@@ -174,13 +138,14 @@ impl auditor_server::Auditor for AuditorService {
         let pb::LookupRequest { identifier: asked, kind } = request.into_inner();
         let identifier = identifier(&asked)?;
         let kind = lookup_kind(kind).ok_or_else(|| Status::invalid_argument(format!("{kind} is no kind of lookup")))?;
-        let Some(lookups) = &self.lookups else {
+        let found = self.desk.look_up(kind.key(&identifier)).await.map_err(|none| without_answer(&none))?;
+        let Some(found) = found else {
             return Err(Status::unimplemented(
                 "this node has no verifiable index: it is a mirror (ask its primary), was promoted under its primary's key, or has \
                  `verifiable = \"off\"` in [index]",
             ));
         };
-        match lookups.lookup(&kind.key(&identifier)) {
+        match found {
             Ok(lookup) => Ok(Response::new(lookup_to_pb(&lookup))),
             Err(error @ NoLookup::TooMany { .. }) => Err(Status::resource_exhausted(error.to_string())),
             Err(error) => Err(Status::unavailable(error.to_string())),
@@ -189,16 +154,16 @@ impl auditor_server::Auditor for AuditorService {
 
     async fn trace(&self, request: Request<pb::TraceRequest>) -> Result<Response<Self::TraceStream>, Status> {
         let request = trace_request(request.get_ref()).map_err(Status::invalid_argument)?;
-        let messages = trace::start(&self.resolver, &self.traces, move |resolver, sender| {
-            resolver.trace(&request, &mut |step| sender.add(|message| trace_step_to_pb(step, message)))
+        let messages = trace::start(&self.desk, move |tracer, sender| {
+            tracer.trace(&request, &mut |step| sender.add(|message| trace_step_to_pb(step, message)))
         });
         Ok(Response::new(messages?))
     }
 
     async fn recall(&self, request: Request<pb::RecallRequest>) -> Result<Response<Self::RecallStream>, Status> {
         let request = recall_request(request.get_ref()).map_err(Status::invalid_argument)?;
-        let messages = trace::start(&self.resolver, &self.traces, move |resolver, sender| {
-            resolver.recall(&request, &mut |step| sender.add(|message| recall_step_to_pb(step, message)))
+        let messages = trace::start(&self.desk, move |tracer, sender| {
+            tracer.recall(&request, &mut |step| sender.add(|message| recall_step_to_pb(step, message)))
         });
         Ok(Response::new(messages?))
     }
@@ -214,22 +179,5 @@ fn without_feed(error: &FeedError) -> Status {
         FeedError::ToCome { .. } => Status::out_of_range(error.to_string()),
         FeedError::Closed { .. } => Status::unavailable(error.to_string()),
         FeedError::Read(error) => unreadable(error),
-    }
-}
-
-fn without_proof(error: &ProveError) -> Status {
-    match error {
-        ProveError::NotFound { .. } => Status::not_found(error.to_string()),
-        ProveError::ToCome { .. } => Status::out_of_range(error.to_string()),
-        ProveError::NoSuchValue { .. } => Status::invalid_argument(error.to_string()),
-        ProveError::NotPublic { .. } => Status::permission_denied(error.to_string()),
-        ProveError::Read(error) => unreadable(error),
-    }
-}
-
-fn without_answer(error: &HistoryError) -> Status {
-    match error {
-        HistoryError::ToCome { .. } => Status::out_of_range(error.to_string()),
-        HistoryError::Read(error) => unreadable(error),
     }
 }

@@ -1,7 +1,8 @@
 //! The gRPC listener: the services of `proto/`, health and reflection.
 //!
 //! Every limit stands in `protocol::grpc` and in the comments of the definitions. A question is answered on the thread that
-//! read it: from the cache in about a microsecond, past it in a few. Batches of commands are checked and hashed on the
+//! read it as far as its answer lies in memory: from the cache in about a microsecond. What may wait for a disk waits at the
+//! [`Desk`]. Batches of commands are checked and hashed on the
 //! blocking pool, so that a large one delays nobody.
 
 mod auditor;
@@ -23,7 +24,7 @@ use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
 };
-use tonic::{Code, Status, transport::Server};
+use tonic::{Code, Request, Status, transport::Server};
 
 use crate::{
     protocol::{
@@ -36,6 +37,8 @@ use crate::{
         outcome::Outcome,
     },
     registry::Refusal,
+    resolver::{NoAnswer, ProveError},
+    rights::Caller,
     server::{
         accept::{self, Listener, Timeouts, stopped},
         frontend::{Draining, Frontend, Listening, ReadHandles, Services},
@@ -113,20 +116,17 @@ impl GrpcServer {
     ///
     /// Whatever the system says about the address.
     pub async fn start(address: SocketAddr, limits: GrpcLimits, services: &Services) -> io::Result<Self> {
-        let resolver_service = resolver::ResolverService::new(services);
-        let Services { reads: ReadHandles { resolver, lag, .. }, writes, audit, follow, admission, .. } =
-            services.clone();
+        let Services { reads: ReadHandles { desk, lag }, writes, follow, admission, .. } = services.clone();
         let calls = Arc::<Calls>::default();
         let socket = TcpListener::bind(address).await?;
         let address = socket.local_addr()?;
-        let resolver_service = ResolverServer::new(resolver_service)
+        let resolver_service = ResolverServer::new(resolver::ResolverService::new(desk.clone()))
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
-        let auditor_service = auditor::AuditorService::new(Arc::clone(&resolver), audit, follow);
-        let auditor_service = AuditorServer::new(auditor_service)
+        let auditor_service = AuditorServer::new(auditor::AuditorService::new(desk.clone(), follow))
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
-        let registry_service = RegistryServer::new(registry::RegistryService::new(writes, resolver))
+        let registry_service = RegistryServer::new(registry::RegistryService::new(writes, desk))
             .max_decoding_message_size(APPLY_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -217,4 +217,18 @@ fn refused(refusal: &Refusal) -> Status {
 fn unreadable(error: &ReadError) -> Status {
     tracing::error!(%error, "a record could not be read; check the disk, then run `touchmark fsck`");
     Status::unavailable(error.to_string())
+}
+
+/// Who calls.
+fn caller<T>(request: &Request<T>) -> Caller {
+    Caller::anonymous(Peer::address_of(request).map(|address| address.ip()))
+}
+
+/// Why a question has no answer, as the status of a call.
+fn without_answer(none: &NoAnswer) -> Status {
+    match none {
+        NoAnswer::Read(error) | NoAnswer::Proof(ProveError::Read(error)) => unreadable(error),
+        NoAnswer::ToCome { .. } | NoAnswer::Proof(ProveError::ToCome { .. }) => Status::out_of_range(none.to_string()),
+        none => Status::new(Code::from_i32(Outcome::from(none).spelling().grpc), none.to_string()),
+    }
 }

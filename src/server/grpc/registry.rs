@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Peer, refused, unreadable};
+use super::{Peer, refused, without_answer};
 use crate::{
     entry::Principal,
     id::{Key, KeyPrefix, Scheme},
@@ -15,7 +15,8 @@ use crate::{
         services::registry_server,
     },
     registry::{Atomicity, BATCH_COMMANDS_MAX, Prepared, Receipt, Refusal, Registry, WhenFull},
-    resolver::Resolver,
+    resolver::Desk,
+    rights,
 };
 
 /// Batches larger than this are prepared on the blocking pool; hashing a command takes some microseconds.
@@ -31,15 +32,15 @@ const EXPORT_PAGE_RECORDS: usize = 500;
 #[derive(Clone)]
 pub(super) struct RegistryService {
     registry: Registry,
-    resolver: Arc<Resolver>,
+    desk: Desk,
 }
 
 type Results = Pin<Box<dyn Stream<Item = Result<pb::ApplyResult, Status>> + Send>>;
 type Exported = Pin<Box<dyn Stream<Item = Result<pb::Record, Status>> + Send>>;
 
 impl RegistryService {
-    pub(super) fn new(registry: Registry, resolver: Arc<Resolver>) -> Self {
-        Self { registry, resolver }
+    pub(super) fn new(registry: Registry, desk: Desk) -> Self {
+        Self { registry, desk }
     }
 
     fn prepare(&self, message: Bytes, principal: Principal) -> Result<Prepared, Refusal> {
@@ -63,17 +64,10 @@ impl RegistryService {
     }
 }
 
-/// Who is at the other end, and whether it may write. Until there are permits, loopback addresses may.
+/// The principal of a call that may write.
 fn principal(address: Option<SocketAddr>) -> Result<Principal, Status> {
-    match address {
-        Some(address) if address.ip().to_canonical().is_loopback() => Ok(Principal::LOOPBACK),
-        address => Err(refused(&Refusal::Denied {
-            reason: format!(
-                "writes and exports are accepted from loopback addresses only, and this call came from {}",
-                address.map_or_else(|| "an unknown address".into(), |address| address.ip().to_string())
-            ),
-        })),
-    }
+    let principal = rights::may_write(address.map(|address| address.ip()));
+    principal.map_err(|denied| refused(&Refusal::Denied { reason: denied.reason }))
 }
 
 /// Turns results into messages; a checkpoint goes out once for all receipts that it covers.
@@ -200,15 +194,13 @@ impl registry_server::Registry for RegistryService {
                 Err(error) => return Err(Status::invalid_argument(error.to_string())),
             },
         };
-        let resolver = Arc::clone(&self.resolver);
+        let desk = self.desk.clone();
         let pages = stream::try_unfold(Some(None::<Key>), move |after| {
-            let (resolver, prefix) = (Arc::clone(&resolver), prefix.clone());
+            let (desk, prefix) = (desk.clone(), prefix.clone());
             async move {
                 let Some(after) = after else { return Ok(None) };
-                let read = move || resolver.scan(&prefix, after.as_ref(), EXPORT_PAGE_RECORDS);
-                let page = tokio::task::spawn_blocking(read).await;
-                let page = page.map_err(|_| Status::internal("the records could not be read"))?;
-                let page = page.map_err(|error| unreadable(&error))?;
+                let page = desk.scan(prefix, after, EXPORT_PAGE_RECORDS).await;
+                let page = page.map_err(|none| without_answer(&none))?;
                 let next = page.last().map(|record| Some(record.identifier.key().clone()));
                 let records: Vec<_> = page.iter().map(|record| Ok(record_to_pb(record))).collect();
                 Ok::<_, Status>(Some((stream::iter(records), next)))

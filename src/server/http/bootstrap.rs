@@ -16,11 +16,11 @@ use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
-use super::reply::{Problem, Reader};
+use super::reply::{Problem, read};
 use crate::{
     protocol::json::bootstrap_to_json,
     record::Delegation,
-    resolver::Resolver,
+    resolver::Desk,
     store::{PrefixVersion, Prefixes},
 };
 
@@ -29,8 +29,7 @@ const PAGE_PREFIXES: usize = 1_000;
 
 #[derive(Clone)]
 struct Bootstrap {
-    resolver: Arc<Resolver>,
-    reader: Reader,
+    desk: Desk,
     written: Arc<Mutex<Option<Written>>>,
 }
 
@@ -46,17 +45,14 @@ struct Written {
 }
 
 /// The routes.
-pub(super) fn routes(resolver: Arc<Resolver>, reader: Reader) -> Router {
-    Router::new().route("/bootstrap.json", get(document)).with_state(Bootstrap {
-        resolver,
-        reader,
-        written: Arc::default(),
-    })
+pub(super) fn routes(desk: Desk) -> Router {
+    Router::new().route("/bootstrap.json", get(document)).with_state(Bootstrap { desk, written: Arc::default() })
 }
 
 async fn document(State(bootstrap): State<Bootstrap>, headers: HeaderMap) -> Result<Response, Problem> {
-    let Bootstrap { resolver, reader, written } = bootstrap;
-    let written = reader.read(move || newest(&resolver, &written)).await?;
+    let Bootstrap { desk, written } = bootstrap;
+    let reads = desk.reads().clone();
+    let written = read(&reads, move || newest(&desk, &written)).await?;
     let tag = written.tag;
     let head = [
         (header::ETAG, tag.clone()),
@@ -71,22 +67,22 @@ async fn document(State(bootstrap): State<Bootstrap>, headers: HeaderMap) -> Res
 }
 
 /// The document as it stands now.
-fn newest(resolver: &Resolver, written: &Mutex<Option<Written>>) -> Written {
-    let prefixes = resolver.prefixes();
+fn newest(desk: &Desk, written: &Mutex<Option<Written>>) -> Written {
+    let prefixes = desk.prefixes();
     // Whoever comes second waits here, and finds what the first one wrote.
     let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
     let generation = prefixes.generation();
     match &*written {
         Some(same) if same.generation == generation => same.clone(),
         _ => {
-            let fresh = write(resolver, prefixes, generation);
+            let fresh = write(desk, prefixes, generation);
             *written = Some(fresh.clone());
             fresh
         }
     }
 }
 
-fn write(resolver: &Resolver, prefixes: &Prefixes, generation: u64) -> Written {
+fn write(desk: &Desk, prefixes: &Prefixes, generation: u64) -> Written {
     let mut all: Vec<Arc<PrefixVersion>> = Vec::new();
     loop {
         let page = prefixes.list(all.last().map(|last| &last.prefix), PAGE_PREFIXES);
@@ -99,7 +95,7 @@ fn write(resolver: &Resolver, prefixes: &Prefixes, generation: u64) -> Written {
     let ttls = all.iter().filter_map(|version| version.delegation()).map(Delegation::ttl_seconds);
     let keep_seconds = ttls.min().unwrap_or(Delegation::TTL_SECONDS_DEFAULT);
     let delegated = all.iter().map(|version| &**version);
-    let body = bootstrap_to_json(resolver.origin(), publication_ms, delegated);
+    let body = bootstrap_to_json(desk.origin(), publication_ms, delegated);
     let hash = Sha256::digest(&body);
     let tag = format!("\"{}\"", HEXLOWER.encode(&hash[..16]));
     Written { generation, body: body.into(), tag, keep_seconds }

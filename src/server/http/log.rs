@@ -13,10 +13,11 @@ use axum::{
     routing::get,
 };
 
-use super::reply::{NOT_KEPT, Problem, Reader};
+use super::reply::{NOT_KEPT, Problem, read};
 use crate::{
     ledger::{Ledger, LedgerError, Publication},
     protocol::outcome::Outcome,
+    resolver::ReadPool,
     tlog::tiles::TilePath,
 };
 
@@ -26,12 +27,12 @@ const KEPT: &str = "public, max-age=31536000, immutable";
 #[derive(Clone)]
 struct Log {
     ledger: Arc<Ledger>,
-    reader: Reader,
+    reads: ReadPool,
 }
 
 /// The routes.
-pub(super) fn routes(ledger: Arc<Ledger>, publication: Arc<Publication>, reader: Reader) -> Router {
-    let tiles = Router::new().route("/log/tile/{*path}", get(tile)).with_state(Log { ledger, reader });
+pub(super) fn routes(ledger: Arc<Ledger>, publication: Arc<Publication>, reads: ReadPool) -> Router {
+    let tiles = Router::new().route("/log/tile/{*path}", get(tile)).with_state(Log { ledger, reads });
     tiles.merge(Router::new().route("/log/checkpoint", get(newest)).with_state(publication))
 }
 
@@ -43,11 +44,11 @@ async fn newest(State(publication): State<Arc<Publication>>) -> Result<Response,
     }
 }
 
-async fn tile(State(Log { ledger, reader }): State<Log>, Path(path): Path<String>) -> Result<Response, Problem> {
+async fn tile(State(Log { ledger, reads }): State<Log>, Path(path): Path<String>) -> Result<Response, Problem> {
     let Some(asked) = TilePath::parse(&path) else {
         return Err(Problem::not_found(format!("`{path}` is not the path of a tile (C2SP tlog-tiles)")));
     };
-    let read = reader.read(move || match asked {
+    let read = read(&reads, move || match asked {
         TilePath::Hashes { level, tile } => ledger.tile(level, tile.index(), tile.width()),
         TilePath::Entries(tile) => ledger.bundle(tile.index(), tile.width()),
     });

@@ -15,9 +15,10 @@ use axum::{
     routing::get,
 };
 
-use super::reply::{NOT_KEPT, Problem, Reader};
+use super::reply::{NOT_KEPT, Problem, read};
 use crate::{
     protocol::outcome::Outcome,
+    resolver::ReadPool,
     server::metrics::{Metered, MetricList, OPEN_METRICS, Out},
 };
 
@@ -59,17 +60,17 @@ impl Metered for HttpCounts {
 #[derive(Clone)]
 struct Metrics {
     list: MetricList,
-    reader: Reader,
+    reads: ReadPool,
 }
 
 /// The routes.
-pub(super) fn routes(list: MetricList, reader: Reader) -> Router {
-    Router::new().route("/metrics", get(metrics)).with_state(Metrics { list, reader })
+pub(super) fn routes(list: MetricList, reads: ReadPool) -> Router {
+    Router::new().route("/metrics", get(metrics)).with_state(Metrics { list, reads })
 }
 
-async fn metrics(State(Metrics { list, reader }): State<Metrics>) -> Result<Response, Problem> {
+async fn metrics(State(Metrics { list, reads }): State<Metrics>) -> Result<Response, Problem> {
     // Some of those who are asked read a file.
-    let text = reader.read(move || list.text()).await?;
+    let text = read(&reads, move || list.text()).await?;
     let text = text.map_err(|error| Problem::of(Outcome::Unavailable, format!("no metrics: {error}")))?;
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS), NOT_KEPT], text).into_response())
 }

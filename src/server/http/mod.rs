@@ -2,7 +2,7 @@
 //!
 //! Each file beside this one has the routes of one subject and gives a [`Router`]; [`routes`] puts them together. Connections
 //! come from [`crate::server::accept`], and [`listener`] speaks HTTP/1.1 on them. Everything is read with GET and HEAD; what
-//! blocks is read on the blocking pool, a few at a time ([`reply::Reader`]). Absent so far: writing, for there are no permits
+//! may wait for a disk waits at the desk ([`crate::resolver::Desk`]). Absent so far: writing, for there are no permits
 //! to write with, and TLS, which a proxy in front ends.
 
 mod bootstrap;
@@ -29,7 +29,7 @@ use axum::{
 pub use listener::HttpLimits;
 use metrics::HttpCounts;
 pub use replica::Replicas;
-use reply::{Problem, Reader};
+use reply::Problem;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
@@ -93,19 +93,19 @@ impl Frontend for HttpFrontend {
 /// All routes. None of them holds the write core: HTTP only reads.
 fn routes(services: &Services, replicas: Replicas, counts: Arc<HttpCounts>) -> Router {
     let Services { reads, writes, audit, follow, metrics, .. } = services.clone();
-    let ReadHandles { resolver, recursive, lag } = reads;
-    let AuditHandles { ledger, publication, lookups } = audit;
+    let ReadHandles { desk, lag } = reads;
+    let AuditHandles { ledger, publication } = audit;
     let FollowHandles { feeds, shares } = follow;
-    let reader = Reader::default();
+    let reads = desk.reads();
     Router::new()
         .merge(health::routes(Arc::clone(writes.stats())))
-        .merge(metrics::routes(metrics, reader.clone()))
-        .merge(log::routes(Arc::clone(&ledger), publication, reader.clone()))
-        .merge(replica::routes(ledger, Arc::clone(&feeds), reader.clone(), replicas))
+        .merge(metrics::routes(metrics, reads.clone()))
+        .merge(log::routes(Arc::clone(&ledger), publication, reads.clone()))
+        .merge(replica::routes(ledger, Arc::clone(&feeds), reads.clone(), replicas))
         .merge(events::routes(feeds, shares))
-        .merge(bootstrap::routes(Arc::clone(&resolver), reader.clone()))
-        .merge(records::routes(resolver, recursive, reader.clone()))
-        .merge(vindex::routes(lookups, reader))
+        .merge(bootstrap::routes(desk.clone()))
+        .merge(records::routes(desk.clone()))
+        .merge(vindex::routes(desk))
         .fallback(nothing_here)
         .method_not_allowed_fallback(only_read)
         .layer(middleware::from_fn_with_state(lag, say_lag))

@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     listener::Peer,
-    reply::{NOT_KEPT, Problem, Reader},
+    reply::{NOT_KEPT, Problem, read},
 };
 use crate::{
     entry::{EntryKind, EntrySubject, without_place},
@@ -34,7 +34,8 @@ use crate::{
         replica::{ALIVE_INTERVAL_MS, BATCH_ENTRIES_MAX, PAGE_BYTES_MAX, Record},
     },
     registry::Clock,
-    resolver::feed::Feeds,
+    resolver::{ReadPool, feed::Feeds},
+    rights,
 };
 
 /// The most mirrors that are served at once.
@@ -54,15 +55,15 @@ pub enum Replicas {
 struct Served {
     ledger: Arc<Ledger>,
     feeds: Arc<Feeds>,
-    reader: Reader,
+    reads: ReadPool,
     replicas: Arc<Replicas>,
     places: Arc<Semaphore>,
 }
 
 /// The routes.
-pub(super) fn routes(ledger: Arc<Ledger>, feeds: Arc<Feeds>, reader: Reader, replicas: Replicas) -> Router {
+pub(super) fn routes(ledger: Arc<Ledger>, feeds: Arc<Feeds>, reads: ReadPool, replicas: Replicas) -> Router {
     let (replicas, places) = (Arc::new(replicas), Arc::new(Semaphore::new(REPLICAS_MAX)));
-    Router::new().route("/log/replica", get(replica)).with_state(Served { ledger, feeds, reader, replicas, places })
+    Router::new().route("/log/replica", get(replica)).with_state(Served { ledger, feeds, reads, replicas, places })
 }
 
 async fn replica(
@@ -80,15 +81,7 @@ async fn replica(
         }
     };
     let address = peer.map(|Extension(Peer(address))| address);
-    if !address.is_some_and(|address| networks.iter().any(|network| network.contains(address))) {
-        let address = address.map_or_else(|| "an unknown address".into(), |address| address.to_string());
-        return Err(Problem::of(
-            Outcome::Denied,
-            format!(
-                "mirrors are served to the networks of the key `mirrors` only, and this request came from {address}"
-            ),
-        ));
-    }
+    rights::may_mirror(networks, address).map_err(|denied| Problem::of(Outcome::Denied, denied.reason))?;
     let asked = Asked::parse(query.as_deref().unwrap_or_default()).map_err(Problem::invalid)?;
     let place = Arc::clone(&served.places).try_acquire_owned().map_err(|_| {
         Problem::of(Outcome::TryLater, format!("{REPLICAS_MAX} mirrors are served, which is the limit"))
@@ -104,7 +97,7 @@ async fn replica(
     }
     let stream = Stream {
         ledger: served.ledger,
-        reader: served.reader,
+        reads: served.reads,
         watch,
         clock,
         next: asked.from,
@@ -173,7 +166,7 @@ fn decoded(value: &str) -> Option<String> {
 /// One mirror's stream.
 struct Stream {
     ledger: Arc<Ledger>,
-    reader: Reader,
+    reads: ReadPool,
     watch: Watch,
     clock: Clock,
     next: u64,
@@ -189,7 +182,7 @@ impl Stream {
         if self.is_new {
             self.is_new = false;
             let (ledger, size) = (Arc::clone(&self.ledger), self.next);
-            let read = self.reader.read(move || beginning(&ledger, size)).await.ok()?;
+            let read = read(&self.reads, move || beginning(&ledger, size)).await.ok()?;
             let mut piece = self.alive();
             piece.extend(self.told(read)?);
             return Some((Ok(piece.into()), self));
@@ -199,7 +192,7 @@ impl Stream {
             if self.next < entries {
                 let (ledger, only, next) = (Arc::clone(&self.ledger), self.only.clone(), self.next);
                 let mut piece = self.alive();
-                let read = self.reader.read(move || page(&ledger, &only, next, entries)).await.ok()?;
+                let read = read(&self.reads, move || page(&ledger, &only, next, entries)).await.ok()?;
                 let (records, behind) = self.told(read)?;
                 piece.extend(records);
                 self.next = behind;

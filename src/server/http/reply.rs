@@ -1,17 +1,15 @@
-//! What goes back: texts, JSON, and what is wrong (RFC 9457); and reads that may wait for a disk.
-
-use std::sync::Arc;
+//! What goes back: texts, JSON, and what is wrong (RFC 9457); and reads of files.
 
 use axum::{
     http::{HeaderName, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use tokio::sync::Semaphore;
 
-use crate::protocol::{json::problem_to_json, outcome::Outcome};
+use crate::{
+    protocol::{json::problem_to_json, outcome::Outcome},
+    resolver::{NoAnswer, ReadPool, ReadShare},
+};
 
-/// The most reads at once that may wait for a disk; more wait for one of them.
-const READS_MAX: usize = 8;
 /// After how many seconds to ask again, where the node says so.
 const RETRY_AFTER_SECONDS: &str = "1";
 
@@ -40,6 +38,14 @@ impl Problem {
 
     pub(super) fn invalid(detail: impl Into<String>) -> Self {
         Self::of(Outcome::Invalid, detail)
+    }
+
+    /// A question has no answer.
+    pub(super) fn without_answer(none: &NoAnswer) -> Self {
+        match none {
+            NoAnswer::Read(error) => Self::unreadable(error),
+            none => Self::of(Outcome::from(none), none.to_string()),
+        }
     }
 
     /// A file could not be read.
@@ -72,33 +78,14 @@ pub(super) fn json(status: u16, body: String) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json"), NOT_KEPT], body).into_response()
 }
 
-/// Reads on the blocking pool, [`READS_MAX`] at a time.
-#[derive(Clone, Debug)]
-pub(super) struct Reader(Arc<Semaphore>);
-
-impl Default for Reader {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(READS_MAX)))
-    }
-}
-
-impl Reader {
-    /// What a read gives that may wait for a disk.
-    ///
-    /// # Errors
-    ///
-    /// A problem when the node is ending.
-    pub(super) async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Problem> {
-        let ending = || Problem::of(Outcome::Unavailable, "the node is stopping");
-        let place = Arc::clone(&self.0).acquire_owned().await.map_err(|_| ending())?;
-        let read = tokio::task::spawn_blocking(move || {
-            let read = read();
-            drop(place);
-            read
-        });
-        read.await.map_err(|_| ending())
-    }
+/// What a read of files gives, from the desk's pool.
+///
+/// # Errors
+///
+/// A problem when the pool is full, or the node is ending.
+pub(super) async fn read<T: Send + 'static>(
+    reads: &ReadPool,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    reads.run(ReadShare::Files, read).await.map_err(|busy| Problem::without_answer(&busy.into()))
 }

@@ -21,36 +21,38 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 
 use super::{
     log::{note, tile_response},
-    reply::{Problem, Reader, json},
+    reply::{Problem, json, read},
 };
 use crate::{
     protocol::{json::lookup_to_json, outcome::Outcome},
+    resolver::Desk,
     tlog::tiles::TilePath,
     vindex::{Lookups, NoLookup},
 };
 
 #[derive(Clone)]
 struct Index {
+    desk: Desk,
     lookups: Lookups,
-    reader: Reader,
 }
 
 /// The routes of the verifiable index; none when the node has none.
-pub(super) fn routes(lookups: Option<Lookups>, reader: Reader) -> Router {
-    let Some(lookups) = lookups else { return Router::new() };
+pub(super) fn routes(desk: Desk) -> Router {
+    let Some(lookups) = desk.lookups().cloned() else { return Router::new() };
     Router::new()
         .route("/vindex/lookup/{key}", get(lookup))
         .route("/vindex/checkpoint", get(checkpoint))
         .route("/vindex/tile/{*path}", get(tile))
-        .with_state(Index { lookups, reader })
+        .with_state(Index { desk, lookups })
 }
 
-async fn lookup(State(Index { lookups, .. }): State<Index>, Path(key): Path<String>) -> Result<Response, Problem> {
+async fn lookup(State(Index { desk, .. }): State<Index>, Path(key): Path<String>) -> Result<Response, Problem> {
     let decoded = HEXLOWER_PERMISSIVE.decode(key.as_bytes()).ok().and_then(|key| key.try_into().ok());
     let key = decoded.ok_or_else(|| {
         Problem::invalid("a key is 64 hexadecimal digits: SHA-256 of id:, out: or in: and the identifier")
     })?;
-    match lookups.lookup(&key) {
+    let found = desk.look_up(key).await.map_err(|none| Problem::without_answer(&none))?;
+    match found.ok_or_else(|| Problem::not_found("this node has no verifiable index"))? {
         Ok(lookup) => Ok(json(200, lookup_to_json(&lookup))),
         Err(refused @ NoLookup::TooMany { .. }) => Err(Problem::new(413, "list too long", refused.to_string())),
         Err(refused) => Err(Problem::of(Outcome::Unavailable, refused.to_string())),
@@ -63,14 +65,14 @@ async fn checkpoint(State(Index { lookups, .. }): State<Index>) -> Result<Respon
     Ok(note(&last.checkpoint.note))
 }
 
-async fn tile(State(Index { lookups, reader }): State<Index>, Path(path): Path<String>) -> Result<Response, Problem> {
+async fn tile(State(Index { desk, lookups }): State<Index>, Path(path): Path<String>) -> Result<Response, Problem> {
     let asked = TilePath::parse(&path);
     let (Some(asked), Some(log)) = (asked, lookups.output_log().map(Arc::clone)) else {
         return Err(Problem::not_found(format!("`{path}` is not the path of a tile (C2SP tlog-tiles)")));
     };
-    let read = reader.read(move || match asked {
+    let tile = read(desk.reads(), move || match asked {
         TilePath::Hashes { level, tile } => log.tile(level, tile.index(), tile.width()),
         TilePath::Entries(tile) => log.bundle(tile.index(), tile.width()),
     });
-    tile_response(asked, read.await?)
+    tile_response(asked, tile.await?)
 }

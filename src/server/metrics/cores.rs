@@ -7,14 +7,14 @@ use crate::{
     ledger::Ledger,
     mirror::Lag,
     registry::stats::{Resulted, Stats},
-    resolver::{Resolver, feed::Feeds, recursion::Recursor},
+    resolver::{Desk, ReadCounts, feed::Feeds},
     store::Store,
 };
 
 /// Whoever counts below the front ends.
 pub struct CoreMetrics {
     /// The read core.
-    pub resolver: Arc<Resolver>,
+    pub desk: Desk,
     /// The ledger.
     pub ledger: Arc<Ledger>,
     /// The index.
@@ -23,8 +23,6 @@ pub struct CoreMetrics {
     pub registry: Arc<Stats>,
     /// The feed of changes.
     pub feeds: Arc<Feeds>,
-    /// What finds answers of other nodes, when there is something.
-    pub recursor: Option<Recursor>,
 }
 
 impl Metered for CoreMetrics {
@@ -73,22 +71,30 @@ impl CoreMetrics {
     }
 
     fn resolver(&self, out: &mut Out<'_>) -> fmt::Result {
-        let cache = self.resolver.cache_stats();
+        let cache = self.desk.cache_stats();
         out.counter("touchmark_cache_hits", "Questions answered from the cache", cache.hits)?;
         out.counter("touchmark_cache_misses", "Questions that were not", cache.misses)?;
         out.gauge("touchmark_cache_entries", "Answers in the cache", cache.entries as u64)?;
-        out.gauge("touchmark_cache_bytes", "About how much memory they take", cache.bytes as u64)
+        out.gauge("touchmark_cache_bytes", "About how much memory they take", cache.bytes as u64)?;
+        let counts = self.desk.reads().counts();
+        let by_share =
+            |number: fn(&ReadCounts) -> u64| counts.map(|read| ([("share", read.share.as_str())], number(&read)));
+        let help = "Reads of index and ledger that are under way";
+        out.gauges("touchmark_reads_running", help, by_share(|read| read.running as u64))?;
+        let help = "Reads of index and ledger that wait for one of those to end";
+        out.gauges("touchmark_reads_waiting", help, by_share(|read| read.waiting as u64))?;
+        let help = "Reads of index and ledger for which there was no room";
+        out.counters("touchmark_reads_refused", help, by_share(|read| read.refused))
     }
 
     fn prefixes(&self, out: &mut Out<'_>) -> fmt::Result {
-        let (homed, delegated) = self.resolver.prefixes().count();
+        let (homed, delegated) = self.desk.prefixes().count();
         let prefixes = [([("kind", "homed")], homed as u64), ([("kind", "delegated")], delegated as u64)];
         out.gauges("touchmark_prefixes", "Prefixes that are homed, and delegated", prefixes)
     }
 
     fn recursor(&self, out: &mut Out<'_>) -> fmt::Result {
-        let Some(recursor) = &self.recursor else { return Ok(()) };
-        let stats = recursor.stats();
+        let Some(stats) = self.desk.recursion_stats() else { return Ok(()) };
         let help = "Questions about what other nodes answer for";
         out.counter("touchmark_recursion_questions", help, stats.questions)?;
         let help = "Those that were answered from what was kept";

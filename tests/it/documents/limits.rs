@@ -106,7 +106,7 @@ const SECTIONS: &[Section] = &[
             ("edges followed from one node", "{TraceLimits::FAN_OUT_MAX}; {TraceLimits::fan_out_max} unless given"),
             ("edges", "{TraceLimits::EDGES_MAX}"),
             ("time", "{time TraceLimits::TIME_MAX}; {time TraceLimits::time_max} unless given"),
-            ("traces and recalls at once", "{trace::TRACES_AT_ONCE_MAX}"),
+            ("traces and recalls at once", "{pool::TRACES_AT_ONCE_MAX}"),
         ],
     ),
     (
@@ -122,7 +122,6 @@ const SECTIONS: &[Section] = &[
             ("idle time of a connection", "{time DnsLimits::idle_timeout_ms}"),
             ("time for a handshake", "{time DnsLimits::handshake_timeout_ms}"),
             ("requests at once on one connection over QUIC or HTTPS", "{DnsLimits::streams_max}"),
-            ("walks for clients at once, of one client network", "{walks::WALKS_MAX}; {walks::WALKS_PER_SOURCE_MAX}"),
         ],
     ),
     (
@@ -170,6 +169,10 @@ const SECTIONS: &[Section] = &[
             ),
             ("referrals, questions of a walk", "{options::HOPS_MAX}; {RecursionOptions::questions_max}"),
             ("walks at once", "{RecursionOptions::walks_max}"),
+            (
+                "walks for clients at once, of one client network",
+                "{WalkLimits::walks_max}, {WalkLimits::walks_per_network_max}",
+            ),
             ("questions that wait for a walk", "{RecursionOptions::waiters_max}"),
             ("traced walks at once", "{recursion::TRACES_MAX}"),
             ("prefixes of an identifier that can be shown to be the latest", "{Prefix::COVERING_MAX}"),

@@ -5,11 +5,10 @@ use touchmark::{
     id::{Identifier, Prefix},
     record::{Delegation, Permissions, PrefixChange, Record, Status, Value, Values, Version},
     resolver::{
-        Tombstone,
-        recursion::{
-            Claim, Evidence, LedgerVerifier, PrefixEvidence, Referral, Reply, Said, Shown, Verification, Verifier as _,
-        },
+        Answer, Referral, Tombstone,
+        recursion::{Claim, Evidence, LedgerVerifier, PrefixEvidence, Shown, SiteReply, Verification, Verifier as _},
     },
+    tlog::tlog_proof::TlogProof,
     vindex::{LookupKind, keys::prefix_key},
 };
 
@@ -62,24 +61,24 @@ fn record(bed: &Bed, values: &Values) -> Record {
     }
 }
 
-fn reply(bed: &Bed, said: Said, entry: &Entry, subject: &[u8; 32]) -> Reply {
+fn reply(bed: &Bed, said: Answer, entry: &Entry, subject: &[u8; 32]) -> SiteReply {
     let proof = Some(bed.zone.inclusion(entry, INDEX, SIZE));
     let lookup = Some(bed.zone.lookup(subject, &[2, INDEX], SIZE));
-    Reply { proof, lookup, ..Reply::bare(said) }
+    SiteReply { proof, lookup, ..SiteReply::bare(said) }
 }
 
-fn verify(bed: &Bed, evidence: Evidence, reply: &Reply) -> Result<Shown, String> {
+fn verify(bed: &Bed, evidence: Evidence, reply: &SiteReply) -> Result<Shown, String> {
     verify_as(bed, "88.1", &bed.identifier, evidence, reply)
 }
 
 /// As [`verify`], of what a site says to which this prefix was delegated.
-fn verify_as(bed: &Bed, prefix: &str, of: &Identifier, evidence: Evidence, reply: &Reply) -> Result<Shown, String> {
+fn verify_as(bed: &Bed, prefix: &str, of: &Identifier, evidence: Evidence, reply: &SiteReply) -> Result<Shown, String> {
     let prefix = &Prefix::parse(prefix).unwrap();
     let claim = Claim { key: Some(bed.zone.key()), prefix, identifier: of, evidence, reply };
     LedgerVerifier::default().verify(&claim).map_err(|unproven| unproven.reason)
 }
 
-fn fails(bed: &Bed, evidence: Evidence, reply: &Reply, rule: &str) {
+fn fails(bed: &Bed, evidence: Evidence, reply: &SiteReply, rule: &str) {
     let reason = verify(bed, evidence, reply).unwrap_err();
     assert!(reason.contains(rule), "{rule}: {reason}");
 }
@@ -91,7 +90,7 @@ fn a_record_is_proven_by_its_entry_and_the_lookup() {
     let subject = LookupKind::Id.key(&bed.identifier);
     let entry = record_entry(EntryKind::Update, &bed.identifier, &values, INDEX, TIME_MS);
     let found = || record(&bed, &values);
-    let good = reply(&bed, Said::Found(found()), &entry, &subject);
+    let good = reply(&bed, Answer::found(found()), &entry, &subject);
     for (evidence, verification) in
         [(Evidence::Inclusion, Verification::Included), (Evidence::Latest, Verification::Latest)]
     {
@@ -100,7 +99,7 @@ fn a_record_is_proven_by_its_entry_and_the_lookup() {
     let says = |change: &dyn Fn(&mut Record), rule: &str| {
         let mut changed = found();
         change(&mut changed);
-        fails(&bed, Evidence::Inclusion, &Reply { said: Said::Found(changed), ..good.clone() }, rule);
+        fails(&bed, Evidence::Inclusion, &SiteReply { answer: Answer::found(changed), ..good.clone() }, rule);
     };
     says(&|record| record.version.ledger_index = 4, "it says entry 4, and shows entry 5");
     says(&|record| record.version.time_ms += 1, "it says entry 5, and shows");
@@ -110,7 +109,7 @@ fn a_record_is_proven_by_its_entry_and_the_lookup() {
     other[0].ttl = 61;
     let other = record(&bed, &Values::new(other).unwrap()).values;
     says(&|record| record.values = other.clone(), "its values are not those");
-    let shows = |change: &dyn Fn(&mut Reply), rule: &str| {
+    let shows = |change: &dyn Fn(&mut SiteReply), rule: &str| {
         let mut changed = good.clone();
         change(&mut changed);
         fails(&bed, Evidence::Latest, &changed, rule);
@@ -119,7 +118,8 @@ fn a_record_is_proven_by_its_entry_and_the_lookup() {
     let about = |identifier: &Identifier, kind| record_entry(kind, identifier, &values, INDEX, TIME_MS);
     shows(&|reply| reply.proof = None, "no proof");
     shows(&|reply| reply.lookup = None, "no lookup");
-    shows(&|reply| reply.proof = Some(b"x".into()), "file");
+    let no_entry = |proof: &mut TlogProof| proof.extra = b"x".into();
+    shows(&|reply| reply.proof.iter_mut().for_each(no_entry), "entry");
     shows(&|reply| reply.proof = Some(bed.other.inclusion(&entry, INDEX, SIZE)), "");
     shows(
         &|reply| reply.proof = Some(bed.zone.inclusion(&about(&elsewhere, EntryKind::Update), INDEX, SIZE)),
@@ -129,7 +129,7 @@ fn a_record_is_proven_by_its_entry_and_the_lookup() {
     shows(&|reply| reply.proof = Some(bed.zone.inclusion(&retire, INDEX, SIZE)), "says found");
     shows(&|reply| reply.lookup = Some(bed.zone.lookup(&subject, &[INDEX, 7], SIZE)), "the last one is 7");
     shows(&|reply| reply.lookup = Some(bed.zone.lookup(&subject, &[], SIZE)), "the last one is none");
-    let behind = Reply { lookup: Some(bed.zone.lookup(&subject, &[2], INDEX)), ..good.clone() };
+    let behind = SiteReply { lookup: Some(bed.zone.lookup(&subject, &[2], INDEX)), ..good.clone() };
     assert!(verify(&bed, Evidence::Latest, &behind).is_ok(), "the index does not cover the entry yet");
     shows(&|reply| reply.lookup = Some(bed.zone.lookup(&subject, &[2], INDEX + 1)), "the last one is 2");
     shows(&|reply| reply.lookup = Some(bed.other.lookup(&subject, &[INDEX], SIZE)), "not signed by");
@@ -146,25 +146,30 @@ fn what_is_gone_denied_or_not_there_is_proven() {
     let subject = LookupKind::Id.key(&bed.identifier);
     let entry = |kind, public: &[bool]| record_entry(kind, &bed.identifier, &values(public), INDEX, TIME_MS);
     let version = Version { number: 2, ledger_index: INDEX, time_ms: TIME_MS };
-    let gone = |erased| Said::Retired(Tombstone { identifier: bed.identifier.clone(), version, erased });
+    let gone = |erased| Answer::Retired(Tombstone { identifier: bed.identifier.clone(), version, erased }.into());
     let (retire, create) = (entry(EntryKind::Retire, &[]), entry(EntryKind::Create, &[false]));
-    let latest = |said: Said, entry: &Entry| reply(&bed, said, entry, &subject);
+    let latest = |said: Answer, entry: &Entry| reply(&bed, said, entry, &subject);
     assert!(verify(&bed, Evidence::Latest, &latest(gone(false), &retire)).is_ok());
     fails(&bed, Evidence::Latest, &latest(gone(true), &retire), "says gone");
     fails(&bed, Evidence::Latest, &latest(gone(false), &create), "says gone");
-    let denied = verify(&bed, Evidence::Latest, &latest(Said::Denied, &create)).unwrap();
+    let denied = verify(&bed, Evidence::Latest, &latest(Answer::Denied, &create)).unwrap();
     assert_eq!(&*denied.withheld, [1]);
-    fails(&bed, Evidence::Latest, &latest(Said::Denied, &retire), "no record whose values");
-    fails(&bed, Evidence::Latest, &latest(Said::Denied, &entry(EntryKind::Create, &[true, false])), "no record whose");
-    fails(&bed, Evidence::Latest, &latest(Said::NotResponsible, &create), "nothing can prove that");
-    let absent = |indices: &[u64]| Reply {
+    fails(&bed, Evidence::Latest, &latest(Answer::Denied, &retire), "no record whose values");
+    fails(
+        &bed,
+        Evidence::Latest,
+        &latest(Answer::Denied, &entry(EntryKind::Create, &[true, false])),
+        "no record whose",
+    );
+    fails(&bed, Evidence::Latest, &latest(Answer::NotResponsible, &create), "nothing can prove that");
+    let absent = |indices: &[u64]| SiteReply {
         lookup: Some(bed.zone.lookup(&subject, indices, SIZE)),
-        ..Reply::bare(Said::NotFound)
+        ..SiteReply::bare(Answer::NotFound)
     };
     assert_eq!(verify(&bed, Evidence::Inclusion, &absent(&[])).unwrap().verification, Verification::Included);
     assert_eq!(verify(&bed, Evidence::Latest, &absent(&[])).unwrap().verification, Verification::Latest);
     fails(&bed, Evidence::Latest, &absent(&[3]), "entry 3 is about the identifier");
-    fails(&bed, Evidence::Inclusion, &Reply::bare(Said::NotFound), "no lookup");
+    fails(&bed, Evidence::Inclusion, &SiteReply::bare(Answer::NotFound), "no lookup");
 }
 
 #[test]
@@ -175,17 +180,18 @@ fn a_referral_is_proven_by_the_entry_that_delegates() {
     let entry = |prefix: &Prefix, change: PrefixChange| prefix_entry(prefix, &change, INDEX, TIME_MS);
     let delegates = entry(&prefix, PrefixChange::Delegate(delegation(60)));
     let refers = |prefix: &Prefix, ttl, ledger_index| {
-        Said::Referral(Referral { prefix: prefix.clone(), delegation: delegation(ttl), ledger_index })
+        let ledger_index = Some(ledger_index);
+        Answer::Delegated(Referral { prefix: prefix.clone(), delegation: delegation(ttl), ledger_index }.into())
     };
     let subject = prefix_key(&prefix);
     let good = reply(&bed, refers(&prefix, 60, INDEX), &delegates, &subject);
     assert_eq!(verify(&bed, Evidence::Latest, &good).unwrap().verification, Verification::Latest);
-    for (said, rule) in [
+    for (answer, rule) in [
         (refers(&other, 60, INDEX), "refers to hdl:88"),
         (refers(&prefix, 61, INDEX), "to other sites, or otherwise"),
         (refers(&prefix, 60, 4), "it says entry 4"),
     ] {
-        fails(&bed, Evidence::Inclusion, &Reply { said, ..good.clone() }, rule);
+        fails(&bed, Evidence::Inclusion, &SiteReply { answer, ..good.clone() }, rule);
     }
     for (entry, rule) in [
         (entry(&prefix, PrefixChange::Revoke), "is `revoke` of"),
@@ -193,12 +199,12 @@ fn a_referral_is_proven_by_the_entry_that_delegates() {
         (record_entry(EntryKind::Create, &bed.identifier, &values(&[true]), INDEX, TIME_MS), "is `create` of"),
     ] {
         let proof = Some(bed.zone.inclusion(&entry, INDEX, SIZE));
-        fails(&bed, Evidence::Inclusion, &Reply { proof, ..good.clone() }, rule);
+        fails(&bed, Evidence::Inclusion, &SiteReply { proof, ..good.clone() }, rule);
     }
     let revoked = Some(bed.zone.lookup(&subject, &[INDEX, 9], SIZE));
-    fails(&bed, Evidence::Latest, &Reply { lookup: revoked, ..good.clone() }, "the last one is 9");
+    fails(&bed, Evidence::Latest, &SiteReply { lookup: revoked, ..good.clone() }, "the last one is 9");
     let id = Some(bed.zone.lookup(&LookupKind::Id.key(&bed.identifier), &[INDEX], SIZE));
-    fails(&bed, Evidence::Latest, &Reply { lookup: id, ..good }, "map");
+    fails(&bed, Evidence::Latest, &SiteReply { lookup: id, ..good }, "map");
 }
 
 /// Where an entry stands behind the end of all lookups.
@@ -214,14 +220,14 @@ impl Bed {
         PrefixEvidence { lookup: self.zone.lookup(&prefix_key(&prefix), found, SIZE), last, prefix }
     }
 
-    fn absent(&self, identifier: &Identifier, prefixes: Vec<PrefixEvidence>) -> Reply {
+    fn absent(&self, identifier: &Identifier, prefixes: Vec<PrefixEvidence>) -> SiteReply {
         let lookup = Some(self.zone.lookup(&LookupKind::Id.key(identifier), &[], SIZE));
-        Reply { lookup, prefixes, ..Reply::bare(Said::NotFound) }
+        SiteReply { lookup, prefixes, ..SiteReply::bare(Answer::NotFound) }
     }
 }
 
 /// Checks what a site for everything says: that it is proven, or what the rule says is wrong with it.
-fn shows(bed: &Bed, reply: &Reply, rule: &str) {
+fn shows(bed: &Bed, reply: &SiteReply, rule: &str) {
     match (verify_as(bed, ".", &bed.identifier, Evidence::Latest, reply), rule) {
         (Ok(shown), "") => assert_eq!(shown.verification, Verification::Latest),
         (Err(reason), rule) if !rule.is_empty() => assert!(reason.contains(rule), "{rule}: {reason}"),
@@ -285,16 +291,16 @@ fn no_longer_prefix_may_be_delegated() {
     let subject = LookupKind::Id.key(&bed.identifier);
     let entry = |kind, public: &[bool]| record_entry(kind, &bed.identifier, &values(public), INDEX, TIME_MS);
     let version = Version { number: 2, ledger_index: INDEX, time_ms: TIME_MS };
-    let gone = Said::Retired(Tombstone { identifier: bed.identifier.clone(), version, erased: false });
+    let gone = Answer::Retired(Tombstone { identifier: bed.identifier.clone(), version, erased: false }.into());
     for (said, entry) in [
-        (Said::Found(record(&bed, &values(&[true]))), entry(EntryKind::Create, &[true])),
+        (Answer::found(record(&bed, &values(&[true]))), entry(EntryKind::Create, &[true])),
         (gone, entry(EntryKind::Retire, &[])),
-        (Said::Denied, entry(EntryKind::Create, &[false])),
+        (Answer::Denied, entry(EntryKind::Create, &[false])),
     ] {
         let old = reply(&bed, said, &entry, &subject);
         shows(&bed, &old, "it does not show that hdl:88.1");
-        shows(&bed, &Reply { prefixes: lower(&[3], Some((gives, 3))), ..old.clone() }, "`delegate` of hdl:88.1");
-        shows(&bed, &Reply { prefixes: lower(&[3, 4], Some((revokes, 4))), ..old }, "");
+        shows(&bed, &SiteReply { prefixes: lower(&[3], Some((gives, 3))), ..old.clone() }, "`delegate` of hdl:88.1");
+        shows(&bed, &SiteReply { prefixes: lower(&[3, 4], Some((revokes, 4))), ..old }, "");
     }
 }
 
@@ -304,7 +310,7 @@ fn a_referral_shows_that_no_longer_prefix_is_another_s() {
     let delegation = Delegation::new(60, vec!["grpc://192.0.2.1:1".parse().unwrap()], Vec::new()).unwrap();
     let (prefix, gives) = (Prefix::parse("88").unwrap(), &PrefixChange::Delegate(delegation.clone()));
     let entry = prefix_entry(&prefix, gives, INDEX, TIME_MS);
-    let referral = Said::Referral(Referral { prefix: prefix.clone(), delegation, ledger_index: INDEX });
+    let referral = Answer::Delegated(Referral { prefix: prefix.clone(), delegation, ledger_index: Some(INDEX) }.into());
     let good = reply(&bed, referral, &entry, &prefix_key(&prefix));
     for (prefixes, rule) in [
         (vec![bed.shown("88.1", &[], None)], ""),
@@ -313,7 +319,7 @@ fn a_referral_shows_that_no_longer_prefix_is_another_s() {
         (vec![bed.shown("88.1", &[3], Some((gives, 3)))], "it says referral, and entry 3 is `delegate` of hdl:88.1"),
         (vec![bed.shown("88.1", &[3], Some((&PrefixChange::Home, 3)))], "entry 3 is `home` of hdl:88.1"),
     ] {
-        shows(&bed, &Reply { prefixes, ..good.clone() }, rule);
+        shows(&bed, &SiteReply { prefixes, ..good.clone() }, rule);
     }
 }
 

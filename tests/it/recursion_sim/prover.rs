@@ -42,11 +42,11 @@ impl Prover {
     }
 
     /// A proof that an entry stands at `index` of a tree of `size` entries.
-    pub fn inclusion(&self, entry: &Entry, index: u64, size: u64) -> Vec<u8> {
+    pub fn inclusion(&self, entry: &Entry, index: u64, size: u64) -> TlogProof {
         let (path, root) = path(leaf_hash(&entry.text), index, size);
         let checkpoint = self.ledger.sign(size, root).unwrap().note.to_string();
         let extra = opening::write(&entry.text, &entry.openings);
-        TlogProof { extra, index, path, checkpoint }.write().into_bytes()
+        TlogProof { extra, index, path, checkpoint }
     }
 
     /// A lookup that shows these indices under a key, in a map with one key.

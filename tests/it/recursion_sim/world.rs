@@ -16,9 +16,10 @@ use touchmark::{
         Version,
     },
     resolver::{
-        Tombstone,
-        recursion::{Evidence, PrefixEvidence, Question, Referral, Reply, Roots, Said},
+        Answer, Referral, Tombstone,
+        recursion::{Evidence, PrefixEvidence, Roots, SiteQuestion, SiteReply},
     },
+    tlog::tlog_proof::TlogProof,
     vindex::{Lookup, LookupKind, keys::prefix_key},
 };
 
@@ -440,7 +441,7 @@ impl World {
     }
 
     /// What a site answers; one that is nobody's is the forger's.
-    pub fn answer(&mut self, number: u16, asked_as: &Prefix, question: &Question) -> Result<Reply, String> {
+    pub fn answer(&mut self, number: u16, asked_as: &Prefix, question: &SiteQuestion) -> Result<SiteReply, String> {
         let now = Instant::now();
         let Some(port) = self.ports.get(&number) else {
             let zone = &self.zones[self.authority(&question.identifier)];
@@ -458,9 +459,9 @@ impl World {
             let referral = Referral {
                 prefix: Prefix::parse(prefix).unwrap(),
                 delegation: self.delegation(0, 60),
-                ledger_index: 0,
+                ledger_index: Some(0),
             };
-            Ok(Reply::bare(Said::Referral(referral)))
+            Ok(SiteReply::bare(Answer::Delegated(referral.into())))
         };
         let evidence = if port.protocol == SiteProtocol::Grpc { question.evidence } else { Evidence::None };
         let identifier = &question.identifier;
@@ -471,50 +472,45 @@ impl World {
                     (zone.began <= view || zone.prefix.is_everything()) && zone.gave_up.is_none_or(|at| view < at);
                 match is_home {
                     true => Ok(zone.reply(asked, seen)),
-                    false => Ok(Reply::bare(Said::NotResponsible)),
+                    false => Ok(SiteReply::bare(Answer::NotResponsible)),
                 }
             }
             Mode::Mismatch => {
                 let other = self.identifiers.iter().find(|other| *other != identifier).unwrap();
-                Ok(Reply { said: forged_record(other), ..zone.reply(Asked { identifier: other, ..asked }, seen) })
+                Ok(SiteReply { answer: forged_record(other), ..zone.reply(Asked { identifier: other, ..asked }, seen) })
             }
             Mode::Loop => elsewhere("."),
             Mode::Elsewhere => elsewhere("66.6"),
-            Mode::Lame => Ok(Reply::bare(Said::NotResponsible)),
+            Mode::Lame => Ok(SiteReply::bare(Answer::NotResponsible)),
             Mode::Forger(forgery) => Ok(self.forge(zone, asked, seen, forgery)),
             Mode::Down | Mode::Refusing | Mode::Garbage => Err("is not asked for".into()),
         }
     }
 
-    fn forge(&self, zone: &Zone, asked: Asked<'_>, seen: Seen, forgery: Forgery) -> Reply {
+    fn forge(&self, zone: &Zone, asked: Asked<'_>, seen: Seen, forgery: Forgery) -> SiteReply {
         let Asked { identifier, evidence, .. } = asked;
         let real = zone.reply(asked, seen);
         if forgery == Forgery::Replay {
             let once = Seen { entries: seen.entries / 2, indexed: seen.indexed / 2 };
-            return Reply { lookup: real.lookup, prefixes: real.prefixes, ..zone.reply(asked, once) };
+            return SiteReply { lookup: real.lookup, prefixes: real.prefixes, ..zone.reply(asked, once) };
         }
         if forgery == Forgery::Absence {
             return zone.absence(asked, seen);
         }
-        let said = match &real.said {
+        let said = match &real.answer {
             // What is there is changed, what is delegated goes to the forger's own sites, what is not there is made up.
-            Said::Found(record) if record.version.ledger_index % 2 == 0 => Said::NotFound,
-            Said::Referral(referral) => {
+            Answer::Found(found) if found.record().version.ledger_index % 2 == 0 => Answer::NotFound,
+            Answer::Delegated(referral) => {
                 let sites = vec![format!("1 primary {} grpc://127.0.0.1:65535", self.forger.key()).parse().unwrap()];
-                Said::Referral(Referral {
-                    delegation: Delegation::new(60, sites, Vec::new()).unwrap(),
-                    ..referral.clone()
-                })
+                let delegation = Delegation::new(60, sites, Vec::new()).unwrap();
+                Answer::Delegated(Referral { delegation, ..Referral::clone(referral) }.into())
             }
-            Said::Found(real) => match forged_record(identifier) {
-                Said::Found(record) => Said::Found(Record { version: real.version, ..record }),
-                said => said,
-            },
+            Answer::Found(real) => Answer::found(Record { version: real.record().version, ..forged(identifier) }),
             _ => forged_record(identifier),
         };
         let subject = LookupKind::Id.key(identifier);
         let own = || {
-            let Said::Found(record) = &said else { return (None, Some(self.forger.lookup(&subject, &[], 9))) };
+            let Some(record) = said.record() else { return (None, Some(self.forger.lookup(&subject, &[], 9))) };
             let Version { ledger_index, time_ms, .. } = record.version;
             let entry = record_entry(EntryKind::Create, identifier, &record.values, ledger_index, time_ms);
             let proof = self.forger.inclusion(&entry, ledger_index, ledger_index + 9);
@@ -526,11 +522,15 @@ impl World {
             Forgery::Nothing => (None, None),
             Forgery::Real | Forgery::Replay | Forgery::Absence => (real.proof, real.lookup),
         };
-        Reply { proof, lookup, prefixes: real.prefixes, ..Reply::bare(said) }
+        SiteReply { proof, lookup, prefixes: real.prefixes, ..SiteReply::bare(said) }
     }
 }
 
-fn forged_record(identifier: &Identifier) -> Said {
+fn forged_record(identifier: &Identifier) -> Answer {
+    Answer::found(forged(identifier))
+}
+
+fn forged(identifier: &Identifier) -> Record {
     let value = Value {
         index: 1,
         kind: "NAME".parse().unwrap(),
@@ -542,7 +542,7 @@ fn forged_record(identifier: &Identifier) -> Said {
     };
     // The TTL of a record in the ledger is bounded; that of a forged one is not.
     let values = Values::new(vec![Value { ttl: 172_800, ..value }]).unwrap();
-    Said::Found(record(identifier, values, 3, 1_000))
+    record(identifier, values, 3, 1_000)
 }
 
 fn record(identifier: &Identifier, values: Values, ledger_index: u64, time_ms: u64) -> Record {
@@ -585,7 +585,7 @@ impl Zone {
             match &self.ledger[index].subject {
                 Subject::Prefix { change: PrefixChange::Delegate(delegation), .. } => {
                     let delegation = delegation.clone();
-                    Some((index, Referral { prefix, delegation, ledger_index: index as u64 }))
+                    Some((index, Referral { prefix, delegation, ledger_index: Some(index as u64) }))
                 }
                 _ => None,
             }
@@ -593,16 +593,16 @@ impl Zone {
     }
 
     /// What an honest site says.
-    fn reply(&self, asked: Asked<'_>, seen: Seen) -> Reply {
+    fn reply(&self, asked: Asked<'_>, seen: Seen) -> SiteReply {
         let (Asked { identifier, evidence, delegated }, Seen { entries, .. }) = (asked, seen);
         let mut subject = LookupKind::Id.key(identifier);
         let (index, said) = match self.referral(identifier, entries) {
             Some((index, referral)) => {
                 subject = prefix_key(&referral.prefix);
-                (Some(index), Said::Referral(referral))
+                (Some(index), Answer::Delegated(referral.into()))
             }
             None => match self.newest(&subject, entries) {
-                None => (None, Said::NotFound),
+                None => (None, Answer::NotFound),
                 Some(index) => (Some(index), self.said(&self.ledger[index], index as u64)),
             },
         };
@@ -612,10 +612,10 @@ impl Zone {
         let lookup = lookup.then(|| self.lookup(&subject, seen));
         let prefixes = match &said {
             _ if evidence != Evidence::Latest => Vec::new(),
-            Said::Referral(referral) => self.prefixes(identifier, &referral.prefix, seen),
+            Answer::Delegated(referral) => self.prefixes(identifier, &referral.prefix, seen),
             _ => self.prefixes(identifier, delegated, seen),
         };
-        Reply { proof, lookup, prefixes, ..Reply::bare(said) }
+        SiteReply { proof, lookup, prefixes, ..SiteReply::bare(said) }
     }
 
     fn lookup(&self, key: &[u8; 32], Seen { indexed, .. }: Seen) -> Lookup {
@@ -634,15 +634,15 @@ impl Zone {
         shown.collect()
     }
 
-    fn proof(&self, index: usize, Seen { entries, .. }: Seen) -> Vec<u8> {
+    fn proof(&self, index: usize, Seen { entries, .. }: Seen) -> TlogProof {
         self.prover.inclusion(&self.ledger[index].entry, index as u64, entries as u64)
     }
 
     /// Not found, with everything real but what says that the identifier is delegated; that is passed over in one of four ways.
-    fn absence(&self, asked: Asked<'_>, seen: Seen) -> Reply {
+    fn absence(&self, asked: Asked<'_>, seen: Seen) -> SiteReply {
         let Asked { identifier, evidence, delegated } = asked;
         if evidence == Evidence::None {
-            return Reply::bare(Said::NotFound);
+            return SiteReply::bare(Answer::NotFound);
         }
         let mut prefixes = self.prefixes(identifier, delegated, seen);
         match seen.entries % 4 {
@@ -661,14 +661,14 @@ impl Zone {
             }
         }
         let lookup = Some(self.lookup(&LookupKind::Id.key(identifier), seen));
-        Reply { lookup, prefixes, ..Reply::bare(Said::NotFound) }
+        SiteReply { lookup, prefixes, ..SiteReply::bare(Answer::NotFound) }
     }
 
-    fn said(&self, written: &Written, index: u64) -> Said {
-        let Subject::Record { identifier, kind, values } = &written.subject else { return Said::NotFound };
+    fn said(&self, written: &Written, index: u64) -> Answer {
+        let Subject::Record { identifier, kind, values } = &written.subject else { return Answer::NotFound };
         if *kind == EntryKind::Retire {
             let version = Version { number: 1, ledger_index: index, time_ms: written.time_ms };
-            return Said::Retired(Tombstone { identifier: identifier.clone(), version, erased: false });
+            return Answer::Retired(Tombstone { identifier: identifier.clone(), version, erased: false }.into());
         }
         let public: Vec<Value> = values
             .iter()
@@ -676,8 +676,8 @@ impl Zone {
             .map(|value| Value { timestamp: written.time_ms / 1_000, ..value.clone() })
             .collect();
         match public.is_empty() {
-            true => Said::Denied,
-            false => Said::Found(record(identifier, Values::new(public).unwrap(), index, written.time_ms)),
+            true => Answer::Denied,
+            false => Answer::found(record(identifier, Values::new(public).unwrap(), index, written.time_ms)),
         }
     }
 }

@@ -10,6 +10,14 @@ use crate::{
     protocol::grpc::{delegation_from_pb, pb},
     record::{Delegation, PrefixChange, Record, Status, Version},
     registry::PrefixCommand,
+    resolver::{
+        Answer, Tombstone, WalkLimits,
+        recursion::{
+            BoxFuture, LedgerVerifier, RecursionOptions, Recursor, Resolved, Roots, SiteQuestion, SiteReply, Target,
+            Upstream, UpstreamError,
+        },
+    },
+    rights::Caller,
 };
 
 const NOW: u64 = 1_700_000_000;
@@ -77,7 +85,7 @@ struct Question<'a> {
     dnssec_ok: bool,
     depth: Depth,
     later: u64,
-    walked: Option<Result<Walked, WalkFailure>>,
+    walked: Option<Result<Resolved, WalkFailure>>,
 }
 
 impl<'a> Question<'a> {
@@ -508,32 +516,68 @@ fn cuts_and_zones_are_signed_by_the_zone_above() {
     assert!(nsec.data.to_string().ends_with(" NS SOA RRSIG NSEC DNSKEY CDS CDNSKEY"), "{nsec}");
 }
 
-/// Says what it was told, and counts how often it is asked.
+/// Other nodes, who say what they were told.
 #[derive(Default)]
-pub(crate) struct Kept {
-    walked: Mutex<Option<Walked>>,
-    asked: Mutex<usize>,
+struct Others(Mutex<Option<(Answer, u32)>>);
+
+impl Upstream for Others {
+    fn ask<'a>(&'a self, _: &'a Target, _: &'a SiteQuestion) -> BoxFuture<'a, Result<SiteReply, UpstreamError>> {
+        let said = self.0.lock().unwrap().clone();
+        let down = UpstreamError::Unreachable { reason: "down".into() };
+        let reply = |(answer, ttl)| SiteReply { ttl_seconds: Some(ttl), ..SiteReply::bare(answer) };
+        Box::pin(async move { said.map(reply).ok_or(down) })
+    }
 }
 
-impl Walker for Kept {
-    fn kept(&self, _: &Identifier) -> Option<Walked> {
-        *self.asked.lock().unwrap() += 1;
-        self.walked.lock().unwrap().clone()
+/// What a node has kept of others' answers, on a clock that stands still.
+struct Kept {
+    others: Arc<Others>,
+    desk: Desk,
+    clock: Runtime,
+}
+
+impl Kept {
+    /// Has the answer about an identifier kept for a time.
+    fn keep(&self, identifier: &str, answer: Answer, ttl_seconds: u32) {
+        *self.others.0.lock().unwrap() = Some((answer, ttl_seconds));
+        let (identifier, caller) = (Identifier::parse(identifier).unwrap(), Caller::anonymous(None));
+        self.clock.block_on(async { self.desk.begin_walk(identifier, &caller).unwrap().await }).unwrap();
+    }
+
+    /// How often something kept was given out.
+    fn asked(&self) -> u64 {
+        self.desk.recursion_stats().unwrap().from_cache
     }
 }
 
 /// A node that knows nothing of what it delegated, and may ask others for clients of `192.0.2.` and of this machine.
-pub(crate) fn recursive() -> (Node, Arc<Kept>) {
-    let (node, kept) = (Node::new(), Arc::new(Kept::default()));
+pub(crate) fn recursive_over(upstream: Arc<dyn Upstream>) -> Node {
+    let roots = Roots::new(vec![(Prefix::everything(), delegation(SITE, &[]))]);
+    let recursor = Recursor::new(roots, upstream, Arc::new(LedgerVerifier::default()), RecursionOptions::default());
+    let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    let allow = networks(&["127.0.0.0/8", "192.0.2.0/24"]);
+    let limits = WalkLimits { exempt: networks(&["127.0.0.0/8"]), ..WalkLimits::default() };
+    let recursive = Recursive { recursor, allow, limits };
+    let node = Node::with(&["192.0.2.1", "2001:db8::1", "::"], Some(recursive));
     node.delegate("88.118", SITE, &[]);
     node.delegate("1.3.6", SITE, &[]);
     node.create("88.1/own", &[("NAME", b"own", 60)]);
-    let allow = Box::new(|address: IpAddr| address.is_loopback() || address.to_string().starts_with("192.0.2."));
-    node.responder.set_recursion(Recursion { walker: kept.clone(), allow });
-    (node, kept)
+    node
 }
 
-pub(crate) fn found(ttl: u32) -> WalkedAnswer {
+fn recursive() -> (Node, Kept) {
+    let others = Arc::new(Others::default());
+    let node = recursive_over(others.clone());
+    let clock = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let desk = node.responder.desk().clone();
+    (node, Kept { others, desk, clock })
+}
+
+pub(crate) fn found(ttl: u32) -> Answer {
+    found_at("88.118/bolt", ttl)
+}
+
+fn found_at(identifier: &str, ttl: u32) -> Answer {
     let value = Value {
         index: 1,
         kind: "NAME".parse().unwrap(),
@@ -543,8 +587,8 @@ pub(crate) fn found(ttl: u32) -> WalkedAnswer {
         permissions: Permissions::DEFAULT,
         references: Vec::new(),
     };
-    WalkedAnswer::Found(Arc::new(Record {
-        identifier: Identifier::parse("88.118/bolt").unwrap(),
+    Answer::found(Record {
+        identifier: Identifier::parse(identifier).unwrap(),
         version: Version { number: 1, ledger_index: 0, time_ms: 0 },
         status: Status::Active,
         values: Values::new(vec![value]).unwrap(),
@@ -552,11 +596,17 @@ pub(crate) fn found(ttl: u32) -> WalkedAnswer {
         edges_truncated: false,
         values_erased: Vec::new(),
         outputs: None,
-    }))
+    })
 }
 
-fn walked(answer: WalkedAnswer, ttl_seconds: u32, stale: bool) -> Walked {
-    Walked { answer, ttl_seconds, stale }
+fn walked(answer: Answer, ttl_seconds: u32, stale: bool) -> Resolved {
+    Resolved { stale, ..Resolved::fresh(answer, ttl_seconds) }
+}
+
+/// What is left of the record, retired or erased.
+fn ended(erased: bool) -> Answer {
+    let version = Version { number: 2, ledger_index: 1, time_ms: 1 };
+    Answer::Retired(Arc::new(Tombstone { identifier: Identifier::parse("88.118/bolt").unwrap(), version, erased }))
 }
 
 const BOLT: &str = "bolt._.118.88.hdl.id.test.";
@@ -572,17 +622,18 @@ fn answers_of_others_count_down() {
     let (responded, _) = node.respond(&Question::recursive(BOLT, "TXT"));
     let Responded::Walk { identifier, .. } = responded else { panic!("{responded:?}") };
     assert_eq!(*identifier, Identifier::parse("88.118/bolt").unwrap());
-    *kept.walked.lock().unwrap() = Some(walked(found(300), 100, false));
-    let asked_before = *kept.asked.lock().unwrap();
+    kept.keep("88.118/bolt", found(300), 100);
+    let _clock = kept.clock.enter();
+    let asked_before = kept.asked();
     for (later, ttl) in [(0, 100), (0, 100), (1, 99), (99, 1)] {
         let response = node.told(&Question { later, ..Question::recursive(BOLT, "TXT") });
         assert_eq!(flags(&response), (false, true, true, false));
         let line = format!("{BOLT} {ttl} 16 \"1 NAME\" \"Bolt\"");
         assert_eq!(shown(&response), ["NoError".to_owned(), line], "{later} s later");
     }
-    assert_eq!(*kept.asked.lock().unwrap() - asked_before, 1, "the others are of the cache");
+    assert_eq!(kept.asked() - asked_before, 1, "the others are of the cache");
     // Its time is over.
-    *kept.walked.lock().unwrap() = None;
+    kept.desk.outdate_all();
     let (responded, _) = node.respond(&Question { later: 100, ..Question::recursive(BOLT, "TXT") });
     assert!(matches!(responded, Responded::Walk { .. }), "{responded:?}");
     // The shorter of both times counts.
@@ -610,12 +661,12 @@ fn what_others_say_in_every_way() {
         (BOLT, "TXT", stale(found(300)), "NoError 3 |30"),
         (BOLT, "A", said(found(300)), "NoError|"),
         (BOLT, "ANY", said(found(300)), "NoError|300"),
-        (BOLT, "TXT", said(WalkedAnswer::NotFound), "NxDomain|"),
-        (BOLT, "TXT", stale(WalkedAnswer::Retired), "NoError 0 retired|"),
-        (oid, "TXT", said(WalkedAnswer::NotFound), "NoError|"),
-        (BOLT, "TXT", said(WalkedAnswer::Retired), "NoError 0 retired|"),
-        (BOLT, "TXT", said(WalkedAnswer::Erased), "NoError 0 erased|"),
-        (BOLT, "TXT", said(WalkedAnswer::Denied), "Refused 18 denied|"),
+        (BOLT, "TXT", said(Answer::NotFound), "NxDomain|"),
+        (BOLT, "TXT", stale(ended(false)), "NoError 0 retired|"),
+        (oid, "TXT", said(Answer::NotFound), "NoError|"),
+        (BOLT, "TXT", said(ended(false)), "NoError 0 retired|"),
+        (BOLT, "TXT", said(ended(true)), "NoError 0 erased|"),
+        (BOLT, "TXT", said(Answer::Denied), "Refused 18 denied|"),
         ("ors-dummy.9.6.3.1.oid.id.test.", "TXT", said(found(300)), "NoError|"),
         (BOLT, "TXT", Err(WalkFailure::Unreachable("all sites are down".into())), "ServFail 22 all sites are down|"),
         (BOLT, "TXT", Err(WalkFailure::NotResponsible), "Refused 20 not responsible|"),
@@ -646,7 +697,7 @@ fn what_others_say_in_every_way() {
 fn negative_answers_of_others_count_down() {
     let (node, _) = recursive();
     let ask = |later, walked| node.told(&Question { later, walked, ..Question::recursive(BOLT, "TXT") });
-    let kept = Some(Ok(walked(WalkedAnswer::NotFound, 100, false)));
+    let kept = Some(Ok(walked(Answer::NotFound, 100, false)));
     for (later, walked, ttl) in [(0, kept, 60), (0, None, 60), (40, None, 60), (41, None, 59), (99, None, 1)] {
         let response = ask(later, walked);
         let soa = format!("authority: id.test. {ttl} 6 serial 3 minimum 60");
@@ -659,7 +710,7 @@ fn negative_answers_of_others_count_down() {
 #[test]
 fn who_gets_recursion_and_for_what() {
     let (node, kept) = recursive();
-    *kept.walked.lock().unwrap() = Some(walked(found(300), 100, false));
+    kept.keep("88.118/bolt", found(300), 100);
     let cut = referral("118.88.hdl.id.test.");
     let stranger = |name, kind| Question { client: "198.51.100.1", ..Question::recursive(name, kind) };
     for (question, first, available) in [
@@ -688,6 +739,7 @@ fn who_gets_recursion_and_for_what() {
     }
     // What nobody was named for is asked, too; the walk begins at the roots.
     node.home("88.1");
+    kept.keep("88.5/x", found_at("88.5/x", 300), 100);
     let asked = node.told(&Question::recursive("x._.5.88.hdl.id.test.", "TXT"));
     assert_eq!(asked.answers.len(), 1);
     let refused = node.told(&Question::new("x._.5.88.hdl.id.test.", "TXT"));
@@ -699,7 +751,7 @@ fn who_gets_recursion_and_for_what() {
 fn answers_of_others_are_not_signed() {
     let (node, kept) = recursive();
     let dnskey = node.sign();
-    *kept.walked.lock().unwrap() = Some(walked(WalkedAnswer::NotFound, 100, false));
+    kept.keep("88.118/bolt", Answer::NotFound, 100);
     for _ in 0..2 {
         let question = Question { dnssec_ok: true, depth: Depth::Whole, ..Question::recursive(BOLT, "TXT") };
         let response = node.told(&question);

@@ -36,11 +36,12 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::*;
 use crate::{
-    protocol::dns::{Responded, Summary, WalkFailure, Walked},
+    protocol::dns::{Responded, Summary, tests::Node},
     required,
+    resolver::ReadPool,
     server::{
         admission::{Admission, AdmissionLimits, ClientNetworks},
-        dns::{TCP_REQUEST_OCTETS_MAX, walks::Walks},
+        dns::{Answering, TCP_REQUEST_OCTETS_MAX, walks::Walks},
     },
 };
 
@@ -113,10 +114,11 @@ fn parts(respond: Arc<Respond>, limits: DnsLimits) -> EncryptedParts {
 fn responding(answer: impl Fn(&[u8], IpAddr, &mut Vec<u8>) -> bool + Send + Sync + 'static) -> Arc<Respond> {
     let summary =
         Summary { rcode: 0, kind: 0, limited: false, hash: 0, has_data: true, cached: false, truncated: false };
-    let answer = move |request: &[u8], client: IpAddr, _: Option<&Result<Walked, WalkFailure>>, out: &mut Vec<u8>| {
+    let answer = move |request: &[u8], client: IpAddr, _: Answering<'_>, out: &mut Vec<u8>| {
         if answer(request, client, out) { Responded::Written(summary) } else { Responded::Silent }
     };
-    Arc::new(Respond { answer: Box::new(answer), walks: Arc::new(Walks::new(None, &Admission::default())) })
+    let desk = Node::new().responder.desk().clone();
+    Arc::new(Respond { answer: Arc::new(answer), walks: Arc::new(Walks::new(desk)), reads: ReadPool::new() })
 }
 
 /// What the node behind the listeners says: the client's address; at `long.`, 60,000 octets; at `silent.`, nothing.

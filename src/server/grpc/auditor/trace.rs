@@ -1,20 +1,14 @@
-//! Traces and recalls as streams: they run on the blocking pool, and stop when nobody takes what they send.
+//! Traces and recalls as streams: they run in the desk's pool, and stop when nobody takes what they send.
 
-use std::{mem, ops::ControlFlow, pin::Pin, sync::Arc, time::Duration};
+use std::{mem, ops::ControlFlow, pin::Pin, time::Duration};
 
 use futures_util::{Stream, stream};
-use tokio::{
-    runtime::Handle,
-    sync::{Semaphore, mpsc},
-    time::timeout,
-};
+use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 use tonic::Status;
 
 use super::without_answer;
-use crate::resolver::{HistoryError, Resolver};
+use crate::resolver::{Desk, HistoryError, NoAnswer, ReadShare, Tracer};
 
-/// The most traces and recalls at once. Each holds what it found in memory until it ends: some tens of megabytes at most.
-pub(in crate::server::grpc) const TRACES_AT_ONCE_MAX: usize = 8;
 /// Messages that wait for the client.
 const MESSAGES_AHEAD: usize = 8;
 /// About how many bytes a message gathers.
@@ -58,25 +52,23 @@ impl<M: Default> Sender<M> {
 ///
 /// `RESOURCE_EXHAUSTED` when too many are under way.
 pub(super) fn start<M: Default + Send + 'static>(
-    resolver: &Arc<Resolver>,
-    room: &Arc<Semaphore>,
-    run: impl FnOnce(&Resolver, &mut Sender<M>) -> Result<(), HistoryError> + Send + 'static,
+    desk: &Desk,
+    run: impl FnOnce(&Tracer<'_>, &mut Sender<M>) -> Result<(), HistoryError> + Send + 'static,
 ) -> Result<Messages<M>, Status> {
-    let permit = Arc::clone(room).try_acquire_owned().map_err(|_| {
-        Status::resource_exhausted(format!("{TRACES_AT_ONCE_MAX} traces and recalls are under way; try again later"))
-    })?;
     let (messages, taken) = mpsc::channel(MESSAGES_AHEAD);
-    let resolver = Arc::clone(resolver);
     let mut sender = Sender { messages, runtime: Handle::current(), message: M::default(), bytes: 0 };
-    tokio::task::spawn_blocking(move || {
-        let ran = run(&resolver, &mut sender);
+    let started = desk.start_trace(move |tracer| {
+        let ran = run(tracer, &mut sender);
         // Nobody is left to be told when the client has gone.
         let _ = match ran {
             Ok(()) if sender.bytes > 0 => sender.flush(),
             Ok(()) => ControlFlow::Continue(()),
-            Err(error) => sender.send(Err(without_answer(&error))),
+            Err(error) => sender.send(Err(without_answer(&NoAnswer::from(error)))),
         };
-        drop(permit);
     });
+    started.map_err(|_| {
+        let limit = ReadShare::Traces.threads_max();
+        Status::resource_exhausted(format!("{limit} traces and recalls are under way; try again later"))
+    })?;
     Ok(Box::pin(stream::unfold(taken, |mut taken| async move { Some((taken.recv().await?, taken)) })))
 }

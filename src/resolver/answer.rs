@@ -1,0 +1,238 @@
+//! The answer: what an identifier resolves to, whoever says it.
+//!
+//! The node's own record, a kept answer, and what a site of another node said are all an [`Answer`]; how it was come by stands
+//! beside it ([`super::How`]). [`AnswerView`] is the same, borrowed: its values lie where they were read, in the ledger's entry or in
+//! the cache. Both are of one [`AnswerKind`], which is what the table of outcomes maps.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use crate::{
+    id::{Identifier, Prefix},
+    record::{Delegation, Record, Reference, Status, Value, ValueView, Version},
+    rights::{self, Rights},
+    store::PrefixVersion,
+};
+
+/// What an identifier resolves to.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// An active record, with the values that may be read.
+    Found(Arc<Found>),
+    /// The record was retired, or erased.
+    Retired(Arc<Tombstone>),
+    /// Nothing was ever registered under the identifier.
+    NotFound,
+    /// Other nodes answer for the identifier.
+    Delegated(Arc<Referral>),
+    /// No prefix that covers the identifier is homed on the node, or delegated from it.
+    NotResponsible,
+    /// The record exists, and none of its values may be read.
+    Denied,
+}
+
+/// The kind of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerKind {
+    /// [`Answer::Found`].
+    Found,
+    /// [`Answer::Retired`] of a record that was retired.
+    Retired,
+    /// [`Answer::Retired`] of a record that was erased.
+    Erased,
+    /// [`Answer::NotFound`].
+    NotFound,
+    /// [`Answer::Delegated`].
+    Delegated,
+    /// [`Answer::NotResponsible`].
+    NotResponsible,
+    /// [`Answer::Denied`].
+    Denied,
+}
+
+/// An [`Answer`] whose values lie where they were read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnswerView<'a> {
+    /// [`Answer::Found`]: the values that may be read.
+    Found(Vec<ValueView<'a>>),
+    /// [`Answer::Retired`] of a record that was retired.
+    Retired,
+    /// [`Answer::Retired`] of a record that was erased.
+    Erased,
+    /// [`Answer::NotFound`].
+    NotFound,
+    /// [`Answer::Delegated`].
+    Delegated(&'a Referral),
+    /// [`Answer::NotResponsible`].
+    NotResponsible,
+    /// [`Answer::Denied`].
+    Denied,
+}
+
+/// An active record with the values that may be read.
+#[derive(Debug)]
+pub struct Found {
+    record: Record,
+    rendered: OnceLock<Bytes>,
+}
+
+/// What is left of a record that was retired or erased.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tombstone {
+    /// The identifier, as it was first registered.
+    pub identifier: Identifier,
+    /// The version that ended it; its number is 0 where only the end is known, as over DNS.
+    pub version: Version,
+    /// True when it ended by being erased.
+    pub erased: bool,
+}
+
+/// A referral: the sites that answer for a prefix, as the node says that delegates it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Referral {
+    /// The prefix.
+    pub prefix: Prefix,
+    /// Its sites.
+    pub delegation: Delegation,
+    /// The index of the ledger entry that delegates it; `None` when only NS records say it.
+    pub ledger_index: Option<u64>,
+}
+
+impl Answer {
+    /// The answer about what is registered under an identifier, as these rights show it.
+    pub fn of_record(record: Option<Record>, rights: Rights) -> Self {
+        match record {
+            None => Self::NotFound,
+            Some(record) if record.status != Status::Active => {
+                let erased = record.status == Status::Erased;
+                Self::Retired(Arc::new(Tombstone { identifier: record.identifier, version: record.version, erased }))
+            }
+            Some(record) => {
+                let view = rights::view(record.values, rights);
+                match view.is_denied() {
+                    true => Self::Denied,
+                    false => Self::found(Record { values: view.values, ..record }),
+                }
+            }
+        }
+    }
+
+    /// The answer that is a record, all of which may be read.
+    pub fn found(record: Record) -> Self {
+        Self::Found(Arc::new(Found { record, rendered: OnceLock::new() }))
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> AnswerKind {
+        match self {
+            Self::Found(_) => AnswerKind::Found,
+            Self::Retired(tombstone) if tombstone.erased => AnswerKind::Erased,
+            Self::Retired(_) => AnswerKind::Retired,
+            Self::NotFound => AnswerKind::NotFound,
+            Self::Delegated(_) => AnswerKind::Delegated,
+            Self::NotResponsible => AnswerKind::NotResponsible,
+            Self::Denied => AnswerKind::Denied,
+        }
+    }
+
+    /// The record, when it is one.
+    pub fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Found(found) => Some(found.record()),
+            _ => None,
+        }
+    }
+
+    /// True if other nodes have to be asked.
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Delegated(_) | Self::NotResponsible)
+    }
+
+    /// The answer, borrowed.
+    pub fn view(&self) -> AnswerView<'_> {
+        match self {
+            Self::Found(found) => AnswerView::Found(found.record.values.iter().map(Value::view).collect()),
+            Self::Retired(tombstone) if tombstone.erased => AnswerView::Erased,
+            Self::Retired(_) => AnswerView::Retired,
+            Self::NotFound => AnswerView::NotFound,
+            Self::Delegated(referral) => AnswerView::Delegated(referral),
+            Self::NotResponsible => AnswerView::NotResponsible,
+            Self::Denied => AnswerView::Denied,
+        }
+    }
+
+    /// About how many bytes the answer takes in memory, its rendered form included.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Found(found) => found.bytes(),
+            Self::Retired(tombstone) => 160 + 2 * tombstone.identifier.as_str().len(),
+            // The sites are shared with everything that says the same.
+            Self::Delegated(referral) => 128 + 2 * referral.prefix.as_str().len(),
+            Self::NotFound | Self::NotResponsible | Self::Denied => 0,
+        }
+    }
+}
+
+impl AnswerKind {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::Retired => "retired",
+            Self::Erased => "erased",
+            Self::NotFound => "not found",
+            Self::Delegated => "referral",
+            Self::NotResponsible => "not responsible",
+            Self::Denied => "denied",
+        }
+    }
+}
+
+impl AnswerView<'_> {
+    /// Its kind.
+    pub fn kind(&self) -> AnswerKind {
+        match self {
+            Self::Found(_) => AnswerKind::Found,
+            Self::Retired => AnswerKind::Retired,
+            Self::Erased => AnswerKind::Erased,
+            Self::NotFound => AnswerKind::NotFound,
+            Self::Delegated(_) => AnswerKind::Delegated,
+            Self::NotResponsible => AnswerKind::NotResponsible,
+            Self::Denied => AnswerKind::Denied,
+        }
+    }
+}
+
+impl Found {
+    /// The record.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The record as one front end writes it, written once and kept with the answer. One front end alone may use this.
+    pub fn rendered(&self, render: impl FnOnce(&Record) -> Bytes) -> Bytes {
+        self.rendered.get_or_init(|| render(&self.record)).clone()
+    }
+
+    /// About how many bytes the answer keeps in memory, its rendered form included.
+    fn bytes(&self) -> usize {
+        let reference = |reference: &Reference| 64 + 3 * reference.identifier.as_str().len();
+        let value = |value: &Value| 2 * value.data.len() + 160 + value.references.iter().map(reference).sum::<usize>();
+        let related = |to: &Identifier| 256 + 3 * to.as_str().len();
+        let record = &self.record;
+        let values: usize = record.values.iter().map(value).sum();
+        let edges: usize = record.edges.iter().map(|edge| related(&edge.to)).sum();
+        let flows = record.outputs.iter().flat_map(|outputs| &outputs.flows);
+        let outputs: usize = flows.map(|flow| related(&flow.identifier)).sum();
+        values + 3 * record.identifier.as_str().len() + edges + outputs + 8 * record.values_erased.len() + 256
+    }
+}
+
+impl Referral {
+    /// The referral that the ledger's newest entry about a prefix makes; `None` when it delegates nothing.
+    pub fn of(version: &PrefixVersion) -> Option<Self> {
+        let (prefix, delegation) = (version.prefix.clone(), version.delegation()?.clone());
+        Some(Self { prefix, delegation, ledger_index: Some(version.version.ledger_index) })
+    }
+}
