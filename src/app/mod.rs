@@ -125,13 +125,12 @@ impl Node {
         let publication = Arc::new(Publication::new(ledger.checkpoint()));
         let replicas = replicas(config, &opened.writer);
         let recursive = config.recursion.roots_if_enabled().map(|roots| recursive::start(config, roots)).transpose()?;
-        let registers_nothing = recursive.is_some();
         let vindex = vindex::start(config, &directory, &ledger)?;
         let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
         let parts = ReadParts { recursive, publication: Arc::clone(&publication), lookups };
         let Cores { desk, responder, feeds, registry, role } = Cores::start(config, opened, parts)?;
         let lag = role.lag();
-        let registers = role.primary().is_none() && !registers_nothing;
+        let registers = role.primary().is_none() && !config.recursion.enabled;
         let metrics = MetricList::default();
         metrics.add(Arc::new(CoreMetrics {
             desk: desk.clone(),

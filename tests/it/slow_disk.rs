@@ -28,12 +28,15 @@ use touchmark::{
         grpc::pb::{self, answer::Outcome, resolver_client::ResolverClient},
     },
     record::{Permissions, Value, Values},
-    registry::{Clock, Command, Operation, Registry, Sequencer, SequencerHandle, WhenFull},
+    registry::{Atomicity, Clock, Command, Operation, Registry, Sequencer, SequencerHandle, WhenFull},
     resolver::{Desk, DeskParts, ReadShare, Resolver, feed::Feeds},
     server::{
-        dns::{DnsLimits, DnsServer},
-        grpc::{Calls, GrpcParts, GrpcServer},
-        http::{self, HttpLimits, HttpParts, HttpServer, MetricSources, Replicas},
+        admission::{Admission, FEED_SHARES},
+        dns::{DnsLimits, DnsParts, DnsServer},
+        frontend::{AuditHandles, FollowHandles, Frontend as _, ReadHandles, Services},
+        grpc::{GrpcLimits, GrpcServer},
+        http::{HttpFrontend, HttpLimits, Replicas},
+        metrics::MetricList,
     },
     store::{
         Applied, Direction, EdgeQuery, ImplicitHome, IndexChange, IndexedEdge, Prefixes, Records, RequestKey, Resident,
@@ -160,7 +163,7 @@ struct Node {
     store: Arc<SlowStore>,
     desk: Desk,
     grpc: GrpcServer,
-    http: HttpServer,
+    http: HttpFrontend,
     dns: DnsServer,
     _sequencer: SequencerHandle,
     _directory: tempfile::TempDir,
@@ -177,7 +180,7 @@ impl Node {
         let store = Arc::new(SlowStore::new(warm.key().clone()));
         let records = Records::new(store.clone(), Arc::clone(&ledger));
         let prefixes = Arc::new(Prefixes::load(&records, ImplicitHome::UntilHomed).unwrap());
-        let resolver = Resolver::new(records.clone(), Arc::clone(&prefixes), 1 << 20);
+        let resolver = Resolver::new(records.clone(), Arc::clone(&prefixes), 1_usize << 20);
         let publication = Arc::new(Publication::new(ledger.checkpoint()));
         let parts = DeskParts { resolver, recursive: None, publication: Arc::clone(&publication), lookups: None };
         let desk = Desk::new(parts);
@@ -197,30 +200,32 @@ impl Node {
         let feeds = Arc::new(Feeds::new(records));
         let options = ResponderOptions {
             identity: String::new(),
-            cache_bytes_max: 1 << 20,
+            cache: (1_usize << 20).into(),
             without_cookie_octets_max: 1_232,
             cookies: CookieSecrets::new([3; 16], None),
         };
         let size = Arc::clone(&ledger);
         let responder = Responder::new(desk.clone(), Zone::new("id.test").unwrap(), move || size.size(), options);
         let address: SocketAddr = ANY.into();
-        let dns = DnsServer::start(&Arc::new(responder), &[address], DnsLimits::default(), [0; 16]).await.unwrap();
-        let (stats, calls) = (Arc::clone(registry.stats()), Arc::<Calls>::default());
-        let metrics = MetricSources {
-            desk: desk.clone(),
-            ledger: Arc::clone(&ledger),
-            store: store.clone(),
-            registry: stats,
-            feeds: Arc::clone(&feeds),
-            dns: Arc::clone(dns.counters()),
-            grpc: Arc::clone(&calls),
-            lag: None,
+        let admission = Admission::default();
+        let parts = DnsParts {
+            responder: Arc::new(responder),
+            limits: DnsLimits::default(),
+            seed: [0; 16],
+            admission: admission.clone(),
         };
-        let (feed, replicas) = (Arc::clone(&feeds), Replicas::Served(Vec::new(), clock));
-        let parts = HttpParts { desk: desk.clone(), ledger, publication, feeds: feed, replicas, metrics };
-        let http = HttpServer::start(address, http::routes(parts), HttpLimits::default()).await.unwrap();
-        let parts = GrpcParts { desk: desk.clone(), registry, feeds, calls, lag: None };
-        let grpc = GrpcServer::start(address, parts).await.unwrap();
+        let dns = DnsServer::start(&[address], parts).await.unwrap();
+        let services = Services {
+            reads: ReadHandles { desk: desk.clone(), lag: None },
+            writes: registry,
+            audit: AuditHandles { ledger, publication },
+            follow: FollowHandles { feeds, shares: admission.shares(FEED_SHARES) },
+            admission,
+            metrics: MetricList::default(),
+        };
+        let replicas = Replicas::Served(Vec::new(), clock);
+        let http = HttpFrontend::start(address, HttpLimits::default(), replicas, &services).await.unwrap();
+        let grpc = GrpcServer::start(address, GrpcLimits::default(), &services).await.unwrap();
         Self { store, desk, grpc, http, dns, _sequencer: handle, _directory: directory }
     }
 
@@ -253,8 +258,8 @@ async fn register(registry: &Registry, identifier: Identifier) {
     };
     let operation = Operation::Create { values: Values::new(vec![value]).unwrap(), edges: Vec::new() };
     let command = Command { identifier, operation, expected_version: None, request: None };
-    let prepared = registry.prepare(command, Principal::Loopback).unwrap();
-    let results = registry.submit(vec![Ok(prepared)], WhenFull::Wait).await;
+    let prepared = registry.prepare(command, Principal::LOOPBACK).unwrap();
+    let results = registry.submit(vec![Ok(prepared)], Atomicity::Each, WhenFull::Wait).await;
     assert!(results.iter().all(Result::is_ok));
 }
 
@@ -288,7 +293,7 @@ async fn ask_ready(node: &Node, channel: &Channel) -> Vec<(&'static str, Duratio
     };
     let http = blocking(
         |address| assert_eq!(get(address, &format!("/v1/records/{WARM}")).status, 200),
-        node.http.local_addr(),
+        node.http.addresses()[0].address,
     );
     let http = http.await;
     let udp = |address| assert_eq!(Udp::to(address).ask(&Query::new(WARM_NAME, 16)).answers.len(), 1);
@@ -312,7 +317,7 @@ async fn ask_cold(node: &Node) -> JoinSet<bool> {
             matches!(answer.unwrap().into_inner().outcome, Some(Outcome::NotFound(_)))
         });
     }
-    let http = node.http.local_addr();
+    let http = node.http.addresses()[0].address;
     for number in 0..COLD_HTTP {
         asked.spawn(async move {
             let mut stream = TcpStream::connect(http).await.unwrap();
@@ -376,5 +381,5 @@ async fn a_disk_that_hangs_delays_nobody_who_does_not_need_it() {
     }
     let Node { grpc, http, dns, .. } = node;
     drop(channel);
-    tokio::join!(grpc.shutdown(), http.shutdown(), dns.shutdown());
+    tokio::join!(Box::new(grpc).drain(), Box::new(http).drain(), Box::new(dns).drain());
 }
