@@ -18,7 +18,7 @@ use touchmark::{
         },
     },
     record::{Permissions, Value, Values},
-    server::dns::rate::{AnswerClass, RateLimiter, RateLimits},
+    server::datagram::rate::{AnswerClass, RateLimiter, RateLimits},
     store::{
         Applied, IndexChange, Store,
         local::{LocalOptions, LocalStore},
@@ -82,7 +82,7 @@ fn entries(c: &mut Criterion) {
     let statement = Statement {
         kind: EntryKind::Create,
         identifier: &identifier,
-        principal: Principal::Loopback,
+        principal: &Principal::LOOPBACK,
         values: &values,
         edges: &[],
         outputs: None,

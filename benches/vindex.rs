@@ -181,7 +181,7 @@ fn make(data: &Path) -> Result<(), Box<dyn Error>> {
         for index in first..first + ENTRIES_A_LEAF {
             let identifier = Identifier::parse(&format!("88.118.8/JXDY{index:012}"))?;
             updates.push(Update { key: LookupKind::Id.key(&identifier), index });
-            let (kind, principal) = (EntryKind::Create, Principal::Loopback);
+            let (kind, principal) = (EntryKind::Create, &Principal::LOOPBACK);
             let statement = Statement {
                 kind,
                 identifier: &identifier,

@@ -1,9 +1,9 @@
-//! The few primitives that every stored format is made of: LEB128 numbers and length-prefixed bytes.
+//! Primitives of all stored formats: LEB128 numbers and length-prefixed bytes.
 //!
-//! Reading never panics and never looks past the end: [`Reader`] answers [`Torn`] instead, and its callers say what was
-//! torn and where. Writing appends to a `Vec<u8>`.
+//! Reading never panics and never runs past the end: [`Reader`] returns [`Torn`], and its caller names the value that
+//! was torn. Writing appends to a `Vec<u8>`.
 
-/// The bytes ended, or a number was not well-formed, before the value was complete.
+/// A truncated value, or a number that is not well-formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("bytes end in the middle of a value or hold an ill-formed number")]
 pub struct Torn;
@@ -40,7 +40,7 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
-    /// What has not been read yet.
+    /// The bytes not yet read.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -91,11 +91,13 @@ impl<'a> Reader<'a> {
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
             let bits = u64::from(byte & 0x7f);
+            // The tenth byte carries bit 63 alone.
             if shift == 63 && bits > 1 {
                 return Err(Torn);
             }
             number |= bits << shift;
             if byte & 0x80 == 0 {
+                // A last byte of zero adds nothing: the same number has a shorter form.
                 let padded = byte == 0 && shift > 0;
                 return if padded { Err(Torn) } else { Ok(number) };
             }

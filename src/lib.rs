@@ -34,7 +34,10 @@
 //!
 //! A listener reads it, [`protocol`] decodes and checks it to a [`registry::Command`], [`registry::Registry::prepare`] computes
 //! what needs no order (salts, commitments), the sequencer thread gives it its place in a batch, the [`ledger`] writes and
-//! fsyncs the batch and signs the tree, the index takes it in, cached answers are outdated, and the receipt goes out.
+//! fsyncs the batch and signs the tree, the index takes it in, cached answers are outdated, and the receipt goes out. What an entry
+//! changes in the index is derived from its stored bytes, in one place ([`registry::apply`]), by the sequencer, by mirrors, and by
+//! whoever replays the ledger. Commands that are sent together are carried out each on its own, or all or none: a batch of the
+//! ledger can be taken back to a mark before it is committed.
 //!
 //! An erasure goes the same way, alone in its batch, and between the index and the receipt what it destroys is overwritten in the
 //! ledger's segments; what is left of those entries lies beside them, and every hash stays.
@@ -89,19 +92,20 @@
 //! | [`entry`] | what the log says: the text of an entry, its stored form, what is left of it when it is erased; no I/O | `record`, `tlog` |
 //! | [`proof`] | what others check an entry with: proof files with openings; no I/O | `record`, `tlog`, `entry` |
 //! | [`ledger`] | the files of the log: segments, tree, signed head, data directory; append, read, recover, audit | `tlog`, `entry` |
+//! | [`follow`] | going through the ledger from an index on, page by page, and how far that may go | `ledger` |
 //! | [`witness`] | cosigns the checkpoints of other logs, and remembers what it promised | `tlog`, `ledger` |
 //! | [`store`] | the index contract, the sled index and its seal, the reference model, whole records | `entry`, `ledger` |
-//! | [`vindex`] | the verifiable index: map, proofs, output log, lookups | `tlog`, `entry`, `ledger` |
+//! | [`vindex`] | the verifiable index: map, proofs, output log, lookups | `tlog`, `entry`, `ledger`, `follow` |
 //! | [`audit`] | a whole log and its index, computed again from the entries | `entry`, `ledger`, `vindex` |
 //! | [`cache`] | sharded LRU with a byte budget and single flight; knows nothing of ours | – |
 //! | [`rights`] | who may read, write, mirror, and have walks made; no I/O | `network`, `record`, `entry` |
-//! | [`resolver`] | the read core: the desk, recursion | `id`, `record`, `entry`, `ledger`, `proof`, `store`, `vindex`, `cache`, `network`, `rights` |
+//! | [`resolver`] | the read core: the desk, recursion | `id`, `record`, `entry`, `ledger`, `follow`, `proof`, `store`, `vindex`, `cache`, `network`, `rights` |
 //! | [`registry`] | the write core | `codec`, `id`, `record`, `entry`, `ledger`, `store` |
 //! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, and the one table of outcomes | the cores' types, `cache`, `proof`, `rights`, `vindex` |
 //! | [`client`] | outbound connections; asks other nodes for the read core | `protocol`, `tlog`, `record`, `resolver` |
 //! | [`publish`] | which checkpoints the world sees, cosigned by whom; the guard at start | `tlog`, `ledger`, `client` |
 //! | [`mirror`] | follows another node's ledger: what came is verified, then written; how far behind it is; promotion | `client`, `protocol`, `registry`, `store`, `entry`, `ledger` |
-//! | [`server`] | listeners: gRPC, DNS, HTTP | `network`, `record`, `protocol`, the cores, `rights`, `vindex`, `witness`, `mirror` |
+//! | [`server`] | listeners: gRPC, DNS, HTTP | `network`, `record`, `protocol`, the cores, `follow`, `rights`, `vindex`, `witness`, `mirror` |
 //! | [`config`] | file + environment + arguments -> `Config` | `id`, `network`, `tlog`, `protocol`, `server` |
 //! | [`app`] | `Config` -> running node; `fsck`, `rebuild`, `audit`, `promote` | everything below, `client` |
 //! | [`cli`] | the subcommands | `app`, `client`, `proof`, `vindex` |
@@ -123,6 +127,7 @@ pub mod client;
 pub mod codec;
 pub mod config;
 pub mod entry;
+pub mod follow;
 pub mod id;
 pub mod ledger;
 pub mod mirror;

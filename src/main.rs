@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-/// Registration allocates and frees on different threads all the time, which this allocator is better at.
+/// The allocator of the whole process: registration allocates on one thread and frees on another, which mimalloc does
+/// better than the system's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -3,7 +3,12 @@
 //! An IPv4 address that is spelled as an IPv6 one (`::ffff:192.0.2.1`, as a socket for both gives it) is the IPv4
 //! address, in a network as in what is looked up. IPv4 and IPv6 networks hold nothing of each other.
 
-use std::{fmt, net::IpAddr, ops::RangeInclusive, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::RangeInclusive,
+    str::FromStr,
+};
 
 use crate::id::excerpt;
 
@@ -15,7 +20,7 @@ const MAPPED_BITS: u8 = IPV6_BITS - IPV4_BITS;
 const MAPPED_PREFIX: u128 = 0xffff << IPV4_BITS;
 
 /// A range of addresses that have their first bits in common, such as `192.0.2.0/24`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network {
     first: IpAddr,
     prefix_length: u8,
@@ -87,6 +92,11 @@ impl Network {
             IpAddr::V6(first) => first.to_bits(),
         }
     }
+}
+
+/// The networks that a node is reached from on its own machine.
+pub fn loopback() -> [Network; 2] {
+    [Network::of(Ipv4Addr::LOCALHOST.into(), 8), Network::of(Ipv6Addr::LOCALHOST.into(), 128)]
 }
 
 impl FromStr for Network {

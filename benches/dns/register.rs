@@ -62,7 +62,7 @@ async fn register(arguments: &Arguments) -> Outcome<(u64, Duration)> {
         next += arguments.commands;
         let mut client = client.clone();
         calls.spawn(async move {
-            let reply = client.apply_batch(pb::ApplyBatchRequest { commands }).await?.into_inner();
+            let reply = client.apply_batch(pb::ApplyBatchRequest { commands, atomic: false }).await?.into_inner();
             let done = |result: &&pb::ApplyResult| matches!(result.result, Some(pb::apply_result::Result::Receipt(_)));
             Ok(reply.results.iter().filter(done).count() as u64)
         });

@@ -125,7 +125,7 @@ pub async fn batch(records: u64, commands: u64, calls: usize) -> Outcome<()> {
                 }
                 let commands = (start..records.min(start + commands)).map(records::create).collect();
                 let sent = Instant::now();
-                client.apply_batch(pb::ApplyBatchRequest { commands }).await?;
+                client.apply_batch(pb::ApplyBatchRequest { commands, atomic: false }).await?;
                 latency.record(sent.elapsed().as_micros() as u64)?;
             }
         }));
@@ -154,7 +154,7 @@ pub async fn resolve(records: u64, calls: u64, rounds: usize) -> Outcome<()> {
     let mut registry = RegistryClient::new(connect(&node.address).await?);
     for start in (0..records).step_by(BATCH as usize) {
         let commands = (start..records.min(start + BATCH)).map(records::create).collect();
-        registry.apply_batch(pb::ApplyBatchRequest { commands }).await?;
+        registry.apply_batch(pb::ApplyBatchRequest { commands, atomic: false }).await?;
     }
     let mut resolver = ResolverClient::new(connect(&node.address).await?);
     let request = pb::ResolveRequest { identifier: records::identifier(0), ..pb::ResolveRequest::default() };

@@ -43,7 +43,7 @@ pub async fn history(versions: u64) -> Outcome<()> {
     registry.apply(records::create(0)).await?;
     for start in (1..versions).step_by(BATCH as usize) {
         let commands = (start..versions.min(start + BATCH)).map(update).collect();
-        registry.apply_batch(pb::ApplyBatchRequest { commands }).await?;
+        registry.apply_batch(pb::ApplyBatchRequest { commands, atomic: false }).await?;
     }
     let mut auditor = AuditorClient::new(connect(&node.address).await?).max_decoding_message_size(16 << 20);
     for (name, before) in [("first page", None), ("middle page", Some(versions / 2))] {
@@ -148,7 +148,7 @@ pub async fn steady(
         calls.spawn(async move {
             let commands = (tick * commands..(tick + 1) * commands).map(records::create).collect();
             let sent = Instant::now();
-            let reply = registry.apply_batch(pb::ApplyBatchRequest { commands }).await?.into_inner();
+            let reply = registry.apply_batch(pb::ApplyBatchRequest { commands, atomic: false }).await?.into_inner();
             let receipts = reply.results.iter().filter_map(|result| match &result.result {
                 Some(pb::apply_result::Result::Receipt(receipt)) => Some(receipt.ledger_index),
                 _ => None,

@@ -88,7 +88,7 @@ impl Tree {
         let mut registry = RegistryClient::new(connect(&levels[2].process.address).await?);
         for start in (0..records).step_by(BATCH as usize) {
             let commands = (start..records.min(start + BATCH)).map(crate::records::create).collect();
-            registry.apply_batch(pb::ApplyBatchRequest { commands }).await?;
+            registry.apply_batch(pb::ApplyBatchRequest { commands, atomic: false }).await?;
         }
         let directory = tempfile::tempdir()?;
         let (top, key) = (&levels[0], levels[0].site().await?.key);

@@ -7,7 +7,7 @@ use crate::{
     audit::{Audit, AuditReport, Audited, LedgerSource, LogSource, OutputSource, processors},
     client::{ClientError, TileClient},
     ledger::{DataDir, LeafLog, LedgerError},
-    tlog::CheckpointVerifier,
+    tlog::note::VerifierKey,
     vindex::keys::ORIGIN_SUFFIX,
 };
 
@@ -22,7 +22,7 @@ const REQUESTS_AT_ONCE: usize = 8;
 /// [`AppError::Audit`] is the first difference; [`AppError::Ledger`] when the directory cannot be opened.
 pub fn audit_directory(
     data: &Path,
-    verifier: Option<&CheckpointVerifier>,
+    verifier: Option<&VerifierKey>,
     progress: &mut dyn FnMut(Audited),
 ) -> Result<AuditReport, AppError> {
     let directory = DataDir::open(data)?;
@@ -49,7 +49,7 @@ pub fn audit_directory(
 pub fn audit_url(
     url: &str,
     index: Option<&str>,
-    verifier: Option<&CheckpointVerifier>,
+    verifier: Option<&VerifierKey>,
     progress: &mut dyn FnMut(Audited),
 ) -> Result<AuditReport, AppError> {
     let (log, index) = (TileClient::new(url), index.map(TileClient::new));

@@ -6,18 +6,19 @@ use std::{
     sync::Arc,
 };
 
-use super::{AppError, Writer, clock, entropy, half};
+use super::{AppError, Opened, Writer, clock, entropy, half, role::Role};
 use crate::{
     config::Config,
     id::{ParseError, Subtree},
-    ledger::{Ledger, LedgerError, MirrorOf, Publication, Seen},
-    mirror::{Applier, Lag},
+    ledger::{LedgerError, Publication, Seen},
+    mirror::{Applier, Follow, Following, Lag},
     protocol::dns::{Responder, ResponderOptions, Zone, cookie::CookieSecrets},
-    registry::{Changes, Committer, Refusal, Registry, Sequencer, SequencerHandle},
+    publish::Publisher,
+    registry::{Changes, Committer, Refusal, Registry, Sequencer},
     resolver::{Desk, DeskParts, Recursive, Resolver, feed::Feeds},
     server::dns::cookie_file,
-    store::{ImplicitHome, Prefixes, Records, Store, local::LocalStore},
-    tlog::CheckpointVerifier,
+    store::{ImplicitHome, Prefixes, Records, Store},
+    tlog::note::VerifierKey,
     vindex::Lookups,
 };
 
@@ -41,26 +42,8 @@ pub(super) struct Cores {
     pub(super) feeds: Arc<Feeds>,
     /// The write core; that of a mirror refuses.
     pub(super) registry: Registry,
-    /// Who adds to the ledger.
-    pub(super) adding: Adding,
-}
-
-/// Who adds to the ledger.
-pub(super) enum Adding {
-    /// The sequencer's thread.
-    Commands(SequencerHandle),
-    /// Who writes what a primary gives, still to be started.
-    Primary(Box<Applier>, Box<MirrorOf>, Arc<Lag>, Arc<Seen>),
-}
-
-impl Adding {
-    /// How far behind its primary the node is, when it has one.
-    pub(super) fn lag(&self) -> Option<Arc<Lag>> {
-        match self {
-            Self::Commands(_) => None,
-            Self::Primary(_, _, lag, _) => Some(Arc::clone(lag)),
-        }
-    }
+    /// Who adds to the ledger and publishes it.
+    pub(super) role: Role,
 }
 
 impl Cores {
@@ -69,16 +52,12 @@ impl Cores {
     /// # Errors
     ///
     /// [`AppError`] when the zone or the secrets of cookies cannot be used, or the system gives no thread.
-    pub(super) fn start(
-        config: &Config,
-        ledger: &Arc<Ledger>,
-        store: &Arc<LocalStore>,
-        writer: Writer,
-        parts: ReadParts,
-    ) -> Result<Self, AppError> {
+    pub(super) fn start(config: &Config, opened: Opened, parts: ReadParts) -> Result<Self, AppError> {
+        let Opened { ledger, store, writer } = opened;
+        let ledger = &ledger;
         let addresses = public_addresses(config);
         let zone = Zone::new(&config.zone)?.with_addresses(addresses.iter().copied());
-        let store: Arc<dyn Store> = store.clone();
+        let store: Arc<dyn Store> = store;
         let records = Records::new(Arc::clone(&store), Arc::clone(ledger));
         let implicit = implicit_home(config, &writer)?;
         let homed_only = implicit == ImplicitHome::Never;
@@ -100,7 +79,8 @@ impl Cores {
         }
         let resolver = Resolver::new(records.clone(), Arc::clone(&prefixes), config.cache_bytes_max);
         let ReadParts { recursive, publication, lookups } = parts;
-        let desk = Desk::new(DeskParts { resolver, recursive, publication, lookups });
+        let published = Arc::clone(&publication);
+        let desk = Desk::new(DeskParts { resolver, recursive, publication: published, lookups });
         let sizes = Arc::clone(ledger);
         let options = ResponderOptions {
             identity: config.dns_identity.clone(),
@@ -112,30 +92,35 @@ impl Cores {
         let responder = Arc::new(responder);
         let feeds = Arc::new(Feeds::new(records.clone()));
         let committer = committer(&desk, &responder, &feeds);
-        let (registry, adding) = match writer {
-            Writer::Own(appender) => {
+        let (registry, role) = match writer {
+            Writer::Own(appender, witnesses) => {
                 let sequencer =
                     Sequencer { appender, records, prefixes, store, committer, clock: clock(), entropy: entropy() };
                 let started = sequencer.spawn();
                 let (registry, thread) =
                     started.map_err(|error| AppError::system("cannot start the sequencer", error))?;
-                (registry, Adding::Commands(thread))
+                let publisher = Publisher::start(Arc::clone(ledger), Arc::clone(&publication), witnesses);
+                let publisher = publisher.map_err(|error| AppError::system("cannot start the publisher", error))?;
+                (registry, Role::Primary { sequencer: thread, publisher })
             }
             Writer::Mirror(replica, of) => {
                 let refusal = Refusal::Mirror { primary: of.url.clone() };
                 let applier = Applier::new(replica, Arc::clone(ledger), store, prefixes, committer);
-                let lag = Lag::new(&of.url, Arc::clone(ledger), ledger.last_time_ms()?, clock());
+                let lag = Arc::new(Lag::new(&of.url, Arc::clone(ledger), ledger.last_time_ms()?, clock()));
                 let seen = Arc::new(seen(&config.data, &of.key)?);
-                let adding = Adding::Primary(Box::new(applier), of, Arc::new(lag), seen);
-                (Registry::refusing(refusal, entropy()), adding)
+                let ledger = Arc::clone(ledger);
+                let follow = Follow { of: *of, applier, ledger, publication, lag, seen, entropy: entropy() };
+                let following = Following::start(follow);
+                let following = following.map_err(|error| AppError::system("cannot follow the primary", error))?;
+                (Registry::refusing(refusal, entropy()), Role::Mirror(following))
             }
         };
-        Ok(Self { desk, responder, feeds, registry, adding })
+        Ok(Self { desk, responder, feeds, registry, role })
     }
 }
 
 /// What a mirror knows of its primary; what says nothing is set aside, for a mirror serves without it.
-fn seen(data: &Path, primary: &CheckpointVerifier) -> Result<Seen, LedgerError> {
+fn seen(data: &Path, primary: &VerifierKey) -> Result<Seen, LedgerError> {
     match Seen::open(data, primary) {
         Err(error @ LedgerError::Damaged { .. }) => {
             let aside = Seen::set_aside(data)?;
@@ -162,7 +147,7 @@ fn public_addresses(config: &Config) -> Vec<IpAddr> {
 fn implicit_home(config: &Config, writer: &Writer) -> Result<ImplicitHome, AppError> {
     let only = match writer {
         Writer::Mirror(_, of) => of.only.as_slice(),
-        Writer::Own(_) => &[],
+        Writer::Own(..) => &[],
     };
     if only.is_empty() {
         return Ok(if config.recursion.is_some() { ImplicitHome::Never } else { ImplicitHome::UntilHomed });

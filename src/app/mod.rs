@@ -13,30 +13,32 @@
 mod audit;
 mod check;
 mod cores;
-mod http;
+mod error;
+mod frontends;
 mod index;
 mod promote;
 mod recursive;
+mod role;
 mod vindex;
 mod witness;
-mod writing;
 
 use std::{
     io,
     net::SocketAddr,
-    num::NonZero,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
-    thread,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 pub use audit::{audit_directory, audit_url};
 pub use check::{FsckReport, RebuildReport, fsck, rebuild};
 use cores::{Cores, ReadParts};
+pub use error::AppError;
+use error::file_error;
+use frontends::Special;
 pub use promote::promote;
+use role::Role;
 pub use witness::{WitnessNode, WitnessOptions};
-use writing::Writing;
 
 pub use crate::{
     audit::{AuditError, AuditReport, Audited, Content, IndexReport},
@@ -45,46 +47,36 @@ pub use crate::{
 };
 use crate::{
     client::witness::WitnessClient,
-    config::{Config, DNS_WORKERS_MAX, MirrorConfig, WitnessAddress},
-    ledger::{Appender, DataDir, KeySource, Ledger, LedgerError, MirrorOf, Opening, Publication, Recovered, Replica},
-    mirror::{DirectoryError, directory},
-    protocol::dns::{ZoneError, dnssec::keys::Algorithm},
+    config::{Config, MirrorConfig, WitnessAddress},
+    ledger::{Appender, DataDir, KeySource, Ledger, MirrorOf, Opening, Publication, Recovered, Replica},
+    mirror::directory,
+    protocol::dns::dnssec::keys::Algorithm,
     publish::{self, Witness},
     registry::{Clock, Entropy, apply},
-    resolver::feed::Feeds,
     server::{
+        admission::FEED_SHARES,
         dns::{
-            DnsLimits, DnsServer, ListenError,
-            certificate::{Certificate, CertificateError},
-            cookie_file::CookieFileError,
-            encrypted::EncryptedAddresses,
-            keys::KeysError,
-            rate::RateLimits,
+            DNS,
+            encrypted::{EncryptedAddresses, HTTPS, QUIC, TLS},
             signing::{self, KeysTask},
-            sources::SourceLimits,
         },
-        grpc::{Calls, GrpcParts, GrpcServer},
-        http::{HttpParts, HttpServer, MetricSources, Replicas},
+        frontend::{AuditHandles, FollowHandles, Frontend, ReadHandles, Services},
+        grpc::GRPC,
+        http::{HTTP, Replicas},
+        metrics::{CoreMetrics, MetricList, MirrorMetrics, ProcessMetrics},
     },
-    store::{
-        ReadError, Store, StoreError,
-        local::{LocalStore, seal::SealError},
-    },
+    store::{Store, local::LocalStore},
     vindex::VerifiableIndex,
-    witness::WitnessError,
 };
 
 /// A running node.
 pub struct Node {
-    dns: DnsServer,
+    services: Services,
+    frontends: Vec<Box<dyn Frontend>>,
     /// Follows the keys of a signed zone.
     _signing: Option<KeysTask>,
-    grpc: GrpcServer,
-    http: Option<HttpServer>,
-    feeds: Arc<Feeds>,
-    writing: Writing,
+    role: Role,
     vindex: Option<VerifiableIndex>,
-    ledger: Arc<Ledger>,
     store: Arc<LocalStore>,
     zone: String,
     directory: DataDir,
@@ -117,115 +109,6 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// Why a node could not be started, stopped or checked.
-#[derive(Debug, thiserror::Error)]
-pub enum AppError {
-    /// The ledger.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The index.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// What the ledger says of prefixes cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// A ledger entry could not be applied to the index.
-    #[error(transparent)]
-    Apply(#[from] apply::ApplyError),
-    /// The zone is no DNS name.
-    #[error(transparent)]
-    Zone(#[from] ZoneError),
-    /// The certificate of DNS over TLS, HTTPS and QUIC.
-    #[error(transparent)]
-    Certificate(#[from] CertificateError),
-    /// The secrets of DNS cookies.
-    #[error(transparent)]
-    Cookies(#[from] CookieFileError),
-    /// An address for DNS could not be bound.
-    #[error(transparent)]
-    Dns(#[from] ListenError),
-    /// The keys of the zone.
-    #[error(transparent)]
-    Dnssec(#[from] KeysError),
-    /// Witnesses hold another history of the ledger, or too few of them say what they hold.
-    #[error(transparent)]
-    Guard(#[from] GuardError),
-    /// The key or the memory of a witness.
-    #[error(transparent)]
-    Witness(#[from] WitnessError),
-    /// What a mirror is told does not fit its directory.
-    #[error("{what}")]
-    Mirror {
-        /// What is in the way, and what to do.
-        what: String,
-    },
-    /// An address could not be bound.
-    #[error("cannot listen on {address} ({what}): {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// For which protocol.
-        what: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file of roots.
-    #[error("the roots in {} cannot be used: {reason}", path.display())]
-    Roots {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// An audit found a difference, or could not read something.
-    #[error(transparent)]
-    Audit(#[from] AuditError),
-    /// The index and the ledger disagree.
-    #[error("{what}; `touchmark rebuild` makes the index again from the ledger")]
-    Index {
-        /// What was found.
-        what: String,
-    },
-    /// The system refused something else.
-    #[error("{what}: {source}")]
-    System {
-        /// What was tried.
-        what: String,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-impl From<DirectoryError> for AppError {
-    fn from(error: DirectoryError) -> Self {
-        match error {
-            DirectoryError::Refused { what } => Self::Mirror { what },
-            DirectoryError::Ledger(error) => Self::Ledger(error),
-        }
-    }
-}
-
-impl From<SealError> for AppError {
-    fn from(SealError { what, path, source }: SealError) -> Self {
-        file_error(what, &path, source)
-    }
-}
-
-impl AppError {
-    fn system(what: impl Into<String>, source: io::Error) -> Self {
-        Self::System { what: what.into(), source }
-    }
-
-    /// True when a file of the ledger holds what nobody wrote there.
-    pub fn is_damage(&self) -> bool {
-        matches!(
-            self,
-            Self::Ledger(LedgerError::Damaged { .. })
-                | Self::Apply(apply::ApplyError::Ledger(LedgerError::Damaged { .. }))
-        )
-    }
-}
-
 impl Node {
     /// Starts a node: opens or makes its data directory, replays what is needed, and listens.
     ///
@@ -235,107 +118,99 @@ impl Node {
     pub async fn start(config: &Config) -> Result<Self, AppError> {
         let directory = DataDir::open_or_create(&config.data)?;
         let opened = Opened::new(&directory, config)?;
-        let Opened { ledger, writer, store, witnesses } = opened;
+        let (ledger, store) = (Arc::clone(&opened.ledger), Arc::clone(&opened.store));
         let publication = Arc::new(Publication::new(ledger.checkpoint()));
-        let replicas = replicas(config, &writer);
-        let exempt = &dns_limits(config).sources.exempt;
+        let replicas = replicas(config, &opened.writer);
         let recursive = config.recursion.as_ref();
-        let recursive = recursive.map(|options| recursive::start(options, &config.zone, exempt)).transpose()?;
+        let recursive = recursive.map(|options| recursive::start(options, &config.zone, &config.dns_rate_exempt));
+        let recursive = recursive.transpose()?;
         let vindex = vindex::start(config, &directory, &ledger)?;
         let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
         let parts = ReadParts { recursive, publication: Arc::clone(&publication), lookups };
-        let Cores { desk, responder, feeds, registry, adding } = Cores::start(config, &ledger, &store, writer, parts)?;
-        let lag = adding.lag();
-        let writing = Writing::start(adding, &ledger, &publication, witnesses)?;
-        let (stats, calls) = (Arc::clone(registry.stats()), Arc::<Calls>::default());
-        let parts = GrpcParts {
-            desk: desk.clone(),
-            registry,
-            feeds: Arc::clone(&feeds),
-            calls: Arc::clone(&calls),
-            lag: lag.clone(),
-        };
-        let grpc = GrpcServer::start(config.grpc, parts).await;
-        let grpc = grpc.map_err(|source| AppError::Listen { address: config.grpc, what: "gRPC", source })?;
-        let sign =
-            |algorithm: Algorithm| signing::start(&config.data, &config.zone, algorithm, &responder, writing.primary());
-        let signing = config.dnssec.map(sign).transpose()?;
-        let mut dns = DnsServer::start(&responder, &config.dns, dns_limits(config), half(entropy()())).await?;
-        if config.dns_encrypted != EncryptedAddresses::default() {
-            let certificate = Arc::new(certificate(config)?);
-            dns.listen_encrypted(config.dns_encrypted, certificate).await?;
-        }
-        let metrics = MetricSources {
+        let Cores { desk, responder, feeds, registry, role } = Cores::start(config, opened, parts)?;
+        let lag = role.lag();
+        let registers = role.primary().is_none() && config.recursion.is_none();
+        let metrics = MetricList::default();
+        metrics.add(Arc::new(CoreMetrics {
             desk: desk.clone(),
             ledger: Arc::clone(&ledger),
             store: store.clone(),
-            registry: stats,
+            registry: Arc::clone(registry.stats()),
             feeds: Arc::clone(&feeds),
-            dns: Arc::clone(dns.counters()),
-            grpc: calls,
-            lag,
+        }));
+        let admission = frontends::admission(config);
+        metrics.add(Arc::new(admission.clone()));
+        if let Some(lag) = &lag {
+            metrics.add(Arc::new(MirrorMetrics(Arc::clone(lag))));
+        }
+        metrics.add(Arc::new(ProcessMetrics));
+        let sign =
+            |algorithm: Algorithm| signing::start(&config.data, &config.zone, algorithm, &responder, role.primary());
+        let signing = config.dnssec.map(sign).transpose()?;
+        let services = Services {
+            reads: ReadHandles { desk, lag },
+            writes: registry,
+            audit: AuditHandles { ledger, publication },
+            follow: FollowHandles { feeds, shares: admission.shares(FEED_SHARES) },
+            admission,
+            metrics,
         };
-        let registers = writing.primary().is_none() && config.recursion.is_none();
-        let of = Arc::clone(&ledger);
-        let feed = Arc::clone(&feeds);
-        let parts = HttpParts { desk, ledger: of, publication, feeds: feed, replicas, metrics };
-        let http = http::listen(config, parts).await?;
+        let special = Special { responder, replicas };
+        let frontends = frontends::start(config, &services, special).await?;
         let zone = config.zone.clone();
-        Ok(Self {
-            dns,
-            _signing: signing,
-            grpc,
-            http,
-            feeds,
-            writing,
-            vindex,
-            ledger,
-            store,
-            zone,
-            directory,
-            registers,
-        })
+        Ok(Self { services, frontends, _signing: signing, role, vindex, store, zone, directory, registers })
     }
 
     /// The first address that DNS listens on, over UDP and TCP.
     pub fn dns_addr(&self) -> SocketAddr {
-        // There is one at least: the configuration says so.
-        self.dns.local_addrs().first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into())
+        self.address(DNS)
     }
 
     /// The addresses that DNS listens on, over UDP and TCP.
-    pub fn dns_addrs(&self) -> &[SocketAddr] {
-        self.dns.local_addrs()
+    pub fn dns_addrs(&self) -> Vec<SocketAddr> {
+        self.addresses(DNS).collect()
     }
 
     /// The addresses that DNS over TLS, HTTPS and QUIC listens on, where it does.
     pub fn dns_encrypted_addrs(&self) -> EncryptedAddresses {
-        self.dns.encrypted_addrs()
+        let first = |protocol| self.addresses(protocol).next();
+        EncryptedAddresses { tls: first(TLS), https: first(HTTPS), quic: first(QUIC) }
     }
 
     /// The address that gRPC listens on.
     pub fn grpc_addr(&self) -> SocketAddr {
-        self.grpc.local_addr()
+        self.address(GRPC)
     }
 
     /// The address that HTTP listens on, when it does.
     pub fn http_addr(&self) -> Option<SocketAddr> {
-        self.http.as_ref().map(HttpServer::local_addr)
+        self.addresses(HTTP).next()
+    }
+
+    /// Where a protocol is spoken that always is.
+    fn address(&self, protocol: &'static str) -> SocketAddr {
+        // There is one at least: the configuration says so.
+        self.addresses(protocol).next().unwrap_or_else(|| ([127, 0, 0, 1], 0).into())
+    }
+
+    fn addresses(&self, protocol: &'static str) -> impl Iterator<Item = SocketAddr> {
+        let all = self.frontends.iter().flat_map(|frontend| frontend.addresses());
+        all.filter(move |listening| listening.protocol == protocol).map(|listening| listening.address)
     }
 
     /// True when nothing was ever registered.
     pub fn is_empty(&self) -> bool {
-        self.ledger.checkpoint().size == 0
+        self.services.audit.ledger.checkpoint().size == 0
     }
 
     /// What the node says about itself.
     pub fn summary(&self) -> NodeSummary {
         NodeSummary {
-            entries: self.ledger.checkpoint().size,
-            verifier_key: self.ledger.verifier().text().into(),
+            entries: self.services.audit.ledger.checkpoint().size,
+            verifier_key: self.services.audit.ledger.verifier().text().into(),
             zone: self.zone.clone(),
             data: self.directory.path().into(),
-            mirror_of: self.writing.primary().map(str::to_owned),
+            mirror_of: self.role.primary().map(str::to_owned),
             registers: self.registers,
         }
     }
@@ -346,16 +221,17 @@ impl Node {
     ///
     /// [`AppError`] when the index could not be closed; the ledger is whole all the same, and the next start replays it.
     pub async fn stop(self) -> Result<(), AppError> {
+        let Self { services, frontends, role, vindex, store, directory, .. } = self;
         // Before the listeners: they wait for their calls, and a feed has no end of its own.
-        self.feeds.close();
-        self.dns.shutdown().await;
-        self.grpc.shutdown().await;
-        if let Some(http) = self.http {
-            http.shutdown().await;
+        services.follow.feeds.close();
+        for frontend in frontends {
+            tracing::debug!(frontend = frontend.name(), "draining");
+            frontend.drain().await;
         }
-        let Self { writing, vindex, store, directory, .. } = self;
+        // The queue ends with the last one who could put something into it.
+        drop(services);
         let close = move || {
-            writing.stop();
+            role.stop();
             if let Some(vindex) = vindex {
                 vindex.stop();
             }
@@ -369,9 +245,8 @@ impl Node {
 /// Ledger and index of a data directory, open and in step.
 struct Opened {
     ledger: Arc<Ledger>,
-    writer: Writer,
     store: Arc<LocalStore>,
-    witnesses: Vec<Witness>,
+    writer: Writer,
 }
 
 impl Opened {
@@ -394,12 +269,12 @@ impl Opened {
         })?;
         if let Some(of) = mirror {
             let (ledger, replica) = replayed.follow()?;
-            return Ok(Self { ledger, writer: Writer::Mirror(replica, Box::new(of)), store, witnesses: Vec::new() });
+            return Ok(Self { ledger, store, writer: Writer::Mirror(replica, Box::new(of)) });
         }
         let mut witnesses: Vec<_> = config.witnesses.iter().map(witness_of).collect();
         publish::ask(&replayed, &mut witnesses, config.witnesses_required)?;
         let Recovered { ledger, appender } = replayed.sign()?;
-        Ok(Self { ledger, writer: Writer::Own(appender), store, witnesses })
+        Ok(Self { ledger, store, writer: Writer::Own(appender, witnesses) })
     }
 }
 
@@ -413,26 +288,18 @@ fn witness_of(address: &WitnessAddress) -> Witness {
     Witness::new(WitnessClient::new(address.key.clone(), &address.url))
 }
 
-/// Who writes the ledger: the node itself, or what it takes from its primary.
+/// Who writes the ledger: the node itself, with the witnesses that cosign it, or what it takes from its primary.
 enum Writer {
-    Own(Appender),
+    Own(Appender, Vec<Witness>),
     Mirror(Replica, Box<MirrorOf>),
 }
 
 /// Whom mirrors are served by.
 fn replicas(config: &Config, writer: &Writer) -> Replicas {
     match writer {
-        Writer::Own(_) => Replicas::Served(config.mirrors.clone(), clock()),
+        Writer::Own(..) => Replicas::Served(config.mirrors.clone(), clock()),
         Writer::Mirror(_, of) => Replicas::At(of.url.clone()),
     }
-}
-
-/// The certificate of the encrypted listeners: of files, or made now.
-fn certificate(config: &Config) -> Result<Certificate, AppError> {
-    Ok(match &config.dns_certificate {
-        Some([chain, key]) => Certificate::from_files(chain, key)?,
-        None => Certificate::self_signed(&[config.zone.trim_end_matches('.').to_owned(), "localhost".into()])?,
-    })
 }
 
 /// The first half of random bytes.
@@ -440,34 +307,6 @@ fn half(bytes: [u8; 32]) -> [u8; 16] {
     let mut half = [0; 16];
     half.copy_from_slice(&bytes[..16]);
     half
-}
-
-fn dns_limits(config: &Config) -> DnsLimits {
-    let exempt = || config.dns_rate_exempt.clone();
-    DnsLimits {
-        udp_workers: workers(config.dns_workers),
-        rate: RateLimits {
-            responses_per_second: config.dns_rate_per_second,
-            window_seconds: config.dns_rate_window_seconds,
-            slip: config.dns_rate_slip,
-            exempt: exempt(),
-            ..RateLimits::default()
-        },
-        sources: SourceLimits {
-            connections_per_source_max: config.dns_connections_per_source_max,
-            exempt: exempt(),
-            ..SourceLimits::default()
-        },
-        ..DnsLimits::default()
-    }
-}
-
-/// How many threads are meant: 0 stands for one on each processor.
-fn workers(configured: usize) -> usize {
-    match configured {
-        0 => thread::available_parallelism().map_or(1, NonZero::get).min(DNS_WORKERS_MAX),
-        count => count,
-    }
 }
 
 /// How many bytes of ledger are applied between two log lines.
@@ -492,8 +331,4 @@ fn entropy() -> Entropy {
 /// Says where a job stands, after `end` of `total` bytes.
 fn report(progress: &mut dyn FnMut(Progress), end: u64, total: u64) {
     progress(Progress { done: end.min(total), total });
-}
-
-fn file_error(what: &str, path: &Path, source: io::Error) -> AppError {
-    AppError::system(format!("cannot {what} {}", path.display()), source)
 }

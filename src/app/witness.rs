@@ -4,7 +4,11 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use super::{AppError, clock, entropy};
 use crate::{
-    server::http::{HttpLimits, HttpServer, witness::routes},
+    server::{
+        admission::{Admission, AdmissionLimits},
+        descriptors::Descriptors,
+        http::{HttpLimits, HttpServer, witness::routes},
+    },
     tlog::note::VerifierKey,
     witness::{KeyFile, Witness},
 };
@@ -43,7 +47,9 @@ impl WitnessNode {
         let witness = Arc::new(Witness::open(&state, key, logs)?);
         let clock = clock();
         let routes = routes(Arc::clone(&witness), Arc::new(move || clock() / 1_000));
-        let http = HttpServer::start(listen, routes, HttpLimits::default()).await;
+        let connections_max = Descriptors::raise().connections_max;
+        let admission = Admission::new(AdmissionLimits { connections_max, ..AdmissionLimits::default() });
+        let http = HttpServer::start(listen, routes, HttpLimits::default(), &admission).await;
         let http = http.map_err(|source| AppError::Listen { address: listen, what: "HTTP", source })?;
         Ok(Self { witness, http })
     }

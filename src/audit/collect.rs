@@ -1,38 +1,43 @@
-//! What needs the order of the entries: the tree, times, the chain of each identifier, and the map at each size that the
-//! output log speaks of.
+//! Checks that depend on the order of entries: the tree, times, the chain of each identifier, and the map at each size
+//! that the output log has a leaf for.
 
 use std::collections::HashMap;
 
-use super::{AuditError, Facts, LogSource, outputs::Output, outputs::Tree, pipeline::Chunk};
+use super::{
+    AuditError, Facts, LogSource,
+    outputs::{Output, UpperHashes},
+    pipeline::Chunk,
+};
 use crate::{
+    entry::chain::{Broken, Chain, check_previous, check_previous_leaf},
     tlog::{Hash, SignedCheckpoint},
     vindex::map::{Hashing, Map, Update},
 };
 
-/// How many updates gather before they go into the map, between two sizes that are compared.
+/// Number of updates that are gathered before they go into the map.
 const UPDATES_AT_ONCE: usize = 65_536;
 
-/// The one that sees all entries in order.
+/// The collector: takes all entries, in order.
 pub(super) struct Collector {
-    tree: Tree,
+    chain: Chain,
+    upper: UpperHashes,
     leaves: Vec<Hash>,
-    time_ms: u64,
-    /// The newest entry of each identifier, by the first half of its key.
+    /// The newest entry of each identifier, by the first half of its map key.
     newest: HashMap<[u8; 16], u64>,
     index: Option<Index>,
 }
 
-/// The map that is made again.
+/// The map, recomputed from the entries.
 struct Index {
     outputs: Vec<Output>,
-    /// The next of them to be compared.
+    /// Position of the next leaf to compare.
     next: usize,
     map: Map,
     updates: Vec<Update>,
 }
 
-/// What was found in the end.
-pub(super) struct Collected {
+/// Totals of a finished audit.
+pub(super) struct AuditTotals {
     pub(super) identifiers: u64,
     pub(super) covers: u64,
     pub(super) keys: u64,
@@ -47,23 +52,30 @@ impl Collector {
             return Err(AuditError::OutputLeaf { index, what });
         }
         let index = outputs.map(|outputs| Index { outputs, next: 0, map: Map::default(), updates: Vec::new() });
-        let mut collector =
-            Self { tree: Tree::default(), leaves: Vec::new(), time_ms: 0, newest: HashMap::new(), index };
+        let mut collector = Self {
+            chain: Chain::default(),
+            upper: UpperHashes::default(),
+            leaves: Vec::new(),
+            newest: HashMap::new(),
+            index,
+        };
         collector.compare_index()?;
         Ok(collector)
     }
 
     pub(super) fn size(&self) -> u64 {
-        self.tree.size()
+        self.chain.size()
     }
 
     /// Takes the next entries.
     pub(super) fn take(&mut self, chunk: Chunk<Option<Facts>>) -> Result<(), AuditError> {
         for (leaf, facts) in chunk.leaves.into_iter().zip(chunk.items) {
-            let index = self.tree.size();
-            self.tree.push(leaf);
+            let index = self.chain.size();
+            if let Some(facts) = &facts {
+                self.check(index, facts).map_err(|broken| AuditError::Entry { index, what: format!("it {broken}") })?;
+            }
+            self.chain.push(leaf, |level, hash| self.upper.push(level, hash));
             let Some(facts) = facts else { continue };
-            self.check_order(index, &facts)?;
             self.leaves.push(leaf);
             if let Some(map) = &mut self.index {
                 map.add(index, &facts);
@@ -73,39 +85,26 @@ impl Collector {
         Ok(())
     }
 
-    fn check_order(&mut self, index: u64, facts: &Facts) -> Result<(), AuditError> {
-        let bad = |what: String| AuditError::Entry { index, what };
-        if facts.time_ms < self.time_ms {
-            return Err(bad("it is older than the entry before it".into()));
-        }
-        self.time_ms = facts.time_ms;
+    /// Checks that the next entry follows on the entries before it.
+    fn check(&mut self, index: u64, facts: &Facts) -> Result<(), Broken> {
+        self.chain.place(index, facts.time_ms)?;
+        // Half of a SHA-256 tells identifiers apart, in half the memory.
         let half = facts.key.first_chunk().copied().unwrap_or_default();
-        let before = self.newest.insert(half, index);
-        let leaf = |index: u64| usize::try_from(index).ok().and_then(|index| self.leaves.get(index)).copied();
-        match (facts.previous, before) {
-            (None, None) => Ok(()),
-            (Some((previous, hash)), Some(before)) if previous == before && leaf(before) == Some(hash) => Ok(()),
-            (Some((previous, _)), Some(before)) if previous == before => {
-                Err(bad(format!("it names another leaf hash for entry {previous}")))
-            }
-            (Some((previous, _)), Some(before)) => {
-                Err(bad(format!("it follows on entry {previous}, and the newest entry of its identifier is {before}")))
-            }
-            (Some((previous, _)), None) => {
-                Err(bad(format!("it follows on entry {previous}, and none is about its identifier")))
-            }
-            (None, Some(before)) => Err(bad(format!("it follows on none, and entry {before} is about its identifier"))),
-        }
+        let newest = self.newest.insert(half, index);
+        check_previous(facts.previous.map(|(named, _)| named), newest)?;
+        let Some((named, said)) = facts.previous else { return Ok(()) };
+        let leaf = usize::try_from(named).ok().and_then(|named| self.leaves.get(named)).copied();
+        check_previous_leaf(named, said, leaf)
     }
 
-    /// Compares tree and map with what the output log says about this size, if it does.
+    /// Compares tree and map with the output leaf for the current size, if there is one.
     fn compare_index(&mut self) -> Result<(), AuditError> {
         let Some(index) = &mut self.index else { return Ok(()) };
-        let Some(output) = index.outputs.get(index.next).filter(|output| output.size == self.tree.size()) else {
+        let Some(output) = index.outputs.get(index.next).filter(|output| output.size == self.chain.size()) else {
             return Ok(());
         };
         let bad = |what: String| AuditError::OutputLeaf { index: index.next as u64, what };
-        if output.tree != self.tree.root() {
+        if output.tree != self.chain.root() {
             let what = format!("its checkpoint of {} entries has another root than the entries give", output.size);
             return Err(bad(what));
         }
@@ -118,12 +117,12 @@ impl Collector {
         Ok(())
     }
 
-    /// Compares the whole with the checkpoint.
-    pub(super) fn finish(self, log: &dyn LogSource, checkpoint: &SignedCheckpoint) -> Result<Collected, AuditError> {
-        self.tree.compare(log, checkpoint, "the log")?;
+    /// Compares the whole tree with the checkpoint.
+    pub(super) fn finish(self, log: &dyn LogSource, checkpoint: &SignedCheckpoint) -> Result<AuditTotals, AuditError> {
+        self.upper.compare(self.chain.root(), log, checkpoint, "the log")?;
         let covers = self.index.as_ref().and_then(|index| index.outputs.last()).map_or(0, |output| output.size);
         let keys = self.index.as_ref().map_or(0, |index| index.map.keys() as u64);
-        Ok(Collected { identifiers: self.newest.len() as u64, covers, keys })
+        Ok(AuditTotals { identifiers: self.newest.len() as u64, covers, keys })
     }
 }
 

@@ -3,12 +3,12 @@
 use super::{LogSource, TILE_WIDTH};
 use crate::ledger::{DataDir, LeafLog, Ledger, LedgerError};
 
-/// The ledger of a data directory. The texts of its entries are derived from values and salts.
+/// The ledger of a data directory. The texts of its entries are recomputed from values and salts.
 #[derive(Debug)]
 pub struct LedgerSource(Ledger);
 
 impl LedgerSource {
-    /// Opens the ledger, up to what was signed for.
+    /// Opens the ledger, up to its signed size.
     ///
     /// # Errors
     ///
@@ -30,7 +30,8 @@ impl LogSource for LedgerSource {
 
     fn entries(&self, bundle: u64, width: usize) -> Result<Vec<u8>, String> {
         let start = bundle * TILE_WIDTH as u64;
-        let (mut index, end) = (start, start + width as u64);
+        let mut index = start;
+        let end = start + width as u64;
         let mut bytes = Vec::with_capacity(width * 512);
         while index < end {
             let at = |error: LedgerError| format!("entry {index} or one behind it: {error}");
@@ -41,6 +42,7 @@ impl LogSource for LedgerSource {
             for entry in entries {
                 let at = |error: LedgerError| format!("entry {index}: {error}");
                 let place = bytes.len();
+                // The length goes in front of the text, and is known behind it.
                 bytes.extend_from_slice(&[0; 2]);
                 self.0.put_text(&entry.decode().map_err(at)?, &mut bytes).map_err(at)?;
                 let len = u16::try_from(bytes.len() - place - 2);

@@ -1,4 +1,4 @@
-//! Auditing a whole log: everything that was signed, computed again from the entries.
+//! Audit of a whole log: everything signed, recomputed from the entries.
 //!
 //! ```text
 //! index's checkpoint -> its leaves: (size, map root, ledger root) each            outputs
@@ -6,10 +6,11 @@
 //!   -> one collector, in order: tree, times, chains, map; at each leaf's size: root == root, map root == map root   collect
 //! ```
 //!
-//! A log is a [`LogSource`]: bundles of entries, tiles of hashes and a checkpoint, as C2SP tlog-tiles has them, wherever they
-//! come from. Of a log whose entries are not ours, tree and signature are checked. What is found first is named with its
-//! index. Memory: 32 bytes an entry, about 50 an identifier, and the map when the index is audited. Deliberately absent: values,
-//! which entries only commit to; consistency with what somebody saw earlier, which a checkpoint of then proves.
+//! A log is a [`LogSource`]: bundles of entries, tiles of hashes and a checkpoint in the format of C2SP tlog-tiles,
+//! from any place. For a log of another program, only tree and signature are checked. The first difference is reported
+//! with its index. Memory: 32 bytes an entry, about 50 an identifier, and the map when the index is audited.
+//! Deliberately absent: values, to which entries only commit; consistency with an older view of the log, which an older
+//! checkpoint proves.
 
 mod collect;
 mod directory;
@@ -29,31 +30,31 @@ use pipeline::Stream;
 use crate::{
     entry::EntryText,
     id::{Identifier, Prefix, excerpt},
-    tlog::{CheckpointVerifier, Hash, SignedCheckpoint, read_checkpoint},
+    tlog::{Hash, SignedCheckpoint, note::VerifierKey, read_checkpoint},
     vindex::{
         keys::{keys_of_identifiers, prefix_key},
         trie::Bytes32,
     },
 };
 
-/// Hashes of a full tile, and entries of a full bundle (C2SP tlog-tiles).
+/// Number of hashes of a full tile, and of entries of a full bundle (C2SP tlog-tiles).
 pub const TILE_WIDTH: usize = 256;
-/// What the text of each of our entries begins with.
+/// Prefix of the text of every entry of this program.
 const OURS: &[u8] = b"touchmark/1 ";
-/// The most threads that fetch and hash.
+/// Maximum number of threads that fetch and hash.
 const THREADS_MAX: usize = 16;
-/// For how long a log may be behind its index: it publishes once a second, and may wait for witnesses.
+/// Maximum time for which a log may lag behind its index: it publishes once a second, and may wait for witnesses.
 const LOG_BEHIND_MAX: Duration = Duration::from_secs(5);
-/// How long to wait before its checkpoint is asked for again.
+/// Delay before the checkpoint of a lagging log is fetched again.
 const LOG_RETRY: Duration = Duration::from_millis(250);
 
-/// Where a log is read, from any thread.
+/// A log to read, from any thread.
 pub trait LogSource: Sync {
     /// The newest checkpoint, a signed note.
     ///
     /// # Errors
     ///
-    /// A sentence that says what could not be read.
+    /// A sentence with the cause.
     fn checkpoint(&self) -> Result<Vec<u8>, String>;
 
     /// The first `width` entries of a bundle, each behind its length as 16 bits, big-endian.
@@ -71,110 +72,110 @@ pub trait LogSource: Sync {
     fn hashes(&self, level: usize, tile: u64, width: usize) -> Result<Vec<u8>, String>;
 }
 
-/// What is audited.
+/// An audit to run.
 pub struct Audit<'a> {
     /// The log.
     pub log: &'a dyn LogSource,
-    /// The output log of its verifiable index, when that is to be audited.
+    /// The output log of the log's verifiable index, if that is to be audited.
     pub index: Option<&'a dyn LogSource>,
     /// The key that signs both; without one no signature is checked.
-    pub verifier: Option<&'a CheckpointVerifier>,
-    /// Threads that fetch and hash: more for what comes over a network.
+    pub verifier: Option<&'a VerifierKey>,
+    /// Number of threads that fetch and hash: more for a log over a network.
     pub threads: usize,
 }
 
-/// What a sound log holds.
+/// Report on a sound log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditReport {
     /// The name of the log.
     pub origin: String,
-    /// The number of entries.
+    /// Number of entries.
     pub entries: u64,
-    /// Root of their tree.
+    /// Root of the log's tree.
     pub root: Hash,
-    /// What the entries are.
+    /// Content of the entries.
     pub content: Content,
-    /// What was found about the verifiable index, when it was audited.
+    /// Report on the verifiable index, if it was audited.
     pub index: Option<IndexReport>,
 }
 
-/// What the entries of a log are.
+/// Content of the entries of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// Of this program, and each is well-formed and in its place.
+    /// Entries of this program, each well-formed and in its place.
     Ours {
-        /// How many identifiers they are about.
+        /// Number of identifiers in the log.
         identifiers: u64,
     },
-    /// Of another program; only tree and signature were checked.
+    /// Entries of another program; only tree and signature were checked.
     Foreign,
 }
 
-/// What a sound output log holds.
+/// Report on a sound output log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexReport {
-    /// Its leaves, each of which says what the entries give.
+    /// Number of leaves, each of which agrees with the entries.
     pub leaves: u64,
-    /// Up to which size of the log they go.
+    /// Size of the log that the last leaf covers.
     pub covers: u64,
-    /// Keys of the map.
+    /// Number of keys of the map.
     pub keys: u64,
 }
 
-/// Why a log did not pass.
+/// Reason for which a log did not pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuditError {
-    /// Something could not be read.
+    /// The log or its index could not be read.
     #[error("{0}")]
     Source(String),
-    /// An entry, or what was said about it.
+    /// An entry is wrong, or its hash in the log.
     #[error("entry {index}: {what}")]
     Entry {
-        /// Its index in the log.
+        /// Index of the entry in the log.
         index: u64,
-        /// What is wrong.
+        /// The difference.
         what: String,
     },
-    /// A leaf of the output log, or what it says.
+    /// A leaf of the output log is wrong, or contradicts the entries.
     #[error("leaf {index} of the output log: {what}")]
     OutputLeaf {
-        /// Its index in the output log.
+        /// Index of the leaf in the output log.
         index: u64,
-        /// What is wrong.
+        /// The difference.
         what: String,
     },
-    /// A checkpoint.
+    /// A checkpoint is wrong.
     #[error("the checkpoint of {log}: {what}")]
     Checkpoint {
-        /// Of which log.
+        /// The log with the checkpoint.
         log: &'static str,
-        /// What is wrong.
+        /// The difference.
         what: String,
     },
 }
 
-/// How far an audit has come.
+/// Progress of an audit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Audited {
-    /// Entries done.
+    /// Entries checked.
     pub done: u64,
     /// Entries in all.
     pub total: u64,
 }
 
-/// How many threads this machine runs at once.
+/// Number of processors of this machine, at most 16.
 pub fn processors() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX)
 }
 
 impl Audit<'_> {
-    /// Reads and checks everything.
+    /// Reads and checks the whole log.
     ///
     /// # Errors
     ///
     /// [`AuditError`]: the first difference.
     pub fn run(&self, progress: &mut dyn FnMut(Audited)) -> Result<AuditReport, AuditError> {
-        // First the index, then the log: what grows meanwhile is then in the log, sooner or later.
+        // The index first: the log's checkpoint, fetched later, covers it, sooner or later.
         let outputs = self.index.map(|index| outputs::read(index, self.verifier, self.threads)).transpose()?;
         let covered = outputs.as_ref().and_then(|outputs| outputs.last()).map_or(0, |last| last.size);
         let (origin, checkpoint) = self.checkpoint_of(covered)?;
@@ -185,9 +186,11 @@ impl Audit<'_> {
         }
         let leaves = outputs.as_ref().map_or(0, |outputs| outputs.len() as u64);
         let mut collector = Collector::new(outputs, size)?;
-        let read = |index, entry: &[u8]| match is_ours {
-            true => Facts::read(entry).map(Some).map_err(|what| AuditError::Entry { index, what }),
-            false => Ok(None),
+        let read = |index, entry: &[u8]| {
+            if !is_ours {
+                return Ok(None);
+            }
+            Facts::read(entry).map(Some).map_err(|what| AuditError::Entry { index, what })
         };
         let bad = |index, what| AuditError::Entry { index, what };
         let stream = Stream { source: self.log, size, threads: self.threads.clamp(1, THREADS_MAX), bad };
@@ -204,7 +207,7 @@ impl Audit<'_> {
         Ok(AuditReport { origin, entries: size, root: checkpoint.root, content, index })
     }
 
-    /// The log's checkpoint, which has to cover what the index does: an index may be a publication ahead.
+    /// The log's checkpoint. Waits until it covers as much as the index does, which may be a publication ahead.
     fn checkpoint_of(&self, covered: u64) -> Result<(String, SignedCheckpoint), AuditError> {
         let began = Instant::now();
         loop {
@@ -216,7 +219,7 @@ impl Audit<'_> {
         }
     }
 
-    /// Whether the log is of this program; its first entry tells.
+    /// True if the log is of this program, as its first entry tells.
     fn is_ours(&self, size: u64) -> Result<bool, AuditError> {
         if size == 0 {
             return Ok(true);
@@ -227,11 +230,11 @@ impl Audit<'_> {
     }
 }
 
-/// The checkpoint of a source, its signature checked when there is a key.
+/// The checkpoint of a source; its signature is checked if there is a key.
 fn signed(
     source: &dyn LogSource,
     log: &'static str,
-    verifier: Option<&CheckpointVerifier>,
+    verifier: Option<&VerifierKey>,
 ) -> Result<(String, SignedCheckpoint), AuditError> {
     let note = source.checkpoint().map_err(AuditError::Source)?;
     let bad = |what: String| AuditError::Checkpoint { log, what };
@@ -245,7 +248,7 @@ fn signed(
     }
 }
 
-/// What the collector needs of one of our entries.
+/// The facts about one of our entries that the collector needs.
 struct Facts {
     time_ms: u64,
     previous: Option<(u64, Hash)>,
@@ -256,14 +259,15 @@ struct Facts {
 }
 
 impl Facts {
-    /// Takes an entry's text apart, which has to be well-formed in every part.
+    /// Parses an entry's text, which has to be well-formed in every part.
     fn read(text: &[u8]) -> Result<Self, String> {
         let entry = EntryText::parse(text).map_err(|error| error.to_string())?;
         if entry.kind.is_about_prefix() {
             let prefix = Prefix::parse(&entry.identifier).ok().filter(|prefix| prefix.as_str() == entry.identifier);
             let prefix =
                 prefix.ok_or_else(|| format!("`{}` is no prefix in its canonical form", excerpt(&entry.identifier)))?;
-            let (key, more_keys) = (prefix_key(&prefix), Vec::new());
+            let key = prefix_key(&prefix);
+            let more_keys = Vec::new();
             return Ok(Self { time_ms: entry.time_ms, previous: entry.previous, key, more_keys });
         }
         let identifier = canonical(&entry.identifier)
@@ -274,7 +278,8 @@ impl Facts {
         };
         let targets = ends(&mut entry.edges.iter().map(|edge| &*edge.to), "an edge leads to")?;
         let outputs = ends(&mut entry.outputs.iter().map(|output| &**output), "an output is")?;
-        let (mut key, mut more_keys) = (None, Vec::new());
+        let mut key = None;
+        let mut more_keys = Vec::new();
         keys_of_identifiers(&identifier, &targets, &outputs, |given| match key {
             None => key = Some(given),
             Some(_) => more_keys.push(given),
@@ -284,7 +289,7 @@ impl Facts {
     }
 }
 
-/// The identifier that a text writes, if that is how it is written.
+/// The identifier of a text that is its canonical form; `None` for any other text.
 fn canonical(text: &str) -> Option<Identifier> {
     Identifier::parse(text).ok().filter(|identifier| identifier.as_str() == text)
 }

@@ -1,30 +1,30 @@
-//! The output log of a verifiable index: its tree and signatures, and what each leaf says.
+//! The output log of a verifiable index: its tree and signatures, and the content of each leaf.
 
 use super::{
-    AuditError, CheckpointVerifier, LogSource, THREADS_MAX,
+    AuditError, LogSource, THREADS_MAX,
     pipeline::{Stream, first_difference},
     signed,
 };
 use crate::{
-    tlog::{Frontier, Hash, SignedCheckpoint, read_checkpoint},
+    tlog::{Frontier, Hash, SignedCheckpoint, note::VerifierKey, read_checkpoint},
     vindex::{OutputLeaf, output_verifier, trie::Bytes32},
 };
 
-/// What a leaf of the output log says.
+/// Content of a leaf of the output log.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Output {
-    /// Of how many entries.
+    /// Number of entries that the leaf covers.
     pub(super) size: u64,
-    /// The root of their tree.
+    /// Root of the tree over those entries.
     pub(super) tree: Hash,
-    /// The root of the map over them.
+    /// Root of the map over those entries.
     pub(super) map: Bytes32,
 }
 
 /// Reads all leaves of an output log and checks its tree.
 pub(super) fn read(
     source: &dyn LogSource,
-    verifier: Option<&CheckpointVerifier>,
+    verifier: Option<&VerifierKey>,
     threads: usize,
 ) -> Result<Vec<Output>, AuditError> {
     let output = verifier.map(output_verifier).transpose().map_err(|error| AuditError::Source(error.to_string()))?;
@@ -40,7 +40,7 @@ pub(super) fn read(
         Ok(Output { size: covered.size, tree: covered.root, map: leaf.root })
     };
     let mut outputs: Vec<Output> = Vec::new();
-    let mut tree = Tree::default();
+    let (mut frontier, mut upper) = (Frontier::default(), UpperHashes::default());
     let stream = Stream {
         source,
         size: checkpoint.size,
@@ -48,7 +48,7 @@ pub(super) fn read(
         bad: |index, what| AuditError::OutputLeaf { index, what },
     };
     stream.run(read, |chunk| {
-        chunk.leaves.into_iter().for_each(|leaf| tree.push(leaf));
+        chunk.leaves.into_iter().for_each(|leaf| frontier.push(leaf, |level, hash| upper.push(level, hash)));
         for output in chunk.items {
             if outputs.last().is_some_and(|before| before.size >= output.size) {
                 return Err(bad(outputs.len() as u64, "it does not cover more than the leaf before"));
@@ -57,45 +57,33 @@ pub(super) fn read(
         }
         Ok(())
     })?;
-    tree.compare(source, &checkpoint, "the output log")?;
+    upper.compare(frontier.root(), source, &checkpoint, "the output log")?;
     Ok(outputs)
 }
 
-/// A tree that grows leaf by leaf, and its hashes above the leaves.
+/// The hashes of a tree above its leaves, as the tiles of level 1 and higher have them.
 #[derive(Default)]
-pub(super) struct Tree {
-    frontier: Frontier,
-    /// Those of level 1 and higher.
-    levels: Vec<Vec<Hash>>,
-}
+pub(super) struct UpperHashes(Vec<Vec<Hash>>);
 
-impl Tree {
-    pub(super) fn push(&mut self, leaf: Hash) {
-        let levels = &mut self.levels;
-        self.frontier.push(leaf, |level, hash| {
-            if levels.len() < level {
-                levels.push(Vec::new());
-            }
-            levels[level - 1].push(hash);
-        });
+impl UpperHashes {
+    /// Adds the next hash of a level.
+    pub(super) fn push(&mut self, level: usize, hash: Hash) {
+        if self.0.len() < level {
+            self.0.push(Vec::new());
+        }
+        self.0[level - 1].push(hash);
     }
 
-    pub(super) fn size(&self) -> u64 {
-        self.frontier.size()
-    }
-
-    pub(super) fn root(&self) -> Hash {
-        self.frontier.root()
-    }
-
-    /// Compares the tree with a checkpoint, and its hashes above the leaves with the tiles.
+    /// Compares the root of the tree with a checkpoint, and its hashes above the leaves with the tiles.
     pub(super) fn compare(
         &self,
+        root: Hash,
         source: &dyn LogSource,
         checkpoint: &SignedCheckpoint,
         log: &'static str,
     ) -> Result<(), AuditError> {
-        for (level, hashes) in (1..).zip(&self.levels) {
+        // The tiles of level 0 were compared with the leaf hashes when they were read.
+        for (level, hashes) in (1..).zip(&self.0) {
             for (number, tile) in (0..).zip(hashes.chunks(super::TILE_WIDTH)) {
                 let served = source.hashes(level, number, tile.len()).map_err(AuditError::Source)?;
                 if let Some(offset) = first_difference(tile, &served) {
@@ -105,7 +93,7 @@ impl Tree {
                 }
             }
         }
-        if self.root() == checkpoint.root {
+        if root == checkpoint.root {
             return Ok(());
         }
         let what = format!("its {} entries give another root than it says", checkpoint.size);

@@ -1,8 +1,8 @@
-//! From a source to entries in order: workers fetch, take apart and hash; one collector gets chunk after chunk.
+//! Reads a log in order, on several threads: workers fetch, parse and hash; one collector gets chunk after chunk.
 //!
-//! Worker i of n takes every nth chunk and sends it over a channel of its own, which holds few; the collector takes from the
-//! channels in turn. So order costs nothing, and memory is bounded however uneven the workers are. The leaf hashes are compared
-//! with the source's tiles of level 0.
+//! Worker i of n takes every nth chunk and sends it over a bounded channel of its own; the collector takes from the
+//! channels in turn. So order costs nothing, and memory is bounded however uneven the workers are. The leaf hashes are
+//! compared with the source's tiles of level 0.
 
 use std::{
     sync::mpsc::{self, Receiver, SyncSender},
@@ -12,34 +12,34 @@ use std::{
 use super::{AuditError, LogSource, TILE_WIDTH};
 use crate::{entry::leaf_hash, tlog::Hash};
 
-/// Bundles of a chunk.
+/// Number of bundles in a chunk.
 const CHUNK_BUNDLES: u64 = 8;
-/// Chunks that wait for the collector, of each worker.
+/// Maximum number of chunks of each worker that wait for the collector.
 const CHUNKS_WAITING_MAX: usize = 4;
 
-/// Consecutive entries.
+/// A run of consecutive entries.
 pub(super) struct Chunk<T> {
-    /// Their leaf hashes.
+    /// Leaf hashes of the entries.
     pub(super) leaves: Vec<Hash>,
-    /// What was read of each.
+    /// Parsed entries.
     pub(super) items: Vec<T>,
 }
 
-/// A log that is read from its beginning to a size.
+/// A log to read from its beginning to a size.
 pub(super) struct Stream<'a, Bad> {
     pub(super) source: &'a dyn LogSource,
     pub(super) size: u64,
     pub(super) threads: usize,
-    /// What an error about an entry is called.
+    /// Constructor of the error about an entry.
     pub(super) bad: Bad,
 }
 
 impl<Bad: Fn(u64, String) -> AuditError + Sync> Stream<'_, Bad> {
-    /// Hands every chunk to `collect`, in order.
+    /// Passes every chunk to `collect`, in order.
     ///
     /// # Errors
     ///
-    /// The first, in order, of what a worker, `read` or `collect` says.
+    /// The first error, in order, of a worker, `read` or `collect`.
     pub(super) fn run<T: Send>(
         &self,
         read: impl Fn(u64, &[u8]) -> Result<T, AuditError> + Sync,
@@ -65,7 +65,7 @@ impl<Bad: Fn(u64, String) -> AuditError + Sync> Stream<'_, Bad> {
         })
     }
 
-    /// Reads the chunks of one worker until there are no more, one cannot be read, or nobody takes them.
+    /// Reads the chunks of one worker, until there are no more, one fails, or the collector is gone.
     fn work<T>(
         &self,
         chunks: impl Iterator<Item = u64>,
@@ -121,7 +121,7 @@ fn split_entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
 }
 
-/// The first of some hashes that a tile does not have.
+/// Offset of the first of `hashes` that a tile lacks or contradicts.
 pub(super) fn first_difference(hashes: &[Hash], tile: &[u8]) -> Option<u64> {
     let (tile, rest) = tile.as_chunks::<32>();
     let different = hashes.iter().zip(tile).position(|(hash, stored)| hash.0 != *stored);

@@ -1,10 +1,11 @@
-//! A sharded LRU with a budget whose entries are read and changed where they lie: for what ages, and for tables of what is known
-//! about others.
+//! A sharded, bounded LRU table whose entries are read and changed in place: for data that expires, and for state kept
+//! about peers.
 //!
-//! * Every entry has a weight, in bytes or in entries; a shard over its share of the budget drops what was used longest ago.
+//! * Each entry has a weight, in bytes or in entries; a shard over its share of the budget evicts the least recently
+//!   used entries.
 //! * `read` and `change` run under the lock of one shard: they copy what they need, and do nothing else.
 //!
-//! Deliberately absent: time and fills. An entry says itself until when it counts, and who fills it is for its owner to say.
+//! Deliberately absent: time and fills. The entry carries its expiry, and its owner decides who fills it.
 
 use std::{
     borrow::Borrow,
@@ -32,7 +33,7 @@ struct Shard<K: Hash + Eq, V> {
 }
 
 impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
-    /// A table that holds at most `weight_max`, as `weigh` counts it. The weight of an entry never changes.
+    /// A table of at most `weight_max`, as `weigh` counts it. The weight of an entry must not change.
     pub fn new(weight_max: usize, weigh: Weigh<K, V>) -> Self {
         let shard = || Shard { entries: LruCache::unbounded_with_hasher(RandomState::new()), weight: 0 };
         Self {
@@ -43,7 +44,7 @@ impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
         }
     }
 
-    /// What `read` says of the value of a key; `None` when there is none.
+    /// The result of `read` on the value of a key; `None` on a miss.
     pub fn read<Q, R>(&self, key: &Q, read: impl FnOnce(&V) -> R) -> Option<R>
     where
         K: Borrow<Q>,
@@ -52,7 +53,7 @@ impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
         self.shard(key).entries.get(key).map(read)
     }
 
-    /// Changes the value of a key, if there is one, and not what it weighs.
+    /// Changes the value of a key in place, if there is one; its weight must stay the same.
     pub fn change<Q, R>(&self, key: &Q, change: impl FnOnce(&mut V) -> R) -> Option<R>
     where
         K: Borrow<Q>,
@@ -61,7 +62,8 @@ impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
         self.shard(key).entries.get_mut(key).map(change)
     }
 
-    /// Changes the value of a key, the default one if there is none, and not what it weighs.
+    /// Changes the value of a key in place, after inserting the default if there is none; its weight must stay the
+    /// same.
     pub fn change_or_default<R>(&self, key: &K, change: impl FnOnce(&mut V) -> R) -> R
     where
         V: Default,
@@ -76,12 +78,13 @@ impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
         result
     }
 
-    /// Keeps a value instead of the one that is there; neither when it is heavier than a shard.
+    /// Inserts or replaces the value of a key. A value heavier than a shard is not inserted, and the old one is
+    /// removed.
     pub fn put(&self, key: K, value: V) {
         self.shard(&key).put(key, value, self.weigh, self.shard_weight_max);
     }
 
-    /// Forgets a key.
+    /// Removes a key.
     pub fn remove<Q>(&self, key: &Q)
     where
         K: Borrow<Q>,
@@ -93,7 +96,7 @@ impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
         }
     }
 
-    /// Takes everything out.
+    /// Removes all entries.
     pub fn clear(&self) {
         for shard in &self.shards {
             let mut shard = lock(shard);
@@ -102,7 +105,7 @@ impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
         }
     }
 
-    /// How many entries there are, and what they weigh.
+    /// Number of entries, and their weight.
     pub fn size(&self) -> (usize, usize) {
         let sizes = self.shards.iter().map(|shard| {
             let shard = lock(shard);
@@ -111,7 +114,7 @@ impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
         sizes.fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1))
     }
 
-    /// How many values are as `is` says, which runs under a lock.
+    /// Number of values for which `is` holds; `is` runs under a lock.
     pub fn count(&self, is: impl Fn(&V) -> bool) -> usize {
         self.shards.iter().map(|shard| lock(shard).entries.iter().filter(|(_, value)| is(value)).count()).sum()
     }

@@ -1,17 +1,18 @@
-//! A sharded LRU of ready answers that is outdated from afar: an entry counts as long as nothing happened to what it
-//! depends on.
+//! A sharded LRU cache of ready answers, invalidated by topic: an entry is valid until something that it depends on
+//! changes.
 //!
-//! Whoever changes something does not know under how many keys it was answered. So an entry carries a [`Stamp`]: the
-//! generation of one topic, and the epoch of all of them, as they were before the answer was read. [`Topics::outdate`] begins the next
-//! generation, [`Topics::outdate_all`] the next epoch, and all entries with an older stamp are misses from then on, those that are
-//! being made at that moment included. Topics share a fixed number of generations: now and then an entry is outdated for another's
-//! sake, never the other way round.
+//! A writer does not know all keys under which its change was answered. So each entry carries a [`Stamp`]: the
+//! generation of one topic, and the epoch of all topics, as they were before the answer was read. [`Topics::outdate`]
+//! begins the next generation of a topic, [`Topics::outdate_all`] the next epoch; entries with an older stamp are
+//! misses from then on, and so are answers still being made. Topics share a fixed number of generations: now and then a
+//! change invalidates an unrelated entry, but never misses a related one.
 //!
-//! Once a shard is full, an answer comes in at its second miss: most of what is asked once is not asked again, and would
-//! only push out what is (the doorkeeper of TinyLFU, Einziger et al. 2017, section 3.4.2, here a table of the last misses).
+//! Once a shard is full, an answer is admitted at its second miss: most keys that are asked once are not asked again,
+//! and would only evict others (the doorkeeper of TinyLFU, Einziger et al. 2017, section 3.4.2, here a table of the
+//! last misses).
 //!
-//! A hit hashes the key, takes one short lock, and reads the value where it lies. One hit in eight moves the entry to the front:
-//! moving touches five entries, and which of them were used last is known well enough without it.
+//! A hit hashes the key, takes one short lock, and reads the value in place. One hit in eight moves the entry to the
+//! front: a move touches five entries, and the order of use is known well enough without the others.
 
 use std::{
     hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
@@ -25,24 +26,24 @@ use lru::LruCache;
 
 use super::CacheStats;
 
-/// The number of shards: enough that the threads of a large machine rarely meet.
+/// Number of shards: enough that the threads of a large machine rarely contend.
 const SHARD_COUNT: usize = 256;
-/// The number of generations: a quarter of a million topics of 4 bytes.
+/// Number of generations: a quarter of a million, of 4 bytes each.
 const GENERATION_COUNT: usize = 1 << 18;
-/// One hit in so many moves its entry to the front; a power of two.
+/// Hits of a shard per move of an entry to the front; a power of two.
 const HITS_PER_MOVE: u64 = 8;
-/// What an entry takes beside its key and its value, in bytes: its node, its place in the table, the allocator's share.
+/// Overhead of an entry beside its key and its value, in bytes: its node, its slot in the table, the allocator's share.
 const ENTRY_BYTES: usize = 112;
 
-/// Generations of what answers depend on. A topic is any hash.
+/// Generations of topics, on which cached answers depend. A topic is any hash.
 #[derive(Debug)]
 pub struct Topics {
     generations: Box<[AtomicU32]>,
-    /// How often all of them were outdated at once.
+    /// Number of times that all topics were invalidated at once.
     epoch: AtomicU32,
 }
 
-/// A topic, its generation and the epoch at some time.
+/// A topic's slot, its generation and the epoch at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     slot: u32,
@@ -57,24 +58,24 @@ impl Default for Topics {
 }
 
 impl Topics {
-    /// The generation of a topic now: taken before what depends on it is read.
+    /// The current stamp of a topic; to be taken before the data that depends on the topic is read.
     pub fn stamp(&self, topic: u64) -> Stamp {
         let slot = (topic % GENERATION_COUNT as u64) as usize;
         let generation = self.generations[slot].load(Ordering::Acquire);
         Stamp { slot: slot as u32, generation, epoch: self.epoch.load(Ordering::Acquire) }
     }
 
-    /// Begins the next generation of a topic, after it changed and before anyone is told that it did.
+    /// Invalidates the entries of a topic; to be called after the change and before it is acknowledged.
     pub fn outdate(&self, topic: u64) {
         self.generations[(topic % GENERATION_COUNT as u64) as usize].fetch_add(1, Ordering::AcqRel);
     }
 
-    /// As [`Topics::outdate`], of every topic.
+    /// Invalidates the entries of all topics.
     pub fn outdate_all(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// True while nothing has happened to the stamp's topic, nor to all of them.
+    /// True as long as neither the stamp's topic nor all topics have been invalidated.
     pub fn is_current(&self, stamp: Stamp) -> bool {
         let generation = self.generations.get(stamp.slot as usize);
         let same = generation.is_some_and(|generation| generation.load(Ordering::Acquire) == stamp.generation);
@@ -82,13 +83,13 @@ impl Topics {
     }
 }
 
-/// An answer that can be kept.
+/// A cacheable answer.
 pub trait Kept {
-    /// Its size in memory, in bytes.
+    /// Size of the answer in memory, in bytes.
     fn bytes(&self) -> usize;
 }
 
-/// A key with its hash, which takes longer to compute than to look up.
+/// A key with its hash, which costs more to compute than to look up.
 #[derive(Clone, Copy, Debug)]
 pub struct HashedKey<'a> {
     key: &'a [u8],
@@ -96,7 +97,7 @@ pub struct HashedKey<'a> {
 }
 
 impl HashedKey<'_> {
-    /// The hash: nobody outside can choose keys with the same one.
+    /// The hash. Its seed is random, so that nobody outside can choose keys that collide.
     pub fn hash(self) -> u64 {
         self.hash
     }
@@ -112,9 +113,9 @@ pub struct StampedCache<V> {
 
 #[derive(Debug)]
 struct Shard<V> {
-    /// By the hash of the key; of two keys with one hash the later one stays.
+    /// Entries by the hash of their key; of two keys with one hash the later one stays.
     entries: LruCache<u64, Entry<V>, BuildHasherDefault<AsIs>>,
-    /// The last hash that missed, for each slot; empty until the shard is full.
+    /// The doorkeeper: marks of the last misses, by slot; empty until the shard is full.
     missed: Box<[u32]>,
     bytes: usize,
     asked: u64,
@@ -128,7 +129,7 @@ struct Entry<V> {
 }
 
 impl<V: Kept> StampedCache<V> {
-    /// A cache that holds at most `bytes_max` bytes.
+    /// A cache of at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
         let shard = || {
             let entries = LruCache::unbounded_with_hasher(BuildHasherDefault::default());
@@ -148,8 +149,8 @@ impl<V: Kept> StampedCache<V> {
         HashedKey { key, hash: hasher.finish() }
     }
 
-    /// Reads the value of a key where it lies; `None` when there is none, or when `read` says that it does not count any
-    /// more. `read` runs under a lock: it looks whether the value counts, copies what it needs, and does nothing else.
+    /// Reads the value of a key in place; `None` on a miss, or if `read` finds the value stale. `read` runs under a
+    /// lock: it checks whether the value is stale, copies what it needs, and does nothing else.
     pub fn read<R>(&self, key: HashedKey<'_>, read: impl FnOnce(&V) -> Option<R>) -> Option<R> {
         let mut shard = self.shard(key);
         shard.asked += 1;
@@ -162,7 +163,7 @@ impl<V: Kept> StampedCache<V> {
         found
     }
 
-    /// Keeps the value that `make` gives for a key, if it comes in.
+    /// Inserts the value that `make` gives for a key, if the doorkeeper admits it.
     pub fn put(&self, key: HashedKey<'_>, make: impl FnOnce() -> V) {
         let mut shard = self.shard(key);
         if !shard.lets_in(key.hash) {
@@ -182,7 +183,7 @@ impl<V: Kept> StampedCache<V> {
         }
     }
 
-    /// What the cache has done and holds.
+    /// Counters and size of the cache.
     pub fn stats(&self) -> CacheStats {
         let mut stats = CacheStats::default();
         for shard in &self.shards {
@@ -196,24 +197,27 @@ impl<V: Kept> StampedCache<V> {
     }
 
     fn shard(&self, key: HashedKey<'_>) -> MutexGuard<'_, Shard<V>> {
-        // The table of a shard uses the low and the highest bits.
+        // The hash table of a shard uses the low bits and the highest ones.
         super::lock(&self.shards[(key.hash >> 32) as usize % SHARD_COUNT])
     }
 }
 
 impl<V: Kept> Shard<V> {
-    /// Whether an answer may come in: when there is room, when it replaces one, or when it was missed not long ago.
+    /// True if an answer is admitted: the shard has room, the answer replaces one, or the key missed before, not long
+    /// ago.
     fn lets_in(&mut self, hash: u64) -> bool {
         if self.missed.is_empty() || self.entries.contains(&hash) {
             return true;
         }
-        // Shards and their tables use other bits.
+        // Other bits than those that choose the shard and the place in its table.
         let slot = (hash >> 8) as usize % self.missed.len();
+        // Zero is an empty slot; no mark is zero.
         let mark = (hash >> 40) as u32 | 1;
         std::mem::replace(&mut self.missed[slot], mark) == mark
     }
 
     fn drop_oldest(&mut self) {
+        // The shard is full for the first time: the doorkeeper gets one slot for each entry.
         if self.missed.is_empty() {
             self.missed = vec![0; self.entries.len()].into();
         }
@@ -230,7 +234,7 @@ impl<V: Kept> Entry<V> {
     }
 }
 
-/// Keys that are hashes already.
+/// The hasher for keys that are hashes already.
 #[derive(Debug, Default)]
 struct AsIs(u64);
 

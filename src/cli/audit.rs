@@ -1,4 +1,4 @@
-//! `touchmark audit`: a whole log, computed again from its entries.
+//! `touchmark audit`: a whole log, recomputed from its entries.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     app::{self, AuditReport, Audited, Content, IndexReport},
-    vindex::CheckpointVerifier,
+    tlog::note::VerifierKey,
 };
 
 /// Audits a log: tree, signatures, entries, and the verifiable index against every leaf of its output log.
@@ -46,7 +46,7 @@ pub struct Args {
 ///
 /// [`Failure`] names the first difference.
 pub fn run(args: &Args) -> Result<u8, Failure> {
-    let verifier = args.key.as_deref().map(CheckpointVerifier::new).transpose();
+    let verifier = args.key.as_deref().map(VerifierKey::of_log).transpose();
     let verifier = verifier.map_err(|error| Failure::usage(error.to_string()))?;
     let is_url = ["http://", "https://"].iter().any(|scheme| args.target.starts_with(scheme));
     if args.index.is_some() && !is_url {
@@ -58,13 +58,14 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         bar.set_position(done);
         bar.set_message(format!("{} of {} entries", count(done), count(total)));
     };
-    let report = match is_url {
-        true => app::audit_url(&args.target, args.index.as_deref(), verifier.as_ref(), &mut progress),
-        false => app::audit_directory(Path::new(&args.target), verifier.as_ref(), &mut progress),
+    let report = if is_url {
+        app::audit_url(&args.target, args.index.as_deref(), verifier.as_ref(), &mut progress)
+    } else {
+        app::audit_directory(Path::new(&args.target), verifier.as_ref(), &mut progress)
     };
     bar.finish_and_clear();
     let report = report?;
-    // A directory has a key of its own.
+    // A directory contains its own key, so its signatures are always checked.
     let signature = if verifier.is_some() || !is_url { Signature::Checked } else { Signature::NotChecked };
     if args.json {
         show_json(&report, signature)?

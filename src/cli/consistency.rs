@@ -1,4 +1,4 @@
-//! `touchmark consistency`: whether one checkpoint of a ledger is a beginning of another.
+//! `touchmark consistency`: proof that one checkpoint of a ledger is a beginning of another.
 
 use std::path::PathBuf;
 
@@ -54,14 +54,14 @@ pub struct Args {
     json: bool,
 }
 
-/// How a file begins that `-o` wrote.
+/// First bytes of a file written by `-o`.
 const WRITTEN: &[u8] = b"old ";
 
 /// Runs the command.
 ///
 /// # Errors
 ///
-/// [`Failure`] when a file or a key is none, a checkpoint is not signed as it should be, or the node gives no proof.
+/// [`Failure`] if a file or a key is malformed, a checkpoint is not signed as it should be, or the node gives no proof.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let policy = args.trust.policy()?;
     let old_note = trust::read_checkpoint(&args.old)?;
@@ -84,7 +84,9 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     }
     let is_grown = is_consistent(old.head, new.head, &grown.proof);
     let is_forked = old.head.size == new.head.size && old.head.root != new.head.root;
-    let (origin, from, to) = (clean(&old.origin), old.head.size, new.head.size);
+    let origin = clean(&old.origin);
+    let from = old.head.size;
+    let to = new.head.size;
     match (args.json, is_grown) {
         (true, _) => output::line(json!({
             "consistent": is_grown, "two_histories": is_forked, "ledger": old.origin, "old_entries": from, "new_entries": to
@@ -95,15 +97,14 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
             count(to)
         ))?,
         (false, false) => {
-            let (old_note, new_note) = (String::from_utf8_lossy(&old_note), &grown.checkpoint);
-            let (from, to) = (count(from), count(to));
-            let said = match is_forked {
-                true => {
-                    format!("two histories: {origin} signed two different trees of {to} entries; keep both checkpoints")
-                }
-                false => {
-                    format!("not shown: that {origin} with {from} entries is a beginning of {origin} with {to} entries")
-                }
+            let old_note = String::from_utf8_lossy(&old_note);
+            let new_note = &grown.checkpoint;
+            let from = count(from);
+            let to = count(to);
+            let said = if is_forked {
+                format!("two histories: {origin} signed two different trees of {to} entries; keep both checkpoints")
+            } else {
+                format!("not shown: that {origin} with {from} entries is a beginning of {origin} with {to} entries")
             };
             output::line(format_args!("{said}\n\n{old_note}\n{new_note}"))?;
         }
@@ -131,7 +132,7 @@ fn grown(args: &Args, old_size: u64) -> Result<AddCheckpoint, Failure> {
         }
         None => None,
     };
-    // Its size is not verified yet; a wrong one gives a proof of something else.
+    // The size is not verified yet; a wrong one gives a proof that fails below.
     let new_size = match &note {
         Some(note) => {
             let size = note.lines().nth(1).and_then(|size| size.parse().ok());

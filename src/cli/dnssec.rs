@@ -23,7 +23,7 @@ use crate::{
     server::dns::keys::{self, KeysError},
 };
 
-/// Shows and rolls the keys that sign the DNS zone, while the node runs or not.
+/// Shows and rolls the keys that sign the DNS zone, whether the node runs or not.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -41,11 +41,11 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show the keys, what they do, and what the parent zone and validators need of them
+    /// Show the keys, their states, and the records that the parent zone and validators need
     Status(StatusArgs),
-    /// Show the DS of the zone, or of a prefix that is homed here, for whoever delegates it
+    /// Show the DS of the zone, or of a prefix that is homed here, for the zone that delegates it
     Ds(DsArgs),
-    /// Add a key that takes the place of the one there is, or drop the old one
+    /// Add a key that will replace the current one, or drop the old one
     Roll(RollArgs),
 }
 
@@ -120,7 +120,7 @@ impl From<KeysError> for Failure {
 ///
 /// # Errors
 ///
-/// [`Failure`] when there are no keys, when they cannot be read or written, when it is not the time to roll.
+/// [`Failure`] if there are no keys, if they cannot be read or written, or if it is too early to roll.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     match &args.command {
         Command::Status(args) => status(args)?,
@@ -133,7 +133,8 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 
 fn status(args: &StatusArgs) -> Result<(), Failure> {
     let data = args.data.config()?.data;
-    let (ring, now) = (keys::keys(&data)?, keys::now_unix());
+    let ring = keys::keys(&data)?;
+    let now = keys::now_unix();
     if args.json {
         return print_json(&ring, None, now);
     }
@@ -143,9 +144,10 @@ fn status(args: &StatusArgs) -> Result<(), Failure> {
     out.flush()
 }
 
-/// Prints what `touchmark prefix delegate --ds` of the node above takes.
+/// Prints the DS that `touchmark prefix delegate --ds` takes on the node of the zone above.
 fn show_ds(args: &DsArgs) -> Result<(), Failure> {
-    let (ring, now) = (keys::keys(&args.data.config()?.data)?, keys::now_unix());
+    let ring = keys::keys(&args.data.config()?.data)?;
+    let now = keys::now_unix();
     let apex = match &args.prefix {
         None => ring.apex().to_vec(),
         Some(prefix) => prefix_apex(prefix, &ring)?,
@@ -190,7 +192,7 @@ fn finish(args: &RollArgs) -> Result<(), Failure> {
     let (ring, dropped) = keys::finish_roll(&args.data.config()?.data, haste)?;
     let now = keys::now_unix();
     if args.json {
-        let dropped = JsonKey::new(&ring, &dropped.key, None, (dropped.published_at, dropped.active_at));
+        let dropped = JsonKey::new(&ring, &dropped, None);
         return print_json(&ring, Some(dropped), now);
     }
     let mut out = Out::stdout();
@@ -203,7 +205,8 @@ fn finish(args: &RollArgs) -> Result<(), Failure> {
 fn print_keys(out: &mut Out, ring: &KeyRing, now_unix: u32) -> Result<(), Failure> {
     out.line(format_args!("zone {}", ring.zone()))?;
     for (key, state) in ring.keys(now_unix) {
-        let (tag, algorithm) = (key.key.tag(), key.key.algorithm());
+        let tag = key.key.tag();
+        let algorithm = key.key.algorithm();
         let remark = match state {
             KeyState::Published => format!("active from {}", time(key.active_at)),
             KeyState::Active => format!("since {}", time(key.active_at)),
@@ -216,14 +219,15 @@ fn print_keys(out: &mut Out, ring: &KeyRing, now_unix: u32) -> Result<(), Failur
     Ok(())
 }
 
-/// What the parent zone and validators take.
+/// Prints the records for the parent zone and for validators.
 fn print_use(out: &mut Out, ring: &KeyRing, now_unix: u32) -> Result<(), Failure> {
     out.line("\nFor the parent zone:")?;
     out.line(format_args!("  {}", ds(ring, &ring.active(now_unix).key)))?;
     out.line(format_args!("\nAs trust anchor for delv, in a file for `delv -a FILE +root={}`:", ring.zone()))?;
     out.line("  trust-anchors {")?;
     for (key, _) in ring.keys(now_unix) {
-        let (number, public) = (key.key.algorithm().number(), key.key.public_text());
+        let number = key.key.algorithm().number();
+        let public = key.key.public_text();
         out.line(format_args!("    \"{}\" static-key 257 3 {number} \"{public}\";", ring.zone()))?;
     }
     out.line("  };")?;
@@ -235,23 +239,21 @@ fn print_use(out: &mut Out, ring: &KeyRing, now_unix: u32) -> Result<(), Failure
 }
 
 fn print_json(ring: &KeyRing, dropped: Option<JsonKey>, now_unix: u32) -> Result<(), Failure> {
-    let key = |(key, state): (&ZoneKey, KeyState)| {
-        JsonKey::new(ring, &key.key, Some(state), (key.published_at, key.active_at))
-    };
-    let keys = ring.keys(now_unix).map(key).collect();
+    let keys = ring.keys(now_unix).map(|(key, state)| JsonKey::new(ring, key, Some(state))).collect();
     let keys = JsonKeys { zone: ring.zone(), keys, finish_from: ring.finish_from().map(time), dropped };
     output::line(serde_json::to_string(&keys).unwrap_or_default())
 }
 
 impl JsonKey {
-    fn new(ring: &KeyRing, key: &Key, state: Option<KeyState>, (published, active): (u32, u32)) -> Self {
+    fn new(ring: &KeyRing, zone_key: &ZoneKey, state: Option<KeyState>) -> Self {
+        let key = &zone_key.key;
         Self {
             tag: key.tag(),
             algorithm: key.algorithm().number(),
             algorithm_name: key.algorithm().mnemonic(),
             state: state.map(KeyState::as_str),
-            published: time(published),
-            active: time(active),
+            published: time(zone_key.published_at),
+            active: time(zone_key.active_at),
             ds: ds(ring, key),
             dnskey: dnskey(ring, key),
         }

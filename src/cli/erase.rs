@@ -1,4 +1,4 @@
-//! `touchmark erase`: values destroyed for good.
+//! `touchmark erase`: destroys values for good.
 
 use super::{
     failure::Failure,
@@ -25,7 +25,7 @@ pub struct Args {
     /// Erase the value with this index alone, from every version that has it
     #[arg(long, value_name = "INDEX")]
     index: Option<u32>,
-    /// Why, in 1 to 200 bytes; public for good
+    /// The reason, in 1 to 200 bytes; public for good
     #[arg(long, value_name = "TEXT")]
     reason: String,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `touchmark event`: what was made of what, as one change.
+//! `touchmark event`: registers a transformation of inputs into outputs.
 
 use super::{
     failure::Failure,
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::protocol::grpc::pb::{self, command::Operation};
 
-/// Registers a transformation of some things into others.
+/// Registers a transformation of inputs into outputs.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -23,16 +23,16 @@ pub struct Args {
     /// The identifier of the event, in any written form
     #[arg(value_name = "ID")]
     identifier: String,
-    /// What went in, and how much of it
+    /// An input, with its quantity
     #[arg(long = "input", value_name = "ID[=QUANTITY[:UNIT]]", required = true, value_parser = parts::flow)]
     inputs: Vec<pb::Flow>,
-    /// What came out, and how much of it
+    /// An output, with its quantity
     #[arg(long = "output", value_name = "ID[=QUANTITY[:UNIT]]", required = true, value_parser = parts::flow)]
     outputs: Vec<pb::Flow>,
-    /// Refuse unless as much comes out as goes in, in this unit
+    /// Refuse unless the outputs sum up to as much as the inputs, in this unit
     #[arg(long, value_name = "UNIT")]
     balance: Option<String>,
-    /// From when on it holds, for every input and output
+    /// Start of validity of every input and output
     #[arg(long, value_name = "TIME", value_parser = crate::protocol::json::time_ms)]
     from: Option<i64>,
     #[command(flatten)]

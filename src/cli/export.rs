@@ -1,4 +1,4 @@
-//! `touchmark export`: every record as a line.
+//! `touchmark export`: writes every record as a line.
 
 use std::{
     fs::File,
@@ -13,7 +13,7 @@ use crate::{
     protocol::{grpc::pb, json::record_to_json},
 };
 
-/// How much is written to a file at once, in bytes.
+/// Bytes written to a file at a time.
 const WRITE_BYTES: usize = 256 << 10;
 
 /// Writes all records as JSON lines, in the order of their keys.
@@ -43,7 +43,7 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// [`Failure`]; what was written until then is a part of the records only.
+/// [`Failure`]; the records written so far are incomplete then.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let scheme = args.scheme.map_or("", Scheme::as_str);
     super::block_on(async {

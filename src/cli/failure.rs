@@ -1,28 +1,28 @@
-//! Why a command of the command line did not succeed, and the exit code that says so.
+//! Failures of commands, and their exit codes.
 
 use std::{fmt::Write as _, io};
 
 use crate::{app::AppError, client::ClientError, config::ConfigError, protocol::outcome::Outcome};
 
-/// Exit code of what fails for no reason of the registry: no connection, no file, a full disk.
+/// Exit code of a failure outside the registry: no connection, no file, a full disk.
 pub const EXIT_FAILURE: u8 = 1;
 
-/// Exit code of a proof that holds, and does not show all values.
+/// Exit code of a valid proof that does not show all values.
 pub const EXIT_WITHHELD: u8 = 10;
-/// Exit code of a proof that does not hold.
+/// Exit code of an invalid proof.
 pub const EXIT_PROOF_INVALID: u8 = 11;
 
-/// Why a command ended early.
+/// Failure of a command.
 #[derive(Debug)]
 pub struct Failure {
     /// The exit code.
     pub exit: u8,
-    /// One sentence for the user; none when nobody is there to read it.
+    /// One sentence for the user; `None` if nobody is there to read it.
     pub message: Option<String>,
 }
 
 impl Failure {
-    /// A failure for no reason of the registry.
+    /// A failure outside the registry.
     pub fn new(message: impl Into<String>) -> Self {
         Self { exit: EXIT_FAILURE, message: Some(message.into()) }
     }
@@ -37,7 +37,8 @@ impl Failure {
         Self::of(Outcome::Invalid, message)
     }
 
-    /// What became of writing to the standard output. A reader that went away (`… | head`) has all it wanted.
+    /// A failed write to the standard output. A reader that closed the pipe (`… | head`) has all it wanted: exit code
+    /// 0.
     pub fn stdout(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self { exit: 0, message: None };
@@ -79,6 +80,10 @@ pub fn exit_codes() -> String {
     let mut rows: Vec<(u8, String)> = vec![(EXIT_FAILURE, "failure: no connection, no such file, a full disk".into())];
     for outcome in Outcome::ALL {
         let spelling = outcome.spelling();
+        // An error in a program is a failure like any other.
+        if spelling.exit == EXIT_FAILURE {
+            continue;
+        }
         let word = match outcome {
             Outcome::Invalid => "wrong usage, or invalid input",
             _ => spelling.word,

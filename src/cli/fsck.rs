@@ -1,4 +1,4 @@
-//! `touchmark fsck`: is everything in a data directory what it should be?
+//! `touchmark fsck`: checks a data directory.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! `touchmark history`: every version of an identifier, and what each change did.
+//! `touchmark history`: every version of an identifier, and the differences that each change made.
 
 use super::{
     Server,
@@ -48,7 +48,7 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// [`Failure`] when nobody answers or the node refuses; an identifier without versions shows in the exit code.
+/// [`Failure`] if no node answers or the node refuses; an identifier without versions shows in the exit code.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let request =
         pb::HistoryRequest { identifier: args.identifier.clone(), limit: Some(args.limit), before: args.before };
@@ -76,7 +76,9 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 fn show(out: &mut Out, change: &pb::VersionChange) -> Result<(), Failure> {
     let record = change.record.clone().unwrap_or_default();
     let kind = word(change.kind());
-    let (version, index, time) = (record.version, count(record.ledger_index), time_text(record.time));
+    let version = record.version;
+    let index = count(record.ledger_index);
+    let time = time_text(record.time);
     out.line(format_args!("version {version}: {kind}, ledger index {index}, {time}, by {}", clean(&change.by)))?;
     output::values(out, &record.values, |index| mark(change, index))?;
     if let Some(pb::Erasure { index, reason }) = &change.erasure {
@@ -96,10 +98,10 @@ fn show(out: &mut Out, change: &pb::VersionChange) -> Result<(), Failure> {
     if !record.values_erased.is_empty() {
         out.line(format_args!("    {}", output::erased(&record.values_erased)))?;
     }
-    match change.values_withheld {
-        0 => Ok(()),
-        withheld => out.line(format_args!("    and {withheld} values that are not public")),
+    if change.values_withheld > 0 {
+        out.line(format_args!("    and {} values that are not public", change.values_withheld))?;
     }
+    Ok(())
 }
 
 fn word(kind: version_change::Kind) -> &'static str {
@@ -117,12 +119,14 @@ fn differences(change: &pb::VersionChange, kind: value_difference::Kind) -> impl
     change.differences.iter().filter(move |difference| difference.kind() == kind).map(|difference| difference.index)
 }
 
-/// What happened to a value that is there.
+/// The mark of a value in a version: added, changed or unchanged.
 fn mark(change: &pb::VersionChange, index: u32) -> char {
     let is = |kind| differences(change, kind).any(|changed| changed == index);
-    match () {
-        () if is(value_difference::Kind::Added) => '+',
-        () if is(value_difference::Kind::Changed) => '~',
-        () => ' ',
+    if is(value_difference::Kind::Added) {
+        '+'
+    } else if is(value_difference::Kind::Changed) {
+        '~'
+    } else {
+        ' '
     }
 }

@@ -1,4 +1,4 @@
-//! `touchmark lookup`: all ledger entries of an identifier, or none, with proof that it is so.
+//! `touchmark lookup`: all ledger entries of an identifier, or none, with proof that the list is complete.
 
 use std::{fs, path::PathBuf};
 
@@ -18,13 +18,14 @@ use crate::{
         json::{lookup_from_json, lookup_to_json},
         outcome::Outcome,
     },
-    vindex::{CheckpointVerifier, Lookup, LookupKind, Verified},
+    tlog::note::VerifierKey,
+    vindex::{Lookup, LookupKind, Verified},
 };
 
-/// The most ledger indices that are shown to people.
+/// Maximum number of ledger indices printed for people.
 const SHOWN_MAX: usize = 20;
 
-/// Asks the verifiable index for all ledger entries of an identifier, and verifies what it says.
+/// Asks the verifiable index for all ledger entries of an identifier, and verifies the answer.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -38,7 +39,7 @@ pub struct Args {
     /// The identifier, in any written form
     #[arg(value_name = "ID")]
     identifier: String,
-    /// What to look for: entries about it (id), with edges from it (out), with edges to it (in)
+    /// The entries to look for: about the identifier (id), with edges from it (out), with edges to it (in)
     #[arg(long, value_name = "KIND", default_value = "id", value_parser = kind)]
     kind: LookupKind,
     /// The ledger's verifier key, which `touchmark serve` prints
@@ -52,7 +53,7 @@ pub struct Args {
     /// Write the answer with its proofs to this file
     #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
     output: Option<PathBuf>,
-    /// Print what was proved as JSON
+    /// Print the proven facts as JSON
     #[arg(long)]
     json: bool,
 }
@@ -66,10 +67,10 @@ fn kind(text: &str) -> Result<LookupKind, String> {
 ///
 /// # Errors
 ///
-/// [`Failure`] when there is no answer, or it does not prove what it says; that nothing was found shows in the exit code.
+/// [`Failure`] if there is no answer, or its proof is invalid; an empty answer shows in the exit code.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let identifier = Identifier::parse(&args.identifier).map_err(|error| Failure::usage(error.to_string()))?;
-    let verifier = CheckpointVerifier::new(&args.key).map_err(|error| Failure::usage(error.to_string()))?;
+    let verifier = VerifierKey::of_log(&args.key).map_err(|error| Failure::usage(error.to_string()))?;
     let lookup = match &args.file {
         Some(path) => read(path)?,
         None => ask(args)?,
@@ -129,7 +130,8 @@ fn show(args: &Args, verified: &Verified) -> Result<(), Failure> {
         let more = if first > 0 { "… " } else { "" };
         out.line(format_args!("  entries  {more}{}", shown.join(" ")))?;
     }
-    let (size, root) = (count(covers.size), HEXLOWER.encode(&covers.root.0));
+    let size = count(covers.size);
+    let root = HEXLOWER.encode(&covers.root.0);
     out.line(format_args!(
         "  proved   as of {size} ledger entries, root {root}, leaf {} of the output log",
         output.size - 1

@@ -1,7 +1,7 @@
 //! The command line: one file for each command.
 //!
-//! A command takes its arguments, prints its result to the standard output, for people or with `--json` for programs, and
-//! gives an exit code. What goes wrong is one sentence on the standard error output ([`failure::Failure`]).
+//! A command parses its arguments, prints its result to the standard output, for people or with `--json` for programs,
+//! and returns an exit code. A failure is one sentence on the standard error output ([`failure::Failure`]).
 
 mod audit;
 mod config_print;
@@ -58,7 +58,7 @@ enum Command {
     Serve(serve::Args),
     /// Register an identifier
     Register(register::Args),
-    /// Register what was made of what, as one event
+    /// Register an event: a transformation of inputs into outputs
     Event(event::Args),
     /// Change the record of an identifier
     Update(update::Args),
@@ -66,7 +66,7 @@ enum Command {
     Retire(retire::Args),
     /// Destroy values of an identifier, or all of them, in every version
     Erase(erase::Args),
-    /// Say who answers for a prefix: this node, or others
+    /// Home or delegate a prefix, or revoke that
     Prefix(prefix::Args),
     /// Draw the delegations below a node
     Tree(prefix::TreeArgs),
@@ -86,23 +86,23 @@ enum Command {
     Consistency(consistency::Args),
     /// Cosign the checkpoints of ledgers
     Witness(witness::Args),
-    /// Follow edges: what it is made of, where it came from, what it went into
+    /// Follow edges: to parts and origins, or to the products they went into
     Trace(trace::Args),
-    /// From a bad lot to the finished products, and who has them
+    /// Find the finished products that a bad lot went into, and their holders
     Recall(recall::Args),
     /// Register many records from files
     Import(import::Args),
     /// Write all records as JSON lines
     Export(export::Args),
-    /// Show how an identifier is understood: canonical form, key, DNS name
+    /// Show the canonical form, key and DNS name of an identifier
     Name(name::Args),
     /// Check a data directory: the ledger, the tree, the index
     Fsck(fsck::Args),
     /// Audit a whole log: tree, signatures, entries, verifiable index
     Audit(audit::Args),
-    /// Make the index again from the ledger
+    /// Rebuild the index from the ledger
     Rebuild(rebuild::Args),
-    /// Make a stopped mirror a primary
+    /// Turn a stopped mirror into a primary
     Promote(promote::Args),
     /// Show and roll the keys that sign the DNS zone
     Dnssec(dnssec::Args),
@@ -110,7 +110,7 @@ enum Command {
     Config(config_print::Args),
 }
 
-/// Which node to talk to.
+/// The node to talk to.
 #[derive(Debug, clap::Args)]
 struct Server {
     /// The node's gRPC address
@@ -118,7 +118,7 @@ struct Server {
     server: String,
 }
 
-/// Which data directory to work on, for commands that need no node.
+/// The data directory, for commands that need no node.
 #[derive(Debug, clap::Args)]
 struct Data {
     /// The data directory [default: touchmark-data]
@@ -135,12 +135,13 @@ impl Data {
     }
 }
 
-/// Runs the command that the arguments of this process name.
+/// Runs the command in the arguments of this process.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help goes to the standard output, usage errors to the other; nothing helps when neither is there.
+            // Help goes to the standard output, usage errors to the standard error output; if both are closed, nobody
+            // can be told.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::EXIT_FAILURE));
         }
@@ -198,7 +199,7 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
 
 /// Sends log lines to the standard error output.
 fn start_logging(config: &Config) -> Result<(), Failure> {
-    // What comes later in the list counts more.
+    // Later directives override earlier ones.
     let directives = format!("{},{}", crate::server::dns::LOG_DIRECTIVES, config.log);
     let filter = tracing_subscriber::EnvFilter::try_new(directives)
         .map_err(|error| Failure::usage(format!("log: `{}`: {error}", config.log)))?;

@@ -1,4 +1,4 @@
-//! `touchmark name`: how an identifier is understood.
+//! `touchmark name`: the canonical form, key and DNS name of an identifier.
 
 use data_encoding::{BASE32_DNSSEC, HEXLOWER};
 use serde::Serialize;
@@ -17,7 +17,7 @@ use crate::{
     protocol::outcome::Outcome,
 };
 
-/// Shows how identifiers are understood; needs no node.
+/// Shows the canonical form, key and DNS name of identifiers; needs no node.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -28,7 +28,7 @@ pub struct Args {
     /// Identifiers, in any written form
     #[arg(required = true, value_name = "ID")]
     identifiers: Vec<String>,
-    /// Take DNS names instead, and show whose they are
+    /// Take DNS names instead, and show their identifiers
     #[arg(long)]
     reverse: bool,
     /// The zone of the DNS names
@@ -40,12 +40,12 @@ pub struct Args {
 }
 
 #[derive(Serialize)]
-struct Understood {
+struct IdentifierForms {
     identifier: String,
     scheme: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     written: Option<&'static str>,
-    /// Hexadecimal.
+    /// The key, in hexadecimal.
     key: String,
     dns_name: String,
 }
@@ -54,20 +54,20 @@ struct Understood {
 ///
 /// # Errors
 ///
-/// [`Failure`]; identifiers that are none are no failures, and show in the exit code.
+/// [`Failure`]; malformed identifiers are no failures, and show in the exit code.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let mut out = Out::stdout();
     let mut exit = 0;
     for (place, text) in args.identifiers.iter().enumerate() {
-        match understand(text, args) {
-            Ok(understood) if args.json => {
-                out.line(serde_json::to_string(&understood).unwrap_or_default())?;
+        match forms(text, args) {
+            Ok(forms) if args.json => {
+                out.line(serde_json::to_string(&forms).unwrap_or_default())?;
             }
-            Ok(understood) => {
+            Ok(forms) => {
                 if place > 0 {
                     out.line("")?;
                 }
-                print(&mut out, &understood)?;
+                print(&mut out, &forms)?;
             }
             Err(reason) => {
                 exit = Outcome::Invalid.spelling().exit;
@@ -80,8 +80,8 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     Ok(exit)
 }
 
-fn print(out: &mut Out, understood: &Understood) -> Result<(), Failure> {
-    let Understood { identifier, scheme, written, key, dns_name } = understood;
+fn print(out: &mut Out, forms: &IdentifierForms) -> Result<(), Failure> {
+    let IdentifierForms { identifier, scheme, written, key, dns_name } = forms;
     out.line(format_args!("identifier  {}", clean(identifier)))?;
     out.line(format_args!("scheme      {scheme}"))?;
     if let Some(written) = written {
@@ -91,7 +91,7 @@ fn print(out: &mut Out, understood: &Understood) -> Result<(), Failure> {
     out.line(format_args!("DNS name    {dns_name}"))
 }
 
-fn understand(text: &str, args: &Args) -> Result<Understood, String> {
+fn forms(text: &str, args: &Args) -> Result<IdentifierForms, String> {
     let (identifier, written) = if args.reverse {
         (reverse(text, &args.zone)?, None)
     } else {
@@ -99,7 +99,7 @@ fn understand(text: &str, args: &Args) -> Result<Understood, String> {
         let (identifier, written) = parsed.map_err(|error: ParseError| error.to_string())?;
         (identifier, Some(words(written)))
     };
-    Ok(Understood {
+    Ok(IdentifierForms {
         scheme: identifier.scheme().as_str(),
         written,
         key: HEXLOWER.encode(identifier.key().as_bytes()),
@@ -108,7 +108,7 @@ fn understand(text: &str, args: &Args) -> Result<Understood, String> {
     })
 }
 
-/// The identifier that has a DNS name.
+/// The identifier of a DNS name.
 fn reverse(name: &str, zone: &str) -> Result<Identifier, String> {
     let shown = crate::id::excerpt(name);
     let lower = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
@@ -153,7 +153,7 @@ mod tests {
 
     fn shown(text: &str, reverse: bool) -> Result<String, String> {
         let args = Args { identifiers: Vec::new(), reverse, zone: "id.test.".into(), json: false };
-        let Understood { identifier, scheme, written, dns_name, .. } = understand(text, &args)?;
+        let IdentifierForms { identifier, scheme, written, dns_name, .. } = forms(text, &args)?;
         Ok(format!("{identifier} {scheme} {} {dns_name}", written.unwrap_or("-")))
     }
 

@@ -1,4 +1,4 @@
-//! What the commands print, in the forms that they share.
+//! Output in the forms that commands share.
 
 use std::{
     borrow::Cow,
@@ -19,11 +19,11 @@ use crate::{
     record::{EdgeType, Permissions, Value},
 };
 
-/// The standard output, written in large pieces.
+/// The standard output, buffered.
 pub struct Out(BufWriter<StdoutLock<'static>>);
 
 impl Out {
-    /// Takes the standard output.
+    /// Locks the standard output.
     pub fn stdout() -> Self {
         Self(BufWriter::new(io::stdout().lock()))
     }
@@ -37,7 +37,7 @@ impl Out {
         writeln!(self.0, "{text}").map_err(|error| Failure::stdout(&error))
     }
 
-    /// Writes everything out.
+    /// Flushes the buffer.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl Out {
     }
 }
 
-/// Writes a line to the standard output at once.
+/// Writes a line to the standard output, and flushes.
 ///
 /// # Errors
 ///
@@ -58,7 +58,7 @@ pub fn line(text: impl Display) -> Result<(), Failure> {
     out.flush()
 }
 
-/// A text that does nothing to the terminal: control characters are escaped.
+/// A text that is safe on a terminal: control characters are escaped.
 pub fn clean(text: &str) -> Cow<'_, str> {
     if !text.chars().any(char::is_control) {
         return Cow::Borrowed(text);
@@ -70,7 +70,7 @@ pub fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// A number with its thousands apart.
+/// A number with commas between its thousands.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut shown = String::with_capacity(digits.len() + digits.len() / 3);
@@ -83,13 +83,14 @@ pub fn count(number: u64) -> String {
     shown
 }
 
-/// A record, for people.
+/// Prints a record, for people.
 ///
 /// # Errors
 ///
 /// [`Failure::stdout`].
 pub fn record(out: &mut Out, record: &pb::Record) -> Result<(), Failure> {
-    let (version, index) = (record.version, record.ledger_index);
+    let version = record.version;
+    let index = record.ledger_index;
     out.line(clean(&record.identifier))?;
     out.line(format_args!("  version {version}, ledger index {index}, {}", time_text(record.time)))?;
     let width = type_width(&record.values);
@@ -109,7 +110,7 @@ pub fn record(out: &mut Out, record: &pb::Record) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What came out of an event, for people.
+/// Prints the outputs of an event, for people.
 ///
 /// # Errors
 ///
@@ -126,7 +127,7 @@ pub fn outputs(out: &mut Out, record: &pb::Record) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Values, for people, each behind a mark.
+/// Prints values, for people, each behind a mark.
 ///
 /// # Errors
 ///
@@ -136,7 +137,7 @@ pub fn values(out: &mut Out, values: &[pb::Value], mark: impl Fn(u32) -> char) -
     values.iter().try_for_each(|value| out.line(format_args!("  {} {}", mark(value.index), self::value(value, width))))
 }
 
-/// Which values of a version were erased, for people.
+/// The erased values of a version, for people.
 pub fn erased(indexes: &[u32]) -> String {
     let indexes: Vec<String> = indexes.iter().map(u32::to_string).collect();
     format!("erased since: {}", indexes.join(", "))
@@ -151,14 +152,14 @@ fn value(value: &pb::Value, type_width: usize) -> String {
     format!("{:>4}  {kind:type_width$}  {}{}", value.index, data(&value.data), remarks(value))
 }
 
-/// An edge, for people.
+/// The text of an edge, for people.
 pub fn edge(edge: &pb::Edge) -> String {
     let kind = u8::try_from(edge.r#type).ok().and_then(EdgeType::from_code);
     let kind = kind.map_or("unknown", EdgeType::as_str);
     format!("{kind} -> {}{}", clean(&edge.to), details(&edge.quantity, &edge.unit, edge.valid_from))
 }
 
-/// Data as text; what is not text as Base64, with its length.
+/// Data as text, or in Base64 with its length if it is not UTF-8.
 fn data(data: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(data) {
         Ok(text) => clean(text),
@@ -166,7 +167,7 @@ fn data(data: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// What is not as it usually is.
+/// The properties of a value that are not the default.
 fn remarks(value: &pb::Value) -> String {
     let mut remarks = Vec::new();
     if let Some(ttl) = value.ttl.filter(|ttl| *ttl != Value::TTL_SECONDS_DEFAULT) {
@@ -181,7 +182,7 @@ fn remarks(value: &pb::Value) -> String {
     if remarks.is_empty() { String::new() } else { format!("  ({})", remarks.join(", ")) }
 }
 
-/// How much, and from when on.
+/// Quantity, unit and start of validity.
 pub fn details(quantity: &str, unit: &str, valid_from: Option<i64>) -> String {
     let mut text = String::new();
     for part in [quantity, unit] {
@@ -197,7 +198,7 @@ pub fn details(quantity: &str, unit: &str, valid_from: Option<i64>) -> String {
     text
 }
 
-/// A receipt, for people. `done` is the word for what was done.
+/// Prints a receipt, for people; `done` is the word for the change.
 ///
 /// # Errors
 ///
@@ -217,17 +218,17 @@ pub fn receipt(out: &mut Out, done: &str, receipt: &pb::Receipt) -> Result<(), F
     Ok(())
 }
 
-/// A progress bar over the bytes of something, on the standard error output when that is a terminal.
+/// A progress bar over a number of bytes, on the standard error output if that is a terminal.
 pub fn bytes_bar(bytes: u64) -> ProgressBar {
     let bar = ProgressBar::new(bytes);
-    // A template that is wrong leaves the default one.
+    // A malformed template would leave the default one.
     if let Ok(style) = ProgressStyle::with_template("{wide_bar} {percent:>3} %  {msg}") {
         bar.set_style(style);
     }
     bar
 }
 
-/// Shows on a bar how far a job over the ledger has come.
+/// Shows the progress of a job over the ledger on a bar.
 pub fn show_progress(bar: &ProgressBar) -> impl FnMut(Progress) + '_ {
     move |Progress { done, total }| {
         bar.set_length(total);

@@ -1,4 +1,4 @@
-//! Values and edges as they are written in arguments.
+//! Arguments shared by commands that write: values, edges, and options of a change.
 
 use std::{fs::File, io::Read as _};
 
@@ -20,7 +20,7 @@ use super::{
 /// A value: `[INDEX:]TYPE=DATA`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValueArg {
-    /// 0 when none was given.
+    /// The index; 0 if none was given.
     pub index: u32,
     /// The type, unchecked.
     pub kind: String,
@@ -28,7 +28,7 @@ pub struct ValueArg {
     pub data: Vec<u8>,
 }
 
-/// What is the same for all values of a command.
+/// Values of a command, with the options that apply to all of them.
 #[derive(Debug, clap::Args)]
 pub struct ValueOptions {
     /// A value: its type and its data; the index goes before the type
@@ -37,21 +37,21 @@ pub struct ValueOptions {
     /// A value whose data is read from a file
     #[arg(long = "value-file", value_name = "[INDEX:]TYPE=PATH", value_parser = value_file)]
     value_files: Vec<ValueArg>,
-    /// How long caches may keep these values, at most 172,800 [default: 3600]
+    /// Seconds that caches may keep these values, at most 172,800 [default: 3600]
     #[arg(long, value_name = "SECONDS")]
     ttl: Option<u32>,
-    /// Who may read and write these values: admin read, admin write, public read, public write [default: 1110]
+    /// Permissions of these values: admin read, admin write, public read, public write [default: 1110]
     #[arg(long, value_name = "BITS", value_parser = permissions)]
     permissions: Option<u32>,
 }
 
-/// What goes with every command that writes.
+/// Options of every command that writes.
 #[derive(Debug, clap::Args)]
 pub struct WriteOptions {
     /// Refuse unless the record is at this version
     #[arg(long, value_name = "N")]
     expect_version: Option<u64>,
-    /// Name this change, in at most 64 bytes: sent again with the same name, it gets its first receipt again
+    /// Name this change, in at most 64 bytes: a retry with the same name gets the first receipt again
     #[arg(long, value_name = "TEXT")]
     request_id: Option<String>,
     /// Print the receipt as JSON, with the signed checkpoint
@@ -76,7 +76,7 @@ impl ValueOptions {
     }
 }
 
-/// Carries out a command and prints its receipt; `done` is the word for it.
+/// Sends a command and prints its receipt; `done` is the word for the change.
 ///
 /// # Errors
 ///
@@ -103,13 +103,13 @@ impl WriteOptions {
         &self.server.server
     }
 
-    /// The version that the change expects, and its name.
+    /// The version that the change expects, and its request id.
     pub fn version_and_request(&self) -> (Option<u64>, bytes::Bytes) {
         (self.expect_version, self.request_id.clone().unwrap_or_default().into())
     }
 }
 
-/// Shows what came of a change.
+/// Prints the receipt of a change.
 ///
 /// # Errors
 ///
@@ -127,7 +127,7 @@ pub fn show_receipt(receipt: &pb::Receipt, options: &WriteOptions, done: &str) -
 
 fn value(text: &str) -> Result<ValueArg, String> {
     let (name, data) = text.split_once('=').ok_or("write a value as TYPE=DATA, such as NAME=Gearbox")?;
-    // A type may hold a colon, too (SVC:epcis): only a number before the first one is an index.
+    // A type may contain a colon, too (SVC:epcis): only a number in front of the first one is an index.
     let (index, kind) = match name.split_once(':') {
         Some((index, kind)) if !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit()) => {
             let index = index.parse::<u32>().ok().filter(|index| *index > 0);
@@ -159,8 +159,8 @@ fn permissions(text: &str) -> Result<u32, String> {
     Ok(permissions.bits().into())
 }
 
-/// Reads `TYPE=ID[,quantity=N][,unit=UNIT][,from=TIME]`. An identifier may hold commas; what stands at the end and is
-/// none of the three is taken as its part.
+/// Reads `TYPE=ID[,quantity=N][,unit=UNIT][,from=TIME]`. An identifier may contain commas: the options are split off
+/// from the end, and the rest is the identifier.
 ///
 /// # Errors
 ///
@@ -168,7 +168,9 @@ fn permissions(text: &str) -> Result<u32, String> {
 pub fn edge(text: &str) -> Result<pb::Edge, String> {
     let mut edge = edge_target(text)?;
     let mut to = edge.to.as_str();
-    let (mut quantity, mut unit, mut valid_from) = (None, None, None);
+    let mut quantity = None;
+    let mut unit = None;
+    let mut valid_from = None;
     while let Some((before, option)) = to.rsplit_once(',') {
         let Some((name, value)) = option.split_once('=') else { break };
         let slot = match name {
@@ -192,8 +194,8 @@ pub fn edge(text: &str) -> Result<pb::Edge, String> {
     Ok(edge)
 }
 
-/// Reads `ID[=QUANTITY[:UNIT]]`. An identifier may hold equals signs; what stands behind the last one and is no quantity
-/// is taken as its part.
+/// Reads `ID[=QUANTITY[:UNIT]]`. An identifier may contain equals signs: text behind the last one that is no quantity
+/// belongs to the identifier.
 ///
 /// # Errors
 ///
@@ -203,14 +205,15 @@ pub fn flow(text: &str) -> Result<pb::Flow, String> {
     let Some((identifier, amount)) = text.rsplit_once('=') else { return Ok(bare) };
     let (quantity, unit) = amount.split_once(':').unwrap_or((amount, ""));
     if quantity.parse::<Quantity>().is_err() {
-        // A misspelled number would go on as a part of the identifier.
+        // A misspelled number would silently become part of the identifier.
         let is_meant = identifier.split('/').next_back().is_some_and(|last| !last.contains('?'));
         let looks_like = amount.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '-' | '+' | '.'));
-        return match is_meant && looks_like {
-            true => Err(format!(
+        return if is_meant && looks_like {
+            Err(format!(
                 "`{quantity}` is no quantity; write ID=QUANTITY:UNIT, such as 88.1000.LSN/C1-1=2.5:unit:kilogram"
-            )),
-            false => Ok(bare),
+            ))
+        } else {
+            Ok(bare)
         };
     }
     if amount.ends_with(':') && unit.is_empty() {

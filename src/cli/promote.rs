@@ -1,4 +1,4 @@
-//! `touchmark promote`: a stopped mirror becomes a primary.
+//! `touchmark promote`: turns a stopped mirror into a primary.
 
 use std::{fs, path::PathBuf};
 
@@ -13,7 +13,7 @@ use crate::{
     config::Config,
 };
 
-/// Makes the directory of a stopped mirror that of a primary.
+/// Turns the data directory of a stopped mirror into that of a primary.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -53,7 +53,7 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// [`Failure`] says what is missing; nothing is changed then.
+/// [`Failure`] names the missing part; nothing is changed then.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     super::start_logging(&Config::default())?;
     let read = |path: &PathBuf| {

@@ -1,4 +1,4 @@
-//! `touchmark prove`: a file that shows what the ledger says about an identifier.
+//! `touchmark prove`: writes a proof of a ledger entry.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use crate::{
     protocol::grpc::pb::{self, prove_request::Entry},
 };
 
-/// Writes a proof of an entry: what it says, that it stands in the ledger, and those of its values that are to be shown.
+/// Writes a proof of an entry: its text, its place in the ledger, and the values to be shown.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -40,15 +40,16 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// [`Failure`] when nobody answers, the node refuses, or the file cannot be written.
+/// [`Failure`] if no node answers, the node refuses, or the file cannot be written.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let entry = match args.entry.parse() {
         Ok(index) if args.entry.bytes().all(|byte| byte.is_ascii_digit()) => Entry::LedgerIndex(index),
         _ => Entry::Identifier(args.entry.clone()),
     };
-    let disclosure = match args.value.is_empty() && !args.none {
-        true => pb::prove_request::Disclosure::Public,
-        false => pb::prove_request::Disclosure::Listed,
+    let disclosure = if args.value.is_empty() && !args.none {
+        pb::prove_request::Disclosure::Public
+    } else {
+        pb::prove_request::Disclosure::Listed
     };
     let request =
         pb::ProveRequest { entry: Some(entry), disclosure: disclosure.into(), value_indexes: args.value.clone() };

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::app;
 
-/// Throws the index away and makes it again from the ledger, while no node runs on it.
+/// Deletes the index and rebuilds it from the ledger, while no node runs on it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -29,7 +29,7 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// [`Failure`] when the ledger cannot be read or the index cannot be written.
+/// [`Failure`] if the ledger cannot be read or the index cannot be written.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let config = args.data.config()?;
     super::start_logging(&config)?;

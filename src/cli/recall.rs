@@ -1,4 +1,4 @@
-//! `touchmark recall`: from a bad lot to every finished product that it went into, and who has it now.
+//! `touchmark recall`: every finished product that a bad lot went into, and its holder.
 
 use super::{
     Server,
@@ -28,7 +28,7 @@ pub struct Args {
     /// The lot, in any written form
     #[arg(value_name = "ID")]
     identifier: String,
-    /// As it was behind a ledger entry, or at a time
+    /// The state as of a ledger entry, or at a time
     #[arg(long, value_name = "INDEX|TIME", value_parser = json::point)]
     as_of: Option<Point>,
     #[command(flatten)]
@@ -44,7 +44,7 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// [`Failure`] when nobody answers or the node refuses; a lot that was never heard of shows in the exit code.
+/// [`Failure`] if no node answers or the node refuses; an unknown lot shows in the exit code.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let request = pb::RecallRequest {
         identifier: args.identifier.clone(),
@@ -55,7 +55,9 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         limits: Some(args.limits.message()),
     };
     let mut out = Out::stdout();
-    let (mut products, mut unknown, mut summary) = (0, 0, pb::TraceSummary::default());
+    let mut products = 0;
+    let mut unknown = 0;
+    let mut summary = pb::TraceSummary::default();
     super::block_on(async {
         let mut messages = Client::connect(&args.server.server).await?.recall(request).await?;
         while let Some(message) = messages.next().await? {
@@ -73,7 +75,8 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     if args.json {
         out.line(trace_summary_to_json(&summary, None))?;
     } else {
-        let (found, nodes) = (count(products), count(summary.nodes.into()));
+        let found = count(products);
+        let nodes = count(summary.nodes.into());
         out.line(format_args!("{found} finished products of {nodes} nodes, holder unknown for {}", count(unknown)))?;
     }
     out.flush()?;

@@ -1,4 +1,4 @@
-//! `touchmark register`: a new identifier.
+//! `touchmark register`: registers an identifier.
 
 use super::{
     failure::Failure,

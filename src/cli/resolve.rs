@@ -1,4 +1,4 @@
-//! `touchmark resolve`: from identifiers to their records.
+//! `touchmark resolve`: looks up the records of identifiers.
 
 use std::net::SocketAddr;
 
@@ -50,10 +50,10 @@ pub struct Args {
     /// Show the value with this index only
     #[arg(long = "index", value_name = "N")]
     indexes: Vec<u32>,
-    /// As it was behind a ledger index, or at a time (RFC 3339)
+    /// The state as of a ledger index, or at a time (RFC 3339)
     #[arg(long, value_name = "INDEX|TIME", value_parser = point)]
     as_of: Option<At>,
-    /// Which protocol to ask over
+    /// The protocol to ask over
     #[arg(long, default_value = "grpc")]
     over: Protocol,
     #[command(flatten)]
@@ -64,7 +64,7 @@ pub struct Args {
     /// The zone of the DNS server, with --over dns
     #[arg(long, default_value_t = Config::default().zone, value_parser = config::zone)]
     zone: String,
-    /// Show the walk from node to node: who was asked, how long it took, what they said, what was verified
+    /// Show the walk from node to node: each node asked, the time it took, its answer, and the verification
     #[arg(long)]
     trace: bool,
     /// Print one JSON object for each identifier
@@ -78,11 +78,11 @@ enum Protocol {
     Dns,
 }
 
-/// An answer, and what is to be said about it beyond its kind.
+/// An answer, with a remark and the walk that led to it.
 struct Reply {
     answer: Answer,
     remark: Option<String>,
-    /// How a recursive node came to it.
+    /// The walk of a recursive node.
     resolution: Option<pb::Resolution>,
 }
 
@@ -96,7 +96,7 @@ impl Reply {
 ///
 /// # Errors
 ///
-/// [`Failure`] when nobody answers; not found and the like are no failures, and show in the exit code.
+/// [`Failure`] if no server answers; not found and the like are no failures, and show in the exit code.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     super::block_on(async {
         match (args.over, args.as_of) {
@@ -128,8 +128,10 @@ async fn as_of(args: &Args, at: At) -> Result<u8, Failure> {
 }
 
 fn request(identifier: &str, args: &Args) -> pb::ResolveRequest {
-    let (types, indexes) = (args.types.clone(), args.indexes.clone());
-    let (identifier, trace) = (identifier.into(), args.trace);
+    let types = args.types.clone();
+    let indexes = args.indexes.clone();
+    let identifier = identifier.into();
+    let trace = args.trace;
     pb::ResolveRequest { identifier, types, indexes, trace, ..pb::ResolveRequest::default() }
 }
 
@@ -167,7 +169,7 @@ async fn over_dns(args: &Args) -> Result<u8, Failure> {
     printer.finish()
 }
 
-/// What the DNS said, as the answer that the node would give over gRPC, as far as the DNS tells.
+/// The answer that the node would give over gRPC, from its reply over DNS, which carries less.
 fn said(said: Said, identifier: &Identifier, args: &Args) -> Reply {
     let identifier = identifier.to_string();
     let not_found = |identifier| Answer::NotFound(pb::NotFound { identifier });
@@ -195,10 +197,10 @@ fn said(said: Said, identifier: &Identifier, args: &Args) -> Reply {
     }
 }
 
-/// What a name without a record can mean.
+/// Remark on a name without a record.
 const NO_DATA: &str = "only identifiers below it are registered, or it was retired or erased; gRPC tells which";
 
-/// Filters as a node does; over DNS it always sends the whole record.
+/// Filters values as a node does; over DNS a node always sends the whole record.
 fn is_asked_for(value: &pb::Value, args: &Args) -> bool {
     let of_type = |kind: &ValueType| args.types.iter().any(|wanted| kind.matches(wanted));
     (args.types.is_empty() && args.indexes.is_empty())
@@ -206,7 +208,7 @@ fn is_asked_for(value: &pb::Value, args: &Args) -> bool {
         || value.r#type.parse().is_ok_and(|kind| of_type(&kind))
 }
 
-/// Prints answers and keeps the exit code of the first that was no record.
+/// Prints answers; its exit code is that of the first answer without a record.
 struct Printer {
     out: Out,
     json: bool,
@@ -239,7 +241,7 @@ impl Printer {
                 }
             }
             answer => {
-                // In the order of the questions, also when both go to one terminal.
+                // Flushed first, so that both outputs keep the order of the questions on one terminal.
                 self.out.flush()?;
                 let remark = reply.remark.map(|remark| format!("; {}", clean(&remark))).unwrap_or_default();
                 eprintln!("{}{remark}", sentence(answer));
@@ -254,14 +256,13 @@ impl Printer {
     }
 }
 
-/// Shows how a recursive node came to its answer.
+/// Prints the walk of a recursive node.
 fn walk(out: &mut Out, resolution: &pb::Resolution) -> Result<(), Failure> {
     for (number, hop) in resolution.hops.iter().enumerate() {
-        let time = match hop.cached {
-            true => "kept".into(),
-            false => format!("{:.1} ms", hop.duration_us as f64 / 1e3),
-        };
-        let (prefix, endpoint, said) = (clean(&hop.prefix), clean(&hop.endpoint), clean(&hop.said));
+        let time = if hop.cached { "kept".into() } else { format!("{:.1} ms", hop.duration_us as f64 / 1e3) };
+        let prefix = clean(&hop.prefix);
+        let endpoint = clean(&hop.endpoint);
+        let said = clean(&hop.said);
         let verified = verification_text(hop.verification());
         out.line(format_args!(
             "hop {}  {prefix}  {endpoint}  {time}  {said}, ttl {} s, verified: {verified}",
@@ -298,7 +299,7 @@ fn outcome(answer: &Answer) -> Outcome {
     }
 }
 
-/// Why there is no record to show.
+/// The sentence for an answer without a record.
 fn sentence(answer: &Answer) -> String {
     let word = outcome(answer).spelling().word;
     match answer {
@@ -313,7 +314,8 @@ fn sentence(answer: &Answer) -> String {
         Answer::Retired(retired) => format!("{}: {word}", clean(&retired.identifier)),
         Answer::NotFound(not_found) => format!("{}: {word}", clean(&not_found.identifier)),
         Answer::Delegated(delegated) if !delegated.prefix.is_empty() => {
-            let (identifier, prefix) = (clean(&delegated.identifier), clean(&delegated.prefix));
+            let identifier = clean(&delegated.identifier);
+            let prefix = clean(&delegated.prefix);
             let sites = delegated.delegation.iter().flat_map(|delegation| &delegation.sites);
             let endpoints: Vec<_> = sites.flat_map(|site| site.endpoints.iter().map(endpoint_text)).collect();
             format!("{identifier}: {word}, {prefix} is answered for at {}", clean(&endpoints.join(" ")))

@@ -1,4 +1,4 @@
-//! `touchmark retire`: the end of a record.
+//! `touchmark retire`: retires an identifier.
 
 use super::{
     failure::Failure,

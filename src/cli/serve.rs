@@ -20,7 +20,10 @@ use crate::{
     config::{Config, Spec},
     id::Identifier,
     protocol::{dns::dnssec::keys::Algorithm, grpc::pb},
-    server::dns::encrypted::{EncryptedAddresses, HTTPS_PATH},
+    server::{
+        descriptors::Descriptors,
+        dns::encrypted::{EncryptedAddresses, HTTPS_PATH},
+    },
 };
 
 /// The sample that comes with the program.
@@ -119,6 +122,8 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 }
 
 async fn serve(config: &Config, sample: bool) -> Result<u8, Failure> {
+    // Before the node divides them among its connections.
+    Descriptors::raise();
     let node = Node::start(config).await.map_err(|error| match error.is_damage() {
         true => Failure::new(format!("{error}; `touchmark fsck` names the first bad entry")),
         false => error.into(),

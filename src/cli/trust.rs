@@ -1,4 +1,4 @@
-//! Whom a command trusts, and the files that it checks.
+//! Trusted keys and policies, and the files that are checked with them.
 
 use std::{
     fs::File,
@@ -42,7 +42,7 @@ impl Trust {
     }
 }
 
-/// Reads a file that is not longer than it may be by more than a byte: its reader says so then.
+/// Reads a file, at most one byte more than `bytes_max`: the caller's parser refuses it as too long then.
 pub(super) fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(bytes_max as u64 + 1).read_to_end(&mut bytes));
@@ -54,7 +54,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::new(format!("cannot read {}: {error}", path.display()))
 }
 
-/// Reads a checkpoint, from a file of its own or from a proof.
+/// Reads a checkpoint, from a file of its own or out of a proof.
 pub(super) fn read_checkpoint(path: &Path) -> Result<Vec<u8>, Failure> {
     let bytes = read(path, PROOF_BYTES_MAX)?;
     if is_proof(&bytes) {
@@ -68,7 +68,7 @@ pub(super) fn read_checkpoint(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Writes a file, or the standard output where none is named.
+/// Writes a file, or to the standard output if none is named.
 pub(super) fn write(path: Option<&Path>, text: &str) -> Result<(), Failure> {
     match path {
         Some(path) => std::fs::write(path, text)

@@ -1,4 +1,4 @@
-//! `touchmark update`: another version of a record.
+//! `touchmark update`: changes a record.
 
 use super::{
     failure::Failure,
@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 
 fn update(args: &Args) -> Result<pb::Update, Failure> {
     let values = args.values.messages();
-    // The node would number them from 1, over whatever stands there.
+    // The node would number them from 1, over existing values.
     if !args.replace && values.iter().any(|value| value.index == 0) {
         return Err(Failure::usage("say which value to write, as in --value 2:NAME=Gearbox, or give --replace"));
     }

@@ -17,7 +17,7 @@ use crate::{
     tlog::{note::VerifierKey, tlog_proof::PROOF_BYTES_MAX},
 };
 
-/// Checks a proof and says what it proves. No node is asked.
+/// Checks a proof and prints the facts that it proves. No node is asked.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -46,14 +46,15 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// [`Failure`] when files cannot be read or the keys are none; what comes of the proof shows in the exit code.
+/// [`Failure`] if files cannot be read or a key is malformed; the result of the check shows in the exit code.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let policy = args.trust.policy()?;
     let outcome = verify(&trust::read(&args.file, PROOF_BYTES_MAX)?, &policy);
     let mut out = Out::stdout();
-    match args.json {
-        true => out.line(to_json(&outcome))?,
-        false => show(&mut out, &outcome)?,
+    if args.json {
+        out.line(to_json(&outcome))?
+    } else {
+        show(&mut out, &outcome)?
     }
     out.flush()?;
     Ok(match outcome {
@@ -81,13 +82,15 @@ fn show(out: &mut Out, outcome: &Outcome) -> Result<(), Failure> {
 
 fn show_proven(out: &mut Out, proven: &Proven) -> Result<(), Failure> {
     let checkpoint = &proven.accepted.checkpoint;
-    let (kind, time) = (proven.kind.as_str(), time_text(proven.time_ms));
+    let kind = proven.kind.as_str();
+    let time = time_text(proven.time_ms);
     out.line(format_args!("  identifier    {}", clean(&proven.identifier)))?;
     out.line(format_args!("  entry         {kind}, {time}, by {}", clean(&proven.principal)))?;
     if let Some(previous) = proven.previous {
         out.line(format_args!("  follows on    ledger index {}", count(previous)))?;
     }
-    let (index, size) = (count(proven.index), count(checkpoint.head.size));
+    let index = count(proven.index);
+    let size = count(checkpoint.head.size);
     out.line(format_args!("  ledger        {}, index {index} of {size} entries", clean(&checkpoint.origin)))?;
     for key in &checkpoint.log_keys {
         out.line(format_args!("  signed with   {}", clean(&key.to_string())))?;

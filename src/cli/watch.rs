@@ -1,4 +1,4 @@
-//! `touchmark watch`: changes as they are made.
+//! `touchmark watch`: shows changes as they are made.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::{
     },
 };
 
-/// How long lines wait for more before they are shown.
+/// Maximum time that lines wait for more before they are flushed.
 const FLUSH_AFTER: Duration = Duration::from_millis(20);
 
-/// Shows every change from a ledger index on, and those to come, until it is stopped.
+/// Shows every change from a ledger index on, then every new one, until it is stopped.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -30,7 +30,7 @@ A prefix covers what is below it label by label: `88.118` (or `hdl:88.118`) the 
 88.1180; an OID the arcs below it; a GS1 key its lots and serial numbers; a URI what stands behind it.
 When the node goes away, the last line says where to go on.")]
 pub struct Args {
-    /// The first ledger index to show [default: what is to come]
+    /// The first ledger index to show [default: the next one]
     #[arg(long, value_name = "INDEX")]
     from: Option<u64>,
     /// Only identifiers below this prefix
@@ -47,7 +47,7 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// [`Failure`] when nobody answers, the node refuses, or it goes away: a feed has no end of its own.
+/// [`Failure`] if no node answers, the node refuses, or the connection ends: a feed has no end of its own.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     super::block_on(watch(args))
 }
@@ -56,8 +56,10 @@ async fn watch(args: &Args) -> Result<u8, Failure> {
     let request = pb::WatchRequest { from_index: args.from, prefix: args.prefix.clone() };
     let client = Client::connect(&args.server.server).await?;
     let mut changes = client.watch(request).await?;
-    let (mut out, mut next) = (Out::stdout(), args.from);
+    let mut out = Out::stdout();
+    let mut next = args.from;
     loop {
+        // A timeout loses nothing: a message that has arrived in part stays in the stream.
         let waited = tokio::time::timeout(FLUSH_AFTER, changes.next()).await;
         let event = match waited {
             Ok(event) => event,
@@ -76,7 +78,7 @@ async fn watch(args: &Args) -> Result<u8, Failure> {
                 next = Some(state.ledger_index + 1);
                 out.line(if args.json { prefix_to_json(&state) } else { shown_prefix(&state) })?;
             }
-            // What this version does not know is let by.
+            // An event of a kind unknown to this version is skipped.
             Ok(Some(pb::ChangeEvent { event: None })) => {}
             Ok(None) => return Err(ended(&mut out, next, Failure::new("the node ended the feed"))),
             Err(error) => return Err(ended(&mut out, next, error.into())),
@@ -84,7 +86,7 @@ async fn watch(args: &Args) -> Result<u8, Failure> {
     }
 }
 
-/// Shows what is left, and says where to go on.
+/// Prints the remaining lines, and adds the index to continue from to the failure.
 fn ended(out: &mut Out, next: Option<u64>, failure: Failure) -> Failure {
     if let Err(failure) = out.flush() {
         return failure;
@@ -95,14 +97,20 @@ fn ended(out: &mut Out, next: Option<u64>, failure: Failure) -> Failure {
 }
 
 fn shown_prefix(state: &pb::PrefixState) -> String {
-    let (index, time, word) = (count(state.ledger_index), time_text(state.time), prefix_word(state));
-    let (prefix, by) = (clean(&state.prefix), clean(&state.by));
+    let index = count(state.ledger_index);
+    let time = time_text(state.time);
+    let word = prefix_word(state);
+    let prefix = clean(&state.prefix);
+    let by = clean(&state.by);
     format!("{index:>12}  {time}  {word:<6}  {prefix}, version {}, by {by}", state.version)
 }
 
 fn shown(change: &pb::VersionChange) -> String {
     let record = change.record.clone().unwrap_or_default();
-    let (index, time, word) = (count(record.ledger_index), time_text(record.time), change_word(change));
-    let (identifier, by) = (clean(&record.identifier), clean(&change.by));
+    let index = count(record.ledger_index);
+    let time = time_text(record.time);
+    let word = change_word(change);
+    let identifier = clean(&record.identifier);
+    let by = clean(&change.by);
     format!("{index:>12}  {time}  {word:<6}  {identifier}, version {}, by {by}", record.version)
 }

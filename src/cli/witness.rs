@@ -1,4 +1,4 @@
-//! `touchmark witness`: cosigns the checkpoints of ledgers, until it is told to stop.
+//! `touchmark witness`: cosigns the checkpoints of ledgers, until it is stopped.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -24,16 +24,16 @@ A witness cosigns a checkpoint when it follows on the one before, and never two 
 can be shown another ledger than everybody else. What it cosigned is on the disk before it answers. Do not copy its
 directory back from a backup: a witness that has forgotten is none. A key is used only with the directory that it was made with.")]
 pub struct Args {
-    /// Where it listens for HTTP
+    /// The address to listen on for HTTP
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8100")]
     listen: SocketAddr,
-    /// The directory for what it cosigned; made with the key
+    /// The directory for its promises; made with the key
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
-    /// The file with its key; made when it is not there and the directory is new
+    /// The file with its key; made if it is missing and the directory is new
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Its name, when the key is made
+    /// The name of the witness, for a new key
     #[arg(long, value_name = "NAME", default_value = "localhost/witness")]
     name: String,
     /// The verifier key of a ledger; several for several ledgers, or for one that changes its key
@@ -45,7 +45,7 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// [`Failure`] when the witness cannot be started.
+/// [`Failure`] if the witness cannot be started.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     super::start_logging(&Config::load(None, Spec::default())?)?;
     let logs = args.log.iter().map(|log| log.parse().map_err(|error: KeyError| Failure::usage(error.to_string())));
@@ -61,7 +61,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     runtime.block_on(async {
         let node = WitnessNode::start(options).await?;
         let mut stop = Stop::new()?;
-        // A witness whose standard output was closed goes on.
+        // A witness whose standard output was closed continues.
         let _ = introduce(&node);
         stop.asked().await;
         node.stop().await;

@@ -1,4 +1,4 @@
-//! A node over gRPC.
+//! Client of a node over gRPC.
 
 use std::{error::Error, time::Duration};
 
@@ -20,33 +20,48 @@ use crate::{
     tlog::{Hash, tlog_proof::TlogProof},
 };
 
-/// How long to wait for a connection.
+/// Maximum time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the other side is asked for a sign of life while calls are under way, and how long it may take to give one.
+/// Interval of keep-alive pings while calls are in flight, and maximum time for the reply to one.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Beside the answers of a mirror: how far it is behind.
+/// Metadata key of the lag of a mirror, beside its answers.
 const MIRROR_LAG: &str = "touchmark-mirror-lag";
 /// Flow control window of a stream and of the connection, in bytes.
 const WINDOW_BYTES: u32 = 4 << 20;
 
 /// A connection to one node. Cheap to clone; clones share the connection.
+///
+/// ```no_run
+/// use touchmark::{client::Client, protocol::grpc::pb};
+///
+/// # async fn example() -> Result<(), touchmark::client::ClientError> {
+/// let client = Client::connect("127.0.0.1:50051").await?;
+/// let identifier = "88.1000.LSN/GB120-3169".to_owned();
+/// let answer = client.resolve(pb::ResolveRequest { identifier, ..pb::ResolveRequest::default() }).await?;
+/// match answer.outcome {
+///     Some(pb::answer::Outcome::Found(record)) => println!("{} values", record.values.len()),
+///     other => println!("no record: {other:?}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Client {
     server: String,
     channel: Channel,
 }
 
-/// Messages as they come.
+/// A stream of messages from a node.
 #[derive(Debug)]
 pub struct Incoming<M> {
     server: String,
     messages: Streaming<M>,
 }
 
-/// Records as they come.
+/// A stream of exported records.
 pub type Exported = Incoming<pb::Record>;
-/// Changes as they come.
+/// A stream of changes.
 pub type Watched = Incoming<pb::ChangeEvent>;
 
 impl Client {
@@ -63,8 +78,8 @@ impl Client {
         Ok(Self { server: server.into(), channel })
     }
 
-    /// As [`Client::connect`], but for the connection itself, which is made with the first call, and again when it broke. It has to be
-    /// called within a runtime.
+    /// As [`Client::connect`], without connecting: the first call does, and a later one again after the connection broke.
+    /// Call it within a runtime.
     ///
     /// # Errors
     ///
@@ -73,7 +88,7 @@ impl Client {
         Ok(Self { server: server.into(), channel: endpoint(server)?.connect_lazy() })
     }
 
-    /// Resolves one identifier, and says how far the node is behind its primary, in seconds, when it is a mirror.
+    /// As [`Client::resolve`], with the lag of the node behind its primary, in seconds, if it is a mirror.
     ///
     /// # Errors
     ///
@@ -94,8 +109,7 @@ impl Client {
     ///
     /// [`ClientError`]; an ill-formed identifier is refused as invalid argument.
     pub async fn resolve(&self, request: pb::ResolveRequest) -> Result<pb::Answer, ClientError> {
-        let answer = self.resolver().resolve(request).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+        self.reply(self.resolver().resolve(request).await)
     }
 
     /// Resolves up to [`RESOLVE_BATCH_MAX`](crate::protocol::grpc::RESOLVE_BATCH_MAX) identifiers; answers in their order.
@@ -105,9 +119,8 @@ impl Client {
     /// [`ClientError`].
     pub async fn resolve_batch(&self, requests: Vec<pb::ResolveRequest>) -> Result<Vec<pb::Answer>, ClientError> {
         let asked = requests.len();
-        let response = self.resolver().resolve_batch(pb::ResolveBatchRequest { requests }).await;
-        let answers = response.map_err(|status| self.error(&status))?.into_inner().answers;
-        self.complete(asked, answers)
+        let reply = self.reply(self.resolver().resolve_batch(pb::ResolveBatchRequest { requests }).await)?;
+        self.complete(asked, reply.answers)
     }
 
     /// A page of the prefixes that are homed on the node or delegated by it.
@@ -119,18 +132,16 @@ impl Client {
         &self,
         request: pb::ListPrefixesRequest,
     ) -> Result<pb::ListPrefixesResponse, ClientError> {
-        let page = self.resolver().list_prefixes(request).await;
-        page.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+        self.reply(self.resolver().list_prefixes(request).await)
     }
 
-    /// Says who answers for a prefix.
+    /// Delegates, homes or revokes a prefix.
     ///
     /// # Errors
     ///
     /// [`ClientError`].
     pub async fn apply_prefix(&self, command: pb::PrefixCommand) -> Result<pb::Receipt, ClientError> {
-        let receipt = self.registry().apply_prefix(command).await;
-        receipt.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+        self.reply(self.registry().apply_prefix(command).await)
     }
 
     /// Resolves one identifier as it was at a point of the ledger.
@@ -139,8 +150,7 @@ impl Client {
     ///
     /// [`ClientError`]; an entry that is still to come is refused as out of range.
     pub async fn resolve_at(&self, request: pb::ResolveAtRequest) -> Result<pb::Answer, ClientError> {
-        let answer = self.auditor().resolve_at(request).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+        self.reply(self.auditor().resolve_at(request).await)
     }
 
     /// A page of the versions of an identifier, newest first.
@@ -149,51 +159,48 @@ impl Client {
     ///
     /// [`ClientError`]; an ill-formed identifier is refused as invalid argument.
     pub async fn history(&self, request: pb::HistoryRequest) -> Result<pb::HistoryResponse, ClientError> {
-        let page = self.auditor().history(request).await;
-        page.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+        self.reply(self.auditor().history(request).await)
     }
 
-    /// Asks for changes from a ledger index on.
+    /// Follows the changes from a ledger index on.
     ///
     /// # Errors
     ///
     /// [`ClientError`]; an index that is still to come is refused as out of range.
     pub async fn watch(&self, request: pb::WatchRequest) -> Result<Watched, ClientError> {
-        let response = self.auditor().watch(request).await;
-        self.incoming(response)
+        self.incoming(self.auditor().watch(request).await)
     }
 
-    /// Looks an identifier up in the verifiable index. Whoever asks has to verify what comes back.
+    /// Looks an identifier up in the verifiable index. The answer is not verified here.
     ///
     /// # Errors
     ///
     /// [`ClientError`].
     pub async fn lookup(&self, request: pb::LookupRequest) -> Result<pb::LookupResponse, ClientError> {
-        let found = self.auditor().lookup(request).await;
-        found.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+        self.reply(self.auditor().lookup(request).await)
     }
 
-    /// What shows that an entry stands in the ledger.
+    /// The proof that an entry is in the ledger, not verified here.
     ///
     /// # Errors
     ///
     /// [`ClientError`].
     pub async fn prove(&self, request: pb::ProveRequest) -> Result<TlogProof, ClientError> {
-        let response = self.auditor().prove(request).await.map_err(|status| self.error(&status))?;
-        proof_from_pb(&response.into_inner()).ok_or_else(|| self.ill_formed())
+        let proof = self.reply(self.auditor().prove(request).await)?;
+        proof_from_pb(&proof).ok_or_else(|| self.ill_formed())
     }
 
-    /// What shows that the ledger at one size is a beginning of the ledger at another, or of its newest published checkpoint, which
-    /// comes along.
+    /// The proof that the ledger at one size is a beginning of the ledger at another, or of its newest published
+    /// checkpoint, which is returned with it. Not verified here.
     ///
     /// # Errors
     ///
     /// [`ClientError`].
     pub async fn consistency(&self, old_size: u64, new_size: Option<u64>) -> Result<(Vec<Hash>, String), ClientError> {
-        let response = self.auditor().consistency(pb::ConsistencyRequest { old_size, new_size }).await;
-        let response = response.map_err(|status| self.error(&status))?.into_inner();
-        let path = path_from_pb(&response.path).ok_or_else(|| self.ill_formed())?;
-        Ok((path, response.checkpoint))
+        let request = pb::ConsistencyRequest { old_size, new_size };
+        let proof = self.reply(self.auditor().consistency(request).await)?;
+        let path = path_from_pb(&proof.path).ok_or_else(|| self.ill_formed())?;
+        Ok((path, proof.checkpoint))
     }
 
     /// Follows edges from an identifier.
@@ -202,18 +209,16 @@ impl Client {
     ///
     /// [`ClientError`]; a request out of bounds is refused as invalid argument.
     pub async fn trace(&self, request: pb::TraceRequest) -> Result<Incoming<pb::TraceResponse>, ClientError> {
-        let response = self.auditor().trace(request).await;
-        self.incoming(response)
+        self.incoming(self.auditor().trace(request).await)
     }
 
-    /// Finds every finished product that a lot went into.
+    /// Finds every finished product into which a lot went.
     ///
     /// # Errors
     ///
     /// [`ClientError`]; a request out of bounds is refused as invalid argument.
     pub async fn recall(&self, request: pb::RecallRequest) -> Result<Incoming<pb::RecallResponse>, ClientError> {
-        let response = self.auditor().recall(request).await;
-        self.incoming(response)
+        self.incoming(self.auditor().recall(request).await)
     }
 
     /// Carries out one command.
@@ -222,8 +227,7 @@ impl Client {
     ///
     /// [`ClientError`].
     pub async fn apply(&self, command: pb::Command) -> Result<pb::Receipt, ClientError> {
-        let receipt = self.registry().apply(command).await;
-        receipt.map(tonic::Response::into_inner).map_err(|status| self.error(&status))
+        self.reply(self.registry().apply(command).await)
     }
 
     /// Carries out the commands of a batch, each on its own; results in their order.
@@ -232,31 +236,59 @@ impl Client {
     ///
     /// [`ClientError`]; with [`ClientError::Unreachable`] some, all or none of the commands may have been carried out.
     pub async fn apply_batch(&self, batch: &CommandBatch) -> Result<Vec<pb::ApplyResult>, ClientError> {
-        // The generated client wants a message built; this batch is encoded already.
-        let mut client = Grpc::new(self.channel.clone())
-            .max_encoding_message_size(APPLY_REQUEST_BYTES_MAX)
-            .max_decoding_message_size(REPLY_BYTES_MAX);
-        client.ready().await.map_err(|error| self.unreachable(&error))?;
-        let path = PathAndQuery::from_static("/touchmark.v1.Registry/ApplyBatch");
-        let codec = ProstCodec::<Encoded, pb::ApplyBatchResponse>::default();
-        let response = client.unary(Request::new(batch.message()), path, codec).await;
-        let results = response.map_err(|status| self.error(&status))?.into_inner().results;
+        let results = self.apply_message(batch.message()).await.map_err(|status| self.error(&status))?;
         self.complete(batch.len(), results)
     }
 
-    /// Asks for every record of a scheme (`handle`, `oid`, `gs1`, `uri`), or of all when it is empty.
+    /// Carries out the commands of a batch, all or none; results in their order. A node that does not know of that gets none
+    /// of them.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::apply_batch`]; [`ClientError::Protocol`] if the node does not know atomic batches.
+    pub async fn apply_all(&self, batch: &CommandBatch) -> Result<Vec<pb::ApplyResult>, ClientError> {
+        // An older node would carry out each command on its own; it has no answer to a batch without any.
+        let known = self.apply_message(CommandBatch::default().atomic_message()).await;
+        known.map_err(|status| match status.code() {
+            Code::InvalidArgument => {
+                let reason =
+                    "it is of a version that knows no batches which are carried out whole or not at all".into();
+                ClientError::Protocol { server: self.server.clone(), reason }
+            }
+            _ => self.error(&status),
+        })?;
+        let results = self.apply_message(batch.atomic_message()).await.map_err(|status| self.error(&status))?;
+        self.complete(batch.len(), results)
+    }
+
+    /// Sends an `ApplyBatchRequest`. The generated client encodes a message; this one is encoded already, so the call goes
+    /// below that client.
+    async fn apply_message(&self, message: Encoded) -> Result<Vec<pb::ApplyResult>, Status> {
+        let mut client = Grpc::new(self.channel.clone())
+            .max_encoding_message_size(APPLY_REQUEST_BYTES_MAX)
+            .max_decoding_message_size(REPLY_BYTES_MAX);
+        client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
+        let path = PathAndQuery::from_static("/touchmark.v1.Registry/ApplyBatch");
+        let codec = ProstCodec::<Encoded, pb::ApplyBatchResponse>::default();
+        Ok(client.unary(Request::new(message), path, codec).await?.into_inner().results)
+    }
+
+    /// Streams every record of a scheme (`handle`, `oid`, `gs1`, `uri`), or of all schemes if `scheme` is empty.
     ///
     /// # Errors
     ///
     /// [`ClientError`].
     pub async fn export(&self, scheme: &str) -> Result<Exported, ClientError> {
-        let response = self.registry().export(pb::ExportRequest { scheme: scheme.into() }).await;
-        self.incoming(response)
+        self.incoming(self.registry().export(pb::ExportRequest { scheme: scheme.into() }).await)
+    }
+
+    /// The message of a response to a unary call.
+    fn reply<M>(&self, response: Result<Response<M>, Status>) -> Result<M, ClientError> {
+        response.map(Response::into_inner).map_err(|status| self.error(&status))
     }
 
     fn incoming<M>(&self, response: Result<Response<Streaming<M>>, Status>) -> Result<Incoming<M>, ClientError> {
-        let messages = response.map_err(|status| self.error(&status))?.into_inner();
-        Ok(Incoming { server: self.server.clone(), messages })
+        Ok(Incoming { server: self.server.clone(), messages: self.reply(response)? })
     }
 
     fn resolver(&self) -> ResolverClient<Channel> {
@@ -273,7 +305,7 @@ impl Client {
             .max_decoding_message_size(REPLY_BYTES_MAX)
     }
 
-    /// Checks that there is one answer for each question.
+    /// Checks that a reply has one answer for each question.
     fn complete<T>(&self, asked: usize, answers: Vec<T>) -> Result<Vec<T>, ClientError> {
         if answers.len() == asked {
             return Ok(answers);
@@ -286,10 +318,6 @@ impl Client {
         ClientError::Protocol { server: self.server.clone(), reason: "its proof is ill-formed".into() }
     }
 
-    fn unreachable(&self, error: &(dyn Error + 'static)) -> ClientError {
-        ClientError::Unreachable { server: self.server.clone(), reason: root_cause(error) }
-    }
-
     fn error(&self, status: &Status) -> ClientError {
         client_error(&self.server, status)
     }
@@ -300,13 +328,13 @@ impl<M> Incoming<M> {
     ///
     /// # Errors
     ///
-    /// [`ClientError`]; what came before is a part only.
+    /// [`ClientError`]; the messages before are incomplete then.
     pub async fn next(&mut self) -> Result<Option<M>, ClientError> {
         self.messages.message().await.map_err(|status| client_error(&self.server, &status))
     }
 }
 
-/// The address of a node, with what holds for every connection to one.
+/// The endpoint of a node, with the options of every connection.
 fn endpoint(server: &str) -> Result<Endpoint, ClientError> {
     let uri = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
     let wrong = |reason: String| ClientError::Address { server: server.into(), reason };
@@ -320,14 +348,14 @@ fn endpoint(server: &str) -> Result<Endpoint, ClientError> {
     Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
-        // A line that was cut is noticed by itself, and not when the system gives up sending.
+        // A dead connection is noticed by pings, long before the system gives up sending.
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES))
 }
 
-/// Tells what the node said from what happened to the connection, which shows as a status with a cause.
+/// The error of a status: a status with a cause is a broken connection, any other one the node's own.
 fn client_error(server: &str, status: &Status) -> ClientError {
     let server = || server.to_owned();
     if let Some(cause) = status.source() {
@@ -342,7 +370,7 @@ fn client_error(server: &str, status: &Status) -> ClientError {
     }
 }
 
-/// What lies at the bottom of an error.
+/// The innermost cause of an error.
 fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {

@@ -1,7 +1,7 @@
-//! Outbound connections: to a node over gRPC ([`Client`]) and over DNS ([`dns`]), to a log ([`TileClient`]) and to a witness
-//! ([`witness`]) over HTTP, and to the primary of a mirror ([`replica`]).
+//! Outbound connections: to a node over gRPC ([`Client`]) and over DNS ([`dns`]), to a log ([`TileClient`]) and to a
+//! witness ([`witness`]) over HTTP, and to the primary of a mirror ([`replica`]).
 //!
-//! The first two speak in messages of `protocol::grpc::pb`; which library carries them shows nowhere.
+//! The first two exchange messages of `protocol::grpc::pb`; the libraries that carry them are private to this module.
 
 pub mod dns;
 mod grpc;
@@ -14,47 +14,48 @@ pub use grpc::{Client, Exported, Incoming, Watched};
 pub use tiles::TileClient;
 pub use upstream::NodeUpstream;
 
-/// Why a call gave no result, named for what the caller can do about it.
+/// Failure of a call, with a variant for each reaction of the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
-    /// The address cannot be one of a node.
+    /// The address is not one of a node.
     #[error("`{server}` is not the address of a node; give a host and a port, such as 127.0.0.1:50051: {reason}")]
     Address {
-        /// What was given.
+        /// The address that was given.
         server: String,
-        /// What is wrong with it.
+        /// The fault of the address.
         reason: String,
     },
-    /// Nobody answers, or no longer. What was under way may or may not have been carried out; asking again is safe.
+    /// The node cannot be reached, or the connection broke. A call in flight may or may not have been carried out; a
+    /// retry is safe.
     #[error("cannot reach a node at {server} ({reason}); is a node running? start one with `touchmark serve`")]
     Unreachable {
         /// The address.
         server: String,
-        /// What the system said.
+        /// Reason given by the system.
         reason: String,
     },
-    /// The node answered, and will not do it.
+    /// The node refused the call.
     #[error("{message}")]
     Refused {
-        /// As in `google.rpc.Code`.
+        /// Status code, as in `google.rpc.Code`.
         code: i32,
-        /// The node's sentence.
+        /// The node's message.
         message: String,
     },
-    /// A log over HTTP gave no answer.
+    /// The failed request.
     #[error("cannot read {url}: {reason}")]
     Log {
-        /// What was asked for.
+        /// The URL of the request.
         url: String,
-        /// What was wrong.
+        /// Cause of the failure.
         reason: String,
     },
-    /// What came back is not what a node says.
+    /// The reply is not one of a node.
     #[error("what answers at {server} does not speak as a touchmark node: {reason}")]
     Protocol {
         /// The address.
         server: String,
-        /// What was wrong.
+        /// The fault of the reply.
         reason: String,
     },
 }

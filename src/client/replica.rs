@@ -1,7 +1,8 @@
-//! The stream of a primary, as a mirror takes it (`protocol::replica`).
+//! The stream of entries from a primary to a mirror (`protocol::replica`).
 //!
-//! Every wait has a bound: the primary gives a sign of life each second, so that a silence of a few is an end. Every record has a
-//! bound, which is checked before it is read. What a record says is believed by nobody here.
+//! Every wait is bounded: the primary sends a heartbeat each second, so that a silence of a few seconds ends the
+//! stream. The length of every record is checked before the record is read. The content of records is untrusted here,
+//! and verified by the mirror.
 
 use std::{
     io::{self, BufReader, Read},
@@ -12,66 +13,66 @@ use ureq::{Agent, Body, http::Response};
 
 use crate::protocol::replica::{BadRecord, HEAD_BYTES, PATH, Record};
 
-/// How long a connection may take to be there.
+/// Maximum time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the primary may say nothing: it gives a sign of life each second.
+/// Maximum silence of the primary, which sends a heartbeat each second.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long one record may take in all, and a refusal: however slowly it drips, whoever waits for it ends.
+/// Maximum time for one whole record, and for a refusal, however slowly the bytes drip in.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest refusal that is read, in bytes.
+/// Maximum number of bytes read of a refusal.
 const REFUSAL_BYTES_MAX: u64 = 64 << 10;
-/// How much of a refusal is repeated, in characters.
+/// Maximum number of characters quoted of a refusal.
 const REFUSAL_CHARACTERS_MAX: usize = 300;
-/// How long the checkpoint may take in all.
+/// Maximum time for the checkpoint.
 const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest checkpoint that is read, in bytes: one with 100 cosignatures.
+/// Maximum length of a checkpoint, in bytes: one with 100 cosignatures.
 const CHECKPOINT_BYTES_MAX: u64 = 64 << 10;
-/// How much is read from the connection at once, in bytes.
+/// Bytes read from the connection at a time.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Where a primary's log is.
+/// Client of one primary.
 #[derive(Clone, Debug)]
 pub struct ReplicaClient {
     base: String,
     agent: Agent,
 }
 
-/// Why there is no stream, or no more of it.
+/// Reason for which there is no stream, or it ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplicaError {
-    /// Nobody answers, or no longer.
+    /// The primary cannot be reached, or the connection broke.
     #[error("cannot reach the primary at {url}: {reason}")]
     Unreachable {
-        /// Where it should be.
+        /// URL of the primary.
         url: String,
-        /// What the system said.
+        /// Reason given by the system.
         reason: String,
     },
     /// The primary has fewer entries than were asked for.
     #[error("the primary at {url} has fewer entries than this mirror: {reason}")]
     Shorter {
-        /// Where it is.
+        /// URL of the primary.
         url: String,
-        /// Its words.
+        /// The primary's message.
         reason: String,
     },
     /// The primary refuses.
     #[error("the primary at {url} refuses with HTTP status {status}: {reason}")]
     Refused {
-        /// Where it is.
+        /// URL of the primary.
         url: String,
-        /// The status.
+        /// HTTP status.
         status: u16,
-        /// Its words.
+        /// The primary's message.
         reason: String,
     },
-    /// What comes is no stream of a primary.
+    /// The stream is not one of a primary.
     #[error(transparent)]
     Record(#[from] BadRecord),
 }
 
 impl ReplicaClient {
-    /// Speaks to the primary whose checkpoint lies at `<base>/checkpoint`.
+    /// A client of the primary whose checkpoint is at `<base>/checkpoint`.
     pub fn new(base: &str) -> Self {
         let config = Agent::config_builder()
             .timeout_connect(Some(CONNECT_TIMEOUT))
@@ -83,7 +84,7 @@ impl ReplicaClient {
         Self { base: base.trim_end_matches('/').into(), agent: config.build().into() }
     }
 
-    /// Opens the stream from an entry on, with the whole entries below some prefixes; with all of them when there are none.
+    /// Opens the stream from an entry on, with whole entries below the prefixes in `only`; everywhere if that is empty.
     ///
     /// # Errors
     ///
@@ -106,7 +107,7 @@ impl ReplicaClient {
         Ok(ReplicaStream { url: self.base.clone(), reader: BufReader::with_capacity(BUFFER_BYTES, reader) })
     }
 
-    /// The checkpoint that the primary publishes. It waits, but not longer than a few seconds.
+    /// The checkpoint that the primary publishes. Waits for a few seconds at most.
     ///
     /// # Errors
     ///
@@ -128,7 +129,7 @@ impl ReplicaClient {
     }
 }
 
-/// The sentence of a refusal (RFC 9457), or its text.
+/// The detail of a refusal (RFC 9457), or its text.
 fn refusal(mut response: Response<Body>) -> String {
     let mut bytes = Vec::new();
     let _ = Dripping::new(response.body_mut().as_reader()).take(REFUSAL_BYTES_MAX).read_to_end(&mut bytes);
@@ -145,11 +146,11 @@ pub struct ReplicaStream {
 }
 
 impl ReplicaStream {
-    /// The next record; waits for it, and not longer than a few seconds.
+    /// The next record. Waits for a few seconds at most.
     ///
     /// # Errors
     ///
-    /// [`ReplicaError`]; the stream is over then.
+    /// [`ReplicaError`]; the stream has ended then.
     pub fn record(&mut self) -> Result<Record, ReplicaError> {
         let mut reader = Dripping::new(&mut self.reader);
         let url = &self.url;
@@ -170,7 +171,7 @@ fn ended(url: &str, error: &io::Error) -> ReplicaError {
     ReplicaError::Unreachable { url: url.into(), reason }
 }
 
-/// A reader that gives up after [`RECORD_TIMEOUT`], while the one below gives up only when nothing comes at all.
+/// A reader that fails after [`RECORD_TIMEOUT`], while the one below fails only in complete silence.
 struct Dripping<R> {
     reader: R,
     until: Instant,

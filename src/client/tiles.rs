@@ -1,4 +1,4 @@
-//! A log over HTTP, as C2SP tlog-tiles serves it: checkpoint, tiles of hashes, bundles of entries.
+//! Client of a log over HTTP, as C2SP tlog-tiles serves it: checkpoint, tiles of hashes, bundles of entries.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use ureq::{Agent, Error};
 use super::ClientError;
 use crate::tlog::tiles::{TILE_WIDTH, Tile, TilePath};
 
-/// The longest that one request may take.
+/// Maximum time for one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest reply that is read, in bytes: 256 entries of 65,535 bytes, and their lengths.
+/// Maximum number of bytes read of a reply: 256 entries of 65,535 bytes, and their lengths.
 const REPLY_BYTES_MAX: u64 = 256 * (2 + 65_535);
-/// How often a request is tried.
+/// Number of tries of a request.
 const TRIES: u32 = 3;
-/// How long to wait before the second try; twice as long before the third.
+/// Delay before the second try; twice as long before the third.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// Reads one log, from any thread.
+/// Client of one log, usable from any thread.
 #[derive(Clone, Debug)]
 pub struct TileClient {
     base: String,
@@ -24,7 +24,7 @@ pub struct TileClient {
 }
 
 impl TileClient {
-    /// Reads the log whose checkpoint lies at `<base>/checkpoint`.
+    /// A client of the log whose checkpoint is at `<base>/checkpoint`.
     pub fn new(base: &str) -> Self {
         let agent = Agent::config_builder().timeout_global(Some(REQUEST_TIMEOUT)).build().into();
         Self { base: base.trim_end_matches('/').into(), agent }
@@ -67,15 +67,15 @@ impl TileClient {
         Ok(bytes)
     }
 
-    /// A tile; one that is not full may be full by now, and its part gone.
+    /// A tile. A partial one may have become full since, and the partial one removed: then the full one is read.
     fn tile(&self, index: u64, width: usize, path: impl Fn(Tile) -> Option<TilePath>) -> Result<Vec<u8>, ClientError> {
         let url = |width| Some(format!("tile/{}", path(Tile::new(index, width)?)?));
         let none = || ClientError::Log { url: self.base.clone(), reason: format!("no tile has {width} items") };
         let asked = u16::try_from(width).ok().and_then(url).ok_or_else(none)?;
-        match (width < usize::from(TILE_WIDTH), url(TILE_WIDTH)) {
-            (true, Some(whole)) => match self.get(&asked)? {
+        match url(TILE_WIDTH) {
+            Some(full) if width < usize::from(TILE_WIDTH) => match self.get(&asked)? {
                 Some(bytes) => Ok(bytes),
-                None => self.found(&whole),
+                None => self.found(&full),
             },
             _ => self.found(&asked),
         }
@@ -87,7 +87,7 @@ impl TileClient {
         self.get(path)?.ok_or_else(missing)
     }
 
-    /// Asks, and asks again when the answer may come later; `None` when there is no such thing.
+    /// Sends a request, and retries errors that may pass; `None` if the log has no such resource.
     fn get(&self, path: &str) -> Result<Option<Vec<u8>>, ClientError> {
         let url = format!("{}/{path}", self.base);
         let mut failed = String::new();
@@ -101,6 +101,7 @@ impl TileClient {
             match read {
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(Error::StatusCode(404 | 410)) => return Ok(None),
+                // Not retried: only server errors, too many requests and broken connections may pass.
                 Err(Error::StatusCode(status)) if status < 500 && status != 429 => {
                     return Err(ClientError::Log { url, reason: format!("the answer is HTTP status {status}") });
                 }

@@ -1,7 +1,7 @@
-//! Other nodes, asked for what they answer for: over gRPC, and over DNS where a site speaks nothing else.
+//! Client of other nodes for the recursion: over gRPC, and over DNS where a site speaks nothing else.
 //!
-//! Connections over gRPC are kept, one for each endpoint, and many questions share one. Nothing that comes back is believed: it is
-//! read into the types of the read core, or refused, and the walk checks it.
+//! Connections over gRPC are reused, one for each endpoint, shared by concurrent questions. Replies are untrusted: they
+//! are parsed into the types of the read core, or refused, and the walk verifies them.
 
 use std::{
     net::SocketAddr,
@@ -30,25 +30,25 @@ use crate::{
     },
 };
 
-/// The most connections that are kept; the one that was not used for longest gives way.
+/// Maximum number of open connections; the least recently used one is evicted.
 const CONNECTIONS_MAX: usize = 1_024;
-/// How long to wait for an answer over DNS; who asks may give up earlier.
+/// Maximum wait for an answer over DNS; the caller may have a shorter one.
 const DNS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks other nodes.
+/// Client of other nodes.
 pub struct NodeUpstream {
     zone: String,
     connections: Mutex<LruCache<SocketAddr, Client>>,
 }
 
 impl NodeUpstream {
-    /// Asks over DNS for names in this zone.
+    /// A client that uses names in this zone over DNS.
     pub fn new(zone: &str) -> Self {
         let connections = NonZeroUsize::new(CONNECTIONS_MAX).unwrap_or(NonZeroUsize::MIN);
         Self { zone: zone.into(), connections: Mutex::new(LruCache::new(connections)) }
     }
 
-    /// The connection to an endpoint; it is made with the first question.
+    /// The connection to an endpoint; it opens with the first question.
     fn connection(&self, address: SocketAddr) -> Result<Client, UpstreamError> {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = connections.get(&address) {
@@ -69,6 +69,7 @@ impl NodeUpstream {
             identifier: question.identifier.to_string(),
             recursion: pb::Recursion::None.into(),
             evidence: evidence.into(),
+            // The node is asked as the holder of this prefix: evidence is needed for longer prefixes only.
             delegated_prefix: if question.evidence == Evidence::Latest { to.prefix.to_string() } else { String::new() },
             ..pb::ResolveRequest::default()
         };
@@ -94,7 +95,7 @@ impl NodeUpstream {
             dns::Said::Refused(Some(text)) if text == Outcome::Denied.spelling().word => Answer::Denied,
             dns::Said::Refused(Some(text)) => return refused(&text),
         };
-        // Who is not the authority passes on what others said.
+        // A server without authority passes on answers of others.
         if !authoritative && matches!(answer, Answer::Found(_) | Answer::Retired(_) | Answer::NotFound) {
             return Err(garbled("it answers without authority"));
         }
@@ -131,9 +132,9 @@ fn garbled(reason: impl Into<String>) -> UpstreamError {
     UpstreamError::Garbled { reason: reason.into() }
 }
 
-/// Reads an answer.
+/// Parses an answer.
 fn reply(answer: pb::Answer) -> Result<SiteReply, UpstreamError> {
-    // Somebody in between walked: only what a site says itself is an answer of the site.
+    // An intermediate node walked: its answer is not one of the site.
     if answer.resolution.is_some() {
         return Err(garbled("it passes on what others said"));
     }
@@ -171,7 +172,7 @@ fn tombstone(retired: &pb::Retired) -> Result<Tombstone, UpstreamError> {
     Ok(Tombstone { identifier, version, erased: retired.erased })
 }
 
-/// What is left of a record, as far as the DNS tells.
+/// The tombstone of a record, as far as the DNS tells.
 fn ended(identifier: &Identifier, erased: bool) -> Tombstone {
     Tombstone { identifier: identifier.clone(), version: Version { number: 0, ledger_index: 0, time_ms: 0 }, erased }
 }

@@ -1,7 +1,7 @@
-//! A witness over HTTP (C2SP tlog-witness).
+//! Client of a witness over HTTP (C2SP tlog-witness).
 //!
-//! A reply is believed as far as it proves itself: a cosignature has to verify with the witness's key. The size that it says it
-//! holds proves nothing; whoever acts on it asks again from there.
+//! A cosignature in a reply has to verify with the witness's key. The size in a conflict is not signed: the caller asks
+//! again from that size, and believes the reply to that.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::tlog::{
     witness::{AddCheckpoint, origin_hash},
 };
 
-/// How long a request may take in all.
+/// Maximum time for a request.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest reply that is read, in bytes: a checkpoint with 100 cosignatures.
+/// Maximum number of bytes read of a reply: a checkpoint with 100 cosignatures.
 const REPLY_BYTES_MAX: u64 = 64 << 10;
-/// How much of a refusal is repeated, in characters.
+/// Maximum number of characters quoted of a refusal.
 const REASON_CHARACTERS_MAX: usize = 200;
 
-/// Where a witness is, and its key.
+/// Client of one witness, with its URL and key.
 #[derive(Clone, Debug)]
 pub struct WitnessClient {
     key: VerifierKey,
@@ -27,56 +27,56 @@ pub struct WitnessClient {
     agent: Agent,
 }
 
-/// What a witness says.
+/// Reply of a witness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WitnessReply {
-    /// It cosigned the checkpoint.
+    /// The witness cosigned the checkpoint.
     Cosigned(Box<Cosignature>),
-    /// It holds another size than the one that it was asked from.
+    /// The witness's last cosigned size is not the old size of the request.
     Holds {
-        /// Which.
+        /// The witness's size.
         size: u64,
     },
-    /// What it holds is no beginning of the checkpoint, as far as the proof shows.
+    /// The proof does not show that the witness's last checkpoint is a beginning of the new one.
     Inconsistent,
-    /// It does not know the log.
+    /// The witness does not know the log.
     UnknownLog,
-    /// It refuses for another reason.
+    /// The witness refused for another reason.
     Refused {
-        /// The status code of HTTP.
+        /// HTTP status.
         status: u16,
-        /// Its words.
+        /// The witness's message.
         reason: String,
     },
 }
 
-/// Why a witness said nothing.
+/// Failure to get a reply from a witness.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WitnessClientError {
-    /// Nobody answers.
+    /// The witness cannot be reached.
     #[error("cannot reach the witness {witness} at {url}: {reason}")]
     Unreachable {
-        /// Its name.
+        /// Name of the witness.
         witness: String,
-        /// Where it should be.
+        /// URL of the witness.
         url: String,
-        /// What the system said.
+        /// Reason given by the system.
         reason: String,
     },
-    /// What answers is not this witness.
+    /// The reply is not one of this witness.
     #[error("what answers at {url} is not the witness {witness}: {reason}")]
     Protocol {
-        /// Its name.
+        /// Name of the witness.
         witness: String,
-        /// Where it should be.
+        /// URL of the witness.
         url: String,
-        /// What was wrong.
+        /// The fault of the reply.
         reason: String,
     },
 }
 
 impl WitnessClient {
-    /// Speaks to the witness with this key under this submission prefix.
+    /// A client of the witness with this key at this submission prefix.
     pub fn new(key: VerifierKey, url: &str) -> Self {
         let config = Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
@@ -91,7 +91,7 @@ impl WitnessClient {
         &self.key
     }
 
-    /// Asks for a cosignature. It waits, but not longer than a few seconds.
+    /// Requests a cosignature. Waits for a few seconds at most.
     ///
     /// # Errors
     ///
@@ -111,7 +111,8 @@ impl WitnessClient {
         })
     }
 
-    /// The last checkpoint of a log that the witness cosigned, where it tells, under the same prefix. It is verified with nothing.
+    /// The last checkpoint of a log that the witness cosigned, under the same prefix, if the witness serves it. Nothing
+    /// is verified.
     ///
     /// # Errors
     ///
@@ -134,14 +135,14 @@ impl WitnessClient {
         Ok((status, text.map_err(unreachable)?))
     }
 
-    /// The witness's own cosignature, out of what it replied; those of other keys are ignored.
+    /// The witness's own cosignature in a reply; those of other keys are ignored.
     fn cosignature(&self, checkpoint: &str, lines: &str) -> Result<Cosignature, WitnessClientError> {
-        // Signatures that the checkpoint had before are not what the witness said now.
+        // The checkpoint's older signatures are no part of the reply.
         let (text, _) = checkpoint.rsplit_once("\n\n").unwrap_or((checkpoint, ""));
         let text = format!("{text}\n");
         let verified = verify_cosigned(format!("{text}\n{lines}").as_bytes(), &self.key);
         let verified = verified.map_err(|error| self.wrong(&error.to_string()))?;
-        // A reply with an empty line in it would move the end of the text, and the signature would be one of something else.
+        // A reply with an empty line in it would move the end of the text, and the signature would cover another text.
         let cosignature = verified.cosignatures.into_iter().next().filter(|_| verified.text == text.as_bytes());
         cosignature.ok_or_else(|| self.wrong("it cosigned something else"))
     }

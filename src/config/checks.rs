@@ -14,7 +14,7 @@ use crate::{
         dnssec::keys::{Algorithm, UnknownAlgorithm},
         zone_labels,
     },
-    server::dns::rate::EXEMPT_NETWORKS_MAX,
+    server::datagram::rate::EXEMPT_NETWORKS_MAX,
     tlog::note::{KeyError, KeyType, VerifierKey},
 };
 

@@ -28,11 +28,11 @@ pub use recursion::{FirstProtocol, RecursionConfig, Verify};
 use serde::Deserialize;
 
 use crate::{
-    network::Network,
+    network::{self, Network},
     protocol::dns::{UDP_PAYLOAD_OCTETS_MAX, dnssec::keys::Algorithm},
     server::dns::{
         encrypted::EncryptedAddresses,
-        rate::{self, RESPONSES_PER_SECOND, SLIP, WINDOW_SECONDS},
+        rate::{RESPONSES_PER_SECOND, SLIP, WINDOW_SECONDS},
     },
     tlog::note::VerifierKey,
 };
@@ -220,7 +220,7 @@ impl Default for Config {
             dns_rate_per_second: 200,
             dns_rate_window_seconds: 15,
             dns_rate_slip: 2,
-            dns_rate_exempt: rate::loopback().into(),
+            dns_rate_exempt: network::loopback().into(),
             dns_without_cookie_octets_max: UDP_PAYLOAD_OCTETS_MAX,
             dns_cookie_secrets: None,
             dns_connections_per_source_max: 64,
@@ -236,7 +236,7 @@ impl Default for Config {
             index_cache_bytes_max: 128 << 20,
             overlay_entries_max: 524_288,
             verifiable_index: VerifiableIndexMode::On,
-            mirrors: rate::loopback().into(),
+            mirrors: network::loopback().into(),
             mirror: None,
             log: "info".into(),
         }

@@ -6,7 +6,10 @@ use super::{
     CACHE_BYTES_MAX, CACHE_BYTES_MIN, ConfigError, Layers,
     checks::{networks, on_or_off, within},
 };
-use crate::{id::excerpt, network::Network, server::dns::rate};
+use crate::{
+    id::excerpt,
+    network::{self, Network},
+};
 
 /// The longest that an answer is kept past its time, in seconds: a week (RFC 8767 section 5 wants one to three days).
 const STALE_SECONDS_MAX: u64 = 604_800;
@@ -103,7 +106,7 @@ impl Layers<'_> {
             roots,
             verify,
             first: first.unwrap_or_default(),
-            allow: allow.unwrap_or_else(|| rate::loopback().into()),
+            allow: allow.unwrap_or_else(|| network::loopback().into()),
             cache_bytes_max: cache.unwrap_or(64 << 20),
             stale_seconds_max: stale.unwrap_or(86_400),
             walk_ms_max: walk.unwrap_or(5_000),

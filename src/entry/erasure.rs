@@ -1,37 +1,23 @@
-//! Erasure: what an `erase` entry says, what an entry keeps of values that were erased, and the openings of single values.
+//! Erasure: what an `erase` entry says. What is left of the entries before it stands in `redacted`.
 //!
 //! ```text
 //! erasure in the stored form  = 0, or 1 and the value's index (varint) and the record's status (1 byte)
 //!                               · reason (length, bytes)
-//! values of a redacted entry  = count · { index (varint) · type (length, bytes)
-//!                               · 0 · commitment (32 bytes), or 1 · salt of the value (32 bytes)
-//!                               · canonical bytes (length, bytes) }
 //! ```
-//!
-//! A redacted entry holds neither the entry's salt nor anything of the values that were erased but what its text says: index,
-//! type, commitment. So the text, and with it the leaf hash, is the same as before. Whoever has the salt of one value learns
-//! nothing of another's: each is derived from the entry's salt, and none gives it back.
 
 use super::{
-    EntryKind, EntryTextError, FLAG_EDGES, FLAG_REDACTED, StoredEntry, put_stored_tail,
-    text::{self, ValueSalts, put_value_line},
+    EntryKind, StoredEntry,
+    grammar::{WHOLE_RECORD, number},
 };
 use crate::{
     codec::{Reader, Torn, put_bytes, put_varint},
-    record::{Status, ValueType, Values, stored::StoredValue},
+    record::Status,
 };
 
 /// The longest reason of an erasure, in bytes.
 pub const REASON_BYTES_MAX: usize = 200;
-/// The longest redacted entry, in bytes: what an entry may be, and a salt and a mark for each value.
-pub const REDACTED_BYTES_MAX: usize = (2 << 20) + 40 * Values::COUNT_MAX;
-/// How a whole record is written where the index of a value may stand.
-pub(super) const WHOLE_RECORD: &str = "*";
-
 const SCOPE_RECORD: u64 = 0;
 const SCOPE_VALUE: u64 = 1;
-const VALUE_ERASED: u8 = 0;
-const VALUE_KEPT: u8 = 1;
 
 /// Why something was erased, for everyone and for good: 1 to [`REASON_BYTES_MAX`] bytes of printable text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,52 +128,11 @@ impl Erasure {
             Some((index, "retired")) => (index, Status::Retired),
             Some(_) => return None,
         };
-        Self::of_value(super::parse::number(index)?, status, reason)
+        Self::of_value(number(index)?, status, reason)
     }
 }
 
-/// The secrets of an entry's commitments.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Salts {
-    /// That of the entry; those of its values are derived from it.
-    Entry([u8; 32]),
-    /// Those of the values that are left, in their order; the entry's own was destroyed.
-    Values(Vec<[u8; 32]>),
-}
-
-/// What is left of a value that was erased.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ErasedValue<'a> {
-    /// The value's index.
-    pub index: u32,
-    /// The value's type.
-    pub kind: &'a str,
-    /// The commitment to it.
-    pub commitment: [u8; 32],
-}
-
-/// What shows that a commitment is one to a value, and nothing about any other value: the commitment is HMAC-SHA256, keyed with
-/// the salt, over `type 0x00 canonical bytes`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ValueOpening<'a> {
-    /// The value's index.
-    pub index: u32,
-    /// The salt of this value alone.
-    pub salt: [u8; 32],
-    /// The value's type.
-    pub kind: &'a str,
-    /// The canonical bytes of the value (`record::stored`).
-    pub canonical: &'a [u8],
-}
-
-impl ValueOpening<'_> {
-    /// The commitment that this opens.
-    pub fn commitment(&self) -> [u8; 32] {
-        text::commitment(&self.salt, self.kind, self.canonical)
-    }
-}
-
-impl<'a> StoredEntry<'a> {
+impl StoredEntry<'_> {
     /// Whether the record answers after this entry.
     pub fn status(&self) -> Status {
         match (self.kind, &self.erasure) {
@@ -197,337 +142,8 @@ impl<'a> StoredEntry<'a> {
         }
     }
 
-    /// What opens the commitment to the value with this index; `None` when there is none, or it was erased.
-    pub fn opening(&self, value_index: u32) -> Option<ValueOpening<'a>> {
-        let at = self.values.iter().position(|value| value.index == value_index)?;
-        let value = self.values.get(at)?;
-        let salt = match &self.salts {
-            Salts::Entry(salt) => text::value_salt(salt, value_index),
-            Salts::Values(salts) => *salts.get(at)?,
-        };
-        Some(ValueOpening { index: value_index, salt, kind: value.kind, canonical: value.canonical })
-    }
-
     /// True when the entry still holds any of these values.
     pub fn holds_any(&self, values: ErasedValues) -> bool {
         self.values.iter().any(|value| values.has(value.index))
-    }
-
-    /// The stored form of the entry without some of its values, and without its salt.
-    pub fn redacted(&self, gone: ErasedValues) -> Vec<u8> {
-        let mut out = Vec::new();
-        self.put_stored_head(&mut out);
-        let mut values: Vec<Result<&StoredValue<'a>, &ErasedValue<'a>>> =
-            self.values.iter().map(Ok).chain(self.erased.iter().map(Err)).collect();
-        values.sort_unstable_by_key(|value| value.map_or_else(|erased| erased.index, |value| value.index));
-        put_varint(&mut out, values.len() as u64);
-        for value in values {
-            match (value, value.ok().and_then(|value| self.opening(value.index))) {
-                (Ok(value), Some(opening)) if gone.has(value.index) => {
-                    put_erased(&mut out, value.index, value.kind, &opening.commitment());
-                }
-                (Ok(value), Some(opening)) => {
-                    put_name(&mut out, value.index, value.kind, VALUE_KEPT);
-                    out.extend_from_slice(&opening.salt);
-                    put_bytes(&mut out, value.canonical);
-                }
-                (Err(erased), _) => put_erased(&mut out, erased.index, erased.kind, &erased.commitment),
-                // Every value that is there opens.
-                (Ok(_), None) => {}
-            }
-        }
-        put_stored_tail(&mut out, &self.edges, self.outputs.as_ref(), self.erasure.as_ref(), self.request);
-        out
-    }
-
-    pub(super) fn put_value_lines(&self, out: &mut Vec<u8>) {
-        let derived = match &self.salts {
-            Salts::Entry(salt) => Some(ValueSalts::new(salt)),
-            Salts::Values(_) => None,
-        };
-        let mut erased = self.erased.iter().peekable();
-        for value in &self.values {
-            while let Some(gone) = erased.next_if(|gone| gone.index < value.index) {
-                put_value_line(out, gone.index, gone.kind, &gone.commitment);
-            }
-            let commitment = match &derived {
-                Some(salts) => Some(salts.commitment(value)),
-                None => self.opening(value.index).map(|opening| opening.commitment()),
-            };
-            if let Some(commitment) = commitment {
-                put_value_line(out, value.index, value.kind, &commitment);
-            }
-        }
-        for gone in erased {
-            put_value_line(out, gone.index, gone.kind, &gone.commitment);
-        }
-    }
-
-    /// Appends what stands before the values in the stored form of a redacted entry.
-    fn put_stored_head(&self, out: &mut Vec<u8>) {
-        out.push(self.kind.code());
-        out.push(FLAG_REDACTED | if self.has_edges { FLAG_EDGES } else { 0 });
-        put_varint(out, self.index);
-        put_varint(out, self.time_ms);
-        put_varint(out, self.version);
-        if let Some((index, locator)) = self.previous {
-            put_varint(out, index);
-            put_varint(out, locator.0);
-        }
-        put_bytes(out, self.identifier.as_bytes());
-        put_bytes(out, self.principal.as_str().as_bytes());
-    }
-}
-
-fn put_name(out: &mut Vec<u8>, index: u32, kind: &str, state: u8) {
-    put_varint(out, u64::from(index));
-    put_bytes(out, kind.as_bytes());
-    out.push(state);
-}
-
-fn put_erased(out: &mut Vec<u8>, index: u32, kind: &str, commitment: &[u8; 32]) {
-    put_name(out, index, kind, VALUE_ERASED);
-    out.extend_from_slice(commitment);
-}
-
-/// The values of an entry: those that are there, their salts, and what is left of the others.
-pub(super) struct StoredValues<'a> {
-    pub(super) values: Vec<StoredValue<'a>>,
-    pub(super) salts: Salts,
-    pub(super) erased: Vec<ErasedValue<'a>>,
-}
-
-/// Reads the values of a redacted entry.
-pub(super) fn read_redacted<'a>(reader: &mut Reader<'a>, count_max: usize) -> Result<StoredValues<'a>, Torn> {
-    let count = usize::try_from(reader.varint()?).map_err(|_| Torn)?;
-    if count > count_max {
-        return Err(Torn);
-    }
-    let (mut values, mut salts, mut erased) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..count {
-        let (index, kind) = (reader.varint_u32()?, reader.text()?);
-        match reader.byte()? {
-            VALUE_ERASED => {
-                // Anything else than a word would give the text other lines than its own.
-                kind.parse::<ValueType>().map_err(|_| Torn)?;
-                erased.push(ErasedValue { index, kind, commitment: reader.array()? });
-            }
-            VALUE_KEPT => {
-                salts.push(reader.array()?);
-                values.push(StoredValue { index, kind, canonical: reader.bytes()? });
-            }
-            _ => return Err(Torn),
-        }
-    }
-    Ok(StoredValues { values, salts: Salts::Values(salts), erased })
-}
-
-/// The rule that the lines of an erasure break.
-pub(super) const BAD_LINES: &str = "`erased` and `reason` do not say what was erased and why";
-
-/// Whether a text of this kind has to say what was erased.
-pub(super) fn check_lines(
-    kind: EntryKind,
-    erasure: Option<&Erasure>,
-    bad: impl Fn(&'static str) -> EntryTextError,
-) -> Result<(), EntryTextError> {
-    match (kind == EntryKind::Erase, erasure) {
-        (true, Some(_)) | (false, None) => Ok(()),
-        (true, None) => Err(bad("an `erase` does not say what was erased and why")),
-        (false, Some(_)) => Err(bad("only an `erase` says what was erased")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use data_encoding::BASE64;
-    use hmac::{Hmac, Mac};
-    use sha2::Sha256;
-
-    use super::{
-        super::{Draft, EntryText, Place, Principal, RequestId, Statement},
-        *,
-    };
-    use crate::{
-        id::Identifier,
-        record::{Edge, EdgeChange, EdgeType, Flow, Outputs, Permissions, Value, Values},
-        tlog::Hash,
-    };
-
-    fn values(count: u32) -> Values {
-        let value = |index: u32| Value {
-            index,
-            kind: format!("T{index}").parse().unwrap(),
-            data: format!("secret {index}").into(),
-            ttl: 60,
-            timestamp: 0,
-            permissions: Permissions::DEFAULT,
-            references: Vec::new(),
-        };
-        Values::new((1..=count).map(value).collect()).unwrap()
-    }
-
-    fn stored(kind: EntryKind, erasure: Option<&Erasure>, count: u32) -> (Vec<u8>, Vec<u8>) {
-        let identifier = Identifier::parse("88.118.8/a").unwrap();
-        let values = values(count);
-        let flow = |text: &str| Flow {
-            identifier: Identifier::parse(text).unwrap(),
-            quantity: Some(("1.5".parse().unwrap(), Some("kg".parse().unwrap()))),
-            valid_from_ms: Some(-7),
-        };
-        let input = EdgeChange::Add(flow("88.118.8/b").edge());
-        let removed = EdgeChange::Remove(EdgeType::PackedIn, Identifier::parse("88.118.8/c").unwrap());
-        let outputs = Outputs { flows: vec![flow("88.118.8/d"), flow("urn:oid:2.999")], balance: "kg".parse().ok() };
-        let edges = match kind {
-            EntryKind::Create | EntryKind::Event => vec![input],
-            EntryKind::Update => {
-                vec![EdgeChange::Add(Edge { kind: EdgeType::MadeOf, ..flow("88.1/e").edge() }), removed]
-            }
-            _ => Vec::new(),
-        };
-        let request = RequestId::new(b"once");
-        let statement = Statement {
-            kind,
-            identifier: &identifier,
-            principal: Principal::Loopback,
-            values: &values,
-            edges: &edges,
-            outputs: (kind == EntryKind::Event).then_some(&outputs),
-            request: request.as_ref().filter(|_| kind != EntryKind::Erase),
-            erasure,
-        };
-        let draft = Draft::new(&statement, [5; 32]).unwrap();
-        let place = Place { index: 3, time_ms: 7, version: 1, previous: None, has_edges: false };
-        let (mut stored, mut text) = (Vec::new(), Vec::new());
-        draft.put_stored(&mut stored, &place);
-        draft.put_text(&mut text, &place);
-        (stored, text)
-    }
-
-    fn text_of(stored: &[u8]) -> Vec<u8> {
-        let mut text = Vec::new();
-        StoredEntry::read(stored).unwrap().put_text(&mut text, Some(Hash([1; 32])));
-        text
-    }
-
-    fn holds(bytes: &[u8], part: &[u8]) -> bool {
-        bytes.windows(part.len()).any(|window| window == part)
-    }
-
-    fn mac(key: &[u8], message: &[u8]) -> [u8; 32] {
-        Hmac::<Sha256>::new_from_slice(key).unwrap().chain_update(message).finalize().into_bytes().into()
-    }
-
-    #[test]
-    fn the_text_stays_and_the_payload_and_its_salts_go() {
-        let erasure = Erasure::of_value(7, Status::Active, Reason::new("before").unwrap());
-        let table = [
-            (EntryKind::Create, None),
-            (EntryKind::Update, None),
-            (EntryKind::Event, None),
-            (EntryKind::Erase, erasure.as_ref()),
-        ];
-        for (kind, erasure) in table {
-            let (whole, text) = stored(kind, erasure, 3);
-            let orders: [&[ErasedValues]; 4] = [
-                &[ErasedValues::One(2)],
-                &[ErasedValues::One(3), ErasedValues::One(1)],
-                &[ErasedValues::All],
-                &[ErasedValues::One(2), ErasedValues::All],
-            ];
-            for order in orders {
-                let mut bytes = whole.clone();
-                for gone in order {
-                    bytes = StoredEntry::read(&bytes).unwrap().redacted(*gone);
-                }
-                assert_eq!(text_of(&bytes), text, "{kind:?} {order:?}");
-                check_redacted(&bytes, order);
-                let (before, after) = (StoredEntry::read(&whole).unwrap(), StoredEntry::read(&bytes).unwrap());
-                assert_eq!((after.edges, after.outputs), (before.edges, before.outputs), "{kind:?}");
-            }
-        }
-    }
-
-    /// What was erased is gone with its salts, the rest is there, and every byte counts.
-    fn check_redacted(bytes: &[u8], order: &[ErasedValues]) {
-        assert!(!holds(bytes, &[5; 32]), "the entry's salt");
-        let entry = StoredEntry::read(bytes).unwrap();
-        for index in 1_u32..=3 {
-            let gone = order.iter().any(|gone| gone.has(index));
-            let salt = mac(&[5; 32], &index.to_be_bytes());
-            assert_eq!(holds(bytes, format!("secret {index}").as_bytes()), !gone, "{order:?}");
-            assert_eq!(holds(bytes, &salt), !gone, "{order:?}");
-            assert_eq!(entry.opening(index).map(|opening| opening.salt), (!gone).then_some(salt));
-            assert_eq!(entry.erased.iter().any(|erased| erased.index == index), gone);
-        }
-        assert_eq!(entry.decode_values().unwrap().len(), entry.values.len());
-        for end in 0..bytes.len() {
-            assert!(StoredEntry::read(&bytes[..end]).is_err(), "cut at {end}");
-        }
-    }
-
-    #[test]
-    fn the_type_of_an_erased_value_is_a_word() {
-        for (kind, fits) in [("NAME", true), ("", false), ("NAME x\nvalue 2 SECRET", false)] {
-            let mut bytes = Vec::new();
-            put_varint(&mut bytes, 1);
-            put_erased(&mut bytes, 1, kind, &[7; 32]);
-            assert_eq!(read_redacted(&mut Reader::new(&bytes), 9).is_ok(), fits, "{kind:?}");
-        }
-    }
-
-    #[test]
-    fn one_opening_opens_one_commitment() {
-        let (bytes, text) = stored(EntryKind::Create, None, 2);
-        let entry = StoredEntry::read(&bytes).unwrap();
-        let opening = entry.opening(2).unwrap();
-        // By the definition: permissions 14, TTL 60, no time, no references, the data.
-        let canonical = [&[14, 60, 0, 0][..], b"secret 2"].concat();
-        let salt = mac(&[5; 32], &2_u32.to_be_bytes());
-        assert_eq!(opening, ValueOpening { index: 2, salt, kind: "T2", canonical: &canonical });
-        let commitment = mac(&salt, &[b"T2\0", canonical.as_slice()].concat());
-        assert_eq!(opening.commitment(), commitment);
-        let line = format!("value 2 T2 {}\n", BASE64.encode(&commitment));
-        assert!(holds(&text, line.as_bytes()));
-        assert_eq!(entry.opening(3), None);
-    }
-
-    #[test]
-    fn an_erase_says_what_and_why() {
-        let reason = || Reason::new("Art. 17 GDPR, 100%").unwrap();
-        for (erasure, lines) in [
-            (Erasure::of_record(reason()), "erased *\nreason Art.%2017%20GDPR,%20100%25\n"),
-            (Erasure::of_value(7, Status::Active, reason()).unwrap(), "erased 7\nreason Art.%2017%20GDPR,%20100%25\n"),
-            (
-                Erasure::of_value(7, Status::Retired, reason()).unwrap(),
-                "erased 7 retired\nreason Art.%2017%20GDPR,%20100%25\n",
-            ),
-        ] {
-            let (bytes, text) = stored(EntryKind::Erase, Some(&erasure), 1);
-            assert!(text.ends_with(lines.as_bytes()), "{}", String::from_utf8_lossy(&text));
-            assert_eq!(text_of(&bytes), text);
-            assert_eq!(EntryText::parse(&text).unwrap().erasure.as_ref(), Some(&erasure));
-            let entry = StoredEntry::read(&bytes).unwrap();
-            assert_eq!((entry.status(), entry.erasure.as_ref()), (erasure.status, Some(&erasure)));
-            for end in 0..bytes.len() {
-                assert!(StoredEntry::read(&bytes[..end]).is_err(), "cut at {end}");
-            }
-        }
-        assert_eq!(Erasure::of_value(7, Status::Erased, reason()), None);
-    }
-
-    #[test]
-    fn reasons_are_short_and_printable() {
-        for (text, fits) in [
-            ("a".to_owned(), true),
-            ("ü".repeat(100), true),
-            ("a".repeat(201), false),
-            (String::new(), false),
-            (" ".into(), false),
-            ("a\nb".into(), false),
-            ("a\u{85}b".into(), false),
-        ] {
-            assert_eq!(Reason::new(&text).is_ok(), fits, "{text:?}");
-        }
     }
 }

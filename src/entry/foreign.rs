@@ -43,6 +43,10 @@ impl Outside {
     }
 
     /// Reads the stored form from exactly these bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Torn`] when they are no entry outside.
     pub fn read(bytes: &[u8]) -> Result<Self, Torn> {
         let mut reader = Reader::new(bytes);
         if reader.byte()? != OUTSIDE {
@@ -134,7 +138,7 @@ mod tests {
         let statement = Statement {
             kind: EntryKind::Update,
             identifier: &Identifier::parse("88.1/a").unwrap(),
-            principal: Principal::Loopback,
+            principal: &Principal::LOOPBACK,
             values: &Values::new(Vec::new()).unwrap(),
             edges: &[],
             outputs: None,

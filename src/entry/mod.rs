@@ -8,7 +8,7 @@
 //! id <canonical identifier; space, control characters and "%" percent-encoded>
 //! ns <canonical prefix, in the same way>                  in the place of `id`, of a delegate, home or revoke and of nothing else
 //! at <milliseconds since 1970 UTC>
-//! by <principal>
+//! by <kind>[:<name>]                                        (`Principal`)
 //! prev <index of the previous entry of this identifier> <base64 leaf hash>
 //! value <index> <type> <base64 commitment>
 //! edge <add|remove> <type> <identifier> [<quantity> <unit, or "-">] [from <RFC 3339>]
@@ -39,28 +39,31 @@
 //! ```
 //!
 //! When values of an entry are erased, a redacted form takes its place, which has a flag of its own, and neither the salt
-//! nor what was erased (`erasure`).
+//! nor what was erased (`redacted`).
 
+pub mod chain;
 mod edges;
 mod erasure;
 mod foreign;
+mod grammar;
+mod opening;
 mod parse;
 mod prefix;
+mod principal;
+mod redacted;
 mod text;
 
 use edges::{put_stored_edge, put_stored_outputs, read_list, read_stored_edge, read_stored_outputs};
-use erasure::StoredValues;
-pub use erasure::{
-    BadReason, ErasedValue, ErasedValues, Erasure, REASON_BYTES_MAX, REDACTED_BYTES_MAX, Reason, Salts, ValueOpening,
-};
+pub use erasure::{BadReason, ErasedValues, Erasure, REASON_BYTES_MAX, Reason};
 pub use foreign::{Kept, Outside, with_place, without_place};
+use opening::ValueSalts;
+pub use opening::{Salts, ValueOpening, commitment};
 pub use parse::{EdgeLine, EdgeLineOp, EntryText, EntryTextError, ValueLine};
 pub use prefix::{EntrySubject, PrefixStatement};
-pub use text::commitment;
-use text::{
-    ValueSalts, put_edge_line, put_erasure_lines, put_head, put_output_lines, put_place, put_request_line,
-    put_value_line,
-};
+pub use principal::{BadPrincipal, Principal};
+use redacted::StoredValues;
+pub use redacted::{ErasedValue, REDACTED_BYTES_MAX};
+use text::{put_edge_line, put_erasure_lines, put_head, put_output_lines, put_place, put_request_line, put_value_line};
 
 use crate::{
     codec::{Reader, Torn, put_bytes, put_varint},
@@ -135,26 +138,6 @@ impl EntryKind {
     }
 }
 
-/// Who made a change. Permits will add principals with names of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Principal {
-    /// A client on a loopback address of the node's own machine.
-    Loopback,
-}
-
-impl Principal {
-    /// The word in the entry's `by` line.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Loopback => "loopback",
-        }
-    }
-
-    fn from_text(text: &str) -> Option<Self> {
-        (text == Self::Loopback.as_str()).then_some(Self::Loopback)
-    }
-}
-
 /// A client's name for one change, 1 to [`REQUEST_ID_BYTES_MAX`] bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(Box<[u8]>);
@@ -190,7 +173,7 @@ pub struct Statement<'a> {
     /// To which identifier, spelled as it was first registered.
     pub identifier: &'a Identifier,
     /// Who did it.
-    pub principal: Principal,
+    pub principal: &'a Principal,
     /// All values of the record from now on.
     pub values: &'a Values,
     /// Edges that come and go; of an event its inputs.
@@ -283,7 +266,7 @@ impl Draft {
         let request = request.map_or(&[][..], RequestId::as_bytes);
         put_request_line(&mut text_tail, request);
         put_stored_tail(&mut stored_tail, edges, outputs, erasure, request);
-        Self::checked(kind, principal, text_head, text_tail, stored_tail)
+        Self::checked(kind, principal.clone(), text_head, text_tail, stored_tail)
     }
 
     /// Checks the length of the text.
@@ -304,7 +287,7 @@ impl Draft {
     /// Appends the text that the leaf hash covers.
     pub fn put_text(&self, out: &mut Vec<u8>, place: &Place) {
         out.extend_from_slice(&self.text_head);
-        put_place(out, place.time_ms, self.principal, place.previous.map(|prev| (prev.index, prev.leaf_hash)));
+        put_place(out, place.time_ms, &self.principal, place.previous.map(|prev| (prev.index, prev.leaf_hash)));
         out.extend_from_slice(&self.text_tail);
     }
 
@@ -404,14 +387,14 @@ impl<'a> StoredEntry<'a> {
             _ => Some((reader.varint()?, Locator(reader.varint()?))),
         };
         let identifier = reader.text()?;
-        let principal = Principal::from_text(reader.text()?).ok_or(Torn)?;
+        let principal = Principal::parse(reader.text()?).map_err(|_| Torn)?;
         let StoredValues { values, salts, erased } = match flags & FLAG_REDACTED {
             0 => {
                 let salts = Salts::Entry(reader.array()?);
                 let values = read_list(&mut reader, Values::COUNT_MAX, StoredValue::read)?;
                 StoredValues { values, salts, erased: Vec::new() }
             }
-            _ => erasure::read_redacted(&mut reader, Values::COUNT_MAX)?,
+            _ => redacted::read_redacted(&mut reader, Values::COUNT_MAX)?,
         };
         let edges = read_list(&mut reader, TEXT_BYTES_MAX, read_stored_edge)?;
         let outputs = if kind == EntryKind::Event { Some(read_stored_outputs(&mut reader)?) } else { None };
@@ -446,7 +429,7 @@ impl<'a> StoredEntry<'a> {
     pub fn put_text(&self, out: &mut Vec<u8>, previous_leaf: Option<Hash>) {
         put_head(out, self.kind, self.identifier);
         let previous = self.previous.zip(previous_leaf).map(|((index, _), leaf)| (index, leaf));
-        put_place(out, self.time_ms, self.principal, previous);
+        put_place(out, self.time_ms, &self.principal, previous);
         self.put_value_lines(out);
         for change in &self.edges {
             put_edge_line(out, change);
@@ -527,7 +510,7 @@ mod tests {
         let statement = Statement {
             kind: EntryKind::Update,
             identifier: &identifier,
-            principal: Principal::Loopback,
+            principal: &Principal::LOOPBACK,
             values: &values,
             edges: &edges,
             outputs: None,
@@ -606,7 +589,7 @@ mod tests {
         let statement = Statement {
             kind: EntryKind::Event,
             identifier: &identifier,
-            principal: Principal::Loopback,
+            principal: &Principal::LOOPBACK,
             values: &Values::new(vec![value(1, "NAME", b"Melt")]).unwrap(),
             edges: &edges,
             outputs: Some(&event.outputs),
@@ -691,7 +674,7 @@ mod tests {
         let statement = Statement {
             kind: EntryKind::Create,
             identifier: &identifier,
-            principal: Principal::Loopback,
+            principal: &Principal::LOOPBACK,
             values: &Values::default(),
             edges: &edges,
             outputs: None,

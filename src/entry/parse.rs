@@ -8,7 +8,10 @@ use std::borrow::Cow;
 
 use data_encoding::BASE64;
 
-use super::{EntryKind, Erasure, Principal, TEXT_BYTES_MAX, erasure};
+use super::{
+    EntryKind, Erasure, Principal, TEXT_BYTES_MAX,
+    grammar::{hash, number, unescape},
+};
 use crate::{
     record::{Delegation, Edge, EdgeType, Quantity, Unit, ValueType},
     tlog::Hash,
@@ -113,8 +116,8 @@ impl<'a> EntryText<'a> {
         let time = lines.required("at ", "there is no `at`")?;
         let time_ms = number(time).ok_or_else(|| lines.bad("the time is not a number"))?;
         let principal = lines.required("by ", "there is no `by`")?;
-        if Principal::from_text(principal).is_none() {
-            return Err(lines.bad("who made the change is unknown to this version"));
+        if !Principal::is_well_formed(principal) {
+            return Err(lines.bad("who made the change is not written <kind>[:<name>]"));
         }
         let previous = lines.optional("prev ")?;
         let previous =
@@ -140,7 +143,7 @@ impl<'a> EntryText<'a> {
             _ => (Vec::new(), None),
         };
         let erasure = read_erasure(&mut lines)?;
-        erasure::check_lines(kind, erasure.as_ref(), |what| lines.bad(what))?;
+        check_lines(kind, erasure.as_ref(), |what| lines.bad(what))?;
         if kind.is_about_prefix() && !(values.is_empty() && edges.is_empty()) {
             return Err(lines.bad("what is said of a prefix has no values and no edges"));
         }
@@ -199,20 +202,6 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// A decimal number without a sign or leading zeros.
-pub(super) fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
-    let canonical = text == "0" || text.starts_with(|first: char| matches!(first, '1'..='9'));
-    text.parse().ok().filter(|_| canonical)
-}
-
-/// 32 bytes in base64 are 44 characters, for which the decoder wants room for 33 bytes.
-fn hash(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 33];
-    let room = BASE64.decode_len(text.len()).ok().filter(|room| *room == bytes.len())?;
-    let decoded = BASE64.decode_mut(text.as_bytes(), &mut bytes[..room]).ok()?;
-    bytes.first_chunk().filter(|hash| hash.len() == decoded).copied()
-}
-
 fn read_previous(line: &str) -> Option<(u64, Hash)> {
     let (index, leaf) = line.split_once(' ')?;
     Some((number(index)?, Hash(hash(leaf)?)))
@@ -229,7 +218,23 @@ fn read_erasure(lines: &mut Lines<'_>) -> Result<Option<Erasure>, EntryTextError
     let Some(erased) = lines.optional("erased ")? else { return Ok(None) };
     let reason = lines.required("reason ", "there is no `reason`")?;
     let erasure = unescape(reason).and_then(|reason| Erasure::from_lines(erased, &reason));
-    erasure.map(Some).ok_or_else(|| lines.bad(erasure::BAD_LINES))
+    erasure.map(Some).ok_or_else(|| lines.bad(BAD_LINES))
+}
+
+/// The rule that the lines of an erasure break.
+const BAD_LINES: &str = "`erased` and `reason` do not say what was erased and why";
+
+/// Whether a text of this kind has to say what was erased.
+fn check_lines(
+    kind: EntryKind,
+    erasure: Option<&Erasure>,
+    bad: impl Fn(&'static str) -> EntryTextError,
+) -> Result<(), EntryTextError> {
+    match (kind == EntryKind::Erase, erasure) {
+        (true, Some(_)) | (false, None) => Ok(()),
+        (true, None) => Err(bad("an `erase` does not say what was erased and why")),
+        (false, Some(_)) => Err(bad("only an `erase` says what was erased")),
+    }
 }
 
 /// What happened, and to which identifier or prefix.
@@ -313,34 +318,6 @@ fn read_event<'a>(
         return Err(lines.bad("`balance` is not a unit"));
     }
     Ok((outputs, balance))
-}
-
-/// Undoes the percent-encoding of space, control characters and "%"; `None` where it is not what the writer makes.
-fn unescape(text: &str) -> Option<Cow<'_, str>> {
-    if !text.bytes().any(|byte| matches!(byte, b'%' | b' ')) {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, behind)) = rest.split_first() {
-        rest = match (first, behind) {
-            (b'%', [high, low, behind @ ..]) => {
-                let digit = |digit: u8| (digit as char).to_digit(16).filter(|_| !digit.is_ascii_lowercase());
-                let byte = (digit(*high)? * 16 + digit(*low)?) as u8;
-                if byte > b' ' && byte != b'%' && byte != 0x7f {
-                    return None;
-                }
-                bytes.push(byte);
-                behind
-            }
-            (b'%' | b' ', _) => return None,
-            (plain, behind) => {
-                bytes.push(plain);
-                behind
-            }
-        };
-    }
-    String::from_utf8(bytes).ok().map(Cow::Owned)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub struct PrefixStatement<'a> {
     /// What is said.
     pub change: &'a PrefixChange,
     /// Who says it.
-    pub principal: Principal,
+    pub principal: &'a Principal,
     /// The client's name for the change.
     pub request: Option<&'a RequestId>,
 }
@@ -58,6 +58,14 @@ impl EntrySubject {
             Self::Prefix(prefix) => prefix.key(),
         }
     }
+
+    /// As [`EntrySubject::key`], without a copy.
+    pub fn into_key(self) -> Key {
+        match self {
+            Self::Identifier(identifier) => identifier.into_key(),
+            Self::Prefix(prefix) => prefix.key(),
+        }
+    }
 }
 
 impl Draft {
@@ -88,7 +96,7 @@ impl Draft {
         let request = request.map_or(&[][..], RequestId::as_bytes);
         put_request_line(&mut text_tail, request);
         put_bytes(&mut stored_tail, request);
-        Self::checked(kind, principal, text_head, text_tail, stored_tail)
+        Self::checked(kind, principal.clone(), text_head, text_tail, stored_tail)
     }
 }
 
@@ -133,7 +141,7 @@ mod tests {
             (PrefixChange::Home, String::new()),
             (PrefixChange::Revoke, String::new()),
         ] {
-            let principal = Principal::Loopback;
+            let principal = &Principal::LOOPBACK;
             let statement = PrefixStatement { prefix: &prefix, change: &change, principal, request: request.as_ref() };
             let draft = Draft::of_prefix(&statement, [1; 32]).unwrap();
             let place = Place { index: 4, time_ms: 7, version: 1, previous: None, has_edges: false };

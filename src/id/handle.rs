@@ -11,14 +11,14 @@
 
 use super::{Identifier, Key, KeyPrefix, Refusal, Scheme, Shape, refuse_controls, refuse_outer_space, shape};
 
-/// The longest Handle, in characters.
+/// Maximum length of a Handle, in characters.
 pub(super) const CHARS_MAX: usize = 255;
-/// The longest Handle, in bytes: four for a character of UTF-8.
+/// Maximum length of a Handle, in bytes: four for a character of UTF-8.
 const BYTES_MAX: usize = 4 * CHARS_MAX;
 
-/// Ends a label of the prefix in the key.
+/// Key byte behind each label of the prefix.
 pub(super) const LABEL_END: u8 = 0x01;
-/// Stands before the suffix in the key.
+/// Key byte in front of the suffix.
 pub(super) const SUFFIX_START: u8 = 0x02;
 
 /// Reads a Handle without `hdl:`.
@@ -47,6 +47,7 @@ fn check_length(text: &str) -> Result<(), Refusal> {
         );
         return Err(Refusal::new(0, rule));
     }
+    // Counting characters is needed only when the bytes alone do not settle it.
     if text.len() <= CHARS_MAX {
         return Ok(());
     }
@@ -59,7 +60,7 @@ fn check_length(text: &str) -> Result<(), Refusal> {
     }
 }
 
-/// What the keys of all Handles begin with whose prefix is this one or below it.
+/// The key prefix shared by all Handles whose prefix is `prefix` or lies below it.
 pub(super) fn prefix_key(prefix: &str) -> Result<KeyPrefix, Refusal> {
     check_length(prefix)?;
     let mut key = Vec::with_capacity(prefix.len() + 2);

@@ -1,4 +1,4 @@
-//! The ordered key of an identifier: bytes whose order and prefixes mean something.
+//! Ordered keys of identifiers: their byte order is the order of identifiers, and a prefix of a key is a subtree.
 
 use std::{borrow::Borrow, fmt};
 
@@ -7,7 +7,7 @@ use std::{borrow::Borrow, fmt};
 pub struct Key(Box<[u8]>);
 
 impl Key {
-    /// The longest key that any scheme gives (a URI of 2,048 bytes and its scheme byte, rounded up), in bytes.
+    /// Maximum length of a key of any scheme, in bytes: a URI of 2,048 bytes and its scheme byte, rounded up.
     pub const BYTES_MAX: usize = 2_304;
 
     /// Wraps key bytes, as a scheme built them or as a store gives them back.
@@ -33,7 +33,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// The first bytes that all keys of one subtree share.
+/// The leading bytes shared by all keys of one subtree.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyPrefix(Box<[u8]>);
 
@@ -43,7 +43,7 @@ impl KeyPrefix {
         Self(bytes.into())
     }
 
-    /// The bytes that every key below starts with.
+    /// The bytes with which every key of the subtree starts.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

@@ -1,10 +1,10 @@
 //! Identifiers: four schemes, one type, one ordered key.
 //!
-//! [`Identifier::parse`] takes every written form of DESIGN's table (Handle, OID, GS1, URI), brings it to its
-//! canonical form and its [`Key`], or says where and by which rule the text fails. Equal identifiers have equal keys;
-//! a prefix of a key is a subtree of identifiers; OID arcs sort as numbers. A canonical form parses to itself.
+//! [`Identifier::parse`] takes every written form of the four schemes (Handle, OID, GS1, URI) and gives the canonical
+//! form and its [`Key`], or the position and the rule at which the text fails. Equal identifiers have equal keys; a
+//! prefix of a key is a subtree of identifiers; OID arcs sort as numbers. A canonical form parses to itself.
 //!
-//! How a text is told apart, first match wins (scheme words in any case):
+//! The form of a text, first match wins (scheme words in any case):
 //!
 //! ```text
 //! (…                         GS1 element string          hdl:…                       Handle
@@ -14,8 +14,8 @@
 //! digits and dots only       dotted OID                  a "/" anywhere              Handle
 //! ```
 //!
-//! Nothing is trimmed, control characters are refused everywhere, and a text that is too long is refused before it is
-//! looked through. Pure: no I/O, no clock, no configuration. Deliberately absent: any idea of what is registered.
+//! Nothing is trimmed, control characters are refused everywhere, and an overlong text is refused before it is scanned.
+//! Pure: no I/O, no clock, no configuration. Deliberately absent: any knowledge of what is registered.
 
 pub mod dns_name;
 pub mod gs1;
@@ -32,7 +32,7 @@ pub use key::{Key, KeyPrefix};
 pub use prefix::Prefix;
 pub use subtree::Subtree;
 
-/// The naming scheme that an identifier belongs to; ordered like the keys.
+/// Naming scheme of an identifier; ordered like the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheme {
     /// `prefix/suffix` (RFC 3651 section 2).
@@ -59,7 +59,7 @@ impl Scheme {
         }
     }
 
-    /// The prefix of every key of this scheme, and of no other.
+    /// The key prefix shared by all keys of this scheme, and by no other.
     pub fn key_prefix(self) -> KeyPrefix {
         KeyPrefix::from_bytes([self.key_byte()])
     }
@@ -95,11 +95,11 @@ impl fmt::Display for Scheme {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("scheme `{found}` is none of handle, oid, gs1, uri")]
 pub struct UnknownScheme {
-    /// What was given, escaped and cut.
+    /// The word that was given, escaped and cut.
     pub found: String,
 }
 
-/// The way in which a text wrote its identifier.
+/// The written form that a text used for its identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WrittenForm {
     /// `88.118.8/JXDY2106023`
@@ -125,7 +125,7 @@ pub enum WrittenForm {
 }
 
 impl fmt::Display for WrittenForm {
-    /// The form in words, for messages.
+    /// Writes the form in words, for messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Handle => "Handle",
@@ -153,23 +153,40 @@ pub struct Identifier {
 }
 
 impl Identifier {
-    /// Reads an identifier in any written form; the header of this module says how they are told apart.
+    /// Parses an identifier in any written form; the module header says how the forms are told apart.
     ///
     /// Limits, each named in the refusal: a Handle has at most 255 characters, the dotted text of an OID 1,024 in at
     /// most 128 arcs, a URI and a Digital Link 2,048 bytes, the other forms of an OID 2,048 bytes, a GS1 element
-    /// string and an EPC URN 256 bytes. A longer text is refused in time that depends on the limit only.
+    /// string and an EPC URN 256 bytes. The time to refuse a longer text depends on the limit alone.
     ///
-    /// Of a GS1 Digital Link the identity is the key and its qualifiers: data attributes and anything else in the
-    /// query, the fragment, the domain and the stem do not come into the canonical form.
+    /// The identity in a GS1 Digital Link is its key with the qualifiers: data attributes and the rest of the query,
+    /// the fragment, the domain and the stem are left out of the canonical form.
+    ///
+    /// ```
+    /// use touchmark::id::{Identifier, Scheme};
+    ///
+    /// let item = Identifier::parse("(01)09506000134352(21)123")?;
+    /// assert_eq!(item.scheme(), Scheme::Gs1);
+    /// assert_eq!(item.as_str(), "https://id.gs1.org/01/09506000134352/21/123");
+    ///
+    /// // Two written forms of one identifier are equal, and have one key.
+    /// let link = Identifier::parse("https://example.com/shop/01/09506000134352/21/123?color=red")?;
+    /// assert_eq!(link, item);
+    ///
+    /// // A text in no form is refused with the byte position and the rule.
+    /// let error = Identifier::parse("1.3.06").unwrap_err();
+    /// assert_eq!(error.position, 4);
+    /// # Ok::<(), touchmark::id::ParseError>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`ParseError`] names the text (shortened), the byte position and the rule that broke.
+    /// [`ParseError`] with the text (shortened), the byte position and the rule that broke.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         Self::parse_written(text).map(|(identifier, _)| identifier)
     }
 
-    /// Like [`Identifier::parse`], and says which written form the text took.
+    /// As [`Identifier::parse`], with the written form of the text.
     ///
     /// # Errors
     ///
@@ -178,17 +195,17 @@ impl Identifier {
         read(text).map_err(|refusal| refusal.into_error(text))
     }
 
-    /// Puts together an identifier whose parts a scheme has checked.
+    /// Assembles an identifier from parts that its scheme has checked.
     fn new(scheme: Scheme, text: impl Into<Box<str>>, key: Key) -> Self {
         Self { scheme, text: text.into(), key }
     }
 
-    /// The scheme that the identifier belongs to.
+    /// The scheme.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// The canonical form; of a Handle, the spelling in which it was written.
+    /// The canonical form; for a Handle, the spelling in which it was written.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -196,6 +213,11 @@ impl Identifier {
     /// The ordered key.
     pub fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// The ordered key, without a copy.
+    pub fn into_key(self) -> Key {
+        self.key
     }
 }
 
@@ -205,7 +227,7 @@ impl fmt::Display for Identifier {
     }
 }
 
-/// Why a text is not an identifier.
+/// Refusal of a text that is no identifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{excerpt}`, byte {position}: {rule}")]
 pub struct ParseError {
@@ -249,14 +271,14 @@ impl fmt::Debug for Identifier {
     }
 }
 
-/// How much of a text is looked at to tell its form, in bytes: as much as the longest form has.
+/// Bytes of a text that are scanned to tell its form: the length of the longest form.
 const HEAD_BYTES: usize = uri::BYTES_MAX;
 
-/// What a text has to be, for refusals that fit no scheme.
+/// The forms of an identifier, for refusals of a text that fits no scheme.
 const FORMS: &str = "an identifier is a Handle (prefix/suffix, hdl:…), an OID (1.3.6.1, urn:oid:…, /1/3/6/1, {iso(1) …}), \
                      a GS1 key (Digital Link, (01)…, urn:epc:id:…) or another absolute URI";
 
-/// Tells the form of a text and lets its scheme read it.
+/// Tells the form of a text and has its scheme read it.
 fn read(text: &str) -> Result<(Identifier, WrittenForm), Refusal> {
     refuse_outer_space(text)?;
     match text.as_bytes().first() {
@@ -308,7 +330,7 @@ fn read_scheme(text: &str) -> Result<(Identifier, WrittenForm), Refusal> {
     Ok((uri::build(text), WrittenForm::Uri))
 }
 
-/// What the first bytes of a text show.
+/// Form of a text, told by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     /// A URI scheme and its colon (RFC 3986 section 3.1).
@@ -335,7 +357,7 @@ fn shape(bytes: &[u8]) -> Shape {
     if dotted && head.contains(&b'.') { Shape::Dotted } else { Shape::Other }
 }
 
-/// Where and by which rule a part of a text fails; the position counts from the start of that part.
+/// Position and rule at which a part of a text fails; the position counts from the start of that part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Refusal {
     position: usize,
@@ -347,7 +369,7 @@ impl Refusal {
         Self { position, rule: rule.into() }
     }
 
-    /// The same refusal, of a text in which the part stands after `bytes` others.
+    /// Shifts the position: the part stands behind `bytes` other bytes.
     fn after(self, bytes: usize) -> Self {
         Self { position: self.position + bytes, ..self }
     }
@@ -357,7 +379,7 @@ impl Refusal {
     }
 }
 
-/// Refuses white space at either end, which a reader of a label or a file easily leaves there.
+/// Refuses white space at either end, as scanners and line readers often leave it.
 fn refuse_outer_space(text: &str) -> Result<(), Refusal> {
     if text.starts_with(char::is_whitespace) {
         return Err(Refusal::new(0, "white space before the identifier; nothing is trimmed"));
@@ -383,13 +405,13 @@ fn refuse_controls(text: &str) -> Result<(), Refusal> {
 }
 
 impl ParseError {
-    /// Position and rule, without the text.
+    /// The position and the rule, without the text.
     pub fn rule_at(&self) -> String {
         format!("byte {}: {}", self.position, self.rule)
     }
 }
 
-/// Names a character in a message: itself when it can be shown, its code point in any case.
+/// Names a character in a message: itself if it can be shown, and always its code point.
 fn code_point(character: char) -> String {
     if character.is_control() || character.is_whitespace() {
         format!("U+{:04X}", u32::from(character))
@@ -398,7 +420,7 @@ fn code_point(character: char) -> String {
     }
 }
 
-/// Shortens and escapes what a message quotes.
+/// Shortens and escapes a text for a message.
 pub(crate) fn excerpt(text: &str) -> String {
     let mut shown: String = text.chars().take(EXCERPT_CHARS).flat_map(char::escape_debug).collect();
     if text.chars().nth(EXCERPT_CHARS).is_some() {
@@ -407,7 +429,7 @@ pub(crate) fn excerpt(text: &str) -> String {
     shown
 }
 
-/// How many characters of a text a message quotes.
+/// Characters of a text that a message quotes at most.
 const EXCERPT_CHARS: usize = 40;
 
 #[cfg(test)]

@@ -7,20 +7,20 @@
 //! key = 'O' { length of the decimal digits (1 byte 1..=254, or 0xFF and 2 bytes big-endian) · digits }
 //! ```
 //!
-//! Names are taken in the forms that have them (OID-IRI, ASN.1) where `name(number)` says the number itself, or for the
-//! standard arcs of a small table: no registry of names is asked.
+//! Names are accepted in the forms that have them (OID-IRI, ASN.1) if `name(number)` carries the number itself, or if
+//! the name is that of a standard arc in a small table: no registry of names is consulted.
 
 use super::{Identifier, Key, Refusal, Scheme, code_point};
 
-/// The most arcs, as SNMP allows them (RFC 2578 section 3.5).
+/// Maximum number of arcs, as in SNMP (RFC 2578 section 3.5).
 pub(super) const ARCS_MAX: usize = 128;
-/// The longest dotted text, in characters.
+/// Maximum length of the dotted text, in characters.
 const DOTTED_BYTES_MAX: usize = 1_024;
-/// The longest OID-IRI or ASN.1 notation, in bytes.
+/// Maximum length of an OID-IRI or of ASN.1 notation, in bytes.
 const NAMED_BYTES_MAX: usize = 2_048;
-/// What stands before the dotted text in the canonical form.
+/// Text in front of the dotted arcs in the canonical form.
 const URN: &str = "urn:oid:";
-/// Arcs with more digits than this have a length of three bytes in the key.
+/// Maximum digits of an arc whose length takes one byte in the key; longer arcs take three.
 const SHORT_ARC_DIGITS_MAX: usize = 254;
 
 /// Reads `1.3.6.1`.
@@ -43,6 +43,7 @@ pub(super) fn from_iri(text: &str) -> Result<Identifier, Refusal> {
     for label in text.strip_prefix('/').unwrap_or(text).split('/') {
         if label.starts_with(|first: char| first.is_ascii_digit()) {
             arcs.push(label, position)?;
+        // A long arc stands for the first two arcs, so it can only come first.
         } else if let Some((root, second)) = long_arc(label).filter(|_| arcs.count == 0) {
             arcs.push(root, position)?;
             arcs.push(second, position)?;
@@ -75,7 +76,7 @@ pub(super) fn from_asn1(text: &str) -> Result<Identifier, Refusal> {
     arcs.finish(text.len())
 }
 
-/// Appends an arc as keys hold it; its digits have been checked.
+/// Appends an arc as keys encode it; its digits have been checked.
 pub(super) fn put_arc(key: &mut Vec<u8>, digits: &str) {
     match u8::try_from(digits.len()) {
         Ok(length) if digits.len() <= SHORT_ARC_DIGITS_MAX => key.push(length),
@@ -97,7 +98,7 @@ pub(super) fn split_arc(arcs: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// The arcs read so far: canonical text and key grow together, and every arc is checked when it comes.
+/// The arcs read so far. Canonical text and key grow together, and each arc is checked when it is pushed.
 pub(super) struct Arcs {
     text: String,
     key: Vec<u8>,
@@ -106,7 +107,7 @@ pub(super) struct Arcs {
 }
 
 impl Arcs {
-    /// Starts with room for arcs of so many digits and dots.
+    /// Starts empty, with room for `dotted_bytes` of digits and dots.
     pub(super) fn with_capacity(dotted_bytes: usize) -> Self {
         let mut text = String::with_capacity(URN.len() + dotted_bytes);
         text.push_str(URN);
@@ -115,7 +116,7 @@ impl Arcs {
         Self { text, key, count: 0, narrow_root: false }
     }
 
-    /// Takes the next arc, which stands at `position` of the text.
+    /// Appends the next arc, which stands at `position` of the text.
     pub(super) fn push(&mut self, arc: &str, position: usize) -> Result<(), Refusal> {
         if arc.is_empty() {
             return Err(Refusal::new(position, "an arc of an OID is not empty"));
@@ -151,7 +152,7 @@ impl Arcs {
         Ok(())
     }
 
-    /// Takes the next arc by its standard name.
+    /// Appends the next arc by its standard name.
     fn push_name(&mut self, name: &str, position: usize) -> Result<(), Refusal> {
         match standard_arc(self.dotted(), name) {
             Some(number) => self.push(number, position),
@@ -162,7 +163,7 @@ impl Arcs {
         }
     }
 
-    /// Takes `name(number)`; a standard name does not go with another number.
+    /// Appends `name(number)`; a standard name with another number is refused.
     fn push_named_number(&mut self, name: &str, number: &str, position: usize) -> Result<(), Refusal> {
         let well_formed = name.starts_with(|first: char| first.is_ascii_lowercase())
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
@@ -190,7 +191,7 @@ impl Arcs {
         self.count
     }
 
-    /// Ends the identifier at `position` of the text.
+    /// Finishes the identifier; `position` is the end of the text.
     pub(super) fn finish(self, position: usize) -> Result<Identifier, Refusal> {
         if self.count < 2 {
             return Err(Refusal::new(position, "an OID has at least two arcs"));
@@ -218,7 +219,7 @@ fn standard_arc(parent: &str, name: &str) -> Option<&'static str> {
     found.map(|(_, number, _)| *number)
 }
 
-/// The two arcs that a long arc at the root of an OID-IRI stands for (X.660).
+/// The two arcs that a long arc at the root of an OID-IRI abbreviates (X.660).
 fn long_arc(label: &str) -> Option<(&'static str, &'static str)> {
     const LONG_ARCS: [(&str, &str); 3] = [("Country", "16"), ("Tag-Based", "27"), ("Example", "999")];
     let found = LONG_ARCS.iter().find(|(name, _)| name.eq_ignore_ascii_case(label));

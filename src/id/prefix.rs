@@ -1,9 +1,10 @@
-//! Prefixes: what is homed on a node, or delegated to another one.
+//! Prefixes: subtrees that are homed on a node or delegated to another one.
 //!
-//! A prefix is a [`Subtree`] that has a name and a path: bytes with which the keys of everything below begin. Of two prefixes that
-//! cover an identifier the one with the longer path is the closer one; both ends of a path are ends of labels. The canonical form is `.`
-//! for everything, `hdl:` and the labels in lower case for Handles, `gs1:` and digits for a GS1 company prefix, and otherwise the
-//! canonical form of the identifier. A single Handle is no prefix: a suffix has no labels.
+//! A prefix is a [`Subtree`] with a name and a path: the bytes with which the keys of everything below begin. Of two
+//! prefixes that cover an identifier, the one with the longer path is the closer match; both ends of a path are ends of
+//! labels. The canonical form is `.` for everything, `hdl:` and the labels in lower case for Handles, `gs1:` and digits
+//! for a GS1 company prefix, and otherwise the canonical form of the identifier. A single Handle is no prefix: a suffix
+//! has no labels.
 
 use std::fmt;
 
@@ -12,12 +13,23 @@ use super::{
     subtree::{EVERYTHING, GS1_PREFIX, GS1_PREFIX_DIGITS_MAX, Subtree, URI_DELIMITERS, handle_labels},
 };
 
-/// The first byte of the keys of prefixes; those of identifiers begin with that of their scheme.
+/// The first byte of the keys of prefixes; keys of identifiers begin with the byte of their scheme instead.
 const KEY_BYTE: u8 = b'N';
-/// How many texts are tried to find the prefixes that cover an identifier: some of them are none.
+/// Maximum number of texts that are tried as covering prefixes: some of them are no prefixes.
 const COVERING_TRIES_MAX: usize = 2 * Prefix::COVERING_MAX;
 
 /// A prefix in its canonical form.
+///
+/// ```
+/// use touchmark::id::{Identifier, Prefix};
+///
+/// let prefix = Prefix::parse("88.118")?;
+/// assert_eq!(prefix.as_str(), "hdl:88.118");
+/// // Prefixes match whole labels.
+/// assert!(prefix.covers(Identifier::parse("88.118.8/JXDY2106023")?.key()));
+/// assert!(!prefix.covers(Identifier::parse("88.1180/JXDY2106023")?.key()));
+/// # Ok::<(), touchmark::id::ParseError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Prefix {
     text: Box<str>,
@@ -25,9 +37,9 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// The longest canonical form, in bytes: a Handle prefix of 255 characters, or a URI.
+    /// Maximum length of the canonical form, in bytes: a Handle prefix of 255 characters, or a URI.
     pub const BYTES_MAX: usize = 2_304;
-    /// The most prefixes of one identifier that are told one by one ([`Prefix::covering`]).
+    /// Maximum number of prefixes that [`Prefix::covering`] lists for one identifier.
     pub const COVERING_MAX: usize = 32;
 
     /// The prefix of every identifier.
@@ -39,7 +51,7 @@ impl Prefix {
     ///
     /// # Errors
     ///
-    /// [`ParseError`]; also for nothing at all, and for a single Handle.
+    /// [`ParseError`]; also for an empty text, and for a single Handle.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         let refuse = |rule: &'static str| Err(Refusal::new(0, rule).into_error(text));
         if text.is_empty() {
@@ -60,23 +72,24 @@ impl Prefix {
         Ok(Self { text, subtree })
     }
 
-    /// Every prefix that covers an identifier and is longer than `upper`, longest first; `None` when there are more than
-    /// [`Prefix::COVERING_MAX`], so that what is given is always all there is.
+    /// Every prefix that covers an identifier and is longer than `upper`, longest first; `None` if there are more than
+    /// [`Prefix::COVERING_MAX`], so that a list is always complete.
     ///
-    /// | of | there are |
+    /// | the identifier is | its prefixes are |
     /// |---|---|
     /// | a Handle | its labels before the `/`, one and more |
     /// | an OID | its arcs, two and more, itself included |
     /// | a GTIN | `gs1:` and 1 to 12 digits; the GTIN; with each further qualifier |
     /// | another GS1 key | the key; with each further qualifier |
-    /// | a URI | what stands before each of `/`, `?`, `#` and `:`, without and with it, as far as it is a URI; itself |
+    /// | a URI | the text before each of `/`, `?`, `#` and `:`, without and with it, where that is a URI; itself |
     pub fn covering(identifier: &Identifier, upper: &Self) -> Option<Vec<Self>> {
         let mut found = Vec::new();
         for (tried, text) in covering_texts(identifier).enumerate() {
             if tried == COVERING_TRIES_MAX {
                 return None;
             }
-            // What cannot be a prefix, or is one of another scheme, was never delegated as one of this.
+            // A text that is no prefix, or one of another scheme, cannot have been delegated as a prefix of this
+            // identifier.
             let prefix = Self::parse(&text).ok().filter(|prefix| prefix.covers(identifier.key()));
             let Some(prefix) = prefix else { continue };
             if prefix.path().len() <= upper.path().len() {
@@ -95,17 +108,17 @@ impl Prefix {
         &self.text
     }
 
-    /// What stands for the prefix where keys are kept: of its own kind, so that it is never that of an identifier.
+    /// The key of the prefix among stored keys; its first byte keeps it apart from keys of identifiers.
     pub fn key(&self) -> Key {
         Key::from_bytes([&[KEY_BYTE], self.path()].concat())
     }
 
-    /// What the keys of all prefixes begin with, and of no identifier.
+    /// The key prefix shared by the keys of all prefixes, and of no identifier.
     pub fn keys() -> KeyPrefix {
         KeyPrefix::from_bytes([KEY_BYTE])
     }
 
-    /// What the keys of all identifiers below begin with.
+    /// The bytes with which the keys of all identifiers below begin.
     pub fn path(&self) -> &[u8] {
         self.subtree.key_prefix().as_bytes()
     }
@@ -115,25 +128,26 @@ impl Prefix {
         self.path().is_empty()
     }
 
-    /// True when an identifier with this key is below.
+    /// True if an identifier with this key lies below.
     pub fn covers(&self, key: &Key) -> bool {
         self.subtree.covers(key)
     }
 
-    /// True when everything below `other` is below this one; a prefix contains itself.
+    /// True if everything below `other` lies below this prefix; a prefix contains itself.
     pub fn contains(&self, other: &Self) -> bool {
         self.contains_path(other.path())
     }
 
-    /// True when everything is below whose key begins with these bytes, which end with a label.
+    /// True if every identifier whose key begins with `path`, which ends at the end of a label, lies below.
     pub fn contains_path(&self, path: &[u8]) -> bool {
         self.subtree.covers_bytes(path)
     }
 }
 
-/// Texts among which are all prefixes that cover an identifier, but the one of everything; longest first.
+/// Texts among which are all prefixes that cover an identifier, except the one of everything; longest first.
 fn covering_texts(identifier: &Identifier) -> Box<dyn Iterator<Item = String> + '_> {
-    let (text, key) = (identifier.as_str(), identifier.key().as_bytes());
+    let text = identifier.as_str();
+    let key = identifier.key().as_bytes();
     match identifier.scheme() {
         Scheme::Handle => {
             let labels = text.split_once('/').map_or(text, |(labels, _)| labels);
@@ -156,7 +170,7 @@ fn covering_texts(identifier: &Identifier) -> Box<dyn Iterator<Item = String> + 
     }
 }
 
-/// A text, and what stands in it before each of these ASCII characters; longest first.
+/// A text, then its parts before each of the ASCII characters in `ends`; longest first.
 fn cuts<'a>(text: &'a str, ends: &'static [u8]) -> impl Iterator<Item = &'a str> {
     let before = (0..text.len()).rev().filter(|at| ends.contains(&text.as_bytes()[*at]));
     [text].into_iter().chain(before.filter_map(|at| text.get(..at)))

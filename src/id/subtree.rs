@@ -1,47 +1,48 @@
-//! Subtrees of identifiers: a prefix in words, and what it covers.
+//! Subtrees of identifiers: the written form of a prefix, and the keys that it covers.
 //!
 //! | written | covers |
 //! |---|---|
-//! | nothing, `.` | every identifier |
+//! | an empty text, `.` | every identifier |
 //! | `88.118`, `hdl:88.118` | Handles of this prefix and of those below: `88.118/x`, `88.118.8/x`, and not `88.1180/x` |
-//! | an OID | it and the arcs below it |
-//! | a GS1 key | it and its qualifiers: of a GTIN, its lots and serial numbers |
-//! | `gs1:` and 1 to 12 digits | GTINs whose digits behind the first begin so: those of a company, in any packaging |
-//! | a URI | it and what stands below it, behind `/`, `?`, `#` or `:` |
-//! | a Handle | it alone: a suffix has no labels |
+//! | an OID | itself and the arcs below it |
+//! | a GS1 key | itself and its qualifiers: for a GTIN, its lots and serial numbers |
+//! | `gs1:` and 1 to 12 digits | GTINs whose digits behind the first begin with these: those of a company, in any packaging |
+//! | a URI | itself and the URIs below it, behind `/`, `?`, `#` or `:` |
+//! | a Handle | itself alone: a suffix has no labels |
 //!
-//! A text that is an identifier in any written form is taken as one: `1.3` is an OID, and `hdl:1.3` a Handle prefix.
+//! A text that is an identifier in any written form is read as that identifier: `1.3` is an OID, and `hdl:1.3` a Handle
+//! prefix.
 
 use super::{
     Identifier, Key, KeyPrefix, ParseError, Refusal, Scheme, gs1, handle, refuse_controls, refuse_outer_space,
 };
 
-/// What stands for every identifier.
+/// The written form of the prefix of every identifier.
 pub(super) const EVERYTHING: &str = ".";
-/// What stands before the digits of a GS1 company prefix.
+/// Text in front of the digits of a GS1 company prefix.
 pub(super) const GS1_PREFIX: &str = "gs1:";
-/// The most digits of a GS1 company prefix: those of a GTIN without the first and the check digit.
+/// Maximum digits of a GS1 company prefix: a GTIN without its first digit and its check digit.
 pub(super) const GS1_PREFIX_DIGITS_MAX: usize = 12;
-/// What stands between a URI and what is below it.
+/// Characters that separate a URI from the URIs below it.
 pub(super) const URI_DELIMITERS: &[u8] = b"/?#:";
 
-/// The identifiers below a prefix, label by label.
+/// The set of identifiers below a prefix, matched label by label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subtree {
     prefix: KeyPrefix,
     below: Below,
 }
 
-/// What may follow the prefix in a key.
+/// Continuations of the prefix that a key of the subtree may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Below {
-    /// Anything: the prefix ends with a label.
+    /// Anything: the prefix ends at the end of a label.
     All,
     /// Nothing.
     Nothing,
     /// A GS1 qualifier.
     Qualifiers,
-    /// What a delimiter of a URI begins.
+    /// Text that starts with a delimiter of URIs.
     Delimited,
 }
 
@@ -51,7 +52,7 @@ impl Subtree {
         Self { prefix: KeyPrefix::from_bytes([]), below: Below::All }
     }
 
-    /// Reads a prefix; the head of this file says what may be written.
+    /// Reads a prefix; the module header lists the written forms.
     ///
     /// # Errors
     ///
@@ -81,17 +82,17 @@ impl Subtree {
         Self { prefix: KeyPrefix::from_bytes(key), below }
     }
 
-    /// What the keys of all of them begin with.
+    /// The bytes with which the keys of all identifiers in the subtree begin.
     pub fn key_prefix(&self) -> &KeyPrefix {
         &self.prefix
     }
 
-    /// True when an identifier with this key is one of them.
+    /// True if the identifier with this key is in the subtree.
     pub fn covers(&self, key: &Key) -> bool {
         self.covers_bytes(key.as_bytes())
     }
 
-    /// True when all identifiers whose keys begin with these bytes, up to the end of a label, are among them.
+    /// True if every identifier whose key begins with `bytes`, which end at the end of a label, is in the subtree.
     pub fn covers_bytes(&self, bytes: &[u8]) -> bool {
         let Some(rest) = bytes.strip_prefix(self.prefix.as_bytes()) else { return false };
         match (self.below, rest.first()) {
@@ -116,7 +117,7 @@ fn gs1_prefix(digits: &str) -> Result<Subtree, Refusal> {
     Ok(Subtree { prefix: gs1::company_key_prefix(digits), below: Below::All })
 }
 
-/// Reads a text that can be nothing but a Handle prefix; `None` when it is something else.
+/// Reads a text that can be nothing but a Handle prefix; `None` for any other text.
 fn handle_prefix(text: &str) -> Option<Result<Subtree, Refusal>> {
     let labels = handle_labels(text)?;
     let start = text.len() - labels.len();
@@ -125,7 +126,7 @@ fn handle_prefix(text: &str) -> Option<Result<Subtree, Refusal>> {
     Some(prefix.map(|prefix| Subtree { prefix, below: Below::All }).map_err(|refusal| refusal.after(start)))
 }
 
-/// The labels in a text that can be nothing but a Handle prefix.
+/// The labels of a text that can be nothing but a Handle prefix; `None` for any other text.
 pub(super) fn handle_labels(text: &str) -> Option<&str> {
     let after_scheme = text.get(..4).filter(|head| head.eq_ignore_ascii_case("hdl:")).map(|_| &text[4..]);
     let labels = after_scheme.unwrap_or(text);
@@ -133,7 +134,7 @@ pub(super) fn handle_labels(text: &str) -> Option<&str> {
     is_prefix.then_some(labels)
 }
 
-/// True for what is an identifier of another scheme, or would be one.
+/// True for a text that is an identifier of another scheme, or is written like one.
 fn is_other(text: &str) -> bool {
     text.starts_with(['(', '{']) || text.contains(':') || Identifier::parse(text).is_ok()
 }

@@ -1,4 +1,4 @@
-//! What holds for every scheme, and strategies for identifiers.
+//! Properties of every scheme, and strategies for identifiers.
 
 use proptest::prelude::*;
 
@@ -106,7 +106,7 @@ fn near_miss() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(&FRAGMENTS[..]), 0..8).prop_map(|parts| parts.concat())
 }
 
-/// What parses, parses again from its canonical form, to the same text and key.
+/// The canonical form of an identifier parses to the same text and key.
 fn check_canonical(identifier: &Identifier) -> Result<(), TestCaseError> {
     let again = Identifier::parse(identifier.as_str());
     let again = again.map_err(|error| TestCaseError::fail(format!("{identifier}: {error}")))?;

@@ -1,11 +1,11 @@
 //! URIs: any absolute URI that no other scheme claims, opaque, kept as given.
 //!
-//! RFC 3986 characters, and those beyond ASCII that an IRI may have (RFC 3987). Nothing is normalised: whoever writes
-//! `HTTP://` and `http://` has two identifiers, because a maker's own rules for its URIs are not ours to know.
+//! RFC 3986 characters, and those beyond ASCII that an IRI may have (RFC 3987). Nothing is normalised: `HTTP://…` and
+//! `http://…` are two identifiers, because the maker's own rules for its URIs are unknown here.
 
 use super::{Identifier, Key, Refusal, Scheme, code_point, refuse_controls};
 
-/// The longest URI, in bytes.
+/// Maximum length of a URI, in bytes.
 pub(super) const BYTES_MAX: usize = 2_048;
 
 /// Checks the length and the characters of a text that begins with a URI scheme and its colon.
@@ -18,6 +18,7 @@ pub(super) fn check(text: &str) -> Result<(), Refusal> {
         return Err(Refusal::new(text.len(), "a URI has something after its scheme"));
     }
     let bytes = text.as_bytes();
+    // Most URIs have allowed bytes only; the slow check begins at the first other one.
     match bytes.iter().position(|byte| !ALLOWED[usize::from(*byte)]) {
         None => {}
         Some(position) => check_from(text, position)?,
@@ -25,7 +26,7 @@ pub(super) fn check(text: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Puts a checked URI together.
+/// Assembles the identifier of a checked URI.
 pub(super) fn build(text: &str) -> Identifier {
     let mut key = Vec::with_capacity(text.len() + 1);
     key.push(Scheme::Uri.key_byte());
@@ -33,7 +34,7 @@ pub(super) fn build(text: &str) -> Identifier {
     Identifier::new(Scheme::Uri, text, Key::from_bytes(key))
 }
 
-/// Checks a URI from its first character on that needs a second look.
+/// Checks a URI from `start` on, the first byte that is not in [`ALLOWED`].
 fn check_from(text: &str, start: usize) -> Result<(), Refusal> {
     refuse_controls(text)?;
     let bytes = text.as_bytes();
@@ -55,7 +56,7 @@ fn check_from(text: &str, start: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The bytes that need no second look: RFC 3986 unreserved and reserved.
+/// Bytes that are valid anywhere in a URI: the unreserved and reserved characters of RFC 3986.
 const ALLOWED: [bool; 256] = {
     let mut table = [false; 256];
     let listed = b"-._~:/?#[]@!$&'()*+,;=";

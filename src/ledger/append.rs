@@ -4,21 +4,23 @@ mod erase;
 
 use std::sync::Arc;
 
-pub use erase::Erasing;
+pub use erase::{Erasing, ErasureStaged};
 pub(super) use erase::{check as check_erasures, recover as recover_erasure};
 
 use super::{
-    Ledger, LedgerError, Position,
-    recover::Mark,
+    Ledger, LedgerError, Mark, Position,
     redactions::Group,
-    segment::{FRAME_HEADER_BYTES, FrameBuffer, FrameInfo, SegmentWriter},
+    segment::{BODY_BYTES_MAX, ENTRY_HEADER_BYTES, FRAME_HEADER_BYTES, FrameBuffer, FrameInfo, SegmentWriter},
     signed_head::SignedHead,
-    tree::NewHashes,
+    tree::{HashesMark, NewHashes},
 };
 use crate::{
     entry::{Draft, Place, Previous, leaf_hash},
     tlog::{Frontier, Hash, SignedCheckpoint},
 };
+
+/// The most bytes of one batch: what fits the body of one frame.
+pub const BATCH_BYTES_MAX: usize = BODY_BYTES_MAX;
 
 /// The one writer of a ledger.
 #[derive(Debug)]
@@ -109,23 +111,20 @@ impl Appender {
         LedgerError::io(what, self.ledger.levels.directory(), error)
     }
 
-    /// Writes the batch's tree hashes, reads the leaves back, and computes the root again from what was read.
+    /// Writes the batch's tree hashes, and reads the leaves back.
     ///
     /// A bit that flips between hashing and storing would make a tree that no entry fits; it is found here, before
-    /// anything is signed.
-    fn store_hashes(&self, count: u32, root: Hash) -> Result<(), LedgerError> {
+    /// anything is signed: a checksum is carried along from the moment at which a leaf was hashed. To compute the root again from
+    /// what was read would find the same, at the cost of hashing the tree twice.
+    fn store_hashes(&mut self) -> Result<(), LedgerError> {
         let size = self.frontier.size();
         let levels = &self.ledger.levels;
         levels.append(size, &self.hashes).map_err(|error| self.tree_error("cannot write", error))?;
-        let leaves = levels.read(0, size, count as usize).map_err(|error| self.tree_error("cannot read", error))?;
-        let mut again = self.frontier.clone();
-        for leaf in leaves {
-            again.push(leaf, |_, _| {});
-        }
-        if again.root() == root {
-            Ok(())
-        } else {
-            Err(LedgerError::damaged(levels.directory(), "do not give back what was written to them"))
+        // The text of the last entry is not needed any more.
+        let same = levels.give_back(size, &self.hashes, &mut self.text);
+        match same.map_err(|error| self.tree_error("cannot read", error))? {
+            true => Ok(()),
+            false => Err(LedgerError::damaged(levels.directory(), "do not give back what was written to them")),
         }
     }
 
@@ -145,6 +144,16 @@ pub struct Batch<'a> {
     start: Position,
     frontier: Frontier,
     pub(super) time_ms: u64,
+    count: u32,
+}
+
+/// A point in a batch to go back to.
+#[derive(Clone, Debug)]
+pub struct BatchMark {
+    frontier: Frontier,
+    hashes: HashesMark,
+    frame_len: usize,
+    time_ms: u64,
     count: u32,
 }
 
@@ -184,7 +193,27 @@ impl Batch<'_> {
 
     /// The size of what was pushed, in bytes.
     pub fn bytes(&self) -> usize {
-        self.appender.frame.len()
+        self.appender.frame.len() - FRAME_HEADER_BYTES
+    }
+
+    /// A point to go back to. It copies the right edge of the tree, some hundred bytes.
+    pub fn mark(&self) -> BatchMark {
+        BatchMark {
+            frontier: self.frontier.clone(),
+            hashes: self.appender.hashes.mark(),
+            frame_len: self.appender.frame.len(),
+            time_ms: self.time_ms,
+            count: self.count,
+        }
+    }
+
+    /// Takes back every entry that was pushed since a mark of this batch was set. What follows is as if they had never been.
+    pub fn rewind(&mut self, mark: BatchMark) {
+        let BatchMark { frontier, hashes, frame_len, time_ms, count } = mark;
+        debug_assert!(count <= self.count && frame_len <= self.appender.frame.len(), "a mark of another batch");
+        self.appender.frame.rewind(frame_len);
+        self.appender.hashes.rewind(&hashes);
+        (self.frontier, self.time_ms, self.count) = (frontier, time_ms, count);
     }
 
     /// The stored bytes of an entry of this batch; `None` for positions before it.
@@ -199,7 +228,8 @@ impl Batch<'_> {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`] when the previous entry's leaf hash cannot be read.
+    /// [`LedgerError::Io`] when the previous entry's leaf hash cannot be read; [`LedgerError::BatchTooLong`] when the batch has no
+    /// room for the entry.
     pub fn push(
         &mut self,
         draft: &Draft,
@@ -207,6 +237,10 @@ impl Batch<'_> {
         previous: Option<(u64, Position)>,
         edges: EdgesAfter,
     ) -> Result<Pushed, LedgerError> {
+        let bytes = self.bytes() + ENTRY_HEADER_BYTES + draft.stored_len_max();
+        if bytes > BATCH_BYTES_MAX {
+            return Err(LedgerError::BatchTooLong { bytes });
+        }
         let index = self.frontier.size();
         let previous = match previous {
             Some((index, position)) => {
@@ -258,6 +292,8 @@ impl Batch<'_> {
     }
 
     /// As [`Batch::commit`], with a checkpoint that another node signed for the tree with the batch; it is durable, too.
+    ///
+    /// The steps are those of sunlight's `sequencePool`: stage, commit point, apply, publish.
     pub(super) fn commit_signed(self, theirs: Option<&SignedCheckpoint>) -> Result<Committed, LedgerError> {
         let Self { appender, start, frontier, time_ms, count } = self;
         let mark = Mark { entries: appender.frontier.size(), position: start };
@@ -268,36 +304,55 @@ impl Batch<'_> {
         if let Some(theirs) = theirs.filter(|theirs| (theirs.size, theirs.root) != (size, root)) {
             return Err(LedgerError::OtherTree { size, signed: theirs.size });
         }
-        if let Err(error) = appender.store_hashes(count, root) {
-            appender.discard_hashes()?;
-            return Err(if matches!(error, LedgerError::Damaged { .. }) { appender.stop(error) } else { error });
-        }
-        let info = FrameInfo { count, first_index: mark.entries, last_time_ms: time_ms, root };
-        let frame = appender.frame.finish(&info);
-        let frame_len = frame.len();
-        debug_assert!(frame_len > FRAME_HEADER_BYTES);
-        if let Err(error) = appender.writer.write(frame) {
-            appender.discard_hashes()?;
-            return Err(error);
-        }
+        let frame_len = appender.stage(&FrameInfo { count, first_index: mark.entries, last_time_ms: time_ms, root })?;
         // The commit point. After a failed sync nobody knows what the disk holds.
         if let Err(error) = appender.writer.commit(frame_len) {
             return Err(appender.stop(error));
         }
         appender.frontier = frontier;
         appender.last_time_ms = time_ms;
-        let signed = match theirs {
-            Some(theirs) => Ok(theirs.clone()),
-            None => appender.ledger.keys.signer().and_then(|signer| Ok(signer.sign(appender.frontier.size(), root)?)),
-        };
-        let kept = signed.and_then(|signed| appender.head.store(&signed).map(|()| signed));
-        let kept = kept.and_then(|kept| if theirs.is_some() { appender.head.sync().map(|()| kept) } else { Ok(kept) });
-        let checkpoint = match kept {
+        let checkpoint = match appender.sign(root, theirs) {
             Ok(checkpoint) => checkpoint,
             Err(error) => return Err(appender.stop(error)),
         };
         appender.ledger.publish(checkpoint.clone());
         Ok(Committed { checkpoint, mark })
+    }
+}
+
+impl Appender {
+    /// Stage: the batch's tree hashes and its frame lie in their files, and nobody counts on them. Gives the length of the frame.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError`]; nothing of the batch is left then.
+    fn stage(&mut self, info: &FrameInfo) -> Result<usize, LedgerError> {
+        debug_assert_eq!(self.hashes.leaf_count(), info.count as usize);
+        if let Err(error) = self.store_hashes() {
+            self.discard_hashes()?;
+            return Err(if matches!(error, LedgerError::Damaged { .. }) { self.stop(error) } else { error });
+        }
+        let frame = self.frame.finish(info);
+        let frame_len = frame.len();
+        debug_assert!(frame_len > FRAME_HEADER_BYTES);
+        if let Err(error) = self.writer.write(frame) {
+            self.discard_hashes()?;
+            return Err(error);
+        }
+        Ok(frame_len)
+    }
+
+    /// Apply: the head says what the segments hold. A checkpoint of this node's own key, or the one that a primary signed, whose
+    /// head is synced at once, for nobody here could sign it again.
+    fn sign(&mut self, root: Hash, theirs: Option<&SignedCheckpoint>) -> Result<SignedCheckpoint, LedgerError> {
+        let Some(theirs) = theirs else {
+            let signed = self.ledger.keys.signer()?.sign(self.frontier.size(), root)?;
+            self.head.store(&signed)?;
+            return Ok(signed);
+        };
+        self.head.store(theirs)?;
+        self.head.sync()?;
+        Ok(theirs.clone())
     }
 }
 
@@ -309,3 +364,6 @@ pub enum EdgesAfter {
     /// Some may.
     Some,
 }
+
+#[cfg(test)]
+mod tests;

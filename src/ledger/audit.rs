@@ -16,8 +16,11 @@ use super::{
     tree::{Levels, NewHashes},
 };
 use crate::{
-    entry::{EntrySubject, Erasure, Kept, StoredEntry, leaf_hash},
-    tlog::{Frontier, Hash},
+    entry::{
+        EntrySubject, Erasure, Kept, StoredEntry,
+        chain::{Broken, Chain, check_previous, check_version},
+    },
+    tlog::Hash,
 };
 
 /// What a whole and sound ledger holds.
@@ -69,9 +72,7 @@ struct Auditor {
     segments: Segments,
     levels: Levels,
     keys: Keys,
-    frontier: Frontier,
-    time_ms: u64,
-    text: Vec<u8>,
+    chain: Chain,
     /// Bytes of redactions for an erasure that never counted.
     torn_redactions: u64,
     /// Where the ledger ends, whatever lies behind.
@@ -96,8 +97,8 @@ impl Auditor {
         };
         let limit = limit(directory, mirrored)?;
         let torn_redactions = check_erasures(&segments, limit)?;
-        let (frontier, text, unexplained) = (Frontier::default(), Vec::new(), Unexplained::default());
-        Ok(Self { segments, levels, keys, frontier, time_ms: 0, text, torn_redactions, limit, unexplained })
+        let (chain, unexplained) = (Chain::default(), Unexplained::default());
+        Ok(Self { segments, levels, keys, chain, torn_redactions, limit, unexplained })
     }
 
     fn frame<E: From<LedgerError>>(
@@ -105,14 +106,14 @@ impl Auditor {
         frame: &Frame,
         visit: &mut impl FnMut(Position, &StoredEntry<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let start = self.frontier.size();
+        let start = self.chain.size();
         if frame.info.first_index != start {
             return Err(bad(start, "is not where its frame should begin").into());
         }
         let mut hashes = NewHashes::default();
         let mut count = 0;
         for item in frame.entries() {
-            let index = self.frontier.size();
+            let index = self.chain.size();
             let (position, bytes) = item.map_err(|error| match error {
                 BadEntry::Checksum => bad(index, "fails its checksum"),
                 BadEntry::Redaction(what) => bad(index, &format!("was erased: {what}")),
@@ -130,11 +131,11 @@ impl Auditor {
             hashes.push_position(position);
             count += 1;
         }
-        let last = self.frontier.size();
-        if count != frame.info.count || self.time_ms != frame.info.last_time_ms {
+        let last = self.chain.size();
+        if count != frame.info.count || self.chain.time_ms() != frame.info.last_time_ms {
             return Err(bad(last - 1, "ends a frame that counts or dates its entries otherwise").into());
         }
-        if self.frontier.root() != frame.info.root {
+        if self.chain.root() != frame.info.root {
             return Err(bad(last - 1, "ends a frame that names another root than its entries give").into());
         }
         self.compare(start, &hashes)?;
@@ -144,13 +145,13 @@ impl Auditor {
     /// True when a checkpoint covers more than was found: then what follows is no write that was cut off.
     fn is_more_signed(&self, directory: &DataDir) -> Result<bool, LedgerError> {
         let newest = read_slots(&directory.signed_head(), self.keys.verifier())?.newest;
-        Ok(newest.is_some_and(|(_, newest)| newest.size > self.frontier.size()))
+        Ok(newest.is_some_and(|(_, newest)| newest.size > self.chain.size()))
     }
 
     /// Names the first bad entry of a frame that is not whole.
     fn bad_frame(&self, position: Position) -> Result<LedgerError, LedgerError> {
         let BadFrame { path, entry } = self.segments.bad_frame(position)?;
-        let (first, path) = (self.frontier.size(), path.display());
+        let (first, path) = (self.chain.size(), path.display());
         Ok(match entry {
             Some(entry) => bad(first + entry, &format!("fails its checksum, in {path}")),
             None => bad(first, &format!("begins a frame with a wrong header, in {path}")),
@@ -181,27 +182,22 @@ impl Auditor {
         if let Some(erasures) = Erasures::of(entry) {
             self.unexplained.see(&erasures);
         }
-        self.text.clear();
-        entry.put_text(&mut self.text, previous_leaf);
-        self.add(leaf_hash(&self.text), hashes);
+        let leaf = self.chain.leaf_of(entry, previous_leaf);
+        self.add(leaf, hashes);
         Ok(())
     }
 
     /// Checks the order of indexes and times.
     fn place(&mut self, index: u64, found: u64, time_ms: u64) -> Result<(), LedgerError> {
-        if found != index {
-            return Err(bad(index, "bears another index"));
-        }
-        if time_ms < self.time_ms {
-            return Err(bad(index, "is older than the entry before it"));
-        }
-        self.time_ms = time_ms;
-        Ok(())
+        self.chain.place(found, time_ms).map_err(|broken| match broken {
+            Broken::Index { .. } => bad(index, "bears another index"),
+            broken => bad(index, &broken.to_string()),
+        })
     }
 
     fn add(&mut self, leaf: Hash, hashes: &mut NewHashes) {
         hashes.push(0, leaf);
-        self.frontier.push(leaf, |level, hash| hashes.push(level, hash));
+        self.chain.push(leaf, |level, hash| hashes.push(level, hash));
     }
 
     fn check_previous(
@@ -218,7 +214,9 @@ impl Auditor {
         let before =
             StoredEntry::read(&bytes).map_err(|_| bad(entry.index, "names a previous entry that cannot be read"))?;
         let same = before.subject().is_some_and(|before| before == *subject);
-        if same && before.index == previous && previous < entry.index && before.version + 1 == entry.version {
+        let follows = check_previous(Some(previous), Some(before.index))
+            .and_then(|()| check_version(entry.version, Some(before.version)));
+        if same && previous < entry.index && follows.is_ok() {
             Ok(())
         } else {
             Err(bad(entry.index, "does not follow on the entry it names as the previous one"))
@@ -303,7 +301,7 @@ impl Auditor {
     }
 
     fn finish(self, directory: &DataDir, torn_bytes: u64) -> Result<Audit, LedgerError> {
-        let size = self.frontier.size();
+        let size = self.chain.size();
         let torn_bytes = torn_bytes + self.torn_hash_bytes(size)? + self.torn_redactions;
         let slots = read_slots(&directory.signed_head(), self.keys.verifier())?;
         if let Some(slot) = slots.unreadable.first() {
@@ -327,7 +325,7 @@ impl Auditor {
         self.check_explained(directory)?;
         Ok(Audit {
             entries: size,
-            root: self.frontier.root(),
+            root: self.chain.root(),
             signed: signed.map_or(0, |signed| signed.size),
             verifier_key: self.keys.verifier().text().into(),
             torn_bytes,

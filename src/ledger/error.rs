@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Position, data_dir};
+use super::{BATCH_BYTES_MAX, Position, data_dir};
 use crate::{codec::Torn, tlog::BadOrigin};
 
 /// Why the ledger could not be opened, read or written.
@@ -97,6 +97,14 @@ pub enum LedgerError {
         size: u64,
         /// Entries that the checkpoint covers.
         signed: u64,
+    },
+    /// A batch has no room for an entry.
+    #[error(
+        "a batch with the entry would take {bytes} bytes; the limit is {BATCH_BYTES_MAX}: nothing of it was written"
+    )]
+    BatchTooLong {
+        /// How long it would be.
+        bytes: usize,
     },
     /// The node keeps chosen prefixes alone.
     #[error("ledger entry {index} is outside the prefixes that this node keeps; ask its primary")]

@@ -18,7 +18,7 @@ use std::{
 use super::{DataDir, LedgerError};
 use crate::{
     id::Subtree,
-    tlog::{CheckpointVerifier, LedgerKey},
+    tlog::{LedgerKey, note::VerifierKey},
 };
 
 /// The first line of the file.
@@ -34,7 +34,7 @@ pub(super) enum Keys {
     /// This node, with its key.
     Own(Box<LedgerKey>),
     /// The primary that it mirrors.
-    Mirrored(Box<CheckpointVerifier>),
+    Mirrored(Box<VerifierKey>),
 }
 
 impl Keys {
@@ -55,7 +55,7 @@ impl Keys {
     }
 
     /// What verifies the ledger's checkpoints.
-    pub(super) fn verifier(&self) -> &CheckpointVerifier {
+    pub(super) fn verifier(&self) -> &VerifierKey {
         match self {
             Self::Own(key) => key.verifier(),
             Self::Mirrored(verifier) => verifier,
@@ -79,7 +79,7 @@ impl Keys {
 #[derive(Clone, Debug)]
 pub struct MirrorOf {
     /// What verifies the primary's checkpoints.
-    pub key: CheckpointVerifier,
+    pub key: VerifierKey,
     /// Where the primary's log is over HTTP.
     pub url: String,
     /// The prefixes that an edge node keeps; empty when everything is kept.
@@ -110,7 +110,7 @@ impl MirrorOf {
     fn parse(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         lines.next().filter(|head| *head == HEAD)?;
-        let key = CheckpointVerifier::new(lines.next()?.strip_prefix("key ")?).ok()?;
+        let key = VerifierKey::of_log(lines.next()?.strip_prefix("key ")?).ok()?;
         let url = lines.next()?.strip_prefix("url ").filter(|url| !url.is_empty())?.to_owned();
         let only: Vec<String> =
             lines.map(|line| line.strip_prefix("only ").map(str::to_owned)).collect::<Option<_>>()?;
@@ -190,7 +190,7 @@ mod tests {
         let data = DataDir::open_or_create(directory.path()).unwrap();
         assert!(MirrorOf::read(&data).unwrap().is_none());
         let mirror = |url: &str, only: &[&str]| MirrorOf {
-            key: CheckpointVerifier::new(KEY).unwrap(),
+            key: VerifierKey::of_log(KEY).unwrap(),
             url: url.into(),
             only: only.iter().map(|&prefix| prefix.into()).collect(),
         };

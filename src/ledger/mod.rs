@@ -14,7 +14,7 @@
 //! DIR/vindex/           the output log of the verifiable index (`vindex`)              leaf_log
 //! ```
 //!
-//! Writing goes one way: an [`Appender`] begins a [`Batch`], entries are pushed into it as [`Draft`]s, and
+//! Writing goes one way: an [`Appender`] begins a [`Batch`], entries are pushed into it as [`Draft`](crate::entry::Draft)s, and
 //! [`Batch::commit`] writes tree hashes, writes the frame, syncs it, signs, remembers the signature, publishes. What it
 //! returns is durable. Reading ([`Ledger`]) is safe from any thread meanwhile and sees only what was published.
 //!
@@ -22,9 +22,9 @@
 //! come from the tree's files; which checkpoints are shown to the world, and with whose cosignatures, is kept in [`Publication`].
 //!
 //! What always holds: times never decrease; no checkpoint is signed for a tree that is not on the disk; none is signed
-//! that contradicts the one before; after a failed sync nothing is written any more. Formats: `entry`, `segment`, `tree`,
-//! `checkpoint` (RFC 6962, C2SP signed-note, tlog-checkpoint, tlog-tiles). Deliberately absent: the index, and any idea of
-//! who may write what.
+//! that contradicts the one before; after a failed sync nothing is written any more. Formats: `segment`, `tree`,
+//! `signed_head`, and those of `entry` and `tlog`. Deliberately absent: the index, what an entry says, and any idea of who may
+//! write what.
 
 mod append;
 mod audit;
@@ -53,7 +53,7 @@ use std::{
     },
 };
 
-pub use append::{Appender, Batch, Committed, EdgesAfter, Erasing, Pushed};
+pub use append::{Appender, BATCH_BYTES_MAX, Batch, BatchMark, Committed, EdgesAfter, Erasing, ErasureStaged, Pushed};
 pub use audit::{Audit, audit};
 pub use data_dir::DataDir;
 pub use error::LedgerError;
@@ -63,7 +63,7 @@ pub use keys::{MirrorOf, PREFIXES_MAX};
 pub use leaf_log::{LastLeaf, LeafLog, LeafLogCheck, LeafLogWriter};
 pub use promote::{PromotionKey, promote};
 pub use publication::Publication;
-pub use recover::{KeySource, Mark, Opening, Recovered, Replayed, ReplayedFrame};
+pub use recover::{KeySource, Opening, Recovered, Replayed, ReplayedFrame};
 #[cfg(any(test, fuzzing))]
 pub(crate) use redactions::fuzz as redactions_fuzz;
 pub use replica::{Foreign, Replica, ReplicaBatch};
@@ -79,7 +79,7 @@ use tree::{Levels, Prover};
 use crate::{
     codec::Torn,
     entry::{Locator, Outside, StoredEntry},
-    tlog::{CheckpointVerifier, Frontier, Hash, LedgerKey, SignedCheckpoint},
+    tlog::{Frontier, Hash, LedgerKey, SignedCheckpoint, note::VerifierKey},
 };
 
 /// Where an entry lies in the ledger's segments: opaque to everyone else, increasing from entry to entry.
@@ -89,6 +89,24 @@ pub struct Position(pub u64);
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+/// A point between two frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The number of entries before it.
+    pub entries: u64,
+    /// Where the frame behind it begins; 0 stands for the beginning of the ledger.
+    pub position: Position,
+}
+
+impl Mark {
+    /// The beginning of every ledger.
+    pub const START: Self = Self { entries: 0, position: Position(0) };
+
+    fn frame_position(self) -> Position {
+        self.position.max(Segments::first())
     }
 }
 
@@ -334,7 +352,7 @@ impl Ledger {
     }
 
     /// What verifies this ledger's checkpoints.
-    pub fn verifier(&self) -> &CheckpointVerifier {
+    pub fn verifier(&self) -> &VerifierKey {
         self.keys.verifier()
     }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Appender, DataDir, Keys, Ledger, LedgerError, MirrorOf, Position, Replica,
+    Appender, DataDir, Keys, Ledger, LedgerError, Mark, MirrorOf, Position, Replica,
     append::recover_erasure,
     redactions::Redactions,
     segment::{BadEntry, Frame, FrameInfo, Scanned, SegmentWriter, Segments, Tail},
@@ -18,30 +18,12 @@ use super::{
     tree::{Levels, NewHashes, Prover},
 };
 use crate::{
-    entry::{Kept, StoredEntry, leaf_hash},
-    tlog::{CheckpointVerifier, Frontier, Hash, LedgerKey, SignedCheckpoint, empty_root},
+    entry::{Kept, StoredEntry, chain::Chain},
+    tlog::{Frontier, Hash, LedgerKey, SignedCheckpoint, empty_root, note::VerifierKey},
 };
 
 /// How many leaf hashes are read at once, when a tree is checked.
 const LEAVES_AT_ONCE: u64 = 65_536;
-
-/// A point between two frames.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark {
-    /// The number of entries before it.
-    pub entries: u64,
-    /// Where the frame behind it begins; 0 stands for the beginning of the ledger.
-    pub position: Position,
-}
-
-impl Mark {
-    /// The beginning of every ledger.
-    pub const START: Self = Self { entries: 0, position: Position(0) };
-
-    fn frame_position(self) -> Position {
-        self.position.max(Segments::first())
-    }
-}
 
 /// Name and secret of a ledger that is opened for the first time; otherwise its own count.
 #[derive(Clone, Copy, Debug)]
@@ -261,11 +243,11 @@ impl Opening {
     }
 
     fn derive_tree_from(&self, from: Mark, size: u64) -> Result<Frontier, LedgerError> {
-        let mut frontier = self.frontier(from.entries)?;
+        // Index and time of each entry are for an audit: what counts here is that the tree gives the signed root.
+        let mut chain = Chain::new(self.frontier(from.entries)?, 0);
         self.cut_tree(from.entries)?;
-        let mut text = Vec::new();
         for_each_frame::<LedgerError>(&self.segments, from, size, |frame| {
-            let start = frontier.size();
+            let start = chain.size();
             let mut new = NewHashes::default();
             for entry in decoded(frame) {
                 let (position, entry) = entry?;
@@ -273,23 +255,21 @@ impl Opening {
                     Kept::Outside(outside) => outside.leaf_hash,
                     Kept::Entry(entry) => {
                         let previous = entry.previous.map(|(index, _)| self.leaf(index, start, &new)).transpose()?;
-                        text.clear();
-                        entry.put_text(&mut text, previous);
-                        leaf_hash(&text)
+                        chain.leaf_of(&entry, previous)
                     }
                 };
                 new.push(0, leaf);
                 new.push_position(position);
-                frontier.push(leaf, |level, hash| new.push(level, hash));
+                chain.push(leaf, |level, hash| new.push(level, hash));
             }
-            if frontier.root() != frame.info.root {
+            if chain.root() != frame.info.root {
                 let what = format!("hold entries from {start} on that do not give the root their frame names");
                 return Err(LedgerError::Damaged { path: self.levels.directory().into(), what });
             }
             self.append_tree(start, &new)
         })?;
         self.levels.sync().map_err(|error| self.tree_error("cannot sync", error))?;
-        Ok(frontier)
+        Ok(chain.into_frontier())
     }
 
     fn leaf(&self, index: u64, start: u64, new: &NewHashes) -> Result<Hash, LedgerError> {
@@ -344,7 +324,7 @@ impl Replayed {
     }
 
     /// What verifies the ledger's checkpoints.
-    pub fn verifier(&self) -> &CheckpointVerifier {
+    pub fn verifier(&self) -> &VerifierKey {
         self.opening.keys.verifier()
     }
 
@@ -425,7 +405,7 @@ impl Replayed {
 /// # Errors
 ///
 /// [`LedgerError::Io`].
-pub(super) fn limit(directory: &DataDir, mirrored: Option<&CheckpointVerifier>) -> Result<u64, LedgerError> {
+pub(super) fn limit(directory: &DataDir, mirrored: Option<&VerifierKey>) -> Result<u64, LedgerError> {
     let (Some(verifier), path) = (mirrored, directory.signed_head()) else { return Ok(u64::MAX) };
     if !path.exists() {
         return Ok(u64::MAX);

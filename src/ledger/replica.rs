@@ -47,7 +47,9 @@ impl Replica {
         if let Err(error) = erasing.redact_all(newest) {
             return erasing.abandon().and(Err(error));
         }
-        erasing.commit_pushed(Some(checkpoint), |batch| push(batch, entry, Some(newest)))
+        let staged = erasing.push_with(|batch| Ok((push(batch, entry, Some(newest))?, entry.leaf_hash)))?;
+        let position = staged.position();
+        Ok((position, staged.commit_signed(Some(checkpoint))?))
     }
 
     /// Overwrites what the erasure that was committed last destroys.
@@ -131,13 +133,13 @@ mod tests {
         id::Identifier,
         ledger::{DataDir, EdgesAfter, KeySource, Ledger, Mark, MirrorOf, Opening, Recovered, audit},
         record::{Permissions, Status, Value, Values},
-        tlog::CheckpointVerifier,
+        tlog::note::VerifierKey,
     };
 
     const SECRET: &[u8] = b"a-secret-that-goes";
 
     /// A registration, and the erasure of its value: the entries as a mirror gets them, each with a checkpoint.
-    fn primary(data: &DataDir) -> (Vec<(Vec<u8>, Hash, SignedCheckpoint)>, CheckpointVerifier) {
+    fn primary(data: &DataDir) -> (Vec<(Vec<u8>, Hash, SignedCheckpoint)>, VerifierKey) {
         let opening = Opening::new(data, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();
         let Recovered { ledger, mut appender } =
             opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();
@@ -156,7 +158,7 @@ mod tests {
             let statement = Statement {
                 kind: if erasure.is_some() { EntryKind::Erase } else { EntryKind::Create },
                 identifier: &Identifier::parse("88.1/a").unwrap(),
-                principal: Principal::Loopback,
+                principal: &Principal::LOOPBACK,
                 values: &values,
                 edges: &[],
                 outputs: None,

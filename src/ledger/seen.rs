@@ -19,7 +19,7 @@ use super::{
     CHECKPOINT_BYTES_MAX, LedgerError, data_dir,
     keys::{remove, write_whole},
 };
-use crate::tlog::{CheckpointVerifier, SignedCheckpoint};
+use crate::tlog::{SignedCheckpoint, note::VerifierKey};
 
 /// The first line of the file.
 const HEAD: &str = "touchmark seen 1";
@@ -50,7 +50,7 @@ impl Seen {
     /// # Errors
     ///
     /// [`LedgerError::Io`], [`LedgerError::Damaged`] when the file cannot be read, or the primary's key did not sign what it holds.
-    pub fn open(data: &Path, verifier: &CheckpointVerifier) -> Result<Self, LedgerError> {
+    pub fn open(data: &Path, verifier: &VerifierKey) -> Result<Self, LedgerError> {
         let path = data_dir::seen(data);
         let text = match fs::metadata(&path).and_then(|found| match found.len() {
             0..=FILE_BYTES_MAX => fs::read_to_string(&path).map(Some),
@@ -160,7 +160,7 @@ impl Seen {
 impl Known {
     const NOTHING: Self = Self { explained: 0, newest: None, explained_written: 0, is_newest_written: true };
 
-    fn parse(text: &str, verifier: &CheckpointVerifier) -> Option<Self> {
+    fn parse(text: &str, verifier: &VerifierKey) -> Option<Self> {
         let rest = text.strip_prefix(HEAD)?.strip_prefix("\nexplained ")?;
         let (explained, rest) = rest.split_once('\n')?;
         let explained = explained.parse().ok()?;

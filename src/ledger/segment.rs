@@ -51,7 +51,8 @@ const SEGMENT_HEADER_BYTES: usize = 32;
 const FRAME_MAGIC: &[u8; 4] = b"TMF1";
 /// Bytes before the body of a frame.
 pub(super) const FRAME_HEADER_BYTES: usize = 64;
-const ENTRY_HEADER_BYTES: usize = 8;
+/// Bytes before each entry of a body.
+pub(super) const ENTRY_HEADER_BYTES: usize = 8;
 
 /// What a frame says about itself, beside its entries.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -92,6 +93,11 @@ impl FrameBuffer {
         let entry = &self.bytes[start + ENTRY_HEADER_BYTES..];
         let header = entry_header(entry.len(), crc32c::crc32c(entry));
         self.bytes[start..start + ENTRY_HEADER_BYTES].copy_from_slice(&header);
+    }
+
+    /// Takes back the entries behind an offset that [`FrameBuffer::len`] gave before they were pushed.
+    pub(super) fn rewind(&mut self, len: usize) {
+        self.bytes.truncate(len.max(FRAME_HEADER_BYTES));
     }
 
     /// The stored entry at an offset that [`FrameBuffer::len`] gave before it was pushed.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::LedgerError;
-use crate::tlog::{CheckpointVerifier, SignedCheckpoint};
+use crate::tlog::{SignedCheckpoint, note::VerifierKey};
 
 /// The longest checkpoint that is kept, in bytes.
 pub const SLOT_BYTES: usize = 512;
@@ -42,7 +42,7 @@ impl SignedHead {
     /// # Errors
     ///
     /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when neither slot can be read though something was written.
-    pub(super) fn open(path: &Path, key: &CheckpointVerifier) -> Result<(Self, Option<SignedCheckpoint>), LedgerError> {
+    pub(super) fn open(path: &Path, key: &VerifierKey) -> Result<(Self, Option<SignedCheckpoint>), LedgerError> {
         let file = open_or_create(path).map_err(|error| LedgerError::io("cannot open", path, error))?;
         let slots = read_slots(path, key)?;
         if slots.newest.is_none() && !slots.unreadable.is_empty() {
@@ -115,7 +115,7 @@ fn open_or_create(path: &Path) -> io::Result<File> {
 /// # Errors
 ///
 /// [`LedgerError::Io`].
-pub(super) fn read_slots(path: &Path, key: &CheckpointVerifier) -> Result<Slots, LedgerError> {
+pub(super) fn read_slots(path: &Path, key: &VerifierKey) -> Result<Slots, LedgerError> {
     let bytes = std::fs::read(path).map_err(|error| LedgerError::io("cannot read", path, error))?;
     let mut slots = Slots { newest: None, unreadable: Vec::new() };
     for (slot, bytes) in bytes.chunks(SLOT_BYTES).enumerate() {

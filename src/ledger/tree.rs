@@ -30,6 +30,16 @@ const POSITION_BYTES: u64 = 8;
 pub struct NewHashes {
     levels: [Vec<u8>; LEVEL_COUNT],
     positions: Vec<u8>,
+    /// CRC-32C of the leaf hashes, each taken as it was handed in.
+    leaves_checksum: u32,
+}
+
+/// How much a [`NewHashes`] held at one moment, in bytes of each of its lists, and the checksum of its leaves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HashesMark {
+    levels: [usize; LEVEL_COUNT],
+    positions: usize,
+    leaves_checksum: u32,
 }
 
 impl NewHashes {
@@ -38,6 +48,14 @@ impl NewHashes {
         if let Some(hashes) = self.levels.get_mut(level) {
             hashes.extend_from_slice(&hash.0);
         }
+        if level == 0 {
+            self.leaves_checksum = crc32c::crc32c_append(self.leaves_checksum, &hash.0);
+        }
+    }
+
+    /// How many leaves there are.
+    pub fn leaf_count(&self) -> usize {
+        self.levels[0].len() / HASH_BYTES as usize
     }
 
     /// Adds where the next entry lies.
@@ -67,8 +85,23 @@ impl NewHashes {
 
     /// Forgets everything, and keeps the memory.
     pub fn clear(&mut self) {
-        self.levels.iter_mut().for_each(Vec::clear);
-        self.positions.clear();
+        self.rewind(&HashesMark::default());
+    }
+
+    /// A point to go back to: how much there is now.
+    pub fn mark(&self) -> HashesMark {
+        HashesMark {
+            levels: std::array::from_fn(|level| self.levels[level].len()),
+            positions: self.positions.len(),
+            leaves_checksum: self.leaves_checksum,
+        }
+    }
+
+    /// Forgets what was added since a mark was set.
+    pub fn rewind(&mut self, mark: &HashesMark) {
+        self.levels.iter_mut().zip(mark.levels).for_each(|(hashes, len)| hashes.truncate(len));
+        self.positions.truncate(mark.positions);
+        self.leaves_checksum = mark.leaves_checksum;
     }
 }
 
@@ -119,6 +152,19 @@ impl Levels {
             }
         }
         self.positions.write_all_at(&new.positions, size * POSITION_BYTES)
+    }
+
+    /// Whether the files give back the leaves that [`Levels::append`] wrote for a tree of `size` leaves, as they were handed in.
+    /// `buffer` is scratch.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Levels::read`].
+    pub fn give_back(&self, size: u64, new: &NewHashes, buffer: &mut Vec<u8>) -> io::Result<bool> {
+        buffer.clear();
+        buffer.resize(new.levels[0].len(), 0);
+        self.files[0].read_exact_at(buffer, size * HASH_BYTES)?;
+        Ok(crc32c::crc32c(buffer) == new.leaves_checksum)
     }
 
     /// Reads where `count` entries lie, from entry `start` on.

@@ -10,7 +10,7 @@ use crate::{
     entry::StoredEntry,
     id::Key,
     ledger::{Committed, Erasures, Foreign, Ledger, LedgerError, Missing, Position, Replica, Unexplained},
-    registry::{Changed, Changes, Committer, apply::change_of},
+    registry::{Changed, Changes, Committer, apply::Effects},
     store::{Applied, IndexChange, PrefixVersion, Prefixes, ReadError, Store, StoreError},
     tlog::Hash,
 };
@@ -230,10 +230,11 @@ impl Applier {
                 Some(previous) if previous < batch.start => Some((previous, self.ledger.position(previous)?)),
                 previous => previous.map(|previous| (previous, Position::default())),
             };
-            let change = change_of(Position::default(), &stored)?;
-            learned.changed.push(Changed { key: change.key.clone(), created: superseded.is_none() });
-            learned.changes.push(IndexChange { superseded, ..change });
-            learned.prefixes.extend(PrefixVersion::of(&stored)?);
+            let Effects { index, prefix } = Effects::of(Position::default(), &stored)?;
+            let change = IndexChange { superseded, ..index };
+            learned.changed.push(Changed::by(&change));
+            learned.changes.push(change);
+            learned.prefixes.extend(prefix);
             learned.erasures.extend(Erasures::of(&stored));
         }
         Ok(learned)

@@ -11,13 +11,17 @@
 use std::collections::HashMap;
 
 use crate::{
-    entry::{EntryKind, EntrySubject, EntryText, ErasedValues, Outside, StoredEntry, leaf_hash},
+    entry::{
+        EntryKind, EntrySubject, EntryText, ErasedValues, Outside, StoredEntry,
+        chain::{Broken, Chain, check_previous, check_version},
+        leaf_hash,
+    },
     id::{Key, Subtree},
     ledger::LedgerError,
     protocol::replica::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, Record},
     record::EdgeChange,
     store::ReadError,
-    tlog::{CheckpointVerifier, Frontier, Hash, SignedCheckpoint},
+    tlog::{Frontier, Hash, SignedCheckpoint, note::VerifierKey},
 };
 
 /// What a mirror holds already.
@@ -165,13 +169,12 @@ pub struct VerifiedBatch {
 /// Checks the records of one stream. After a rejection it is of no use any more.
 #[derive(Debug)]
 pub struct Checker {
-    verifier: CheckpointVerifier,
+    verifier: VerifierKey,
     only: Vec<Subtree>,
-    /// The tree with everything that came.
-    frontier: Frontier,
+    /// Everything that came.
+    chain: Chain,
     /// The root of what the mirror holds.
     held_root: Hash,
-    time_ms: u64,
     entries: Vec<Checked>,
     leaves: Vec<Hash>,
     bytes: usize,
@@ -183,13 +186,12 @@ pub struct Checker {
 impl Checker {
     /// Checks what comes behind the tree that the mirror holds, whose last entry has this time. An edge node keeps `only` what these
     /// subtrees cover; a whole mirror has none.
-    pub fn new(verifier: CheckpointVerifier, only: Vec<Subtree>, frontier: Frontier, time_ms: u64) -> Self {
+    pub fn new(verifier: VerifierKey, only: Vec<Subtree>, frontier: Frontier, time_ms: u64) -> Self {
         Self {
             verifier,
             only,
             held_root: frontier.root(),
-            frontier,
-            time_ms,
+            chain: Chain::new(frontier, time_ms),
             entries: Vec::new(),
             leaves: Vec::new(),
             bytes: 0,
@@ -201,7 +203,7 @@ impl Checker {
 
     /// The index of the entry that has to come next.
     pub fn next_index(&self) -> u64 {
-        self.frontier.size()
+        self.chain.size()
     }
 
     /// A checkpoint that the primary's key signed, and that what came does not fit; there is one behind a rejection only.
@@ -242,19 +244,15 @@ impl Checker {
             Some(before) => Some(*before),
             None => held.newest(key)?,
         };
-        if entry.previous.map(|(previous, _)| previous) != before.map(|before| before.index) {
-            return Err(bad("does not follow on the newest entry of its identifier"));
-        }
-        if entry.version != before.map_or(0, |before| before.version) + 1 {
-            return Err(bad("bears another version than the one that it makes"));
-        }
+        check_previous(entry.previous.map(|(previous, _)| previous), before.map(|before| before.index))
+            .map_err(|_| bad("does not follow on the newest entry of its identifier"))?;
+        check_version(entry.version, before.map(|before| before.version)).map_err(|broken| bad(&broken.to_string()))?;
         let previous_leaf = before.map(|before| self.leaf(before.index, held)).transpose()?;
-        let mut text = Vec::new();
-        entry.put_text(&mut text, previous_leaf);
+        let leaf_hash = self.chain.leaf_of(&entry, previous_leaf);
         let adds = entry.edges.iter().any(|change| matches!(change, EdgeChange::Add(_)));
         let has_edges = adds || before.is_some_and(|before| before.has_edges);
         let erases = entry.erasure.as_ref().map(|erasure| erasure.values);
-        let (version, time_ms, leaf_hash) = (entry.version, entry.time_ms, leaf_hash(&text));
+        let (version, time_ms) = (entry.version, entry.time_ms);
         self.newest.insert(key.clone(), HeldEntry { index, version, has_edges });
         self.erases = erases.is_some();
         let previous = before.map(|before| before.index);
@@ -289,7 +287,7 @@ impl Checker {
     /// Makes sure that there is room for one more entry, and gives its index.
     fn begin(&mut self, bytes: usize) -> Result<u64, Rejected> {
         self.bytes += bytes;
-        let (size, entries) = (self.frontier.size(), self.entries.len());
+        let (size, entries) = (self.chain.size(), self.entries.len());
         if entries >= BATCH_ENTRIES_MAX || self.bytes > BATCH_BYTES_MAX {
             return Err(Rejected::TooMuch { size: size - entries as u64, entries: entries + 1, bytes: self.bytes });
         }
@@ -297,14 +295,13 @@ impl Checker {
     }
 
     fn place(&mut self, index: u64, found: u64, time_ms: u64) -> Result<(), Rejected> {
-        if found != index {
-            return Err(Rejected::Entry { index, what: format!("should come, and {found} does") });
-        }
-        if time_ms < self.time_ms {
-            return Err(Rejected::Entry { index, what: "is older than the entry before it".into() });
-        }
-        self.time_ms = time_ms;
-        Ok(())
+        self.chain.place(found, time_ms).map_err(|broken| Rejected::Entry {
+            index,
+            what: match broken {
+                Broken::Index { found } => format!("should come, and {found} does"),
+                broken => broken.to_string(),
+            },
+        })
     }
 
     fn covers(&self, subject: &EntrySubject) -> bool {
@@ -312,7 +309,7 @@ impl Checker {
     }
 
     fn leaf(&self, index: u64, held: &impl Held) -> Result<Hash, Rejected> {
-        let start = self.frontier.size() - self.leaves.len() as u64;
+        let start = self.chain.size() - self.leaves.len() as u64;
         let staged = index.checked_sub(start).and_then(|offset| self.leaves.get(usize::try_from(offset).ok()?));
         Ok(staged.map_or_else(|| held.leaf_hash(index), |leaf| Ok(*leaf))?)
     }
@@ -320,11 +317,11 @@ impl Checker {
     fn add(&mut self, checked: Checked, leaf: Hash) {
         self.entries.push(checked);
         self.leaves.push(leaf);
-        self.frontier.push(leaf, |_, _| {});
+        self.chain.push(leaf, |_, _| {});
     }
 
     fn checkpoint(&mut self, note: &[u8]) -> Result<VerifiedBatch, Rejected> {
-        let (size, count) = (self.frontier.size(), self.entries.len());
+        let (size, count) = (self.chain.size(), self.entries.len());
         let checkpoint =
             self.verifier.verify(note).ok_or_else(|| Rejected::Signature { size, key: self.verifier.text().into() })?;
         let tree = |what: String| Rejected::Tree { size, count, what };
@@ -333,7 +330,7 @@ impl Checker {
             self.ahead = Some(checkpoint);
             return Err(tree(what));
         }
-        let root = if count == 0 { self.held_root } else { self.frontier.root() };
+        let root = if count == 0 { self.held_root } else { self.chain.root() };
         if checkpoint.root != root {
             self.ahead = Some(checkpoint);
             return Err(if count == 0 { Rejected::Fork { size } } else { tree("they give another root".into()) });

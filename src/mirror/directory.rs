@@ -2,7 +2,7 @@
 
 use crate::{
     ledger::{DataDir, LedgerError, MirrorOf},
-    tlog::CheckpointVerifier,
+    tlog::note::VerifierKey,
 };
 
 /// What a node is told to mirror.
@@ -53,7 +53,7 @@ pub fn prepare(directory: &DataDir, asked: Option<Asked<'_>>) -> Result<Option<M
                 "the first start of a mirror needs the primary's key, from the operator: --mirror-key".into(),
             );
         };
-        let key = CheckpointVerifier::new(key).map_err(|error| DirectoryError::Refused { what: error.to_string() })?;
+        let key = VerifierKey::of_log(key).map_err(|error| DirectoryError::Refused { what: error.to_string() })?;
         let mirror = MirrorOf { key, url: url.into(), only: only.unwrap_or_default().into() };
         mirror.write(directory)?;
         return Ok(Some(mirror));

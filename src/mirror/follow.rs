@@ -19,7 +19,7 @@ use crate::{
     ledger::{Ledger, LedgerError, MirrorOf, Missing, Publication, Seen},
     protocol::replica::Record,
     registry::Entropy,
-    tlog::CheckpointVerifier,
+    tlog::note::VerifierKey,
 };
 
 /// The shortest and the longest pause before the primary is asked again.
@@ -107,9 +107,9 @@ impl Following {
         Ok(following)
     }
 
-    /// Where the primary is.
-    pub fn primary(&self) -> &str {
-        self.lag.primary()
+    /// How far behind the primary the mirror is.
+    pub fn lag(&self) -> &Arc<Lag> {
+        &self.lag
     }
 
     /// Ends the threads: a batch that is being written is finished, and a request that is under way is waited for.
@@ -315,7 +315,7 @@ fn jittered(pause: Duration, random: u8) -> Duration {
 /// What the primary publishes.
 struct Published {
     client: ReplicaClient,
-    verifier: CheckpointVerifier,
+    verifier: VerifierKey,
     ledger: Arc<Ledger>,
     publication: Arc<Publication>,
     lag: Arc<Lag>,

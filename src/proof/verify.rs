@@ -53,7 +53,7 @@ pub struct Proven {
 }
 
 impl Proven {
-    /// The entry's lines with this keyword, without it, as they are written (`ledger::EntryText`).
+    /// The entry's lines with this keyword, without it, as they are written (`entry::EntryText`).
     pub fn lines_of(&self, keyword: &str) -> impl Iterator<Item = &str> {
         self.text.lines().filter_map(move |line| line.strip_prefix(keyword)?.strip_prefix(' '))
     }
@@ -202,7 +202,7 @@ mod tests {
             references: Vec::new(),
         };
         let values = Values::new([1, 2, 300].map(value).into()).unwrap();
-        let (kind, principal) = (EntryKind::Create, Principal::Loopback);
+        let (kind, principal) = (EntryKind::Create, &Principal::LOOPBACK);
         let statement = Statement {
             kind,
             identifier: &identifier,

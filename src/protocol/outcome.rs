@@ -32,6 +32,8 @@ pub enum Outcome {
     TryLater,
     /// The node cannot do it now.
     Unavailable,
+    /// The node's program contradicts itself.
+    Internal,
 }
 
 /// DNS response codes (RFC 1035 section 4.1.1).
@@ -67,7 +69,7 @@ pub struct Spelling {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Success,
         Self::NotFound,
         Self::Retired,
@@ -80,6 +82,7 @@ impl Outcome {
         Self::FailedPrecondition,
         Self::TryLater,
         Self::Unavailable,
+        Self::Internal,
     ];
 
     /// The outcome that a status or a refusal with this gRPC code stands for. Of those that share a code, it is the one
@@ -112,6 +115,7 @@ impl Outcome {
             Self::FailedPrecondition => row(9, ServFail, None, 409, 8, "failed precondition"),
             Self::TryLater => row(8, ServFail, None, 429, 9, "try later"),
             Self::Unavailable => row(14, ServFail, None, 503, 9, "unavailable"),
+            Self::Internal => row(13, ServFail, None, 500, 1, "internal error"),
         }
     }
 }
@@ -166,7 +170,9 @@ impl From<&RecursionError> for Outcome {
 impl From<&Refusal> for Outcome {
     fn from(refusal: &Refusal) -> Self {
         match refusal {
-            Refusal::Invalid { .. } | Refusal::Unreadable { .. } | Refusal::TooMany { .. } => Self::Invalid,
+            Refusal::Invalid { .. } | Refusal::Unreadable { .. } | Refusal::TooMany { .. } | Refusal::BatchTooLong => {
+                Self::Invalid
+            }
             Refusal::AlreadyExists { .. } => Self::AlreadyExists,
             Refusal::NotFound { .. } => Self::NotFound,
             Refusal::Retired { .. }
@@ -174,6 +180,7 @@ impl From<&Refusal> for Outcome {
             | Refusal::Erased { .. }
             | Refusal::VersionMismatch { .. }
             | Refusal::SaidAlready { .. }
+            | Refusal::Withdrawn { .. }
             | Refusal::RequestReused { .. } => Self::FailedPrecondition,
             Refusal::Delegated { .. } => Self::Delegated,
             Refusal::NotResponsible { .. } => Self::NotResponsible,
@@ -181,6 +188,7 @@ impl From<&Refusal> for Outcome {
             Refusal::Unavailable { .. } => Self::Unavailable,
             Refusal::Mirror { .. } => Self::Delegated,
             Refusal::Denied { .. } => Self::Denied,
+            Refusal::Internal { .. } => Self::Internal,
         }
     }
 }
@@ -224,6 +232,7 @@ mod tests {
                 "failed precondition: 9 ServFail - 409 8",
                 "try later: 8 ServFail - 429 9",
                 "unavailable: 14 ServFail - 503 9",
+                "internal error: 13 ServFail - 500 1",
             ]
         );
     }

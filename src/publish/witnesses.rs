@@ -10,9 +10,9 @@ use std::thread;
 use crate::{
     client::witness::{WitnessClient, WitnessReply},
     tlog::{
-        CheckpointVerifier, Hash, SignedCheckpoint,
+        Hash, SignedCheckpoint,
         merkle::TreeHead,
-        note::{KeyError, VerifierKey, verify_checkpoint},
+        note::{VerifierKey, verify_checkpoint},
         witness::AddCheckpoint,
     },
 };
@@ -52,11 +52,10 @@ impl Witness {
     }
 
     /// The last checkpoint of this ledger that the witness shows, when the ledger's key signed it; otherwise why there is none.
-    pub(super) fn shown(&self, key: &CheckpointVerifier) -> Result<TreeHead, String> {
-        let own: VerifierKey = key.text().parse().map_err(|error: KeyError| error.to_string())?;
+    pub(super) fn shown(&self, key: &VerifierKey) -> Result<TreeHead, String> {
         let note = self.client.latest(key.name()).map_err(|error| error.to_string())?;
         let note = note.ok_or("it shows no checkpoint of this ledger")?;
-        let verified = verify_checkpoint(note.as_bytes(), [&own]);
+        let verified = verify_checkpoint(note.as_bytes(), [key]);
         let verified =
             verified.map_err(|error| format!("the checkpoint that it shows is not this ledger's: {error}"))?;
         Ok(verified.head)

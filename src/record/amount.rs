@@ -1,4 +1,4 @@
-//! Amounts: quantities that are added and multiplied, exactly or not at all.
+//! Amounts: quantities in exact decimal arithmetic, which fails instead of rounding.
 
 use std::fmt;
 
@@ -6,37 +6,39 @@ use rust_decimal::Decimal;
 
 use super::Quantity;
 
-/// An exact decimal number, not below zero, of at most 28 digits.
+/// A non-negative decimal number of at most 28 digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Amount(Decimal);
 
 impl Amount {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self(Decimal::ZERO);
     /// One.
     pub const ONE: Self = Self(Decimal::ONE);
 
-    /// The number that a quantity writes; `None` when it has too many digits to be reckoned with.
+    /// The number that a quantity writes; `None` if it has too many digits for exact arithmetic.
     pub fn of(quantity: &Quantity) -> Option<Self> {
         Decimal::from_str_exact(quantity.as_str()).ok().map(|number| Self(number.normalize()))
     }
 
-    /// The sum; `None` when it has too many digits.
+    /// The sum; `None` if it has too many digits.
     pub fn checked_add(self, other: Self) -> Option<Self> {
+        // The result with a zero is known, whatever scale the library gives it.
         if self.0.is_zero() || other.0.is_zero() {
             return Some(if self.0.is_zero() { other } else { self });
         }
-        // A sum that did not fit was rounded to fewer digits behind the point.
+        // A sum that does not fit is rounded to fewer digits behind the point, which its scale shows.
         let sum = self.0.checked_add(other.0)?;
         (sum.scale() == self.0.scale().max(other.0.scale())).then(|| Self(sum.normalize()))
     }
 
-    /// The product; `None` when it has too many digits.
+    /// The product; `None` if it has too many digits.
     pub fn checked_mul(self, other: Self) -> Option<Self> {
         if self.0.is_zero() || other.0.is_zero() {
             return Some(Self::ZERO);
         }
         let product = self.0.checked_mul(other.0)?;
+        // As with sums: a rounded product has a smaller scale.
         (product.scale() == self.0.scale() + other.0.scale()).then(|| Self(product.normalize()))
     }
 }

@@ -1,8 +1,9 @@
-//! Delegations: who answers for a prefix instead of this node.
+//! Delegations: the sites that answer for a prefix in place of this node.
 //!
-//! A [`Delegation`] is what every protocol makes its referral of: name servers, glue and DS of the DNS, the referral of gRPC,
-//! the site records of the Handle System (`HS_SITE`: serial number, primary or not, a public key, addresses with protocol and port).
-//! Its canonical text is a part of the ledger's entry, so that a delegation is proven by its entry alone:
+//! Every protocol makes its referral from a [`Delegation`]: name servers, glue and DS of the DNS, the referral of gRPC,
+//! the site records of the Handle System (`HS_SITE`: serial number, primary or not, a public key, addresses with
+//! protocol and port). Its canonical text is a part of the ledger's entry, so that a delegation is proven by its entry
+//! alone:
 //!
 //! ```text
 //! ttl <seconds>
@@ -14,7 +15,7 @@ use std::{fmt, fmt::Write as _, net::SocketAddr, str::FromStr, sync::Arc};
 
 use crate::id::excerpt;
 
-/// The sites that answer for a prefix. Cloning it is cheap.
+/// The sites that answer for a prefix, with the TTL of the referral and the DS records of the zone below. Cloning it is cheap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delegation {
     ttl_seconds: u32,
@@ -22,40 +23,42 @@ pub struct Delegation {
     signers: Arc<[DelegationSigner]>,
 }
 
-/// What is said of a prefix.
+/// Change of the responsibility for a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PrefixChange {
-    /// Others answer for it.
+    /// The sites of the delegation answer for the prefix.
     Delegate(Delegation),
-    /// This node answers for it.
+    /// This node answers for the prefix.
     Home,
-    /// Neither, any more.
+    /// Removes a delegation or a home: the nearest prefix above decides again.
     Revoke,
 }
 
-/// A place where all identifiers of the prefix are answered for.
+/// A server or group of servers that answers for all identifiers of the prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
-    /// Counts the changes of the site: a client that knows a lower one asks again (RFC 3651 section 3.1, site serial number).
+    /// Serial number, one more with each change of the site: a client that knows a lower one asks again (RFC 3651
+    /// section 3.1, site serial number).
     pub serial: u16,
-    /// Whether it takes changes, too.
+    /// Role of the site: primary or mirror.
     pub role: SiteRole,
-    /// The key that signs its checkpoints (C2SP signed-note vkey); without one nothing that it says can be verified.
+    /// The key that signs the site's checkpoints (C2SP signed-note vkey); without one no answer of the site can be
+    /// verified.
     pub key: Option<Box<str>>,
-    /// Where it is asked, the one to prefer first.
+    /// Addresses of the site, the preferred one first.
     pub endpoints: Vec<Endpoint>,
 }
 
-/// Whether a site takes changes.
+/// Role of a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SiteRole {
-    /// It does.
+    /// Takes changes.
     Primary,
-    /// It follows a primary.
+    /// Follows a primary.
     Mirror,
 }
 
-/// An address at which one protocol is spoken.
+/// A protocol and the address at which it is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// The protocol.
@@ -64,7 +67,7 @@ pub struct Endpoint {
     pub address: SocketAddr,
 }
 
-/// What a site speaks.
+/// Protocol of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SiteProtocol {
     /// DNS over UDP and TCP.
@@ -81,35 +84,35 @@ pub enum SiteProtocol {
     HandleTcp,
 }
 
-/// What a delegation signer record says (RFC 4034 section 5).
+/// The data of a delegation signer record (RFC 4034 section 5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DelegationSigner {
-    /// Tag of the key of the zone below.
+    /// Key tag of the key of the zone below.
     pub key_tag: u16,
-    /// Its algorithm.
+    /// Algorithm of that key.
     pub algorithm: u8,
-    /// How the digest is made.
+    /// Algorithm of the digest.
     pub digest_type: u8,
     /// The digest of the key.
     pub digest: Box<[u8]>,
 }
 
-/// Why something is no delegation.
+/// Refusal of a delegation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DelegationError {
     /// No site, or too many.
     #[error("a delegation has 1 to {} sites; this one has {count}", Delegation::SITES_MAX)]
     Sites {
-        /// How many there are.
+        /// Number of sites.
         count: usize,
     },
     /// Too many signers.
     #[error("a delegation has at most {} DS; this one has {count}", Delegation::SIGNERS_MAX)]
     Signers {
-        /// How many there are.
+        /// Number of signers.
         count: usize,
     },
-    /// It may not be kept for so long.
+    /// The TTL is over the limit.
     #[error(
         "a delegation may be kept for at most {} seconds (two days); {seconds} were given",
         Delegation::TTL_SECONDS_MAX
@@ -118,18 +121,18 @@ pub enum DelegationError {
         /// The seconds.
         seconds: u32,
     },
-    /// A site.
+    /// A site breaks a rule.
     #[error("site `{site}`: {rule}")]
     Site {
-        /// As it was written, as far as it is shown.
+        /// The site as it was written, escaped and cut.
         site: String,
         /// The rule that broke.
         rule: String,
     },
-    /// A delegation signer.
+    /// A delegation signer breaks a rule.
     #[error("DS `{ds}`: {rule}")]
     Signer {
-        /// As it was written, as far as it is shown.
+        /// The signer as it was written, escaped and cut.
         ds: String,
         /// The rule that broke.
         rule: &'static str,
@@ -137,20 +140,20 @@ pub enum DelegationError {
 }
 
 impl Delegation {
-    /// The most sites.
+    /// Maximum number of sites.
     pub const SITES_MAX: usize = 16;
-    /// The most delegation signers.
+    /// Maximum number of delegation signers.
     pub const SIGNERS_MAX: usize = 8;
-    /// The longest that a delegation may be kept, in seconds.
+    /// Maximum TTL of a delegation, in seconds.
     pub const TTL_SECONDS_MAX: u32 = 172_800;
-    /// How long a delegation may be kept when nothing is said, in seconds.
+    /// TTL of a delegation for which none is given, in seconds.
     pub const TTL_SECONDS_DEFAULT: u32 = 3_600;
 
-    /// Puts a delegation together.
+    /// Assembles a delegation within the limits.
     ///
     /// # Errors
     ///
-    /// [`DelegationError`].
+    /// [`DelegationError`] with the first rule that is broken.
     pub fn new(ttl_seconds: u32, sites: Vec<Site>, signers: Vec<DelegationSigner>) -> Result<Self, DelegationError> {
         if !(1..=Self::SITES_MAX).contains(&sites.len()) {
             return Err(DelegationError::Sites { count: sites.len() });
@@ -166,7 +169,7 @@ impl Delegation {
         Ok(Self { ttl_seconds, sites: sites.into(), signers: signers.into() })
     }
 
-    /// How long the delegation may be kept, in seconds.
+    /// Time for which a cache may keep the delegation, in seconds.
     pub fn ttl_seconds(&self) -> u32 {
         self.ttl_seconds
     }
@@ -176,7 +179,7 @@ impl Delegation {
         &self.sites
     }
 
-    /// What the DNS says of the keys of the zone below.
+    /// The DS records of the zone below.
     pub fn signers(&self) -> &[DelegationSigner] {
         &self.signers
     }
@@ -194,10 +197,11 @@ impl Delegation {
         text
     }
 
-    /// Reads a canonical text; `None` when it is none.
+    /// Reads a canonical text; `None` for any other text.
     pub fn from_text(text: &str) -> Option<Self> {
         let (ttl, mut rest) = text.strip_prefix("ttl ")?.split_once('\n')?;
-        let (mut sites, mut signers) = (Vec::new(), Vec::new());
+        let mut sites = Vec::new();
+        let mut signers = Vec::new();
         while let Some((line, behind)) = rest.split_once('\n') {
             match line.split_once(' ')? {
                 ("site", site) => sites.push(site.parse().ok()?),
@@ -206,21 +210,23 @@ impl Delegation {
             }
             rest = behind;
         }
-        // Another order, spelling or rest gives another text.
+        // Only the canonical text is accepted: another order or spelling, or text behind it, would be written
+        // differently.
         Self::new(ttl.parse().ok()?, sites, signers).ok().filter(|delegation| delegation.to_text() == text)
     }
 }
 
 impl Site {
-    /// The most endpoints of a site.
+    /// Maximum number of endpoints of a site.
     pub const ENDPOINTS_MAX: usize = 16;
-    /// The longest verifier key, in bytes.
+    /// Maximum length of a verifier key, in bytes.
     pub const KEY_BYTES_MAX: usize = 512;
 
     fn check(&self) -> Result<(), DelegationError> {
         let refuse = |rule: String| Err(DelegationError::Site { site: excerpt(&self.to_string()), rule });
         if !(1..=Self::ENDPOINTS_MAX).contains(&self.endpoints.len()) {
-            let (count, most) = (self.endpoints.len(), Self::ENDPOINTS_MAX);
+            let count = self.endpoints.len();
+            let most = Self::ENDPOINTS_MAX;
             return refuse(format!("a site has 1 to {most} endpoints; this one has {count}"));
         }
         if let Some(endpoint) = self.endpoints.iter().find(|endpoint| endpoint.address.port() == 0) {
@@ -236,7 +242,7 @@ impl Site {
         }
     }
 
-    /// The endpoints at which a protocol is spoken.
+    /// The addresses at which a protocol is spoken.
     pub fn speaking(&self, protocol: SiteProtocol) -> impl Iterator<Item = SocketAddr> {
         let spoken = self.endpoints.iter().filter(move |endpoint| endpoint.protocol == protocol);
         spoken.map(|endpoint| endpoint.address)
@@ -250,7 +256,8 @@ impl fmt::Display for Site {
     }
 }
 
-/// Reads what [`Site`] shows; each of serial number, role and key may be left out: 1, `primary` and no key then.
+/// Reads a site as [`Site`] displays it. Serial number, role and key may each be left out; the defaults are 1,
+/// `primary` and no key.
 impl FromStr for Site {
     type Err = DelegationError;
 
@@ -269,7 +276,7 @@ impl FromStr for Site {
 }
 
 impl SiteRole {
-    /// The word for it.
+    /// The word for the role in texts.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Primary => "primary",
@@ -286,7 +293,7 @@ impl SiteProtocol {
     /// Every protocol.
     pub const ALL: [Self; 6] = [Self::Dns, Self::Grpc, Self::Http, Self::Https, Self::HandleUdp, Self::HandleTcp];
 
-    /// The word for it, which stands before `://`.
+    /// The word for the protocol, which stands in front of `://`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Dns => "dns",
@@ -305,7 +312,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Reads what [`Endpoint`] shows; the error is the rule that broke.
+/// Reads an endpoint as [`Endpoint`] displays it; the error is the rule that broke.
 impl FromStr for Endpoint {
     type Err = String;
 
@@ -325,7 +332,7 @@ impl FromStr for Endpoint {
 }
 
 impl DelegationSigner {
-    /// The longest digest, in bytes.
+    /// Maximum length of a digest, in bytes.
     pub const DIGEST_BYTES_MAX: usize = 64;
 
     fn check(&self) -> Result<(), DelegationError> {
@@ -343,7 +350,8 @@ impl fmt::Display for DelegationSigner {
     }
 }
 
-/// Reads key tag, algorithm, digest type and digest (RFC 4034 section 5.3), as `touchmark dnssec ds` shows them behind `DS`.
+/// Reads key tag, algorithm, digest type and digest (RFC 4034 section 5.3), as `touchmark dnssec ds` writes them behind
+/// `DS`.
 impl FromStr for DelegationSigner {
     type Err = DelegationError;
 

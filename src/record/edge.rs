@@ -1,4 +1,4 @@
-//! Edges: how one identifier relates to another.
+//! Edges: typed relations from one identifier to another.
 
 use std::{fmt, str::FromStr};
 
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{RecordError, excerpt, is_word};
 use crate::id::Identifier;
 
-/// What a relation says. `from` is the record that carries the edge.
+/// Type of a relation. `from` is the record that carries the edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EdgeType {
     /// `from` contains `to` as a component.
@@ -56,7 +56,7 @@ impl EdgeTypes {
     /// Every type.
     pub const ALL: Self = Self(0b1_1111);
 
-    /// True when the type is one of them.
+    /// True if the type is in the set.
     pub fn contains(self, kind: EdgeType) -> bool {
         self.0 & (1 << kind as u8) != 0
     }
@@ -82,7 +82,7 @@ impl FromStr for EdgeType {
 pub struct Quantity(Box<str>);
 
 impl Quantity {
-    /// The longest quantity, in characters.
+    /// Maximum length of a quantity, in characters.
     pub const BYTES_MAX: usize = 32;
 
     /// The number as text.
@@ -111,7 +111,7 @@ impl FromStr for Quantity {
 pub struct Unit(Box<str>);
 
 impl Unit {
-    /// The longest unit, in bytes.
+    /// Maximum length of a unit, in bytes.
     pub const BYTES_MAX: usize = 64;
 
     /// The unit as text.
@@ -133,25 +133,26 @@ impl FromStr for Unit {
     }
 }
 
-/// A relation from the record that carries it to another identifier, known by its type and target.
+/// A relation from the record that carries it to another identifier; type and target identify it among the record's
+/// edges.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Edge {
-    /// What the relation says.
+    /// Type of the relation.
     pub kind: EdgeType,
-    /// The other identifier.
+    /// Target of the relation.
     pub to: Identifier,
-    /// How much of it, with its unit if it has one.
+    /// Quantity of the target, with its unit if it has one.
     pub quantity: Option<(Quantity, Option<Unit>)>,
-    /// From when on, milliseconds since 1970 UTC.
+    /// Start of validity, milliseconds since 1970 UTC.
     pub valid_from_ms: Option<i64>,
 }
 
 impl Edge {
-    /// Checks what the parts alone cannot: that the time can be written.
+    /// Checks the rule that the types of the fields do not enforce: the time can be written as RFC 3339.
     ///
     /// # Errors
     ///
-    /// [`RecordError::ValidFrom`] when the time lies outside the years 0000 to 9999.
+    /// [`RecordError::ValidFrom`] if the time lies outside the years 0000 to 9999.
     pub fn check(&self) -> Result<(), RecordError> {
         match self.valid_from_ms {
             Some(ms) if !writable(ms) => Err(RecordError::ValidFrom { ms }),
@@ -166,7 +167,7 @@ impl Edge {
         (written.to_string() == text).then_some(ms)
     }
 
-    /// The time from which the edge holds, as RFC 3339 in UTC.
+    /// Start of validity, as RFC 3339 in UTC.
     pub fn valid_from(&self) -> Option<impl fmt::Display> {
         // `check` has refused every time that `Timestamp` cannot hold.
         self.valid_from_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok())
@@ -189,7 +190,7 @@ pub enum EdgeChange {
 }
 
 impl EdgeChange {
-    /// The type and target that the change is about.
+    /// Type and target of the edge that changes.
     pub fn subject(&self) -> (EdgeType, &Identifier) {
         match self {
             Self::Add(edge) => (edge.kind, &edge.to),

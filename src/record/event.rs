@@ -1,66 +1,67 @@
-//! Events: a transformation of some things into others, said at once, by one entry.
+//! Events: transformations of inputs into outputs, each registered by one entry.
 //!
-//! An event is registered under an identifier of its own. It is derived from each of its inputs, and each of its outputs is
-//! derived from it. It is never changed: what was said wrongly is retired, and said again under another identifier.
+//! An event is registered under an identifier of its own. It is derived from each of its inputs, and each of its
+//! outputs is derived from it. An event is never changed: a wrong one is retired, and registered again under another
+//! identifier.
 
 use super::{Amount, Edge, EdgeType, Quantity, RecordError, Unit};
 use crate::id::Identifier;
 
-/// What goes into an event, or comes out of it.
+/// An input or output of an event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flow {
-    /// What it is.
+    /// The identifier that goes in or comes out.
     pub identifier: Identifier,
-    /// How much of it, with its unit if it has one.
+    /// Quantity, with its unit if it has one.
     pub quantity: Option<(Quantity, Option<Unit>)>,
-    /// From when on, milliseconds since 1970 UTC.
+    /// Start of validity, milliseconds since 1970 UTC.
     pub valid_from_ms: Option<i64>,
 }
 
-/// What comes out of an event, and whether it balances.
+/// Outputs of an event, and the unit in which it balances.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outputs {
-    /// One at least.
+    /// The outputs, at least one.
     pub flows: Vec<Flow>,
-    /// As much goes in as comes out, in this unit.
+    /// Unit in which the sum of the inputs equals the sum of the outputs; `None` if nothing is to balance.
     pub balance: Option<Unit>,
 }
 
 /// A transformation of inputs into outputs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// One at least.
+    /// The inputs, at least one.
     pub inputs: Vec<Flow>,
-    /// What comes out.
+    /// The outputs.
     pub outputs: Outputs,
 }
 
-/// Why an event was refused.
+/// Refusal of an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
-    /// There is nothing on one of its sides, or too much.
+    /// One side has no flow, or too many.
     #[error("the event has {count} {side}; give 1 to {}", Event::FLOWS_MAX)]
     Count {
         /// `inputs` or `outputs`.
         side: &'static str,
-        /// How many there are.
+        /// Number of flows.
         count: usize,
     },
-    /// It leads to itself.
+    /// The event is one of its own inputs or outputs.
     #[error("the event is one of its own {side}")]
     Itself {
         /// `inputs` or `outputs`.
         side: &'static str,
     },
-    /// Something is given twice on one side.
+    /// An identifier is given twice on one side.
     #[error("`{identifier}` is given twice among the {side} of the event")]
     Twice {
         /// `inputs` or `outputs`.
         side: &'static str,
-        /// What is given twice.
+        /// The identifier.
         identifier: String,
     },
-    /// Nothing is counted on one side.
+    /// No flow of one side has a quantity in the unit of the balance.
     #[error("the event is to balance in `{unit}`, and none of its {side} has a quantity in that unit")]
     NothingToBalance {
         /// The unit.
@@ -78,7 +79,7 @@ pub enum EventError {
         /// Sum of the outputs.
         outputs: String,
     },
-    /// A sum cannot be said exactly.
+    /// A sum has too many digits to be exact.
     #[error("the {side} of the event in `{unit}` have too many digits to be added exactly; the limit is 28 digits")]
     TooManyDigits {
         /// The unit.
@@ -94,12 +95,13 @@ pub enum EventError {
 impl Flow {
     /// The edge by which an event is derived from an input.
     pub fn edge(&self) -> Edge {
-        Edge {
-            kind: EdgeType::DerivedFrom,
-            to: self.identifier.clone(),
-            quantity: self.quantity.clone(),
-            valid_from_ms: self.valid_from_ms,
-        }
+        self.clone().into_edge()
+    }
+
+    /// As [`Flow::edge`], without a copy.
+    pub fn into_edge(self) -> Edge {
+        let Self { identifier, quantity, valid_from_ms } = self;
+        Edge { kind: EdgeType::DerivedFrom, to: identifier, quantity, valid_from_ms }
     }
 }
 
@@ -110,10 +112,10 @@ impl From<Edge> for Flow {
 }
 
 impl Event {
-    /// The most inputs of an event, and the most outputs. The length of its ledger entry bounds them, too.
+    /// Maximum number of inputs of an event, and of outputs. The maximum length of a ledger entry bounds both, too.
     pub const FLOWS_MAX: usize = 1_000;
 
-    /// Checks what the parts alone do not show.
+    /// Checks the rules that the types of the fields do not enforce; `own` is the identifier of the event.
     ///
     /// # Errors
     ///
@@ -137,15 +139,18 @@ impl Event {
         let Some(unit) = &self.outputs.balance else { return Ok(()) };
         let sums = sides.map(|(side, flows)| sum(side, flows, unit));
         let [inputs, outputs] = sums;
-        let (inputs, outputs) = (inputs?, outputs?);
+        let inputs = inputs?;
+        let outputs = outputs?;
         if inputs == outputs {
             return Ok(());
         }
-        let (unit, inputs, outputs) = (unit.as_str().to_owned(), inputs.to_string(), outputs.to_string());
+        let unit = unit.as_str().to_owned();
+        let inputs = inputs.to_string();
+        let outputs = outputs.to_string();
         Err(EventError::Unbalanced { unit, inputs, outputs })
     }
 
-    /// True when both say the same; the order of inputs and of outputs says nothing.
+    /// True if both events have the same inputs, outputs and balance, in any order.
     pub fn same(&self, other: &Self) -> bool {
         self.outputs.balance == other.outputs.balance
             && same_flows(&self.inputs, &other.inputs)
@@ -153,7 +158,7 @@ impl Event {
     }
 }
 
-/// How much there is in a unit, of what has a quantity in it.
+/// The sum of the quantities in a unit; flows without a quantity in it do not count.
 fn sum(side: &'static str, flows: &[Flow], unit: &Unit) -> Result<Amount, EventError> {
     let counted = flows.iter().filter_map(|flow| match &flow.quantity {
         Some((quantity, Some(of))) if of == unit => Some(quantity),

@@ -1,11 +1,35 @@
-//! Records: what is kept under an identifier.
+//! Records: values and edges registered under an identifier.
 //!
 //! A record is an identifier, a status and a list of values in the sense of RFC 3651 section 3.1; beside the values it
-//! carries edges to other identifiers. Everything here has been checked: a [`Values`] cannot hold two values with one
-//! index or one value too many, a [`ValueType`] cannot hold a space. Whoever wants one goes through a constructor that
-//! says which rule a bad input broke.
+//! carries edges to other identifiers. All types here are checked at construction: a [`Values`] cannot hold two values
+//! with one index or one value too many, a [`ValueType`] cannot hold a space. Each constructor names the rule that a
+//! bad input broke.
 //!
-//! Pure: no I/O, no clock. Deliberately absent: who may write what (permits), and how a record travels (`protocol`).
+//! ```
+//! use touchmark::record::{Permissions, RecordError, Value, Values};
+//!
+//! let url = |data: &'static str| -> Result<Value, RecordError> {
+//!     Ok(Value {
+//!         index: 0,
+//!         kind: "URL".parse()?,
+//!         data: data.into(),
+//!         ttl: Value::TTL_SECONDS_DEFAULT,
+//!         timestamp: 0,
+//!         permissions: Permissions::DEFAULT,
+//!         references: Vec::new(),
+//!     })
+//! };
+//! // Values without an index are numbered from 1.
+//! let values = Values::new(vec![url("https://example.com/a")?, url("https://example.com/b")?])?;
+//! assert_eq!(values.iter().map(|value| value.index).collect::<Vec<_>>(), [1, 2]);
+//!
+//! let refused = "two words".parse::<touchmark::record::ValueType>();
+//! assert!(matches!(refused, Err(RecordError::ValueType { .. })));
+//! # Ok::<(), RecordError>(())
+//! ```
+//!
+//! Pure: no I/O, no clock. Deliberately absent: permits to write, and the encodings of a record on the wire
+//! (`protocol`).
 
 mod amount;
 mod delegation;
@@ -24,7 +48,7 @@ pub use value::{Permissions, Reference, Value, ValueType, ValueView, Values};
 
 use crate::id::{Identifier, excerpt};
 
-/// Whether a record answers.
+/// Status of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// The record answers.
@@ -35,44 +59,44 @@ pub enum Status {
     Erased,
 }
 
-/// Where a version of a record stands in time and in the ledger.
+/// A version of a record: its number, ledger entry and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Version {
-    /// Counts from 1, one more with every change.
+    /// Number of the version, from 1, one more with every change.
     pub number: u64,
     /// Index of the ledger entry that made this version, from 0.
     pub ledger_index: u64,
-    /// When the ledger took it, milliseconds since 1970 UTC.
+    /// Time of the entry, milliseconds since 1970 UTC.
     pub time_ms: u64,
 }
 
-/// The newest version of what is registered under an identifier.
+/// One version of the registration of an identifier.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// The identifier, as it was first registered.
+    /// The identifier, spelled as it was first registered.
     pub identifier: Identifier,
-    /// Whether the record answers.
+    /// Status: active, retired or erased.
     pub status: Status,
-    /// In order of index.
+    /// The values, in order of index.
     pub values: Values,
-    /// Indexes of values that this version had and that were erased since, in order.
+    /// Indexes of the values of this version that were erased since, in order.
     pub values_erased: Vec<u32>,
     /// Edges that leave this record, in order of type and target; at most [`Record::EDGES_SHOWN_MAX`].
     pub edges: Vec<Edge>,
-    /// True when the record has more edges than are shown.
+    /// True if the record has more edges than `edges` holds.
     pub edges_truncated: bool,
-    /// What came out of it, when it is an event; its inputs are its edges.
+    /// Outputs of the event, if the record is an event; its inputs are its edges.
     pub outputs: Option<Outputs>,
-    /// This version.
+    /// Number, ledger entry and time of this version.
     pub version: Version,
 }
 
 impl Record {
-    /// How many edges a record shows; the rest is found by tracing.
+    /// Maximum number of edges in a record; a trace finds all of them.
     pub const EDGES_SHOWN_MAX: usize = 1_000;
 }
 
-/// Why values or edges were refused. The messages name the rule and the limit; the caller adds the identifier.
+/// Refusal of values or edges. The messages name the rule and the limit; the caller adds the identifier.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// A value type is empty, too long, or holds a byte other than printable ASCII without spaces.
@@ -93,29 +117,29 @@ pub enum RecordError {
     /// One value's data is too long.
     #[error("value {index} holds {bytes} bytes; the limit is {} (64 KiB)", Values::DATA_BYTES_MAX)]
     ValueTooLong {
-        /// Which value.
+        /// Index of the value.
         index: u32,
-        /// Its length.
+        /// Length of its data, in bytes.
         bytes: usize,
     },
     /// The values together are too long.
     #[error("the values together take {bytes} bytes; the limit of a record is {} (1 MiB)", Values::RECORD_BYTES_MAX)]
     RecordTooLong {
-        /// Their stored length.
+        /// Stored length of all values, in bytes.
         bytes: usize,
     },
     /// Too many values.
     #[error("{count} values; the limit of a record is {}", Values::COUNT_MAX)]
     TooManyValues {
-        /// How many there are.
+        /// Number of values.
         count: usize,
     },
     /// A TTL is longer than two days.
     #[error("value {index} has a TTL of {ttl} seconds; the limit is {} (two days)", Value::TTL_SECONDS_MAX)]
     Ttl {
-        /// Which value.
+        /// Index of the value.
         index: u32,
-        /// Its TTL.
+        /// TTL of the value, in seconds.
         ttl: u32,
     },
     /// A permission pattern is not four bits.
@@ -123,21 +147,21 @@ pub enum RecordError {
         "permissions `{found}` are not four characters 0 or 1 (admin-read, admin-write, public-read, public-write)"
     )]
     Permissions {
-        /// What was given.
+        /// The text that was given.
         found: String,
     },
     /// A value refers to too many others.
     #[error("value {index} has {count} references; the limit is {}", Value::REFERENCES_MAX)]
     TooManyReferences {
-        /// Which value.
+        /// Index of the value.
         index: u32,
-        /// How many.
+        /// Number of references.
         count: usize,
     },
     /// An edge type is unknown.
     #[error("edge type `{found}` is none of made-of, derived-from, packed-in, transferred-to, replaces")]
     EdgeType {
-        /// What was given.
+        /// The text that was given.
         found: String,
     },
     /// A quantity is not a decimal number.
@@ -146,13 +170,13 @@ pub enum RecordError {
         Quantity::BYTES_MAX
     )]
     Quantity {
-        /// What was given.
+        /// The text that was given.
         found: String,
     },
     /// A unit is ill-formed.
     #[error("unit `{found}` is not 1 to {} printable ASCII characters without spaces", Unit::BYTES_MAX)]
     Unit {
-        /// What was given.
+        /// The text that was given.
         found: String,
     },
     /// A unit without a quantity.
@@ -169,7 +193,7 @@ pub enum RecordError {
     },
 }
 
-/// Checks a word of 1 to `bytes_max` printable ASCII characters without spaces.
+/// True for a word of 1 to `bytes_max` printable ASCII characters without spaces.
 fn is_word(text: &str, bytes_max: usize) -> bool {
     (1..=bytes_max).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

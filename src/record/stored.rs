@@ -1,4 +1,4 @@
-//! The stored form of a value, which is also what its commitment covers.
+//! The stored form of a value, and the canonical bytes that its commitment covers.
 //!
 //! ```text
 //! stored value    = index (varint) · type (length, bytes) · canonical bytes (length, bytes)
@@ -30,8 +30,9 @@ pub fn put_canonical(out: &mut Vec<u8>, value: &Value) {
     out.extend_from_slice(&value.data);
 }
 
-/// A bound of the stored length of a value, in bytes, without encoding it.
+/// An upper bound of the stored length of a value, in bytes, computed without encoding it.
 pub fn value_len_max(value: &Value) -> usize {
+    // Index and lengths of a reference take at most 8 bytes, those of the value at most 32.
     let references: usize = value.references.iter().map(|reference| reference.identifier.as_str().len() + 8).sum();
     value.data.len() + value.kind.as_str().len() + references + 32
 }
@@ -43,7 +44,7 @@ pub struct StoredValue<'a> {
     pub index: u32,
     /// The value's type.
     pub kind: &'a str,
-    /// What the commitment covers beside the type.
+    /// The canonical bytes, which the commitment covers together with the type.
     pub canonical: &'a [u8],
 }
 
@@ -52,7 +53,7 @@ impl<'a> StoredValue<'a> {
     ///
     /// # Errors
     ///
-    /// [`Torn`] when the bytes are not a stored value.
+    /// [`Torn`] if the bytes are not a stored value.
     pub fn read(reader: &mut Reader<'a>) -> Result<Self, Torn> {
         Ok(Self { index: reader.varint_u32()?, kind: reader.text()?, canonical: reader.bytes()? })
     }
@@ -64,11 +65,11 @@ impl<'a> StoredValue<'a> {
         put_bytes(out, self.canonical);
     }
 
-    /// Takes the parts out.
+    /// Decodes the value into owned parts.
     ///
     /// # Errors
     ///
-    /// [`Torn`] when the canonical bytes are not those of a value.
+    /// [`Torn`] if the canonical bytes are not those of a value.
     pub fn decode(&self) -> Result<Value, Torn> {
         let mut reader = Reader::new(self.canonical);
         let CanonicalHead { permissions, ttl, timestamp, references } = CanonicalHead::read(&mut reader)?;
@@ -78,11 +79,11 @@ impl<'a> StoredValue<'a> {
         Ok(Value { index: self.index, kind, data, ttl, timestamp, permissions, references })
     }
 
-    /// What the value says, without taking it out.
+    /// Decodes the value in place, without copying.
     ///
     /// # Errors
     ///
-    /// [`Torn`] when the canonical bytes are not those of a value.
+    /// [`Torn`] if the canonical bytes are not those of a value.
     pub fn view(&self) -> Result<ValueView<'a>, Torn> {
         let mut reader = Reader::new(self.canonical);
         let CanonicalHead { permissions, ttl, references, .. } = CanonicalHead::read(&mut reader)?;
@@ -94,19 +95,21 @@ impl<'a> StoredValue<'a> {
     }
 }
 
-/// What canonical bytes begin with.
+/// The head of canonical bytes, in front of the references.
 struct CanonicalHead {
     permissions: Permissions,
     ttl: u32,
     timestamp: u64,
-    /// How many references follow.
+    /// Number of references that follow.
     references: u64,
 }
 
 impl CanonicalHead {
     fn read(reader: &mut Reader<'_>) -> Result<Self, Torn> {
         let permissions = Permissions::from_bits(u32::from(reader.byte()?)).map_err(|_| Torn)?;
-        let (ttl, timestamp, references) = (reader.varint_u32()?, reader.varint()?, reader.varint()?);
+        let ttl = reader.varint_u32()?;
+        let timestamp = reader.varint()?;
+        let references = reader.varint()?;
         if references > Value::REFERENCES_MAX as u64 {
             return Err(Torn);
         }
@@ -119,11 +122,11 @@ fn read_reference(reader: &mut Reader<'_>) -> Result<Reference, Torn> {
     Ok(Reference { identifier, index: reader.varint_u32()? })
 }
 
-/// Decodes the values of an entry and dates those that carry the entry's own time.
+/// Decodes the values of an entry, and sets the entry's time on those without a timestamp of their own.
 ///
 /// # Errors
 ///
-/// [`Torn`] when one of them is not a value, or they break a rule of [`Values`].
+/// [`Torn`] if one of them is no value, or if they break a rule of [`Values`].
 pub fn decode_values(stored: &[StoredValue<'_>], entry_time_ms: u64) -> Result<Values, Torn> {
     let values = stored.iter().map(StoredValue::decode).collect::<Result<Vec<_>, _>>()?;
     let mut values = Values::new(values).map_err(|_| Torn)?;

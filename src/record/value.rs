@@ -11,7 +11,7 @@ use super::{RecordError, excerpt, is_word, stored};
 pub struct ValueType(Box<str>);
 
 impl ValueType {
-    /// The longest type, in bytes.
+    /// Maximum length of a type, in bytes.
     pub const BYTES_MAX: usize = 64;
 
     /// The type as text.
@@ -19,7 +19,7 @@ impl ValueType {
         &self.0
     }
 
-    /// True when `wanted` names this type, or a stem that ends in "." of it; ASCII case does not count.
+    /// True if `wanted` is this type, or a stem of it that ends in "."; ASCII case does not count.
     pub fn matches(&self, wanted: &str) -> bool {
         let Some(stem) = wanted.strip_suffix('.') else {
             return self.0.eq_ignore_ascii_case(wanted);
@@ -52,14 +52,14 @@ impl fmt::Display for ValueType {
 pub struct Permissions(u8);
 
 impl Permissions {
-    /// What a value has when nothing else is said: everything but public-write.
+    /// Permissions of a value for which none are given: everything but public-write.
     pub const DEFAULT: Self = Self(0b1110);
 
-    /// From the four low bits, admin-read the highest.
+    /// Permissions from the four low bits, admin-read the highest.
     ///
     /// # Errors
     ///
-    /// [`RecordError::Permissions`] when other bits are set.
+    /// [`RecordError::Permissions`] if other bits are set.
     pub fn from_bits(bits: u32) -> Result<Self, RecordError> {
         match u8::try_from(bits) {
             Ok(bits @ 0..=0b1111) => Ok(Self(bits)),
@@ -72,7 +72,7 @@ impl Permissions {
         self.0
     }
 
-    /// True when anyone may read the value.
+    /// True if anyone may read the value.
     pub fn public_read(self) -> bool {
         self.0 & 0b0010 != 0
     }
@@ -97,35 +97,35 @@ impl fmt::Display for Permissions {
     }
 }
 
-/// Another value that a value refers to.
+/// A reference from one value to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
-    /// The record that holds it, as written.
+    /// The record that holds the other value, as written.
     pub identifier: crate::id::Identifier,
-    /// Its index there.
+    /// Index of the other value.
     pub index: u32,
 }
 
-/// One typed value of a record.
+/// One typed value of a record; the [module header](crate::record) has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Value {
-    /// Unique within the record, from 1.
+    /// Index, unique within the record, from 1; 0 asks [`Values::new`] for a number.
     pub index: u32,
-    /// What the data means.
+    /// Type, which gives the data its meaning.
     pub kind: ValueType,
     /// The data itself; UTF-8 for text.
     pub data: Bytes,
-    /// Seconds for which a cache may keep the value.
+    /// Time for which a cache may keep the value, in seconds.
     pub ttl: u32,
-    /// When the value was last written, seconds since 1970 UTC; 0 until the ledger has taken it.
+    /// Time of the last change, seconds since 1970 UTC; 0 until the ledger has taken the value.
     pub timestamp: u64,
-    /// Who may read and write it.
+    /// Permissions to read and write the value.
     pub permissions: Permissions,
-    /// Other values that it refers to.
+    /// Values that this one refers to.
     pub references: Vec<Reference>,
 }
 
-/// What a value says, while its parts lie where they were read: enough to show it.
+/// A borrowed view of a value, enough to show it: its parts lie in the bytes that they were read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ValueView<'a> {
     /// As in [`Value::index`].
@@ -141,20 +141,20 @@ pub struct ValueView<'a> {
 }
 
 impl Value {
-    /// The value, to be shown.
+    /// A borrowed view of the value.
     pub fn view(&self) -> ValueView<'_> {
         let Self { index, kind, data, ttl, permissions, .. } = self;
         ValueView { index: *index, kind: kind.as_str(), data, ttl: *ttl, permissions: *permissions }
     }
 
-    /// The longest TTL, in seconds: two days, the longest that Handle clients keep a value.
+    /// Maximum TTL, in seconds: two days, the longest time that Handle clients keep a value.
     pub const TTL_SECONDS_MAX: u32 = 172_800;
-    /// The TTL of a value for which none is given, in seconds.
+    /// TTL of a value for which none is given, in seconds.
     pub const TTL_SECONDS_DEFAULT: u32 = 3_600;
-    /// The most references of one value.
+    /// Maximum number of references of one value.
     pub const REFERENCES_MAX: usize = 16;
 
-    /// True when both say the same, whenever they were written.
+    /// True if both values are equal but for their timestamps.
     pub fn same_content(&self, other: &Self) -> bool {
         self.index == other.index
             && self.kind == other.kind
@@ -170,14 +170,14 @@ impl Value {
 pub struct Values(Vec<Value>);
 
 impl Values {
-    /// The most values of one record.
+    /// Maximum number of values of one record.
     pub const COUNT_MAX: usize = 256;
-    /// The longest data of one value, in bytes (64 KiB).
+    /// Maximum length of the data of one value, in bytes (64 KiB).
     pub const DATA_BYTES_MAX: usize = 65_536;
-    /// The longest stored form of all values of a record together, in bytes (1 MiB).
+    /// Maximum length of the stored form of all values of a record together, in bytes (1 MiB).
     pub const RECORD_BYTES_MAX: usize = 1_048_576;
 
-    /// Checks values and puts them in order. When all have index 0 they are numbered from 1 in the given order.
+    /// Checks values and sorts them by index. If all have index 0, they are numbered from 1 in the given order.
     ///
     /// # Errors
     ///
@@ -211,21 +211,21 @@ impl Values {
 
     /// Removes the values whose permissions do not pass.
     pub fn retain_permitted(&mut self, pass: impl Fn(Permissions) -> bool) {
-        // A part of values that were within the limits is within them, too.
+        // A subset of values within the limits is within the limits.
         self.0.retain(|value| pass(value.permissions));
     }
 
-    /// True when both hold the same values, whenever they were written.
+    /// True if both hold the same values, whatever their timestamps.
     pub fn same_content(&self, other: &Self) -> bool {
         self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(|(a, b)| a.same_content(b))
     }
 
-    /// Gives the list back, in order of index.
+    /// The list of values, in order of index.
     pub fn into_vec(self) -> Vec<Value> {
         self.0
     }
 
-    /// Dates the values that have no time of their own yet.
+    /// Sets the timestamp of the values that have none yet, in seconds since 1970 UTC.
     pub fn stamp(&mut self, timestamp: u64) {
         for value in self.0.iter_mut().filter(|value| value.timestamp == 0) {
             value.timestamp = timestamp;

@@ -1,11 +1,15 @@
-//! From a ledger entry to what it changes in the index: one function for new entries and one for replayed ones.
+//! From a ledger entry to what it changes for those who read: the one place where that is derived.
+//!
+//! It is derived from the entry as it is stored, and from nothing else. So the sequencer, which derives it from the bytes that it has just
+//! staged, a mirror, which derives it from what was verified, and whoever replays the ledger (start, `rebuild`, `fsck`) come to the
+//! same. A field that joins [`IndexChange`] is filled in here.
 
-use super::{may_need_hash, request_key};
+use super::{Changed, may_need_hash, request_key};
 use crate::{
     entry::{EntrySubject, StoredEntry},
     ledger::{LedgerError, Position, ReplayedFrame, previous},
     record::{EdgeChange, EdgeType, Outputs},
-    store::{Applied, EdgeMove, EdgeOp, EdgeOrigin, IndexChange, Store, StoreError},
+    store::{Applied, EdgeMove, EdgeOp, EdgeOrigin, IndexChange, PrefixVersion, ReadError, Store, StoreError},
 };
 
 /// Why a frame could not be applied to the index.
@@ -17,6 +21,33 @@ pub enum ApplyError {
     /// The index could not be written.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What one entry changes for those who read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effects {
+    /// What it changes in the index.
+    pub index: IndexChange,
+    /// What it says of a prefix, when it is about one.
+    pub prefix: Option<PrefixVersion>,
+}
+
+impl Effects {
+    /// What an entry that lies at a position changes.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Ledger`] when it is about no identifier and no prefix.
+    pub fn of(position: Position, entry: &StoredEntry<'_>) -> Result<Self, ReadError> {
+        Ok(Self { index: change_of(position, entry)?, prefix: PrefixVersion::of(entry)? })
+    }
+}
+
+impl Changed {
+    /// What a change of the index changes for those who keep answers.
+    pub fn by(change: &IndexChange) -> Self {
+        Self { key: change.key.clone(), created: change.superseded.is_none() }
+    }
 }
 
 /// Applies a frame that is read again from the ledger.
@@ -34,7 +65,7 @@ pub fn apply_frame(store: &dyn Store, frame: &ReplayedFrame<'_>) -> Result<(), A
     Ok(store.apply(changes, Applied { entries: mark.entries, next: mark.position })?)
 }
 
-/// What an entry changes in the index.
+/// What an entry that lies at a position changes in the index.
 ///
 /// # Errors
 ///
@@ -44,11 +75,11 @@ pub fn change_of(position: Position, entry: &StoredEntry<'_>) -> Result<IndexCha
         path: "ledger".into(),
         what: format!("entry {} is about no identifier", entry.index),
     })?;
-    let key = subject.key();
     let name_hash = match &subject {
         EntrySubject::Identifier(identifier) => may_need_hash(identifier),
         EntrySubject::Prefix(_) => None,
     };
+    let key = subject.into_key();
     let request = (!entry.request.is_empty()).then(|| request_key(&key, entry.request));
     Ok(IndexChange {
         index: entry.index,
@@ -62,7 +93,7 @@ pub fn change_of(position: Position, entry: &StoredEntry<'_>) -> Result<IndexCha
 }
 
 /// What an entry does to edges: those of its own record, and those of an event's outputs.
-pub(super) fn edge_moves(edges: &[EdgeChange], outputs: Option<&Outputs>) -> Vec<EdgeMove> {
+fn edge_moves(edges: &[EdgeChange], outputs: Option<&Outputs>) -> Vec<EdgeMove> {
     let own = edges.iter().map(|change| {
         let (kind, to) = change.subject();
         let op = if matches!(change, EdgeChange::Add(_)) { EdgeOp::Add } else { EdgeOp::Remove };

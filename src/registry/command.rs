@@ -1,12 +1,10 @@
 //! Commands: what a client wants changed.
 
-use std::borrow::Cow;
-
 use super::Refusal;
 use crate::{
-    entry::{EntryKind, ErasedValues, Reason, RequestId},
+    entry::{ErasedValues, Reason, RequestId},
     id::Identifier,
-    record::{Edge, EdgeChange, Event, Outputs, RecordError, Value, Values},
+    record::{Edge, EdgeChange, Event, RecordError, Value, Values},
 };
 
 /// A change of one identifier.
@@ -62,26 +60,27 @@ pub enum Operation {
 pub enum ValueChange {
     /// These are all values from now on.
     Replace(Values),
-    /// Values with the same index are replaced, new ones added, the others kept.
-    Merge {
-        /// Values that replace or join.
-        set: Values,
-        /// Indexes of values that go.
-        remove: Vec<u32>,
-    },
+    /// Some come, some go, the others stay.
+    Merge(Merging),
 }
 
-impl ValueChange {
+/// Values that are merged with those of a record: those with the same index are replaced, new ones added, the others kept.
+#[derive(Clone, Debug)]
+pub struct Merging {
+    /// Values that replace or join.
+    pub set: Values,
+    /// Indexes of values that go.
+    pub remove: Vec<u32>,
+}
+
+impl Merging {
     /// The values after the change.
     ///
     /// # Errors
     ///
     /// [`MergeError`] when an index to remove is not there, or the result would break a rule of records.
     pub(super) fn apply(&self, current: Values) -> Result<Values, MergeError> {
-        let (set, remove) = match self {
-            Self::Replace(values) => return Ok(values.clone()),
-            Self::Merge { set, remove } => (set, remove),
-        };
+        let Self { set, remove } = self;
         if let Some(&index) = remove.iter().find(|&&index| !current.iter().any(|value| value.index == index)) {
             return Err(MergeError::NoSuchValue { index });
         }
@@ -104,23 +103,6 @@ pub(super) enum MergeError {
     /// The result would break a rule.
     #[error(transparent)]
     Record(#[from] RecordError),
-}
-
-/// What an entry will say.
-#[derive(Clone, Debug)]
-pub(super) struct Drafted<'a> {
-    pub(super) kind: EntryKind,
-    pub(super) values: Cow<'a, Values>,
-    pub(super) edges: Cow<'a, [EdgeChange]>,
-    pub(super) outputs: Option<&'a Outputs>,
-}
-
-impl Drafted<'_> {
-    /// What retires a record.
-    pub(super) fn retired() -> Self {
-        let (values, edges) = (Cow::Owned(Values::default()), Cow::Owned(Vec::new()));
-        Self { kind: EntryKind::Retire, values, edges, outputs: None }
-    }
 }
 
 impl Command {
@@ -150,49 +132,5 @@ impl Command {
             }
             None => Ok(()),
         }
-    }
-
-    /// What the entry will say, when that does not depend on what is there.
-    pub(super) fn drafted(&self) -> Option<Drafted<'_>> {
-        match &self.operation {
-            Operation::Create { values, edges } => {
-                let edges = edges.iter().cloned().map(EdgeChange::Add).collect();
-                let values = Cow::Borrowed(values);
-                Some(Drafted { kind: EntryKind::Create, values, edges: Cow::Owned(edges), outputs: None })
-            }
-            Operation::Event { values, event } => {
-                let edges = event.inputs.iter().map(|input| EdgeChange::Add(input.edge())).collect();
-                let (values, outputs) = (Cow::Borrowed(values), Some(&event.outputs));
-                Some(Drafted { kind: EntryKind::Event, values, edges: Cow::Owned(edges), outputs })
-            }
-            Operation::Update { values: ValueChange::Replace(values), edges } => {
-                let (values, edges) = (Cow::Borrowed(values), Cow::Borrowed(edges.as_slice()));
-                Some(Drafted { kind: EntryKind::Update, values, edges, outputs: None })
-            }
-            Operation::Update { values: ValueChange::Merge { .. }, .. } | Operation::Erase { .. } => None,
-            Operation::Retire => Some(Drafted::retired()),
-        }
-    }
-
-    /// True when the command registers something new.
-    pub(super) fn registers(&self) -> bool {
-        matches!(self.operation, Operation::Create { .. } | Operation::Event { .. })
-    }
-
-    /// True when the command needs a batch of its own.
-    pub(super) fn erases(&self) -> bool {
-        matches!(self.operation, Operation::Erase { .. })
-    }
-
-    /// About how many bytes the command keeps in memory.
-    pub(super) fn bytes(&self) -> usize {
-        let values = match &self.operation {
-            Operation::Create { values, .. } | Operation::Event { values, .. } => values,
-            Operation::Update {
-                values: ValueChange::Replace(values) | ValueChange::Merge { set: values, .. }, ..
-            } => values,
-            Operation::Retire | Operation::Erase { .. } => return 0,
-        };
-        values.iter().map(|value| value.data.len() + 128).sum()
     }
 }

@@ -10,11 +10,15 @@
 //! each command its place, one batch at a time: while one batch is being synced the next one gathers, so that one
 //! sync serves many. A receipt means durable, in the tree, signed, and visible to every later question on this node.
 //!
+//! Commands that are submitted together are carried out each on its own, or all or none ([`Atomicity`]).
+//!
 //! Deliberately absent: transports, and how a refusal is spelled in each of them (`protocol::outcome`).
 
 pub mod apply;
+mod check;
 mod command;
 mod prefix;
+mod prepared;
 mod refusal;
 mod same;
 mod sequencer;
@@ -23,19 +27,20 @@ pub mod stats;
 use std::sync::{Arc, mpsc};
 
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, TryAcquireError, oneshot};
 
-pub use command::{Command, Operation, ValueChange};
+pub use check::{CheckError, IndexCheck};
+pub use command::{Command, Merging, Operation, ValueChange};
 pub use prefix::PrefixCommand;
+pub use prepared::Prepared;
 pub use refusal::{Existing, Refusal};
 pub use sequencer::{Committer, Sequencer, SequencerHandle};
 use stats::Stats;
 
-use command::Drafted;
 use prefix::PrefixJob;
 
 use crate::{
-    entry::{Draft, Principal, Statement},
+    entry::Principal,
     id::{Key, dns_name},
     record::Version,
     store::RequestKey,
@@ -49,6 +54,9 @@ pub type Entropy = Arc<dyn Fn() -> [u8; 32] + Send + Sync>;
 
 /// The most commands of one submission (and of one ledger batch).
 pub const BATCH_COMMANDS_MAX: usize = 10_000;
+/// The most bytes that the entries of commands take which are carried out all or none, in their stored form (48 MiB): they have to
+/// fit one ledger batch, beside what is in it already.
+pub const ATOMIC_BYTES_MAX: usize = 48 << 20;
 /// The most commands that wait for the ledger.
 pub const QUEUE_COMMANDS_MAX: usize = 65_536;
 /// The most bytes of commands that wait for the ledger, in KiB (64 MiB).
@@ -87,23 +95,40 @@ pub enum Changes<'a> {
     Prefix,
 }
 
-/// A command that was checked on its own, with everything computed that does not depend on other commands.
-#[derive(Debug)]
-pub struct Prepared {
-    command: Command,
-    principal: Principal,
-    /// Absent where the entry depends on what is there (a merge).
-    draft: Option<Draft>,
-    request: Option<RequestKey>,
+/// What becomes of the other commands of a submission when one is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Atomicity {
+    /// Each is carried out on its own.
+    #[default]
+    Each,
+    /// None of them is in the ledger then, and each says which one was in the way ([`Refusal::Withdrawn`]). They share one ledger
+    /// batch, so no checkpoint covers some of them alone. A command whose request id was carried out before counts as carried out.
+    /// An erasure among others is refused: it has a batch of its own.
+    All,
 }
 
 /// Commands on their way to the sequencer.
 #[derive(Debug)]
 struct Job {
     commands: Vec<Result<Prepared, Refusal>>,
+    atomicity: Atomicity,
     reply: oneshot::Sender<Vec<Result<Receipt, Refusal>>>,
-    /// Room in the queue, given back when the job is done.
-    _room: [OwnedSemaphorePermit; 2],
+    room: Room,
+}
+
+/// Room in the queue, given back when the job is done.
+#[derive(Debug)]
+struct Room {
+    commands: OwnedSemaphorePermit,
+    kib: OwnedSemaphorePermit,
+}
+
+impl Room {
+    /// Takes more room, of the same queue, to be given back at once.
+    fn merge(&mut self, more: Self) {
+        self.commands.merge(more.commands);
+        self.kib.merge(more.kib);
+    }
 }
 
 /// What waits for the sequencer.
@@ -111,6 +136,8 @@ struct Job {
 enum Work {
     Commands(Job),
     Prefix(Box<PrefixJob>),
+    /// Nothing more is to be waited for.
+    Close,
 }
 
 /// Where the front ends hand in commands. Cheap to clone.
@@ -145,6 +172,14 @@ impl Registry {
         &self.stats
     }
 
+    /// Takes nothing more: whatever is handed in from now on is refused as on a node that is stopping, by every clone. What is in
+    /// the queue already is carried out, and then the sequencer ends, however many clones are left.
+    pub fn close(&self) {
+        self.stats.close();
+        // A sequencer that has ended needs no word.
+        let _ = self.jobs.send(Work::Close);
+    }
+
     /// Checks a command and computes its draft. Costs a few microseconds of hashing a value; needs no lock.
     ///
     /// # Errors
@@ -155,14 +190,7 @@ impl Registry {
             return Err(refusal.clone());
         }
         command.check()?;
-        let draft = match command.drafted() {
-            Some(drafted) => Some(draft(&command, principal, &drafted, (self.entropy)()).map_err(|error| {
-                Refusal::Invalid { identifier: command.identifier.to_string(), reason: error.to_string() }
-            })?),
-            None => None,
-        };
-        let request = command.request.as_ref().map(|id| request_key(command.identifier.key(), id.as_bytes()));
-        Ok(Prepared { command, principal, draft, request })
+        Prepared::new(command, principal, &self.entropy)
     }
 
     /// Hands prepared commands to the sequencer and waits for their results, one for each, in their order. Commands that
@@ -170,13 +198,19 @@ impl Registry {
     pub async fn submit(
         &self,
         commands: Vec<Result<Prepared, Refusal>>,
+        atomicity: Atomicity,
         when_full: WhenFull,
     ) -> Vec<Result<Receipt, Refusal>> {
-        self.enqueue(commands, when_full).await.results().await
+        self.enqueue(commands, atomicity, when_full).await.results().await
     }
 
     /// Hands prepared commands to the sequencer, behind everything that was enqueued before.
-    pub async fn enqueue(&self, commands: Vec<Result<Prepared, Refusal>>, when_full: WhenFull) -> Enqueued {
+    pub async fn enqueue(
+        &self,
+        commands: Vec<Result<Prepared, Refusal>>,
+        atomicity: Atomicity,
+        when_full: WhenFull,
+    ) -> Enqueued {
         let count = commands.len();
         if let Some(refusal) = &self.refusal {
             return self.refused(count, refusal.clone());
@@ -189,7 +223,7 @@ impl Registry {
             Err(refusal) => return self.refused(count, refusal),
         };
         let (reply, replied) = oneshot::channel();
-        let sent = self.jobs.send(Work::Commands(Job { commands, reply, _room: room }));
+        let sent = self.jobs.send(Work::Commands(Job { commands, atomicity, reply, room }));
         let replied = sent.map(|()| replied).map_err(|_| stopping());
         Enqueued { count, replied, stats: Arc::clone(&self.stats) }
     }
@@ -198,20 +232,31 @@ impl Registry {
         Enqueued { count, replied: Err(refusal), stats: Arc::clone(&self.stats) }
     }
 
-    async fn room(
-        &self,
-        commands: &[Result<Prepared, Refusal>],
-        when_full: WhenFull,
-    ) -> Result<[OwnedSemaphorePermit; 2], Refusal> {
+    async fn room(&self, commands: &[Result<Prepared, Refusal>], when_full: WhenFull) -> Result<Room, Refusal> {
         let bytes: usize = commands.iter().flatten().map(Prepared::bytes).sum();
         let kib = (bytes / 1_024 + 1).min(QUEUE_KIB_MAX) as u32;
         let (slots, kib_room) = (Arc::clone(&self.stats.commands_room), Arc::clone(&self.stats.kib_room));
         let count = commands.len() as u32;
-        let (slots, kib_room) = match when_full {
-            WhenFull::Refuse => (slots.try_acquire_many_owned(count).ok(), kib_room.try_acquire_many_owned(kib).ok()),
-            WhenFull::Wait => (slots.acquire_many_owned(count).await.ok(), kib_room.acquire_many_owned(kib).await.ok()),
+        let (commands, kib) = match when_full {
+            WhenFull::Refuse => (slots.try_acquire_many_owned(count)?, kib_room.try_acquire_many_owned(kib)?),
+            WhenFull::Wait => (slots.acquire_many_owned(count).await?, kib_room.acquire_many_owned(kib).await?),
         };
-        slots.zip(kib_room).map(Into::into).ok_or(Refusal::TryLater)
+        Ok(Room { commands, kib })
+    }
+}
+
+impl From<TryAcquireError> for Refusal {
+    fn from(error: TryAcquireError) -> Self {
+        match error {
+            TryAcquireError::NoPermits => Self::TryLater,
+            TryAcquireError::Closed => stopping(),
+        }
+    }
+}
+
+impl From<AcquireError> for Refusal {
+    fn from(_: AcquireError) -> Self {
+        stopping()
     }
 }
 
@@ -240,26 +285,6 @@ fn stopping() -> Refusal {
     Refusal::Unavailable { reason: "the node is stopping".into() }
 }
 
-impl Prepared {
-    /// About how many bytes it keeps in memory.
-    fn bytes(&self) -> usize {
-        256 + self.command.bytes() + self.draft.as_ref().map_or(0, Draft::stored_len_max)
-    }
-}
-
-/// Computes the draft of a command's entry.
-fn draft(
-    command: &Command,
-    principal: Principal,
-    drafted: &Drafted<'_>,
-    salt: [u8; 32],
-) -> Result<Draft, crate::entry::EntryTooLong> {
-    let (identifier, request) = (&command.identifier, command.request.as_ref());
-    let Drafted { kind, values, edges, outputs } = drafted;
-    let (kind, outputs) = (*kind, *outputs);
-    Draft::new(&Statement { kind, identifier, principal, values, edges, outputs, request, erasure: None }, salt)
-}
-
 /// Under which key a retry of the same request finds its entry: a client's request id counts for one identifier.
 pub fn request_key(key: &Key, request_id: &[u8]) -> RequestKey {
     let mut hasher = Sha256::new();
@@ -274,3 +299,6 @@ pub fn request_key(key: &Key, request_id: &[u8]) -> RequestKey {
 
 /// Under which hash an identifier is found, when its DNS name may be one.
 pub(crate) use dns_name::may_need_hash;
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,6 @@ pub struct PrefixCommand {
 #[derive(Debug)]
 pub(super) struct PrefixJob {
     pub(super) command: PrefixCommand,
-    pub(super) principal: Principal,
     pub(super) draft: Draft,
     pub(super) request: Option<RequestKey>,
     pub(super) reply: oneshot::Sender<Result<Receipt, Refusal>>,
@@ -63,15 +62,18 @@ impl Registry {
     }
 
     async fn ask_prefix(&self, command: PrefixCommand, principal: Principal) -> Result<Receipt, Refusal> {
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone());
+        }
         command.check()?;
         let PrefixCommand { prefix, change, request, .. } = &command;
-        let statement = PrefixStatement { prefix, change, principal, request: request.as_ref() };
+        let statement = PrefixStatement { prefix, change, principal: &principal, request: request.as_ref() };
         let draft = Draft::of_prefix(&statement, (self.entropy)())
             .map_err(|error| Refusal::Invalid { identifier: prefix.to_string(), reason: error.to_string() })?;
         let request = request.as_ref().map(|id| request_key(&prefix.key(), id.as_bytes()));
-        let room = Arc::clone(&self.stats.commands_room).try_acquire_owned().map_err(|_| Refusal::TryLater)?;
+        let room = Arc::clone(&self.stats.commands_room).try_acquire_owned()?;
         let (reply, replied) = oneshot::channel();
-        let job = PrefixJob { command, principal, draft, request, reply, _room: room };
+        let job = PrefixJob { command, draft, request, reply, _room: room };
         self.jobs.send(Work::Prefix(Box::new(job))).map_err(|_| stopping())?;
         replied.await.map_err(|_| stopping())?
     }

@@ -1,6 +1,10 @@
 //! Refusals: why a command was not carried out. Nothing was written for it.
 
-use super::BATCH_COMMANDS_MAX;
+use super::{ATOMIC_BYTES_MAX, BATCH_COMMANDS_MAX};
+use crate::{
+    ledger::LedgerError,
+    store::{ReadError, StoreError},
+};
 
 /// Why a command was refused, named for what the client can do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +28,20 @@ pub enum Refusal {
     TooMany {
         /// How many there are.
         count: usize,
+    },
+    /// The entries of an atomic batch do not fit one ledger batch; send it in smaller ones.
+    #[error(
+        "the entries of this atomic batch up to this command take more than {ATOMIC_BYTES_MAX} bytes, which is the limit of one \
+         that is carried out whole; send fewer commands at once"
+    )]
+    BatchTooLong,
+    /// Another command of an atomic batch was refused; mend or leave out that one.
+    #[error("nothing of this atomic batch was written, because command {number} of it was refused: {reason}")]
+    Withdrawn {
+        /// Which command was in the way, from 1.
+        number: usize,
+        /// Why it was refused.
+        reason: String,
     },
     /// The identifier is registered; update it, or leave it.
     #[error("`{identifier}` is already registered (version {}, ledger index {})", existing.version, existing.ledger_index)]
@@ -135,6 +153,30 @@ pub enum Refusal {
         /// Which right is missing.
         reason: String,
     },
+    /// The program contradicts itself. Sending the command again will not help; report it.
+    #[error("an error in the program, please report it; nothing was written: {what}")]
+    Internal {
+        /// What cannot be.
+        what: String,
+    },
+}
+
+impl From<LedgerError> for Refusal {
+    fn from(error: LedgerError) -> Self {
+        Self::Unavailable { reason: error.to_string() }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable { reason: error.to_string() }
+    }
+}
+
+impl From<ReadError> for Refusal {
+    fn from(error: ReadError) -> Self {
+        Self::Unavailable { reason: error.to_string() }
+    }
 }
 
 /// What is registered already.

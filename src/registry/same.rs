@@ -1,94 +1,119 @@
 //! Whether a command says what the ledger says already: for retries, and for registering again what is there.
 
-use super::{Command, Operation, ValueChange};
+use super::prepared::{Content, Drafted, Erase, Merge};
 use crate::{
     codec::Torn,
-    entry::{EntryKind, StoredEntry},
+    entry::{EntryKind, Erasure, StoredEntry},
     record::{Edge, EdgeChange, Values},
     store::ReadError,
 };
 
-/// Whether an entry is what a command would have become.
-///
-/// # Errors
-///
-/// [`Torn`] when the entry's values cannot be read.
-pub(super) fn says_the_same(command: &Command, entry: &StoredEntry<'_>) -> Result<bool, Torn> {
-    let values = entry.decode_values()?;
-    let gone = |index: u32| entry.erased.iter().any(|erased| erased.index == index);
-    let same_values = |wanted: &Values| {
-        // Of what was erased since, nobody can tell any more.
-        let mut left = wanted.iter().filter(|value| !gone(value.index)).zip(values.iter());
-        wanted.len() == values.len() + entry.erased.len() && left.all(|(a, b)| a.same_content(b))
-    };
-    let same_version = command.expected_version.is_none_or(|expected| expected.checked_add(1) == Some(entry.version));
-    Ok(same_version
-        && match (&command.operation, entry.kind) {
-            (Operation::Create { values: wanted, edges }, EntryKind::Create) => {
-                same_values(wanted) && same_edges(edges, &entry.edges)
-            }
-            (Operation::Event { values: wanted, event }, EntryKind::Event) => {
-                same_values(wanted) && entry.event().is_some_and(|there| there.same(event))
-            }
-            (Operation::Update { values: change, edges }, EntryKind::Update) => {
-                let same_values = match change {
-                    ValueChange::Replace(wanted) => same_values(wanted),
-                    ValueChange::Merge { set, remove } => {
-                        let has = |index: u32| values.iter().find(|value| value.index == index);
-                        let given = |index: u32| set.iter().any(|new| new.index == index);
-                        set.iter()
-                            .all(|new| gone(new.index) || has(new.index).is_some_and(|value| value.same_content(new)))
-                            && remove.iter().all(|&index| given(index) || has(index).is_none())
-                    }
-                };
-                same_values && *edges == entry.edges
-            }
-            (Operation::Retire, EntryKind::Retire) => true,
-            (Operation::Erase { values, reason }, EntryKind::Erase) => {
-                entry.erasure.as_ref().is_some_and(|said| said.values == *values && said.reason == *reason)
-            }
-            _ => false,
+impl Drafted {
+    /// Whether an entry is what the command would have become.
+    ///
+    /// # Errors
+    ///
+    /// [`Torn`] when the entry's values cannot be read.
+    pub(super) fn is_said_by(&self, entry: &StoredEntry<'_>) -> Result<bool, Torn> {
+        let Content { kind, values, edges, .. } = &self.content;
+        if *kind != entry.kind || !self.asked.follows(entry) {
+            return Ok(false);
+        }
+        Ok(match kind {
+            EntryKind::Create => same_values(values, entry)? && same_edges(edges, &entry.edges),
+            EntryKind::Event => same_values(values, entry)? && self.content.is_event_of(entry),
+            EntryKind::Update => same_values(values, entry)? && *edges == entry.edges,
+            _ => true,
         })
-}
-
-/// Whether what is registered says what a command would have registered. `edges_now` gives the edges of a record that was
-/// changed since it was registered.
-///
-/// # Errors
-///
-/// When the entry or the edges cannot be read.
-pub(super) fn same_content<E: From<Torn>>(
-    operation: &Operation,
-    entry: &StoredEntry<'_>,
-    edges_now: impl FnOnce() -> Result<Vec<Edge>, E>,
-) -> Result<bool, E> {
-    let same_values = |values: &Values| Ok::<_, Torn>(values.same_content(&entry.decode_values()?));
-    match operation {
-        Operation::Event { values, event } => {
-            Ok(entry.event().is_some_and(|there| there.same(event)) && same_values(values)?)
-        }
-        Operation::Create { values, edges } if entry.kind != EntryKind::Event => {
-            if !same_values(values)? {
-                return Ok(false);
-            }
-            if entry.version == 1 {
-                return Ok(same_edges(edges, &entry.edges));
-            }
-            let now: Vec<_> = edges_now()?.into_iter().map(EdgeChange::Add).collect();
-            Ok(same_edges(edges, &now))
-        }
-        _ => Ok(false),
     }
 }
 
+impl Merge {
+    /// As [`Drafted::is_said_by`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Drafted::is_said_by`].
+    pub(super) fn is_said_by(&self, entry: &StoredEntry<'_>) -> Result<bool, Torn> {
+        if entry.kind != EntryKind::Update || !self.asked.follows(entry) || self.edges != entry.edges {
+            return Ok(false);
+        }
+        let (set, values) = (&self.values.set, entry.decode_values()?);
+        let has = |index: u32| values.iter().find(|value| value.index == index);
+        let given = |index: u32| set.iter().any(|new| new.index == index);
+        Ok(set
+            .iter()
+            .all(|new| is_gone(entry, new.index) || has(new.index).is_some_and(|value| value.same_content(new)))
+            && self.values.remove.iter().all(|&index| given(index) || has(index).is_none()))
+    }
+}
+
+impl Erase {
+    /// Whether an entry is what the command would have become.
+    pub(super) fn is_said_by(&self, entry: &StoredEntry<'_>) -> bool {
+        let same = |said: &Erasure| said.values == self.values && said.reason == self.reason;
+        entry.kind == EntryKind::Erase && self.asked.follows(entry) && entry.erasure.as_ref().is_some_and(same)
+    }
+}
+
+impl Content {
+    /// Whether what is registered says what a command would have registered. `edges_now` gives the edges of a record that was
+    /// changed since it was registered.
+    ///
+    /// # Errors
+    ///
+    /// When the entry or the edges cannot be read.
+    pub(super) fn is_registered_by<E: From<Torn>>(
+        &self,
+        entry: &StoredEntry<'_>,
+        edges_now: impl FnOnce() -> Result<Vec<Edge>, E>,
+    ) -> Result<bool, E> {
+        let same_values = |values: &Values| Ok::<_, Torn>(values.same_content(&entry.decode_values()?));
+        match self.kind {
+            EntryKind::Event => Ok(self.is_event_of(entry) && same_values(&self.values)?),
+            EntryKind::Create if entry.kind != EntryKind::Event => {
+                if !same_values(&self.values)? {
+                    return Ok(false);
+                }
+                if entry.version == 1 {
+                    return Ok(same_edges(&self.edges, &entry.edges));
+                }
+                let now: Vec<_> = edges_now()?.into_iter().map(EdgeChange::Add).collect();
+                Ok(same_edges(&self.edges, &now))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn is_event_of(&self, entry: &StoredEntry<'_>) -> bool {
+        entry.event().zip(self.event()).is_some_and(|(there, wanted)| there.same(&wanted))
+    }
+}
+
+/// Whether an entry has these values, as far as that can be told: of what was erased since, nobody can tell any more.
+fn same_values(wanted: &Values, entry: &StoredEntry<'_>) -> Result<bool, Torn> {
+    let values = entry.decode_values()?;
+    let mut left = wanted.iter().filter(|value| !is_gone(entry, value.index)).zip(values.iter());
+    Ok(wanted.len() == values.len() + entry.erased.len() && left.all(|(a, b)| a.same_content(b)))
+}
+
+fn is_gone(entry: &StoredEntry<'_>, index: u32) -> bool {
+    entry.erased.iter().any(|erased| erased.index == index)
+}
+
 /// Whether the edges of a create are those of its entry. An edge is known by its type and target; their order says nothing.
-fn same_edges(wanted: &[Edge], there: &[EdgeChange]) -> bool {
-    let mut wanted: Vec<&Edge> = wanted.iter().collect();
-    let mut there: Vec<&EdgeChange> = there.iter().collect();
-    wanted.sort_unstable_by(|a, b| (a.kind, &a.to).cmp(&(b.kind, &b.to)));
-    there.sort_unstable_by(|a, b| a.subject().cmp(&b.subject()));
-    let same = |(edge, change): (_, &&EdgeChange)| matches!(change, EdgeChange::Add(there) if there == edge);
-    wanted.len() == there.len() && wanted.into_iter().zip(&there).all(same)
+fn same_edges(wanted: &[EdgeChange], there: &[EdgeChange]) -> bool {
+    let is_same = |(wanted, there): (&EdgeChange, &EdgeChange)| match (wanted, there) {
+        (EdgeChange::Add(wanted), EdgeChange::Add(there)) => wanted == there,
+        _ => false,
+    };
+    wanted.len() == there.len() && by_subject(wanted).into_iter().zip(by_subject(there)).all(is_same)
+}
+
+fn by_subject(edges: &[EdgeChange]) -> Vec<&EdgeChange> {
+    let mut edges: Vec<&EdgeChange> = edges.iter().collect();
+    edges.sort_unstable_by(|a, b| a.subject().cmp(&b.subject()));
+    edges
 }
 
 /// What could not be read of what is there.

@@ -35,6 +35,10 @@ pub enum Resulted {
     Unreadable,
     /// As [`Refusal::TooMany`].
     TooMany,
+    /// As [`Refusal::BatchTooLong`].
+    BatchTooLong,
+    /// As [`Refusal::Withdrawn`].
+    Withdrawn,
     /// As [`Refusal::AlreadyExists`].
     AlreadyExists,
     /// As [`Refusal::NotFound`].
@@ -63,16 +67,20 @@ pub enum Resulted {
     Mirror,
     /// As [`Refusal::Denied`].
     Denied,
+    /// As [`Refusal::Internal`].
+    Internal,
 }
 
 impl Resulted {
     /// Everything that is counted, in order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::Written,
         Self::Replayed,
         Self::Invalid,
         Self::Unreadable,
         Self::TooMany,
+        Self::BatchTooLong,
+        Self::Withdrawn,
         Self::AlreadyExists,
         Self::NotFound,
         Self::Retired,
@@ -87,6 +95,7 @@ impl Resulted {
         Self::Unavailable,
         Self::Mirror,
         Self::Denied,
+        Self::Internal,
     ];
 
     /// One word for it.
@@ -97,6 +106,8 @@ impl Resulted {
             Self::Invalid => "invalid",
             Self::Unreadable => "unreadable",
             Self::TooMany => "too_many",
+            Self::BatchTooLong => "batch_too_long",
+            Self::Withdrawn => "withdrawn",
             Self::AlreadyExists => "already_exists",
             Self::NotFound => "not_found",
             Self::Retired => "retired",
@@ -111,6 +122,7 @@ impl Resulted {
             Self::Unavailable => "unavailable",
             Self::Mirror => "mirror",
             Self::Denied => "denied",
+            Self::Internal => "internal",
         }
     }
 
@@ -127,6 +139,8 @@ impl Resulted {
             Refusal::Invalid { .. } => Self::Invalid,
             Refusal::Unreadable { .. } => Self::Unreadable,
             Refusal::TooMany { .. } => Self::TooMany,
+            Refusal::BatchTooLong => Self::BatchTooLong,
+            Refusal::Withdrawn { .. } => Self::Withdrawn,
             Refusal::AlreadyExists { .. } => Self::AlreadyExists,
             Refusal::NotFound { .. } => Self::NotFound,
             Refusal::Retired { .. } => Self::Retired,
@@ -141,6 +155,7 @@ impl Resulted {
             Refusal::Unavailable { .. } => Self::Unavailable,
             Refusal::Mirror { .. } => Self::Mirror,
             Refusal::Denied { .. } => Self::Denied,
+            Refusal::Internal { .. } => Self::Internal,
         }
     }
 }
@@ -241,6 +256,12 @@ impl Stats {
     /// How often something came of a command.
     pub fn results(&self, resulted: Resulted) -> u64 {
         self.results[resulted as usize].load(Ordering::Relaxed)
+    }
+
+    /// Takes nothing more into the queue, and lets go who waits for room in it.
+    pub(super) fn close(&self) {
+        self.commands_room.close();
+        self.kib_room.close();
     }
 
     /// Counts a command that was refused before it was handed in.

@@ -12,20 +12,24 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
 
 use crate::{
+    follow::{self, Erasures, Follower, Horizon, Span, Taken, Watch},
     id::Subtree,
+    ledger::EntryBytes,
     rights::{self, Rights, View},
     store::{PastVersion, PrefixVersion, ReadError, Records},
 };
 
 /// The most feeds at once.
 pub const FEEDS_MAX: usize = 64;
-/// The most entries that a feed has read ahead of its client; fewer when they are long, 1 MiB of them together.
+/// The most entries that a feed has read ahead of its client; fewer when they are long.
 pub const PAGE_ENTRIES_MAX: u64 = 256;
+/// How many bytes of entries a feed reads ahead; the last one may pass it.
+const PAGE_BYTES_MAX: usize = 1 << 20;
 /// The most pages that are read for all feeds at once.
 const READS_MAX: usize = 4;
 /// How many entries a feed passes over before it says how far it has come.
@@ -36,28 +40,20 @@ pub const UPTO_INTERVAL: Duration = Duration::from_secs(15);
 /// Where feeds begin, and where they learn what is new.
 pub struct Feeds {
     records: Records,
-    reach: watch::Sender<Reach>,
+    horizon: Horizon,
     places: Arc<Semaphore>,
     reads: Arc<Semaphore>,
-}
-
-/// How far feeds may go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Reach {
-    /// Entries that the index has applied.
-    entries: u64,
-    is_open: bool,
 }
 
 /// Some entries from an index on.
 pub struct Feed {
     records: Records,
     reads: Arc<Semaphore>,
-    reach: watch::Receiver<Reach>,
+    watch: Watch,
     subtree: Subtree,
     page: VecDeque<Paged>,
-    /// How many erasures were finished before the page was read.
-    page_erasures: u64,
+    /// Those that were finished before the page was read.
+    page_erasures: Erasures,
     /// The entry behind the page.
     next: u64,
     /// The entry behind what the client was told of.
@@ -132,7 +128,7 @@ impl Feeds {
         let entries = records.ledger().size();
         Self {
             records,
-            reach: watch::Sender::new(Reach { entries, is_open: true }),
+            horizon: Horizon::new(entries),
             places: Arc::new(Semaphore::new(FEEDS_MAX)),
             reads: Arc::new(Semaphore::new(READS_MAX)),
         }
@@ -140,18 +136,17 @@ impl Feeds {
 
     /// Takes note that the index has applied the ledger as it is now.
     pub fn advance(&self) {
-        let entries = self.records.ledger().size();
-        self.reach.send_modify(|reach| reach.entries = entries);
+        self.horizon.advance(self.records.ledger().size());
     }
 
     /// Ends every feed, and lets none begin.
     pub fn close(&self) {
-        self.reach.send_modify(|reach| reach.is_open = false);
+        self.horizon.close();
     }
 
-    /// Follows how far feeds may go, for whoever reads the ledger itself.
-    pub fn follow(&self) -> Follower {
-        Follower(self.reach.subscribe())
+    /// How far feeds may go, for whoever reads the ledger itself.
+    pub fn watch(&self) -> Watch {
+        self.horizon.subscribe()
     }
 
     /// How many are open.
@@ -165,8 +160,8 @@ impl Feeds {
     ///
     /// [`FeedError::TooMany`], [`FeedError::ToCome`].
     pub fn begin(&self, from: Option<u64>, subtree: Subtree) -> Result<Feed, FeedError> {
-        let reach = self.reach.subscribe();
-        let entries = reach.borrow().entries;
+        let watch = self.horizon.subscribe();
+        let entries = watch.entries();
         let from = from.unwrap_or(entries);
         if from > entries {
             return Err(FeedError::ToCome { from, entries });
@@ -175,34 +170,15 @@ impl Feeds {
         Ok(Feed {
             records: self.records.clone(),
             reads: Arc::clone(&self.reads),
-            reach,
+            watch,
             subtree,
             page: VecDeque::new(),
-            page_erasures: 0,
+            page_erasures: Erasures::default(),
             next: from,
             told: from,
             told_at: Instant::now(),
             _place: place,
         })
-    }
-}
-
-/// How far the ledger may be read, and when that changes.
-#[derive(Clone, Debug)]
-pub struct Follower(watch::Receiver<Reach>);
-
-impl Follower {
-    /// Entries that the index has applied.
-    pub fn entries(&self) -> u64 {
-        self.0.borrow().entries
-    }
-
-    /// Waits for more than was seen last; false when the node stops.
-    pub async fn changed(&mut self) -> bool {
-        if !self.0.borrow().is_open {
-            return false;
-        }
-        self.0.changed().await.is_ok() && self.0.borrow_and_update().is_open
     }
 }
 
@@ -214,11 +190,8 @@ impl Feed {
     /// [`FeedError::Closed`] when the node stops, [`FeedError::Read`]; the feed is over then.
     pub async fn next(&mut self) -> Result<Fed, FeedError> {
         loop {
-            let reach = *self.reach.borrow_and_update();
-            if !reach.is_open {
-                return Err(FeedError::Closed { next: self.told });
-            }
-            if self.page_erasures != self.records.ledger().erasures_finished()
+            let Some(entries) = self.watch.look() else { return Err(FeedError::Closed { next: self.told }) };
+            if self.page_erasures.is_outdated(self.records.ledger())
                 && let Some(first) = self.page.front()
             {
                 self.next = first.ledger_index();
@@ -235,13 +208,12 @@ impl Feed {
             if self.next - self.told >= PASSED_ENTRIES_MAX {
                 return Ok(self.upto());
             }
-            if self.next < reach.entries {
-                self.read(reach.entries).await?;
+            if self.next < entries {
+                self.read(entries).await?;
                 continue;
             }
             tokio::select! {
-                // The feeds are gone with the node.
-                changed = self.reach.changed() => if changed.is_err() {
+                is_open = self.watch.changed() => if !is_open {
                     return Err(FeedError::Closed { next: self.told });
                 },
                 () = tokio::time::sleep_until(self.told_at + UPTO_INTERVAL) => return Ok(self.upto()),
@@ -260,7 +232,7 @@ impl Feed {
         let closed = FeedError::Closed { next: self.told };
         let Ok(permit) = Arc::clone(&self.reads).acquire_owned().await else { return Err(closed) };
         let (records, subtree, start) = (self.records.clone(), self.subtree.clone(), self.next);
-        self.page_erasures = records.ledger().erasures_finished();
+        self.page_erasures = Erasures::now(records.ledger());
         let read = tokio::task::spawn_blocking(move || {
             let page = read_page(&records, &subtree, start, end);
             drop(permit);
@@ -275,34 +247,48 @@ impl Feed {
 
 /// Entries of a subtree from `start` on, before `end`, and the index behind the last one that was looked at.
 fn read_page(records: &Records, subtree: &Subtree, start: u64, end: u64) -> Result<(VecDeque<Paged>, u64), ReadError> {
-    let (mut page, mut next) = (VecDeque::new(), start);
-    while next < end && page.is_empty() && next - start < PASSED_ENTRIES_MAX {
-        let count = PAGE_ENTRIES_MAX.min(end - next) as usize;
-        let entries = records.ledger().entries(next, count)?;
-        if entries.is_empty() {
+    let mut page = Page { subtree, entries: VecDeque::new(), bytes: 0 };
+    let mut next = start;
+    // All that was read at once is looked at; more only while nothing of it is shown.
+    while next < end && page.entries.is_empty() && next - start < PASSED_ENTRIES_MAX {
+        let before = next;
+        let span = Span { start: next, end: end.min(next + PAGE_ENTRIES_MAX), at_once: PAGE_ENTRIES_MAX as usize };
+        next = follow::read(records.ledger(), span, &mut page)?;
+        if next == before {
             break;
         }
-        for bytes in entries {
-            // An edge node has no more of it than its hash.
-            if bytes.outside()?.is_some() {
-                next += 1;
-                continue;
-            }
-            let entry = bytes.decode()?;
-            if let Some(version) = PrefixVersion::of(&entry)? {
-                if subtree.covers_bytes(version.prefix.path()) {
-                    page.push_back(Paged::Prefix(version));
-                }
-            } else {
-                let past = PastVersion::of(&entry)?;
-                if subtree.covers(past.record.identifier.key()) {
-                    page.push_back(Paged::Change(Shown::new(past)));
-                }
-            }
-            next += 1;
-        }
     }
-    Ok((page, next))
+    Ok((page.entries, next))
+}
+
+/// What a feed shows of the entries that were read.
+struct Page<'a> {
+    subtree: &'a Subtree,
+    entries: VecDeque<Paged>,
+    /// Bytes of these entries in the ledger.
+    bytes: usize,
+}
+
+impl Follower for Page<'_> {
+    type Error = ReadError;
+
+    fn take(&mut self, _index: u64, bytes: &EntryBytes) -> Result<Taken, ReadError> {
+        // An edge node has no more of it than its hash.
+        if bytes.outside()?.is_some() {
+            return Ok(Taken::More);
+        }
+        let entry = bytes.decode()?;
+        let shown = if let Some(version) = PrefixVersion::of(&entry)? {
+            self.subtree.covers_bytes(version.prefix.path()).then_some(Paged::Prefix(version))
+        } else {
+            let past = PastVersion::of(&entry)?;
+            self.subtree.covers(past.record.identifier.key()).then(|| Paged::Change(Shown::new(past)))
+        };
+        let Some(shown) = shown else { return Ok(Taken::More) };
+        self.entries.push_back(shown);
+        self.bytes += bytes.len();
+        Ok(if self.bytes >= PAGE_BYTES_MAX { Taken::Last } else { Taken::More })
+    }
 }
 
 impl Shown {
@@ -338,7 +324,7 @@ mod tests {
         let statement = Statement {
             kind: if erasure.is_some() { EntryKind::Erase } else { EntryKind::Create },
             identifier: &Identifier::parse(identifier).unwrap(),
-            principal: Principal::Loopback,
+            principal: &Principal::LOOPBACK,
             values: &Values::new(if erasure.is_some() { Vec::new() } else { vec![value] }).unwrap(),
             edges: &[],
             outputs: None,
@@ -371,7 +357,8 @@ mod tests {
                 let mut erasing = appender.begin_erasing(2, ErasedValues::All).unwrap();
                 erasing.redact_all(pushed[1].position).unwrap();
                 let draft = draft("88.1/b", Some(&erasure));
-                erasing.commit(&draft, 2, (pushed[1].index, pushed[1].position), EdgesAfter::None).unwrap();
+                let previous = (pushed[1].index, pushed[1].position);
+                erasing.push(&draft, 2, previous, EdgesAfter::None).unwrap().commit().unwrap();
                 appender.finish_erasing().unwrap();
             }
         }

@@ -163,7 +163,7 @@ mod tests {
         entry::Principal,
         ledger::{DataDir, KeySource, LedgerError, Mark, Opening},
         record::Values,
-        registry::{Command, Operation, Sequencer, WhenFull},
+        registry::{Atomicity, Command, Operation, Sequencer, WhenFull},
         store::{ImplicitHome, Prefixes, Records, memory::MemoryStore},
     };
 
@@ -191,8 +191,9 @@ mod tests {
         let identifier = Identifier::parse("20.500.1/a").unwrap();
         let operation = Operation::Create { values: Values::default(), edges: Vec::new() };
         let command = Command { identifier: identifier.clone(), operation, expected_version: None, request: None };
-        let prepared = registry.prepare(command, Principal::Loopback).unwrap();
-        let results = Runtime::new().unwrap().block_on(registry.submit(vec![Ok(prepared)], WhenFull::Wait));
+        let prepared = registry.prepare(command, Principal::LOOPBACK).unwrap();
+        let results =
+            Runtime::new().unwrap().block_on(registry.submit(vec![Ok(prepared)], Atomicity::Each, WhenFull::Wait));
         assert!(results.iter().all(Result::is_ok));
         assert_eq!(records.ledger().size(), 1);
 

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A caller of a front end: the principal that it has shown to be, and its address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
     /// The principal; `None` for an anonymous caller.
     pub principal: Option<Principal>,
@@ -139,7 +139,7 @@ impl Denied {
 /// [`Denied`] for every other caller.
 pub fn may_write(address: Option<IpAddr>) -> Result<Principal, Denied> {
     match address {
-        Some(address) if address.to_canonical().is_loopback() => Ok(Principal::Loopback),
+        Some(address) if address.to_canonical().is_loopback() => Ok(Principal::LOOPBACK),
         address => Err(Denied::of("writes and exports are accepted from loopback addresses only", "call", address)),
     }
 }

@@ -41,7 +41,7 @@ pub(crate) fn change(bytes: impl AsRef<[u8]>, position: u64) -> IndexChange {
     }
 }
 
-/// How far the ledger is applied after `entries` entries, when each lies at its own number.
+/// The state of an index after `entries` entries, each at a position equal to its index.
 pub(crate) fn upto(entries: u64) -> Applied {
     Applied { entries, next: Position(entries) }
 }
@@ -110,7 +110,7 @@ fn older_versions_stay(store: &dyn Store) {
     store.close().unwrap();
 }
 
-/// All edges as they are now.
+/// Query for all current edges.
 const ALL: EdgeQuery<'static> =
     EdgeQuery { types: EdgeTypes::ALL, origin: None, upto: u64::MAX, after: None, limit: usize::MAX };
 
@@ -303,7 +303,7 @@ fn concurrent_readers_never_go_back(store: Arc<dyn Store>) {
     store.close().unwrap();
 }
 
-/// A change of identifier `number` with everything that a change may have.
+/// A change of identifier `number` that uses every field of a change.
 pub(crate) fn numbered(entry: u64, number: u64) -> IndexChange {
     let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
     let mut hash = [0; 20];
@@ -327,7 +327,7 @@ pub(crate) fn model(changes: &[IndexChange]) -> MemoryStore {
     model
 }
 
-/// Compares all that a store knows about [`numbered`] identifiers, and all of its scans, with a model.
+/// Compares a store with a model: every answer about [`numbered`] identifiers, and all scans.
 pub(crate) fn same_as_model(store: &dyn Store, model: &MemoryStore, numbers: u64) {
     assert_eq!(store.scan(&prefix(""), None, usize::MAX), model.scan(&prefix(""), None, usize::MAX));
     assert_eq!(store.any_name_hash(), model.any_name_hash());
@@ -345,7 +345,7 @@ pub(crate) fn same_as_model(store: &dyn Store, model: &MemoryStore, numbers: u64
     }
 }
 
-/// Keys over few letters, so that they meet and begin with each other; some are long.
+/// Keys over few letters, so that many collide or begin with each other; some are long.
 fn any_key() -> impl Strategy<Value = Key> {
     let few = vec(prop_oneof![Just(0u8), Just(b'a'), Just(0xff)], 0..6);
     prop_oneof![9 => few, 1 => vec(any::<u8>(), 0..2_304)].prop_map(Key::from_bytes)
@@ -381,7 +381,7 @@ pub(crate) fn any_changes(count_max: usize) -> impl Strategy<Value = Vec<IndexCh
     })
 }
 
-/// Compares answers about all keys in `changes` with the model's.
+/// Compares a store's answers about all keys in `changes` with those of a model.
 pub(crate) fn answers_alike(store: &dyn Store, model: &MemoryStore, changes: &[IndexChange]) {
     assert_eq!(store.scan(&prefix(""), None, usize::MAX), model.scan(&prefix(""), None, usize::MAX));
     assert_eq!(store.any_name_hash(), model.any_name_hash());

@@ -1,4 +1,4 @@
-//! Edges in the index: with every state that they ever had, and from both of their ends.
+//! Edges in the index: every state that an edge ever had, found from both of its ends.
 
 use crate::{
     id::Key,
@@ -6,7 +6,7 @@ use crate::{
     record::{EdgeType, EdgeTypes},
 };
 
-/// From which of its ends an edge is looked at.
+/// Direction in which edges are followed from an identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
     /// Edges that leave an identifier.
@@ -15,7 +15,8 @@ pub enum Direction {
     In,
 }
 
-/// Whose entry says an edge. An edge that both say is two edges to the index: neither takes the other's back.
+/// Source of an edge: the entry of the record or that of the event. An edge stated by both is two edges to the index,
+/// so that neither removes the other's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EdgeOrigin {
     /// The record that the edge leaves.
@@ -24,68 +25,69 @@ pub enum EdgeOrigin {
     Event,
 }
 
-/// Whether an edge was added or removed.
+/// Operation of an entry on an edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EdgeOp {
-    /// The edge is there from now on, as this entry says.
+    /// Adds the edge, or replaces it.
     Add,
-    /// The edge is gone.
+    /// Removes the edge.
     Remove,
 }
 
-/// What an entry does to one edge between its own identifier and another. An edge stands in an entry once at most.
+/// Change of one edge between an entry's own identifier and another. An entry names an edge once at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeMove {
-    /// What the relation says.
+    /// Type of the relation.
     pub kind: EdgeType,
-    /// Which end the entry's own identifier is: with [`EdgeOrigin::Record`] the edge leaves it.
+    /// Source of the edge, which decides the end of the entry's own identifier: with [`EdgeOrigin::Record`] the edge
+    /// leaves it.
     pub origin: EdgeOrigin,
     /// The identifier at the other end.
     pub other: Key,
-    /// What becomes of the edge.
+    /// Operation on the edge.
     pub op: EdgeOp,
 }
 
-/// What tells the edges of one identifier in one direction apart, in the order in which they are given.
+/// Identity of an edge among the edges of one identifier in one direction; lists are in this order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EdgeEnd {
-    /// Who says the edge.
+    /// Source of the edge.
     pub origin: EdgeOrigin,
-    /// What the relation says.
+    /// Type of the relation.
     pub kind: EdgeType,
     /// The identifier at the other end.
     pub other: Key,
 }
 
-/// Which edges of an identifier are asked for.
+/// Query for the edges of an identifier.
 #[derive(Clone, Copy, Debug)]
 pub struct EdgeQuery<'a> {
     /// Only edges of these types.
     pub types: EdgeTypes,
-    /// Only edges that one of these says; all when `None`.
+    /// Only edges of this source; `None` for all.
     pub origin: Option<EdgeOrigin>,
-    /// As of the entry with this ledger index, itself included.
+    /// Ledger index of the moment: edges as they were after this entry.
     pub upto: u64,
-    /// Only edges behind this one: the last of the page before.
+    /// Only edges behind this one: the last of the previous page.
     pub after: Option<&'a EdgeEnd>,
-    /// The most edges to give.
+    /// Maximum number of edges in the answer.
     pub limit: usize,
 }
 
 impl EdgeQuery<'_> {
-    /// True when the query asks for such edges.
+    /// True if the query covers edges of this source and type.
     pub fn takes(&self, origin: EdgeOrigin, kind: EdgeType) -> bool {
         self.types.contains(kind) && self.origin.is_none_or(|asked| asked == origin)
     }
 }
 
-/// An edge as the index knows it: its ends, and the entry that says the rest.
+/// An edge in the index: its identity, and the entry with the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexedEdge {
-    /// What tells it from the other edges of the identifier.
+    /// Identity of the edge.
     pub end: EdgeEnd,
-    /// The ledger index of the entry that added the edge, or replaced it last.
+    /// Ledger index of the entry that added the edge, or last replaced it.
     pub index: u64,
-    /// Where that entry lies.
+    /// Position of that entry.
     pub position: Position,
 }

@@ -1,4 +1,4 @@
-//! Past versions: what was registered under an identifier at some point of the ledger, and who made it so.
+//! Past versions of records: each with the change that made it, and its principal.
 
 use super::{Newest, ReadError, Records, records};
 use crate::{
@@ -10,15 +10,15 @@ use crate::{
 /// A version of a record, and the change that made it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PastVersion {
-    /// What happened.
+    /// Kind of the change.
     pub kind: EntryKind,
-    /// Who made the change.
+    /// Principal of the change.
     pub principal: Principal,
-    /// The record as it was then, without its edges.
+    /// The record in this version, without its edges.
     pub record: Record,
-    /// Edges that came and went with the change; those of an event are its inputs.
+    /// Edges that the change added and removed; those of an event are its inputs.
     pub edges: Vec<EdgeChange>,
-    /// What the change erased from the versions before it, and why.
+    /// Reason and extent of the erasure, if the change erased values of earlier versions.
     pub erasure: Option<Erasure>,
 }
 
@@ -27,11 +27,11 @@ impl PastVersion {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Ledger`] when the entry holds what no record may have.
+    /// [`ReadError::Ledger`] if the entry breaks a rule of records.
     pub fn of(entry: &StoredEntry<'_>) -> Result<Self, ReadError> {
         Ok(Self {
             kind: entry.kind,
-            principal: entry.principal,
+            principal: entry.principal.clone(),
             record: records::record_without_edges(entry)?,
             edges: entry.edges.clone(),
             erasure: entry.erasure.clone(),
@@ -39,11 +39,12 @@ impl PastVersion {
     }
 }
 
-/// How much of the ledger is read for one list of versions, in bytes; two versions are always given.
+/// Maximum number of bytes read from the ledger for one list of versions; two versions are listed whatever their
+/// length.
 const VERSIONS_BYTES_MAX: usize = 4 << 20;
 
 impl Records {
-    /// What was registered under a key behind a ledger entry, with its edges; `None` when nothing was.
+    /// The record under a key as of a ledger entry, with its edges; `None` if nothing was registered by then.
     ///
     /// # Errors
     ///
@@ -52,7 +53,7 @@ impl Records {
         self.newest_upto(key, upto)?.map(|newest| self.record(&newest)).transpose()
     }
 
-    /// The newest entry about a key up to a ledger index; `None` when there is none.
+    /// The newest entry about a key up to a ledger index; `None` if there is none.
     ///
     /// # Errors
     ///
@@ -68,8 +69,9 @@ impl Records {
         }
     }
 
-    /// Versions of what is registered under a key, newest first: at most `limit` of those up to a ledger index, and
-    /// fewer when they are long. However long the history, it takes one search of the index and a read of each version.
+    /// Versions of the record under a key, newest first: at most `limit` of those up to a ledger index, and fewer when
+    /// they are long. The cost is one search of the index and a read of each version, whatever the length of the
+    /// history.
     ///
     /// # Errors
     ///
@@ -82,7 +84,7 @@ impl Records {
         if entry.index <= upto && limit > 0 {
             versions.push(PastVersion::of(&entry)?);
         }
-        // What was superseded since the newest one was looked up is newer than that, or it itself.
+        // An entry that was superseded after `latest` was looked up is that one or a newer one: neither belongs here.
         let Some(before) = entry.index.checked_sub(1) else { return Ok(versions) };
         let mut read = bytes.len();
         for (_, position) in self.store().superseded(key, upto.min(before), limit - versions.len())? {

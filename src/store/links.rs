@@ -1,7 +1,7 @@
-//! Edges with all that their entries say, and what is registered at their ends: for whoever follows them.
+//! Edges with the data of their entries, and the state of the identifiers at their ends: for walks over the graph.
 //!
-//! A reader keeps the entries that it has read: most edges of an identifier stand in one entry, and most often the entry
-//! that says an edge is the newest one of its identifier. It is for one walk over the edges, on one thread.
+//! A reader caches the entries that it has read: most edges of an identifier stand in one entry, and the entry of an
+//! edge is usually the newest one of its identifier. One reader serves one walk, on one thread.
 
 use std::{collections::HashMap, rc::Rc};
 
@@ -13,82 +13,82 @@ use crate::{
     record::{Edge, EdgeChange, EdgeType, Permissions, Quantity, Status, Unit, stored::StoredValue},
 };
 
-/// How many entries and edges of entries a reader keeps; then it begins anew.
-const KEPT_MAX: usize = 200_000;
+/// Maximum number of entries and edges in the cache of a reader; beyond it the cache is cleared.
+const CACHED_MAX: usize = 200_000;
 /// The type of the value that names a record.
 const NAME: &str = "NAME";
 
-/// An edge and what its entry says of it.
+/// An edge with the data of its entry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Link {
-    /// What tells it from the other edges of the identifier.
+    /// Identity of the edge among the edges of the identifier.
     pub end: EdgeEnd,
     /// The identifier at the other end, as the entry spells it.
     pub other: Identifier,
     /// Ledger index of the entry.
     pub index: u64,
-    /// How much, with its unit if it has one.
+    /// Quantity, with its unit if it has one.
     pub quantity: Option<(Quantity, Option<Unit>)>,
-    /// From when on, milliseconds since 1970 UTC.
+    /// Start of validity, milliseconds since 1970 UTC.
     pub valid_from_ms: Option<i64>,
 }
 
-/// How something that was registered stands.
+/// Status of a registration, with events told apart from other records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// A record that answers.
+    /// An active record.
     Active,
-    /// An event, whatever was erased of its values.
+    /// An event, even if values of it were erased.
     Event,
-    /// A record that was retired. What it was made of stays true.
+    /// A retired record. Its edges remain valid.
     Retired,
-    /// An event that was retired: what it said does not count any more.
+    /// A retired event: its inputs and outputs are withdrawn.
     Withdrawn,
-    /// A record that was erased. Its edges are no payload, and stay.
+    /// An erased record. Its edges are no payload, and stay.
     Erased,
 }
 
-/// What is registered under an identifier.
+/// A version of a registration, as traces show it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Registered {
-    /// As it was first registered.
+    /// The identifier, spelled as it was first registered.
     pub identifier: Identifier,
-    /// The version.
+    /// Number of the version.
     pub version: u64,
-    /// The ledger index of that version.
+    /// Ledger index of the version.
     pub index: u64,
-    /// How it stands.
+    /// Status.
     pub standing: Standing,
-    /// Its first value of type NAME that may be seen, if it is text.
+    /// The first value of type NAME that may be seen, if it is text.
     pub name: Option<Box<str>>,
 }
 
 /// The rule of which values are shown, by their permissions.
 pub type IsSeen = fn(Permissions) -> bool;
 
-/// Reads edges and what is registered at their ends.
+/// Reader of edges and of the registrations at their ends.
 pub struct LinkReader<'a> {
     records: &'a Records,
     is_seen: IsSeen,
-    kept: HashMap<Position, Rc<Kept>>,
-    /// Entries kept, and their edges.
+    cache: HashMap<Position, Rc<CachedEntry>>,
+    /// Number of cached entries and their edges together.
     count: usize,
 }
 
-/// What a reader keeps of an entry.
-struct Kept {
+/// Cached part of an entry.
+struct CachedEntry {
     registered: Registered,
-    /// In order of origin, type and the other end's key.
+    /// Edges in order of origin, type and the other end's key.
     edges: Vec<(EdgeOrigin, Edge)>,
 }
 
 impl<'a> LinkReader<'a> {
-    /// A reader that has read nothing. Names are taken of values whose permissions pass `is_seen`: the caller decides what is shown.
+    /// A reader with an empty cache. Names are taken of values whose permissions pass `is_seen`: the caller decides what is shown.
     pub fn new(records: &'a Records, is_seen: IsSeen) -> Self {
-        Self { records, is_seen, kept: HashMap::new(), count: 0 }
+        Self { records, is_seen, cache: HashMap::new(), count: 0 }
     }
 
-    /// What was registered under a key behind a ledger entry; `None` when nothing was.
+    /// The registration under a key as of a ledger entry; `None` if there was none by then.
     ///
     /// # Errors
     ///
@@ -105,7 +105,7 @@ impl<'a> LinkReader<'a> {
         }
     }
 
-    /// The edges of an identifier that a query asks for.
+    /// The edges of an identifier that match a query.
     ///
     /// # Errors
     ///
@@ -115,37 +115,39 @@ impl<'a> LinkReader<'a> {
         let mut links = Vec::with_capacity(indexed.len());
         for edge in indexed {
             let entry = self.entry(edge.position)?;
-            // Whose entry it is, is at this end or at the other one.
+            // The entry belongs to this identifier or to the one at the other end, whichever states the edge.
             let is_own = (direction == Direction::Out) == (edge.end.origin == EdgeOrigin::Record);
             let end = &edge.end;
+            // The entry names the end that is not its own.
             let said = entry.edge(end.origin, end.kind, if is_own { &end.other } else { key });
             let said = said.ok_or_else(|| LedgerError::Damaged {
                 path: "index".into(),
                 what: format!("has an edge of ledger entry {} that the entry does not have", edge.index),
             })?;
             let other = if is_own { said.to.clone() } else { entry.registered.identifier.clone() };
-            let (quantity, valid_from_ms) = (said.quantity.clone(), said.valid_from_ms);
+            let quantity = said.quantity.clone();
+            let valid_from_ms = said.valid_from_ms;
             links.push(Link { end: edge.end, other, index: edge.index, quantity, valid_from_ms });
         }
         Ok(links)
     }
 
-    fn entry(&mut self, position: Position) -> Result<Rc<Kept>, ReadError> {
-        if let Some(kept) = self.kept.get(&position) {
-            return Ok(Rc::clone(kept));
+    fn entry(&mut self, position: Position) -> Result<Rc<CachedEntry>, ReadError> {
+        if let Some(cached) = self.cache.get(&position) {
+            return Ok(Rc::clone(cached));
         }
         let bytes = self.records.entry(position)?;
-        let kept = Rc::new(self.read(&bytes.decode()?)?);
-        self.count += 1 + kept.edges.len();
-        if self.count > KEPT_MAX {
-            self.kept.clear();
-            self.count = 1 + kept.edges.len();
+        let cached = Rc::new(self.read(&bytes.decode()?)?);
+        self.count += 1 + cached.edges.len();
+        if self.count > CACHED_MAX {
+            self.cache.clear();
+            self.count = 1 + cached.edges.len();
         }
-        self.kept.insert(position, Rc::clone(&kept));
-        Ok(kept)
+        self.cache.insert(position, Rc::clone(&cached));
+        Ok(cached)
     }
 
-    fn read(&self, entry: &StoredEntry<'_>) -> Result<Kept, ReadError> {
+    fn read(&self, entry: &StoredEntry<'_>) -> Result<CachedEntry, ReadError> {
         let identifier = Identifier::parse(entry.identifier).map_err(|_| LedgerError::Damaged {
             path: "ledger".into(),
             what: format!("entry {} is about no identifier", entry.index),
@@ -168,7 +170,7 @@ impl<'a> LinkReader<'a> {
         }
         edges
             .sort_unstable_by(|(origin, a), (other, b)| (origin, a.kind, a.to.key()).cmp(&(other, b.kind, b.to.key())));
-        Ok(Kept { registered, edges })
+        Ok(CachedEntry { registered, edges })
     }
 
     fn standing(&self, entry: &StoredEntry<'_>) -> Result<Standing, ReadError> {
@@ -188,7 +190,7 @@ impl<'a> LinkReader<'a> {
         })
     }
 
-    /// What the last change was that is no erasure, and the entry before it.
+    /// Kind of the last change that is no erasure, and the entry before that change.
     fn change(&self, entry: &StoredEntry<'_>) -> Result<(EntryKind, Option<(u64, Position)>), ReadError> {
         let Some(bytes) = self.records.beneath_erasures(entry)? else { return Ok((entry.kind, previous(entry))) };
         let beneath = bytes.decode()?;
@@ -196,7 +198,7 @@ impl<'a> LinkReader<'a> {
     }
 }
 
-impl Kept {
+impl CachedEntry {
     fn edge(&self, origin: EdgeOrigin, kind: EdgeType, to: &Key) -> Option<&Edge> {
         let found =
             self.edges.binary_search_by(|(other, edge)| (other, edge.kind, edge.to.key()).cmp(&(&origin, kind, to)));

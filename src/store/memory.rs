@@ -1,6 +1,6 @@
-//! The reference model: the [`Store`] contract over ordered maps, obvious enough to be believed.
+//! The reference model: the [`Store`] contract over ordered maps, simple enough to be evidently right.
 //!
-//! For tests, and for nodes that keep nothing: it holds everything in memory and starts empty.
+//! For tests, and for nodes without a disk: all in memory, empty at start.
 
 use std::{
     cmp::Reverse,
@@ -24,7 +24,7 @@ pub struct MemoryStore {
     model: RwLock<Model>,
 }
 
-/// What became of an edge with which entry, the newest first.
+/// States of an edge by ledger index, newest first.
 type EdgeStates = BTreeMap<Reverse<u64>, (EdgeOp, Position)>;
 
 #[derive(Debug, Default)]
@@ -141,7 +141,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    /// Nothing: memory is gone after a crash.
+    /// Always the default: memory is lost in a crash.
     fn durable(&self) -> Applied {
         Applied::default()
     }

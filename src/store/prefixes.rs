@@ -1,8 +1,8 @@
-//! Prefixes: which identifiers this node answers for, and who does for the others.
+//! The prefix table: the identifiers that this node answers for, and the delegations of the others.
 //!
-//! What the ledger says of prefixes is little beside the identifiers below them, and every question that is not in a cache asks for
-//! it: it is kept in memory, read from the index at start and changed with every entry. The longest prefix that covers an
-//! identifier counts, label by label.
+//! Prefixes are few beside the identifiers below them, and every cache miss asks for them: the table is kept in memory,
+//! read from the index at start and updated with every entry. The longest prefix that covers an identifier decides,
+//! label by label.
 
 use std::{
     collections::BTreeMap,
@@ -20,38 +20,38 @@ use crate::{
     record::{Delegation, PrefixChange, Version},
 };
 
-/// Prefixes read from the index at once.
+/// Prefixes read from the index at a time.
 const SCAN_PREFIXES: usize = 1_000;
 
-/// What an entry said of a prefix.
+/// A version of a prefix: the change made by one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrefixVersion {
     /// The prefix.
     pub prefix: Prefix,
-    /// What was said.
+    /// The change.
     pub change: PrefixChange,
-    /// Where it stands in the ledger.
+    /// Number, ledger index and time of the version.
     pub version: Version,
-    /// Who said it.
+    /// Principal of the change.
     pub principal: Principal,
 }
 
 impl PrefixVersion {
-    /// What an entry says of a prefix; `None` when it is about an identifier.
+    /// The change of a prefix that an entry makes; `None` if the entry is about an identifier.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Ledger`] when it is about nothing that can be read.
+    /// [`ReadError::Ledger`] if the subject of the entry cannot be read.
     pub fn of(entry: &StoredEntry<'_>) -> Result<Option<Self>, ReadError> {
         let Some(change) = entry.prefix_change() else { return Ok(None) };
         let Some(EntrySubject::Prefix(prefix)) = entry.subject() else {
             return Err(damaged(entry, "is about no prefix").into());
         };
         let version = Version { number: entry.version, ledger_index: entry.index, time_ms: entry.time_ms };
-        Ok(Some(Self { prefix, change, version, principal: entry.principal }))
+        Ok(Some(Self { prefix, change, version, principal: entry.principal.clone() }))
     }
 
-    /// Who answers for the prefix, when others do.
+    /// The delegation, if the prefix is delegated.
     pub fn delegation(&self) -> Option<&Delegation> {
         match &self.change {
             PrefixChange::Delegate(delegation) => Some(delegation),
@@ -60,29 +60,30 @@ impl PrefixVersion {
     }
 }
 
-/// Whether a node answers for what it was told nothing about.
+/// Responsibility of a node for identifiers that no prefix covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImplicitHome {
-    /// As long as no prefix is homed on it, it answers for everything that it does not delegate.
+    /// As long as no prefix is homed on the node, it answers for everything that it does not delegate.
     UntilHomed,
-    /// It answers for what is homed on it, and for nothing else.
+    /// The node answers for the prefixes homed on it, and for nothing else.
     Never,
-    /// It keeps these subtrees of another node's identifiers, and answers for nothing else whatever the ledger says.
+    /// The node mirrors these subtrees of another node's identifiers, and answers for nothing else whatever the ledger
+    /// says.
     Within(Vec<Subtree>),
 }
 
-/// Who answers for an identifier.
+/// Responsibility for an identifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Responsibility {
-    /// This node.
+    /// This node answers.
     Home,
-    /// Others, to whom the prefix was delegated.
+    /// The sites of the delegation answer.
     Delegated(Arc<PrefixVersion>),
-    /// Whoever it is, this node does not know them.
+    /// This node does not know who answers.
     Elsewhere,
 }
 
-/// All prefixes that are homed or delegated, by their paths.
+/// All homed and delegated prefixes, by their paths.
 #[derive(Debug)]
 pub struct Prefixes {
     implicit: ImplicitHome,
@@ -97,13 +98,14 @@ struct Table {
 }
 
 impl Prefixes {
-    /// Reads what the index has of prefixes.
+    /// Reads all prefixes from the index.
     ///
     /// # Errors
     ///
     /// [`ReadError`].
     pub fn load(records: &Records, implicit: ImplicitHome) -> Result<Self, ReadError> {
-        let (mut table, keys) = (Table::default(), Prefix::keys());
+        let mut table = Table::default();
+        let keys = Prefix::keys();
         let mut after: Option<Key> = None;
         loop {
             let page = records.store().scan(&keys, after.as_ref(), SCAN_PREFIXES)?;
@@ -118,12 +120,12 @@ impl Prefixes {
         Ok(Self { implicit, table: RwLock::new(table), generation: AtomicU64::new(0) })
     }
 
-    /// Who answers for an identifier.
+    /// Responsibility for an identifier, by its key.
     pub fn responsibility(&self, key: &Key) -> Responsibility {
         self.responsibility_for(key.as_bytes())
     }
 
-    /// Who answers for all identifiers whose keys begin with these bytes, which end with a label.
+    /// Responsibility for all identifiers whose keys begin with `path`, which ends at the end of a label.
     pub fn responsibility_for(&self, path: &[u8]) -> Responsibility {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         let within = match &self.implicit {
@@ -141,19 +143,19 @@ impl Prefixes {
         }
     }
 
-    /// The closest prefix that is homed here and covers these bytes, which end with a label.
+    /// The closest prefix that is homed here and covers `path`, which ends at the end of a label.
     pub fn home_of(&self, path: &[u8]) -> Option<Arc<PrefixVersion>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         table.closest(path).filter(|version| version.delegation().is_none()).cloned()
     }
 
-    /// What is said of a prefix itself; `None` when nothing is, or it was revoked.
+    /// The version of exactly this prefix; `None` if it is neither homed nor delegated.
     pub fn get(&self, prefix: &Prefix) -> Option<Arc<PrefixVersion>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         table.by_path.get(prefix.path()).cloned()
     }
 
-    /// Prefixes in order of their paths, after one, at most `limit`.
+    /// Prefixes in order of their paths, after `after`, at most `limit`.
     pub fn list(&self, after: Option<&Prefix>, limit: usize) -> Vec<Arc<PrefixVersion>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.path()));
@@ -161,26 +163,26 @@ impl Prefixes {
         range.take(limit).map(|(_, version)| Arc::clone(version)).collect()
     }
 
-    /// True when a prefix is homed or delegated whose path begins with these bytes, and is longer.
+    /// True if a homed or delegated prefix has a path that begins with `path` and is longer.
     pub fn any_below(&self, path: &[u8]) -> bool {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         let next = table.by_path.range::<[u8], _>((Bound::Excluded(path), Bound::Unbounded)).next();
         next.is_some_and(|(found, _)| found.starts_with(path))
     }
 
-    /// How many prefixes are homed, and how many delegated.
+    /// Number of homed prefixes, and of delegated ones.
     pub fn count(&self) -> (usize, usize) {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         (table.homed, table.by_path.len() - table.homed)
     }
 
-    /// Takes note of what the newest entry about a prefix says.
+    /// Applies the newest version of a prefix.
     pub fn put(&self, version: PrefixVersion) {
         self.table.write().unwrap_or_else(PoisonError::into_inner).put(version);
         self.generation.fetch_add(1, Ordering::Release);
     }
 
-    /// How often something was said since the start.
+    /// Number of changes since the start; a cached answer with another generation is stale.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
@@ -195,20 +197,22 @@ impl Table {
             PrefixChange::Home | PrefixChange::Delegate(_) => self.by_path.insert(path, Arc::new(version)),
         };
         let was_home = before.is_some_and(|before| before.change == PrefixChange::Home);
+        // Added first, so that the sum never passes below zero.
         self.homed = self.homed + usize::from(is_home) - usize::from(was_home);
     }
 
-    /// The longest prefix that covers a path: the one before it in order, or one above both of them.
+    /// The closest prefix that covers a path: the longest one in the table.
     fn closest(&self, path: &[u8]) -> Option<&Arc<PrefixVersion>> {
         let mut upto = path;
         loop {
+            // The greatest path not above `upto`. If it does not cover `path`, only a prefix of what both share can.
             let (found, version) =
                 self.by_path.range::<[u8], _>((Bound::Unbounded, Bound::Included(upto))).next_back()?;
             if version.prefix.contains_path(path) {
                 return Some(version);
             }
             let shared = found.iter().zip(upto).take_while(|(a, b)| a == b).count();
-            // Whatever covers the path and lies further up is no longer than what both share; what was found does not cover it.
+            // A shorter cover of the path is a prefix of the bytes that both share; `found` itself is none.
             let shorter = if shared == found.len() { shared.checked_sub(1)? } else { shared };
             upto = upto.get(..shorter)?;
         }
@@ -224,7 +228,7 @@ mod tests {
 
     fn version(prefix: &str, change: PrefixChange) -> PrefixVersion {
         let version = Version { number: 1, ledger_index: 0, time_ms: 0 };
-        PrefixVersion { prefix: Prefix::parse(prefix).unwrap(), change, version, principal: Principal::Loopback }
+        PrefixVersion { prefix: Prefix::parse(prefix).unwrap(), change, version, principal: Principal::LOOPBACK }
     }
 
     fn delegate() -> PrefixChange {

@@ -1,4 +1,4 @@
-//! Whole records: from an identifier through the index to the ledger entry that says it.
+//! Whole records: read from the ledger entry to which the index leads.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use crate::{
     record::{Edge, EdgeChange, EdgeType, EdgeTypes, Record, Status, ValueView, Version, stored::StoredValue},
 };
 
-/// The index and the ledger behind it, read together.
+/// Reader of records, over the index and the ledger behind it.
 #[derive(Clone)]
 pub struct Records {
     store: Arc<dyn Store>,
     ledger: Arc<Ledger>,
 }
 
-/// Why a record could not be read.
+/// Failure to read a record.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The index failed.
@@ -29,22 +29,22 @@ pub enum ReadError {
 }
 
 impl Records {
-    /// Reads through this index and this ledger.
+    /// A reader over this index and this ledger.
     pub fn new(store: Arc<dyn Store>, ledger: Arc<Ledger>) -> Self {
         Self { store, ledger }
     }
 
-    /// The index alone.
+    /// The index.
     pub fn store(&self) -> &dyn Store {
         &*self.store
     }
 
-    /// The ledger alone.
+    /// The ledger.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
-    /// The newest version of what is registered under a key; `None` when nothing ever was.
+    /// The newest version of the record under a key; `None` if there never was one.
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ impl Records {
         self.newest(key)?.map(|newest| self.record(&newest)).transpose()
     }
 
-    /// The newest entry about a key; `None` when there is none.
+    /// The newest entry about a key; `None` if there is none.
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ impl Records {
         self.store.latest(key)?.map(|position| Ok(Newest(self.entry(position)?))).transpose()
     }
 
-    /// As [`Records::newest`], as far as that can be said without waiting for a disk.
+    /// As [`Records::newest`], without waiting for a disk: [`Resident::OnDisk`] if index or entry are not in memory.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl Records {
         })
     }
 
-    /// The record as its newest entry left it.
+    /// The record in the version of its newest entry.
     ///
     /// # Errors
     ///
@@ -84,21 +84,18 @@ impl Records {
         self.record_of(&newest.0.decode()?)
     }
 
-    /// As [`Records::record`], as far as that can be said without waiting for a disk.
+    /// As [`Records::record`], without waiting for a disk: [`Resident::OnDisk`] if the record has edges.
     ///
     /// # Errors
     ///
     /// [`ReadError`].
     pub fn record_resident(&self, newest: &Newest) -> Result<Resident<Record>, ReadError> {
         let entry = newest.0.decode()?;
-        // Edges that came with other entries may be anywhere.
-        match entry.has_edges {
-            true => Ok(Resident::OnDisk),
-            false => Ok(Resident::Here(self.record_of(&entry)?)),
-        }
+        // Edges of earlier entries may lie on the disk.
+        if entry.has_edges { Ok(Resident::OnDisk) } else { Ok(Resident::Here(self.record_of(&entry)?)) }
     }
 
-    /// The identifier that is known by a hash; `None` when there is none.
+    /// The identifier whose key has this hash; `None` if there is none.
     ///
     /// # Errors
     ///
@@ -114,12 +111,13 @@ impl Records {
     ///
     /// [`ReadError`].
     pub fn scan(&self, prefix: &KeyPrefix, after: Option<&Key>, limit: usize) -> Result<Vec<Record>, ReadError> {
-        let (mut records, mut after) = (Vec::new(), after.cloned());
+        let mut records = Vec::new();
+        let mut after = after.cloned();
         while records.len() < limit {
             let found = self.store.scan(prefix, after.as_ref(), limit - records.len())?;
             let Some((last, _)) = found.last() else { break };
             after = Some(last.clone());
-            // What is said of prefixes lies among them, when everything is asked for.
+            // Keys of prefixes lie among those of identifiers if the scan is over everything.
             let prefixes = Prefix::keys();
             let identifiers = found.iter().filter(|(key, _)| !key.as_bytes().starts_with(prefixes.as_bytes()));
             for (_, position) in identifiers {
@@ -129,13 +127,15 @@ impl Records {
         Ok(records)
     }
 
-    /// The entry that counts when the erasures since are left aside; `None` when it is the entry itself.
+    /// The entry below the erasures: the last one that is no erasure; `None` if that is `entry` itself.
     ///
     /// # Errors
     ///
     /// [`ReadError::Ledger`].
     pub fn beneath_erasures(&self, entry: &StoredEntry<'_>) -> Result<Option<EntryBytes>, ReadError> {
-        let (mut beneath, mut kind, mut next) = (None, entry.kind, previous(entry));
+        let mut beneath = None;
+        let mut kind = entry.kind;
+        let mut next = previous(entry);
         while let (EntryKind::Erase, Some((_, position))) = (kind, next) {
             let bytes = self.entry(position)?;
             let before = bytes.decode()?;
@@ -164,7 +164,7 @@ impl Records {
             (Status::Active, true) => self.edges(record.identifier.key(), entry)?,
             _ => (Vec::new(), false),
         };
-        // What an event says of its outputs stays when values of it are erased.
+        // Erasing values of an event leaves its outputs as they were.
         let beneath = match record.status {
             Status::Active => self.beneath_erasures(entry)?,
             _ => None,
@@ -176,8 +176,8 @@ impl Records {
         Ok(Record { edges, edges_truncated, outputs, ..record })
     }
 
-    /// The edges that a record says behind one of its entries, and whether there are more than are shown. What an event
-    /// says of its outputs is the event's.
+    /// The edges that a record states as of one of its entries, and true if there are more than
+    /// [`Record::EDGES_SHOWN_MAX`]. Edges that an event states about its outputs belong to the event.
     fn edges(&self, from: &Key, entry: &StoredEntry<'_>) -> Result<(Vec<Edge>, bool), ReadError> {
         let query = EdgeQuery {
             types: EdgeTypes::ALL,
@@ -215,20 +215,21 @@ impl Records {
 pub struct Newest(pub(super) EntryBytes);
 
 impl Newest {
-    /// The entry, taken apart.
+    /// The entry, decoded.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Ledger`] when it cannot be read.
+    /// [`ReadError::Ledger`] if the entry is damaged.
     pub fn entry(&self) -> Result<StoredEntry<'_>, ReadError> {
         Ok(self.0.decode()?)
     }
 
-    /// The values of the record, whoever may read them; an [`Err`] with its state when it does not answer any more.
+    /// All values of the record, public or not; the inner [`Err`] holds the status of a record that does not answer any
+    /// more.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Ledger`] when the entry cannot be read.
+    /// [`ReadError::Ledger`] if the entry is damaged.
     pub fn values(&self) -> Result<Result<Vec<ValueView<'_>>, Status>, ReadError> {
         let entry = self.0.decode()?;
         match entry.status() {
@@ -248,7 +249,7 @@ fn added(entry: &StoredEntry<'_>, kind: EdgeType, to: &Key) -> Option<Edge> {
     })
 }
 
-/// The record as an entry left it, its edges aside.
+/// The record in the version of an entry, without its edges.
 pub(super) fn record_without_edges(entry: &StoredEntry<'_>) -> Result<Record, ReadError> {
     Ok(Record {
         identifier: identifier(entry)?,
@@ -262,7 +263,7 @@ pub(super) fn record_without_edges(entry: &StoredEntry<'_>) -> Result<Record, Re
     })
 }
 
-/// The identifier that an entry is about.
+/// The identifier of an entry.
 fn identifier(entry: &StoredEntry<'_>) -> Result<Identifier, LedgerError> {
     Identifier::parse(entry.identifier).map_err(|_| damaged(entry, "is about no identifier"))
 }

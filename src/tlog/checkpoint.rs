@@ -10,12 +10,13 @@ use ed25519_dalek::SigningKey;
 use signed_note::{Note, StandardSigner};
 use tlog_tiles::{Checkpoint, Hash};
 
-use super::CheckpointVerifier;
+use super::note::{KeyType, VerifierKey, is_key_name};
 
 /// Type byte of an Ed25519 key in a signed note (C2SP signed-note).
 const ED25519: u8 = 0x01;
 /// The longest origin (the name of the ledger and its key), in bytes: a checkpoint must fit a slot.
 pub const ORIGIN_BYTES_MAX: usize = 100;
+
 /// The origin cannot name a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("origin `{origin}` is not 1 to {ORIGIN_BYTES_MAX} printable ASCII characters without spaces and `+`")]
@@ -40,7 +41,7 @@ pub struct LedgerKey {
     origin: String,
     seed: [u8; 32],
     signer: StandardSigner,
-    verifier: CheckpointVerifier,
+    verifier: VerifierKey,
 }
 
 impl std::fmt::Debug for LedgerKey {
@@ -78,8 +79,8 @@ impl LedgerKey {
 
     fn of_seed(origin: &str, seed: [u8; 32]) -> Option<Self> {
         let signer = StandardSigner::new(&private_key(origin, seed)).ok()?;
-        let verifier = CheckpointVerifier::of_key(origin, SigningKey::from_bytes(&seed).verifying_key())?;
-        Some(Self { origin: origin.into(), seed, signer, verifier })
+        let verifier = VerifierKey::new(origin, KeyType::Log, SigningKey::from_bytes(&seed).verifying_key());
+        is_key_name(origin).then_some(Self { origin: origin.into(), seed, signer, verifier })
     }
 
     /// The same key for a second log, whose name is longer by `suffix`. Signatures do not pass from one log to the other: the
@@ -104,7 +105,7 @@ impl LedgerKey {
     }
 
     /// What verifies this key's checkpoints.
-    pub fn verifier(&self) -> &CheckpointVerifier {
+    pub fn verifier(&self) -> &VerifierKey {
         &self.verifier
     }
 
@@ -133,4 +134,13 @@ fn private_key(origin: &str, seed: [u8; 32]) -> String {
     let id = signed_note::key_id(origin, &[&[ED25519], public.as_bytes().as_slice()].concat());
     let private = BASE64.encode(&[&[ED25519], seed.as_slice()].concat());
     format!("PRIVATE+KEY+{origin}+{id:08x}+{private}")
+}
+
+/// Reads origin, size and root of a signed note, and checks no signature.
+pub fn read_checkpoint(note: &[u8]) -> Option<(String, SignedCheckpoint)> {
+    let parsed = Note::from_bytes(note).ok()?;
+    let checkpoint = Checkpoint::from_bytes(parsed.text()).ok()?;
+    let note = std::str::from_utf8(note).ok()?;
+    let (size, root) = (checkpoint.size(), *checkpoint.hash());
+    Some((checkpoint.origin().into(), SignedCheckpoint { size, root, note: note.into() }))
 }

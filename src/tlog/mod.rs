@@ -2,8 +2,7 @@
 //!
 //! ```text
 //! checkpoint   size and root of a log, signed; the key that signs        C2SP tlog-checkpoint
-//! verifier     the key that verifies them                                C2SP signed-note
-//! note         signed notes with cosignatures, and keys of both kinds    C2SP signed-note, tlog-cosignature
+//! note         keys of logs and witnesses, signed notes, cosignatures    C2SP signed-note, tlog-cosignature
 //! merkle       inclusion and consistency against roots                   RFC 9162 section 2.1
 //! frontier     the right edge of a tree that grows                       RFC 6962 section 2.1
 //! tiles        paths of tiles and entry bundles                          C2SP tlog-tiles
@@ -24,14 +23,12 @@ pub mod note;
 pub mod policy;
 pub mod tiles;
 pub mod tlog_proof;
-mod verifier;
 pub mod witness;
 
-pub use checkpoint::{BadOrigin, LedgerKey, ORIGIN_BYTES_MAX, SignedCheckpoint};
+pub use checkpoint::{BadOrigin, LedgerKey, ORIGIN_BYTES_MAX, SignedCheckpoint, read_checkpoint};
 pub(crate) use frontier::TILE_HEIGHT;
 pub use frontier::{Frontier, empty_root};
 pub use tlog_tiles::{Hash, node_hash, record_hash};
-pub use verifier::{CheckpointVerifier, VerifierKeyError, read_checkpoint};
 
 /// A decimal number without a sign or leading zeros.
 pub(crate) fn number(text: &str) -> Option<u64> {

@@ -9,7 +9,7 @@ use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use signed_note::{Note, NoteError, Verifier, VerifierList};
 use tlog_tiles::Checkpoint;
 
-use super::{empty_root, merkle::TreeHead};
+use super::{SignedCheckpoint, empty_root, merkle::TreeHead};
 
 /// The longest checkpoint with its signatures that is read, in bytes.
 pub const CHECKPOINT_BYTES_MAX: usize = 64 << 10;
@@ -41,6 +41,8 @@ pub struct VerifierKey {
     id: u32,
     kind: KeyType,
     key: VerifyingKey,
+    /// The key in its one spelling.
+    text: Box<str>,
 }
 
 /// Why a text is no verifier key.
@@ -62,6 +64,12 @@ pub enum KeyError {
         /// The type byte.
         kind: u8,
     },
+    /// It is a cosigner's, and a log's was asked for.
+    #[error("the verifier key of {name} is that of a witness, not of a log")]
+    NotLog {
+        /// The key's name.
+        name: String,
+    },
     /// The digits do not belong to name and key.
     #[error("the verifier key of {name} has an id that does not belong to it: a character is wrong somewhere")]
     Id {
@@ -70,11 +78,22 @@ pub enum KeyError {
     },
 }
 
+impl KeyError {
+    fn of(text: &str) -> Self {
+        Self::Form { text: text.chars().take(80).collect() }
+    }
+}
+
+/// True if a text can name a key.
+pub(super) fn is_key_name(name: &str) -> bool {
+    signed_note::is_key_name_valid(name) && !name.chars().any(char::is_control)
+}
+
 impl std::str::FromStr for VerifierKey {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let form = || KeyError::Form { text: text.chars().take(80).collect() };
+        let form = || KeyError::of(text);
         if text.len() > VERIFIER_KEY_BYTES_MAX {
             return Err(form());
         }
@@ -85,7 +104,7 @@ impl std::str::FromStr for VerifierKey {
         let (Ok(id), Some((&kind, key))) = (u32::from_str_radix(digits, 16), bytes.split_first()) else {
             return Err(form());
         };
-        if !well_formed || !signed_note::is_key_name_valid(name) || name.chars().any(char::is_control) {
+        if !well_formed || !is_key_name(name) {
             return Err(form());
         }
         if id != signed_note::key_id(name, &bytes) {
@@ -95,21 +114,53 @@ impl std::str::FromStr for VerifierKey {
         let found = kinds.into_iter().find(|known| known.byte() == kind);
         let kind = found.ok_or_else(|| KeyError::Type { name: name.into(), kind })?;
         let key = key.try_into().ok().and_then(|key| VerifyingKey::from_bytes(key).ok()).ok_or_else(form)?;
-        Ok(Self { name: name.into(), id, kind, key })
+        Ok(Self::new(name, kind, key))
     }
 }
 
 impl std::fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let key = [&[self.kind.byte()], self.key.as_bytes().as_slice()].concat();
-        write!(f, "{}+{:08x}+{}", self.name, self.id, BASE64.encode(&key))
+        f.write_str(&self.text)
     }
 }
 
 impl VerifierKey {
-    fn new(name: &str, kind: KeyType, key: VerifyingKey) -> Self {
-        let id = signed_note::key_id(name, &[&[kind.byte()], key.as_bytes().as_slice()].concat());
-        Self { name: name.into(), id, kind, key }
+    pub(super) fn new(name: &str, kind: KeyType, key: VerifyingKey) -> Self {
+        let bytes = [&[kind.byte()], key.as_bytes().as_slice()].concat();
+        let id = signed_note::key_id(name, &bytes);
+        let text = format!("{name}+{id:08x}+{}", BASE64.encode(&bytes)).into();
+        Self { name: name.into(), id, kind, key, text }
+    }
+
+    /// Reads the key of a log, in the one spelling that [`VerifierKey::text`] gives.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`], [`KeyError::NotLog`] for a cosigner's.
+    pub fn of_log(text: &str) -> Result<Self, KeyError> {
+        let key: Self = text.parse()?;
+        match key.kind {
+            KeyType::Cosigner => Err(KeyError::NotLog { name: key.name }),
+            KeyType::Log if *key.text != *text => Err(KeyError::of(text)),
+            KeyType::Log => Ok(key),
+        }
+    }
+
+    /// The same key for a second log, whose name is longer by `suffix`; `None` when that cannot name a key.
+    pub fn with_suffix(&self, suffix: &str) -> Option<Self> {
+        let name = format!("{}{suffix}", self.name);
+        is_key_name(&name).then(|| Self::new(&name, self.kind, self.key))
+    }
+
+    /// Takes a note as a checkpoint of the log with this key: the key signed it, and its name is the checkpoint's origin.
+    pub fn verify(&self, note: &[u8]) -> Option<SignedCheckpoint> {
+        let TreeHead { size, root } = verify_checkpoint(note, [self]).ok()?.head;
+        Some(SignedCheckpoint { size, root, note: std::str::from_utf8(note).ok()?.into() })
+    }
+
+    /// The key as others write it down, `name+8 hexadecimal digits+base64 of type and key`.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// Who signs: the origin of a log, the name of a cosigner.
@@ -427,6 +478,28 @@ mod tests {
         let unknown = [&[6], [1; 32].as_slice()].concat();
         let unknown = format!("w+{:08x}+{}", signed_note::key_id("w", &unknown), BASE64.encode(&unknown));
         assert_eq!(unknown.parse::<VerifierKey>(), Err(KeyError::Type { name: "w".into(), kind: 6 }));
+    }
+
+    #[test]
+    fn the_key_of_a_log_is_read_in_one_spelling() {
+        let verifier = VerifierKey::of_log(PUBLISHED_KEY).unwrap();
+        assert_eq!((verifier.name(), verifier.text()), ("example.com/foo", PUBLISHED_KEY));
+        let derived = verifier.with_suffix("/index/v1").unwrap();
+        assert_eq!(derived.name(), "example.com/foo/index/v1");
+        assert!(derived.text().ends_with("AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"), "{derived:?}");
+        assert_eq!(VerifierKey::of_log(derived.text()).unwrap().text(), derived.text());
+        for wrong in [
+            "",
+            "a+b",
+            &PUBLISHED_KEY.replace("530d903a", "530d903b"),
+            &PUBLISHED_KEY.replace("530d903a", "530D903A"),
+            &PUBLISHED_KEY.replace("+Ae", "+Be"),
+        ] {
+            assert!(VerifierKey::of_log(wrong).is_err(), "{wrong}");
+        }
+        let witness = cosigner(1).verifier().clone();
+        assert_eq!(VerifierKey::of_log(witness.text()), Err(KeyError::NotLog { name: witness.name().into() }));
+        assert!(verifier.with_suffix("+ a").is_none());
     }
 
     #[test]

@@ -1,22 +1,23 @@
-//! Which keys of the map an entry is found under: the MapFn of `<origin>/index/v1`.
+//! Keys of the map for an entry: the MapFn of `<origin>/index/v1`.
 //!
-//! For every entry, and for every edge that a line of it says; an `edge` line leads from the entry's identifier to the one in
-//! the line, an `output` line of an event from the one in the line to the event:
+//! Each entry has a key for its identifier, and keys for each edge that one of its lines states; an `edge` line leads
+//! from the entry's identifier to the one in the line, an `output` line of an event from the one in the line to the
+//! event:
 //!
 //! ```text
 //! id:<identifier of the entry>                 its list is the whole history, its last index the latest version
-//! out:<identifier that the edge leads from>    all entries that say what the identifier is made of, packed in, …
-//! in:<identifier that the edge leads to>       all entries that say where the identifier went
-//! ns:<prefix>                                  all entries that delegate a prefix, home it, or revoke that; and no other key of them
+//! out:<identifier that the edge leads from>    all entries that state what the identifier is made of, packed in, …
+//! in:<identifier that the edge leads to>       all entries that state where the identifier went
+//! ns:<prefix>                                  all entries that delegate, home or revoke a prefix, under no other key
 //! ```
 //!
-//! A key of the map is the SHA-256 of such a text. The identifier in it is the canonical form, a Handle with its ASCII letters in
-//! lower case, so that equal identifiers have one key however they are spelled; a text that is no identifier is taken as it
-//! stands. An index stands under a key once, however many lines of the entry lead there.
+//! A key of the map is the SHA-256 of such a text. The identifier in it is the canonical form, a Handle with its ASCII
+//! letters in lower case, so that equal identifiers have one key however they are spelled; a text that is no identifier
+//! is used verbatim. An index appears under a key once, however many lines of the entry lead there.
 //!
-//! The rule is fixed for the life of an index: another rule is another index, with another origin, built from entry 0. Anybody
-//! can compute it from the entries' texts ([`keys_of_text`]); the node does from what it has stored ([`keys_of_stored`]), and
-//! both go through [`keys_of`].
+//! The rule is fixed for the life of an index: another rule is another index, with another origin, built from entry 0.
+//! Anybody can compute the keys from the entries' texts ([`keys_of_text`]); the node computes them from stored entries
+//! ([`keys_of_stored`]), and both share [`keys_of`].
 
 use std::borrow::Cow;
 
@@ -28,18 +29,18 @@ use crate::{
     id::{Identifier, Prefix, Scheme},
 };
 
-/// What the origin of an output log adds to that of its ledger: the name and version of the rule.
+/// Suffix of the origin of an output log behind that of its ledger: the name and version of the rule.
 pub const ORIGIN_SUFFIX: &str = "/index/v1";
 
-/// What is asked of an identifier.
+/// Kind of a lookup by identifier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LookupKind {
-    /// All entries about it.
+    /// All entries about the identifier.
     #[default]
     Id,
-    /// All entries with edges from it.
+    /// All entries with edges from the identifier.
     Out,
-    /// All entries with edges to it.
+    /// All entries with edges to the identifier.
     In,
 }
 
@@ -47,7 +48,7 @@ impl LookupKind {
     /// Every kind.
     pub const ALL: [Self; 3] = [Self::Id, Self::Out, Self::In];
 
-    /// The word for it, which its keys begin with.
+    /// The word for the kind, with which its keys begin.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Id => "id",
@@ -56,7 +57,7 @@ impl LookupKind {
         }
     }
 
-    /// The key of an identifier.
+    /// The map key of an identifier.
     pub fn key(self, identifier: &Identifier) -> Bytes32 {
         let mut hash = Sha256::new();
         hash.update(self.as_str());
@@ -66,17 +67,17 @@ impl LookupKind {
     }
 }
 
-/// The key of a prefix: its list is the whole history of who answers for it.
+/// The map key of a prefix: its list is the whole history of the responsibility for it.
 pub fn prefix_key(prefix: &Prefix) -> Bytes32 {
     prefix_key_of(prefix.as_str())
 }
 
-/// The key of a prefix as an entry has it.
+/// The map key of a prefix, from its text in an entry.
 fn prefix_key_of(text: &str) -> Bytes32 {
     Sha256::digest(format!("ns:{text}")).into()
 }
 
-/// The text in which equal identifiers are equal.
+/// A text that is equal for equal identifiers.
 fn comparison_form(identifier: &Identifier) -> Cow<'_, str> {
     match identifier.scheme() {
         Scheme::Handle if identifier.as_str().bytes().any(|byte| byte.is_ascii_uppercase()) => {
@@ -86,14 +87,14 @@ fn comparison_form(identifier: &Identifier) -> Cow<'_, str> {
     }
 }
 
-/// An identifier of an entry, taken apart once.
-enum Named<'a> {
+/// A text of an entry in the place of an identifier, parsed once.
+enum EntryIdentifier<'a> {
     Identifier(Cow<'a, Identifier>),
-    /// It is none.
+    /// A text that is no identifier.
     Text(&'a str),
 }
 
-impl<'a> Named<'a> {
+impl<'a> EntryIdentifier<'a> {
     fn parse(text: &'a str) -> Self {
         Identifier::parse(text).map_or(Self::Text(text), |identifier| Self::Identifier(Cow::Owned(identifier)))
     }
@@ -106,44 +107,44 @@ impl<'a> Named<'a> {
     }
 }
 
-/// Gives every key of an entry to `give`, from its text.
+/// Passes every key of an entry to `give`, from its text.
 pub fn keys_of_text(entry: &EntryText<'_>, mut give: impl FnMut(Bytes32)) {
     if entry.kind.is_about_prefix() {
         return give(prefix_key_of(&entry.identifier));
     }
-    let targets = entry.edges.iter().map(|edge| Named::parse(&edge.to));
-    let outputs = entry.outputs.iter().map(|to| Named::parse(to));
-    keys_of(&Named::parse(&entry.identifier), targets, outputs, give);
+    let targets = entry.edges.iter().map(|edge| EntryIdentifier::parse(&edge.to));
+    let outputs = entry.outputs.iter().map(|to| EntryIdentifier::parse(to));
+    keys_of(&EntryIdentifier::parse(&entry.identifier), targets, outputs, give);
 }
 
-/// As [`keys_of_text`], when its identifiers were parsed: its own, those that its edges lead to, those of its outputs.
+/// As [`keys_of_text`], from parsed identifiers: that of the entry, the targets of its edges, its outputs.
 pub fn keys_of_identifiers(
     identifier: &Identifier,
     targets: &[Identifier],
     outputs: &[Identifier],
     give: impl FnMut(Bytes32),
 ) {
-    let named = |identifier| Named::Identifier(Cow::Borrowed(identifier));
-    keys_of(&named(identifier), targets.iter().map(named), outputs.iter().map(named), give);
+    let parsed = |identifier| EntryIdentifier::Identifier(Cow::Borrowed(identifier));
+    keys_of(&parsed(identifier), targets.iter().map(parsed), outputs.iter().map(parsed), give);
 }
 
-/// Gives every key of an entry to `give`, from its stored form.
+/// Passes every key of an entry to `give`, from its stored form.
 pub fn keys_of_stored(entry: &StoredEntry<'_>, mut give: impl FnMut(Bytes32)) {
     if entry.kind.is_about_prefix() {
         return give(prefix_key_of(entry.identifier));
     }
-    let named = |identifier| Named::Identifier(Cow::Borrowed(identifier));
-    let targets = entry.edges.iter().map(|change| named(change.subject().1));
-    let outputs = entry.outputs.iter().flat_map(|outputs| &outputs.flows).map(|flow| named(&flow.identifier));
-    keys_of(&Named::parse(entry.identifier), targets, outputs, give);
+    let parsed = |identifier| EntryIdentifier::Identifier(Cow::Borrowed(identifier));
+    let targets = entry.edges.iter().map(|change| parsed(change.subject().1));
+    let outputs = entry.outputs.iter().flat_map(|outputs| &outputs.flows).map(|flow| parsed(&flow.identifier));
+    keys_of(&EntryIdentifier::parse(entry.identifier), targets, outputs, give);
 }
 
-/// The rule: the keys of an entry about `identifier` whose edges lead to `targets`, and from `outputs`. A key may be given more
-/// than once.
+/// The rule: passes the keys of an entry about `identifier`, with edges to `targets` and from `outputs`, to `give`,
+/// possibly more than once.
 fn keys_of<'a>(
-    identifier: &Named<'_>,
-    targets: impl Iterator<Item = Named<'a>>,
-    outputs: impl Iterator<Item = Named<'a>>,
+    identifier: &EntryIdentifier<'_>,
+    targets: impl Iterator<Item = EntryIdentifier<'a>>,
+    outputs: impl Iterator<Item = EntryIdentifier<'a>>,
     mut give: impl FnMut(Bytes32),
 ) {
     give(identifier.key(LookupKind::Id));

@@ -1,17 +1,17 @@
-//! The ledger indices of one key, when it has more than one: compact, only ever longer.
+//! The ledger indices of one key that has more than one: compact, append-only.
 //!
-//! Differences from one index to the next as varints, and for a long list the state of the hash over what is there, so that
-//! a new index costs what is new. A short list is hashed again.
+//! Differences between consecutive indices as varints, and for a long list the hash state over all of them, so that
+//! appending hashes only the new indices. A short list is hashed again.
 
 use sha2::{Digest, Sha256};
 
 use super::trie::{Bytes32, value_of};
 use crate::codec::{Reader, put_varint};
 
-/// From how many indices on the state of the hash is kept.
+/// Minimum number of indices for which the hash state is kept.
 const MIDSTATE_COUNT_MIN: u64 = 64;
 
-/// Indices in ascending order; two at least.
+/// Indices in ascending order, at least two.
 #[derive(Clone, Debug)]
 pub(super) struct List {
     /// The first index, then differences.
@@ -21,7 +21,7 @@ pub(super) struct List {
     midstate: Option<Box<Sha256>>,
 }
 
-/// What comes to a list, computed while the list can still be read as it is.
+/// Indices to append to a list, computed while readers still use the list.
 #[derive(Debug)]
 pub(super) struct Tail {
     deltas: Vec<u8>,
@@ -31,7 +31,7 @@ pub(super) struct Tail {
 }
 
 impl List {
-    /// A list of indices that ascend.
+    /// A list of ascending indices.
     pub(super) fn new(indices: &[u64]) -> Self {
         let empty = Self { deltas: Vec::new(), count: 0, last: 0, midstate: None };
         let Tail { mut deltas, count, last, midstate } = empty.tail(indices).0;
@@ -39,15 +39,16 @@ impl List {
         Self { deltas, count, last, midstate }
     }
 
-    /// How many indices there are.
+    /// Number of indices.
     pub(super) fn count(&self) -> u64 {
         self.count
     }
 
     /// The indices.
     pub(super) fn indices(&self) -> Vec<u64> {
-        let (mut reader, mut index) = (Reader::new(&self.deltas), 0);
-        // What was written here reads back; were it not so, the proof would not verify.
+        let mut reader = Reader::new(&self.deltas);
+        let mut index = 0;
+        // The bytes were written here and read back; if they did not, the proof would not verify.
         let next = std::iter::from_fn(|| {
             index += reader.varint().ok()?;
             Some(index)
@@ -55,7 +56,7 @@ impl List {
         next.collect()
     }
 
-    /// The value that the trie has for the key.
+    /// The value of the key in the trie.
     pub(super) fn value(&self) -> Bytes32 {
         match &self.midstate {
             Some(hash) => (**hash).clone().finalize().into(),
@@ -63,9 +64,12 @@ impl List {
         }
     }
 
-    /// What `more`, in ascending order, adds, and the value then. Indices that do not ascend are there already.
+    /// The tail that appends `more`, in ascending order, and the value of the key then. Indices up to the last one are
+    /// skipped: the list has them.
     pub(super) fn tail(&self, more: &[u64]) -> (Tail, Bytes32) {
-        let (mut deltas, mut last, mut count) = (Vec::new(), self.last, self.count);
+        let mut deltas = Vec::new();
+        let mut last = self.last;
+        let mut count = self.count;
         let mut added = Vec::with_capacity(more.len());
         for &index in more.iter().filter(|index| self.count == 0 || **index > self.last) {
             if count == 0 || index > last {
@@ -88,7 +92,7 @@ impl List {
         (Tail { deltas, count, last, midstate: Some(hash) }, value)
     }
 
-    /// Adds what [`List::tail`] computed.
+    /// Appends a tail computed by [`List::tail`].
     pub(super) fn extend(&mut self, tail: Tail) {
         let Tail { deltas, count, last, midstate } = tail;
         self.deltas.extend_from_slice(&deltas);

@@ -1,13 +1,13 @@
-//! A lookup with everything that proves it, and its verification, which needs a verifier key and nothing else.
+//! A lookup with its proofs, and its verification, for which a verifier key is enough.
 //!
 //! ```text
 //! verifier key of the ledger -> that of the output log (same key, name + "/index/v1")
 //! output checkpoint  signed -> its last leaf is the output leaf -> map root, and the ledger's checkpoint, signed
-//! map root -> these indices stand under the key, and no others; or none does
+//! map root -> exactly these indices, or none, are under the key
 //! ```
 //!
-//! An output leaf is `hex(map root) LF ledger checkpoint, verbatim`. What is proved is as of that checkpoint's size: entries
-//! behind it are not looked at. Pure: no I/O.
+//! An output leaf is `hex(map root) LF ledger checkpoint, verbatim`. A proof covers the entries up to that checkpoint's
+//! size, and no later ones. Pure: no I/O.
 
 use std::sync::Arc;
 
@@ -20,48 +20,51 @@ use super::{
 };
 use crate::{
     entry::leaf_hash,
-    tlog::{CheckpointVerifier, Hash, SignedCheckpoint, VerifierKeyError},
+    tlog::{
+        Hash, SignedCheckpoint,
+        note::{KeyError, VerifierKey},
+    },
 };
 
-/// The most ledger indices that one lookup gives; the client has to take the whole list.
+/// Maximum number of ledger indices in one lookup; the client needs the whole list.
 pub const LOOKUP_INDICES_MAX: usize = 100_000;
 
-/// What the index says about a key, with the proofs.
+/// The answer of the index for a key, with its proofs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lookup {
-    /// Ledger indices of all entries under the key, ascending; none when there is none.
+    /// Ledger indices of all entries under the key, ascending; empty if there are none.
     pub indices: Vec<u64>,
     /// The map proof of presence or absence ([`super::trie`]).
     pub proof: Vec<u8>,
     /// The last leaf of the output log.
     pub leaf: Arc<[u8]>,
-    /// Its inclusion path, from its sibling up (RFC 6962 section 2.1.1).
+    /// The leaf's inclusion path, from its sibling up (RFC 6962 section 2.1.1).
     pub leaf_path: Arc<[Hash]>,
-    /// The checkpoint of the output log, whose last leaf it is.
+    /// The checkpoint of the output log whose last leaf is `leaf`.
     pub checkpoint: Arc<str>,
 }
 
-/// What a lookup proves.
+/// The facts that a lookup proves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verified {
     /// Ledger indices of all entries under the key, ascending.
     pub indices: Vec<u64>,
-    /// The checkpoint of the ledger up to which this is all.
+    /// The checkpoint of the ledger up to which the indices are complete.
     pub covers: SignedCheckpoint,
-    /// The checkpoint of the output log that says so.
+    /// The checkpoint of the output log.
     pub output: SignedCheckpoint,
 }
 
-/// Why a lookup proves nothing.
+/// Defect of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
-    /// The key cannot be one.
+    /// The verifier key cannot have the suffix of an output log.
     #[error(transparent)]
-    Key(#[from] VerifierKeyError),
-    /// The output log's checkpoint is not signed, or by another.
+    Key(#[from] KeyError),
+    /// The output log's checkpoint lacks the signature of the key.
     #[error("the checkpoint of the output log is not signed by `{name}` with the given key")]
     OutputCheckpoint {
-        /// Whose signature is missing.
+        /// Name of the missing signer.
         name: String,
     },
     /// The leaf is not the last one under the output checkpoint.
@@ -70,19 +73,19 @@ pub enum LookupError {
     /// The leaf is not a map root and a checkpoint.
     #[error("the leaf of the output log is not a map root and a checkpoint")]
     LeafForm,
-    /// The ledger's checkpoint in the leaf is not signed, or by another.
+    /// The ledger's checkpoint in the leaf lacks the signature of the key.
     #[error("the ledger checkpoint in the output log is not signed by `{name}` with the given key")]
     LedgerCheckpoint {
-        /// Whose signature is missing.
+        /// Name of the missing signer.
         name: String,
     },
-    /// The indices do not ascend, are too many, or pass the ledger's end.
+    /// The indices do not ascend, are too many, or lie beyond the ledger's end.
     #[error("the ledger indices do not ascend, or are not below the {size} entries that the checkpoint covers")]
     Indices {
         /// The size of the ledger.
         size: u64,
     },
-    /// The map proof.
+    /// The map proof is wrong.
     #[error(transparent)]
     Map(#[from] ProofError),
 }
@@ -97,7 +100,7 @@ pub struct OutputLeaf<'a> {
 }
 
 impl<'a> OutputLeaf<'a> {
-    /// Reads a leaf; `None` when it is none.
+    /// Reads a leaf; `None` if the bytes are none.
     pub fn parse(leaf: &'a [u8]) -> Option<Self> {
         let (root, checkpoint) = std::str::from_utf8(leaf).ok()?.split_once('\n')?;
         Some(Self { root: HEXLOWER.decode(root.as_bytes()).ok()?.try_into().ok()?, checkpoint })
@@ -109,22 +112,22 @@ impl<'a> OutputLeaf<'a> {
     }
 }
 
-/// The verifier of the output log that belongs to a ledger's.
+/// The verifier of the output log of a ledger, from the ledger's own.
 ///
 /// # Errors
 ///
-/// [`VerifierKeyError`] when its name cannot name a key.
-pub fn output_verifier(ledger: &CheckpointVerifier) -> Result<CheckpointVerifier, VerifierKeyError> {
-    ledger.with_suffix(ORIGIN_SUFFIX).ok_or_else(|| VerifierKeyError { text: ledger.text().into() })
+/// [`KeyError`] if the name with the suffix cannot name a key.
+pub fn output_verifier(ledger: &VerifierKey) -> Result<VerifierKey, KeyError> {
+    ledger.with_suffix(ORIGIN_SUFFIX).ok_or_else(|| KeyError::Form { text: ledger.text().into() })
 }
 
 impl Lookup {
-    /// Checks everything, and says what it proves about `key`.
+    /// Verifies the whole chain, and returns the facts that it proves about `key`.
     ///
     /// # Errors
     ///
-    /// [`LookupError`] names the first thing that does not hold.
-    pub fn verify(&self, key: &Bytes32, ledger: &CheckpointVerifier) -> Result<Verified, LookupError> {
+    /// [`LookupError`] names the first link that is wrong.
+    pub fn verify(&self, key: &Bytes32, ledger: &VerifierKey) -> Result<Verified, LookupError> {
         let output_log = output_verifier(ledger)?;
         let output = output_log.verify(self.checkpoint.as_bytes());
         let output = output.ok_or_else(|| LookupError::OutputCheckpoint { name: output_log.name().into() })?;
@@ -151,8 +154,8 @@ impl Lookup {
     }
 }
 
-/// The root of a tree of `size` leaves whose last one has this hash and path: every step has its subtree on the left, one
-/// for each bit of `size - 1` (RFC 9162 section 2.1.3.2 with index size - 1). `None` when the path has another length.
+/// The root of a tree of `size` leaves with this last leaf hash and path: every step has its subtree on the left, one
+/// for each bit of `size - 1` (RFC 9162 section 2.1.3.2 with index size - 1). `None` if the path has another length.
 fn last_leaf_root(size: u64, leaf: Hash, path: &[Hash]) -> Option<Hash> {
     let steps = size.checked_sub(1)?.count_ones() as usize;
     (path.len() == steps).then(|| {

@@ -1,11 +1,12 @@
 //! The map in memory: every key with its ledger indices, and the root of the trie over them.
 //!
-//! 38 bytes a key with one index, and about 20 of hashes and pointers. The keys are divided by their first bits into shards
-//! ([`super::shard`]), which are changed by several threads at once; above the shards a small tree of hashes leads to the root.
+//! 38 bytes a key with one index, and about 20 of hashes and pointers. The first bits of a key choose its shard
+//! ([`super::shard`]); several threads change different shards at once. Above the shards a small tree of hashes leads
+//! to the root.
 //!
-//! A map that is being asked is changed in two steps: [`Map::prepare`] reads it and computes everything, [`Map::apply`] swaps
-//! pointers. So those who ask wait for the second step alone, and see the state before or the state after it, whole. A map
-//! that nobody asks yet is changed in place ([`Map::update`]), with the hashes left for the end.
+//! A map that serves lookups is changed in two steps: [`Map::prepare`] reads it and computes all changes,
+//! [`Map::apply`] swaps pointers. So lookups wait for the second step alone, and see the whole state before or after
+//! it. A map that does not serve yet is changed in place ([`Map::update`]), and hashed once at the end.
 
 use std::{num::NonZero, thread};
 
@@ -15,22 +16,22 @@ use super::{
     trie::{Bytes32, Path, empty_hash},
 };
 
-/// Fewer updates than this are not worth a second thread.
+/// Minimum number of updates for each thread; fewer are not worth a second one.
 const UPDATES_PER_THREAD_MIN: usize = 2_048;
-/// The most threads that change a map.
+/// Maximum number of threads that change a map.
 const THREADS_MAX: usize = 16;
 
 /// Keys, indices and hashes.
 #[derive(Debug)]
 pub struct Map {
     shards: Vec<Shard>,
-    /// Node 1 is the root, the shards begin at [`SHARDS`].
+    /// Hashes of the tree above the shards: node 1 is the root, the shards begin at [`SHARDS`].
     hashes: Vec<Bytes32>,
-    /// Whether changes were made whose hashes are left for later.
+    /// True if some hashes are stale, until [`Map::rehash`].
     is_behind: bool,
 }
 
-/// What becomes of a map.
+/// Changes to a map, computed and not applied yet.
 #[derive(Debug)]
 pub struct Prepared {
     changes: Vec<(usize, Change)>,
@@ -45,24 +46,24 @@ impl Prepared {
     }
 }
 
-/// What the map says about a key, with the proof.
+/// Result of a lookup in the map, with its proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// These entries, and no others, stand under the key.
+    /// Exactly these entries are under the key.
     Present {
-        /// Their ledger indices, ascending.
+        /// Ledger indices of the entries, ascending.
         indices: Vec<u64>,
         /// The proof of presence.
         proof: Vec<u8>,
     },
-    /// No entry stands under the key.
+    /// No entry is under the key.
     Absent {
         /// The proof of absence.
         proof: Vec<u8>,
     },
-    /// More entries than were wanted stand under the key.
+    /// More entries are under the key than were asked for.
     TooMany {
-        /// How many.
+        /// Number of entries.
         count: u64,
     },
 }
@@ -74,17 +75,17 @@ impl Default for Map {
 }
 
 impl Map {
-    /// The number of keys.
+    /// Number of keys.
     pub fn keys(&self) -> usize {
         self.shards.iter().map(Shard::keys).sum()
     }
 
-    /// The root of the trie. After changes with [`Hashing::Later`], [`Map::rehash`] has to be called first.
+    /// The root of the trie. After changes with [`Hashing::Later`], call [`Map::rehash`] first.
     pub fn root(&self) -> Bytes32 {
         root_of(self.hashes[1])
     }
 
-    /// What stands under a key, with the proof, unless it is more than `count_max`.
+    /// The entries under a key, with the proof, unless there are more than `count_max`.
     pub fn prove(&self, key: &Bytes32, count_max: u64) -> Found {
         let found = self.shards[shard_of(key)].find(key);
         if let Some(count) = found.map(|value| value.count()).filter(|count| *count > count_max) {
@@ -100,8 +101,8 @@ impl Map {
         }
     }
 
-    /// Computes what updates make of the map, and leaves it as it is; [`Map::rehash`] has to have been called after changes with
-    /// [`Hashing::Later`].
+    /// Computes the changes that updates make, without applying them. After changes with [`Hashing::Later`], call
+    /// [`Map::rehash`] first.
     pub fn prepare(&self, mut updates: Vec<Update>) -> Prepared {
         updates.sort_unstable();
         let groups = groups(&updates);
@@ -113,12 +114,13 @@ impl Map {
             groups.iter().map(prepare).collect()
         };
         let per_thread = groups.len().div_ceil(threads(updates.len())).max(1);
-        let changes: Vec<_> = match groups.len() <= per_thread {
-            true => prepare(&groups),
-            false => thread::scope(|scope| {
+        let changes: Vec<_> = if groups.len() <= per_thread {
+            prepare(&groups)
+        } else {
+            thread::scope(|scope| {
                 let parts: Vec<_> = groups.chunks(per_thread).map(|part| scope.spawn(move || prepare(part))).collect();
                 parts.into_iter().flat_map(|part| part.join().unwrap_or_default()).collect()
-            }),
+            })
         };
         let level = changes.iter().map(|(shard, change)| (SHARDS + shard, change.root())).collect();
         let hashes = climb(level, SHARD_BITS, 0, &|node| self.hashes[node]);
@@ -126,7 +128,7 @@ impl Map {
         Prepared { changes, hashes, root: root_of(root) }
     }
 
-    /// Puts in place what was prepared from this state.
+    /// Applies changes that were prepared from this state.
     pub fn apply(&mut self, prepared: Prepared) {
         for (shard, change) in prepared.changes {
             self.shards[shard].apply(change);
@@ -136,7 +138,7 @@ impl Map {
         }
     }
 
-    /// Changes the map in place. With [`Hashing::Now`] hashes that were left before are brought up to date first.
+    /// Changes the map in place. [`Hashing::Now`] first brings stale hashes up to date.
     pub fn update(&mut self, mut updates: Vec<Update>, hashing: Hashing) {
         if hashing == Hashing::Now {
             self.rehash();
@@ -154,6 +156,7 @@ impl Map {
             update(0, &mut self.shards, &updates);
         } else {
             thread::scope(|scope| {
+                // Updates are sorted by key, hence by shard: each thread takes the run of its shards.
                 let mut rest = updates.as_slice();
                 for (part, shards) in self.shards.chunks_mut(per_thread).enumerate() {
                     let first = part * per_thread;
@@ -171,7 +174,7 @@ impl Map {
         }
     }
 
-    /// Brings all hashes up to date.
+    /// Brings all stale hashes up to date.
     pub fn rehash(&mut self) {
         if !std::mem::take(&mut self.is_behind) {
             return;
@@ -193,12 +196,12 @@ impl Map {
     }
 }
 
-/// Updates by their shard.
+/// Splits sorted updates by their shards.
 fn groups(updates: &[Update]) -> Vec<&[Update]> {
     updates.chunk_by(|a, b| shard_of(&a.key) == shard_of(&b.key)).collect()
 }
 
-/// How many threads so many updates are worth.
+/// Number of threads for a number of updates.
 fn threads(updates: usize) -> usize {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     processors.min(THREADS_MAX).min(updates / UPDATES_PER_THREAD_MIN).max(1)

@@ -6,9 +6,9 @@
 //! stop:  the same once more
 //! ```
 //!
-//! The map is in memory and made again at every start; the node serves everything else meanwhile. A lookup is always against
-//! the last leaf of the output log. The swap, which lookups wait for, moves pointers; reading, hashing, and the disk are outside of
-//! the lock. What is read at once is bounded by what the ledger takes in a second.
+//! The map is in memory and rebuilt at every start, while the node already serves everything else. A lookup is always
+//! against the last leaf of the output log. The swap, for which lookups wait, moves pointers; reading, hashing and the
+//! disk are outside the lock. One round reads no more than the ledger took since the last one.
 
 use std::{
     io,
@@ -28,16 +28,19 @@ use super::{
     map::{Found, Hashing, Map, Update},
     trie::Bytes32,
 };
-use crate::ledger::{LastLeaf, LeafLog, LeafLogWriter, Ledger, LedgerError};
+use crate::{
+    follow::{self, Follower, Span, Taken},
+    ledger::{EntryBytes, LastLeaf, LeafLog, LeafLogWriter, Ledger, LedgerError},
+};
 
-/// The shortest time between two leaves of the output log.
+/// Minimum time between two leaves of the output log.
 pub const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
-/// How many entries are read at once.
+/// Maximum number of entries read at a time.
 const ENTRIES_AT_ONCE: usize = 4_096;
-/// How many updates gather before they are put into a map that nobody asks yet.
+/// Number of updates that are gathered for a map that does not serve yet.
 const UPDATES_AT_ONCE: usize = 65_536;
 
-/// The service; dropping it stops it, [`VerifiableIndex::stop`] waits for that.
+/// The running service. Dropping it asks it to stop, [`VerifiableIndex::stop`] waits for the end.
 #[derive(Debug)]
 pub struct VerifiableIndex {
     lookups: Lookups,
@@ -45,7 +48,7 @@ pub struct VerifiableIndex {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Looks keys up; cheap to clone.
+/// Handle for lookups; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Lookups(Arc<Shared>);
 
@@ -64,32 +67,32 @@ enum State {
     Refusing { reason: String },
 }
 
-/// Why a lookup has no answer.
+/// Refusal of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoLookup {
-    /// The map is being made.
+    /// The map is being rebuilt.
     #[error("the verifiable index is catching up with the ledger: {done} of {total} entries")]
     CatchingUp {
         /// Entries in the map.
         done: u64,
-        /// Entries to be in it.
+        /// Entries that the map will hold.
         total: u64,
     },
-    /// Something is wrong that has to be looked at.
+    /// The index is inconsistent with the ledger; an operator has to act.
     #[error("the verifiable index gives no answers: {reason}")]
     Refusing {
-        /// What is wrong, and what to do.
+        /// The reason, and the remedy.
         reason: String,
     },
     /// The list is too long for one answer.
     #[error("{count} entries stand under the key; a lookup gives at most {LOOKUP_INDICES_MAX}")]
     TooMany {
-        /// How many.
+        /// Number of entries.
         count: u64,
     },
 }
 
-/// Why the service does not go on.
+/// Failure of the service.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -105,11 +108,11 @@ enum Failure {
 }
 
 impl VerifiableIndex {
-    /// Starts to follow a ledger; the output log lies in `directory`.
+    /// Starts to follow a ledger; the output log is in `directory`.
     ///
     /// # Errors
     ///
-    /// When no thread can be started. Everything else shows in the log, and in what lookups say.
+    /// If no thread can be started. Other failures appear in the log, and in refused lookups.
     pub fn start(ledger: Arc<Ledger>, directory: PathBuf, interval: Duration) -> io::Result<Self> {
         let shared = Shared {
             log: OnceLock::new(),
@@ -119,18 +122,18 @@ impl VerifiableIndex {
         };
         let lookups = Lookups(Arc::new(shared));
         let (stop, stopped) = mpsc::channel();
-        let follower = Follower { ledger, shared: Arc::clone(&lookups.0), stopped };
-        let run = move || follower.run(directory, interval);
+        let keeper = Keeper { ledger, shared: Arc::clone(&lookups.0), stopped };
+        let run = move || keeper.run(directory, interval);
         let thread = thread::Builder::new().name("vindex".into()).spawn(run)?;
         Ok(Self { lookups, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// What answers lookups.
+    /// A handle for lookups.
     pub fn lookups(&self) -> Lookups {
         self.lookups.clone()
     }
 
-    /// Publishes what the ledger has, once more, and ends. Blocks until that is done.
+    /// Publishes the newest state of the ledger once more, and stops. Blocks until then.
     pub fn stop(mut self) {
         self.stop = None;
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
@@ -140,7 +143,7 @@ impl VerifiableIndex {
 }
 
 impl Lookups {
-    /// What stands under a key, as of the last leaf of the output log, with the proofs.
+    /// The entries under a key, as of the last leaf of the output log, with the proofs.
     ///
     /// # Errors
     ///
@@ -158,7 +161,8 @@ impl Lookups {
                     Found::Absent { proof } => (Vec::new(), proof),
                     Found::TooMany { count } => return Err(NoLookup::TooMany { count }),
                 };
-                let (leaf, leaf_path) = (Arc::clone(&last.leaf), Arc::clone(&last.path));
+                let leaf = Arc::clone(&last.leaf);
+                let leaf_path = Arc::clone(&last.path);
                 let checkpoint = Arc::clone(&last.checkpoint.note);
                 Ok(Lookup { indices, proof, leaf, leaf_path, checkpoint })
             }
@@ -171,14 +175,14 @@ impl Lookups {
     }
 }
 
-/// The thread that keeps map and output log.
-struct Follower {
+/// The thread that maintains map and output log.
+struct Keeper {
     ledger: Arc<Ledger>,
     shared: Arc<Shared>,
     stopped: Receiver<()>,
 }
 
-impl Follower {
+impl Keeper {
     fn run(self, directory: PathBuf, interval: Duration) {
         let mut writer = match self.catch_up(directory) {
             Ok(writer) => writer,
@@ -218,13 +222,15 @@ impl Follower {
         *self.shared.state.write().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
-    /// Opens the output log, makes the map that its last leaf speaks of, compares, and publishes what the ledger has now.
+    /// Opens the output log, rebuilds the map up to its last leaf, compares the roots, and publishes the ledger's
+    /// newest state.
     fn catch_up(&self, directory: PathBuf) -> Result<LeafLogWriter, Failure> {
         let key = self.ledger.signer()?.with_suffix(ORIGIN_SUFFIX).map_err(LedgerError::from)?;
         let (log, mut writer) = LeafLog::open(&directory, key)?;
-        // It is set once, here.
+        // Set once, here.
         let _ = self.shared.log.set(Arc::clone(&log));
-        let (mut map, mut read) = (Map::default(), 0);
+        let mut map = Map::default();
+        let mut read = 0;
         let mut last = log.last();
         if let Some(last) = &last {
             let leaf = OutputLeaf::parse(&last.leaf).ok_or(Failure::Leaf)?;
@@ -252,7 +258,7 @@ impl Follower {
         Ok(writer)
     }
 
-    /// Adds entries to a map that nobody asks, up to `size`, and brings its hashes up to date.
+    /// Adds entries up to `size` to a map that does not serve yet, and brings its hashes up to date.
     fn read_into(&self, map: &mut Map, read: &mut u64, size: u64) -> Result<(), Failure> {
         let mut updates = Vec::new();
         while *read < size {
@@ -271,18 +277,15 @@ impl Follower {
         Ok(())
     }
 
-    /// Reads some entries, at most up to `size`, and notes the keys that they stand under.
+    /// Reads the next entries, at most up to `size`, and collects updates for their keys.
     fn read(&self, read: &mut u64, size: u64, updates: &mut Vec<Update>) -> Result<(), LedgerError> {
-        let count = usize::try_from(size - *read).unwrap_or(usize::MAX).min(ENTRIES_AT_ONCE);
-        for bytes in self.ledger.entries(*read, count)? {
-            let entry = bytes.decode()?;
-            keys_of_stored(&entry, |key| updates.push(Update { key, index: *read }));
-            *read += 1;
-        }
+        let end = size.min(*read + ENTRIES_AT_ONCE as u64);
+        let span = Span { start: *read, end, at_once: ENTRIES_AT_ONCE };
+        *read = follow::read(&self.ledger, span, &mut Keys(updates))?;
         Ok(())
     }
 
-    /// Takes in what the ledger has taken since, signs for it, and lets lookups see it.
+    /// Publishes the ledger's new entries: prepares the map, appends and signs a leaf, then lets lookups see both.
     fn publish(&self, writer: &mut LeafLogWriter) -> Result<(), Failure> {
         let mut read = self.shared.done.load(Ordering::Relaxed);
         let checkpoint = self.ledger.checkpoint();
@@ -297,6 +300,7 @@ impl Follower {
             State::Serving { map, .. } => map.prepare(updates),
             State::CatchingUp | State::Refusing { .. } => return Ok(()),
         };
+        // The leaf is durable and signed before any lookup can refer to it.
         let leaf = OutputLeaf { root: prepared.root(), checkpoint: &checkpoint.note };
         let published = writer.append(&leaf.to_bytes())?;
         if let State::Serving { map, last } = &mut *self.shared.state.write().unwrap_or_else(PoisonError::into_inner) {
@@ -305,5 +309,17 @@ impl Follower {
         }
         self.shared.done.store(read, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+/// The keys under which the entries that are read stand.
+struct Keys<'a>(&'a mut Vec<Update>);
+
+impl Follower for Keys<'_> {
+    type Error = LedgerError;
+
+    fn take(&mut self, index: u64, entry: &EntryBytes) -> Result<Taken, LedgerError> {
+        keys_of_stored(&entry.decode()?, |key| self.0.push(Update { key, index }));
+        Ok(Taken::More)
     }
 }

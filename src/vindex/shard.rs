@@ -1,37 +1,37 @@
-//! A part of the map: the keys that begin with the same [`SHARD_BITS`] bits.
+//! A shard of the map: the keys with the same first [`SHARD_BITS`] bits.
 //!
-//! Its keys lie in 2^depth buckets by the bits that follow; a bucket is one allocation of sorted records of 38 bytes: the key, and
-//! its one ledger index or the place of its list. For every bucket, and every node of the binary tree above the buckets, the
-//! hash of what is below is kept: zeros stand for nothing. Where one half of a node is empty, the trie has no node (its
-//! shape depends on the keys alone), and the hash of the other half stands for it. What is inside a bucket is hashed again
-//! when it is needed.
+//! The keys lie in 2^depth buckets by the bits that follow; a bucket is one allocation of sorted records of 38 bytes:
+//! the key, and its one ledger index or the place of its list. For every bucket, and every node of the binary tree
+//! above the buckets, the hash of the keys below is kept; zeros stand for no key. Where one half of a node is empty,
+//! the trie has no node (its shape depends on the keys alone), and the hash of the other half takes its place. Hashes
+//! within a bucket are recomputed on demand.
 //!
-//! A change is prepared from a shard that can still be read as it is ([`Shard::prepare`]), and then put in place
-//! ([`Shard::apply`]), which hashes nothing and moves pointers.
+//! A change is prepared while readers still use the shard ([`Shard::prepare`]), and then applied ([`Shard::apply`]),
+//! which hashes nothing and moves pointers.
 
 use super::{
     list::{List, Tail},
     trie::{Bytes32, Path, first_difference, inner_hash, is_right, leaf_hash, value_of},
 };
 
-/// How many bits of a key name its shard.
+/// Number of leading bits of a key that choose its shard.
 pub(super) const SHARD_BITS: u8 = 10;
-/// The shards of a map.
+/// Number of shards of a map.
 pub(super) const SHARDS: usize = 1 << SHARD_BITS;
-/// The average of keys in a bucket at which a shard doubles its buckets; half of that for the last shard, so that not all do it at
-/// the same time. With a quarter of that, what a change saves in hashes goes into allocations.
+/// Average number of keys in a bucket at which a shard doubles its buckets; half of that for the last shard, so that
+/// not all of them grow at the same time. With a quarter of that, allocations would cost what a change saves in hashes.
 const BUCKET_KEYS_MAX: usize = 12;
-/// Stands for no hash, where nothing is below.
+/// Hash of a subtree without keys.
 pub(super) const NOTHING: Bytes32 = [0; 32];
 
 const KEY_BYTES: usize = 32;
-/// What a key has: an index, or the place of a list.
+/// Length of the word behind a key, in bytes: an index, or the place of a list.
 const WORD_BYTES: usize = 6;
 const RECORD_BYTES: usize = KEY_BYTES + WORD_BYTES;
-/// Marks the place of a list; ledger indices are smaller, for 2^47 entries fit on no disk.
+/// Flag of a word that is the place of a list; ledger indices are smaller, for 2^47 entries fit on no disk.
 const LIST_FLAG: u64 = 1 << 47;
 
-/// That a ledger entry stands under a key.
+/// One more ledger entry under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Update {
     /// The key.
@@ -40,33 +40,33 @@ pub struct Update {
     pub index: u64,
 }
 
-/// Whether hashes are brought up to date with a change.
+/// Time at which hashes follow a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hashing {
-    /// At once.
+    /// With the change.
     Now,
-    /// All of them together, after many changes.
+    /// Later, all at once, after many changes.
     Later,
 }
 
 type Record = [u8; RECORD_BYTES];
 
-/// One of the parts of the map.
+/// A shard of the map.
 #[derive(Debug)]
 pub(super) struct Shard {
-    /// Which one.
+    /// Number of the shard.
     number: usize,
-    /// The bits behind those of the shard that name a bucket.
+    /// Number of bits behind those of the shard that choose a bucket.
     depth: u8,
     buckets: Vec<Box<[u8]>>,
-    /// Node 1 is the root, the children of node n are 2n and 2n + 1, the buckets begin at 2^depth.
+    /// Hashes of the tree: node 1 is the root, the children of node n are 2n and 2n + 1, the buckets begin at 2^depth.
     hashes: Vec<Bytes32>,
     lists: Vec<List>,
     keys: usize,
     hashed: Hashing,
 }
 
-/// What becomes of a shard.
+/// Changes to a shard, computed and not applied yet.
 #[derive(Debug)]
 pub(super) struct Change {
     depth: u8,
@@ -79,13 +79,13 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// The hash of everything in the shard after the change; made with [`Hashing::Now`] only.
+    /// The hash of the whole shard after the change; only with [`Hashing::Now`].
     pub(super) fn root(&self) -> Bytes32 {
         self.hashes.last().map_or(NOTHING, |(_, root)| *root)
     }
 }
 
-/// What a key has.
+/// The indices under a key.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'a> {
     One(u64),
@@ -128,30 +128,31 @@ impl Shard {
         }
     }
 
-    /// The number of keys.
+    /// Number of keys.
     pub(super) fn keys(&self) -> usize {
         self.keys
     }
 
-    /// The hash of everything below; what [`Hashing::Later`] left is not in it.
+    /// The hash of the whole shard; stale after a change with [`Hashing::Later`].
     pub(super) fn root(&self) -> Bytes32 {
         self.hashes[1]
     }
 
-    /// What a key has.
+    /// The indices under a key.
     pub(super) fn find(&self, key: &Bytes32) -> Option<Value<'_>> {
         let (records, _) = self.buckets[bucket_of(key, self.depth)].as_chunks::<RECORD_BYTES>();
         let at = records.binary_search_by(|record| key_of(record).cmp(key)).ok()?;
         Some(self.value(&records[at]))
     }
 
-    /// Goes down to the leaf where a search for a key ends, and notes the way; `None` when there is no key at all. A half
-    /// that is empty has no node in the trie: the way goes through the other one.
+    /// Descends to the leaf where a search for a key ends, and records the path; `None` if the shard is empty. A half
+    /// without keys has no node in the trie: the search continues in the other half.
     pub(super) fn descend(&self, key: &Bytes32, path: &mut Path) -> Option<(Bytes32, Bytes32)> {
         let node = descend(&self.hashes, self.depth, SHARD_BITS, key, path)?;
         let (mut records, _) = self.buckets[node - (1 << self.depth)].as_chunks::<RECORD_BYTES>();
         loop {
-            let (first, last) = (records.first()?, records.last()?);
+            let first = records.first()?;
+            let last = records.last()?;
             let Some(bit) = first_difference(key_of(first), key_of(last)) else {
                 return Some((*key_of(first), self.value(first).value()));
             };
@@ -163,7 +164,8 @@ impl Shard {
         }
     }
 
-    /// Computes what updates, sorted by key and index, make of the shard. With [`Hashing::Now`] its hashes have to be up to date.
+    /// Computes the changes that updates, sorted by key and index, make. With [`Hashing::Now`] the shard's hashes have
+    /// to be up to date.
     pub(super) fn prepare(&self, updates: &[Update], hashing: Hashing) -> Change {
         let mut change = Change {
             depth: self.depth_for(self.keys + updates.chunk_by(|a, b| a.key == b.key).count()),
@@ -179,7 +181,7 @@ impl Shard {
         let mut rest = updates;
         let mut next = if more_bits == 0 { None } else { Some(0) };
         loop {
-            // When the shard grows, every bucket is made anew; otherwise only those that updates come to.
+            // A shard that grows rebuilds every bucket; otherwise only the buckets with updates are rebuilt.
             let bucket = match (next, rest.first()) {
                 (Some(bucket), _) if bucket < self.buckets.len() => bucket,
                 (None, Some(update)) => bucket_of(&update.key, self.depth),
@@ -210,7 +212,7 @@ impl Shard {
         change
     }
 
-    /// Puts a change in place that was prepared from this state.
+    /// Applies a change that was prepared from this state.
     pub(super) fn apply(&mut self, change: Change) {
         let Change { depth, keys, buckets, hashes, tails, lists, hashed } = change;
         if depth != self.depth {
@@ -235,7 +237,7 @@ impl Shard {
         }
     }
 
-    /// Brings all hashes up to date, where they are not.
+    /// Recomputes all hashes, if they are stale.
     pub(super) fn rehash(&mut self) {
         if self.hashed == Hashing::Now {
             return;
@@ -252,7 +254,7 @@ impl Shard {
         self.hashed = Hashing::Now;
     }
 
-    /// The depth that holds so many keys.
+    /// The least depth, not below the current one, with room for `keys` keys.
     fn depth_for(&self, keys: usize) -> u8 {
         let mut depth = self.depth;
         while keys * 2 * SHARDS > (BUCKET_KEYS_MAX * (2 * SHARDS - self.number)) << depth {
@@ -261,13 +263,15 @@ impl Shard {
         depth
     }
 
-    /// The records of a bucket with updates, and the values of lists that are new or longer.
+    /// The records of a bucket with updates applied, and the values of lists that are new or longer.
     fn merge(&self, bucket: usize, updates: &[Update], change: &mut Change) -> (Vec<Record>, Vec<(u64, Bytes32)>) {
         let (old, _) = self.buckets[bucket].as_chunks::<RECORD_BYTES>();
         let mut merged = Vec::with_capacity(old.len() + updates.len());
-        let (mut fresh, mut old) = (Vec::new(), old.iter().peekable());
+        let mut fresh = Vec::new();
+        let mut old = old.iter().peekable();
         for run in updates.chunk_by(|a, b| a.key == b.key) {
             let key = &run[0].key;
+            // Both runs are sorted by key: older keys below this one come first.
             while let Some(before) = old.next_if(|record| key_of(record) < key) {
                 merged.push(*before);
             }
@@ -320,12 +324,13 @@ impl Shard {
     }
 }
 
-/// Goes from the root of a tree of hashes to the node `depth` levels below where the search for a key ends, and notes the
-/// way; `None` when the tree is empty. The root is a node at bit `first_bit`.
+/// Descends from the root of a tree of hashes to the node `depth` levels below where the search for a key ends, and
+/// records the path; `None` if the tree is empty. The root is a node at bit `first_bit`.
 pub(super) fn descend(hashes: &[Bytes32], depth: u8, first_bit: u8, key: &Bytes32, path: &mut Path) -> Option<usize> {
     let mut node = 1;
     for bit in first_bit..first_bit + depth {
-        let (left, right) = (&hashes[2 * node], &hashes[2 * node + 1]);
+        let left = &hashes[2 * node];
+        let right = &hashes[2 * node + 1];
         node = match (*left == NOTHING, *right == NOTHING) {
             (true, true) => return None,
             (true, false) => 2 * node + 1,
@@ -343,7 +348,8 @@ pub(super) fn descend(hashes: &[Bytes32], depth: u8, first_bit: u8, key: &Bytes3
     (hashes[node] != NOTHING).then_some(node)
 }
 
-/// From changed nodes at a depth of a tree of hashes, in ascending order, to every node above them; `old` knows the others.
+/// Recomputes every node above changed nodes at one depth of a tree of hashes, in ascending order; `old` gives the
+/// other hashes.
 pub(super) fn climb(
     mut level: Vec<(usize, Bytes32)>,
     depth: u8,
@@ -369,7 +375,7 @@ pub(super) fn climb(
     changed
 }
 
-/// The hash over two halves: there is a node where both hold something.
+/// The hash over two halves; a half without keys makes no node.
 fn join(left: &Bytes32, right: &Bytes32, bit: u8) -> Bytes32 {
     match (*left == NOTHING, *right == NOTHING) {
         (true, _) => *right,
@@ -378,7 +384,7 @@ fn join(left: &Bytes32, right: &Bytes32, bit: u8) -> Bytes32 {
     }
 }
 
-/// The hash of sorted records, of which there is one at least. The depth is bounded by the bits of a key.
+/// The hash of sorted records, at least one. The recursion is bounded by the bits of a key.
 fn subtree_hash(records: &[Record], value: &impl Fn(&Record) -> Bytes32) -> Bytes32 {
     let (Some(first), Some(last)) = (records.first(), records.last()) else { return NOTHING };
     let Some(bit) = first_difference(key_of(first), key_of(last)) else {
@@ -394,6 +400,7 @@ pub(super) fn shard_of(key: &Bytes32) -> usize {
 }
 
 fn bucket_of(key: &Bytes32, depth: u8) -> usize {
+    // In 128 bits, for a shard without depth shifts by all 64.
     ((head(key) << SHARD_BITS) as u128 >> (64 - u32::from(depth))) as usize
 }
 

@@ -1,4 +1,4 @@
-//! The trie of the verifiable index: what is hashed, and what proves that a key is there or is not.
+//! The trie of the verifiable index: its hashes, and proofs of presence and absence of a key.
 //!
 //! A crit-bit (path-compressed binary) trie over 256-bit keys, in the form of VIndex: an inner node stands where keys differ,
 //! at bit `b`, counted from the most significant. Its shape depends on the set of keys alone.
@@ -10,31 +10,31 @@
 //! proof of absence  = another key (32 bytes) · its value (32 bytes) · its proof of presence; nothing for the empty tree
 //! ```
 //!
-//! Another key proves that a key is absent when both have the same bit at every `b` of its path: whoever looks for the key
-//! comes to that leaf. Pure: no I/O, no state; a verifier needs this file and SHA-256.
+//! Another key proves the absence of a key if both have the same bit at every `b` of its path: a search for the key
+//! ends at that leaf. Pure: no I/O, no state; a verifier needs this file and SHA-256.
 
 use sha2::{Digest, Sha256};
 
 /// A hash of the trie, a key or a value.
 pub type Bytes32 = [u8; 32];
 
-/// The most steps of a proof: one for each bit of a key.
+/// Maximum number of steps of a proof: one for each bit of a key.
 const STEPS_MAX: usize = 256;
-/// A step of a proof, in bytes: the bit, and the sibling.
+/// Length of a step of a proof, in bytes: the bit, and the sibling.
 const STEP_BYTES: usize = 33;
-/// The longest proof, in bytes.
+/// Maximum length of a proof, in bytes.
 pub const PROOF_BYTES_MAX: usize = 64 + STEPS_MAX * STEP_BYTES;
 
-/// Why a proof proves nothing.
+/// Defect of a map proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
-    /// It is cut off, too long, or its bits do not decrease.
+    /// The proof is truncated, too long, or its bits do not decrease.
     #[error("the map proof is not well-formed")]
     Malformed,
-    /// The other key of a proof of absence is the key itself, or lies elsewhere.
+    /// The other key of a proof of absence is the key itself, or lies off the key's path.
     #[error("the map proof shows another place than that of the key")]
     OtherPlace,
-    /// It leads to another root.
+    /// The proof leads to another root.
     #[error("the map proof does not lead to the map root")]
     OtherRoot,
 }
@@ -68,33 +68,33 @@ pub fn value_of(indices: &[u64]) -> Bytes32 {
     hash.finalize().into()
 }
 
-/// Whether a bit of a key is set; bit 0 is the most significant.
+/// True if a bit of a key is set; bit 0 is the most significant.
 pub fn is_right(key: &Bytes32, bit: u8) -> bool {
     key[usize::from(bit / 8)] >> (7 - bit % 8) & 1 == 1
 }
 
-/// The first bit at which two keys differ; `None` when they are one key.
+/// The first bit at which two keys differ; `None` if they are equal.
 pub fn first_difference(a: &Bytes32, b: &Bytes32) -> Option<u8> {
     let at = a.iter().zip(b).position(|(a, b)| a != b)?;
     u8::try_from(8 * at + (a[at] ^ b[at]).leading_zeros() as usize).ok()
 }
 
-/// The path from a leaf up to the root, as it is found from the root down.
+/// The path from a leaf to the root, built from the root down.
 #[derive(Clone, Debug, Default)]
 pub struct Path(Vec<(u8, Bytes32)>);
 
 impl Path {
-    /// Adds the next step down: an inner node's bit, and the child that is not gone to.
+    /// Adds the next step down: the bit of an inner node, and the child that is off the path.
     pub fn down(&mut self, bit: u8, sibling: Bytes32) {
         self.0.push((bit, sibling));
     }
 
-    /// The proof that the key at the end of the path is there.
+    /// The proof that the key at the end of the path is present.
     pub fn presence(&self) -> Vec<u8> {
         self.after(Vec::with_capacity(self.0.len() * STEP_BYTES))
     }
 
-    /// The proof that the key that was looked for is not there, and `key` with `value` in its place.
+    /// The proof that the key of the search is absent: `key` with `value` is at the end of its path.
     pub fn absence(&self, key: &Bytes32, value: &Bytes32) -> Vec<u8> {
         self.after([key.as_slice(), value].concat())
     }
@@ -108,7 +108,7 @@ impl Path {
     }
 }
 
-/// Checks a proof that a key has a value under a root.
+/// Verifies that a key has a value under a root.
 ///
 /// # Errors
 ///
@@ -117,7 +117,7 @@ pub fn verify_presence(root: &Bytes32, key: &Bytes32, value: &Bytes32, proof: &[
     climb(root, key, leaf_hash(key, value), proof)
 }
 
-/// Checks a proof that a key is not under a root.
+/// Verifies that a key is absent under a root.
 ///
 /// # Errors
 ///
@@ -138,14 +138,16 @@ pub fn verify_absence(root: &Bytes32, key: &Bytes32, proof: &[u8]) -> Result<(),
     climb(root, other, leaf_hash(other, value), steps)
 }
 
-/// Goes from a leaf to the root.
+/// Recomputes the root from a leaf, and compares.
 fn climb(root: &Bytes32, key: &Bytes32, leaf: Bytes32, steps: &[u8]) -> Result<(), ProofError> {
     let (steps, rest) = steps.as_chunks::<STEP_BYTES>();
     if !rest.is_empty() || steps.len() > STEPS_MAX {
         return Err(ProofError::Malformed);
     }
-    let (mut hash, mut below) = (leaf, STEPS_MAX);
+    let mut hash = leaf;
+    let mut below = STEPS_MAX;
     for [bit, sibling @ ..] in steps {
+        // Bits strictly decrease towards the root, as they increase on the way down.
         if usize::from(*bit) >= below {
             return Err(ProofError::Malformed);
         }
@@ -155,7 +157,7 @@ fn climb(root: &Bytes32, key: &Bytes32, leaf: Bytes32, steps: &[u8]) -> Result<(
     if hash == *root { Ok(()) } else { Err(ProofError::OtherRoot) }
 }
 
-/// The trie by its definition, for tests of what is faster.
+/// The trie by its definition, as a reference for tests.
 #[cfg(test)]
 pub(super) mod naive {
     use super::*;

@@ -1,18 +1,18 @@
-//! A witness for others: it cosigns what logs show it, and never two things that contradict each other (C2SP tlog-witness).
+//! A witness: cosigns the checkpoints of other logs, and never two that contradict each other (C2SP tlog-witness).
 //!
 //! ```text
-//! DIR/lock                       held by whoever has the directory open
-//! DIR/promises                   the witness's verifier key, then the origin of every log that it ever cosigned, one a line
-//! DIR/<hex SHA-256 of origin>    the checkpoint that was cosigned last, with the log's signatures and the witness's own
+//! DIR/lock                       locked by the process that has the directory open
+//! DIR/promises                   the witness's verifier key, then the origins that it ever cosigned, one a line
+//! DIR/<hex SHA-256 of origin>    the last cosigned checkpoint, with the log's signatures and the witness's own
 //! ```
 //!
-//! What always holds: a cosigned checkpoint is on the disk before anyone gets the cosignature: it is written beside the old one,
-//! synced, renamed over it, and the directory synced. Requests about one log are judged one after the other, from the
-//! judgement to the disk, so that no slower one takes back what a faster one promised. What it shows is what it knows to be on the
-//! disk; when it cannot know, it refuses the log until it is started again. A file that is missing, or not what the witness
-//! wrote, stops it at start, and so does a key that was used with another directory: a witness that has forgotten may
-//! contradict itself. Deliberately absent: HTTP
-//! (`server::http::witness`); the judgement itself ([`crate::tlog::witness`]).
+//! What always holds: a cosigned checkpoint is durable before anyone gets the cosignature: it is written beside the old
+//! one, synced, renamed over it, and the directory synced. Requests about one log are handled one after the other, from
+//! the judgement to the disk, so that a slow request cannot undo the promise of a fast one. Only state that is known to
+//! be durable is served; after a failed write the witness refuses the log until it is restarted. A file that is
+//! missing, or damaged, stops it at start, and so does a key that was used with another directory: a witness that has
+//! forgotten may contradict itself. Deliberately absent: HTTP (`server::http::witness`); the judgement itself
+//! ([`crate::tlog::witness`]).
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -31,15 +31,15 @@ use crate::{
     },
 };
 
-/// The most logs that a witness knows.
+/// Maximum number of logs of a witness.
 pub const LOGS_MAX: usize = 10_000;
-/// The file that names the witness and the logs that it cosigned. No hash of an origin is called so.
+/// Name of the file with the witness's key and the logs that it cosigned; no hash of an origin has this name.
 const PROMISES: &str = "promises";
-/// For how long the same checkpoint gets the same cosignature again, without the disk, in seconds. Anyone can send a public
-/// checkpoint as often as they like.
+/// Time for which the same checkpoint gets the same cosignature again, without a write, in seconds: anyone can send a
+/// public checkpoint as often as they like.
 const REPEAT_S: u64 = 10;
 
-/// A witness with its memory open.
+/// An open witness, with its key and its memory.
 #[derive(Debug)]
 pub struct Witness {
     key: CosignerKey,
@@ -50,14 +50,14 @@ pub struct Witness {
     lock: File,
 }
 
-/// Where the key of a witness is, or how it is made.
+/// The key file of a witness, and the means to make a new key.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyFile<'a> {
     /// The file.
     pub path: &'a Path,
-    /// The witness's name, when the key is made.
+    /// The witness's name, for a new key.
     pub name: &'a str,
-    /// 32 random bytes, for when the key is made.
+    /// 32 random bytes, for a new key.
     pub seed: [u8; 32],
 }
 
@@ -65,38 +65,38 @@ pub struct KeyFile<'a> {
 struct Log {
     keys: Vec<VerifierKey>,
     path: PathBuf,
-    /// Locked from judging a request until its result is on the disk.
+    /// Locked from the judgement of a request until its result is durable.
     memory: Mutex<Memory>,
 }
 
-/// What a witness knows of its file about a log.
+/// State of the file of one log, as far as the witness knows it.
 #[derive(Debug)]
 enum Memory {
-    /// The file is on the disk, with this in it.
+    /// The file is durable, with this checkpoint, or there is none.
     Durable(Option<Cosigned>),
-    /// A newer file may be on the disk, or come back as the older one after a power cut.
+    /// A write failed: the new file may be durable, or the old one may return after a power loss.
     Unknown {
-        /// What is promised in any case.
+        /// The checkpoint that is promised in either case.
         before: Option<Cosigned>,
     },
 }
 
-/// A checkpoint that was cosigned.
+/// A cosigned checkpoint.
 #[derive(Clone, Debug)]
 struct Cosigned {
     head: TreeHead,
-    /// What was signed.
+    /// The signed text.
     text: Vec<u8>,
     /// The text with the log's signatures and the witness's own.
     note: Vec<u8>,
     /// The witness's own signature line.
     line: String,
-    /// The time in it, in seconds since 1970 UTC.
+    /// The time of the cosignature, in seconds since 1970 UTC.
     time: u64,
 }
 
 impl Cosigned {
-    /// Whether its cosignature still says all that one of this text would say now.
+    /// True if this cosignature can answer a request for the same text at `time`.
     fn stands_for(&self, text: &[u8], time: u64) -> bool {
         self.text == text && time.checked_sub(self.time).is_some_and(|age| age < REPEAT_S)
     }
@@ -110,17 +110,17 @@ impl Memory {
     }
 }
 
-/// Why a witness cannot be opened.
+/// Failure to open a witness.
 #[derive(Debug, thiserror::Error)]
 pub enum WitnessError {
-    /// The file system refused.
+    /// A file operation failed.
     #[error("{what} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         what: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Another process has the directory open.
@@ -129,29 +129,29 @@ pub enum WitnessError {
         /// The directory.
         path: PathBuf,
     },
-    /// A file is not what the witness wrote there.
+    /// The content of a file is not what the witness wrote.
     #[error(
         "{} is not a checkpoint of the log `{origin}` that this witness cosigned; what it promised is not known any more. \
          Restore the file; if that is impossible, start with a new key under a new name", path.display()
     )]
     Damaged {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// The log that it belongs to.
+        /// The log of the file.
         origin: String,
     },
-    /// A file is not there any more.
+    /// The file of a cosigned log is missing.
     #[error(
         "{} is missing, and this witness has cosigned the log `{origin}`; what it promised is not known any more. Restore the \
          file; if that is impossible, start with a new key under a new name", path.display()
     )]
     Missing {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// The log that it belongs to.
+        /// The log of the file.
         origin: String,
     },
-    /// The key was used, and not with this directory.
+    /// The key exists, and the directory does not belong to it.
     #[error(
         "the key {} was made before, and {} does not remember what was cosigned with it. Give the state directory that belongs to \
          the key; if that is lost, start with a new key under a new name", key.display(), path.display()
@@ -167,42 +167,42 @@ pub enum WitnessError {
     OtherWitness {
         /// The directory.
         path: PathBuf,
-        /// The verifier key of the witness that it belongs to.
+        /// The verifier key of the witness to which the directory belongs.
         witness: Box<VerifierKey>,
         /// The key file.
         key: PathBuf,
     },
-    /// The list of promises is none.
+    /// The list of promises is damaged.
     #[error(
         "{} is not the list of logs that a witness keeps. Restore the file; if that is impossible, start with a new key under a new \
          name in a new directory", path.display()
     )]
     List {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
     /// The key file holds no key.
     #[error("{} holds no key of a witness", path.display())]
     Key {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
-    /// No key can have this name.
+    /// The name is not valid for a key.
     #[error("`{name}` cannot name a witness: 1 to 255 printable ASCII characters without spaces and +")]
     Name {
         /// The name.
         name: String,
     },
-    /// A witness knows logs by keys of logs.
+    /// A key given for a log is that of a witness.
     #[error("{name} is the key of a witness; give keys of logs")]
     NotALog {
         /// The key's name.
         name: String,
     },
-    /// There are too many logs.
+    /// More logs than the limit.
     #[error("{count} logs; the limit is {LOGS_MAX}")]
     TooMany {
-        /// How many.
+        /// Number of logs.
         count: usize,
     },
 }
@@ -223,8 +223,8 @@ fn read_key(path: &Path) -> Result<Option<CosignerKey>, WitnessError> {
     }
 }
 
-/// The key of a witness, and the origins that it ever cosigned. A key is made only with a directory that nothing was promised with,
-/// and used only with the directory that it was made with.
+/// The key of a witness, and the origins that it ever cosigned. A new key is made only with a directory without
+/// promises, and an existing one used only with the directory that it was made with.
 fn open_key(directory: &Path, file: KeyFile<'_>) -> Result<(CosignerKey, BTreeSet<String>), WitnessError> {
     let other = |witness: VerifierKey| WitnessError::OtherWitness {
         path: directory.into(),
@@ -237,11 +237,12 @@ fn open_key(directory: &Path, file: KeyFile<'_>) -> Result<(CosignerKey, BTreeSe
         (None, Some((owner, origins))) if !origins.is_empty() => Err(other(owner)),
         (Some(_), Some((owner, _))) => Err(other(owner)),
         (None, _) => {
-            let (name, origins) = (file.name, BTreeSet::new());
+            let name = file.name;
+            let origins = BTreeSet::new();
             let key = CosignerKey::new(name, file.seed).ok_or_else(|| WitnessError::Name { name: name.into() })?;
-            // The key comes last: it is never there without the directory that knows it.
+            // The key is written last: it never exists without the directory that knows it.
             write_promises(directory, key.verifier(), &origins).map_err(failed("cannot write to", directory))?;
-            // A bare name has no parent, which is synced with it.
+            // A bare name has no parent; the absolute path has one, which can be synced.
             let path = std::path::absolute(file.path).map_err(failed("cannot find", file.path))?;
             write_secret(&path, &key.encode()).map_err(failed("cannot write", &path))?;
             Ok((key, origins))
@@ -249,7 +250,7 @@ fn open_key(directory: &Path, file: KeyFile<'_>) -> Result<(CosignerKey, BTreeSe
     }
 }
 
-/// The key that a directory belongs to, and the origins that were cosigned with it; `None` where no witness was.
+/// The key of a directory, and the origins that were cosigned with it; `None` for a new directory.
 fn promises(directory: &Path) -> Result<Option<(VerifierKey, BTreeSet<String>)>, WitnessError> {
     let path = directory.join(PROMISES);
     let text = match fs::read_to_string(&path) {
@@ -273,7 +274,7 @@ fn write_promises(directory: &Path, key: &VerifierKey, origins: &BTreeSet<String
 }
 
 impl Witness {
-    /// Opens the key and the memory of a witness, or makes both. Several keys of one name are keys of one log.
+    /// Opens the key and the memory of a witness, or creates both. Several keys of one name are keys of one log.
     ///
     /// # Errors
     ///
@@ -297,22 +298,22 @@ impl Witness {
             }
             *log.memory.get_mut().unwrap_or_else(PoisonError::into_inner) = Memory::Durable(latest);
         }
-        // Whoever wrote these files may have ended before their names were on the disk.
+        // The process that wrote these files may have ended before the directory was synced.
         sync(directory).map_err(failed("cannot sync", directory))?;
         let witness = Self { key, directory: directory.into(), logs, promised: Mutex::new(promised), lock };
-        // It may have ended after it wrote a first checkpoint, and before it listed the log.
+        // A crash may have come between the first checkpoint of a log and its entry in the list.
         for (origin, _) in witness.logs().filter(|(_, size)| size.is_some()) {
             witness.list(origin).map_err(failed("cannot write to", directory))?;
         }
         Ok(witness)
     }
 
-    /// The key that others verify its cosignatures with.
+    /// The key that verifies the witness's cosignatures.
     pub fn key(&self) -> &VerifierKey {
         self.key.verifier()
     }
 
-    /// The logs that it knows, with the sizes that it cosigned last.
+    /// The known logs, with their last cosigned sizes.
     pub fn logs(&self) -> impl Iterator<Item = (&str, Option<u64>)> {
         self.logs.iter().map(|(origin, log)| {
             let memory = log.memory.lock().unwrap_or_else(PoisonError::into_inner);
@@ -320,13 +321,13 @@ impl Witness {
         })
     }
 
-    /// Answers a request to cosign, at a time in seconds since 1970 UTC: gives a signature line, or says why not. It may wait for
-    /// the disk.
+    /// Answers a request to cosign, at a time in seconds since 1970 UTC: with a signature line, or a refusal. May wait
+    /// for the disk.
     ///
     /// # Errors
     ///
-    /// When the cosigned checkpoint could not be written; nothing was promised then. When it is not known whether it was, all later
-    /// requests about the log are errors, too.
+    /// The cosigned checkpoint could not be written; then nothing is promised. If the outcome of the write is unknown,
+    /// all later requests about the log are errors, too.
     pub fn add_checkpoint(&self, body: &[u8], time: u64) -> io::Result<Result<String, Refusal>> {
         let request = match AddCheckpoint::parse(body) {
             Ok(request) => request,
@@ -352,7 +353,7 @@ impl Witness {
         let signatures = format!("\n{}{line}", verified.log_lines);
         let note = [verified.text.as_slice(), signatures.as_bytes()].concat();
         let temporary = written_beside(&log.path, &note)?;
-        // From here on an error says nothing of what is on the disk.
+        // From here on an error leaves the state of the disk unknown.
         let before = latest.clone();
         *memory = Memory::Unknown { before };
         fs::rename(&temporary, &log.path)?;
@@ -368,7 +369,7 @@ impl Witness {
         Ok(Ok(line))
     }
 
-    /// Puts a log on the list of those that were cosigned, before anyone hears of its first cosignature.
+    /// Adds a log to the list of promises, before its first cosignature leaves the witness.
     fn list(&self, origin: &str) -> io::Result<()> {
         let mut promised = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
         if !promised.contains(origin) {
@@ -380,7 +381,7 @@ impl Witness {
         Ok(())
     }
 
-    /// The last cosigned checkpoint of the log whose origin has this hash ([`origin_hash`]). It is on the disk.
+    /// The last cosigned checkpoint, durable, of the log whose origin has this hash ([`origin_hash`]).
     pub fn latest(&self, hash: &str) -> Option<Vec<u8>> {
         let log = self.logs.values().find(|log| log.path.file_name().is_some_and(|name| name == hash))?;
         let memory = log.memory.lock().unwrap_or_else(PoisonError::into_inner);
@@ -388,7 +389,7 @@ impl Witness {
     }
 }
 
-/// Writes a file that is to be renamed to `path`, and gives its name.
+/// Writes and syncs a temporary file to be renamed to `path`; returns its name.
 fn written_beside(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     let temporary = path.with_extension("new");
     let mut file = File::create(&temporary)?;
@@ -403,12 +404,12 @@ fn sync(directory: &Path) -> io::Result<()> {
 
 impl Drop for Witness {
     fn drop(&mut self) {
-        // Closing the file is not enough: a child process that is being started at this moment has it open, too.
+        // Closing the file is not enough: a child process that is just being started has it open, too.
         let _ = self.lock.unlock();
     }
 }
 
-/// The logs with these keys, and where each is remembered.
+/// The logs of these keys, with the paths of their files.
 fn known_logs(directory: &Path, log_keys: Vec<VerifierKey>) -> Result<HashMap<String, Log>, WitnessError> {
     let mut logs: HashMap<String, Log> = HashMap::new();
     for log_key in log_keys {
@@ -429,7 +430,7 @@ fn known_logs(directory: &Path, log_keys: Vec<VerifierKey>) -> Result<HashMap<St
     Ok(logs)
 }
 
-/// What a witness cosigned last, from its file.
+/// The last cosigned checkpoint of a log, from its file.
 fn remembered(origin: &str, log: &Log, own: &VerifierKey) -> Result<Option<Cosigned>, WitnessError> {
     let path = &log.path;
     let note = match fs::read(path) {
@@ -437,7 +438,7 @@ fn remembered(origin: &str, log: &Log, own: &VerifierKey) -> Result<Option<Cosig
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("cannot read", path)(error)),
     };
-    // The log may have another key by now; the witness has its own.
+    // The log may have changed its key since; the witness has not, so its own signature is the one to check.
     let damaged = || WitnessError::Damaged { path: path.clone(), origin: origin.into() };
     let cosigned = verify_cosigned(&note, own).map_err(|_| damaged())?;
     let own = cosigned.cosignatures.into_iter().next().filter(|_| cosigned.origin == origin).ok_or_else(damaged)?;

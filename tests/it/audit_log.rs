@@ -14,7 +14,7 @@ use touchmark::{
     entry::{EntryText, leaf_hash},
     ledger::{DataDir, LeafLog},
     protocol::grpc::pb::EdgeType,
-    tlog::{CheckpointVerifier, Frontier, Hash, LedgerKey},
+    tlog::{Frontier, Hash, LedgerKey, note::VerifierKey},
     vindex::{
         OutputLeaf,
         keys::{LookupKind, ORIGIN_SUFFIX, keys_of_text},
@@ -109,7 +109,7 @@ fn entries_of(source: &dyn LogSource, size: usize) -> Vec<Vec<u8>> {
 }
 
 /// A data directory with some history, and a leaf of the output log at least.
-async fn make(data: &Path) -> CheckpointVerifier {
+async fn make(data: &Path) -> VerifierKey {
     let node = Running::start(data).await;
     let records = (0..600).map(|number| create(&format!("88.1/{number}"), vec![value(1, "N", "x")])).collect();
     node.apply_batch(records).await.unwrap();
@@ -118,7 +118,7 @@ async fn make(data: &Path) -> CheckpointVerifier {
         node.apply(create_with_edges(&format!("88.2/{number}"), vec![], edges)).await.unwrap();
         node.apply(merge("88.1/7", vec![value(2, "N", number.to_string())], vec![])).await.unwrap();
     }
-    let verifier = CheckpointVerifier::new(&node.node.summary().verifier_key).unwrap();
+    let verifier = VerifierKey::of_log(&node.node.summary().verifier_key).unwrap();
     node.stop().await;
     verifier
 }

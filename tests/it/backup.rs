@@ -94,7 +94,8 @@ async fn write(writer: usize, address: String, acknowledged: Acknowledged, stop:
         let data = "x".repeat(50 + 7 * turn % 2_000);
         let record = |number: usize| create(&identifier(number), vec![value(1, "N", data.clone())]);
         let commands = (0..BATCH).map(record).collect();
-        let results = client.apply_batch(pb::ApplyBatchRequest { commands }).await.unwrap().into_inner().results;
+        let results =
+            client.apply_batch(pb::ApplyBatchRequest { commands, atomic: false }).await.unwrap().into_inner().results;
         for result in results {
             let Some(pb::apply_result::Result::Receipt(receipt)) = result.result else { panic!("{result:?}") };
             acknowledged.lock().unwrap().push(receipt.identifier);

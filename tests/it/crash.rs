@@ -132,7 +132,9 @@ async fn write_until_killed(address: String, round: u64, writer: u64, seed: u64)
             .map(|number| command(&format!("88.118.8/{round}-{writer}-{turn}-{number}"), random.next_u64(), turn))
             .collect();
         let texts: Vec<_> = commands.iter().map(data_of).collect();
-        let Ok(reply) = client.apply_batch(pb::ApplyBatchRequest { commands }).await else { return heard };
+        let Ok(reply) = client.apply_batch(pb::ApplyBatchRequest { commands, atomic: false }).await else {
+            return heard;
+        };
         let mut checkpoint = String::new();
         for (result, text) in reply.into_inner().results.into_iter().zip(texts) {
             let Some(pb::apply_result::Result::Receipt(receipt)) = result.result else {

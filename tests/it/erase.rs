@@ -568,7 +568,7 @@ async fn erase_until_killed(address: String, round: u64) -> (Vec<String>, Vec<St
         let values = |text: &String| vec![value(1, "S", secret(text).repeat(20)), value(2, "N", format!("of {text}"))];
         let mut commands: Vec<_> = identifiers.iter().map(|text| create(text, values(text))).collect();
         commands.extend(identifiers.iter().map(|text| replace(text, values(text))));
-        if client.apply_batch(pb::ApplyBatchRequest { commands }).await.is_err() {
+        if client.apply_batch(pb::ApplyBatchRequest { commands, atomic: false }).await.is_err() {
             break;
         }
         registered.extend(identifiers.iter().cloned());

@@ -146,7 +146,7 @@ async fn nothing_is_missing_nothing_comes_twice() {
             for batch in 0..BATCHES {
                 let name = |number| format!("88.{writer}{}/{batch}-{number}", if writer == 1 { "" } else { ".5" });
                 let commands = (0..COMMANDS).map(|number| small(&name(number))).collect();
-                registry.apply_batch(pb::ApplyBatchRequest { commands }).await.unwrap();
+                registry.apply_batch(pb::ApplyBatchRequest { commands, atomic: false }).await.unwrap();
             }
         })
     });

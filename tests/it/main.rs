@@ -2,11 +2,13 @@
 //!
 //! | module | proves |
 //! |---|---|
+//! | `atomic` | a batch is carried out whole or not at all, and may be sent again |
 //! | `audit` | `fsck` finds a flipped bit anywhere; a start mends what follows from the ledger and refuses the rest |
 //! | `audit_log` | `touchmark audit` passes a sound log, ours and foreign, from a directory and over HTTP, and names what was tampered with |
 //! | `backup` | a copy of a running node's directory is a backup |
 //! | `command_line` | the real program: exit codes, what is printed, signals, imports that were broken off |
 //! | `crash` | kill -9 of the real binary under load, and a fault at any of its writes, lose nothing that was acknowledged |
+//! | `crowd` | beside ten times as many silent connections as there is room for, every listener answers |
 //! | `dig` | what `dig` and `kdig` say about the DNS |
 //! | `dns_cookies` | DNS cookies: who gets which, and what comes of wrong ones |
 //! | `dns_fuzz` | whatever comes over UDP and TCP: an answer or silence, and the node goes on |
@@ -23,6 +25,7 @@
 //! | `idempotency` | what a receipt promises, and what each change does to a record |
 //! | `mirror` | a mirror follows everything, serves nothing altered, outlives its primary and takes its place; an edge keeps its prefixes |
 //! | `model` | random commands, restarts and crashes against a `BTreeMap` |
+//! | `principals` | ledgers whose entries name makers of kinds to come are served, mirrored, proven, audited and checked |
 //! | `proofs` | proofs of entries and of growth, over the real program: what holds, and that nothing else does |
 //! | `provenance_model` | random commands against a plain model of all entries: latest, as-of, absence, traces, proofs, the feed, erasures |
 //! | `recursion_sim` | recursion over a tree where everything fails and changes: nothing false is verified, everything heals |
@@ -39,11 +42,13 @@
 
 #![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod atomic;
 mod audit;
 mod audit_log;
 mod backup;
 mod command_line;
 mod crash;
+mod crowd;
 mod delegation;
 mod dig;
 mod dns_cookies;
@@ -62,6 +67,7 @@ mod http;
 mod idempotency;
 mod mirror;
 mod model;
+mod principals;
 mod proofs;
 mod provenance_model;
 mod recursion_sim;

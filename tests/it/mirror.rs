@@ -62,7 +62,7 @@ fn apply(grpc: &str, commands: Vec<pb::Command>) {
 fn try_apply(grpc: &str, commands: Vec<pb::Command>) -> Result<Vec<pb::ApplyResult>, Status> {
     block_on(async {
         let mut client = RegistryClient::connect(format!("http://{grpc}")).await.unwrap();
-        Ok(client.apply_batch(pb::ApplyBatchRequest { commands }).await?.into_inner().results)
+        Ok(client.apply_batch(pb::ApplyBatchRequest { commands, atomic: false }).await?.into_inner().results)
     })
 }
 

@@ -28,12 +28,15 @@ use touchmark::{
         grpc::pb::{self, answer::Outcome, resolver_client::ResolverClient},
     },
     record::{Permissions, Value, Values},
-    registry::{Clock, Command, Operation, Registry, Sequencer, SequencerHandle, WhenFull},
+    registry::{Atomicity, Clock, Command, Operation, Registry, Sequencer, SequencerHandle, WhenFull},
     resolver::{Desk, DeskParts, ReadShare, Resolver, feed::Feeds},
     server::{
-        dns::{DnsLimits, DnsServer},
-        grpc::{Calls, GrpcParts, GrpcServer},
-        http::{self, HttpLimits, HttpParts, HttpServer, MetricSources, Replicas},
+        admission::{Admission, FEED_SHARES},
+        dns::{DnsLimits, DnsParts, DnsServer},
+        frontend::{AuditHandles, FollowHandles, Frontend as _, ReadHandles, Services},
+        grpc::{GrpcLimits, GrpcServer},
+        http::{HttpFrontend, HttpLimits, Replicas},
+        metrics::MetricList,
     },
     store::{
         Applied, Direction, EdgeQuery, ImplicitHome, IndexChange, IndexedEdge, Prefixes, Records, RequestKey, Resident,
@@ -160,7 +163,7 @@ struct Node {
     store: Arc<SlowStore>,
     desk: Desk,
     grpc: GrpcServer,
-    http: HttpServer,
+    http: HttpFrontend,
     dns: DnsServer,
     _sequencer: SequencerHandle,
     _directory: tempfile::TempDir,
@@ -204,29 +207,35 @@ impl Node {
         let size = Arc::clone(&ledger);
         let responder = Responder::new(desk.clone(), Zone::new("id.test").unwrap(), move || size.size(), options);
         let address: SocketAddr = ANY.into();
-        let dns = DnsServer::start(&Arc::new(responder), &[address], DnsLimits::default(), [0; 16]).await.unwrap();
-        let (stats, calls) = (Arc::clone(registry.stats()), Arc::<Calls>::default());
-        let metrics = MetricSources {
-            desk: desk.clone(),
-            ledger: Arc::clone(&ledger),
-            store: store.clone(),
-            registry: stats,
-            feeds: Arc::clone(&feeds),
-            dns: Arc::clone(dns.counters()),
-            grpc: Arc::clone(&calls),
-            lag: None,
+        let admission = Admission::default();
+        let parts = DnsParts {
+            responder: Arc::new(responder),
+            limits: DnsLimits::default(),
+            seed: [0; 16],
+            admission: admission.clone(),
         };
-        let (feed, replicas) = (Arc::clone(&feeds), Replicas::Served(Vec::new(), clock));
-        let parts = HttpParts { desk: desk.clone(), ledger, publication, feeds: feed, replicas, metrics };
-        let http = HttpServer::start(address, http::routes(parts), HttpLimits::default()).await.unwrap();
-        let parts = GrpcParts { desk: desk.clone(), registry, feeds, calls, lag: None };
-        let grpc = GrpcServer::start(address, parts).await.unwrap();
+        let dns = DnsServer::start(&[address], parts).await.unwrap();
+        let services = Services {
+            reads: ReadHandles { desk: desk.clone(), lag: None },
+            writes: registry,
+            audit: AuditHandles { ledger, publication },
+            follow: FollowHandles { feeds, shares: admission.shares(FEED_SHARES) },
+            admission,
+            metrics: MetricList::default(),
+        };
+        let replicas = Replicas::Served(Vec::new(), clock);
+        let http = HttpFrontend::start(address, HttpLimits::default(), replicas, &services).await.unwrap();
+        let grpc = GrpcServer::start(address, GrpcLimits::default(), &services).await.unwrap();
         Self { store, desk, grpc, http, dns, _sequencer: handle, _directory: directory }
     }
 
     async fn channel(&self) -> Channel {
-        let address = format!("http://{}", self.grpc.local_addr());
+        let address = format!("http://{}", self.grpc.addresses()[0].address);
         address.parse::<tonic::transport::Endpoint>().unwrap().connect().await.unwrap()
+    }
+
+    fn http_addr(&self) -> SocketAddr {
+        self.http.addresses()[0].address
     }
 
     fn dns_addr(&self) -> SocketAddr {
@@ -253,8 +262,8 @@ async fn register(registry: &Registry, identifier: Identifier) {
     };
     let operation = Operation::Create { values: Values::new(vec![value]).unwrap(), edges: Vec::new() };
     let command = Command { identifier, operation, expected_version: None, request: None };
-    let prepared = registry.prepare(command, Principal::Loopback).unwrap();
-    let results = registry.submit(vec![Ok(prepared)], WhenFull::Wait).await;
+    let prepared = registry.prepare(command, Principal::LOOPBACK).unwrap();
+    let results = registry.submit(vec![Ok(prepared)], Atomicity::Each, WhenFull::Wait).await;
     assert!(results.iter().all(Result::is_ok));
 }
 
@@ -286,10 +295,8 @@ async fn ask_ready(node: &Node, channel: &Channel) -> Vec<(&'static str, Duratio
     let blocking = |ask: fn(SocketAddr), address: SocketAddr| {
         middle(move || async move { tokio::task::spawn_blocking(move || ask(address)).await.unwrap() })
     };
-    let http = blocking(
-        |address| assert_eq!(get(address, &format!("/v1/records/{WARM}")).status, 200),
-        node.http.local_addr(),
-    );
+    let http =
+        blocking(|address| assert_eq!(get(address, &format!("/v1/records/{WARM}")).status, 200), node.http_addr());
     let http = http.await;
     let udp = |address| assert_eq!(Udp::to(address).ask(&Query::new(WARM_NAME, 16)).answers.len(), 1);
     let udp = blocking(udp, node.dns_addr()).await;
@@ -312,7 +319,7 @@ async fn ask_cold(node: &Node) -> JoinSet<bool> {
             matches!(answer.unwrap().into_inner().outcome, Some(Outcome::NotFound(_)))
         });
     }
-    let http = node.http.local_addr();
+    let http = node.http_addr();
     for number in 0..COLD_HTTP {
         asked.spawn(async move {
             let mut stream = TcpStream::connect(http).await.unwrap();
@@ -376,5 +383,5 @@ async fn a_disk_that_hangs_delays_nobody_who_does_not_need_it() {
     }
     let Node { grpc, http, dns, .. } = node;
     drop(channel);
-    tokio::join!(grpc.shutdown(), http.shutdown(), dns.shutdown());
+    tokio::join!(Box::new(grpc).drain(), Box::new(http).drain(), Box::new(dns).drain());
 }

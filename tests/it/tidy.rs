@@ -1,6 +1,8 @@
 //! The shape of the sources: who may use whom, where foreign crates are named, how long files and functions are, what every
 //! file says first. Every rule is shown to fail on a snippet that breaks it.
 
+mod rooms;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -8,18 +10,19 @@ use std::{
 };
 
 /// What each top-level module may use of the others; `src/lib.rs` has the same table in words.
-const EDGES: [(&str, &[&str]); 24] = [
+const EDGES: [(&str, &[&str]); 25] = [
     ("codec", &[]),
     ("id", &[]),
     ("network", &["id"]),
     ("record", &["codec", "id"]),
-    ("tlog", &["id"]),
+    ("tlog", &[]),
     ("entry", &["codec", "id", "record", "tlog"]),
     ("proof", &["record", "tlog", "entry"]),
     ("ledger", &["codec", "id", "tlog", "entry"]),
+    ("follow", &["ledger"]),
     ("witness", &["tlog", "ledger"]),
     ("store", &["codec", "id", "record", "entry", "ledger"]),
-    ("vindex", &["codec", "id", "tlog", "entry", "ledger"]),
+    ("vindex", &["codec", "id", "tlog", "entry", "ledger", "follow"]),
     ("audit", &["id", "tlog", "entry", "ledger", "vindex"]),
     ("cache", &[]),
     // `entry` for the principal that an entry names.
@@ -27,7 +30,10 @@ const EDGES: [(&str, &[&str]); 24] = [
     // `ledger`, `proof` and `vindex` for what shows that an entry is there, and that it is the last one.
     (
         "resolver",
-        &["id", "record", "tlog", "entry", "ledger", "proof", "store", "vindex", "cache", "network", "rights"],
+        &[
+            "id", "record", "tlog", "entry", "ledger", "follow", "proof", "store", "vindex", "cache", "network",
+            "rights",
+        ],
     ),
     ("registry", &["codec", "id", "record", "tlog", "entry", "ledger", "store"]),
     // `store` for the error of a failed read, which is part of what the resolver answers.
@@ -47,8 +53,8 @@ const EDGES: [(&str, &[&str]); 24] = [
     (
         "server",
         &[
-            "id", "network", "record", "tlog", "entry", "ledger", "witness", "store", "registry", "resolver", "rights",
-            "protocol", "vindex", "mirror",
+            "id", "network", "record", "tlog", "entry", "ledger", "follow", "witness", "store", "registry", "resolver",
+            "rights", "protocol", "vindex", "mirror",
         ],
     ),
     // For the bounds of names and limits, and for keys.
@@ -66,18 +72,15 @@ const EDGES: [(&str, &[&str]); 24] = [
 ];
 
 /// Where each foreign crate may be named. Crates that are everyone's (`bytes`, `thiserror`, ...) are not listed.
-const FOREIGN: [(&str, &[&str]); 35] = [
+const FOREIGN: [(&str, &[&str]); 32] = [
     ("sled", &["src/store/local/blocks.rs"]),
-    ("hickory_proto", &["src/server/dns/encrypted/https.rs"]),
-    ("hickory_server", &["src/server/dns/encrypted/https.rs"]),
-    ("async_trait", &["src/server/dns/encrypted/https.rs"]),
-    ("rustls", &["src/server/dns/certificate.rs", "src/server/dns/encrypted.rs", "src/server/dns/encrypted/quic.rs"]),
-    ("tokio_rustls", &["src/server/dns/encrypted.rs"]),
+    ("rustls", &["src/server/tls.rs", "src/server/dns/encrypted/quic.rs"]),
+    ("tokio_rustls", &["src/server/accept.rs", "src/server/dns/encrypted.rs"]),
     ("quinn", &["src/server/dns/encrypted/quic.rs"]),
-    ("rcgen", &["src/server/dns/certificate.rs"]),
-    ("nix", &["src/server/dns/udp.rs", "src/server/http/listener.rs"]),
+    ("rcgen", &["src/server/tls.rs"]),
+    ("nix", &["src/server/datagram/", "src/server/http/listener.rs"]),
     ("axum", &["src/server/http/"]),
-    ("prometheus_client", &["src/server/http/"]),
+    ("prometheus_client", &["src/server/metrics.rs"]),
     ("rust_decimal", &["src/record/", "src/resolver/"]),
     ("ureq", &["src/client/"]),
     ("tonic", &["src/server/grpc/", "src/client/grpc.rs"]),
@@ -85,8 +88,16 @@ const FOREIGN: [(&str, &[&str]); 35] = [
     ("tonic_health", &["src/server/grpc/"]),
     ("tonic_reflection", &["src/server/grpc/"]),
     ("futures_util", &["src/server/grpc/", "src/server/http/", "src/resolver/recursion/contest.rs"]),
-    ("hyper", &["src/server/grpc/calls.rs", "src/server/http/listener.rs"]),
-    ("hyper_util", &["src/server/http/listener.rs"]),
+    (
+        "hyper",
+        &[
+            "src/server/activity.rs",
+            "src/server/grpc/calls.rs",
+            "src/server/http/listener.rs",
+            "src/server/dns/encrypted/https.rs",
+        ],
+    ),
+    ("hyper_util", &["src/server/http/listener.rs", "src/server/dns/encrypted/https.rs"]),
     // The inner nodes of tiles: a cache without owners to charge and without entries that go stale, which `cache` is for.
     // The same goes for connections to other nodes.
     ("lru", &["src/cache/", "src/ledger/tree/proofs.rs", "src/client/upstream.rs"]),
@@ -94,17 +105,20 @@ const FOREIGN: [(&str, &[&str]); 35] = [
     ("ed25519_dalek", &["src/tlog/"]),
     ("ring", &["src/protocol/dns/dnssec/keys.rs"]),
     ("tlog_tiles", &["src/tlog/"]),
-    ("hmac", &["src/entry/text.rs"]),
+    ("hmac", &["src/entry/opening.rs"]),
     ("crc32c", &["src/ledger/", "src/store/local/"]),
     ("clap", &["src/cli/"]),
     ("indicatif", &["src/cli/"]),
     ("tracing_subscriber", &["src/cli/", "src/config/checks.rs"]),
     ("toml", &["src/config/mod.rs"]),
     ("serde_json", &["src/protocol/json/", "src/cli/"]),
-    ("siphasher", &["src/protocol/dns/cookie.rs", "src/server/dns/rate.rs"]),
+    ("siphasher", &["src/protocol/dns/cookie.rs", "src/server/datagram/rate.rs"]),
     ("jiff", &["src/record/edge.rs", "src/protocol/json/"]),
     ("mimalloc", &["src/main.rs"]),
 ];
+
+/// The front ends below `src/server/`.
+const FRONT_ENDS: [&str; 3] = ["dns", "grpc", "http"];
 
 /// The longest file without its tests, and the longest function, in lines.
 const FILE_LINES_MAX: usize = 500;
@@ -244,9 +258,14 @@ fn first_word(code: &str) -> &str {
 
 /// The top-level modules that a file names, with the lines.
 fn used_modules(code: &str) -> Vec<(usize, String)> {
+    used_below(code, words(code, "crate").map(|at| at + "crate".len()))
+}
+
+/// What is named first below the paths that end at these places, with the lines.
+fn used_below(code: &str, ends: impl Iterator<Item = usize>) -> Vec<(usize, String)> {
     let mut used = Vec::new();
-    for at in words(code, "crate") {
-        let Some(path) = code[at + "crate".len()..].strip_prefix("::") else { continue };
+    for at in ends {
+        let Some(path) = code[at..].strip_prefix("::") else { continue };
         let line = line_of(code, at);
         match path.strip_prefix('{') {
             None => used.push((line, first_word(path).to_owned())),
@@ -279,6 +298,19 @@ fn edges(source: &Source) -> Vec<String> {
     let wrong = |(_, used): &(usize, String)| used != module && !allowed.contains(&used.as_str());
     let say = |(line, used)| format!("{}:{line}: `{module}` may not use `{used}`", source.path);
     used_modules(&source.code).into_iter().filter(wrong).map(say).collect()
+}
+
+/// One front end knows nothing of another.
+fn front_ends(source: &Source) -> Vec<String> {
+    let Some(own) = FRONT_ENDS.iter().find(|name| source.path.starts_with(&format!("src/server/{name}/"))) else {
+        return Vec::new();
+    };
+    let code = &source.code;
+    let ends = code.match_indices("server").map(|(at, word)| (at, at + word.len()));
+    let ends = ends.filter(|(at, _)| !code[..*at].ends_with(is_word)).map(|(_, end)| end);
+    let used = used_below(code, ends).into_iter();
+    let others = used.filter(|(_, used)| used != own && FRONT_ENDS.contains(&used.as_str()));
+    others.map(|(line, other)| format!("{}:{line}: the front end `{own}` uses `{other}`", source.path)).collect()
 }
 
 fn foreign(source: &Source) -> Vec<String> {
@@ -459,6 +491,11 @@ fn check_all(rule: fn(&Source) -> Vec<String>) {
 }
 
 #[test]
+fn one_front_end_knows_nothing_of_another() {
+    check_all(front_ends);
+}
+
+#[test]
 fn modules_use_only_what_they_may() {
     check_all(edges);
 }
@@ -542,7 +579,7 @@ fn dependencies_are_used_and_say_why() {
 #[test]
 fn the_rules_can_fail() {
     type Rule = fn(&Source) -> Vec<String>;
-    let table: [(Rule, &str, &str, usize); 34] = [
+    let table: [(Rule, &str, &str, usize); _] = [
         (edges, "src/id/mod.rs", "use crate::record::Value;", 1),
         (edges, "src/store/mod.rs", "use crate::{id::Key, server::{a, b::{c}}, resolver};", 2),
         (edges, "src/store/mod.rs", "use crate::{id::{Key, app}, record, ledger::Position};", 0),
@@ -554,11 +591,15 @@ fn the_rules_can_fail() {
         (edges, "src/cache.rs", "pub(crate) fn f() {}", 0),
         (edges, "src/new/mod.rs", "", 1),
         (edges, "src/lib.rs", "use crate::cli;", 0),
+        (front_ends, "src/server/http/a.rs", "use crate::server::dns::network;", 1),
+        (front_ends, "src/server/http/a.rs", "use crate::{id, server::{http::A, network::B, dns::{C, D}}};", 1),
+        (front_ends, "src/server/http/a.rs", "use crate::server::{tls, http::A};", 0),
+        (front_ends, "src/server/tls.rs", "use crate::server::dns;", 0),
         (foreign, "src/store/mod.rs", "use sled::Db;", 1),
         (foreign, "src/store/local/blocks.rs", "use sled::Db;", 0),
         (foreign, "src/store/mod.rs", "//! sled::Db is not used here\nstruct A { sled: u8 }", 0),
         (foreign, "src/resolver/mod.rs", "fn f() -> tonic::Status { tonic_health::x() }", 2),
-        (foreign, "src/server/dns/encrypted/https.rs", "use hickory_server::Server; use tonic;", 1),
+        (foreign, "src/server/dns/encrypted/https.rs", "use hyper::Request; use tonic;", 1),
         (header, "src/a.rs", "// A comment.\n", 1),
         (header, "src/a.rs", "//! What it is.\n", 0),
         (unfinished, "src/a.rs", "// TODO: later\nfn f() { todo!() }", 2),

@@ -14,7 +14,8 @@ use touchmark::{
         },
         json::{lookup_from_json, lookup_to_json},
     },
-    vindex::{CheckpointVerifier, Lookup, LookupError, LookupKind, OutputLeaf},
+    tlog::note::VerifierKey,
+    vindex::{Lookup, LookupError, LookupKind, OutputLeaf},
 };
 
 use crate::{
@@ -53,7 +54,7 @@ fn get(url: &str) -> Vec<u8> {
 async fn answers_prove_themselves() {
     let data = directory();
     let node = Running::start(data.path()).await;
-    let verifier = CheckpointVerifier::new(&node.node.summary().verifier_key).unwrap();
+    let verifier = VerifierKey::of_log(&node.node.summary().verifier_key).unwrap();
     // Before anything is registered, there is proof of that.
     let nothing = lookup(&node, "88.1/a", LookupKind::Id).await;
     assert_eq!(nothing.verify(&key("88.1/a", LookupKind::Id), &verifier).unwrap().indices, [0_u64; 0]);
@@ -104,7 +105,7 @@ async fn answers_prove_themselves() {
     let fewer = Lookup { indices: vec![1, 2, 3], ..found.clone() };
     assert!(matches!(fewer.verify(&key("88.1/a", LookupKind::Id), &verifier), Err(LookupError::Map(_))));
     let stranger = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k";
-    let stranger = CheckpointVerifier::new(stranger).unwrap();
+    let stranger = VerifierKey::of_log(stranger).unwrap();
     let refused = found.verify(&key("88.1/a", LookupKind::Id), &stranger);
     assert!(matches!(refused, Err(LookupError::OutputCheckpoint { .. })));
     let request = pb::LookupRequest { identifier: "88".into(), kind: 1 };
@@ -117,7 +118,7 @@ async fn answers_prove_themselves() {
 }
 
 /// Flips a bit of every byte of the JSON document's content.
-fn flips_are_refused(found: &Lookup, key: &[u8; 32], verifier: &CheckpointVerifier) {
+fn flips_are_refused(found: &Lookup, key: &[u8; 32], verifier: &VerifierKey) {
     let refused = |changed: Lookup, what: &str, at: usize| {
         assert!(changed.verify(key, verifier).is_err(), "{what}, byte {at}");
     };

@@ -1,14 +1,15 @@
-//! `touchmark import`: many records from files.
+//! `touchmark import`: registers many records from files.
 //!
 //! ```text
 //! thread: lines -> commands, encoded --(bounded)--> tasks: ApplyBatch, 4 under way --> results, line by line
 //! ```
 //!
-//! Registering is safe to repeat: what is there already with the same content counts as done. So an import that was broken off
-//! is continued by running it again.
+//! Registration is idempotent: a record that is registered already with the same content counts as done. So an import
+//! that was interrupted is continued by running it again. With `--all-or-nothing` everything goes in one batch ([`whole`]).
 
 mod send;
 mod source;
+mod whole;
 
 use std::{
     fmt, thread,
@@ -29,13 +30,14 @@ use crate::{
     protocol::outcome::Outcome,
     registry::BATCH_COMMANDS_MAX,
 };
+use source::Chunk;
 pub use source::{Format, Input, Source};
 
-/// How many chunks may wait between reading and sending.
+/// Maximum number of chunks that wait between reading and sending.
 const CHUNKS_AHEAD: usize = 2;
-/// How many failed lines are printed for people; the others are counted.
+/// Maximum number of failed lines printed for people; the others are counted.
 const FAILURES_SHOWN_MAX: u64 = 100;
-/// Commands of one batch, unless the arguments say another number.
+/// Commands in a batch, unless the arguments give another number.
 pub const BATCH_COMMANDS_DEFAULT: usize = 2_000;
 
 /// Registers the records of files.
@@ -50,17 +52,23 @@ A line: {\"identifier\":\"88.1000.LSN/GB120-3169\",\"values\":[{\"type\":\"NAME\
 A CSV file begins with its columns: identifier,NAME,MASS
 
 A line that fails is named on the standard error output, and the others are registered; the exit code is 2 then.
-What is registered already with the same content is left as it is: run an import again to continue it.")]
+What is registered already with the same content is left as it is: run an import again to continue it.
+
+With --all-or-nothing no line is registered when one fails, and all of them are in one ledger batch otherwise; that takes
+up to 10,000 records of 16 MiB. Running such an import again registers nothing twice.")]
 pub struct Args {
     /// Files to read; `-` is the standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<String>,
-    /// How the records are written [default: csv for files that end in .csv, else jsonl]
+    /// The format of the records [default: csv for files that end in .csv, else jsonl]
     #[arg(long)]
     format: Option<Format>,
     /// Records to send at once, 1 to 10,000
     #[arg(long, value_name = "N", default_value_t = BATCH_COMMANDS_DEFAULT, value_parser = batch)]
     batch: usize,
+    /// Register all records or, when a line fails, none of them
+    #[arg(long, conflicts_with = "batch")]
+    all_or_nothing: bool,
     /// Print every failed line and the summary as one JSON object each
     #[arg(long)]
     json: bool,
@@ -78,11 +86,11 @@ fn batch(text: &str) -> Result<usize, String> {
 pub struct FailedLine {
     /// The name of the file.
     pub source: String,
-    /// The line, from 1; 0 when it concerns the file.
+    /// The line, from 1; 0 for a failure of the whole file.
     pub line: u64,
-    /// The identifier, when it could be read.
+    /// The identifier, if it could be read.
     pub identifier: Option<String>,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Outcome,
     /// A sentence with the identifier, the rule and the limit.
     pub reason: String,
@@ -111,11 +119,18 @@ struct JsonSummary {
     registered: u64,
     already_registered: u64,
     failed: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    withdrawn: u64,
     seconds: f64,
     records_per_second: u64,
 }
 
-/// How what happens is shown.
+/// True if a count is left out of the JSON.
+fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Show {
     /// Progress, and failures for people.
@@ -126,7 +141,7 @@ pub enum Show {
     Quiet,
 }
 
-/// Counts what becomes of the records, and shows it.
+/// Counters of an import, and its output.
 #[derive(Debug)]
 pub struct Report {
     show: Show,
@@ -135,7 +150,9 @@ pub struct Report {
     registered: u64,
     already: u64,
     failed: u64,
-    /// Why the standard output takes no more.
+    /// Records that could have been registered, and were not because others failed.
+    withdrawn: u64,
+    /// The failure of the standard output, if it takes no more.
     broken: Option<Failure>,
 }
 
@@ -146,13 +163,14 @@ impl Report {
             (Show::People, None) => ProgressBar::new_spinner(),
             (Show::Json | Show::Quiet, _) => ProgressBar::hidden(),
         };
-        Self { show, bar, started: Instant::now(), registered: 0, already: 0, failed: 0, broken: None }
+        Self { show, bar, started: Instant::now(), registered: 0, already: 0, failed: 0, withdrawn: 0, broken: None }
     }
 
-    /// Adds what became of a chunk.
-    fn add(&mut self, sent: send::Sent) {
+    /// Adds the result of a chunk.
+    fn add(&mut self, sent: send::ChunkResult) {
         self.registered += sent.registered;
         self.already += sent.already;
+        self.withdrawn += sent.withdrawn;
         for failure in &sent.failed {
             self.failed += 1;
             self.show_failure(failure);
@@ -186,7 +204,7 @@ impl Report {
         ((self.registered + self.already) as f64 / self.seconds()) as u64
     }
 
-    /// What came of all records, for people.
+    /// The totals, for people.
     fn summary(&self) -> String {
         let mut text = format!("registered {} records", count(self.registered));
         if self.already > 0 {
@@ -194,6 +212,9 @@ impl Report {
         }
         if self.failed > 0 {
             text += &format!(", {} failed", count(self.failed));
+        }
+        if self.withdrawn > 0 {
+            text += &format!(", and the other {} are left out with them", count(self.withdrawn));
         }
         text + &format!(", in {:.1} s ({} a second)", self.seconds(), count(self.per_second()))
     }
@@ -212,6 +233,7 @@ impl Report {
                     registered: self.registered,
                     already_registered: self.already,
                     failed: self.failed,
+                    withdrawn: self.withdrawn,
                     seconds: self.seconds(),
                     records_per_second: self.per_second(),
                 })
@@ -227,34 +249,31 @@ impl Report {
 ///
 /// # Errors
 ///
-/// [`Failure`] when a file cannot be opened or the node cannot be reached; lines that fail are no error, and show in the exit code.
+/// [`Failure`] if a file cannot be opened or the node cannot be reached; failed lines are no error, and show in the
+/// exit code.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let sources: Vec<Source> = args.files.iter().map(|name| Source::named(name, args.format)).collect();
     let show = if args.json { Show::Json } else { Show::People };
     super::block_on(async {
         let client = Client::connect(&args.server.server).await?;
-        let failed = import(&client, sources, args.batch, show).await?;
+        let failed = match args.all_or_nothing {
+            true => whole::import(&client, sources, show).await?,
+            false => import(&client, sources, args.batch, show).await?,
+        };
         Ok(if failed == 0 { 0 } else { Outcome::Invalid.spelling().exit })
     })
 }
 
-/// Registers the records of sources, and gives how many lines failed.
+/// Registers the records of sources; returns the number of failed lines.
 ///
 /// # Errors
 ///
-/// [`Failure`] when a file cannot be opened or the node cannot be reached.
+/// [`Failure`] if a file cannot be opened or the node cannot be reached.
 pub async fn import(client: &Client, sources: Vec<Source>, batch: usize, show: Show) -> Result<u64, Failure> {
-    let mut bytes = Some(0);
-    for source in &sources {
-        let size = source.bytes().map_err(|error| Failure::new(format!("cannot read {}: {error}", source.name)))?;
-        bytes = bytes.zip(size).map(|(sum, size)| sum + size);
-    }
-    let mut report = Report::new(show, bytes);
-    let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
-    let reader = thread::Builder::new().name("import".into()).spawn(move || source::read_all(sources, batch, sender));
-    let reader = reader.map_err(|error| Failure::new(format!("cannot start a thread: {error}")))?;
+    let mut report = Report::new(show, total_bytes(&sources)?);
+    let (reader, chunks) = read(sources, batch)?;
     if let Err(error) = send::send_all(client, chunks, &mut report).await {
-        // The reader may wait for an input that never comes; it ends with the process, or when it next hands out a chunk.
+        // The reader may wait for an input that never comes; it ends with the process, or when it next sends a chunk.
         report.print()?;
         return Err(with_advice(error).into());
     }
@@ -265,7 +284,24 @@ pub async fn import(client: &Client, sources: Vec<Source>, batch: usize, show: S
     Ok(failed)
 }
 
-/// Says how to go on.
+/// Number of bytes in all sources together, if it is known in advance.
+fn total_bytes(sources: &[Source]) -> Result<Option<u64>, Failure> {
+    let mut bytes = Some(0);
+    for source in sources {
+        let size = source.bytes().map_err(|error| Failure::new(format!("cannot read {}: {error}", source.name)))?;
+        bytes = bytes.zip(size).map(|(sum, size)| sum + size);
+    }
+    Ok(bytes)
+}
+
+/// Reads sources on a thread of its own, in chunks of up to `batch` commands.
+fn read(sources: Vec<Source>, batch: usize) -> Result<(thread::JoinHandle<()>, mpsc::Receiver<Chunk>), Failure> {
+    let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
+    let reader = thread::Builder::new().name("import".into()).spawn(move || source::read_all(sources, batch, sender));
+    Ok((reader.map_err(|error| Failure::new(format!("cannot start a thread: {error}")))?, chunks))
+}
+
+/// Adds advice to an error: how to continue.
 fn with_advice(error: ClientError) -> ClientError {
     let advice = |reason: &str| format!("{reason}; running the import again continues it");
     match error {

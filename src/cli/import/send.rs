@@ -1,4 +1,4 @@
-//! From batches of commands to results, several batches under way at once.
+//! Sends batches of commands, several in flight at once, and collects their results.
 
 use std::time::Duration;
 
@@ -8,39 +8,41 @@ use super::{FailedLine, Report, source::Chunk};
 use crate::{
     client::{Client, ClientError},
     protocol::{
-        grpc::{CommandBatch, pb},
+        grpc::{CommandBatch, outcome_of_refusal, pb},
         outcome::Outcome,
     },
 };
 
-/// How many batches are under way at once.
+/// Maximum number of batches in flight.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 4;
-/// The first pause after the node said "try later"; every next one is twice as long.
-const PAUSE_MIN: Duration = Duration::from_millis(20);
-/// The longest pause.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How often a batch is sent again before the import gives up: about two minutes.
-const TRIES_MAX: usize = 120;
+/// First back-off after the node said "try later"; each next one is twice as long.
+pub(super) const PAUSE_MIN: Duration = Duration::from_millis(20);
+/// Maximum back-off.
+pub(super) const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Maximum number of times that a batch is sent, over about two minutes, before the import gives up.
+pub(super) const TRIES_MAX: usize = 120;
 
-/// What became of one chunk.
+/// Result of one chunk.
 #[derive(Debug, Default)]
-pub struct Sent {
-    /// Records that were registered now.
+pub struct ChunkResult {
+    /// Records registered now.
     pub registered: u64,
-    /// Records that were registered before, with the same content.
+    /// Records registered before, with the same content.
     pub already: u64,
     /// Lines whose record could not be registered.
     pub failed: Vec<FailedLine>,
-    /// How many bytes of its source the chunk stood for.
+    /// Records that were left out because others failed.
+    pub withdrawn: u64,
+    /// Bytes of the source that the chunk covers.
     pub bytes: u64,
 }
 
-/// Sends every chunk and reports what became of each.
+/// Sends every chunk and reports its result.
 ///
 /// # Errors
 ///
-/// The first [`ClientError`] that concerns more than one record; chunks that were under way then may or may not have been
-/// carried out.
+/// The first [`ClientError`] that concerns more than one record; chunks in flight then may or may not have been carried
+/// out.
 pub async fn send_all(
     client: &Client,
     mut chunks: mpsc::Receiver<Chunk>,
@@ -60,9 +62,9 @@ pub async fn send_all(
     Ok(())
 }
 
-/// Takes the result of a chunk; none of the tasks panics or is aborted, so that each has one.
+/// Reports the result of a chunk. No task panics or is aborted, so that each one has a result.
 fn take(
-    joined: Option<Result<Result<Sent, ClientError>, tokio::task::JoinError>>,
+    joined: Option<Result<Result<ChunkResult, ClientError>, tokio::task::JoinError>>,
     report: &mut Report,
 ) -> Result<(), ClientError> {
     if let Some(Ok(sent)) = joined {
@@ -71,10 +73,10 @@ fn take(
     Ok(())
 }
 
-/// Sends a chunk until every command has its result.
-async fn send(client: &Client, chunk: Chunk) -> Result<Sent, ClientError> {
+/// Sends a chunk, with back-off, until every command has its result.
+async fn send(client: &Client, chunk: Chunk) -> Result<ChunkResult, ClientError> {
     let Chunk { source, mut batch, mut lines, refused, bytes } = chunk;
-    let mut sent = Sent { failed: refused, bytes, ..Sent::default() };
+    let mut sent = ChunkResult { failed: refused, bytes, ..ChunkResult::default() };
     let mut pause = PAUSE_MIN;
     for _ in 0..TRIES_MAX {
         if batch.is_empty() {
@@ -94,17 +96,22 @@ async fn send(client: &Client, chunk: Chunk) -> Result<Sent, ClientError> {
             pause = PAUSE_MAX.min(pause * 2);
         }
     }
-    let message = format!("the node had no room for a batch {TRIES_MAX} times in a row");
-    Err(ClientError::Refused { code: Outcome::TryLater.spelling().grpc, message })
+    Err(no_room())
 }
 
-/// Counts results; gives the positions of the commands to send again.
+/// The error of a batch that was refused again and again.
+pub(super) fn no_room() -> ClientError {
+    let message = format!("the node had no room for a batch {TRIES_MAX} times in a row");
+    ClientError::Refused { code: Outcome::TryLater.spelling().grpc, message }
+}
+
+/// Counts results; returns the positions of the commands to send again.
 fn sort(
     results: Vec<pb::ApplyResult>,
     batch: &CommandBatch,
     lines: &[u64],
     source: &str,
-    sent: &mut Sent,
+    sent: &mut ChunkResult,
 ) -> Result<Vec<usize>, ClientError> {
     use pb::apply_result::Result as Applied;
     let mut again = Vec::new();
@@ -117,10 +124,9 @@ fn sort(
             Some(Applied::Refusal(refusal)) => refusal,
             None => pb::Refusal { message: "the node gave no result".into(), ..pb::Refusal::default() },
         };
-        let outcome = Outcome::of_grpc_code(refusal.code).filter(|outcome| *outcome != Outcome::Success);
-        match outcome {
+        match outcome_of_refusal(&refusal) {
             Some(Outcome::TryLater) => again.push(position),
-            // The ledger takes nothing now; every other command would hear the same.
+            // The ledger refuses all writes now; every other command would fail the same way.
             Some(Outcome::Unavailable) => {
                 return Err(ClientError::Refused { code: refusal.code, message: refusal.message });
             }
@@ -139,6 +145,6 @@ fn sort(
     Ok(again)
 }
 
-fn is(code: i32, outcome: Outcome) -> bool {
+pub(super) fn is(code: i32, outcome: Outcome) -> bool {
     Outcome::of_grpc_code(code) == Some(outcome)
 }

@@ -1,4 +1,4 @@
-//! From files to batches of commands, on a thread of its own, so that reading overlaps with sending.
+//! Reads files into batches of commands, on a thread of its own, so that reading overlaps with sending.
 
 use std::{
     fs::File,
@@ -17,14 +17,15 @@ use crate::protocol::{
     outcome::Outcome,
 };
 
-/// A batch is sent when it holds so many bytes, however few commands they are; with one more line it still fits a request.
+/// Length at which a batch is complete, in bytes, however few commands it has; with one more line it still fits a
+/// request.
 const BATCH_BYTES: usize = 4 << 20;
-/// How much of a file is read at once, in bytes.
+/// Bytes read from a file at a time.
 const READ_BYTES: usize = 256 << 10;
-/// How many bytes a record takes at the most in most files; batches begin with room for that.
+/// Length of a record that most files stay below, in bytes; batches are allocated for that.
 const RECORD_BYTES_USUAL: usize = 384;
 
-/// How the records are written.
+/// Format of the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// One JSON object a line.
@@ -33,18 +34,18 @@ pub enum Format {
     Csv,
 }
 
-/// Where records come from.
+/// A source of records.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// What failures call it.
+    /// Name of the source in failures.
     pub name: String,
-    /// How its records are written.
+    /// Format of the records.
     pub format: Format,
-    /// Where it is.
+    /// The input with its bytes.
     pub input: Input,
 }
 
-/// Where the bytes are.
+/// Input of a source.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// The standard input.
@@ -55,7 +56,7 @@ pub enum Input {
     Text(&'static str),
 }
 
-/// Commands of one source with the lines that they came from.
+/// Commands of one source, with their lines.
 #[derive(Debug, Default)]
 pub struct Chunk {
     /// The name of the source.
@@ -64,14 +65,14 @@ pub struct Chunk {
     pub batch: CommandBatch,
     /// The line of each command, from 1.
     pub lines: Vec<u64>,
-    /// Lines that became no command.
+    /// Lines that gave no command.
     pub refused: Vec<FailedLine>,
-    /// How many bytes of the source the chunk stands for.
+    /// Bytes of the source that the chunk covers.
     pub bytes: u64,
 }
 
 impl Source {
-    /// A file as named on the command line; `-` is the standard input. Without a format, the file's ending says it.
+    /// A file as named on the command line; `-` is the standard input. Without a format, the file's extension tells it.
     pub fn named(name: &str, format: Option<Format>) -> Self {
         let csv = Path::new(name).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
         let format = format.unwrap_or(if csv { Format::Csv } else { Format::Jsonl });
@@ -79,16 +80,16 @@ impl Source {
         Self { name: if name == "-" { "stdin".into() } else { name.into() }, format, input }
     }
 
-    /// How many bytes it holds, when that is known before.
+    /// Length of the source in bytes; `None` if it is unknown in advance.
     ///
     /// # Errors
     ///
-    /// What the system says about the file.
+    /// The system's error about the file.
     pub fn bytes(&self) -> io::Result<Option<u64>> {
         match &self.input {
             Input::Stdin => Ok(None),
             Input::Text(text) => Ok(Some(text.len() as u64)),
-            // Opened, so that a file that may not be read is found before anything is written.
+            // Opened, so that an unreadable file is found before anything is registered.
             Input::File(path) => {
                 let metadata = File::open(path)?.metadata()?;
                 if metadata.is_dir() {
@@ -108,8 +109,8 @@ impl Source {
     }
 }
 
-/// Reads sources one after the other and hands out chunks of up to `commands_max` commands, until all is read or nobody
-/// takes them any more.
+/// Reads sources one after the other and sends chunks of up to `commands_max` commands, until all is read or the
+/// receiver is gone.
 pub fn read_all(sources: Vec<Source>, commands_max: usize, chunks: mpsc::Sender<Chunk>) {
     let mut output = Output { chunks, commands_max, gone: false, chunk: Chunk::default(), chunk_start: 0 };
     for source in &sources {
@@ -132,10 +133,11 @@ pub fn read_all(sources: Vec<Source>, commands_max: usize, chunks: mpsc::Sender<
 fn read_json(input: Box<dyn Read>, output: &mut Output) -> Result<(), String> {
     let mut reader = BufReader::with_capacity(READ_BYTES, input);
     let mut line = Vec::new();
-    let (mut number, mut position) = (0, 0);
+    let mut number = 0;
+    let mut position = 0;
     while !output.gone {
         line.clear();
-        // One byte more than the limit shows that a line goes on.
+        // One byte over the limit tells a longer line from one at the limit.
         let limit = LINE_BYTES_MAX as u64 + 1;
         let taken = reader.by_ref().take(limit).read_until(b'\n', &mut line).map_err(|error| error.to_string())?;
         if taken == 0 {
@@ -182,14 +184,14 @@ fn read_csv(input: Box<dyn Read>, output: &mut Output) -> Result<(), String> {
     Ok(())
 }
 
-/// Fills chunks and hands them out.
+/// Fills chunks and sends them.
 struct Output {
     chunks: mpsc::Sender<Chunk>,
     commands_max: usize,
-    /// Nobody takes chunks any more.
+    /// True once the receiver of chunks is gone.
     gone: bool,
     chunk: Chunk,
-    /// Where in its source the chunk starts, in bytes.
+    /// Offset in the source where the chunk starts, in bytes.
     chunk_start: u64,
 }
 
@@ -204,7 +206,7 @@ impl Output {
         Chunk { source, batch, lines: Vec::with_capacity(self.commands_max), ..Chunk::default() }
     }
 
-    /// Notes that a command was added from a line that ends at `position`.
+    /// Records a command from the line that ends at `position`.
     fn added(&mut self, line: u64, position: u64) {
         self.chunk.lines.push(line);
         if self.chunk.lines.len() >= self.commands_max || self.chunk.batch.bytes_len() >= BATCH_BYTES {
@@ -215,13 +217,13 @@ impl Output {
     fn refuse(&mut self, line: u64, identifier: Option<String>, reason: String) {
         let source = self.chunk.source.clone();
         self.chunk.refused.push(FailedLine { source, line, identifier, outcome: Outcome::Invalid, reason });
-        // Bounded, also in a file that holds nothing else.
+        // Failures are bounded, too, in a file that holds nothing else.
         if self.chunk.refused.len() >= self.commands_max {
             self.hand_out(None);
         }
     }
 
-    /// Hands the chunk out and begins another, which starts at `position` if that is given.
+    /// Sends the chunk and begins another, at `position` if that is given.
     fn hand_out(&mut self, position: Option<u64>) {
         if let Some(position) = position {
             self.chunk.bytes = position - self.chunk_start;
@@ -237,7 +239,7 @@ impl Output {
 mod tests {
     use super::*;
 
-    /// What comes out of a text: `lines` of each chunk, refusals, and the bytes of all chunks.
+    /// The content of a text: `lines` of each chunk, refusals, and the bytes of all chunks.
     fn read(format: Format, commands_max: usize, text: &'static str) -> (Vec<Vec<u64>>, Vec<String>, u64) {
         let (sender, mut receiver) = mpsc::channel(100);
         let source = Source { name: "t".into(), format, input: Input::Text(text) };

@@ -1,4 +1,4 @@
-//! `touchmark prefix`: who answers for what.
+//! `touchmark prefix`: delegates and homes prefixes.
 
 mod tree;
 
@@ -21,7 +21,7 @@ use crate::{
 
 pub use tree::{Args as TreeArgs, run as run_tree};
 
-/// Says who answers for a prefix.
+/// Homes or delegates prefixes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -45,13 +45,13 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Other nodes answer for it
+    /// Delegate the prefix to other nodes
     Delegate(DelegateArgs),
-    /// This node answers for it
+    /// Home the prefix on this node
     Home(ChangeArgs),
-    /// Neither, any more: the prefix above it counts again
+    /// Remove the delegation or the home: the prefix above counts again
     Revoke(ChangeArgs),
-    /// Show what is homed and delegated
+    /// Show all homed and delegated prefixes
     List(ListArgs),
 }
 
@@ -66,7 +66,7 @@ struct DelegateArgs {
     /// A DS record of the zone below: key tag, algorithm, digest type, digest
     #[arg(long = "ds", value_name = "DS")]
     signers: Vec<DelegationSigner>,
-    /// How long referrals may be kept, at most 172,800
+    /// Seconds that caches may keep referrals, at most 172,800
     #[arg(long, value_name = "SECONDS", default_value_t = Delegation::TTL_SECONDS_DEFAULT)]
     ttl: u32,
 }
@@ -121,7 +121,9 @@ fn apply(args: &ChangeArgs, operation: pb::prefix_command::Operation, done: &str
 
 async fn list(args: &ListArgs) -> Result<u8, Failure> {
     let client = Client::connect(&args.server.server).await?;
-    let (mut out, mut after, mut any) = (Out::stdout(), String::new(), false);
+    let mut out = Out::stdout();
+    let mut after = String::new();
+    let mut any = false;
     loop {
         let page = client.list_prefixes(pb::ListPrefixesRequest { after, limit: None }).await?.prefixes;
         let Some(last) = page.last() else { break };
@@ -165,7 +167,7 @@ fn shown(state: &pb::PrefixState) -> String {
     text
 }
 
-/// As [`output::line`], for what the tree prints at once.
+/// As [`output::line`], for the tree, which is printed line by line.
 fn print(text: &str) -> Result<(), Failure> {
     output::line(text)
 }

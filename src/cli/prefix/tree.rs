@@ -1,4 +1,4 @@
-//! `touchmark tree`: the delegations below a node, asked from node to node.
+//! `touchmark tree`: the delegations below a node, fetched from node to node.
 
 use std::collections::HashSet;
 
@@ -8,9 +8,9 @@ use crate::{
     client::{Client, ClientError},
 };
 
-/// The most nodes that are asked.
+/// Maximum number of nodes asked.
 const NODES_MAX: usize = 1_000;
-/// How deep the tree is drawn; identifiers have fewer levels than that.
+/// Maximum depth of the tree; identifiers have fewer levels than that.
 const DEPTH_MAX: usize = 32;
 
 /// Draws the delegations below a node.
@@ -24,12 +24,12 @@ Every node below is asked over gRPC; one that does not answer is named with the 
 pub struct Args {
     #[command(flatten)]
     server: Server,
-    /// How many levels of delegations to follow
+    /// The levels of delegations to follow
     #[arg(long, value_name = "LEVELS", default_value_t = DEPTH_MAX)]
     depth: usize,
 }
 
-/// A line that is still to be drawn.
+/// A prefix still to be drawn, with its place in the tree.
 struct Branch {
     indent: String,
     depth: usize,
@@ -41,7 +41,7 @@ struct Branch {
 ///
 /// # Errors
 ///
-/// [`Failure`] when the first node does not answer.
+/// [`Failure`] if the first node does not answer.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     crate::cli::block_on(draw(args))
 }
@@ -68,7 +68,7 @@ async fn draw(args: &Args) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// What is delegated or homed below a branch; or why that is not drawn.
+/// The prefixes below a branch, or the reason why they are not drawn.
 async fn follow(
     branch: &Branch,
     depth_max: usize,
@@ -93,7 +93,7 @@ async fn follow(
         match prefixes(&server).await {
             Ok(page) => {
                 let delegated = page.prefixes.into_iter();
-                // What it homes of the prefix itself is said by the delegation.
+                // The child's home of the prefix itself is the delegation seen from below.
                 return Ok(delegated.filter(|state| state.prefix != branch.state.prefix).collect());
             }
             Err(error) => reason = clean(&error.to_string()).into_owned(),
@@ -104,13 +104,13 @@ async fn follow(
 
 fn branches(indent: &str, depth: usize, states: Vec<pb::PrefixState>) -> Vec<Branch> {
     let count = states.len();
-    // The last one is drawn first from a stack, so they go in backwards.
+    // A stack pops the last one first, so they are pushed in reverse.
     let branches = states.into_iter().enumerate().rev();
     let branch = |(nth, state)| Branch { indent: indent.to_owned(), depth, state, is_last: nth + 1 == count };
     branches.map(branch).collect()
 }
 
-/// Everything that a node homes and delegates.
+/// All prefixes that a node homes and delegates.
 async fn prefixes(server: &str) -> Result<pb::ListPrefixesResponse, ClientError> {
     let client = Client::connect(server).await?;
     let mut all = pb::ListPrefixesResponse::default();

@@ -1,6 +1,6 @@
 //! A trace as a graph in the DOT language of Graphviz.
 
-use super::Traced;
+use super::Trace;
 use crate::{
     cli::{
         failure::Failure,
@@ -12,23 +12,23 @@ use crate::{
     },
 };
 
-/// Prints a trace; edges point the way they are said.
+/// Prints a trace; arrows point from the record that carries the edge.
 ///
 /// # Errors
 ///
 /// [`Failure::stdout`].
-pub(super) fn print(out: &mut Out, traced: &Traced) -> Result<(), Failure> {
+pub(super) fn print(out: &mut Out, trace: &Trace) -> Result<(), Failure> {
     out.line("digraph trace {\n  rankdir=LR;\n  node [shape=box];")?;
-    for node in &traced.nodes {
+    for node in &trace.nodes {
         out.line(format_args!("  n{} [{}];", node.number, attributes(node)))?;
     }
-    for edge in &traced.edges {
+    for edge in &trace.edges {
         let mut label = edge_type_text(edge.r#type).to_owned();
         for part in [&edge.quantity, &edge.unit].into_iter().filter(|part| !part.is_empty()) {
             label.push(' ');
             label.push_str(part);
         }
-        let colour = if traced.is_cycle(edge) { ", color=red" } else { "" };
+        let colour = if trace.is_cycle(edge) { ", color=red" } else { "" };
         out.line(format_args!("  n{} -> n{} [label={}{colour}];", edge.from, edge.to, quoted(&[&label])))?;
     }
     out.line("}")
@@ -48,7 +48,7 @@ fn attributes(node: &pb::TraceNode) -> String {
     format!("label={label}{look}")
 }
 
-/// Lines as a quoted string; an empty one is left out. In such a string a quote ends it, and a backslash begins an escape.
+/// Lines as a quoted string; empty ones are left out. Quotes and backslashes are escaped.
 fn quoted(lines: &[&str]) -> String {
     let lines: Vec<String> = lines
         .iter()

@@ -1,4 +1,4 @@
-//! `touchmark trace`: what something is made of and came from, or what it went into.
+//! `touchmark trace`: the parts and origins of an identifier, or the products it went into.
 //!
 //! [`tree`] shows it for people, [`dot`] for Graphviz, [`prov`] as W3C PROV.
 
@@ -48,21 +48,21 @@ replaced. Up goes the other way: where it is used, what came of it, what lies in
 Totals are the sums over all paths of the products of the quantities; an edge without a quantity counts as 1. The inputs of
 an event count whole, once; going up nothing is reckoned over an event.")]
 pub struct Args {
-    /// Where to begin, in any written form
+    /// The start, in any written form
     #[arg(value_name = "ID")]
     identifier: String,
-    /// Which way to go
+    /// The direction to follow
     #[arg(long, default_value = "down")]
     direction: Direction,
-    /// Which edges to follow, with commas between them; `all` for all
+    /// The edge types to follow, with commas between them; `all` for all
     #[arg(long, value_name = "TYPES", default_value = "made-of,derived-from", value_parser = types)]
     types: Types,
-    /// As it was behind a ledger entry, or at a time
+    /// The state as of a ledger entry, or at a time
     #[arg(long, value_name = "INDEX|TIME", value_parser = json::point)]
     as_of: Option<Point>,
     #[command(flatten)]
     limits: LimitOptions,
-    /// Leave out edges that do not fit in time: what was built in after the thing itself had been built in
+    /// Leave out edges whose time does not fit: a part built in after the product itself had been built in
     #[arg(long)]
     respect_time: bool,
     /// Show names, too
@@ -81,19 +81,19 @@ pub struct Args {
     server: Server,
 }
 
-/// How far to go.
+/// Limits of a trace.
 #[derive(Debug, clap::Args)]
 pub struct LimitOptions {
-    /// The most edges between the start and anything, at most 100
+    /// The maximum number of edges between the start and any other identifier, at most 100
     #[arg(long, value_name = "N")]
     depth: Option<u32>,
-    /// The most identifiers, at most 100,000
+    /// The maximum number of identifiers, at most 100,000
     #[arg(long, value_name = "N")]
     nodes: Option<u32>,
-    /// The most edges to follow from one identifier, at most 100,000
+    /// The maximum number of edges to follow from one identifier, at most 100,000
     #[arg(long, value_name = "N")]
     fan_out: Option<u32>,
-    /// The most time, at most 60,000
+    /// The maximum time, at most 60,000
     #[arg(long, value_name = "MILLISECONDS")]
     time_ms: Option<u32>,
 }
@@ -125,25 +125,25 @@ fn types(text: &str) -> Result<Types, String> {
 
 /// A whole trace.
 #[derive(Debug, Default)]
-struct Traced {
+struct Trace {
     nodes: Vec<pb::TraceNode>,
     edges: Vec<pb::TraceEdge>,
     totals: Vec<pb::TraceTotal>,
     summary: pb::TraceSummary,
 }
 
-impl Traced {
-    /// The identifier of a node; empty when the trace has no such node.
+impl Trace {
+    /// The identifier of a node; empty if the trace has no such node.
     fn identifier(&self, number: u32) -> &str {
         self.nodes.get(number as usize).map_or("", |node| &node.identifier)
     }
 
-    /// Whether an edge closes a circle.
+    /// True if an edge closes a cycle.
     fn is_cycle(&self, edge: &pb::TraceEdge) -> bool {
         self.summary.cycles.binary_search(&edge.number).is_ok()
     }
 
-    /// The ends of the edges that close circles.
+    /// The ends of the edges that close cycles.
     fn cycles(&self) -> Vec<[&str; 2]> {
         let edges = self.summary.cycles.iter().filter_map(|number| self.edges.get(*number as usize));
         edges.map(|edge| [self.identifier(edge.from), self.identifier(edge.to)]).collect()
@@ -154,7 +154,7 @@ impl Traced {
 ///
 /// # Errors
 ///
-/// [`Failure`] when nobody answers or the node refuses; a start that was never registered shows in the exit code.
+/// [`Failure`] if no node answers or the node refuses; a start that was never registered shows in the exit code.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let request = pb::TraceRequest {
         identifier: args.identifier.clone(),
@@ -172,19 +172,20 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
         }),
     };
     let mut out = Out::stdout();
-    let traced = super::block_on(async {
+    let trace = super::block_on(async {
         let messages = Client::connect(&args.server.server).await?.trace(request).await?;
         if args.json { lines(&mut out, messages).await } else { whole(messages).await }
     })?;
-    match () {
-        () if args.json => {}
-        () if args.dot => dot::print(&mut out, &traced)?,
-        () if args.prov => out.line(prov::document(&traced))?,
-        () => tree::print(&mut out, &traced, args.direction)?,
+    if args.dot {
+        dot::print(&mut out, &trace)?;
+    } else if args.prov {
+        out.line(prov::document(&trace))?;
+    } else if !args.json {
+        tree::print(&mut out, &trace, args.direction)?;
     }
     out.flush()?;
-    warn(&traced.summary);
-    let is_nothing = traced.edges.is_empty() && traced.nodes.iter().all(|node| node.state() == State::Missing);
+    warn(&trace.summary);
+    let is_nothing = trace.edges.is_empty() && trace.nodes.iter().all(|node| node.state() == State::Missing);
     if is_nothing {
         eprintln!("{}: {}", clean(&args.identifier), Outcome::NotFound.spelling().word);
         return Ok(Outcome::NotFound.spelling().exit);
@@ -192,7 +193,7 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Says on the standard error output what a trace leaves out.
+/// Warns on the standard error output about the parts that a trace leaves out.
 pub fn warn(summary: &pb::TraceSummary) {
     if !summary.truncated.is_empty() {
         let limits: Vec<_> = summary.truncated().map(truncation_text).collect();
@@ -203,45 +204,46 @@ pub fn warn(summary: &pb::TraceSummary) {
     }
 }
 
-/// Takes a whole trace.
-async fn whole(mut messages: Incoming<pb::TraceResponse>) -> Result<Traced, Failure> {
-    let mut traced = Traced::default();
+/// Receives a whole trace.
+async fn whole(mut messages: Incoming<pb::TraceResponse>) -> Result<Trace, Failure> {
+    let mut trace = Trace::default();
     while let Some(message) = messages.next().await? {
-        take(&mut traced, message)?;
+        take(&mut trace, message)?;
     }
-    Ok(traced)
+    Ok(trace)
 }
 
-/// Takes a trace and prints it as it comes.
-async fn lines(out: &mut Out, mut messages: Incoming<pb::TraceResponse>) -> Result<Traced, Failure> {
-    let mut traced = Traced::default();
+/// Receives a trace and prints it as JSON lines as it arrives.
+async fn lines(out: &mut Out, mut messages: Incoming<pb::TraceResponse>) -> Result<Trace, Failure> {
+    let mut trace = Trace::default();
     while let Some(message) = messages.next().await? {
-        let (nodes, edges) = (traced.nodes.len(), traced.edges.len());
+        let nodes = trace.nodes.len();
+        let edges = trace.edges.len();
         let is_end = message.summary.is_some();
-        take(&mut traced, message)?;
-        traced.nodes.iter().skip(nodes).try_for_each(|node| out.line(trace_node_to_json(node)))?;
-        for edge in traced.edges.iter().skip(edges) {
-            out.line(trace_edge_to_json(edge, traced.identifier(edge.from), traced.identifier(edge.to)))?;
+        take(&mut trace, message)?;
+        trace.nodes.iter().skip(nodes).try_for_each(|node| out.line(trace_node_to_json(node)))?;
+        for edge in trace.edges.iter().skip(edges) {
+            out.line(trace_edge_to_json(edge, trace.identifier(edge.from), trace.identifier(edge.to)))?;
         }
-        for total in std::mem::take(&mut traced.totals) {
-            out.line(trace_total_to_json(&total, traced.identifier(total.node)))?;
+        for total in std::mem::take(&mut trace.totals) {
+            out.line(trace_total_to_json(&total, trace.identifier(total.node)))?;
         }
         if is_end {
-            out.line(trace_summary_to_json(&traced.summary, Some(traced.cycles())))?;
+            out.line(trace_summary_to_json(&trace.summary, Some(trace.cycles())))?;
         }
     }
-    Ok(traced)
+    Ok(trace)
 }
 
-fn take(traced: &mut Traced, message: pb::TraceResponse) -> Result<(), Failure> {
-    traced.nodes.extend(message.nodes);
-    traced.edges.extend(message.edges);
-    traced.totals.extend(message.totals);
+fn take(trace: &mut Trace, message: pb::TraceResponse) -> Result<(), Failure> {
+    trace.nodes.extend(message.nodes);
+    trace.edges.extend(message.edges);
+    trace.totals.extend(message.totals);
     if let Some(mut summary) = message.summary {
         summary.cycles.sort_unstable();
-        traced.summary = summary;
+        trace.summary = summary;
     }
-    if traced.nodes.len() > TRACE_NODES_MAX || traced.edges.len() > TRACE_EDGES_MAX {
+    if trace.nodes.len() > TRACE_NODES_MAX || trace.edges.len() > TRACE_EDGES_MAX {
         return Err(Failure::new(format!(
             "the node sends more than the {TRACE_NODES_MAX} nodes that a trace may have"
         )));

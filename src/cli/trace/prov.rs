@@ -17,14 +17,14 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::Traced;
+use super::Trace;
 use crate::protocol::{
     grpc::pb::{self, EdgeType, trace_node::State},
     json::{edge_type_text, signed_time_text, trace_state_text},
 };
 
-/// The document.
-pub(super) fn document(traced: &Traced) -> Json {
+/// The PROV-JSON document of a trace.
+pub(super) fn document(trace: &Trace) -> Json {
     let mut document = Map::new();
     document.insert(
         "prefix".into(),
@@ -35,12 +35,14 @@ pub(super) fn document(traced: &Traced) -> Json {
         }),
     );
     let things = |edge: &pb::TraceEdge| {
-        let ends = [edge.from, edge.to].map(|end| traced.nodes.get(end as usize));
+        let ends = [edge.from, edge.to].map(|end| trace.nodes.get(end as usize));
         ends.into_iter().flatten().all(|end| !is_event(end))
     };
-    // Who was given something is an agent, and an entity only where anything else is said of it.
-    let (mut agents, mut entities, mut packages) = (HashSet::new(), HashSet::from([0]), HashSet::new());
-    for edge in &traced.edges {
+    // A party is an agent, and an entity only if another relation names it, too.
+    let mut agents = HashSet::new();
+    let mut entities = HashSet::from([0]);
+    let mut packages = HashSet::new();
+    for edge in &trace.edges {
         entities.insert(edge.from);
         let kind = edge.r#type();
         if kind == EdgeType::TransferredTo && things(edge) {
@@ -52,24 +54,23 @@ pub(super) fn document(traced: &Traced) -> Json {
             packages.insert(edge.to);
         }
     }
-    for node in &traced.nodes {
+    for node in &trace.nodes {
         let mut attributes = attributes(node);
         if packages.contains(&node.number) {
             attributes.insert("prov:type".into(), json!({"$": "prov:Collection", "type": "xsd:QName"}));
         }
-        let sections = match is_event(node) {
-            true => [("activity", true), ("agent", false), ("entity", false)],
-            false => {
-                let number = &node.number;
-                [("activity", false), ("agent", agents.contains(number)), ("entity", entities.contains(number))]
-            }
+        let sections = if is_event(node) {
+            [("activity", true), ("agent", false), ("entity", false)]
+        } else {
+            let number = &node.number;
+            [("activity", false), ("agent", agents.contains(number)), ("entity", entities.contains(number))]
         };
         for (section, _) in sections.into_iter().filter(|(_, is_in)| *is_in) {
             put(&mut document, section, name(&node.identifier), attributes.clone());
         }
     }
-    for edge in &traced.edges {
-        if let (Some(from), Some(to)) = (traced.nodes.get(edge.from as usize), traced.nodes.get(edge.to as usize)) {
+    for edge in &trace.edges {
+        if let (Some(from), Some(to)) = (trace.nodes.get(edge.from as usize), trace.nodes.get(edge.to as usize)) {
             relation(&mut document, edge, from, to);
         }
     }
@@ -99,11 +100,11 @@ fn relation(document: &mut Map<String, Json>, edge: &pb::TraceEdge, from: &pb::T
             }
         }
         if let Some(ms) = edge.valid_from {
-            let has_time = matches!(relation, "used" | "wasGeneratedBy");
-            match has_time {
-                true => said.insert("prov:time".into(), signed_time_text(ms).into()),
-                false => said.insert("tm:validFrom".into(), json!({"$": signed_time_text(ms), "type": "xsd:dateTime"})),
-            };
+            if matches!(relation, "used" | "wasGeneratedBy") {
+                said.insert("prov:time".into(), signed_time_text(ms).into());
+            } else {
+                said.insert("tm:validFrom".into(), json!({"$": signed_time_text(ms), "type": "xsd:dateTime"}));
+            }
         }
         if revision && relation == "wasDerivedFrom" {
             said.insert("prov:type".into(), json!({"$": "prov:Revision", "type": "xsd:QName"}));
@@ -137,7 +138,7 @@ fn put(document: &mut Map<String, Json>, section: &str, name: String, said: Map<
     }
 }
 
-/// The qualified name of an identifier: what RFC 3986 does not call unreserved is percent-encoded.
+/// The qualified name of an identifier: all characters but the unreserved ones of RFC 3986 are percent-encoded.
 fn name(identifier: &str) -> String {
     let mut name = "item:".to_owned();
     for byte in identifier.bytes() {

@@ -1,6 +1,6 @@
-//! A trace as a tree: what was shown above with all that is below it is not repeated.
+//! A trace as a tree: a node that was shown with its branches is not shown with them again.
 
-use super::{Direction, Traced};
+use super::{Direction, Trace};
 use crate::{
     cli::{
         failure::Failure,
@@ -12,11 +12,11 @@ use crate::{
     },
 };
 
-/// An edge that is to be shown, and where in the tree.
-struct Turn<'a> {
+/// An edge still to be shown, with its place in the tree.
+struct TreeEdge<'a> {
     edge: &'a pb::TraceEdge,
     far: u32,
-    /// What stands before the branches of the node that it hangs on.
+    /// Text in front of the branches of the parent node.
     indent: String,
     is_last: bool,
 }
@@ -26,54 +26,57 @@ struct Turn<'a> {
 /// # Errors
 ///
 /// [`Failure::stdout`].
-pub(super) fn print(out: &mut Out, traced: &Traced, direction: Direction) -> Result<(), Failure> {
-    let mut edges: Vec<Vec<&pb::TraceEdge>> = vec![Vec::new(); traced.nodes.len()];
-    for edge in &traced.edges {
+pub(super) fn print(out: &mut Out, trace: &Trace, direction: Direction) -> Result<(), Failure> {
+    let mut edges: Vec<Vec<&pb::TraceEdge>> = vec![Vec::new(); trace.nodes.len()];
+    for edge in &trace.edges {
         let near = if direction == Direction::Down { edge.from } else { edge.to };
         if let Some(edges) = edges.get_mut(near as usize) {
             edges.push(edge);
         }
     }
-    let Some(start) = traced.nodes.first() else { return Ok(()) };
+    let Some(start) = trace.nodes.first() else { return Ok(()) };
     out.line(label(start))?;
-    let mut shown = vec![false; traced.nodes.len()];
-    let mut turns = Vec::new();
-    push(&mut turns, &edges, (0, direction), "");
+    let mut shown = vec![false; trace.nodes.len()];
+    let mut stack = Vec::new();
+    push(&mut stack, &edges, 0, direction, "");
     if let Some(start) = shown.first_mut() {
         *start = true;
     }
-    while let Some(Turn { edge, far, indent, is_last }) = turns.pop() {
-        let Some(node) = traced.nodes.get(far as usize) else { continue };
+    while let Some(TreeEdge { edge, far, indent, is_last }) = stack.pop() {
+        let Some(node) = trace.nodes.get(far as usize) else { continue };
         let (branch, below) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
         let has_more = edges.get(far as usize).is_some_and(|edges| !edges.is_empty());
         let again = shown.get(far as usize).is_none_or(|shown| *shown);
-        let mark = match () {
-            () if traced.is_cycle(edge) => "  (cycle)",
-            () if again && has_more => "  (above)",
-            () => "",
+        let mark = if trace.is_cycle(edge) {
+            "  (cycle)"
+        } else if again && has_more {
+            "  (above)"
+        } else {
+            ""
         };
         let kind = edge_type_text(edge.r#type);
         let details = details(&edge.quantity, &edge.unit, edge.valid_from);
         out.line(format_args!("{indent}{branch}{kind} {}{details}{mark}", label(node)))?;
         if !again {
             shown[far as usize] = true;
-            push(&mut turns, &edges, (far, direction), &format!("{indent}{below}"));
+            push(&mut stack, &edges, far, direction, &format!("{indent}{below}"));
         }
     }
-    totals(out, traced)
+    totals(out, trace)
 }
 
-/// Puts the edges of a node before everything else that is to be shown.
+/// Puts the edges of node `of` on top of the stack, so that they are shown next.
 fn push<'a>(
-    turns: &mut Vec<Turn<'a>>,
+    stack: &mut Vec<TreeEdge<'a>>,
     edges: &[Vec<&'a pb::TraceEdge>],
-    (of, direction): (u32, Direction),
+    of: u32,
+    direction: Direction,
     indent: &str,
 ) {
     let below = edges.get(of as usize).map_or(&[][..], Vec::as_slice);
     for (place, edge) in below.iter().enumerate().rev() {
         let far = if direction == Direction::Down { edge.to } else { edge.from };
-        turns.push(Turn { edge, far, indent: indent.to_owned(), is_last: place + 1 == below.len() });
+        stack.push(TreeEdge { edge, far, indent: indent.to_owned(), is_last: place + 1 == below.len() });
     }
 }
 
@@ -90,18 +93,18 @@ fn label(node: &pb::TraceNode) -> String {
     label
 }
 
-fn totals(out: &mut Out, traced: &Traced) -> Result<(), Failure> {
-    let totals = || traced.totals.iter().filter(|total| !total.amounts.is_empty());
+fn totals(out: &mut Out, trace: &Trace) -> Result<(), Failure> {
+    let totals = || trace.totals.iter().filter(|total| !total.amounts.is_empty());
     if totals().next().is_some() {
         out.line("\nTotals:")?;
     }
     for total in totals() {
         let amounts: Vec<_> = total.amounts.iter().map(amount).collect();
-        out.line(format_args!("  {}  {}", clean(traced.identifier(total.node)), amounts.join(" + ")))?;
+        out.line(format_args!("  {}  {}", clean(trace.identifier(total.node)), amounts.join(" + ")))?;
     }
-    let pb::TraceSummary { nodes, edges, missing, retired, as_of, .. } = traced.summary;
+    let pb::TraceSummary { nodes, edges, missing, retired, as_of, .. } = trace.summary;
     let mut line = format!("\n{} nodes, {} edges", count(nodes.into()), count(edges.into()));
-    for (number, what) in [(missing, "missing"), (retired, "retired"), (traced.summary.cycles.len() as u32, "cycles")] {
+    for (number, what) in [(missing, "missing"), (retired, "retired"), (trace.summary.cycles.len() as u32, "cycles")] {
         if number > 0 {
             line.push_str(&format!(", {} {what}", count(number.into())));
         }

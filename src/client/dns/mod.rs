@@ -1,7 +1,7 @@
-//! Resolves an identifier over DNS, as any DNS client could: one question for the private type that holds the whole
-//! record, over UDP first, over TCP when the answer does not fit.
+//! Resolution over DNS, as any DNS client could do it: one question for the private type with the whole record, over
+//! UDP first, over TCP if the answer is truncated.
 //!
-//! A server that does not answer for the name may know who does ([`Referral`]). Following that is the caller's.
+//! A server that is not responsible for the name may return a [`Referral`], which the caller follows.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -29,59 +29,59 @@ use crate::{
 };
 use packet::{Question, Recursion, Response};
 
-/// How long to wait for an answer over UDP before the question is sent once more, at most.
+/// Maximum wait for an answer over UDP before the question is sent again.
 const UDP_PATIENCE_MAX: Duration = Duration::from_secs(2);
-/// How often to ask over UDP: once, and once more when nothing came.
+/// Number of times that the question is sent over UDP.
 const UDP_ATTEMPTS: u32 = 2;
-/// What is left for TCP when the last answer over UDP is waited for.
+/// Time reserved for TCP while the last answer over UDP is awaited.
 const TCP_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long [`resolve`] takes at most: both attempts over UDP, the last of which outlasts a walk of a node that asks others, and then
+/// Maximum time of [`resolve`]: both attempts over UDP, the last of which outlasts a walk of a recursive node, and then
 /// TCP.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(9);
-/// The longest DNS message, in bytes (RFC 1035 section 4.2.2).
+/// Maximum length of a DNS message, in bytes (RFC 1035 section 4.2.2).
 const MESSAGE_BYTES_MAX: usize = 65_535;
 
-/// What the DNS says about an identifier.
+/// Outcome of a question over DNS.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Said {
-    /// Its record.
+    /// The record.
     Found(Box<pb::Record>),
-    /// There is no such name: nothing was ever registered under it, nor below it.
+    /// The name does not exist: nothing was ever registered under it, nor below it.
     NoSuchName,
-    /// It was retired.
+    /// The identifier was retired.
     Retired,
     /// The identifier was erased.
     Erased,
-    /// The name exists and has no record: only others below it are registered, or it was retired and whoever passed the
-    /// answer on did not keep the extended error that says so.
+    /// The name exists without a record: only identifiers below it are registered, or it was retired and an
+    /// intermediate server dropped the extended error that says so.
     NoData,
-    /// The server may not say; with what it added (RFC 8914).
+    /// The server refused, with the text of its extended error (RFC 8914), if there is one.
     Refused(Option<String>),
-    /// Others answer for the name, and nothing in the answer says where they can be asked.
+    /// Another node is responsible for the name, and the answer names no address of it.
     Delegated,
-    /// These answer for the name.
+    /// The delegation to the responsible sites.
     Referral(Box<Referral>),
-    /// Neither does the server answer for the name, nor does it know who does.
+    /// The server is neither responsible for the name, nor does it know who is.
     NotResponsible,
 }
 
-/// An answer over DNS.
+/// A reply over DNS.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DnsReply {
-    /// What it says.
+    /// The outcome.
     pub said: Said,
-    /// Whether the server answers for the name itself (AA).
+    /// True if the server is authoritative for the name (AA).
     pub authoritative: bool,
-    /// How long that may be kept, in seconds; nothing when it does not say.
+    /// Time for which the reply may be cached, in seconds; `None` if the reply has no TTL.
     pub ttl_seconds: Option<u32>,
 }
 
-/// The length of a zone's name on the wire, in octets, with its root octet.
+/// Length of a zone's name on the wire, in octets, with its root octet.
 pub fn zone_octets(zone: &str) -> usize {
     zone_labels(zone).map(|label| label.len() + 1).sum::<usize>() + 1
 }
 
-/// The whole name of an identifier in a zone, with the dot at its end.
+/// The full name of an identifier in a zone, with a dot at the end.
 pub fn name_in_zone(identifier: &Identifier, zone: &str) -> String {
     let mut name = dns_name::name_of(identifier, zone_octets(zone)).to_string();
     for label in zone_labels(zone) {
@@ -97,46 +97,47 @@ pub fn zone_labels(zone: &str) -> impl Iterator<Item = &str> {
     zone.split('.').filter(|label| !label.is_empty())
 }
 
-/// Asks the server for the record of an identifier; a server that asks others for its clients is to do so.
+/// Asks a server for the record of an identifier, with recursion desired.
 ///
 /// # Errors
 ///
 /// As for [`ask`].
 pub async fn resolve(identifier: &Identifier, zone: &str, server: SocketAddr) -> Result<Said, ClientError> {
-    let name = Named::new(identifier, zone);
+    let name = IdentifierInZone::new(identifier, zone);
     Ok(exchange(&name, Recursion::Desired, server, RESOLVE_TIMEOUT).await?.said)
 }
 
-/// Asks the server for what it knows itself of an identifier, within a time: over UDP, and over TCP when the answer does not fit.
+/// Asks a server for its own answer about an identifier, without recursion, within `timeout`: over UDP, and over TCP if
+/// the answer is truncated.
 ///
 /// # Errors
 ///
-/// [`ClientError::Unreachable`] when nobody answers, [`ClientError::Protocol`] when the answer is none, and
-/// [`ClientError::Refused`] when the server says that it failed (unavailable), or that it has another zone (invalid).
+/// [`ClientError::Unreachable`] without an answer, [`ClientError::Protocol`] for a malformed one, and
+/// [`ClientError::Refused`] if the server failed (unavailable) or has another zone (invalid).
 pub async fn ask(
     identifier: &Identifier,
     zone: &str,
     server: SocketAddr,
     timeout: Duration,
 ) -> Result<DnsReply, ClientError> {
-    exchange(&Named::new(identifier, zone), Recursion::Unwanted, server, timeout).await
+    exchange(&IdentifierInZone::new(identifier, zone), Recursion::Unwanted, server, timeout).await
 }
 
-/// An identifier, and its name in a zone.
-struct Named<'a> {
+/// An identifier with its zone and its name there.
+struct IdentifierInZone<'a> {
     identifier: &'a Identifier,
     zone: &'a str,
     name: String,
 }
 
-impl<'a> Named<'a> {
+impl<'a> IdentifierInZone<'a> {
     fn new(identifier: &'a Identifier, zone: &'a str) -> Self {
         Self { identifier, zone, name: name_in_zone(identifier, zone) }
     }
 }
 
 async fn exchange(
-    named: &Named<'_>,
+    named: &IdentifierInZone<'_>,
     recursion: Recursion,
     server: SocketAddr,
     timeout: Duration,
@@ -158,8 +159,8 @@ async fn exchange(
     })
 }
 
-/// What a response says.
-fn meaning(response: &Response, named: &Named<'_>, server: SocketAddr) -> Result<Said, ClientError> {
+/// The outcome in a response.
+fn meaning(response: &Response, named: &IdentifierInZone<'_>, server: SocketAddr) -> Result<Said, ClientError> {
     const NOERROR: u16 = 0;
     const SERVFAIL: u16 = 2;
     const NXDOMAIN: u16 = 3;
@@ -185,7 +186,7 @@ fn meaning(response: &Response, named: &Named<'_>, server: SocketAddr) -> Result
         (NOERROR, None) if is_word(Outcome::Erased) => Ok(Said::Erased),
         (NOERROR, None) => match text() {
             None => Ok(Said::NoData),
-            // Such as that the record is too long for a message.
+            // For example: the record is too long for a message.
             Some(text) => {
                 let message = format!("the DNS server at {server} gave no record of {name}: {text}; ask over gRPC");
                 Err(ClientError::Refused { code: OUT_OF_RANGE, message })
@@ -206,18 +207,18 @@ fn meaning(response: &Response, named: &Named<'_>, server: SocketAddr) -> Result
     }
 }
 
-/// As in `google.rpc.Code`.
+/// Status code for an answer that the DNS cannot carry, as in `google.rpc.Code`.
 const OUT_OF_RANGE: i32 = 11;
 
-/// How long an answer is waited for, and until when that is.
+/// Time limit of an exchange, as a duration and as a deadline.
 #[derive(Clone, Copy)]
 struct Patience {
     timeout: Duration,
     deadline: Instant,
 }
 
-/// When to stop waiting for the answer to an attempt of this number that begins now: soon, except for the last one, which has the time
-/// that TCP leaves.
+/// Deadline for the answer to the attempt of this number, which begins at `now`: a share of the time, or for the last
+/// attempt all that is left before TCP.
 fn wait_until(attempt: u32, now: Instant, time: Patience) -> Instant {
     let soon = now + (time.timeout / UDP_ATTEMPTS).min(UDP_PATIENCE_MAX);
     let last = time.deadline.checked_sub(TCP_TIMEOUT).unwrap_or(now);
@@ -226,7 +227,7 @@ fn wait_until(attempt: u32, now: Instant, time: Patience) -> Instant {
 
 async fn ask_udp(question: &Question, server: SocketAddr, time: Patience) -> Result<Response, ClientError> {
     let failed = |error: io::Error| unreachable(server, &error.to_string());
-    let socket = asked(question, server).map_err(failed)?;
+    let socket = send_first(question, server).map_err(failed)?;
     let mut buffer = vec![0; MESSAGE_BYTES_MAX];
     for attempt in 1..=UDP_ATTEMPTS {
         if attempt > 1 {
@@ -235,7 +236,7 @@ async fn ask_udp(question: &Question, server: SocketAddr, time: Patience) -> Res
         let deadline = wait_until(attempt, Instant::now(), time);
         while let Ok(received) = timeout_at(deadline, socket.recv(&mut buffer)).await {
             let length = received.map_err(failed)?;
-            // Whatever does not answer this question is not for us; the answer may still come.
+            // Anything but the answer to this question is dropped; the answer may still come.
             if let Some(response) = question.read(buffer.get(..length).unwrap_or_default()) {
                 return Ok(response);
             }
@@ -244,15 +245,15 @@ async fn ask_udp(question: &Question, server: SocketAddr, time: Patience) -> Res
     Err(unreachable(server, "no answer over UDP"))
 }
 
-/// A socket of its own for a question, which was sent over it already: one that has sent nothing has room, and to wait until the event
-/// loop says so would take one more turn of it for each question.
-fn asked(question: &Question, server: SocketAddr) -> io::Result<UdpSocket> {
+/// A socket of its own for a question, already sent: a new socket has room in its buffer, and to wait for readiness
+/// would cost one more turn of the event loop for each question.
+fn send_first(question: &Question, server: SocketAddr) -> io::Result<UdpSocket> {
     let local: SocketAddr = if server.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
     let socket = net::UdpSocket::bind(local)?;
     socket.connect(server)?;
     socket.set_nonblocking(true)?;
     match socket.send(question.message()) {
-        // What has no room is as what is lost on the way: there is a second attempt.
+        // Without room the question is lost like a datagram on the way: there is a second attempt.
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
         _ => {}
     }
@@ -306,7 +307,7 @@ mod tests {
         let lame = RawReferral { servers: vec![server(b"\x0288\x03hdl\x02id\x04test\x00")], ..RawReferral::default() };
         let upward = RawReferral { servers: vec![server(b"\x02id\x04test\x00")], ..RawReferral::default() };
         let identifier = Identifier::parse("88.1/a").unwrap();
-        let named = Named::new(&identifier, "id.test.");
+        let named = IdentifierInZone::new(&identifier, "id.test.");
         let table = [
             (found, "Ok(Found("),
             (broken, "Err(Protocol"),

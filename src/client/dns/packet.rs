@@ -1,6 +1,6 @@
-//! The little of the DNS wire format that one question and its answer need (RFC 1035 section 4).
+//! The part of the DNS wire format for one question and its answer (RFC 1035 section 4).
 //!
-//! Everything that is read comes from the network: bounded, checked, never trusted to end where it says.
+//! All input comes from the network: every length is bounded and checked, and nothing is read past the end.
 
 use std::net::IpAddr;
 
@@ -11,75 +11,75 @@ use crate::protocol::dns::{
     wire::{CLASS_IN, NAME_OCTETS_MAX, TYPE_OPT},
 };
 
-/// The private type under which a node gives the whole record.
+/// The private type for a whole record.
 const TYPE_RECORD: u16 = kind::RECORD;
-/// How much an answer over UDP may hold without being cut up on its way, in bytes.
+/// Maximum length of an answer over UDP that is not fragmented on its way, in bytes.
 const EDNS_BYTES: u16 = 1_232;
 /// Option code of an extended error (RFC 8914 section 2).
 const OPTION_EXTENDED_ERROR: u16 = 15;
-/// The header, in bytes.
+/// Length of the header, in bytes.
 const HEADER_BYTES: usize = 12;
-/// How many pointers of one name are followed.
+/// Maximum number of pointers followed for one name.
 const POINTERS_MAX: usize = 16;
-/// How many records of one type are taken of a referral.
+/// Maximum number of records of one type taken from a referral.
 const REFERRAL_RECORDS_MAX: usize = 64;
-/// Where the last number of an SOA record stands, in bytes from the end of its data (RFC 1035 section 3.3.13).
+/// Length of the last field of an SOA record, the negative TTL, in bytes (RFC 1035 section 3.3.13).
 const SOA_MINIMUM_BYTES: usize = 4;
-/// The flag of a question that others are to be asked for (RFC 1035 section 4.1.1), in the upper byte.
+/// The flag RD, recursion desired (RFC 1035 section 4.1.1), in the upper byte.
 const RECURSION_DESIRED: u8 = 0x01;
 
-/// Whether a server is to ask others.
+/// Recursion asked of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recursion {
-    /// It is, when it does such things.
+    /// The server is to walk for the client, if it offers that.
     Desired,
-    /// It says what it knows itself.
+    /// The server is to answer for itself.
     Unwanted,
 }
 
-/// A question that was put into a message, and knows its answer when it sees it.
+/// An encoded question, which recognises its answer.
 #[derive(Clone, Debug)]
 pub struct Question {
     id: [u8; 2],
-    /// Name, type and class.
+    /// Name, type and class, as encoded.
     asked: Vec<u8>,
     message: Vec<u8>,
 }
 
-/// What of a response matters here.
+/// The parts of a response that matter here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Response {
     /// The response code, with its upper bits from EDNS.
     pub rcode: u16,
-    /// True when the answer did not fit.
+    /// True if the answer is truncated.
     pub truncated: bool,
-    /// True when the server answers for the name itself.
+    /// True if the server is authoritative for the name.
     pub authoritative: bool,
     /// The data of the first record that answers the question.
     pub record: Option<Vec<u8>>,
-    /// How long the record, or that there is none, may be kept, in seconds.
+    /// Time for which the record, or its absence, may be cached, in seconds.
     pub ttl_seconds: Option<u32>,
-    /// Who answers instead.
+    /// Records of a referral.
     pub referral: RawReferral,
     /// Code and text of an extended error.
     pub extended_error: Option<(u16, String)>,
 }
 
-/// What a response says of others who answer, as far as it does.
+/// The records in a response that make up a referral.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RawReferral {
-    /// Name servers: the name that is delegated, the name of the server, and for how many seconds that may be kept.
+    /// NS records: the delegated name, the name of the server, and the TTL in seconds.
     pub servers: Vec<(Vec<u8>, Vec<u8>, u32)>,
-    /// Addresses of servers, by their names.
+    /// Addresses of servers, by the servers' names.
     pub addresses: Vec<(Vec<u8>, IpAddr)>,
-    /// Data of DS records, by the names that are delegated.
+    /// Data of DS records, by the delegated names.
     pub signers: Vec<(Vec<u8>, Vec<u8>)>,
-    /// The data of the record that says all of it.
+    /// Data of the private record with the whole delegation.
     pub state: Option<Vec<u8>>,
 }
 
 impl Question {
-    /// Asks for the record at a name, under a random id; `None` when the name does not fit the DNS.
+    /// A question for the record at a name, with a random id; `None` if the name does not fit the DNS.
     pub fn new(name: &str, recursion: Recursion) -> Option<Self> {
         let mut asked = Vec::with_capacity(name.len() + 6);
         for label in name.trim_end_matches('.').split('.') {
@@ -94,6 +94,7 @@ impl Question {
         asked.extend_from_slice(&TYPE_RECORD.to_be_bytes());
         asked.extend_from_slice(&CLASS_IN.to_be_bytes());
         let mut id = [0; 2];
+        // A random id: an attacker off the path has to guess it, and the port.
         rand::rng().fill_bytes(&mut id);
         let flags = if recursion == Recursion::Desired { RECURSION_DESIRED } else { 0 };
         // One question and one additional record.
@@ -112,7 +113,7 @@ impl Question {
         &self.message
     }
 
-    /// Reads a response; `None` when it is none to this question, or broken.
+    /// Parses a response; `None` if it is malformed, or no response to this question.
     pub fn read(&self, bytes: &[u8]) -> Option<Response> {
         let mut reader = Reader { bytes, at: 0 };
         let id = reader.take(2)?;
@@ -132,6 +133,7 @@ impl Question {
             authoritative: flags & 0x0400 != 0,
             ..Response::default()
         };
+        // A truncated message may end anywhere, so its records are not read.
         if response.truncated {
             return Some(response);
         }
@@ -158,14 +160,14 @@ impl Question {
         Some(response)
     }
 
-    /// True for the name that was asked for.
+    /// True for the name of the question.
     fn is_name(&self, name: &[u8]) -> bool {
         self.asked.get(..self.asked.len() - 4).is_some_and(|asked| asked.eq_ignore_ascii_case(name))
     }
 }
 
 impl Response {
-    /// Takes a record that says who answers, or how long it may be kept that there is nothing; `None` for one that is broken.
+    /// Takes a record of the authority section: NS, DS, or the negative TTL of an SOA; `None` if it is malformed.
     fn take_authority(&mut self, record: &RawRecord<'_>, message: &[u8]) -> Option<()> {
         let ttl = u32::from_be_bytes(record.ttl);
         let RawReferral { servers, signers, .. } = &mut self.referral;
@@ -180,7 +182,7 @@ impl Response {
                 signers.push((record.name.clone(), record.data.to_vec()));
             }
             kind::SOA if self.record.is_none() => {
-                // RFC 2308 section 5: the lesser of both.
+                // RFC 2308 section 5: the lesser of the two TTLs.
                 let minimum = u32::from_be_bytes(*record.data.last_chunk::<SOA_MINIMUM_BYTES>()?);
                 self.ttl_seconds = Some(ttl.min(minimum));
             }
@@ -220,15 +222,15 @@ fn extended_error(options: &[u8]) -> Option<(u16, String)> {
     }
 }
 
-/// A resource record, where it was read.
+/// A resource record in its message.
 struct RawRecord<'a> {
-    /// Uncompressed.
+    /// The owner's name, uncompressed.
     name: Vec<u8>,
     kind: u16,
     class: u16,
     ttl: [u8; 4],
     data: &'a [u8],
-    /// Where the data begins.
+    /// Offset of the data in the message.
     data_at: usize,
 }
 
@@ -260,7 +262,7 @@ impl<'a> Reader<'a> {
         Some(RawRecord { name, kind, class, ttl, data: self.take(usize::from(length))?, data_at })
     }
 
-    /// Reads a name, following pointers (RFC 1035 section 4.1.4), and goes on behind it.
+    /// Reads a name, following pointers (RFC 1035 section 4.1.4), and continues behind the first of them.
     fn name(&mut self) -> Option<Vec<u8>> {
         let mut name = Vec::new();
         let mut behind = None;
@@ -280,6 +282,7 @@ impl<'a> Reader<'a> {
                 0xc0.. => {
                     let low = *self.take(1)?.first()?;
                     behind.get_or_insert(self.at);
+                    // Pointers could form a loop: their number is bounded.
                     pointers += 1;
                     self.at = usize::from(u16::from_be_bytes([length & 0x3f, low]));
                     if self.at < HEADER_BYTES || pointers > POINTERS_MAX {

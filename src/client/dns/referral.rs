@@ -1,7 +1,7 @@
-//! Referrals over DNS: who answers instead, from the record that says all of it, or from NS records with addresses.
+//! Referrals over DNS: a delegation from the private record that holds all of it, or from NS records with addresses.
 //!
-//! NS records know no ports, protocols and keys: of them, a delegation with name servers at port 53 is made. Nothing of what is read
-//! is believed further than that it is about a prefix of the identifier that was asked for.
+//! NS records have no ports, protocols and keys: the delegation made of them has name servers at port 53. Records are
+//! untrusted; the only check here is that the prefix covers the identifier of the question.
 
 use prost::Message as _;
 
@@ -16,20 +16,20 @@ use crate::{
     resolver::Referral,
 };
 
-/// The port of name servers that are known by NS records.
+/// Port of name servers known by NS records.
 const DNS_PORT: u16 = 53;
 
-/// True for a response that says who answers instead.
+/// True for a response that is a referral.
 pub(super) fn is_one(response: &Response) -> bool {
     let RawReferral { servers, state, .. } = &response.referral;
     !response.authoritative && (state.is_some() || !servers.is_empty())
 }
 
-/// Reads a referral; nothing when it does not say where others can be asked.
+/// Parses a referral; `None` if it names no address.
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// The fault of the referral.
 pub(super) fn read(raw: &RawReferral, identifier: &Identifier, zone: &str) -> Result<Option<Referral>, String> {
     let referral = match &raw.state {
         Some(state) => Some(of_state(state)?),
@@ -68,7 +68,7 @@ fn of_servers(raw: &RawReferral, zone: &str) -> Result<Option<Referral>, String>
     Ok(Some(Referral { prefix, delegation, ledger_index: None }))
 }
 
-/// The prefix that has this name, which is on the wire and uncompressed.
+/// The prefix of a name, which is in wire form and uncompressed.
 fn prefix_of(name: &[u8], zone: &str) -> Option<Prefix> {
     let mut labels = Vec::new();
     let mut rest = name;
@@ -84,7 +84,7 @@ fn prefix_of(name: &[u8], zone: &str) -> Option<Prefix> {
     dns_name::prefix_of_name(before, zone_octets(zone)).filter(|_| in_zone)
 }
 
-/// The site that a name server is; `None` when its address is not there.
+/// The site of a name server; `None` without an address of it.
 fn site(raw: &RawReferral, server: &[u8]) -> Option<Site> {
     let addresses = raw.addresses.iter().filter(|(owner, _)| owner.eq_ignore_ascii_case(server));
     let endpoint = |address| Endpoint { protocol: SiteProtocol::Dns, address: (address, DNS_PORT).into() };
@@ -92,7 +92,7 @@ fn site(raw: &RawReferral, server: &[u8]) -> Option<Site> {
     (!endpoints.is_empty()).then_some(Site { serial: 1, role: SiteRole::Primary, key: None, endpoints })
 }
 
-/// Reads the data of a DS record (RFC 4034 section 5.1); `None` for what no delegation holds.
+/// Parses the data of a DS record (RFC 4034 section 5.1); `None` for data that no delegation can hold.
 fn signer(data: &[u8]) -> Option<DelegationSigner> {
     let (head, digest) = data.split_first_chunk::<4>()?;
     let fits = (1..=DelegationSigner::DIGEST_BYTES_MAX).contains(&digest.len());

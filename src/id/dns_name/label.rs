@@ -1,17 +1,17 @@
-//! Free text in labels: the encoding, its strict inverse, and the cutting of long texts.
+//! Free text in DNS labels: the encoding, its strict inverse, and the splitting of long texts.
 
-/// The longest label, in octets (RFC 1035 section 2.3.4).
+/// Maximum length of a label, in octets (RFC 1035 section 2.3.4).
 pub(super) const LABEL_OCTETS_MAX: usize = 63;
 
-/// Octets of an escaped byte: `_` and two hexadecimal digits.
+/// Length of an escaped byte, in octets: `_` and two hexadecimal digits.
 pub(super) const ESCAPE_OCTETS: usize = 3;
 
-/// The length of a text in a label, in octets.
+/// The length of a text once encoded, in octets.
 pub(super) fn encoded_len(text: &[u8]) -> usize {
     text.iter().map(|byte| octets_of(*byte)).sum()
 }
 
-/// Appends a text as it stands in a label.
+/// Appends a text in its encoded form.
 pub(super) fn encode(text: &[u8], label: &mut String) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     for byte in text {
@@ -25,7 +25,7 @@ pub(super) fn encode(text: &[u8], label: &mut String) {
     }
 }
 
-/// Appends the text of a label in any case; `None` when no text is encoded like this.
+/// Appends the text of a label, read in any case; `None` if the label is no encoding of a text.
 pub(super) fn decode(label: &[u8], text: &mut Vec<u8>) -> Option<()> {
     let mut rest = label;
     loop {
@@ -34,7 +34,7 @@ pub(super) fn decode(label: &[u8], text: &mut Vec<u8>) -> Option<()> {
             [b'_', high, low, rest @ ..] => {
                 let digit = |digit: &u8| char::from(*digit).to_digit(16);
                 let byte = (digit(high)? << 4 | digit(low)?) as u8;
-                // A plain byte is never escaped.
+                // Plain bytes are never escaped: each text has one encoding.
                 text.push(Some(byte).filter(|byte| !is_plain(*byte))?);
                 rest
             }
@@ -47,7 +47,7 @@ pub(super) fn decode(label: &[u8], text: &mut Vec<u8>) -> Option<()> {
     }
 }
 
-/// Cuts a text into pieces of which each fits a label and is as long as it can be.
+/// Splits a text into pieces that each fit one label, each as long as possible.
 pub(super) fn pieces(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -67,7 +67,7 @@ fn octets_of(byte: u8) -> usize {
     if is_plain(byte) { 1 } else { ESCAPE_OCTETS }
 }
 
-/// True for the bytes that stand for themselves in a label.
+/// True for the bytes that are not escaped in a label.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'
 }

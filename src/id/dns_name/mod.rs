@@ -1,4 +1,4 @@
-//! DNS names of identifiers, both ways, relative to the zone of a node.
+//! DNS names of identifiers, in both directions, relative to the zone of a node.
 //!
 //! ```text
 //! OID     1.3.6.1.4.1.9            9.1.4.1.6.3.1.oid            and ors-dummy. before it (X.672)
@@ -9,14 +9,14 @@
 //! URI, or a name that does not fit <base32hex of the first 20 bytes of SHA-256(key)>.h
 //! ```
 //!
-//! In a label the bytes `a-z 0-9 -` stand for themselves, any other byte is `_` and two hexadecimal digits; so case
-//! never carries meaning in a name. The suffix of a Handle that does not fit one label is cut into labels of at most 63
-//! octets, each as long as it can be, never within an escape; the first piece stands nearest to `_`. Every other label
-//! that would be longer, and every name that would be longer than 255 octets, gives way to the hash.
+//! The bytes `a-z 0-9 -` are not escaped in a label; any other byte is `_` and two hexadecimal digits, so case never
+//! carries meaning in a name. A Handle suffix that does not fit one label is split into labels of at most 63 octets,
+//! each as long as possible, never within an escape; the first piece is the label next to `_`. Any other label that
+//! would be too long, and any name over 255 octets, is replaced by the hash form.
 //!
 //! A name follows its key from right to left, label by label. That is why names below a name are keys below a key
-//! prefix, and why both directions here walk over keys. Labels are bytes; no DNS library is named, and nothing here
-//! knows what is registered.
+//! prefix, and why both directions here walk over keys. Labels are bytes. Deliberately absent: any DNS library, and any
+//! knowledge of what is registered.
 
 mod label;
 mod reading;
@@ -31,23 +31,23 @@ use sha2::{Digest, Sha256};
 use super::{Identifier, Key, KeyPrefix, Prefix, Scheme, gs1, handle, oid};
 use label::{LABEL_OCTETS_MAX, encoded_len};
 
-/// First 20 bytes of SHA-256 of a key: stands for an identifier whose own name does not fit the DNS.
+/// First 20 bytes of SHA-256 of a key, for identifiers whose own name does not fit the DNS.
 pub type NameHash = [u8; 20];
 
-/// What a name below the zone stands for.
+/// Meaning of a name below the zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameMeaning {
     /// The identifier that has this name, or the hash of its key.
     pub target: Option<NameTarget>,
-    /// Whose names lie below this one: if there is any, the name exists (RFC 8020).
+    /// The names below this one: if there are any, the name exists (RFC 8020).
     pub below: Option<Below>,
     /// True for `ors-dummy.` before the name of an OID (X.672), which answers NAPTR only.
     pub ors_dummy: bool,
 }
 
 impl NameMeaning {
-    /// What the keys of all identifiers begin with whose names are this one or lie below it; `None` below `h`, where a name says
-    /// nothing of the key.
+    /// The bytes with which the keys of all identifiers named by this name or below it begin; `None` below `h`, where a
+    /// name tells nothing of the key.
     pub fn path(&self) -> Option<&[u8]> {
         match (&self.target, &self.below) {
             (Some(NameTarget::Identifier(identifier)), _) => Some(identifier.key().as_bytes()),
@@ -57,24 +57,25 @@ impl NameMeaning {
     }
 }
 
-/// What a name answers for.
+/// The identifier that a name answers for, itself or by hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameTarget {
     /// The identifier itself.
     Identifier(Identifier),
-    /// The identifier with this hash of its key; it has this name when [`name_of`] says so for the zone.
+    /// The hash of the identifier's key; [`name_of`] tells whether the identifier has this name in the zone.
     Hash(NameHash),
 }
 
-/// Whose names lie below a name.
+/// Names that lie below a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Below {
-    /// Those of identifiers whose key starts with this prefix and is longer.
+    /// Names of identifiers whose key starts with this prefix and is longer.
     ///
     /// Two kinds of such identifiers have their name elsewhere: those whose own name does not fit the zone, and, below
-    /// a piece of a Handle suffix that is 61 or 62 octets long, those which go on with a byte that would still fit it.
+    /// a piece of a Handle suffix that is 61 or 62 octets long, those whose suffix continues with a byte that would
+    /// still fit the piece.
     Keys(KeyPrefix),
-    /// Those of all identifiers that are known by the hash of their key.
+    /// Names of all identifiers in hash form.
     AnyNameHash,
 }
 
@@ -88,14 +89,14 @@ impl RelativeName {
         self.0.split('.')
     }
 
-    /// The length that the labels take on the wire, in octets, without the zone and its root octet.
+    /// Length of the labels on the wire, in octets, without the zone and its root octet.
     pub fn wire_octets(&self) -> usize {
         self.0.len() + 1
     }
 }
 
 impl fmt::Display for RelativeName {
-    /// The labels joined with dots, without one at the end.
+    /// Writes the labels joined with dots, without a dot at the end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -107,19 +108,19 @@ impl fmt::Debug for RelativeName {
     }
 }
 
-/// The longest name on the wire, in octets, with the root octet (RFC 1035 section 2.3.4).
+/// Maximum length of a name on the wire, in octets, with the root octet (RFC 1035 section 2.3.4).
 pub const NAME_OCTETS_MAX: usize = 255;
-/// The longest zone for which [`may_need_hash`] speaks, in octets on the wire with the root octet.
+/// Maximum length of a zone for which [`may_need_hash`] holds, in octets on the wire with the root octet.
 pub const ZONE_OCTETS_MAX: usize = 128;
 
 /// The name of an identifier in a zone whose own name takes `zone_octets` on the wire, the root octet included.
 ///
-/// A zone of up to [`ZONE_OCTETS_MAX`] octets has room for every name; the hash form takes 35.
+/// A zone of up to [`ZONE_OCTETS_MAX`] octets has room for every identifier; the hash form takes 35.
 pub fn name_of(identifier: &Identifier, zone_octets: usize) -> RelativeName {
     name_of_key(identifier.key(), zone_octets)
 }
 
-/// The name of the identifier that has this key; see [`name_of`].
+/// The name of the identifier with this key; see [`name_of`].
 pub fn name_of_key(key: &Key, zone_octets: usize) -> RelativeName {
     match own_name_octets(key.as_bytes()) {
         Some(octets) if octets.saturating_add(zone_octets) <= NAME_OCTETS_MAX => own_name(key.as_bytes(), octets),
@@ -127,16 +128,16 @@ pub fn name_of_key(key: &Key, zone_octets: usize) -> RelativeName {
     }
 }
 
-/// The name below which the names of all identifiers of a prefix lie, in a zone whose own name takes `zone_octets`; `None`
-/// when there is none: URIs and what is too long go by hashes, and every identifier together is the zone itself.
+/// The name below which all names of a prefix lie, in a zone whose own name takes `zone_octets`; `None` for a prefix
+/// without such a name: URIs and overlong names take the hash form, and the prefix of everything is the zone itself.
 pub fn name_of_prefix(prefix: &Prefix, zone_octets: usize) -> Option<RelativeName> {
     let path = prefix.path().strip_suffix(&[handle::LABEL_END]).unwrap_or(prefix.path());
     let octets = own_name_octets(path)?;
     (octets.saturating_add(zone_octets) <= NAME_OCTETS_MAX).then(|| own_name(path, octets))
 }
 
-/// The prefix below whose name all identifiers with these bytes in front of their keys have theirs: what [`name_of_prefix`] gives
-/// these labels for. They stand from left to right, relative to the zone, in any ASCII case.
+/// The prefix whose [`name_of_prefix`] is these labels: the inverse of that function. The labels stand from left to
+/// right, relative to the zone, in any ASCII case.
 pub fn prefix_of_name(labels: &[&[u8]], zone_octets: usize) -> Option<Prefix> {
     let meaning = parse(labels, zone_octets)?;
     let text = match &meaning.target {
@@ -150,7 +151,7 @@ pub fn prefix_of_name(labels: &[&[u8]], zone_octets: usize) -> Option<Prefix> {
     (name.labels().count() == labels.len() && name.labels().zip(labels).all(same)).then_some(prefix)
 }
 
-/// A prefix in words, from what keys begin with; `None` for what is none.
+/// The written form of a prefix, from the bytes with which its keys begin; `None` if those bytes are no prefix.
 fn prefix_text(path: &[u8]) -> Option<String> {
     let (scheme, rest) = path.split_first()?;
     if *scheme == Scheme::Handle.key_byte() {
@@ -161,7 +162,7 @@ fn prefix_text(path: &[u8]) -> Option<String> {
     (*scheme == Scheme::Gs1.key_byte()).then_some(format!("gs1:{}", str::from_utf8(digits).ok()?))
 }
 
-/// The hash by which an identifier is known when its own name does not fit.
+/// The hash of a key, for the hash form of its name.
 pub fn name_hash(key: &Key) -> NameHash {
     let digest: [u8; 32] = Sha256::digest(key.as_bytes()).into();
     let mut hash = NameHash::default();
@@ -169,10 +170,10 @@ pub fn name_hash(key: &Key) -> NameHash {
     hash
 }
 
-/// The hash of an identifier that some zone of up to [`ZONE_OCTETS_MAX`] octets knows by its hash: every URI, and every
-/// identifier whose own name is long. `None` costs one pass over the key.
+/// The hash of an identifier that takes the hash form in some zone of up to [`ZONE_OCTETS_MAX`] octets: every URI, and
+/// every identifier with a long name of its own. Otherwise `None`, at the cost of one pass over the key.
 ///
-/// This does not depend on the zone of the node, so that an index made of it does not either.
+/// The result is the same for every zone, so that an index made of it is, too.
 pub fn may_need_hash(identifier: &Identifier) -> Option<NameHash> {
     match own_name_octets(identifier.key().as_bytes()) {
         Some(octets) if octets + ZONE_OCTETS_MAX <= NAME_OCTETS_MAX => None,
@@ -183,9 +184,9 @@ pub fn may_need_hash(identifier: &Identifier) -> Option<NameHash> {
 /// One label of an identifier's own name.
 #[derive(Clone, Copy)]
 enum Label<'a> {
-    /// Stands as it is.
+    /// A fixed word, which needs no escapes.
     Word(&'static str),
-    /// Is encoded.
+    /// Free text, to be encoded.
     Text(&'a [u8]),
 }
 
@@ -198,7 +199,7 @@ impl Label<'_> {
     }
 }
 
-/// The length of an identifier's own name on the wire, without the zone; `None` when it has none.
+/// Length of an identifier's own name on the wire, in octets, without the zone; `None` if it has no such name.
 fn own_name_octets(key: &[u8]) -> Option<usize> {
     let mut octets = 0;
     let mut fits = true;
@@ -210,7 +211,7 @@ fn own_name_octets(key: &[u8]) -> Option<usize> {
     (has_name && fits).then_some(octets)
 }
 
-/// Writes an identifier's own name, which takes so many octets on the wire.
+/// Writes an identifier's own name, which takes `octets` on the wire.
 fn own_name(key: &[u8], octets: usize) -> RelativeName {
     let mut labels = Vec::new();
     visit_labels(key, |label| labels.push(label));
@@ -227,7 +228,7 @@ fn own_name(key: &[u8], octets: usize) -> RelativeName {
     RelativeName(name)
 }
 
-/// Visits the labels of the name that a key stands for, the one nearest to the zone first; false when it has none.
+/// Visits the labels of the name that a key stands for, from the zone outwards; false if the key has no name.
 fn visit_labels<'a>(key: &'a [u8], mut visit: impl FnMut(Label<'a>)) -> bool {
     let Some((scheme, rest)) = key.split_first() else { return false };
     let has_scheme = |scheme_of_key: Scheme| scheme_of_key.key_byte() == *scheme;
@@ -265,7 +266,8 @@ fn visit_handle<'a>(rest: &'a [u8], mut visit: impl FnMut(Label<'a>)) {
 fn visit_gs1<'a>(rest: &'a [u8], mut visit: impl FnMut(Label<'a>)) {
     visit(Label::Word("gs1"));
     let mut parts = rest.split(|byte| *byte == gs1::VALUE_END);
-    let (ai, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let ai = parts.next().unwrap_or_default();
+    let value = parts.next().unwrap_or_default();
     if ai == GTIN_AI {
         visit(Label::Word("gtin"));
         value.chunks(1).for_each(|digit| visit(Label::Text(digit)));
@@ -281,7 +283,7 @@ fn visit_gs1<'a>(rest: &'a [u8], mut visit: impl FnMut(Label<'a>)) {
     }
 }
 
-/// The AI that has a word of its own in names.
+/// The AI with a word instead of digits in names: the GTIN, `gtin`.
 const GTIN_AI: &[u8] = b"01";
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! From the labels of a name to what it stands for.
+//! The inverse of [`super::name_of`]: the meaning of the labels of a name.
 //!
-//! Labels are read from the zone outwards, and a key grows with them. A name is taken only when it is exactly what
-//! [`super::name_of`] gives for some identifier, letter case aside, or stands above such names.
+//! Labels are read from the zone outwards, and a key grows with them. A name is accepted only if it is exactly the name
+//! of some identifier, letter case aside, or lies above such names.
 
 use data_encoding::BASE32_DNSSEC;
 
@@ -18,8 +18,8 @@ use crate::id::{
 /// Reads a name: its labels relative to the zone, from left to right, in any ASCII case; `zone_octets` is the length of
 /// the zone's own name on the wire, the root octet included.
 ///
-/// No labels are the zone itself. `None` means that nothing can ever have this name or one below it, whatever is
-/// registered. A name that can have nothing below it says so with `below: None`.
+/// No labels are the zone itself. `None` for a name that nothing can ever have, nor any name below it, whatever is
+/// registered. A name that nothing can lie below has `below: None`.
 pub fn parse(labels: &[&[u8]], zone_octets: usize) -> Option<NameMeaning> {
     let octets = labels.iter().fold(zone_octets, |octets, label| octets.saturating_add(label.len() + 1));
     if octets > NAME_OCTETS_MAX || labels.iter().any(|label| !(1..=LABEL_OCTETS_MAX).contains(&label.len())) {
@@ -37,12 +37,12 @@ pub fn parse(labels: &[&[u8]], zone_octets: usize) -> Option<NameMeaning> {
     }
 }
 
-/// A name that has no identifier of its own.
+/// The meaning of a name above identifiers that has no identifier of its own.
 fn container(prefix: &[u8]) -> Option<NameMeaning> {
     meaning(None, Some(prefix))
 }
 
-/// What a name means; `None` when it means nothing.
+/// The meaning of a name; `None` if it has neither identifier nor names below it.
 fn meaning(target: Option<Identifier>, below: Option<&[u8]>) -> Option<NameMeaning> {
     if target.is_none() && below.is_none() {
         return None;
@@ -57,6 +57,7 @@ fn read_oid(rest: &[&[u8]]) -> Option<NameMeaning> {
         _ => (rest, false),
     };
     let mut arcs = oid::Arcs::with_capacity(labels.iter().map(|label| label.len() + 1).sum());
+    // Refusals are dropped here, so that the position does not matter.
     for label in labels.iter().rev() {
         arcs.push(str::from_utf8(label).ok()?, 0).ok()?;
     }
@@ -109,18 +110,19 @@ fn read_handle(rest: &[&[u8]]) -> Option<NameMeaning> {
     text.extend_from_slice(suffix);
     match str::from_utf8(&text) {
         Ok(text) => meaning(handle::from_bare(text).ok(), below),
-        // The end of the piece may cut a character.
+        // The piece may end within a character, which the next piece completes.
         Err(error) if error.error_len().is_none() => meaning(None, below),
         Err(_) => None,
     }
 }
 
-/// Decodes the pieces of a suffix and gives the octets of the last one; `None` when they are not cut where
-/// [`super::label::pieces`] cuts.
+/// Decodes the pieces of a suffix; returns the octets of the last one, or `None` if the suffix is not split where
+/// [`super::label::pieces`] splits it.
 fn read_pieces(pieces: &[&[u8]], suffix: &mut Vec<u8>) -> Option<usize> {
     let mut last_octets = LABEL_OCTETS_MAX;
     for piece in pieces.iter().rev() {
         let first_octets = if piece.starts_with(b"_") { ESCAPE_OCTETS } else { 1 };
+        // `pieces` fills each label as far as possible: where this byte would still fit, it does not split.
         if last_octets + first_octets <= LABEL_OCTETS_MAX {
             return None;
         }
@@ -130,7 +132,7 @@ fn read_pieces(pieces: &[&[u8]], suffix: &mut Vec<u8>) -> Option<usize> {
     Some(last_octets)
 }
 
-/// True for the bytes that a Handle has in its key: no control characters, no capitals.
+/// True for a byte that keys of Handles may hold: no control characters, no capitals.
 fn is_folded(byte: u8) -> bool {
     !byte.is_ascii_control() && !byte.is_ascii_uppercase()
 }
@@ -167,7 +169,7 @@ fn read_gs1(rest: &[&[u8]]) -> Option<NameMeaning> {
     read_qualifiers(&primary, labels, key)
 }
 
-/// A GTIN from its digits as they stand in the key; the check digit is calculated.
+/// The element of a GTIN from the digits in its key; the check digit is computed.
 fn read_gtin(ai: &'static Ai, digits: &[u8]) -> Option<Element> {
     let (indicator, item) = digits.split_last()?;
     let mut value = vec![*indicator];
@@ -176,7 +178,7 @@ fn read_gtin(ai: &'static Ai, digits: &[u8]) -> Option<Element> {
     Element::new(ai, value.into_iter().map(Ok), 0).ok()
 }
 
-/// Reads the labels outside a primary key; `key` holds that of the primary key.
+/// Reads the labels outside a primary key; `key` starts as the key of the primary key.
 fn read_qualifiers<'a>(
     primary: &Element,
     mut labels: impl Iterator<Item = &'a [u8]>,
@@ -198,6 +200,7 @@ fn read_qualifiers<'a>(
         let Some(digits) = labels.next() else { break };
         let ai = Ai::find(str::from_utf8(digits).ok()?)?;
         let rank = primary.ai.rank(ai)?;
+        // Qualifiers are in the order of one sequence, as in the canonical form.
         if last.is_some_and(|(sequence, at)| sequence != rank.0 || at >= rank.1) {
             return None;
         }

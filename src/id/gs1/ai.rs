@@ -1,7 +1,7 @@
-//! Application identifiers: which ones make a key, what their values look like (GS1 General Specifications section 3).
+//! Application identifiers that make a key, and the format of their values (GS1 General Specifications section 3).
 //!
-//! Formats, keys and the order of qualifiers are those of the GS1 syntax dictionary. An [`Element`] has passed every
-//! rule of its own AI; how elements go together is the business of the module above.
+//! Formats, keys and the order of qualifiers are those of the GS1 syntax dictionary. An [`Element`] satisfies every
+//! rule of its own AI; rules between elements are checked by the parent module.
 
 use super::{Refusal, check_digit};
 use crate::id::code_point;
@@ -11,26 +11,26 @@ use crate::id::code_point;
 pub(in crate::id) struct Ai {
     /// The two to four digits.
     pub(in crate::id) digits: &'static str,
-    /// What it names, for messages.
+    /// Short name, for messages.
     pub(in crate::id) title: &'static str,
-    /// Digits at the start of the value; the last of them is a check digit. 0: there are none.
+    /// Number of digits at the start of the value, the last of which is a check digit; 0 if there are none.
     fixed: usize,
-    /// How many characters stand after them, at least and at most.
+    /// Minimum and maximum number of characters behind the fixed digits.
     tail: (usize, usize),
-    /// Which characters those are.
+    /// Character set of the characters behind the fixed digits.
     set: Set,
-    /// What else holds.
+    /// Rule beside length and characters.
     rule: Rule,
-    /// What the AI is in an identifier.
+    /// Role of the AI in an identifier.
     pub(in crate::id) role: Role,
 }
 
 /// The part that an AI plays in an identifier.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::id) enum Role {
-    /// A primary key, with the sequences of qualifiers that it takes; an identifier uses one of them, in its order.
+    /// A primary key, with the sequences of qualifiers that it takes; an identifier uses one sequence, in its order.
     Key(&'static [&'static [&'static str]]),
-    /// A primary key that is none without its qualifier.
+    /// A primary key that is incomplete without its qualifier.
     KeyWith(&'static [&'static [&'static str]]),
     /// A qualifier of primary keys.
     Qualifier,
@@ -44,11 +44,11 @@ enum Set {
     Cset82,
 }
 
-/// What holds for a value beside lengths and characters.
+/// Rule for a value beside its length and characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
     None,
-    /// GTINs come with 8, 12 and 13 digits too, and are filled up to 14.
+    /// GTINs of 8, 12 and 13 digits are padded to 14.
     Gtin,
     /// The first digit is 0 (GRAI).
     LeadingZero,
@@ -64,13 +64,13 @@ enum Rule {
     NoLeadingZero,
 }
 
-/// The longest value of an AI here, in characters: AI 8003, 8004, 8010 and others.
+/// Maximum length of a value, in characters: AI 8003, 8004, 8010 and others.
 const VALUE_BYTES_MAX: usize = 30;
-/// The shortest GS1 Company Prefix, in digits.
+/// Minimum length of a GS1 Company Prefix, in digits.
 const COMPANY_PREFIX_DIGITS_MIN: usize = 4;
 
 impl Ai {
-    /// The AI with these digits, if it has a part in identifiers.
+    /// The AI with these digits; `None` if it is no part of identifiers.
     pub(in crate::id) fn find(digits: &str) -> Option<&'static Self> {
         let at = TABLE.binary_search_by(|ai| ai.digits.cmp(digits)).ok()?;
         TABLE.get(at)
@@ -81,7 +81,7 @@ impl Ai {
         self.role != Role::Qualifier
     }
 
-    /// True for the GTIN, which is taken apart in keys and names.
+    /// True for the GTIN, which keys and names split into digits.
     pub(in crate::id) fn is_gtin(&self) -> bool {
         self.rule == Rule::Gtin
     }
@@ -94,7 +94,7 @@ impl Ai {
         }
     }
 
-    /// The sequence and the place in it of a qualifier of this key.
+    /// The sequence that a qualifier of this key belongs to, and its position in the sequence.
     pub(in crate::id) fn rank(&self, qualifier: &Self) -> Option<(usize, usize)> {
         self.sequences().iter().enumerate().find_map(|(index, sequence)| {
             let place = sequence.iter().position(|digits| *digits == qualifier.digits)?;
@@ -103,20 +103,20 @@ impl Ai {
     }
 }
 
-/// An AI and its value, checked but for the check digits; see [`Element::verify`].
+/// An AI and its value; length and characters are checked, and the rest by [`Element::verify`].
 #[derive(Clone, Copy, Debug)]
 pub(in crate::id) struct Element {
     /// The AI.
     pub(in crate::id) ai: &'static Ai,
-    /// Where the value stands in the text.
+    /// Byte position of the value in the text.
     pub(super) position: usize,
     bytes: [u8; VALUE_BYTES_MAX],
     length: usize,
 }
 
 impl Element {
-    /// Takes the characters of a value that stands at `position` of the text, and checks everything that its shape
-    /// shows: lengths and characters. GTINs are filled up to 14 digits.
+    /// Takes the characters of the value that stands at `position` of the text, and checks their number and the
+    /// character set. GTINs are padded to 14 digits.
     pub(in crate::id) fn new(
         ai: &'static Ai,
         characters: impl IntoIterator<Item = Result<u8, Refusal>>,
@@ -126,6 +126,7 @@ impl Element {
         let mut found = 0;
         for character in characters {
             let character = character?;
+            // Characters beyond the longest value are counted, not stored: `check_length` then names the number.
             if let Some(place) = element.bytes.get_mut(found) {
                 *place = character;
             }
@@ -142,7 +143,7 @@ impl Element {
         Ok(element)
     }
 
-    /// Checks what needs calculation: check digits, pieces, leading zeros.
+    /// Checks the rules that need computation: check digits, pieces, leading zeros.
     pub(in crate::id) fn verify(&self) -> Result<(), Refusal> {
         let value = self.value();
         if let Some((check, digits)) = value.get(..self.ai.fixed).and_then(<[u8]>::split_last)
@@ -163,7 +164,7 @@ impl Element {
         }
     }
 
-    /// The value as it stands in an element string.
+    /// The value as written in an element string.
     pub(in crate::id) fn value(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
@@ -174,7 +175,8 @@ impl Element {
             return Ok(());
         }
         let or = if self.ai.is_gtin() { " (or 8, 12, 13)" } else { "" };
-        let (least, most) = (fixed + least, fixed + most);
+        let least = fixed + least;
+        let most = fixed + most;
         if least == most {
             self.refuse(format!("has {most}{or} characters; this one has {found}"))
         } else {
@@ -191,7 +193,7 @@ impl Element {
         });
         if let Some(at) = wrong {
             let set = if at < start.len() { Set::Digits } else { self.ai.set };
-            // A byte beyond ASCII is part of a character that no set has; its code is all there is to say.
+            // A byte beyond ASCII is in no set; it may be half a character, so that only its code can be shown.
             let shown = code_point(char::from(self.value()[at]));
             return self.refuse(format!("has {} here, not {shown}", set.name()));
         }
@@ -237,6 +239,7 @@ const CSET_32: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 
 /// The value of a character of CSET 82.
 fn cset82_value(byte: u8) -> Option<u32> {
+    // A table built at compile time: one look-up for a character.
     const NONE: u8 = u8::MAX;
     const VALUES: [u8; 256] = {
         let mut table = [NONE; 256];

@@ -1,8 +1,8 @@
 //! GS1 Digital Link URIs (GS1 Digital Link: URI Syntax 1.4), uncompressed.
 //!
-//! Any domain and any stem may carry one, so a URL is taken for a Digital Link only when its path ends in pairs of AI
-//! and value down from a primary key with a value that looks like one; from there on every broken rule is an error. Any
-//! other URL is a plain URI, except on id.gs1.org, which holds nothing else. The path is split before it is decoded.
+//! Any domain and any stem may carry a Digital Link, so a URL is read as one only if its path ends in pairs of AI and
+//! value, down from a primary key whose value is well-formed; from there on every broken rule is an error. Any other
+//! URL is a plain URI, except on id.gs1.org, where every URL is a Digital Link. The path is split before it is decoded.
 
 use super::{Ai, Element, QUALIFIERS_MAX, Qualifiers, build, percent_decoded};
 use crate::id::{Identifier, Refusal};
@@ -10,7 +10,7 @@ use crate::id::{Identifier, Refusal};
 /// The domain on which every URI is a Digital Link.
 const OFFICIAL_DOMAIN: &str = "id.gs1.org";
 
-/// Reads what follows `https://` in a URL whose characters have been checked; `None` when it is not a Digital Link.
+/// Reads the text behind `https://` of a URL whose characters have been checked; `None` if it is no Digital Link.
 pub(in crate::id) fn from_url(url: &str) -> Result<Option<Identifier>, Refusal> {
     let (authority, rest) = split_before(url, &['/', '?', '#']);
     let (path, query) = split_before(rest, &['?', '#']);
@@ -24,8 +24,9 @@ pub(in crate::id) fn from_url(url: &str) -> Result<Option<Identifier>, Refusal> 
     }
 }
 
-/// Reads the pairs at the end of a path, up to the right-most primary key.
+/// Reads the pairs of AI and value at the end of a path, back to the right-most primary key.
 fn read_path(path: &str, start: usize) -> Result<Option<(Element, Qualifiers)>, Refusal> {
+    // From the right: the stem on the left may be anything.
     let mut rest = path.strip_suffix('/').unwrap_or(path);
     let mut pending: [Option<(&'static Ai, &str, usize)>; QUALIFIERS_MAX] = [None; QUALIFIERS_MAX];
     for count in 0..=QUALIFIERS_MAX {
@@ -48,7 +49,7 @@ fn read_path(path: &str, start: usize) -> Result<Option<(Element, Qualifiers)>, 
     Ok(None)
 }
 
-/// Refuses a query that says something about the identity, which belongs in the path; the rest of a query describes.
+/// Refuses a query that names a qualifier, which belongs in the path; other parameters describe and are dropped.
 fn refuse_qualifiers_in_query(query: &str, start: usize, primary: &Ai) -> Result<(), Refusal> {
     let (query, _fragment) = split_before(query, &['#']);
     let mut position = start + 1;
@@ -72,7 +73,7 @@ fn is_official(authority: &str) -> bool {
     host.eq_ignore_ascii_case(OFFICIAL_DOMAIN)
 }
 
-/// Says why a path on id.gs1.org is not that of a Digital Link.
+/// The refusal of a path on id.gs1.org that is no Digital Link.
 fn explain(path: &str, start: usize) -> Refusal {
     let mut position = start + 1;
     let mut segments = path.strip_prefix('/').unwrap_or(path).split('/').map(|segment| {
@@ -101,7 +102,7 @@ fn explain(path: &str, start: usize) -> Refusal {
     Refusal::new(start, format!("a Digital Link has at most {QUALIFIERS_MAX} qualifiers"))
 }
 
-/// Splits a text before the first of these characters.
+/// Splits a text before the first of `characters`.
 fn split_before<'a>(text: &'a str, characters: &[char]) -> (&'a str, &'a str) {
     text.split_at(text.find(characters).unwrap_or(text.len()))
 }

@@ -41,7 +41,7 @@ pub(in crate::id) fn from_element_string(text: &str) -> Result<Identifier, Refus
     build(&primary, &qualifiers)
 }
 
-/// Reads an AI in brackets at `start`; gives it and the position behind it.
+/// Reads an AI in brackets at `start`; returns it and the position behind it.
 fn read_ai(text: &str, start: usize) -> Result<(&'static Ai, usize), Refusal> {
     let inside = text.get(start..).and_then(|rest| rest.strip_prefix('(')).and_then(|rest| rest.split_once(')'));
     let digits = inside.map(|(digits, _)| digits).unwrap_or_default();
@@ -58,14 +58,14 @@ fn read_ai(text: &str, start: usize) -> Result<(&'static Ai, usize), Refusal> {
     }
 }
 
-/// Where a value ends: at the next `(` without `\`.
+/// The end of a value: the next `(` without `\`.
 fn value_end(text: &str, start: usize) -> usize {
     let bytes = text.as_bytes();
     let is_end = |at: &usize| bytes[*at] == b'(' && bytes[*at - 1] != b'\\';
     (start..bytes.len()).find(is_end).unwrap_or(bytes.len())
 }
 
-/// The characters of a value, `\(` taken for `(`.
+/// The characters of a value, with `\(` read as `(`.
 fn unescaped(value: &str) -> impl Iterator<Item = u8> {
     let bytes = value.as_bytes();
     let is_escape = |at: usize| bytes[at] == b'\\' && bytes.get(at + 1) == Some(&b'(');

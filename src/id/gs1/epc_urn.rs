@@ -1,39 +1,39 @@
 //! EPC URNs: `urn:epc:id:…`, `urn:epc:class:…`, `urn:epc:idpat:…` (GS1 EPC Tag Data Standard 2.2, section 6).
 //!
-//! An EPC URN writes a GS1 key as company prefix and reference with a dot between and without its check digit. From here
-//! to the key the length of the company prefix does not matter; the way back would need it, and is not offered. A
-//! pattern (`idpat`) with `*` for the serial number stands for its class, the key without a serial number.
+//! An EPC URN writes a GS1 key as company prefix and reference, with a dot between them and without the check digit.
+//! The length of the company prefix is lost on the way to the key; the inverse would need it, and is deliberately
+//! absent. A pattern (`idpat`) with `*` for the serial number stands for its class, the key without a serial number.
 
 use super::{Ai, Element, QUALIFIERS_MAX, Qualifiers, build, check_digit, percent_decoded, refuse_longer};
 use crate::id::{Identifier, Refusal, refuse_controls};
 
-/// One scheme of EPC URNs and the key that it writes.
+/// A scheme of EPC URNs and the GS1 key that it writes.
 struct Epc {
     /// `id` or `class`.
     kind: &'static str,
     name: &'static str,
     /// The AI of the key.
     ai: &'static str,
-    /// What company prefix and reference are.
+    /// Composition of the key's value from company prefix and reference.
     reference: Reference,
-    /// What follows them.
+    /// Fields behind the reference.
     rest: Rest,
 }
 
-/// How company prefix and reference make up the value of the key.
+/// Composition of the key's value from company prefix and reference.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reference {
-    /// So many digits together, and a check digit.
+    /// Both are digits, this many together; a check digit follows.
     Digits(usize),
-    /// The same, but the first digit of the reference comes first (indicator, extension digit).
+    /// As `Digits`, but the first digit of the reference comes first (indicator, extension digit).
     Indicator(usize),
-    /// The same as `Digits`, with a zero before (GRAI).
+    /// As `Digits`, with a zero in front (GRAI).
     Zero(usize),
-    /// Characters.
+    /// Any characters.
     Free,
 }
 
-/// What follows the reference in a URN.
+/// Fields behind the reference in a URN.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rest {
     Nothing,
@@ -47,7 +47,7 @@ enum Rest {
     PieceTotalSerial,
 }
 
-/// Reads what follows `urn:epc:`.
+/// Reads the text behind `urn:epc:`.
 pub(in crate::id) fn from_epc_urn(urn: &str) -> Result<Identifier, Refusal> {
     refuse_longer(urn, "an EPC URN")?;
     refuse_controls(urn)?;
@@ -68,7 +68,7 @@ pub(in crate::id) fn from_epc_urn(urn: &str) -> Result<Identifier, Refusal> {
     read_fields(epc, body, is_pattern).map_err(|refusal| refusal.after(start))
 }
 
-/// Reads the fields behind the scheme's name.
+/// Reads the fields behind the name of the scheme.
 fn read_fields(epc: &Epc, body: &str, is_pattern: bool) -> Result<Identifier, Refusal> {
     let mut fields = Fields { rest: Some(body), left: epc.fields(), position: 0 };
     let (prefix, start) = fields.next("company prefix")?;
@@ -107,7 +107,7 @@ fn read_fields(epc: &Epc, body: &str, is_pattern: bool) -> Result<Identifier, Re
     build(&Element::new(ai, value.into_iter().map(Ok), 0)?, &qualifiers)
 }
 
-/// Makes the value of the key out of company prefix and reference, with its check digit.
+/// Builds the value of the key from company prefix and reference, with its check digit.
 fn key_value(kind: Reference, prefix: &str, reference: &str, position: usize) -> Result<Vec<u8>, Refusal> {
     let mut value = Vec::new();
     let digits = match kind {
@@ -147,7 +147,7 @@ fn is_digits(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The fields of a URN: so many are left, and the last one takes all the dots that remain.
+/// Iterator over the fields of a URN, `left` of which remain; the last one takes all remaining dots.
 struct Fields<'a> {
     rest: Option<&'a str>,
     left: usize,
@@ -155,7 +155,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The next field and its position; `name` is what it is called in a refusal.
+    /// The next field and its position; a refusal calls the field `name`.
     fn next(&mut self, name: &str) -> Result<(&'a str, usize), Refusal> {
         let position = self.position;
         let Some(rest) = self.rest else {
@@ -167,14 +167,14 @@ impl<'a> Fields<'a> {
             _ => (rest, None),
         };
         self.rest = after;
-        // Behind the last field there is no dot; a missing one is reported at the end of the text.
+        // No dot follows the last field; a missing field is reported at the end of the text.
         self.position += field.len() + usize::from(after.is_some());
         Ok((field, position))
     }
 }
 
 impl Epc {
-    /// How many fields the scheme has.
+    /// Number of fields of the scheme.
     fn fields(&self) -> usize {
         match self.rest {
             Rest::Nothing => 2,
@@ -183,7 +183,7 @@ impl Epc {
         }
     }
 
-    /// True when the class without the serial number has a pattern.
+    /// True if the scheme has patterns (`idpat`) for the class without the serial number.
     fn has_pattern(&self) -> bool {
         self.kind == "id" && !matches!(self.rest, Rest::Nothing | Rest::Extension)
     }

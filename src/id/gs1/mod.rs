@@ -1,17 +1,17 @@
 //! GS1 keys with their qualifiers, from Digital Link URIs, element strings and EPC URNs.
 //!
-//! The canonical form is the Digital Link of id.gs1.org without a query: a primary key, then its qualifiers in their
-//! order (GS1 Digital Link: URI Syntax 1.4). Check digits are verified, short GTINs are filled up to 14 digits. Values
-//! are case-sensitive. What only describes (dates, weights, ...) is no part of an identifier: a Digital Link may carry
-//! it in its query, where it is dropped; an element string with it is refused, because there nothing tells apart what
-//! its writer meant to identify.
+//! The canonical form is the Digital Link of id.gs1.org without a query: a primary key, then its qualifiers in order
+//! (GS1 Digital Link: URI Syntax 1.4). Check digits are verified, short GTINs are padded to 14 digits. Values are
+//! case-sensitive. Attributes (dates, weights, ...) are no part of an identifier: in the query of a Digital Link they
+//! are dropped; an element string with them is refused, because it does not show which elements its writer meant to
+//! identify.
 //!
 //! ```text
 //! key = 'S' AI 0x01 value { 0x01 AI 0x02 value }      values decoded, as in an element string
 //! ```
 //!
-//! The value of a GTIN stands there as its digits 2 to 13 and then its first digit, without the check digit: company
-//! prefix first, so that all items of a company, in any packaging, are one subtree.
+//! In keys, the value of a GTIN is its digits 2 to 13 and then its first digit, without the check digit: with the
+//! company prefix first, all items of a company, in any packaging, are one subtree.
 
 pub(super) mod ai;
 mod digital_link;
@@ -26,24 +26,24 @@ pub(super) use epc_urn::from_epc_urn;
 use super::{Identifier, Key, KeyPrefix, Refusal, Scheme};
 use ai::Role;
 
-/// The longest element string and EPC URN, in bytes; every value in its longest writing stays below.
+/// Maximum length of an element string and of an EPC URN, in bytes; the longest form of every value is shorter.
 const WRITTEN_BYTES_MAX: usize = 256;
-/// The most qualifiers of an identifier: those of a GTIN.
+/// Maximum number of qualifiers of an identifier: those of a GTIN.
 pub(super) const QUALIFIERS_MAX: usize = 3;
-/// What stands before the first AI in the canonical form.
+/// Text in front of the first AI in the canonical form.
 const CANONICAL: &str = "https://id.gs1.org/";
 
-/// Stands behind the AI of the primary key, and before the AI of a qualifier, in the key.
+/// Key byte behind the AI of the primary key, and in front of the AI of each qualifier.
 pub(super) const VALUE_END: u8 = 0x01;
-/// Stands before the value of a qualifier in the key.
+/// Key byte in front of the value of a qualifier.
 pub(super) const QUALIFIER_VALUE: u8 = 0x02;
 /// Digits of a GTIN in keys and names: all but the check digit.
 pub(super) const GTIN_DIGITS: usize = 13;
 
-/// The qualifiers of an identifier, in their order; `None` behind the last one.
+/// The qualifiers of an identifier, in order; `None` behind the last one.
 pub(super) type Qualifiers = [Option<Element>; QUALIFIERS_MAX];
 
-/// Puts a primary key and its qualifiers, in their order, together.
+/// Assembles an identifier from a primary key and its qualifiers, which stand in order.
 pub(super) fn build(primary: &Element, qualifiers: &Qualifiers) -> Result<Identifier, Refusal> {
     check_order(primary, qualifiers)?;
     primary.verify()?;
@@ -77,6 +77,7 @@ pub(super) fn put_primary_key(key: &mut Vec<u8>, primary: &Element) {
     key.push(VALUE_END);
     match primary.value() {
         [indicator, item @ .., _check] if primary.ai.is_gtin() => {
+            // The indicator digit goes last, so that one company prefix covers all levels of packaging.
             key.extend_from_slice(item);
             key.push(*indicator);
         }
@@ -84,7 +85,7 @@ pub(super) fn put_primary_key(key: &mut Vec<u8>, primary: &Element) {
     }
 }
 
-/// What the keys of all GTINs begin with whose digits behind the first begin with these.
+/// The key prefix shared by all GTINs whose digits behind the first begin with `digits`.
 pub(super) fn company_key_prefix(digits: &str) -> KeyPrefix {
     let mut key = vec![Scheme::Gs1.key_byte()];
     key.extend_from_slice(b"01");
@@ -93,14 +94,15 @@ pub(super) fn company_key_prefix(digits: &str) -> KeyPrefix {
     KeyPrefix::from_bytes(key)
 }
 
-/// The check digit over these digits (General Specifications section 7.9.1): weights 3, 1, 3, ... from the right.
+/// The check digit over `digits` (General Specifications section 7.9.1): weights 3, 1, 3, ... from the right.
 pub(super) fn check_digit(digits: &[u8]) -> u8 {
     let weighted = digits.iter().rev().zip([3, 1].into_iter().cycle());
     let sum: u32 = weighted.map(|(digit, weight)| u32::from(digit.wrapping_sub(b'0')) * weight).sum();
+    // Ten minus the sum modulo ten, as a digit.
     b"0987654321"[(sum % 10) as usize]
 }
 
-/// Checks that the qualifiers belong to the key, go together and stand in their order.
+/// Checks that the qualifiers belong to the key, go together and stand in order.
 fn check_order(primary: &Element, qualifiers: &Qualifiers) -> Result<(), Refusal> {
     let ai = primary.ai;
     let mut last: Option<(&Ai, (usize, usize))> = None;
@@ -125,6 +127,7 @@ fn check_order(primary: &Element, qualifiers: &Qualifiers) -> Result<(), Refusal
             _ => last = Some((qualifier.ai, rank)),
         }
     }
+    // Any qualifier will do: those of other keys were refused above.
     match ai.role {
         Role::KeyWith(sequences) if last.is_none() => {
             let needed = sequences.first().and_then(|sequence| sequence.first()).copied().unwrap_or_default();
@@ -134,7 +137,7 @@ fn check_order(primary: &Element, qualifiers: &Qualifiers) -> Result<(), Refusal
     }
 }
 
-/// Appends an AI and its value as two segments of a path.
+/// Appends an AI and its value as two path segments.
 fn put_segments(text: &mut String, element: &Element) {
     text.push_str(element.ai.digits);
     text.push('/');
@@ -154,7 +157,7 @@ fn percent_encoded_len(value: &[u8]) -> usize {
     value.iter().map(|byte| if is_unreserved(*byte) { 1 } else { 3 }).sum()
 }
 
-/// RFC 3986 section 2.3.
+/// True for the unreserved characters of RFC 3986 section 2.3.
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }

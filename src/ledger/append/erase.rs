@@ -20,7 +20,7 @@ use crate::{
         redactions::{Group, GroupWriter, Pending, Redaction, Redactions},
         segment::{Overwritten, Segments},
     },
-    tlog::SignedCheckpoint,
+    tlog::{Hash, SignedCheckpoint},
 };
 
 /// How many positions are read at once when the beginning of a frame is looked for.
@@ -61,7 +61,7 @@ impl Appender {
     }
 }
 
-impl Erasing<'_> {
+impl<'a> Erasing<'a> {
     /// Redacts every version that holds any of the values, from the newest one, which lies at a position, back to the first.
     /// However many there are, one is in memory at a time.
     ///
@@ -99,49 +99,34 @@ impl Erasing<'_> {
         self.redacted
     }
 
-    /// Writes the erase entry and makes it durable: from here on the erasure counts. [`Appender::finish_erasing`] has to
-    /// follow.
+    /// Gives the erase entry its place. It is read with [`ErasureStaged::stored`], and counts with [`ErasureStaged::commit`].
     ///
     /// # Errors
     ///
-    /// As for [`Batch::push`] and [`Batch::commit`].
-    pub fn commit(
+    /// As for [`Batch::push`]; the erasure is given up then.
+    pub fn push(
         self,
         draft: &Draft,
         version: u64,
         previous: (u64, Position),
         edges: EdgesAfter,
-    ) -> Result<(Pushed, Committed), LedgerError> {
-        self.commit_pushed(None, |batch| batch.push(draft, version, Some(previous), edges))
+    ) -> Result<ErasureStaged<'a>, LedgerError> {
+        self.push_with(|batch| {
+            let Pushed { position, leaf_hash, .. } = batch.push(draft, version, Some(previous), edges)?;
+            Ok((position, leaf_hash))
+        })
     }
 
-    /// As [`Erasing::commit`], for the entry that `push` gives its place.
-    pub(in crate::ledger) fn commit_pushed<P>(
+    /// As [`Erasing::push`], for the entry that `push` gives its place.
+    pub(in crate::ledger) fn push_with(
         mut self,
-        theirs: Option<&SignedCheckpoint>,
-        push: impl FnOnce(&mut Batch<'_>) -> Result<P, LedgerError>,
-    ) -> Result<(P, Committed), LedgerError> {
-        let group = match self.group.end() {
-            Ok(group) => group,
-            // A full disk, most likely: it has to be given back what was taken.
-            Err(error) => return self.abandon().and(Err(error)),
-        };
-        if let Err(error) = self.group.sync() {
-            return Err(self.batch.appender.stop(error));
-        }
-        let pushed = push(&mut self.batch)?;
-        self.batch.appender.erasing = Some(group);
-        let Batch { appender, start, frontier, time_ms, count } = self.batch;
-        let committed = Batch { appender: &mut *appender, start, frontier, time_ms, count }.commit_signed(theirs);
-        match committed {
-            Ok(committed) => Ok((pushed, committed)),
-            Err(error) => {
-                appender.erasing = None;
-                if appender.stopped.is_none() {
-                    appender.ledger.segments.redactions().cut_pending()?;
-                }
-                Err(error)
+        push: impl FnOnce(&mut Batch<'_>) -> Result<(Position, Hash), LedgerError>,
+    ) -> Result<ErasureStaged<'a>, LedgerError> {
+        match push(&mut self.batch) {
+            Ok((position, leaf_hash)) => {
+                Ok(ErasureStaged { batch: self.batch, group: self.group, position, leaf_hash })
             }
+            Err(error) => self.abandon().and(Err(error)),
         }
     }
 
@@ -173,6 +158,74 @@ impl Erasing<'_> {
             }
             end = start;
         }
+    }
+}
+
+/// An erasure whose erase entry has its place.
+#[derive(Debug)]
+pub struct ErasureStaged<'a> {
+    batch: Batch<'a>,
+    group: GroupWriter,
+    position: Position,
+    leaf_hash: Hash,
+}
+
+impl ErasureStaged<'_> {
+    /// Where the erase entry will lie.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Its stored bytes.
+    pub fn stored(&self) -> &[u8] {
+        // It was pushed.
+        self.batch.staged(self.position).unwrap_or_default()
+    }
+
+    /// Its leaf hash.
+    pub fn leaf_hash(&self) -> Hash {
+        self.leaf_hash
+    }
+
+    /// Makes the erase entry durable: from here on the erasure counts. [`Appender::finish_erasing`] has to follow.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Batch::commit`].
+    pub fn commit(self) -> Result<Committed, LedgerError> {
+        self.commit_signed(None)
+    }
+
+    /// As [`ErasureStaged::commit`], with a checkpoint that another node signed.
+    pub(in crate::ledger) fn commit_signed(self, theirs: Option<&SignedCheckpoint>) -> Result<Committed, LedgerError> {
+        let Self { batch, group: mut writer, .. } = self;
+        let Batch { appender, start, frontier, time_ms, count } = batch;
+        let group = match writer.end() {
+            Ok(group) => group,
+            // A full disk, most likely: it has to be given back what was taken.
+            Err(error) => return appender.ledger.segments.redactions().cut_pending().and(Err(error)),
+        };
+        if let Err(error) = writer.sync() {
+            return Err(appender.stop(error));
+        }
+        appender.erasing = Some(group);
+        let committed = Batch { appender: &mut *appender, start, frontier, time_ms, count }.commit_signed(theirs);
+        committed.or_else(|error| {
+            appender.erasing = None;
+            if appender.stopped.is_none() {
+                appender.ledger.segments.redactions().cut_pending()?;
+            }
+            Err(error)
+        })
+    }
+
+    /// Gives the erasure up: nothing was changed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Erasing::abandon`].
+    pub fn abandon(self) -> Result<(), LedgerError> {
+        self.batch.appender.ledger.segments.redactions().cut_pending()
     }
 }
 
@@ -301,7 +354,7 @@ mod tests {
         let statement = Statement {
             kind: if erasure.is_some() { EntryKind::Erase } else { EntryKind::Create },
             identifier: &Identifier::parse("88.1/a").unwrap(),
-            principal: Principal::Loopback,
+            principal: &Principal::LOOPBACK,
             values: &Values::new(indexes.iter().map(value).collect()).unwrap(),
             edges: &[],
             outputs: None,
@@ -311,15 +364,16 @@ mod tests {
         Draft::new(&statement, [7; 32]).unwrap()
     }
 
-    fn erase(appender: &mut Appender, value: u32, left: &[u32], newest: &Pushed) -> Pushed {
+    /// Erases a value of the newest of an identifier's versions, whose index and position are given.
+    fn erase(appender: &mut Appender, value: u32, left: &[u32], newest: (u64, Position)) -> (u64, Position) {
         let erasure = Erasure::of_value(value, Status::Active, Reason::new("r").unwrap()).unwrap();
         let mut erasing = appender.begin_erasing(2, ErasedValues::One(value)).unwrap();
-        erasing.redact_all(newest.position).unwrap();
-        let draft = draft(left, Some(&erasure));
-        let version = newest.index + 2;
-        let (pushed, _) = erasing.commit(&draft, version, (newest.index, newest.position), EdgesAfter::None).unwrap();
+        erasing.redact_all(newest.1).unwrap();
+        let staged = erasing.push(&draft(left, Some(&erasure)), newest.0 + 2, newest, EdgesAfter::None).unwrap();
+        let position = staged.position();
+        staged.commit().unwrap();
         appender.finish_erasing().unwrap();
-        pushed
+        (newest.0 + 1, position)
     }
 
     #[test]
@@ -333,9 +387,9 @@ mod tests {
         let mut batch = appender.begin(1).unwrap();
         let created = batch.push(&draft(&[1, 2], None), 1, None, EdgesAfter::None).unwrap();
         batch.commit().unwrap();
-        let erased = erase(&mut appender, 1, &[2], &created);
+        let erased = erase(&mut appender, 1, &[2], (created.index, created.position));
         let first = std::fs::read(&path).unwrap();
-        erase(&mut appender, 2, &[], &erased);
+        erase(&mut appender, 2, &[], erased);
         let done = std::fs::read(&path).unwrap();
 
         // The header of before, and of the first record the head of after: its bytes were still to be overwritten.

@@ -69,7 +69,7 @@ fn primary(seed: u8) -> Primary {
         let statement = Statement {
             kind,
             identifier: &Identifier::parse(name).unwrap(),
-            principal: Principal::Loopback,
+            principal: &Principal::LOOPBACK,
             values: &Values::new(if data.is_empty() { Vec::new() } else { vec![value] }).unwrap(),
             edges,
             outputs: None,

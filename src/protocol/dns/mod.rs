@@ -46,6 +46,7 @@
 //! [`super::outcome`]. The codec is our own ([`wire`], [`request`], `response`, [`answer`]): it is on the way of every datagram, and a
 //! library that builds a tree of names and records for each of them takes several times as long.
 
+mod admission;
 pub mod answer;
 mod apex;
 mod authority;

@@ -24,8 +24,8 @@ pub(super) struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// The plan of an answer of this node that is no answer of its zone, and took no look into it.
-    pub(super) fn outside_zone(head: AnswerHead) -> Self {
+    /// The plan of an answer of this node that took no look into its zone.
+    pub(super) fn new(head: AnswerHead) -> Self {
         Self { head, origin: Origin::Ours, soa: None, extended: head.extended, zone_at: None, hash: 0, cached: true }
     }
 

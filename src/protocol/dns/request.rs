@@ -275,7 +275,7 @@ pub(super) mod tests {
     use crate::protocol::dns::wire::labels;
 
     pub(in crate::protocol::dns) const QUESTION: &[u8] = b"\x01a\x02id\x00\x00\x10\x00\x01";
-    const OPT: &[u8] = b"\x00\x00\x29\x04\xd0\x00\x00\x80\x00\x00\x00";
+    pub(in crate::protocol::dns) const OPT: &[u8] = b"\x00\x00\x29\x04\xd0\x00\x00\x80\x00\x00\x00";
 
     /// A query with these counts and this body.
     pub(in crate::protocol::dns) fn query(counts: [u16; 4], body: &[&[u8]]) -> Vec<u8> {

@@ -23,12 +23,13 @@ use std::{
 };
 
 use super::{
+    admission::admit,
     answer::{AnswerHead, ExtendedError, RecordPlace, Section, WireAnswer},
     authority::Authority,
     cached::{CacheHit, CacheKey, CachedAnswer, Expiry, Lifetime, SignerStamp, Variant},
     cookie::{COOKIE_OPTION, CookieCheck},
     delegation::GlueIndex,
-    dnssec::{SIGNATURE_KEEP_SECONDS, Signer, denial::INVALID_QUERY_TYPE, keys::NoRandomness},
+    dnssec::{SIGNATURE_KEEP_SECONDS, Signer, keys::NoRandomness},
     exchange::{Client, Exchange, Responded, Summary},
     lookup::{Lookup, ZoneQuery},
     options::ResponderOptions,
@@ -41,7 +42,7 @@ use super::{
     soa::Soa,
     topics::{Basis, NameStamp, NameTopics},
     walking::{WalkFailure, Walkable, Walking},
-    wire::{CLASS_CHAOS, CLASS_IN, HEADER_OCTETS, kind, labels, rcode},
+    wire::{HEADER_OCTETS, kind, labels, rcode},
     writing::write,
     zone::{ZONE_TTL_SECONDS, Zone},
 };
@@ -57,12 +58,6 @@ use crate::{
 
 /// How long an answer of the apex of a signed zone is kept, in seconds: what its keys do changes with time.
 const KEY_SETS_KEEP_SECONDS: u32 = 60;
-/// A name outside the zone (RFC 8914 section 4.21).
-const NOT_AUTHORITATIVE: ExtendedError<'static> = ExtendedError { code: 20, text: "another zone" };
-
-/// A type that nothing can have (RFC 9824 section 3.5).
-const INVALID_TYPE: ExtendedError<'static> = ExtendedError { code: INVALID_QUERY_TYPE, text: "a type of denials only" };
-
 /// Answers requests about the names of a zone.
 pub struct Responder {
     authority: Authority,
@@ -166,13 +161,13 @@ impl Responder {
         // RFC 7873 section 5.2.2.
         let admitted = match cookie {
             CookieCheck::Malformed => Err(WireAnswer::empty(rcode::FORMERR)),
-            _ => self.admit(&request),
+            _ => admit(&request, &self.authority.zone, &self.options.identity),
         };
         match admitted {
             Ok(zone_at) => self.respond_in_zone(&exchange, zone_at, effort, out),
             Err(answer) => {
                 start(out, request.question, answer.records());
-                self.write(&exchange, &Plan::outside_zone(answer.head), out)
+                self.write(&exchange, &Plan::new(answer.head), out)
             }
         }
     }
@@ -201,29 +196,6 @@ impl Responder {
         Responded::Written(Summary::without_question(rcode, client.is_limited(check)))
     }
 
-    /// Where the zone begins in the name that is asked, or the answer to what is not asked of the zone.
-    fn admit(&self, request: &Request<'_>) -> Result<usize, WireAnswer> {
-        // RFC 6891 section 6.1.3. Nothing else in the request can be relied on then.
-        if request.edns.is_some_and(|edns| edns.version > 0) {
-            return Err(WireAnswer::empty(rcode::BADVERS));
-        }
-        let refused = |rcode: u16, extended: ExtendedError<'static>| {
-            WireAnswer::from(AnswerHead { extended: Some(extended), ..AnswerHead::new(rcode) })
-        };
-        let question = request.question;
-        match question.class() {
-            // RFC 9824 section 3.5: this type stands in denials only.
-            CLASS_IN if question.kind() == kind::NXNAME => Err(refused(rcode::FORMERR, INVALID_TYPE)),
-            CLASS_IN if is_meta(question.kind()) => Err(WireAnswer::empty(rcode::REFUSED)),
-            CLASS_IN => {
-                let zone_at = self.authority.zone.offset_in(question.name());
-                zone_at.ok_or_else(|| refused(rcode::REFUSED, NOT_AUTHORITATIVE))
-            }
-            CLASS_CHAOS => Err(self.chaos(question)),
-            _ => Err(WireAnswer::empty(rcode::REFUSED)),
-        }
-    }
-
     /// Answers a question of the zone: from the cache, else from index and ledger, else from what others said.
     fn respond_in_zone(
         &self,
@@ -245,7 +217,7 @@ impl Responder {
         let key = CacheKey::new(question, Variant { is_signed: exchange.signing.is_some(), is_recursive });
         let key = self.answers.hashed(key.as_bytes());
         if let Some(CacheHit { head, origin }) = self.cached(exchange, key, out) {
-            let plan = Plan { origin, zone_at: Some(zone_at), hash: key.hash(), ..Plan::outside_zone(head) };
+            let plan = Plan { origin, zone_at: Some(zone_at), hash: key.hash(), ..Plan::new(head) };
             return self.conclude(exchange, plan, depth, out);
         }
         // A signature takes as long as a disk.
@@ -261,7 +233,7 @@ impl Responder {
         };
         start(out, question, answer.records());
         let zone_at = Some(zone_at);
-        let plan = Plan { origin, zone_at, hash: key.hash(), cached: false, ..Plan::outside_zone(answer.head) };
+        let plan = Plan { origin, zone_at, hash: key.hash(), cached: false, ..Plan::new(answer.head) };
         self.conclude(exchange, plan, depth, out)
     }
 
@@ -358,7 +330,7 @@ impl Responder {
             _ => extended,
         });
         let zone_at = Some(zone_at);
-        let plan = Plan { origin: Origin::Others(None), extended, zone_at, ..Plan::outside_zone(answer.head) };
+        let plan = Plan { origin: Origin::Others(None), extended, zone_at, ..Plan::new(answer.head) };
         self.write(exchange, &plan, out)
     }
 
@@ -372,7 +344,7 @@ impl Responder {
     ) -> Responded {
         let head = AnswerHead::new(rcode::NOERROR);
         let origin = Origin::Others(None);
-        let plan = Plan { origin, zone_at: Some(zone_at), cached: false, ..Plan::outside_zone(head) };
+        let plan = Plan { origin, zone_at: Some(zone_at), cached: false, ..Plan::new(head) };
         let summary = self.summary(exchange, &plan);
         if summary.limited {
             start(out, exchange.request.question, &[]);
@@ -482,7 +454,7 @@ impl Responder {
             }
         }
         start(out, exchange.request.question, answer.records());
-        self.write(exchange, &Plan { zone_at: Some(zone_at), ..Plan::outside_zone(answer.head) }, out)
+        self.write(exchange, &Plan { zone_at: Some(zone_at), ..Plan::new(answer.head) }, out)
     }
 
     fn not_read(&self, question: Question<'_>, error: &ReadError) -> WireAnswer {
@@ -504,25 +476,6 @@ impl Responder {
         without_data(Outcome::Unavailable)
     }
 
-    /// What the node says about itself (RFC 4892): its version and, where it has one, its name.
-    fn chaos(&self, question: Question<'_>) -> WireAnswer {
-        let name = question.name().to_ascii_lowercase();
-        let text = match name.as_slice() {
-            b"\x07version\x04bind\0" | b"\x07version\x06server\0" => concat!("touchmark ", env!("CARGO_PKG_VERSION")),
-            b"\x02id\x06server\0" | b"\x08hostname\x04bind\0" => self.options.identity.as_str(),
-            _ => "",
-        };
-        if text.is_empty() || !matches!(question.kind(), kind::TXT | kind::ANY) {
-            return WireAnswer::empty(rcode::REFUSED);
-        }
-        let mut answer = WireAnswer::authoritative();
-        answer.push_chaos(Section::Answer, kind::TXT, 0, |out| {
-            out.push(text.len() as u8);
-            out.extend_from_slice(text.as_bytes());
-        });
-        answer
-    }
-
     /// Outdates cached answers about identifiers that changed: called after the index took a change, and before
     /// anyone gets its receipt.
     pub fn outdate(&self, changes: &Changes<'_>) {
@@ -538,11 +491,6 @@ impl Responder {
 struct StampedKey<'a> {
     key: HashedKey<'a>,
     stamp: NameStamp,
-}
-
-/// True for types that only questions have, ANY aside (RFC 6895 section 3.1): transfers and the like.
-fn is_meta(kind: u16) -> bool {
-    (128..=254).contains(&kind)
 }
 
 /// True for the types of which an apex has something that the keys say.

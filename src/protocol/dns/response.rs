@@ -226,7 +226,48 @@ pub fn pad(out: &mut Vec<u8>, options: &Options) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::dns::request::tests::{QUESTION, query};
+    use crate::protocol::dns::{
+        answer::{Section, WireAnswer},
+        request::tests::{OPT, QUESTION, query},
+        wire::rcode,
+    };
+
+    /// What is cut down afterwards is what would have been written for a client that gets no records.
+    #[test]
+    fn a_response_that_is_truncated_has_header_question_and_options() {
+        let mut answer = WireAnswer::from(AnswerHead { negative: true, ..AnswerHead::new(rcode::BADCOOKIE) });
+        answer.push(Section::Authority, 47, 60, |out| out.extend_from_slice(b"some data"));
+        let soa = Soa { apex_offset: 14, zone_offset: 14, serial: 7, ttl: 60, signed: None };
+        let mut options = Options::default();
+        options.push(10, [b"hi", &[]]);
+        for (opt, options) in [(&[][..], None), (OPT, Some(&options))] {
+            let message = query([1, 0, 0, u16::from(options.is_some())], &[QUESTION, opt]);
+            let request = Request::read(&message).unwrap();
+            let written = |octets_max| {
+                let mut out = vec![7; 100];
+                start(&mut out, request.question, answer.records());
+                let shape = Shape { soa: Some(&soa), options, is_signed: true, recursion_available: true, octets_max };
+                let fit = finish(&mut out, &request, answer.head, shape);
+                (fit, out)
+            };
+            let (fit, mut whole) = written(1_232);
+            assert_eq!(fit, Fit::Whole);
+            // The SOA record stands first.
+            let records_at = HEADER_OCTETS + QUESTION.len();
+            assert_eq!(whole[records_at + 2..records_at + 4], [0, 6]);
+            assert_eq!(whole[6..12], [0, 0, 0, 2, 0, u8::from(options.is_some())]);
+            let (fit, truncated) = written(0);
+            assert_eq!(fit, Fit::Truncated);
+            // Once more changes nothing.
+            for _ in 0..2 {
+                assert!(truncate(&mut whole));
+                assert_eq!(whole, truncated);
+            }
+        }
+        let mut without_question = vec![0, 7, 0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert!(!truncate(&mut without_question));
+        assert_eq!(without_question[2], 0x80);
+    }
 
     // RFC 8467 section 4.1: to a multiple of 468 octets; and never beyond the longest message.
     #[test]

@@ -29,7 +29,7 @@ use crate::{
     id::{Identifier, dns_name},
     ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Position, Publication},
     record::{Permissions, Value, Values},
-    registry::{Changes, Command, Operation, Registry, Sequencer, WhenFull},
+    registry::{Atomicity, Changes, Command, Operation, Registry, Sequencer, WhenFull},
     resolver::{Depth, Desk, DeskParts, Recursive, Resolver},
     store::{Applied, ImplicitHome, IndexChange, Prefixes, Records, Store, memory::MemoryStore},
 };
@@ -102,8 +102,8 @@ impl Node {
     fn apply(&self, identifier: &str, operation: Operation) {
         let identifier = Identifier::parse(identifier).unwrap();
         let command = Command { identifier, operation, expected_version: None, request: None };
-        let prepared = self.registry.prepare(command, Principal::Loopback).unwrap();
-        let results = self.runtime.block_on(self.registry.submit(vec![Ok(prepared)], WhenFull::Wait));
+        let prepared = self.registry.prepare(command, Principal::LOOPBACK).unwrap();
+        let results = self.runtime.block_on(self.registry.submit(vec![Ok(prepared)], Atomicity::Each, WhenFull::Wait));
         results.into_iter().for_each(|result| drop(result.unwrap()));
     }
 

@@ -8,8 +8,9 @@ use std::ops::Range;
 use bytes::Bytes;
 use prost::{
     Message,
-    encoding::{WireType, decode_varint, encode_key, encode_varint, encoded_len_varint, int64, uint32},
+    encoding::{WireType, bool, decode_varint, encode_key, encode_varint, encoded_len_varint, int64, uint32},
 };
+use sha2::{Digest, Sha256};
 
 use super::{Encoded, pb};
 use crate::record::EdgeType;
@@ -76,11 +77,16 @@ pub struct CommandBatch {
     ends: Vec<usize>,
 }
 
+/// What a request id adds to a command: a key, a length, a hash, and two bytes by which the lengths around it may grow.
+const REQUEST_ID_FIELD_BYTES: usize = 1 + 1 + 32 + 2;
+
 /// Field numbers of the messages that are written here.
 mod tag {
     pub const BATCH_COMMANDS: u32 = 1;
+    pub const BATCH_ATOMIC: u32 = 2;
     pub const COMMAND_IDENTIFIER: u32 = 1;
     pub const COMMAND_CREATE: u32 = 2;
+    pub const COMMAND_REQUEST_ID: u32 = 6;
     pub const COMMAND_EVENT: u32 = 7;
     pub const CREATE_VALUES: u32 = 1;
     pub const CREATE_EDGES: u32 = 2;
@@ -179,13 +185,37 @@ impl CommandBatch {
 
     /// Reads the identifier of a command back; empty when there is no such command.
     pub fn identifier(&self, position: usize) -> String {
-        // The message is a key of one byte, a length and the command.
+        pb::Command::decode(self.command(position)).map_or_else(|_| String::new(), |command| command.identifier)
+    }
+
+    /// The bytes of a command; none when there is no such command.
+    fn command(&self, position: usize) -> &[u8] {
+        // The field is a key of one byte, a length and the command.
         let field = self.bytes.get(self.range(position)).unwrap_or_default();
         let mut command = field.get(1..).unwrap_or_default();
-        if decode_varint(&mut command).is_err() {
-            return String::new();
+        if decode_varint(&mut command).is_ok() { command } else { &[] }
+    }
+
+    /// The same commands, each with a request id that follows from what it says: the same line gets the same one, so that sending
+    /// it again is recognised as a retry.
+    pub fn with_request_ids(&self) -> Self {
+        let mut named = Self::with_capacity(self.bytes.len() + self.len() * REQUEST_ID_FIELD_BYTES);
+        for position in 0..self.len() {
+            let command = self.command(position);
+            put_message(&mut named.bytes, tag::BATCH_COMMANDS, |out| {
+                out.extend_from_slice(command);
+                put_bytes(out, tag::COMMAND_REQUEST_ID, &Sha256::digest(command));
+            });
+            named.ends.push(named.bytes.len());
         }
-        pb::Command::decode(command).map_or_else(|_| String::new(), |command| command.identifier)
+        named
+    }
+
+    /// Adds the commands of another batch behind those that are there.
+    pub fn append(&mut self, more: &Self) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&more.bytes);
+        self.ends.extend(more.ends.iter().map(|end| start + end));
     }
 
     /// A batch of some of the commands, in the order given.
@@ -201,6 +231,14 @@ impl CommandBatch {
     /// The message, ready to be sent.
     pub fn message(&self) -> Encoded {
         Encoded(Bytes::copy_from_slice(&self.bytes))
+    }
+
+    /// As [`CommandBatch::message`], for a batch that is carried out whole or not at all.
+    pub fn atomic_message(&self) -> Encoded {
+        let mut bytes = Vec::with_capacity(self.bytes.len() + 2);
+        bytes.extend_from_slice(&self.bytes);
+        bool::encode(tag::BATCH_ATOMIC, &true, &mut bytes);
+        Encoded(bytes.into())
     }
 
     fn range(&self, position: usize) -> Range<usize> {
@@ -362,6 +400,25 @@ mod tests {
         let second = batch.select([1]);
         assert_eq!((second.len(), second.identifier(0)), (1, "88.1/ü".into()));
         assert_eq!(batch.select([0, 1]), batch);
+    }
+
+    #[test]
+    fn an_atomic_batch_names_its_requests_by_what_they_say() {
+        let named = batch().with_request_ids();
+        let request = pb::ApplyBatchRequest::decode(named.atomic_message().encode_to_vec().as_slice()).unwrap();
+        let plain = pb::ApplyBatchRequest::decode(batch().message().encode_to_vec().as_slice()).unwrap();
+        assert!(request.atomic && !plain.atomic);
+        let ids: Vec<_> = request.commands.iter().map(|command| command.request_id.clone()).collect();
+        assert!(ids.iter().all(|id| id.len() == 32) && ids[0] != ids[1]);
+        let without = |command: &pb::Command| pb::Command { request_id: Vec::new().into(), ..command.clone() };
+        assert_eq!(request.commands.iter().map(without).collect::<Vec<_>>(), plain.commands);
+        // The same wherever it stands.
+        let mut twice = CommandBatch::default();
+        twice.append(&batch().select([1]));
+        twice.append(&batch());
+        let twice = pb::ApplyBatchRequest::decode(twice.with_request_ids().message().0).unwrap();
+        assert_eq!(twice.commands, [&request.commands[1..], &request.commands].concat());
+        assert!(pb::ApplyBatchRequest::decode(CommandBatch::default().atomic_message().0).unwrap().atomic);
     }
 
     #[test]

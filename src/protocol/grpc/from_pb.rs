@@ -11,7 +11,7 @@ use crate::{
         Edge, EdgeChange, EdgeType, Event, Flow, Outputs, Permissions, Quantity, Record, RecordError, Reference,
         Status, Unit, Value, Values, Version,
     },
-    registry::{Command, Operation, Refusal, ValueChange},
+    registry::{Command, Merging, Operation, Refusal, ValueChange},
 };
 
 /// What is wrong with a part of a message; the caller adds the identifier.
@@ -130,7 +130,7 @@ fn update(message: pb::Update) -> Result<Operation, Fault> {
     let values = match mode {
         pb::update::Mode::Replace if message.remove_indexes.is_empty() => ValueChange::Replace(values),
         pb::update::Mode::Replace => return Err(Fault::Rule("remove_indexes goes with MODE_MERGE only")),
-        pb::update::Mode::Merge => ValueChange::Merge { set: values, remove: message.remove_indexes },
+        pb::update::Mode::Merge => ValueChange::Merge(Merging { set: values, remove: message.remove_indexes }),
         pb::update::Mode::Unspecified => return Err(Fault::Rule("the update has no mode: give REPLACE or MERGE")),
     };
     let added = message.add_edges.into_iter().map(|message| edge(message).map(EdgeChange::Add));

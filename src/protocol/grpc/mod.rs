@@ -22,8 +22,8 @@ pub use lookup::{lookup_from_pb, lookup_kind, lookup_kind_to_pb, lookup_to_pb};
 pub use proofs::{path_from_pb, proof_from_pb};
 pub use recursion::{encode_failed, encode_resolved, encode_traced, failed_to_pb};
 pub use to_pb::{
-    edge_to_pb, fed_to_pb, history_to_pb, path_to_pb, proof_to_pb, proofs_to_pb, receipt_to_pb, record_to_pb,
-    refusal_to_pb, result_to_pb, shown_to_pb, value_to_pb,
+    edge_to_pb, fed_to_pb, history_to_pb, outcome_of_refusal, path_to_pb, proof_to_pb, proofs_to_pb, receipt_to_pb,
+    record_to_pb, refusal_to_pb, result_to_pb, shown_to_pb, value_to_pb,
 };
 pub use trace::{recall_request, recall_step_to_pb, trace_request, trace_step_to_pb};
 use wire::encode as whole_answer;

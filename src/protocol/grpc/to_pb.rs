@@ -226,7 +226,62 @@ pub fn refusal_to_pb(refusal: &Refusal) -> pb::Refusal {
         }),
         _ => None,
     };
-    pb::Refusal { code: Outcome::from(refusal).spelling().grpc, message: refusal.to_string(), existing }
+    let code = Outcome::from(refusal).spelling().grpc;
+    pb::Refusal { code, message: refusal.to_string(), existing, kind: refusal_kind(refusal).into() }
+}
+
+fn refusal_kind(refusal: &Refusal) -> pb::refusal::Kind {
+    use pb::refusal::Kind;
+    match refusal {
+        Refusal::Invalid { .. } => Kind::Invalid,
+        Refusal::Unreadable { .. } => Kind::Unreadable,
+        Refusal::TooMany { .. } => Kind::TooMany,
+        Refusal::BatchTooLong => Kind::BatchTooLong,
+        Refusal::Withdrawn { .. } => Kind::Withdrawn,
+        Refusal::AlreadyExists { .. } => Kind::AlreadyExists,
+        Refusal::NotFound { .. } => Kind::NotFound,
+        Refusal::Retired { .. } => Kind::Retired,
+        Refusal::Immutable { .. } => Kind::Immutable,
+        Refusal::Erased { .. } => Kind::Erased,
+        Refusal::VersionMismatch { .. } => Kind::VersionMismatch,
+        Refusal::RequestReused { .. } => Kind::RequestReused,
+        Refusal::Delegated { .. } => Kind::Delegated,
+        Refusal::NotResponsible { .. } => Kind::NotResponsible,
+        Refusal::SaidAlready { .. } => Kind::SaidAlready,
+        Refusal::TryLater => Kind::TryLater,
+        Refusal::Unavailable { .. } => Kind::Unavailable,
+        Refusal::Mirror { .. } => Kind::Mirror,
+        Refusal::Denied { .. } => Kind::Denied,
+        Refusal::Internal { .. } => Kind::Internal,
+    }
+}
+
+/// What a refusal stands for: what its kind says, or, from a node of before that gives none, what its code does. `None` when it says
+/// nothing that this version knows.
+pub fn outcome_of_refusal(refusal: &pb::Refusal) -> Option<Outcome> {
+    use pb::refusal::Kind;
+    Some(match refusal.kind() {
+        Kind::Invalid | Kind::Unreadable | Kind::TooMany | Kind::BatchTooLong => Outcome::Invalid,
+        Kind::AlreadyExists => Outcome::AlreadyExists,
+        Kind::NotFound => Outcome::NotFound,
+        Kind::Retired
+        | Kind::Immutable
+        | Kind::Erased
+        | Kind::VersionMismatch
+        | Kind::SaidAlready
+        | Kind::Withdrawn
+        | Kind::RequestReused => Outcome::FailedPrecondition,
+        Kind::Delegated | Kind::Mirror => Outcome::Delegated,
+        Kind::NotResponsible => Outcome::NotResponsible,
+        Kind::TryLater => Outcome::TryLater,
+        Kind::Unavailable => Outcome::Unavailable,
+        Kind::Denied => Outcome::Denied,
+        Kind::Internal => Outcome::Internal,
+        // A refusal is never a success.
+        Kind::Unspecified => {
+            return Outcome::of_grpc_code(refusal.code).filter(|outcome| *outcome != Outcome::Success);
+        }
+    })
 }
 
 /// The result of one command as a message; see [`receipt_to_pb`].
@@ -236,4 +291,65 @@ pub fn result_to_pb(result: Result<Receipt, Refusal>, checkpoint_before: &str) -
         Err(refusal) => pb::apply_result::Result::Refusal(refusal_to_pb(&refusal)),
     };
     pb::ApplyResult { result: Some(result) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Existing;
+
+    /// One refusal of every kind.
+    fn refusals() -> Vec<Refusal> {
+        let (identifier, reason) = (String::new, String::new);
+        let existing = Existing { version: 1, ledger_index: 0, same_content: true };
+        vec![
+            Refusal::Invalid { identifier: identifier(), reason: reason() },
+            Refusal::Unreadable { reason: reason() },
+            Refusal::TooMany { count: 1 },
+            Refusal::BatchTooLong,
+            Refusal::Withdrawn { number: 1, reason: reason() },
+            Refusal::AlreadyExists { identifier: identifier(), existing },
+            Refusal::NotFound { identifier: identifier() },
+            Refusal::Retired { identifier: identifier(), ledger_index: 0 },
+            Refusal::Immutable { identifier: identifier(), ledger_index: 0 },
+            Refusal::Erased { identifier: identifier(), ledger_index: 0 },
+            Refusal::VersionMismatch { identifier: identifier(), expected: 1, found: 2 },
+            Refusal::RequestReused { identifier: identifier(), ledger_index: 0 },
+            Refusal::Delegated { identifier: identifier(), prefix: String::new(), sites: String::new() },
+            Refusal::NotResponsible { identifier: identifier() },
+            Refusal::SaidAlready { prefix: String::new(), version: 1 },
+            Refusal::TryLater,
+            Refusal::Unavailable { reason: reason() },
+            Refusal::Mirror { primary: String::new() },
+            Refusal::Denied { reason: reason() },
+            Refusal::Internal { what: String::new() },
+        ]
+    }
+
+    #[test]
+    fn a_kind_says_what_a_code_leaves_open() {
+        let mut kinds = std::collections::BTreeSet::new();
+        for refusal in refusals() {
+            let message = refusal_to_pb(&refusal);
+            assert_eq!(outcome_of_refusal(&message), Some(Outcome::from(&refusal)), "{refusal:?}");
+            assert!(kinds.insert(message.kind), "{refusal:?}");
+        }
+        // Every kind but the one that stands for none.
+        assert!(kinds.into_iter().eq(1..=20) && pb::refusal::Kind::try_from(21).is_err());
+    }
+
+    #[test]
+    fn the_code_counts_where_no_kind_is_known() {
+        for (kind, code, outcome) in [
+            (0, 8, Some(Outcome::TryLater)),
+            (0, 14, Some(Outcome::Unavailable)),
+            (0, 9, Some(Outcome::FailedPrecondition)),
+            // Of a node of later.
+            (999, 6, Some(Outcome::AlreadyExists)),
+            (0, 0, None),
+            (0, 2, None),
+        ] {
+            assert_eq!(outcome_of_refusal(&pb::Refusal { code, kind, ..Default::default() }), outcome, "{kind} {code}");
+        }
+    }
 }

@@ -31,6 +31,9 @@ pub struct EncodedCommands {
     /// `Command` messages.
     #[prost(bytes = "bytes", repeated, tag = "1")]
     pub commands: Vec<Bytes>,
+    /// All or none.
+    #[prost(bool, tag = "2")]
+    pub atomic: bool,
 }
 
 /// Encodes an answer; a whole record is encoded once and kept with the cached answer.
@@ -154,8 +157,9 @@ mod tests {
     #[test]
     fn what_comes_in_is_kept_as_it_is() {
         let command = pb::Command { identifier: "88.1/a".into(), ..Default::default() };
-        let batch = pb::ApplyBatchRequest { commands: vec![command.clone(), pb::Command::default()] };
+        let batch = pb::ApplyBatchRequest { commands: vec![command.clone(), pb::Command::default()], atomic: true };
         let undecoded = EncodedCommands::decode(batch.encode_to_vec().as_slice()).unwrap();
+        assert!(undecoded.atomic);
         assert_eq!(undecoded.commands, [command.encode_to_vec(), vec![]]);
         let single = Encoded::decode(command.encode_to_vec().as_slice()).unwrap();
         assert_eq!(pb::Command::decode(single.0).unwrap(), command);

@@ -232,7 +232,7 @@ mod tests {
             prefix: Prefix::parse(prefix).unwrap(),
             change: PrefixChange::Delegate(delegation),
             version: Version { number: 1, ledger_index: 0, time_ms: 0 },
-            principal: Principal::Loopback,
+            principal: Principal::LOOPBACK,
         }
     }
 

@@ -1,11 +1,12 @@
 //! The edges of a record as a batch sees them: what the index knows, and what the entries before in the batch say.
 
-use super::{Round, Unreadable};
+use super::Round;
 use crate::{
     entry::StoredEntry,
     id::Identifier,
     ledger::{EntryBytes, previous},
     record::{Edge, EdgeChange},
+    registry::same::Unreadable,
 };
 
 impl Round<'_> {
@@ -13,7 +14,7 @@ impl Round<'_> {
     pub(super) fn edges_now(&self, newest: &StoredEntry<'_>) -> Result<Vec<Edge>, Unreadable> {
         let identifier = Identifier::parse(newest.identifier).map_err(|_| Unreadable::Entry)?;
         let mut staged = Vec::new();
-        let mut next = self.staged.latest.get(identifier.key()).copied();
+        let mut next = self.staged.latest(identifier.key());
         while let Some((bytes, position)) = next.and_then(|at| Some((self.batch.staged(at)?, at))) {
             let bytes = EntryBytes::staged(bytes, position);
             let entry = bytes.decode().map_err(|_| Unreadable::Entry)?;

@@ -10,13 +10,17 @@
 
 use std::time::Instant;
 
-use super::{Answerer, Decided, Refusal, Round, Sequencer, Staged, settle, unavailable};
+use super::{
+    Decided, Sequencer, Staged,
+    batch::settle,
+    round::{Round, unreadable},
+};
 use crate::{
     entry::{Draft, EntryKind, ErasedValues, Erasure, Statement, StoredEntry},
     id::Identifier,
     ledger::{EdgesAfter, Position},
     record::{Status, Values},
-    registry::{Command, Job, Operation, Prepared, Receipt, stats::Stats},
+    registry::{Receipt, Refusal, prepared::Erase, stats::Stats},
 };
 
 /// What comes of an erase command.
@@ -24,69 +28,55 @@ enum Plan {
     /// It was carried out before.
     Replayed(Decided),
     /// It goes on from the newest entry.
-    Erase { newest: Position, values: ErasedValues, draft: Draft, edges: EdgesAfter },
+    Erase(Going),
+}
+
+/// An erasure that can go on.
+struct Going {
+    /// Where the newest entry of the identifier lies.
+    newest: Position,
+    /// Its index in the ledger.
+    index: u64,
+    /// The version that the erasure makes.
+    version: u64,
+    /// The erase entry.
+    draft: Draft,
+    edges: EdgesAfter,
 }
 
 impl Sequencer {
-    /// The commands of a job that erases, in their order: what is erased has to be in the ledger before.
-    pub(super) fn erasing_round(&mut self, job: Job, answerer: &Answerer) {
-        let Job { commands, reply, _room } = job;
-        let (mut results, mut run) = (Vec::with_capacity(commands.len()), Vec::new());
-        for command in commands {
-            match command {
-                Ok(prepared) if prepared.command.erases() => {
-                    results.extend(self.run_before(&mut run, &answerer.stats));
-                    results.push(self.erase(prepared, &answerer.stats));
-                }
-                command => run.push(command),
-            }
-        }
-        results.extend(self.run_before(&mut run, &answerer.stats));
-        drop(_room);
-        answerer.send(vec![(reply, results)]);
-    }
-
-    /// The commands that stand before an erasure, as a batch.
-    fn run_before(&mut self, run: &mut Vec<Result<Prepared, Refusal>>, stats: &Stats) -> Vec<Result<Receipt, Refusal>> {
-        match run.is_empty() {
-            true => Vec::new(),
-            false => self.batch(vec![std::mem::take(run)], stats).into_iter().flatten().collect(),
-        }
-    }
-
-    fn erase(&mut self, prepared: Prepared, stats: &Stats) -> Result<Receipt, Refusal> {
-        let now_ms = (self.clock)();
-        self.store.ready().map_err(|error| Refusal::Unavailable { reason: error.to_string() })?;
-        let mut staged = Staged::default();
-        let batch = self.appender.begin(now_ms).map_err(|error| unavailable(&error))?;
-        let (records, prefixes, entropy) = (&self.records, &*self.prefixes, &self.entropy);
-        let round = Round { batch, staged: &mut staged, records, prefixes, entropy };
-        let (newest, values, draft, edges) = match round.plan(&prepared)? {
-            Plan::Replayed(decided) => {
-                drop(round);
-                return settle(Ok(decided), &Ok(self.records.ledger().checkpoint().note));
-            }
-            Plan::Erase { newest, values, draft, edges } => (newest, values, draft, edges),
+    /// Carries out one erase command.
+    pub(super) fn erase(&mut self, erase: &Erase, stats: &Stats) -> Result<Receipt, Refusal> {
+        let plan = self.begin()?.plan(erase)?;
+        let going = match plan {
+            Plan::Replayed(decided) => return settle(Ok(decided), &Ok(self.records.ledger().checkpoint().note)),
+            Plan::Erase(going) => going,
         };
-        drop(round);
-        let before = self.records.entry(newest);
-        let before = before.map_err(|error| Refusal::Unavailable { reason: error.to_string() })?;
-        let entry = before.decode().map_err(|error| unavailable(&error))?;
-        let mut erasing = self.appender.begin_erasing(now_ms, values).map_err(|error| unavailable(&error))?;
-        let redacted = erasing.redact_all(newest).map_err(|error| unavailable(&error));
-        let found = redacted.and_then(|()| match (values, erasing.redacted()) {
-            (ErasedValues::One(index), 0) => Err(no_such_value(&prepared.command, index)),
+        let now_ms = (self.clock)();
+        let mut erasing = self.appender.begin_erasing(now_ms, erase.values)?;
+        let redacted = erasing.redact_all(going.newest).map_err(Refusal::from);
+        let found = redacted.and_then(|()| match (erase.values, erasing.redacted()) {
+            (ErasedValues::One(index), 0) => Err(no_such_value(erase, index)),
             _ => Ok(()),
         });
         if let Err(refusal) = found {
-            erasing.abandon().map_err(|error| unavailable(&error))?;
+            erasing.abandon()?;
             return Err(refusal);
         }
         let began = Instant::now();
-        let committed = erasing.commit(&draft, entry.version + 1, (entry.index, newest), edges);
-        let (pushed, committed) = committed.map_err(|error| unavailable(&error))?;
+        let previous = (going.index, going.newest);
+        let staged_entry = erasing.push(&going.draft, going.version, previous, going.edges)?;
+        let mut staged = Staged::default();
+        let noted = staged.note(staged_entry.position(), staged_entry.stored(), staged_entry.leaf_hash());
+        let decided = match noted {
+            Ok(decided) => decided,
+            Err(refusal) => {
+                staged_entry.abandon()?;
+                return Err(refusal);
+            }
+        };
+        let committed = staged_entry.commit()?;
         stats.committed(1, began.elapsed());
-        let decided = staged.note(prepared, pushed, Some((newest, &entry)));
         let outcome = self.publish(staged, committed);
         self.appender.finish_erasing().map_err(|error| Refusal::Unavailable {
             reason: format!(
@@ -100,59 +90,58 @@ impl Sequencer {
 
 impl Round<'_> {
     /// Decides an erase command as far as the newest entry tells.
-    fn plan(&self, prepared: &Prepared) -> Result<Plan, Refusal> {
-        let command = &prepared.command;
-        if let Some(request) = &prepared.request
+    fn plan(self, erase: &Erase) -> Result<Plan, Refusal> {
+        let asked = &erase.asked;
+        if let Some(request) = &asked.request_key
             && let Some(position) = self.by_request(request)?
         {
-            return self.replay(command, position).map(Plan::Replayed);
+            return self.replay(asked, position, |entry| Ok(erase.is_said_by(entry))).map(Plan::Replayed);
         }
-        let identifier = || command.identifier.to_string();
-        let newest = self.latest(command.identifier.key())?;
+        let identifier = || asked.identifier.to_string();
+        let newest = self.latest(asked.identifier.key())?;
         let newest = newest.ok_or_else(|| Refusal::NotFound { identifier: identifier() })?;
         let bytes = self.entry(newest)?;
-        let entry = bytes.decode().map_err(|error| unavailable(&error))?;
+        let entry = bytes.decode()?;
         if entry.status() == Status::Erased {
             return Err(Refusal::Erased { identifier: identifier(), ledger_index: entry.index });
         }
-        if let Some(expected) = command.expected_version.filter(|&expected| expected != entry.version) {
+        if let Some(expected) = asked.expected_version.filter(|&expected| expected != entry.version) {
             return Err(Refusal::VersionMismatch { identifier: identifier(), expected, found: entry.version });
         }
-        let Operation::Erase { values, .. } = command.operation else { return Err(Refusal::TryLater) };
         let edges = if entry.has_edges { EdgesAfter::Some } else { EdgesAfter::None };
-        Ok(Plan::Erase { newest, values, draft: self.erase_draft(prepared, &entry)?, edges })
+        let (index, version) = (entry.index, entry.version + 1);
+        Ok(Plan::Erase(Going { newest, index, version, draft: self.erase_draft(erase, &entry)?, edges }))
     }
 
     /// The entry that says what was erased, with the values that stay.
-    fn erase_draft(&self, prepared: &Prepared, entry: &StoredEntry<'_>) -> Result<Draft, Refusal> {
-        let command = &prepared.command;
-        let invalid = |reason: String| Refusal::Invalid { identifier: command.identifier.to_string(), reason };
-        let Operation::Erase { values: gone, reason } = &command.operation else { return Err(Refusal::TryLater) };
+    fn erase_draft(&self, erase: &Erase, entry: &StoredEntry<'_>) -> Result<Draft, Refusal> {
+        let Erase { asked, values: gone, reason } = erase;
         let erasure = match gone {
-            ErasedValues::All => Some(Erasure::of_record(reason.clone())),
-            ErasedValues::One(index) => Erasure::of_value(*index, entry.status(), reason.clone()),
+            ErasedValues::All => Erasure::of_record(reason.clone()),
+            ErasedValues::One(index) => {
+                let erasure = Erasure::of_value(*index, entry.status(), reason.clone());
+                let what = || format!("a value of `{}` was to be erased behind its end", asked.identifier);
+                erasure.ok_or_else(|| Refusal::Internal { what: what() })?
+            }
         };
-        let erasure = erasure.ok_or(Refusal::TryLater)?;
-        let damaged = |_| Refusal::Unavailable { reason: format!("ledger entry {} cannot be read", entry.index) };
-        let mut values = entry.decode_values().map_err(damaged)?.into_vec();
+        let mut values = entry.decode_values().map_err(|_| unreadable(entry))?.into_vec();
         values.retain(|value| !gone.has(value.index));
-        let values = Values::new(values).map_err(|error| invalid(error.to_string()))?;
-        let identifier = Identifier::parse(entry.identifier).map_err(|error| invalid(error.to_string()))?;
+        let values = Values::new(values).map_err(|error| asked.invalid(error.to_string()))?;
+        let identifier = Identifier::parse(entry.identifier).map_err(|error| asked.invalid(error.to_string()))?;
         let statement = Statement {
             kind: EntryKind::Erase,
             identifier: &identifier,
-            principal: prepared.principal,
+            principal: &asked.principal,
             values: &values,
             edges: &[],
             outputs: None,
-            request: command.request.as_ref(),
+            request: asked.request.as_ref(),
             erasure: Some(&erasure),
         };
-        Draft::new(&statement, (self.entropy)()).map_err(|error| invalid(error.to_string()))
+        Draft::new(&statement, (self.entropy)()).map_err(|error| asked.invalid(error.to_string()))
     }
 }
 
-fn no_such_value(command: &Command, index: u32) -> Refusal {
-    let reason = format!("no version has a value with index {index} that could be erased");
-    Refusal::Invalid { identifier: command.identifier.to_string(), reason }
+fn no_such_value(erase: &Erase, index: u32) -> Refusal {
+    erase.asked.invalid(format!("no version has a value with index {index} that could be erased"))
 }

@@ -1,14 +1,12 @@
 //! Commands about prefixes: one entry, one batch, and then everything that was answered is outdated.
 
-use std::time::Instant;
-
-use super::{Answerer, Decided, Refusal, Round, Sequencer, Staged, settle, unavailable};
+use super::{Answerer, Decided, Sequencer, batch::settle, round::Round};
 use crate::{
     id::Identifier,
-    ledger::{EdgesAfter, LedgerError, Pushed},
-    record::{Delegation, Endpoint, PrefixChange, Version},
-    registry::{Receipt, prefix::PrefixJob, stats::Stats},
-    store::{IndexChange, PrefixVersion, ReadError, Responsibility},
+    ledger::{EdgesAfter, Position},
+    record::{Delegation, Endpoint, PrefixChange},
+    registry::{Receipt, Refusal, prefix::PrefixJob, stats::Stats},
+    store::Responsibility,
 };
 
 impl Sequencer {
@@ -31,17 +29,9 @@ impl Sequencer {
     }
 
     fn say_of_prefix(&mut self, job: &PrefixJob, stats: &Stats) -> Result<Receipt, Refusal> {
-        let now_ms = (self.clock)();
-        self.store.ready().map_err(|error| Refusal::Unavailable { reason: error.to_string() })?;
-        let (mut staged, began) = (Staged::default(), Instant::now());
-        let batch = self.appender.begin(now_ms).map_err(|error| unavailable(&error))?;
-        let (records, prefixes, entropy) = (&self.records, &*self.prefixes, &self.entropy);
-        let mut round = Round { batch, staged: &mut staged, records, prefixes, entropy };
+        let mut round = self.begin()?;
         let decided = round.decide_prefix(job)?;
-        let committed = round.batch.commit().map_err(|error| unavailable(&error))?;
-        if !decided.replayed {
-            stats.committed(1, began.elapsed());
-        }
+        let (staged, committed) = round.commit(stats)?;
         let outcome = self.publish(staged, committed);
         settle(Ok(decided), &outcome)
     }
@@ -65,46 +55,30 @@ impl Round<'_> {
     fn decide_prefix(&mut self, job: &PrefixJob) -> Result<Decided, Refusal> {
         let (command, key) = (&job.command, job.command.prefix.key());
         let text = || command.prefix.to_string();
-        let unreadable = |error: ReadError| Refusal::Unavailable { reason: error.to_string() };
         if let Some(request) = &job.request
             && let Some(position) = self.by_request(request)?
         {
             return self.replay_prefix(job, position);
         }
-        let before = self.latest(&key)?.map(|position| Ok((position, self.records.entry(position)?))).transpose();
-        let before = before.map_err(unreadable)?;
-        let entry = before.as_ref().map(|(position, bytes)| Ok((*position, bytes.decode()?))).transpose();
-        let before = entry.map_err(|error: LedgerError| unavailable(&error))?;
-        let (found, said) = before.as_ref().map_or((0, None), |(_, entry)| (entry.version, entry.prefix_change()));
+        let before =
+            self.latest(&key)?.map(|position| Ok::<_, Refusal>((position, self.entry(position)?))).transpose()?;
+        let entry =
+            before.as_ref().map(|(position, bytes)| Ok::<_, Refusal>((*position, bytes.decode()?))).transpose()?;
+        let (found, said) = entry.as_ref().map_or((0, None), |(_, entry)| (entry.version, entry.prefix_change()));
         if let Some(expected) = command.expected_version.filter(|&expected| expected != found) {
             return Err(Refusal::VersionMismatch { identifier: text(), expected, found });
         }
         if said.as_ref().unwrap_or(&PrefixChange::Revoke) == &command.change {
             return Err(Refusal::SaidAlready { prefix: text(), version: found });
         }
-        let previous = before.as_ref().map(|(position, entry)| (entry.index, *position));
-        let pushed = self.batch.push(&job.draft, found + 1, previous, EdgesAfter::None);
-        let Pushed { position, index, time_ms, leaf_hash } = pushed.map_err(|error| unavailable(&error))?;
-        let version = Version { number: found + 1, ledger_index: index, time_ms };
-        let (request, edges) = (job.request, Vec::new());
-        self.staged.changes.push(IndexChange {
-            index,
-            key,
-            position,
-            superseded: previous,
-            name_hash: None,
-            request,
-            edges,
-        });
-        let (prefix, change, principal) = (command.prefix.clone(), command.change.clone(), job.principal);
-        self.staged.prefix = Some(PrefixVersion { prefix, change, version, principal });
-        Ok(Decided { identifier: command.prefix.as_str().into(), version, leaf_hash, replayed: false })
+        let previous = entry.as_ref().map(|(position, entry)| (entry.index, *position));
+        self.push(&job.draft, found + 1, previous, EdgesAfter::None)
     }
 
     /// The receipt of a command that was carried out before.
-    fn replay_prefix(&self, job: &PrefixJob, position: crate::ledger::Position) -> Result<Decided, Refusal> {
+    fn replay_prefix(&self, job: &PrefixJob, position: Position) -> Result<Decided, Refusal> {
         let bytes = self.entry(position)?;
-        let entry = bytes.decode().map_err(|error| unavailable(&error))?;
+        let entry = bytes.decode()?;
         let command = &job.command;
         let same_version =
             command.expected_version.is_none_or(|expected| expected.checked_add(1) == Some(entry.version));
@@ -112,8 +86,6 @@ impl Round<'_> {
             let identifier = command.prefix.to_string();
             return Err(Refusal::RequestReused { identifier, ledger_index: entry.index });
         }
-        let leaf_hash = self.batch.leaf_hash(entry.index).map_err(|error| unavailable(&error))?;
-        let version = Version { number: entry.version, ledger_index: entry.index, time_ms: entry.time_ms };
-        Ok(Decided { identifier: entry.identifier.into(), version, leaf_hash, replayed: true })
+        Ok(Decided::before(&entry, self.batch.leaf_hash(entry.index)?))
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     proof::{self, Outcome, Proven},
     record::{Record, Status},
     resolver::{Answer, Evidence, Referral, Tombstone},
-    tlog::{CheckpointVerifier, note::VerifierKey, policy::Policy, tlog_proof::TlogProof},
+    tlog::{note::VerifierKey, policy::Policy, tlog_proof::TlogProof},
     vindex::{Lookup, LookupKind, keys::prefix_key},
 };
 
@@ -137,7 +137,7 @@ fn included(claim: &Claim<'_>, key: &str) -> Result<(Proven, Vec<u32>), Unproven
 
 /// The entry that a proof shows, and the values of it that it does not show.
 fn entry_in(file: &TlogProof, key: &str) -> Result<(Proven, Vec<u32>), Unproven> {
-    let key: VerifierKey = key.parse().map_err(|error| unproven(format!("{error}")))?;
+    let key = VerifierKey::of_log(key).map_err(|error| unproven(error.to_string()))?;
     let policy = Policy::of_log(key).map_err(|error| unproven(error.to_string()))?;
     match proof::check(file, &policy) {
         Outcome::Disclosed(proven) => Ok((proven, Vec::new())),
@@ -175,7 +175,7 @@ fn looked_up(claim: &Claim<'_>, key: &str, subject: &[u8; 32]) -> Result<LookedU
 
 /// What the verifiable index has under a key, as a lookup shows it.
 fn shown_by(lookup: &Lookup, key: &str, subject: &[u8; 32]) -> Result<LookedUp, Unproven> {
-    let verifier = CheckpointVerifier::new(key).map_err(|error| unproven(error.to_string()))?;
+    let verifier = VerifierKey::of_log(key).map_err(|error| unproven(error.to_string()))?;
     let verified = lookup.verify(subject, &verifier).map_err(|error| unproven(error.to_string()))?;
     Ok(LookedUp { last: verified.indices.last().copied(), entries: verified.covers.size })
 }

@@ -12,7 +12,10 @@ use std::{
     },
 };
 
-use crate::protocol::dns::{Responded, Summary, kind, rcode};
+use crate::{
+    protocol::dns::{Responded, Summary, kind, rcode},
+    server::metrics::{Metered, Out},
+};
 
 /// What a worker, or several that share it, have counted since the start.
 #[derive(Debug, Default)]
@@ -154,6 +157,23 @@ impl AllCounters {
         let mut sum = Counted::default();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|counters| sum += counters.counted());
         sum
+    }
+}
+
+impl Metered for AllCounters {
+    fn put(&self, out: &mut Out<'_>) -> fmt::Result {
+        let dns = self.counted();
+        out.counter("touchmark_dns_requests", "Requests over DNS that were read", dns.get(Count::Requests))?;
+        out.counter("touchmark_dns_cached", "Those that were answered from the cache", dns.get(Count::Cached))?;
+        let kinds = [Count::Txt, Count::Naptr, Count::Uri, Count::Record, Count::OtherTypes];
+        let kinds = kinds.map(|count| ([("type", count.as_str())], dns.get(count)));
+        out.counters("touchmark_dns_questions", "Requests over DNS by type", kinds)?;
+        let outcomes = [Count::Data, Count::NoData, Count::NxDomain, Count::Refused, Count::Malformed, Count::Failed];
+        let outcomes = outcomes.map(|count| ([("outcome", count.as_str())], dns.get(count)));
+        out.counters("touchmark_dns_responses", "Requests over DNS by outcome", outcomes)?;
+        let limited = [Count::Truncated, Count::Withheld, Count::Shed, Count::Ignored];
+        let limited = limited.map(|count| ([("how", count.as_str())], dns.get(count)));
+        out.counters("touchmark_dns_limited", "Requests over DNS not answered in full", limited)
     }
 }
 

@@ -6,37 +6,34 @@
 //! TCP: accept, frame -------+
 //! TLS: as TCP --------------+
 //! QUIC: stream, frame ------+
-//! HTTPS: hickory-server ----+
+//! HTTPS: stream, body ------+
 //! ```
 //!
 //! A client over UDP may not be who it says: without a valid cookie (`protocol::dns::cookie`) its answers are limited
-//! ([`rate`]). Connections over TCP, TLS and QUIC are limited by client network ([`sources`]), those over HTTPS are not. What
-//! was asked is counted ([`counters`]).
+//! ([`rate`]). Connections are limited by client network, over all listeners together ([`crate::server::admission`]). What was
+//! asked is counted ([`counters`]).
 //!
-//! [`udp`] is a loop of its own on threads of its own: most of what the node is asked comes that way. [`tcp`] is for
+//! [`udp`] answers what the loop of [`crate::server::datagram`] takes, on threads of its own: most of what the node is asked comes that
+//! way. [`tcp`] is for
 //! what does not fit a datagram, and for clients that prove where they are (RFC 7766). [`encrypted`] is TLS, HTTPS and QUIC,
-//! with its [`certificate`].
+//! with the certificate of [`crate::server::tls`].
 //!
 //! On a node that walks for its clients, what takes a walk ([`walks`]) is answered when that is over, on a task where nobody waits
 //! for it. Who may be forged is limited before that, too.
 //!
 //! Deliberately absent: zone transfers, updates.
 
-pub mod certificate;
 pub mod cookie_file;
 pub mod counters;
 pub mod encrypted;
 pub mod keys;
 mod limits;
-pub mod rate;
 pub mod signing;
-pub mod sources;
 mod tcp;
 mod udp;
 mod walks;
 
 use std::{
-    future::ready,
     io, mem,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -44,28 +41,36 @@ use std::{
 };
 
 pub use tcp::TCP_REQUEST_OCTETS_MAX;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    task::JoinHandle,
-};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use self::{
-    certificate::Certificate,
     counters::{Adders, AllCounters, Counted, Counters},
     encrypted::{EncryptedAddresses, EncryptedParts, EncryptedServer},
     rate::{RateLimiter, RateLimits},
-    sources::{SourceLimits, Sources},
+    tcp::Streams,
     udp::UdpListener,
     walks::Walks,
 };
+pub use crate::server::datagram::rate;
 use crate::{
     protocol::dns::{Client, Responded, Responder, Transport, WalkFailure},
     resolver::{Depth, ReadPool, ReadShare, recursion::Resolved},
+    server::{
+        accept::{self, Listener, Timeouts},
+        admission::Admission,
+        frontend::{Draining, Frontend, Listening},
+        metrics::Metered,
+        places::FrontendPlaces,
+        tls::Certificate,
+    },
 };
 
 /// Log directives that keep the lines of libraries about single requests and packets out of the log.
-pub const LOG_DIRECTIVES: &str = "hickory_server=error,hickory_net=error,hickory_proto=error,quinn_proto=error";
+pub const LOG_DIRECTIVES: &str = "quinn_proto=error";
+/// What the front end is called; over UDP and TCP, it listens on the same addresses.
+pub const DNS: &str = "DNS";
+/// What the listeners for TCP are called.
+const TCP: &str = "DNS over TCP";
 /// How often a pair of ports is tried, when the system chooses it.
 const BIND_ATTEMPTS_MAX: u32 = 16;
 
@@ -74,20 +79,21 @@ const BIND_ATTEMPTS_MAX: u32 = 16;
 pub struct DnsLimits {
     /// Threads that answer over UDP, for each address; each has another beside it that reads what is not in memory.
     pub udp_workers: usize,
-    /// The most connections at once of each address, over TCP, TLS and QUIC each; more wait for one to end, over QUIC they are
-    /// refused.
+    /// The most connections at once of each address, over TCP, TLS, HTTPS and QUIC each; more wait for one to end or to make
+    /// room, over QUIC they are refused when none does. A connection costs some KiB, with TLS some tens of KiB.
     pub connections_max: usize,
-    /// The most requests that are answered at once on one connection over QUIC.
-    pub quic_streams_max: u32,
-    /// How long a handshake may take over TLS and QUIC, in milliseconds.
+    /// The most connections of one client network at once, over TCP, TLS, HTTPS and QUIC together (RFC 9210 section 4.2);
+    /// 0 limits nothing.
+    pub connections_per_network_max: usize,
+    /// The most requests that are answered at once on one connection over QUIC and HTTPS.
+    pub streams_max: u32,
+    /// How long a handshake may take over TLS, HTTPS and QUIC, in milliseconds.
     pub handshake_timeout_ms: u64,
     /// How long a client may take to send a request or to take a response over a connection, in milliseconds: a few
     /// seconds (RFC 7766 section 6.2.3).
     pub idle_timeout_ms: u64,
     /// How long connections may go on when the server stops, in milliseconds.
     pub drain_timeout_ms: u64,
-    /// Connections of one client network, over TCP, TLS and QUIC together.
-    pub sources: SourceLimits,
     /// Answers over UDP to one client network.
     pub rate: RateLimits,
 }
@@ -97,11 +103,11 @@ impl Default for DnsLimits {
         Self {
             udp_workers: 1,
             connections_max: 1_024,
-            quic_streams_max: 32,
+            connections_per_network_max: 64,
+            streams_max: 32,
             handshake_timeout_ms: 5_000,
             idle_timeout_ms: 10_000,
             drain_timeout_ms: 2_000,
-            sources: SourceLimits::default(),
             rate: RateLimits::default(),
         }
     }
@@ -115,6 +121,15 @@ impl DnsLimits {
     fn idle_timeout(&self) -> Duration {
         Duration::from_millis(self.idle_timeout_ms)
     }
+
+    fn timeouts(&self) -> Timeouts {
+        Timeouts {
+            handshake: self.handshake_timeout(),
+            first_request: self.idle_timeout(),
+            idle: self.idle_timeout(),
+            drain: Duration::from_millis(self.drain_timeout_ms),
+        }
+    }
 }
 
 /// How a request over a connection is to be answered.
@@ -127,11 +142,11 @@ enum Answering<'a> {
 }
 
 /// Writes the response to a request that a client sent over a connection, in place of what the buffer held.
-type Answer = dyn Fn(&[u8], IpAddr, Answering<'_>, &mut Vec<u8>) -> Responded + Send + Sync;
+type RespondFn = dyn Fn(&[u8], IpAddr, Answering<'_>, &mut Vec<u8>) -> Responded + Send + Sync;
 
 /// What answers over the connections of a listener.
 struct Respond {
-    answer: Arc<Answer>,
+    answer: Arc<RespondFn>,
     walks: Arc<Walks>,
     reads: ReadPool,
 }
@@ -185,7 +200,7 @@ impl Respond {
 struct Context {
     responder: Arc<Responder>,
     limiter: Arc<RateLimiter>,
-    sources: Arc<Sources>,
+    places: FrontendPlaces,
     limits: DnsLimits,
     counters: Arc<AllCounters>,
     walks: Arc<Walks>,
@@ -215,6 +230,18 @@ impl Context {
     }
 }
 
+/// What DNS listeners answer from.
+pub struct DnsParts {
+    /// Writes the responses.
+    pub responder: Arc<Responder>,
+    /// Bounds.
+    pub limits: DnsLimits,
+    /// Decides where the limits of a client over UDP are kept: random octets that nobody else knows.
+    pub seed: [u8; 16],
+    /// Who is let in.
+    pub admission: Admission,
+}
+
 /// Running DNS listeners.
 pub struct DnsServer {
     context: Context,
@@ -228,23 +255,17 @@ pub struct DnsServer {
 
 impl DnsServer {
     /// Binds UDP and TCP on each of the addresses and starts to answer. With port 0 the system chooses a port for both.
-    /// `seed` decides where the limits of a client are kept: random octets that nobody else knows.
     ///
     /// # Errors
     ///
     /// When an address cannot be bound; the error says which.
-    pub async fn start(
-        responder: &Arc<Responder>,
-        addresses: &[SocketAddr],
-        limits: DnsLimits,
-        seed: [u8; 16],
-    ) -> Result<Self, ListenError> {
+    pub async fn start(addresses: &[SocketAddr], parts: DnsParts) -> Result<Self, ListenError> {
+        let DnsParts { responder, limits, seed, admission } = parts;
         let (stop, stopping) = watch::channel(false);
         let limiter = Arc::new(RateLimiter::new(limits.rate.clone(), seed));
-        let sources = Sources::new(limits.sources.clone());
-        let responder = Arc::clone(responder);
+        let places = admission.frontend(limits.connections_per_network_max);
         let walks = Arc::new(Walks::new(responder.desk().clone()));
-        let context = Context { responder, limiter, sources, limits, counters: Arc::default(), walks };
+        let context = Context { responder, limiter, places, limits, counters: Arc::default(), walks };
         let mut server = Self {
             context,
             encrypted: None,
@@ -256,17 +277,16 @@ impl DnsServer {
         };
         for &address in addresses {
             let failed = |source| ListenError { protocol: "DNS", address, source };
-            let Bound { sockets, listener } = bind(address, server.context.limits.udp_workers).await.map_err(failed)?;
-            server.addresses.push(listener.local_addr().map_err(failed)?);
+            let Bound { sockets, listener: socket } =
+                bind(address, server.context.limits.udp_workers).await.map_err(failed)?;
+            server.addresses.push(socket.local_addr().map_err(failed)?);
             server.udp.push(UdpListener::start(sockets, &server.context).map_err(failed)?);
-            let connections = tcp::Connections {
-                protocol: "TCP",
-                respond: server.context.respond(Transport::Stream),
-                sources: Arc::clone(&server.context.sources),
-                limits: server.context.limits.clone(),
-            };
-            let handshake = |stream: TcpStream| ready(Ok(stream));
-            server.tcp.push(tokio::spawn(connections.accept(listener, handshake, stopping.clone())));
+            let Context { places, limits, .. } = &server.context;
+            let gate = places.listener(TCP, limits.connections_max);
+            let listener = Listener { name: TCP, socket, tls: None, gate, timeouts: limits.timeouts() };
+            let streams = Streams::new(server.context.respond(Transport::Stream), limits);
+            let attend = move |accepted| tcp::attend(accepted, streams.clone());
+            server.tcp.push(tokio::spawn(accept::serve(listener, stopping.clone(), attend)));
         }
         server.report = Some(tokio::spawn(report(Arc::clone(&server.context.counters), stopping)));
         Ok(server)
@@ -286,7 +306,7 @@ impl DnsServer {
             respond: self.context.respond(Transport::EncryptedStream),
             respond_https: self.context.respond(Transport::Stream),
             certificate,
-            sources: Arc::clone(&self.context.sources),
+            places: self.context.places.clone(),
             limits: self.context.limits.clone(),
         };
         self.encrypted = Some(EncryptedServer::start(addresses, &parts).await?);
@@ -326,6 +346,28 @@ impl DnsServer {
             tracing::warn!(%error, "the UDP listeners for DNS did not stop cleanly");
         }
         self.context.walks.stop().await;
+    }
+}
+
+impl Frontend for DnsServer {
+    fn name(&self) -> &'static str {
+        DNS
+    }
+
+    fn addresses(&self) -> Vec<Listening> {
+        let EncryptedAddresses { tls, https, quic } = self.encrypted_addrs();
+        let encrypted = [(encrypted::TLS, tls), (encrypted::HTTPS, https), (encrypted::QUIC, quic)];
+        let encrypted = encrypted.into_iter().filter_map(|(protocol, address)| Some((protocol, address?)));
+        let plain = self.addresses.iter().map(|address| (DNS, *address));
+        plain.chain(encrypted).map(|(protocol, address)| Listening { protocol, address }).collect()
+    }
+
+    fn metrics(&self) -> Arc<dyn Metered> {
+        Arc::clone(&self.context.counters) as Arc<dyn Metered>
+    }
+
+    fn drain(self: Box<Self>) -> Draining {
+        Box::pin(self.shutdown())
     }
 }
 

@@ -56,7 +56,7 @@ impl Listener {
         node.create("88.1/some", &values);
         let runtime = Runtime::new().unwrap();
         let responder = Arc::clone(&node.responder);
-        let server = runtime.block_on(DnsServer::start(&responder, &[address], limits, [0; 16])).unwrap();
+        let server = runtime.block_on(DnsServer::start(&[address], parts(&responder, limits))).unwrap();
         let address = server.local_addrs()[0];
         Self { server: Some(server), address, runtime, _node: node }
     }
@@ -88,6 +88,10 @@ impl Listener {
         send(&mut stream, &request.to_vec().unwrap());
         Message::from_vec(&receive(&mut stream).unwrap()).unwrap()
     }
+}
+
+fn parts(responder: &Arc<Responder>, limits: DnsLimits) -> DnsParts {
+    DnsParts { responder: Arc::clone(responder), limits, seed: [0; 16], admission: Admission::default() }
 }
 
 fn send(stream: &mut TcpStream, request: &[u8]) {
@@ -374,8 +378,7 @@ fn several_addresses_at_once() {
     let node = Node::new();
     let runtime = Runtime::new().unwrap();
     let addresses: Vec<SocketAddr> = ["127.0.0.1:0", "127.0.0.2:0"].map(|text| text.parse().unwrap()).into();
-    let server =
-        runtime.block_on(DnsServer::start(&node.responder, &addresses, DnsLimits::default(), [0; 16])).unwrap();
+    let server = runtime.block_on(DnsServer::start(&addresses, parts(&node.responder, DnsLimits::default()))).unwrap();
     assert_eq!(server.local_addrs().len(), 2);
     for &address in server.local_addrs() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -384,7 +387,7 @@ fn several_addresses_at_once() {
         assert_eq!(socket.recv_from(&mut [0; 512]).unwrap().1, address);
     }
     let taken = server.local_addrs()[1];
-    let again = runtime.block_on(DnsServer::start(&node.responder, &[taken], DnsLimits::default(), [0; 16]));
+    let again = runtime.block_on(DnsServer::start(&[taken], parts(&node.responder, DnsLimits::default())));
     let error = again.err().unwrap().to_string();
     assert!(error.contains(&taken.to_string()), "{error}");
     runtime.block_on(server.shutdown());
@@ -416,7 +419,7 @@ fn start_recursive(address: &str, told: Told) -> Listener {
     let node = recursive_over(Arc::new(told));
     let runtime = Runtime::new().unwrap();
     let addresses = [address.parse().unwrap()];
-    let started = DnsServer::start(&node.responder, &addresses, DnsLimits::default(), [0; 16]);
+    let started = DnsServer::start(&addresses, parts(&node.responder, DnsLimits::default()));
     let server = runtime.block_on(started).unwrap();
     let address = ([127, 0, 0, 1], server.local_addrs()[0].port()).into();
     Listener { server: Some(server), address, runtime, _node: node }
@@ -461,7 +464,7 @@ fn a_flood_of_questions_below_a_cut_gets_few_referrals() {
     let limits = DnsLimits { rate, ..DnsLimits::default() };
     let runtime = Runtime::new().unwrap();
     let addresses = [([127, 0, 0, 1], 0).into()];
-    let server = runtime.block_on(DnsServer::start(&node.responder, &addresses, limits, [0; 16])).unwrap();
+    let server = runtime.block_on(DnsServer::start(&addresses, parts(&node.responder, limits))).unwrap();
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(server.local_addrs()[0]).unwrap();
     for number in 0..QUESTIONS {

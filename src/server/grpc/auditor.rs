@@ -7,7 +7,7 @@ use std::{pin::Pin, sync::Arc};
 use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
-use super::{caller, unreadable, without_answer};
+use super::{Peer, caller, unreadable, without_answer};
 use crate::{
     id::{Identifier, Subtree},
     ledger::LedgerError,
@@ -23,7 +23,7 @@ use crate::{
         Desk, Disclosure, Evidence, Filter, Follow, Moment, NoAnswer, Question, Subject,
         feed::{FeedError, Feeds},
     },
-    server::peers::Peers,
+    server::{admission::Shares, frontend::FollowHandles},
     store::ReadError,
     vindex::NoLookup,
 };
@@ -33,14 +33,15 @@ use crate::{
 pub(super) struct AuditorService {
     desk: Desk,
     feeds: Arc<Feeds>,
-    watchers: Arc<Peers>,
+    watchers: Arc<Shares>,
 }
 
 type Watched = Pin<Box<dyn Stream<Item = Result<pb::ChangeEvent, Status>> + Send>>;
 
 impl AuditorService {
-    pub(super) fn new(desk: Desk, feeds: Arc<Feeds>) -> Self {
-        Self { desk, feeds, watchers: Arc::default() }
+    pub(super) fn new(desk: Desk, follow: FollowHandles) -> Self {
+        let FollowHandles { feeds, shares: watchers } = follow;
+        Self { desk, feeds, watchers }
     }
 }
 
@@ -118,7 +119,7 @@ impl auditor_server::Auditor for AuditorService {
     }
 
     async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Watched>, Status> {
-        let watcher = self.watchers.enter(request.remote_addr().map(|address| address.ip()));
+        let watcher = self.watchers.enter(Peer::address_of(&request).map(|address| address.ip()));
         let watcher = watcher.map_err(|error| Status::resource_exhausted(error.to_string()))?;
         let pb::WatchRequest { from_index, prefix } = request.into_inner();
         let subtree = Subtree::parse(&prefix).map_err(|error| Status::invalid_argument(error.to_string()))?;

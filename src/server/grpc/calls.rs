@@ -1,10 +1,12 @@
 //! Calls, counted by method and by how they ended.
 //!
-//! A call costs a walk along a short list of names, one addition, and one allocation for a body that looks for the status: it
+//! A call costs a walk along a short list of names, some additions, and one allocation for a body that looks for the status: it
 //! stands in the head of a response without messages, and behind the messages otherwise. A call that its client gave up
-//! counts as cancelled.
+//! counts as cancelled. Methods are those of the definitions; all others of a service share one count. Calls of services that
+//! are not ours, such as health, are not counted, but keep their connections busy all the same.
 
 use std::{
+    fmt,
     pin::Pin,
     sync::{
         Arc,
@@ -19,35 +21,27 @@ use hyper::{
     body::{Body as HttpBody, Frame, SizeHint},
     header::{HeaderName, HeaderValue},
 };
+use prost::Message;
 use tonic::{Code, Status, body::Body, codegen::Service, server::NamedService};
 
-use crate::mirror::Lag;
+use super::connection::Peer;
+use crate::{
+    mirror::Lag,
+    protocol::grpc::DESCRIPTORS,
+    server::{
+        activity::UnderWay,
+        metrics::{Metered, Out},
+    },
+};
 
-/// Methods that are counted by their name; all others share the last one.
-const METHODS: [&str; 18] = [
-    "Resolver/Resolve",
-    "Registry/Apply",
-    "Resolver/ResolveBatch",
-    "Resolver/ResolveStream",
-    "Registry/ApplyBatch",
-    "Registry/ApplyStream",
-    "Registry/Export",
-    "Registry/ApplyPrefix",
-    "Resolver/ListPrefixes",
-    "Auditor/ResolveAt",
-    "Auditor/History",
-    "Auditor/Watch",
-    "Auditor/Lookup",
-    "Auditor/Prove",
-    "Auditor/Consistency",
-    "Auditor/Trace",
-    "Auditor/Recall",
-    "other",
-];
+/// What all methods share that are in no definition.
+const OTHER: &str = "other";
 /// Where an answer of a mirror says how far behind its primary it is: `entries=N, seconds=S`.
 const LAG: HeaderName = HeaderName::from_static("touchmark-mirror-lag");
-/// What stands before their names.
+/// What stands before the name of a service of ours in the path of a call.
 const PACKAGE: &str = "/touchmark.v1.";
+/// The same without slash and dot, as it stands in the definitions.
+const PACKAGE_NAME: &str = "touchmark.v1";
 /// The codes of gRPC, in their order.
 const CODES: [&str; 17] = [
     "OK",
@@ -69,26 +63,97 @@ const CODES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
-/// Calls that ended.
+/// Calls that ended, by method.
 #[derive(Debug)]
-pub struct Calls([[AtomicU64; CODES.len()]; METHODS.len()]);
+pub struct Calls(Vec<MethodCalls>);
+
+/// Calls of one method that ended, by code.
+#[derive(Debug)]
+struct MethodCalls {
+    /// `Service/Method`.
+    method: String,
+    codes: [AtomicU64; CODES.len()],
+}
+
+impl MethodCalls {
+    fn new(method: String) -> Self {
+        Self { method, codes: std::array::from_fn(|_| AtomicU64::default()) }
+    }
+}
 
 impl Default for Calls {
     fn default() -> Self {
-        Self(std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::default())))
+        let methods = methods(DESCRIPTORS).into_iter().chain([OTHER.to_owned()]);
+        Self(methods.map(MethodCalls::new).collect())
     }
 }
 
 impl Calls {
     /// How many there were: method, code, number; without the zeros.
-    pub fn counted(&self) -> Vec<(&'static str, &'static str, u64)> {
+    pub fn counted(&self) -> Vec<(&str, &'static str, u64)> {
         let mut counted = Vec::new();
-        for (method, codes) in METHODS.iter().zip(&self.0) {
-            let codes = CODES.iter().zip(codes).map(|(code, count)| (*method, *code, count.load(Ordering::Relaxed)));
+        for MethodCalls { method, codes } in &self.0 {
+            let codes = CODES.iter().zip(codes);
+            let codes = codes.map(|(code, count)| (method.as_str(), *code, count.load(Ordering::Relaxed)));
             counted.extend(codes.filter(|(_, _, count)| *count > 0));
         }
         counted
     }
+
+    /// Where calls of a path are counted; `None` for those of other packages.
+    fn place(&self, path: &str) -> Option<usize> {
+        let name = path.strip_prefix(PACKAGE)?;
+        let place = self.0.iter().position(|calls| calls.method == name);
+        Some(place.unwrap_or(self.0.len() - 1))
+    }
+}
+
+impl Metered for Calls {
+    fn put(&self, out: &mut Out<'_>) -> fmt::Result {
+        let calls = self.counted();
+        let calls = calls.iter().map(|(method, code, count)| ([("method", *method), ("code", *code)], *count));
+        out.counters("touchmark_grpc_calls", "Calls over gRPC that ended", calls)
+    }
+}
+
+/// A set of definitions (`FileDescriptorSet` of descriptor.proto), as far as the names of methods go.
+#[derive(Clone, PartialEq, Message)]
+struct Definitions {
+    #[prost(message, repeated, tag = "1")]
+    files: Vec<File>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct File {
+    #[prost(string, tag = "2")]
+    package: String,
+    #[prost(message, repeated, tag = "6")]
+    services: Vec<ServiceDefinition>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ServiceDefinition {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(message, repeated, tag = "2")]
+    methods: Vec<Method>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Method {
+    #[prost(string, tag = "1")]
+    name: String,
+}
+
+/// The methods of our services, as `Service/Method`; none of a set that cannot be read.
+fn methods(definitions: &[u8]) -> Vec<String> {
+    let files = Definitions::decode(definitions).unwrap_or_default().files.into_iter();
+    let services = files.filter(|file| file.package == PACKAGE_NAME).flat_map(|file| file.services);
+    let named = |service: ServiceDefinition| {
+        let ServiceDefinition { name, methods } = service;
+        methods.into_iter().map(move |method| format!("{name}/{}", method.name))
+    };
+    services.flat_map(named).collect()
 }
 
 /// A service whose calls are counted.
@@ -122,9 +187,9 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let name = request.uri().path().strip_prefix(PACKAGE).unwrap_or_default();
-        let method = METHODS.iter().position(|method| *method == name).unwrap_or(METHODS.len() - 1);
-        let call = Call { calls: Arc::clone(&self.calls), method, code: Code::Cancelled };
+        let method = self.calls.place(request.uri().path());
+        let under_way = request.extensions().get::<Peer>().map(|peer| peer.activity.begin());
+        let call = Call { calls: Arc::clone(&self.calls), method, code: Code::Cancelled, under_way };
         Answering { answer: self.service.call(request), call: Some(call), lag: self.lag.clone() }
     }
 }
@@ -157,8 +222,11 @@ impl<F: Future<Output = Result<Response<Body>, E>> + Unpin, E> Future for Answer
 #[derive(Debug)]
 struct Call {
     calls: Arc<Calls>,
-    method: usize,
+    /// Where it is counted, when it is.
+    method: Option<usize>,
     code: Code,
+    /// Keeps its connection from being taken for silent.
+    under_way: Option<UnderWay>,
 }
 
 impl Call {
@@ -172,7 +240,8 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let count = self.calls.0.get(self.method).and_then(|codes| codes.get(self.code as usize));
+        let calls = self.method.and_then(|method| self.calls.0.get(method));
+        let count = calls.and_then(|calls| calls.codes.get(self.code as usize));
         if let Some(count) = count {
             count.fetch_add(1, Ordering::Relaxed);
         }
@@ -192,6 +261,9 @@ impl HttpBody for Ending {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(under_way) = &self.call.under_way {
+            under_way.sign();
+        }
         if let Some(Ok(frame)) = &frame
             && let Some(trailers) = frame.trailers_ref()
         {
@@ -206,5 +278,24 @@ impl HttpBody for Ending {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_are_those_of_the_definitions() {
+        let methods = methods(DESCRIPTORS);
+        for expected in ["Resolver/Resolve", "Registry/ApplyStream", "Auditor/Watch"] {
+            assert!(methods.iter().any(|method| method == expected), "{methods:?}");
+        }
+        assert!(super::methods(b"\xff").is_empty());
+        let calls = Calls::default();
+        let named = |path| calls.place(path).map(|place| calls.0[place].method.as_str());
+        assert_eq!(named("/touchmark.v1.Resolver/Resolve"), Some("Resolver/Resolve"));
+        assert_eq!(named("/touchmark.v1.Resolver/Nothing"), Some(OTHER));
+        assert_eq!(named("/grpc.health.v1.Health/Check"), None);
     }
 }

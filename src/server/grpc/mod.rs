@@ -17,20 +17,16 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 pub use calls::Calls;
 use calls::Counted;
 pub use codec::{RequestCodec, RequestDecoder};
-use connection::Connection;
-use futures_util::StreamExt as _;
+use connection::{Connection, Peer};
+use futures_util::{Stream, stream};
 use tokio::{
     net::TcpListener,
-    sync::{oneshot, watch},
+    sync::{mpsc, watch},
     task::JoinHandle,
 };
-use tonic::{
-    Code, Request, Status,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{Code, Request, Status, transport::Server};
 
 use crate::{
-    mirror::Lag,
     protocol::{
         grpc::{
             APPLY_REQUEST_BYTES_MAX, CALLS_PER_CONNECTION_MAX, DESCRIPTORS, REPLY_BYTES_MAX, RESOLVE_REQUEST_BYTES_MAX,
@@ -40,42 +36,77 @@ use crate::{
         },
         outcome::Outcome,
     },
-    registry::{Refusal, Registry},
-    resolver::{Desk, NoAnswer, ProveError, feed::Feeds},
+    registry::Refusal,
+    resolver::{NoAnswer, ProveError},
     rights::Caller,
+    server::{
+        accept::{self, Listener, Timeouts, stopped},
+        frontend::{Draining, Frontend, Listening, ReadHandles, Services},
+        metrics::Metered,
+    },
     store::ReadError,
 };
+
+/// What the front end and its listener are called.
+pub const GRPC: &str = "gRPC";
 
 /// Flow-control window of a stream and of a connection, in bytes: what one batch of commands takes.
 const WINDOW_BYTES: u32 = 4 << 20;
 
 /// How often a client is asked for a sign of life while calls are under way: some calls have no end of their own.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// How long calls may go on when the server stops. A client that takes nothing would hold it up for ever.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many connections wait for the library to serve them.
+const CONNECTIONS_AHEAD: usize = 16;
 
-/// What the services answer from.
-pub struct GrpcParts {
-    /// The read core.
-    pub desk: Desk,
-    /// The write core.
-    pub registry: Registry,
-    /// The feed of changes.
-    pub feeds: Arc<Feeds>,
-    /// Where calls are counted.
-    pub calls: Arc<Calls>,
-    /// How far behind its primary the node is, when it is a mirror.
-    pub lag: Option<Arc<Lag>>,
+/// Bounds of the listener. A connection costs its client's calls aside some tens of KiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrpcLimits {
+    /// The most connections at once.
+    pub connections_max: usize,
+    /// The most connections of one client network at once; 0 limits nothing.
+    pub connections_per_network_max: usize,
+    /// How long a client may take for the preface of HTTP/2, in milliseconds.
+    pub handshake_timeout_ms: u64,
+    /// How long a connection may be without a call, in milliseconds.
+    pub idle_timeout_ms: u64,
+    /// How long calls may go on when the server stops, in milliseconds. A client that takes nothing would hold it up for ever.
+    pub drain_timeout_ms: u64,
+}
+
+impl Default for GrpcLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 4_096,
+            connections_per_network_max: 1_024,
+            handshake_timeout_ms: 10_000,
+            idle_timeout_ms: 600_000,
+            drain_timeout_ms: 10_000,
+        }
+    }
+}
+
+impl GrpcLimits {
+    fn timeouts(&self) -> Timeouts {
+        let idle = Duration::from_millis(self.idle_timeout_ms);
+        Timeouts {
+            handshake: Duration::from_millis(self.handshake_timeout_ms),
+            first_request: idle,
+            idle,
+            drain: Duration::from_millis(self.drain_timeout_ms),
+        }
+    }
 }
 
 /// A running gRPC listener.
 #[derive(Debug)]
 pub struct GrpcServer {
     address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    /// Ends connections as they are.
-    cut: watch::Sender<bool>,
-    task: JoinHandle<Result<(), tonic::transport::Error>>,
+    calls: Arc<Calls>,
+    stop: watch::Sender<bool>,
+    /// Takes connections.
+    accepting: JoinHandle<()>,
+    /// Answers the calls on them.
+    serving: JoinHandle<Result<(), tonic::transport::Error>>,
 }
 
 impl GrpcServer {
@@ -84,18 +115,19 @@ impl GrpcServer {
     /// # Errors
     ///
     /// Whatever the system says about the address.
-    pub async fn start(address: SocketAddr, parts: GrpcParts) -> io::Result<Self> {
-        let GrpcParts { desk, registry, feeds, calls, lag } = parts;
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
+    pub async fn start(address: SocketAddr, limits: GrpcLimits, services: &Services) -> io::Result<Self> {
+        let Services { reads: ReadHandles { desk, lag }, writes, follow, admission, .. } = services.clone();
+        let calls = Arc::<Calls>::default();
+        let socket = TcpListener::bind(address).await?;
+        let address = socket.local_addr()?;
         let resolver_service = ResolverServer::new(resolver::ResolverService::new(desk.clone()))
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
-        let auditor_service = auditor::AuditorService::new(desk.clone(), feeds);
+        let auditor_service = auditor::AuditorService::new(desk.clone(), follow);
         let auditor_service = AuditorServer::new(auditor_service)
             .max_decoding_message_size(RESOLVE_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
-        let registry_service = RegistryServer::new(registry::RegistryService::new(registry, desk))
+        let registry_service = RegistryServer::new(registry::RegistryService::new(writes, desk))
             .max_decoding_message_size(APPLY_REQUEST_BYTES_MAX)
             .max_encoding_message_size(REPLY_BYTES_MAX);
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -110,10 +142,13 @@ impl GrpcServer {
         };
         let reflection_v1 = reflection().build_v1().map_err(io::Error::other)?;
         let reflection_v1alpha = reflection().build_v1alpha().map_err(io::Error::other)?;
-        let (stop, stopped) = oneshot::channel::<()>();
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let (cut, cutting) = watch::channel(false);
-        let incoming = incoming.map(move |accepted| accepted.map(|stream| Connection::new(stream, cutting.clone())));
+        let (stop, stopping) = watch::channel(false);
+        let (connections, incoming) = mpsc::channel(CONNECTIONS_AHEAD);
+        let gate = admission.frontend(limits.connections_per_network_max).listener(GRPC, limits.connections_max);
+        let listener = Listener { name: GRPC, socket, tls: None, gate, timeouts: limits.timeouts() };
+        let attend = move |accepted| connection::attend(accepted, connections.clone());
+        let accepting = tokio::spawn(accept::serve(listener, stopping.clone(), attend));
+        let mut stop_asked = stopping;
         let server = Server::builder()
             .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX as usize)
             .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
@@ -123,14 +158,11 @@ impl GrpcServer {
             .add_service(Counted::new(resolver_service, &calls, &lag))
             .add_service(Counted::new(registry_service, &calls, &lag))
             .add_service(Counted::new(auditor_service, &calls, &lag))
-            .add_service(health_service)
-            .add_service(reflection_v1)
-            .add_service(reflection_v1alpha)
-            .serve_with_incoming_shutdown(incoming, async {
-                // A dropped sender stops the server, too.
-                let _ = stopped.await;
-            });
-        Ok(Self { address, stop, cut, task: tokio::spawn(server) })
+            .add_service(Counted::new(health_service, &calls, &None))
+            .add_service(Counted::new(reflection_v1, &calls, &None))
+            .add_service(Counted::new(reflection_v1alpha, &calls, &None))
+            .serve_with_incoming_shutdown(received(incoming), async move { stopped(&mut stop_asked).await });
+        Ok(Self { address, calls, stop, accepting, serving: tokio::spawn(server) })
     }
 
     /// The address that was bound.
@@ -139,22 +171,42 @@ impl GrpcServer {
     }
 
     /// Takes no new calls, finishes those under way as far as that can be waited for, and returns.
-    pub async fn shutdown(mut self) {
-        drop(self.stop);
-        let ended = match tokio::time::timeout(DRAIN_TIMEOUT, &mut self.task).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                tracing::warn!("clients over gRPC do not come to an end: their connections are cut");
-                self.cut.send_replace(true);
-                self.task.await
-            }
-        };
-        match ended {
+    pub async fn shutdown(self) {
+        self.stop.send_replace(true);
+        if let Err(error) = self.accepting.await {
+            tracing::error!(%error, "the gRPC listener died");
+        }
+        match self.serving.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the gRPC listener ended badly"),
             Err(error) => tracing::error!(%error, "the gRPC listener died"),
         }
     }
+}
+
+impl Frontend for GrpcServer {
+    fn name(&self) -> &'static str {
+        GRPC
+    }
+
+    fn addresses(&self) -> Vec<Listening> {
+        vec![Listening { protocol: GRPC, address: self.address }]
+    }
+
+    fn metrics(&self) -> Arc<dyn Metered> {
+        Arc::clone(&self.calls) as Arc<dyn Metered>
+    }
+
+    fn drain(self: Box<Self>) -> Draining {
+        Box::pin(self.shutdown())
+    }
+}
+
+/// Connections as they come, until nobody sends any more.
+fn received(connections: mpsc::Receiver<Connection>) -> impl Stream<Item = io::Result<Connection>> {
+    stream::unfold(connections, |mut connections| async {
+        connections.recv().await.map(|connection| (Ok(connection), connections))
+    })
 }
 
 /// A refusal as the status of a call.
@@ -170,7 +222,7 @@ fn unreadable(error: &ReadError) -> Status {
 
 /// Who calls.
 fn caller<T>(request: &Request<T>) -> Caller {
-    Caller::anonymous(request.remote_addr().map(|address| address.ip()))
+    Caller::anonymous(Peer::address_of(request).map(|address| address.ip()))
 }
 
 /// Why a question has no answer, as the status of a call.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{refused, without_answer};
+use super::{Peer, refused, without_answer};
 use crate::{
     entry::Principal,
     id::{Key, KeyPrefix, Scheme},
@@ -14,7 +14,7 @@ use crate::{
         Encoded, EncodedCommands, decode_command, pb, prefix_command, receipt_to_pb, record_to_pb, result_to_pb,
         services::registry_server,
     },
-    registry::{BATCH_COMMANDS_MAX, Prepared, Receipt, Refusal, Registry, WhenFull},
+    registry::{Atomicity, BATCH_COMMANDS_MAX, Prepared, Receipt, Refusal, Registry, WhenFull},
     resolver::Desk,
     rights,
 };
@@ -55,7 +55,7 @@ impl RegistryService {
     ) -> Result<Vec<Result<Prepared, Refusal>>, Status> {
         let service = self.clone();
         let inline = messages.len() <= INLINE_COMMANDS_MAX;
-        let prepare = move || messages.into_iter().map(|message| service.prepare(message, principal)).collect();
+        let prepare = move || messages.into_iter().map(|message| service.prepare(message, principal.clone())).collect();
         if inline {
             return Ok(prepare());
         }
@@ -89,12 +89,12 @@ impl registry_server::Registry for RegistryService {
     type ExportStream = Exported;
 
     async fn apply(&self, request: Request<Encoded>) -> Result<Response<pb::Receipt>, Status> {
-        let principal = principal(request.remote_addr())?;
+        let principal = principal(Peer::address_of(&request))?;
         let prepared = self.prepare(request.into_inner().0, principal).map_err(|refusal| {
             self.registry.stats().count_refusal(&refusal);
             refused(&refusal)
         })?;
-        match self.registry.submit(vec![Ok(prepared)], WhenFull::Refuse).await.pop() {
+        match self.registry.submit(vec![Ok(prepared)], Atomicity::Each, WhenFull::Refuse).await.pop() {
             Some(Ok(receipt)) => Ok(Response::new(receipt_to_pb(receipt, ""))),
             Some(Err(refusal)) => Err(refused(&refusal)),
             None => Err(Status::internal("a command got no result")),
@@ -102,9 +102,11 @@ impl registry_server::Registry for RegistryService {
     }
 
     async fn apply_batch(&self, request: Request<EncodedCommands>) -> Result<Response<pb::ApplyBatchResponse>, Status> {
-        let principal = principal(request.remote_addr())?;
-        let commands = request.into_inner().commands;
+        let principal = principal(Peer::address_of(&request))?;
+        let EncodedCommands { commands, atomic } = request.into_inner();
         match commands.len() {
+            // So a client finds out that the node knows the field.
+            0 if atomic => return Ok(Response::new(pb::ApplyBatchResponse::default())),
             0 => {
                 return Err(Status::invalid_argument(format!(
                     "an empty batch; give 1 to {BATCH_COMMANDS_MAX} commands"
@@ -114,7 +116,8 @@ impl registry_server::Registry for RegistryService {
             count => return Err(refused(&Refusal::TooMany { count })),
         }
         let prepared = self.prepare_all(commands, principal).await?;
-        let results = self.registry.submit(prepared, WhenFull::Refuse).await;
+        let atomicity = if atomic { Atomicity::All } else { Atomicity::Each };
+        let results = self.registry.submit(prepared, atomicity, WhenFull::Refuse).await;
         if let Some(Err(refusal @ Refusal::TryLater)) = results.first() {
             return Err(refused(refusal));
         }
@@ -125,11 +128,11 @@ impl registry_server::Registry for RegistryService {
         &self,
         request: Request<Streaming<Encoded>>,
     ) -> Result<Response<Self::ApplyStreamStream>, Status> {
-        let principal = principal(request.remote_addr())?;
+        let principal = principal(Peer::address_of(&request))?;
         let service = self.clone();
         let chunks = request.into_inner().ready_chunks(STREAM_CHUNK_COMMANDS);
         let prepared = chunks.map(move |chunk| {
-            let service = service.clone();
+            let (service, principal) = (service.clone(), principal.clone());
             async move {
                 // A broken stream ends with its status, after what came before it was carried out.
                 let mut broken = None;
@@ -149,7 +152,7 @@ impl registry_server::Registry for RegistryService {
             let registry = registry.clone();
             async move {
                 match prepared {
-                    Ok(prepared) => (Ok(registry.enqueue(prepared, WhenFull::Wait).await), broken),
+                    Ok(prepared) => (Ok(registry.enqueue(prepared, Atomicity::Each, WhenFull::Wait).await), broken),
                     Err(status) => (Err(status), broken),
                 }
             }
@@ -172,7 +175,7 @@ impl registry_server::Registry for RegistryService {
     }
 
     async fn apply_prefix(&self, request: Request<pb::PrefixCommand>) -> Result<Response<pb::Receipt>, Status> {
-        let principal = principal(request.remote_addr())?;
+        let principal = principal(Peer::address_of(&request))?;
         let command = prefix_command(&request.into_inner()).map_err(|refusal| {
             self.registry.stats().count_refusal(&refusal);
             refused(&refusal)
@@ -182,7 +185,7 @@ impl registry_server::Registry for RegistryService {
     }
 
     async fn export(&self, request: Request<pb::ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
-        principal(request.remote_addr())?;
+        principal(Peer::address_of(&request))?;
         let scheme = request.into_inner().scheme;
         let prefix = match scheme.as_str() {
             "" => KeyPrefix::from_bytes([]),

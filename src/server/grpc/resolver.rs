@@ -113,7 +113,7 @@ impl resolver_server::Resolver for ResolverService {
             )));
         }
         // What lies ready comes at once; what waits for a disk or for others does so side by side.
-        let answers = stream::iter(requests).map(|request| self.answer_in_place(request, caller));
+        let answers = stream::iter(requests).map(|request| self.answer_in_place(request, caller.clone()));
         let answers: Vec<Encoded> = answers.buffered(WAITING_AT_ONCE).try_collect().await?;
         let answers = answers.into_iter().map(|answer| answer.0).collect();
         Ok(Response::new(EncodedAnswers { answers }))
@@ -126,7 +126,7 @@ impl resolver_server::Resolver for ResolverService {
         let caller = caller(&request);
         let service = self.clone();
         let answers = request.into_inner().map(move |request| {
-            let service = service.clone();
+            let (service, caller) = (service.clone(), caller.clone());
             async move { service.answer_in_place(request?, caller).await }
         });
         let answers = answers.buffered(WAITING_AT_ONCE);

@@ -38,7 +38,7 @@ use crate::{
         outcome::Outcome,
     },
     resolver::feed::{Fed, Feed, FeedError, Feeds},
-    server::peers::{Peers, Place},
+    server::admission::{Share, Shares},
 };
 
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -46,12 +46,12 @@ const LAST_EVENT_ID: &str = "last-event-id";
 #[derive(Clone)]
 struct Events {
     feeds: Arc<Feeds>,
-    readers: Arc<Peers>,
+    readers: Arc<Shares>,
 }
 
 /// The routes.
-pub(super) fn routes(feeds: Arc<Feeds>) -> Router {
-    Router::new().route("/events", get(events)).with_state(Events { feeds, readers: Arc::default() })
+pub(super) fn routes(feeds: Arc<Feeds>, readers: Arc<Shares>) -> Router {
+    Router::new().route("/events", get(events)).with_state(Events { feeds, readers })
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -103,7 +103,7 @@ fn refused(error: &FeedError) -> Problem {
 }
 
 /// The next event of a feed, while there is one.
-async fn next(feed: Option<(Feed, Place)>) -> Option<(Result<Bytes, Infallible>, Option<(Feed, Place)>)> {
+async fn next(feed: Option<(Feed, Share)>) -> Option<(Result<Bytes, Infallible>, Option<(Feed, Share)>)> {
     let (mut feed, reader) = feed?;
     match feed.next().await {
         Ok(fed) => Some((Ok(event(&fed).into()), Some((feed, reader)))),

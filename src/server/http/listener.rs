@@ -1,14 +1,13 @@
-//! Connections over HTTP/1.1: taken up to a number, each with bounds on its head, its silence and its slowness.
+//! Connections over HTTP/1.1, each with bounds on its head, its silence and its slowness.
 //!
-//! Beyond the number a connection waits in the system's queue until one ends. A client that sends no head in time, or has
-//! the next one not in time on a connection that is kept, is cut off; so is one that does not take its response, or whose system
-//! does not say that it got what was sent.
+//! How many there are, and which of them makes room for others, is a matter of [`crate::server::accept`]. A client that sends
+//! no head in time, or has the next one not in time on a connection that is kept, is cut off; so is one that does not take its
+//! response, or whose system does not say that it got what was sent.
 
 use std::{
     io,
     net::IpAddr,
     pin::{Pin, pin},
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -26,24 +25,27 @@ use hyper_util::{
 use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    task::JoinSet,
+    net::TcpStream,
     time::{Instant, Sleep, sleep_until},
+};
+
+use crate::server::{
+    accept::{Accepted, Stream, Timeouts},
+    activity::Attended,
 };
 
 /// The most bytes of a request's head (431 beyond it), and of a response that are gathered before they are sent.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// What a client has to take of its response within [`HttpLimits::write_timeout_ms`] while more waits, in bytes.
 const TAKEN_BYTES_MIN: usize = 16 << 10;
-/// How long to wait before a connection is accepted again, after the system could not.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Bounds of the listener.
+/// Bounds of the listener. A connection costs its responses aside some tens of KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpLimits {
     /// The most connections at once; more wait.
     pub connections_max: usize,
+    /// The most connections of one client network at once; 0 limits nothing.
+    pub connections_per_network_max: usize,
     /// How long a client may take to send a head, or to begin with the next one, in milliseconds.
     pub head_timeout_ms: u64,
     /// How long a client may take for 16 KiB of a response, in milliseconds.
@@ -54,75 +56,46 @@ pub struct HttpLimits {
 
 impl Default for HttpLimits {
     fn default() -> Self {
-        Self { connections_max: 512, head_timeout_ms: 10_000, write_timeout_ms: 30_000, drain_timeout_ms: 2_000 }
-    }
-}
-
-/// Serves connections until it is told to stop, and then until they ended or the time for that is over.
-pub(super) async fn accept(
-    listener: TcpListener,
-    routes: Router,
-    limits: HttpLimits,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let places = Arc::new(Semaphore::new(limits.connections_max));
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let accepted = tokio::select! {
-            () = stopped(&mut stopping) => break,
-            accepted = next(&listener, &places) => accepted,
-        };
-        match accepted {
-            Ok(accepted) => {
-                connections.spawn(serve(accepted, routes.clone(), limits, stopping.clone()));
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection over HTTP could not be accepted");
-                tokio::time::sleep(ACCEPT_RETRY).await;
-            }
+        Self {
+            connections_max: 512,
+            connections_per_network_max: 128,
+            head_timeout_ms: 10_000,
+            write_timeout_ms: 30_000,
+            drain_timeout_ms: 2_000,
         }
     }
-    drop(listener);
-    let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(Duration::from_millis(limits.drain_timeout_ms), drained).await.is_err() {
-        connections.shutdown().await;
-    }
 }
 
-/// Waits until the server is told to stop, or is gone.
-async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    let _ = stopping.wait_for(|stop| *stop).await;
+impl HttpLimits {
+    pub(super) fn timeouts(&self) -> Timeouts {
+        let head = Duration::from_millis(self.head_timeout_ms);
+        Timeouts {
+            handshake: head,
+            first_request: head,
+            idle: head,
+            drain: Duration::from_millis(self.drain_timeout_ms),
+        }
+    }
 }
 
 /// Who sent a request: each request has it among its extensions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) IpAddr);
 
-/// A connection, and the place that it takes.
-struct Accepted {
-    stream: TcpStream,
-    peer: Peer,
-    _place: OwnedSemaphorePermit,
-}
-
-/// The next connection, once there is a place for it.
-async fn next(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<Accepted> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, address) = listener.accept().await?;
-    Ok(Accepted { stream, peer: Peer(address.ip()), _place: place })
-}
-
-async fn serve(accepted: Accepted, routes: Router, limits: HttpLimits, mut stopping: watch::Receiver<bool>) {
-    let Accepted { stream, peer, _place } = accepted;
-    // Responses are short or long; none is better late.
-    let _ = stream.set_nodelay(true);
-    let _ = end_unanswered(&stream, limits.write_timeout_ms);
+/// Answers the requests of one connection.
+pub(super) async fn attend(accepted: Accepted, routes: Router, limits: HttpLimits) {
+    let Accepted { stream, peer, activity, mut ending } = accepted;
+    let peer = Peer(peer.ip());
+    // There is no opening before the first head.
+    activity.opened();
+    let _ = end_unanswered(stream.tcp(), limits.write_timeout_ms);
     let stream = Impatient::new(stream, Duration::from_millis(limits.write_timeout_ms));
     let routes = TowerToHyperService::new(routes);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        routes.call(request)
+        let under_way = activity.begin();
+        let response = routes.call(request);
+        async move { response.await.map(|response| response.map(|body| Attended::new(body, under_way))) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -132,7 +105,7 @@ async fn serve(accepted: Accepted, routes: Router, limits: HttpLimits, mut stopp
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = stopped(&mut stopping) => {
+        () = ending.asked() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -151,14 +124,14 @@ fn end_unanswered(stream: &TcpStream, timeout_ms: u64) -> nix::Result<()> {
 /// A connection that fails when the client does not take what is sent.
 #[derive(Debug)]
 struct Impatient {
-    stream: TcpStream,
+    stream: Stream,
     timeout: Duration,
     /// Since the client did not take all: until when it has to take more, and how much it has taken.
     waiting: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl Impatient {
-    fn new(stream: TcpStream, timeout: Duration) -> Self {
+    fn new(stream: Stream, timeout: Duration) -> Self {
         Self { stream, timeout, waiting: None }
     }
 

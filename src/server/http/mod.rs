@@ -1,8 +1,9 @@
 //! The HTTP listener: health, metrics, the ledger's tiles, the feed of changes, records and their history.
 //!
-//! Each file beside this one has the routes of one subject and gives a [`Router`]; [`routes`] puts them together. [`listener`]
-//! takes connections and bounds them. Everything is read with GET and HEAD; what may wait for a disk
-//! waits at the [`Desk`]. Deliberately absent: writing, and TLS (a proxy in front has the certificate).
+//! Each file beside this one has the routes of one subject and gives a [`Router`]; [`routes`] puts them together. Connections
+//! come from [`crate::server::accept`], and [`listener`] speaks HTTP/1.1 on them. Everything is read with GET and HEAD; what
+//! may wait for a disk waits at the desk ([`crate::resolver::Desk`]). Absent so far: writing, for there are no permits
+//! to write with, and TLS, which a proxy in front ends.
 
 mod bootstrap;
 mod events;
@@ -26,47 +27,82 @@ use axum::{
     response::Response,
 };
 pub use listener::HttpLimits;
-pub use metrics::MetricSources;
+use metrics::HttpCounts;
 pub use replica::Replicas;
 use reply::Problem;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::{
-    ledger::{Ledger, Publication},
     mirror::Lag,
-    resolver::{Desk, feed::Feeds},
+    server::{
+        accept::{self, Listener},
+        admission::Admission,
+        frontend::{AuditHandles, Draining, FollowHandles, Frontend, Listening, ReadHandles, Services},
+        metrics::Metered,
+    },
 };
+
+/// What the front end and its listener are called.
+pub const HTTP: &str = "HTTP";
 
 /// Where an answer of a mirror says how far behind its primary it is: `entries=N, seconds=S`.
 const LAG: HeaderName = HeaderName::from_static("touchmark-mirror-lag");
 
-/// What the routes answer from.
-pub struct HttpParts {
-    /// The read core.
-    pub desk: Desk,
-    /// The ledger, for its tiles.
-    pub ledger: Arc<Ledger>,
-    /// The checkpoint that is handed out.
-    pub publication: Arc<Publication>,
-    /// The feed of changes.
-    pub feeds: Arc<Feeds>,
-    /// Whom mirrors are served by.
-    pub replicas: Replicas,
-    /// What is counted.
-    pub metrics: MetricSources,
+/// The HTTP front end of a node.
+pub struct HttpFrontend {
+    server: HttpServer,
+    counts: Arc<HttpCounts>,
 }
 
-/// All routes.
-pub fn routes(parts: HttpParts) -> Router {
-    let HttpParts { desk, ledger, publication, feeds, replicas, metrics } = parts;
-    let (counts, lag) = (Arc::<metrics::HttpCounts>::default(), metrics.lag.clone());
+impl HttpFrontend {
+    /// Binds the address and serves everything that a node has over HTTP.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the system says about the address.
+    pub async fn start(
+        address: SocketAddr,
+        limits: HttpLimits,
+        replicas: Replicas,
+        services: &Services,
+    ) -> io::Result<Self> {
+        let counts = Arc::<HttpCounts>::default();
+        let routes = routes(services, replicas, Arc::clone(&counts));
+        Ok(Self { server: HttpServer::start(address, routes, limits, &services.admission).await?, counts })
+    }
+}
+
+impl Frontend for HttpFrontend {
+    fn name(&self) -> &'static str {
+        HTTP
+    }
+
+    fn addresses(&self) -> Vec<Listening> {
+        vec![Listening { protocol: HTTP, address: self.server.local_addr() }]
+    }
+
+    fn metrics(&self) -> Arc<dyn Metered> {
+        Arc::clone(&self.counts) as Arc<dyn Metered>
+    }
+
+    fn drain(self: Box<Self>) -> Draining {
+        Box::pin(self.server.shutdown())
+    }
+}
+
+/// All routes. None of them holds the write core: HTTP only reads.
+fn routes(services: &Services, replicas: Replicas, counts: Arc<HttpCounts>) -> Router {
+    let Services { reads, writes, audit, follow, metrics, .. } = services.clone();
+    let ReadHandles { desk, lag } = reads;
+    let AuditHandles { ledger, publication } = audit;
+    let FollowHandles { feeds, shares } = follow;
     let reads = desk.reads();
     Router::new()
-        .merge(health::routes(Arc::clone(&metrics.registry)))
-        .merge(metrics::routes(metrics, Arc::clone(&counts), reads.clone()))
+        .merge(health::routes(Arc::clone(writes.stats())))
+        .merge(metrics::routes(metrics, reads.clone()))
         .merge(log::routes(Arc::clone(&ledger), publication, reads.clone()))
         .merge(replica::routes(ledger, Arc::clone(&feeds), reads.clone(), replicas))
-        .merge(events::routes(feeds))
+        .merge(events::routes(feeds, shares))
         .merge(bootstrap::routes(desk.clone()))
         .merge(records::routes(desk.clone()))
         .merge(vindex::routes(desk))
@@ -93,7 +129,7 @@ async fn say_lag(State(lag): State<Option<Arc<Lag>>>, request: Request, next: Ne
     response
 }
 
-async fn count(State(counts): State<Arc<metrics::HttpCounts>>, request: Request, next: Next) -> Response {
+async fn count(State(counts): State<Arc<HttpCounts>>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     counts.count(response.status().as_u16());
     response
@@ -113,11 +149,19 @@ impl HttpServer {
     /// # Errors
     ///
     /// Whatever the system says about the address.
-    pub async fn start(address: SocketAddr, routes: Router, limits: HttpLimits) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
+    pub async fn start(
+        address: SocketAddr,
+        routes: Router,
+        limits: HttpLimits,
+        admission: &Admission,
+    ) -> io::Result<Self> {
+        let socket = TcpListener::bind(address).await?;
+        let address = socket.local_addr()?;
         let (stop, stopping) = watch::channel(false);
-        let task = tokio::spawn(listener::accept(listener, routes, limits, stopping));
+        let gate = admission.frontend(limits.connections_per_network_max).listener(HTTP, limits.connections_max);
+        let listener = Listener { name: HTTP, socket, tls: None, gate, timeouts: limits.timeouts() };
+        let attend = move |accepted| listener::attend(accepted, routes.clone(), limits);
+        let task = tokio::spawn(accept::serve(listener, stopping, attend));
         Ok(Self { address, stop, task })
     }
 

@@ -24,19 +24,17 @@ use super::{
     reply::{NOT_KEPT, Problem, read},
 };
 use crate::{
-    entry::{EntryKind, without_place},
+    entry::{EntryKind, EntrySubject, without_place},
+    follow::{self, Follower, Span, Taken, Watch},
     id::Subtree,
-    ledger::{Ledger, LedgerError, PREFIXES_MAX},
+    ledger::{EntryBytes, Ledger, LedgerError, PREFIXES_MAX},
     network::Network,
     protocol::{
         outcome::Outcome,
         replica::{ALIVE_INTERVAL_MS, BATCH_ENTRIES_MAX, PAGE_BYTES_MAX, Record},
     },
     registry::Clock,
-    resolver::{
-        ReadPool,
-        feed::{Feeds, Follower},
-    },
+    resolver::{ReadPool, feed::Feeds},
     rights,
 };
 
@@ -88,8 +86,8 @@ async fn replica(
     let place = Arc::clone(&served.places).try_acquire_owned().map_err(|_| {
         Problem::of(Outcome::TryLater, format!("{REPLICAS_MAX} mirrors are served, which is the limit"))
     })?;
-    let follower = served.feeds.follow();
-    let entries = follower.entries();
+    let watch = served.feeds.watch();
+    let entries = watch.entries();
     if asked.from > entries {
         return Err(Problem::new(
             409,
@@ -100,7 +98,7 @@ async fn replica(
     let stream = Stream {
         ledger: served.ledger,
         reads: served.reads,
-        follower,
+        watch,
         clock,
         next: asked.from,
         only: asked.only,
@@ -169,7 +167,7 @@ fn decoded(value: &str) -> Option<String> {
 struct Stream {
     ledger: Arc<Ledger>,
     reads: ReadPool,
-    follower: Follower,
+    watch: Watch,
     clock: Clock,
     next: u64,
     only: Vec<Subtree>,
@@ -190,7 +188,7 @@ impl Stream {
             return Some((Ok(piece.into()), self));
         }
         loop {
-            let entries = self.follower.entries();
+            let entries = self.watch.entries();
             if self.next < entries {
                 let (ledger, only, next) = (Arc::clone(&self.ledger), self.only.clone(), self.next);
                 let mut piece = self.alive();
@@ -201,7 +199,7 @@ impl Stream {
                 return Some((Ok(piece.into()), self));
             }
             let wait = Duration::from_millis(ALIVE_INTERVAL_MS);
-            match tokio::time::timeout(wait, self.follower.changed()).await {
+            match tokio::time::timeout(wait, self.watch.changed()).await {
                 Ok(true) => {}
                 Ok(false) => return None,
                 Err(_) => return Some((Ok(self.alive().into()), self)),
@@ -232,40 +230,44 @@ fn beginning(ledger: &Ledger, size: u64) -> Result<Vec<u8>, LedgerError> {
 
 /// Entries from `start` on, before `end`, a page of them, with their checkpoint; and the index behind the last one.
 fn page(ledger: &Ledger, only: &[Subtree], start: u64, end: u64) -> Result<(Vec<u8>, u64), LedgerError> {
-    let (mut records, mut next) = (Vec::new(), start);
-    'page: while next < end && records.len() < PAGE_BYTES_MAX {
-        let room = BATCH_ENTRIES_MAX.saturating_sub((next - start) as usize);
-        let entries = ledger.entries(next, room.min((end - next) as usize))?;
-        if entries.is_empty() {
-            break;
-        }
-        for bytes in entries {
-            let entry = bytes.decode()?;
-            let erases = entry.kind == EntryKind::Erase;
-            // What is erased has to be signed for at the mirror before.
-            if erases && next > start {
-                break 'page;
-            }
-            let subject = entry.subject();
-            let wanted =
-                only.is_empty() || subject.is_some_and(|subject| only.iter().any(|subtree| subject.concerns(subtree)));
-            match wanted {
-                true => Record::Entry(without_place(bytes.as_bytes()).map_err(|torn| bytes.damaged(torn))?),
-                false => {
-                    let mut text = Vec::new();
-                    ledger.put_text(&entry, &mut text)?;
-                    Record::Outside(text)
-                }
-            }
-            .put(&mut records);
-            next += 1;
-            if erases || records.len() >= PAGE_BYTES_MAX {
-                break 'page;
-            }
-        }
-    }
+    let end = end.min(start.saturating_add(BATCH_ENTRIES_MAX as u64));
+    let mut page = Page { ledger, only, start, records: Vec::new() };
+    let next = follow::read(ledger, Span { start, end, at_once: BATCH_ENTRIES_MAX }, &mut page)?;
+    let mut records = page.records;
     put_checkpoint(ledger, next, &mut records)?;
     Ok((records, next))
+}
+
+/// The records of one page.
+struct Page<'a> {
+    ledger: &'a Ledger,
+    only: &'a [Subtree],
+    start: u64,
+    records: Vec<u8>,
+}
+
+impl Follower for Page<'_> {
+    type Error = LedgerError;
+
+    fn take(&mut self, index: u64, bytes: &EntryBytes) -> Result<Taken, LedgerError> {
+        let entry = bytes.decode()?;
+        let erases = entry.kind == EntryKind::Erase;
+        // What is erased has to be signed for at the mirror before.
+        if erases && index > self.start {
+            return Ok(Taken::Refused);
+        }
+        let concerns = |subject: EntrySubject| self.only.iter().any(|subtree| subject.concerns(subtree));
+        let record = match self.only.is_empty() || entry.subject().is_some_and(concerns) {
+            true => Record::Entry(without_place(bytes.as_bytes()).map_err(|torn| bytes.damaged(torn))?),
+            false => {
+                let mut text = Vec::new();
+                self.ledger.put_text(&entry, &mut text)?;
+                Record::Outside(text)
+            }
+        };
+        record.put(&mut self.records);
+        Ok(if erases || self.records.len() >= PAGE_BYTES_MAX { Taken::Last } else { Taken::More })
+    }
 }
 
 /// Signs for the first `size` entries, which were signed for before among others.

@@ -5,8 +5,8 @@
 //! entry = shared length (varint) · rest length (varint) · rest of the key · position (varint)
 //! ```
 //!
-//! `shared length` counts the bytes that the key has in common with the key before. Keys strictly increase.
-//! Reading never panics and never looks past the end, whatever the bytes.
+//! `shared length` counts the leading bytes that the key has in common with the previous key. Keys strictly increase.
+//! Reading never panics and never runs past the end, whatever the bytes.
 
 use crate::{
     codec::{Reader, Torn, put_varint},
@@ -16,7 +16,7 @@ use crate::{
 const FORMAT: u8 = 1;
 const CRC_BYTES: usize = 4;
 
-/// Why bytes are not a block.
+/// Refusal of bytes that are no block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BlockError {
     /// Too short to be a block.
@@ -25,13 +25,13 @@ pub(super) enum BlockError {
     /// The checksum does not match.
     #[error("checksum {found:08x} where {computed:08x} is right")]
     Checksum { found: u32, computed: u32 },
-    /// Written by another version of this program.
+    /// The format is that of another version of this program.
     #[error("block format {0} is unknown")]
     Format(u8),
-    /// An entry is cut.
+    /// An entry is truncated.
     #[error("an entry is cut")]
     Torn,
-    /// Keys do not increase, or share more than there is.
+    /// Keys do not increase, or share more bytes than the previous key has.
     #[error("keys are out of order")]
     Order,
 }
@@ -42,21 +42,22 @@ impl From<Torn> for BlockError {
     }
 }
 
-/// A block whose format is right.
+/// A block of the known format.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Block<'a> {
     entries: &'a [u8],
 }
 
-/// Checks the checksum of a block, once after it was read from disk.
+/// Verifies the checksum of a block, once after it was read from disk.
 pub(super) fn check(bytes: &[u8]) -> Result<(), BlockError> {
     let (body, crc) = bytes.split_last_chunk::<CRC_BYTES>().ok_or(BlockError::Short { bytes: bytes.len() })?;
-    let (found, computed) = (u32::from_be_bytes(*crc), crc32c::crc32c(body));
+    let found = u32::from_be_bytes(*crc);
+    let computed = crc32c::crc32c(body);
     if found == computed { Ok(()) } else { Err(BlockError::Checksum { found, computed }) }
 }
 
 impl<'a> Block<'a> {
-    /// A block that has been [`check`]ed.
+    /// Opens a block that has passed [`check`].
     pub(super) fn open(bytes: &'a [u8]) -> Result<Self, BlockError> {
         let short = BlockError::Short { bytes: bytes.len() };
         let (body, _) = bytes.split_last_chunk::<CRC_BYTES>().ok_or(short)?;
@@ -67,21 +68,22 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// The position under a key. Keys are not put together for it: it is enough to know how far the key agrees with
-    /// the entry before.
+    /// The position under a key. Keys are not reassembled for the lookup: the number of bytes that `key` shares with
+    /// the previous entry is enough.
     pub(super) fn get(self, key: &[u8]) -> Result<Option<Position>, BlockError> {
         let mut reader = Reader::new(self.entries);
-        // Every entry passed so far is smaller than `key` and has these first bytes in common with it.
+        // Every entry passed so far is smaller than `key` and shares its first `agreed` bytes.
         let mut agreed = 0;
         while !reader.is_empty() {
             let shared = reader.varint_u32()? as usize;
             let rest = reader.bytes()?;
             let position = reader.varint()?;
             if shared < agreed {
-                // It leaves the entry before where that still agreed with the key, upwards: past the key.
+                // The entry differs from the previous one within the agreed bytes, upwards: it lies above `key`.
                 return Ok(None);
             }
             if shared > agreed {
+                // It differs from the previous entry behind the point where that one fell below `key`: still below.
                 continue;
             }
             let wanted = key.get(agreed..).ok_or(BlockError::Order)?;
@@ -102,7 +104,7 @@ impl<'a> Block<'a> {
     }
 }
 
-/// Walks a block's entries; the key is put together in a buffer that the next step reuses.
+/// Iterator over a block's entries; each step reassembles the key in the same buffer.
 #[derive(Debug)]
 pub(super) struct Entries<'a> {
     reader: Reader<'a>,
@@ -111,7 +113,7 @@ pub(super) struct Entries<'a> {
 }
 
 impl Entries<'_> {
-    /// The next entry, or `None` after the last.
+    /// The next entry; `None` after the last.
     pub(super) fn next(&mut self) -> Result<Option<(&[u8], Position)>, BlockError> {
         if self.reader.is_empty() {
             return Ok(None);
@@ -130,7 +132,7 @@ impl Entries<'_> {
     }
 }
 
-/// Writes one block.
+/// Builder of one block.
 #[derive(Debug)]
 pub(super) struct BlockWriter {
     bytes: Vec<u8>,
@@ -144,7 +146,7 @@ impl BlockWriter {
         Self { bytes: vec![FORMAT], last_key: Vec::new(), entries: 0 }
     }
 
-    /// Appends an entry; the key must be above all before.
+    /// Appends an entry; its key must be above all previous ones.
     pub(super) fn push(&mut self, key: &[u8], position: Position) {
         debug_assert!(self.entries == 0 || key > self.last_key.as_slice(), "keys out of order");
         let shared = if self.entries == 0 { 0 } else { shared_len(&self.last_key, key) };
@@ -158,22 +160,22 @@ impl BlockWriter {
         self.entries += 1;
     }
 
-    /// The number of entries so far.
+    /// Number of entries so far.
     pub(super) fn entries(&self) -> usize {
         self.entries
     }
 
-    /// The length of the block if it ended here, in bytes.
+    /// Length of the block if it ended here, in bytes.
     pub(super) fn len(&self) -> usize {
         self.bytes.len() + CRC_BYTES
     }
 
-    /// The last key that was pushed.
+    /// The last key appended.
     pub(super) fn last_key(&self) -> &[u8] {
         &self.last_key
     }
 
-    /// Ends the block.
+    /// Finishes the block with its checksum.
     pub(super) fn finish(mut self) -> Vec<u8> {
         let crc = crc32c::crc32c(&self.bytes);
         self.bytes.extend_from_slice(&crc.to_be_bytes());
@@ -181,7 +183,7 @@ impl BlockWriter {
     }
 }
 
-/// The number of bytes that two strings have in common from the start.
+/// Number of leading bytes that two strings have in common.
 pub(super) fn shared_len(left: &[u8], right: &[u8]) -> usize {
     left.iter().zip(right).take_while(|(left, right)| left == right).count()
 }

@@ -1,22 +1,22 @@
 //! The block tree: blocks under their lowest key, in one sled tree. The only file that knows sled.
 //!
-//! The keys of all blocks are also kept in memory ([`Directory`]), so that a lookup is one exact `get`. sled's own way to
-//! the key before copies a whole leaf of the tree for it. Every block that leaves this file has had its checksum checked.
+//! The keys of all blocks are also kept in memory ([`Directory`]), so that a lookup is one exact `get`: to find the
+//! previous key, sled would copy a whole leaf of the tree. Every block that leaves this module has passed its checksum.
 //!
-//! What sled 0.34.7 does and how it is met here:
+//! Behaviour of sled 0.34.7, and the answer to it here:
 //!
 //! * It panics on files that it cannot make sense of, at opening and at reading: every call is wrapped, and a panic
 //!   becomes [`StoreError::Damaged`].
 //! * `apply_batch` turns on a lock over the whole process that makes every reader wait for whole batches, for good. So
-//!   there are no batches: blocks are inserted one by one, in an order in which each state on the way answers rightly
-//!   (see `merge`). sled recovers what was written up to some point in time, never a later write without an earlier.
-//! * `flush` writes and calls `sync_file_range`, which saves neither the length of a file nor what the disk still
-//!   caches: [`Blocks::sync`] syncs the files themselves.
-//! * Values above a quarter of a segment go to files of their own: a leaf holds at most 16 blocks (and one more before it
-//!   splits), so blocks of a few KiB stay inside.
-//! * After a write that failed, on a full disk, it writes no more until it is opened anew, and goes on reading:
+//!   there are no batches: blocks are inserted one by one, in an order in which each intermediate state answers
+//!   correctly (see `merge`). sled recovers a prefix of the writes, never a later write without an earlier one.
+//! * `flush` writes and calls `sync_file_range`, which saves neither the length of a file nor data in the disk's own
+//!   cache: [`Blocks::sync`] syncs the files themselves.
+//! * Values above a quarter of a segment go to files of their own: a leaf holds at most 16 blocks (and one more before
+//!   it splits), so blocks of a few KiB stay inside.
+//! * After a failed write, as on a full disk, it writes no more until it is reopened, but still reads:
 //!   [`Blocks::reopen`].
-//! * The lock on the files is given back when the last of its threads lets go: [`Blocks::close`] waits for that.
+//! * Its lock on the files is released when the last of its threads ends: [`Blocks::close`] waits for that.
 
 use std::{
     fs::{self, File},
@@ -33,21 +33,21 @@ use sled::{Config, Db, IVec, Mode};
 
 use super::{
     block::{self, BlockError},
-    directory::{Directory, Missed, Place},
+    directory::{CacheMiss, Directory, Place},
     keys,
 };
 use crate::store::StoreError;
 
-/// How long to wait for sled's threads to give the files back.
+/// Maximum wait for sled's threads to release the files, in milliseconds.
 const RELEASE_WAIT_MS_MAX: u64 = 5_000;
-/// The unit in which sled writes and reuses its file, in bytes.
+/// Unit in which sled writes and reuses its file, in bytes.
 const SEGMENT_BYTES: usize = 1 << 19;
 
-/// How much room there has to be before the tree is opened again on a disk that was full, in bytes: opening writes a
-/// little, and readers would have nothing to read if it failed.
+/// Minimum free space before the tree is reopened on a disk that was full, in bytes: opening writes a little, and if it
+/// failed, readers would have no tree.
 const ROOM_BYTES_MIN: usize = 8 << 20;
 
-/// Bytes that sled holds in its cache.
+/// Bytes of a value, shared with sled's cache.
 #[derive(Clone, Debug)]
 pub(super) struct Bytes(IVec);
 
@@ -59,18 +59,18 @@ impl Deref for Bytes {
     }
 }
 
-/// A stretch of the key space and the block that holds its entries.
+/// A range of the key space, and the block with its entries.
 #[derive(Debug)]
 pub(super) struct Span {
-    /// Where the stretch begins, and the key of the block.
+    /// Start of the range, and the key of the block.
     pub(super) key: Box<[u8]>,
-    /// `None` in an empty tree, which is one stretch without a block.
+    /// The block; `None` in an empty tree, which is one range without a block.
     pub(super) block: Option<Bytes>,
-    /// Where the next stretch begins; what the block holds from there on is left over from a split.
+    /// End of the range, where the next one starts; entries of the block from there on are leftovers of a split.
     pub(super) end: Option<Box<[u8]>>,
 }
 
-/// The tree of blocks, and the one record beside them.
+/// The tree of blocks, and the index's record about itself.
 #[derive(Debug)]
 pub(super) struct Blocks {
     path: PathBuf,
@@ -80,7 +80,7 @@ pub(super) struct Blocks {
     directory: Directory<Bytes>,
 }
 
-/// How much memory the tree may use.
+/// Memory budget of the tree, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CacheBytes {
     /// For sled's pages.
@@ -90,7 +90,7 @@ pub(super) struct CacheBytes {
 }
 
 impl Blocks {
-    /// Opens the tree in a directory, or makes it.
+    /// Opens the tree in a directory, or creates it.
     pub(super) fn open(path: &Path, cache_bytes: CacheBytes) -> Result<Self, StoreError> {
         let blocks = Self {
             path: path.to_owned(),
@@ -102,8 +102,7 @@ impl Blocks {
         Ok(blocks)
     }
 
-    /// Opens the tree anew, as after a crash: of what was put since the last [`Blocks::sync`] some may be gone. Readers
-    /// wait meanwhile.
+    /// Reopens the tree. As after a crash, writes since the last [`Blocks::sync`] may be lost. Readers wait meanwhile.
     pub(super) fn reopen(&self) -> Result<(), StoreError> {
         self.check_room()?;
         let mut slot = self.guard_mut();
@@ -126,7 +125,7 @@ impl Blocks {
         Ok(())
     }
 
-    /// Finds out whether the disk has some room, by taking it for a moment.
+    /// Tests for free space on the disk by filling it for a moment.
     fn check_room(&self) -> Result<(), StoreError> {
         let path = self.path.join("room");
         let written = fs::write(&path, vec![0; ROOM_BYTES_MIN]);
@@ -139,34 +138,34 @@ impl Blocks {
         self.directory.len()
     }
 
-    /// The block that holds a key if any does, when it is in memory.
+    /// The block that can hold a key, if that block is in memory.
     pub(super) fn find_resident(&self, key: &[u8]) -> Option<Bytes> {
         self.directory.get(key)
     }
 
-    /// The stretch that a key lies in. Its block stays in memory for the next time.
+    /// The range of a key. Its block is cached.
     pub(super) fn find(&self, key: &[u8]) -> Result<Span, StoreError> {
-        self.find_with(key, |place, missed, block| self.directory.fill(place, block, missed))
+        self.find_with(key, |place, miss, block| self.directory.fill(place, block, miss))
     }
 
-    /// As [`Blocks::find`], for who passes over all blocks and should not fill the memory.
+    /// As [`Blocks::find`], without caching: for a pass over all blocks.
     pub(super) fn find_in_passing(&self, key: &[u8]) -> Result<Span, StoreError> {
         self.find_with(key, |_, _, _| ())
     }
 
-    fn find_with(&self, key: &[u8], keep: impl Fn(&[u8], Missed, &Bytes)) -> Result<Span, StoreError> {
+    fn find_with(&self, key: &[u8], keep: impl Fn(&[u8], CacheMiss, &Bytes)) -> Result<Span, StoreError> {
         let guard = self.guard();
         let db = self.db(&guard)?;
         loop {
             let Place { key: place, end, block, known } = self.directory.place(key);
             let Some(place) = place else { return Ok(Span { key: keys::LOWEST.into(), block: None, end }) };
-            let missed = match block {
+            let miss = match block {
                 Ok(block) => return Ok(Span { key: place, block: Some(block), end }),
-                Err(missed) => missed,
+                Err(miss) => miss,
             };
             let block = self.read(&place, db)?;
-            keep(&place, missed, &block);
-            // When blocks were added meanwhile, this one may have been cut shorter before it was read.
+            keep(&place, miss, &block);
+            // A split in the meantime may have cut this block shorter before it was read: then look again.
             if self.directory.len() == known {
                 return Ok(Span { key: place, block: Some(block), end });
             }
@@ -181,7 +180,7 @@ impl Blocks {
         Ok(Bytes(block))
     }
 
-    /// Writes a block, in place of the one that lies there.
+    /// Writes a block, replacing the one under this key.
     pub(super) fn put(&self, key: &[u8], block: Vec<u8>) -> Result<(), StoreError> {
         let block = IVec::from(block);
         self.write(key, block.clone())?;
@@ -201,7 +200,7 @@ impl Blocks {
         self.write(keys::META, record.into()).map(drop)
     }
 
-    /// Makes everything that was put so far survive a power cut.
+    /// Makes all writes so far durable, against power loss, too.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         let guard = self.guard();
         let db = self.db(&guard)?;
@@ -209,7 +208,7 @@ impl Blocks {
         sync_tree(&self.path).map_err(|error| self.engine(format!("cannot sync: {error}")))
     }
 
-    /// Closes the tree and waits until its files may be opened again.
+    /// Closes the tree and waits until its files can be opened again.
     pub(super) fn close(&self) -> Result<(), StoreError> {
         self.release(&mut self.guard_mut())
     }
@@ -220,6 +219,7 @@ impl Blocks {
             drop(db);
             Ok(())
         })?;
+        // Dropping `Db` does not wait for sled's threads; its lock on the file shows when they are gone.
         let deadline = Instant::now() + Duration::from_millis(RELEASE_WAIT_MS_MAX);
         let file = File::open(self.path.join("db")).map_err(|error| self.engine(error))?;
         while let Err(fs::TryLockError::WouldBlock) = file.try_lock() {
@@ -231,7 +231,7 @@ impl Blocks {
         Ok(())
     }
 
-    /// An error that says that the engine failed.
+    /// The error for a failure of the engine.
     pub(super) fn engine(&self, reason: impl ToString) -> StoreError {
         StoreError::Engine { path: self.path.display().to_string(), reason: reason.to_string() }
     }
@@ -245,12 +245,12 @@ impl Blocks {
         }
     }
 
-    /// The error for the block of a key, when it cannot be read.
+    /// The error for an unreadable block.
     pub(super) fn bad_block(&self, key: &[u8], error: BlockError) -> StoreError {
         self.damaged(format!("block of {}: {error}", key.escape_ascii()))
     }
 
-    /// An error that says that the index has to be made again.
+    /// The error for an index that has to be rebuilt.
     pub(super) fn damaged(&self, what: impl ToString) -> StoreError {
         StoreError::Damaged { path: self.path.display().to_string(), what: what.to_string() }
     }
@@ -273,9 +273,9 @@ impl Blocks {
         guard.as_ref().ok_or_else(|| self.engine("it is closed"))
     }
 
-    /// Runs a call into sled and sorts what can go wrong.
+    /// Runs a call into sled; maps its errors and panics.
     fn caught<T>(&self, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
-        // sled's own state may be half changed after a panic: its callers stop using it, see `StoreError::Damaged`.
+        // A panic may leave sled's state half changed: the callers stop using it, see `StoreError::Damaged`.
         match catch_unwind(AssertUnwindSafe(call)) {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(sled::Error::Io(error))) if error.kind() != ErrorKind::UnexpectedEof => Err(self.io_error(&error)),
@@ -285,12 +285,12 @@ impl Blocks {
     }
 }
 
-/// Lists the keys of all blocks. It reads every page of the tree, so that what sled cannot read is found at once.
+/// Lists the keys of all blocks. Reads every page of the tree, so that an unreadable page is found at opening.
 fn read_keys(db: &Db) -> sled::Result<Vec<Box<[u8]>>> {
     let mut keys = Vec::new();
     for key in db.range(keys::LOWEST..).keys() {
         let key = key?;
-        // sled forgets pages only after pages near them (by number) have been used 64 times, and a walk uses each just
+        // sled evicts pages only after pages near them (by number) have been used 64 times, and a walk uses each just
         // once: without this, the whole tree would stay in memory.
         db.contains_key(&key)?;
         keys.push(Box::from(&*key));
@@ -298,7 +298,7 @@ fn read_keys(db: &Db) -> sled::Result<Vec<Box<[u8]>>> {
     Ok(keys)
 }
 
-/// Syncs every file of the tree, its directories, and the directory that it lies in.
+/// Syncs every file of the tree, its directories, and the parent directory.
 fn sync_tree(path: &Path) -> io::Result<()> {
     for directory in [path.join("blobs"), path.to_owned()] {
         for entry in fs::read_dir(&directory)? {
@@ -306,7 +306,7 @@ fn sync_tree(path: &Path) -> io::Result<()> {
             if entry.file_type()?.is_file() {
                 match File::open(entry.path()) {
                     Ok(file) => file.sync_all()?,
-                    // sled removes files of its own accord.
+                    // sled removes files in the background.
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
                 }

@@ -1,13 +1,12 @@
-//! The keys of all blocks, and those blocks that are in memory, as they lie on disk: front coded, a few bytes over what they
-//! take there.
+//! The keys of all blocks, and the cache of blocks: as they lie on disk, front coded, with a few bytes of overhead.
 //!
 //! Every key is here (a few bytes each, one for about 90 entries), so that a lookup is one exact `get` of the tree, and
-//! none at all when the block is here, too. sled's own cache counts pages by the next power of two, and what is not in it
-//! costs reading and taking apart a leaf of up to 16 blocks with up to 10 amendments: 30 µs and more. So sled's cache is
-//! kept small, and this one serves.
+//! none on a cache hit. sled's own cache counts pages by the next power of two, and a miss there costs reading and
+//! decoding a leaf of up to 16 blocks with up to 10 amendments: 30 µs and more. So sled's cache is kept small, in
+//! favour of this one.
 //!
-//! Which blocks stay is decided by a clock (Corbato 1968): a hand goes round the keys and lets go of every block that was
-//! not used since it last came by, or came in. A hit sets a flag and moves nothing.
+//! Blocks are evicted by a clock (Corbato 1968): a hand goes round the keys and evicts every block that was not used
+//! since it last came by. A hit sets a flag and moves nothing.
 
 use std::{
     collections::BTreeMap,
@@ -18,18 +17,18 @@ use std::{
     },
 };
 
-/// What a block in memory takes beside its bytes, about, in bytes.
+/// Overhead of a cached block beside its bytes, in bytes, approximate.
 const BLOCK_EXTRA_BYTES: usize = 32;
 
-/// The blocks by their keys.
+/// All blocks by their keys, cached or not.
 #[derive(Debug)]
 pub(super) struct Directory<B> {
-    /// A key comes in after its block has been written; none ever leaves, unless the tree is opened anew.
+    /// A key is inserted after its block has been written; keys are removed only when the tree is reopened.
     slots: RwLock<Slots<B>>,
-    /// What the blocks in memory take.
+    /// Size of the cached blocks, in bytes.
     bytes: AtomicUsize,
     bytes_max: usize,
-    /// The key up to which the clock's hand has come.
+    /// Position of the clock's hand: the last key that it passed.
     hand: Mutex<Box<[u8]>>,
 }
 
@@ -37,76 +36,77 @@ type Slots<B> = BTreeMap<Box<[u8]>, Slot<B>>;
 
 #[derive(Debug)]
 struct Slot<B> {
-    held: Mutex<Held<B>>,
-    /// Whether the block was used since the hand last came by.
+    content: Mutex<CachedBlock<B>>,
+    /// True if the block was used since the hand last came by.
     used: AtomicBool,
 }
 
 #[derive(Debug)]
-struct Held<B> {
+struct CachedBlock<B> {
     block: Option<B>,
-    /// How often the block was written.
+    /// Number of writes of the block, which makes reads in flight stale.
     writes: u32,
 }
 
 impl<B> Default for Slot<B> {
     fn default() -> Self {
-        Self { held: Mutex::new(Held { block: None, writes: 0 }), used: AtomicBool::new(false) }
+        Self { content: Mutex::new(CachedBlock { block: None, writes: 0 }), used: AtomicBool::new(false) }
     }
 }
 
-/// A stretch of the key space, as it was when it was looked up.
+/// A range of the key space at the time of its lookup.
 #[derive(Debug)]
 pub(super) struct Place<B> {
-    /// The key of its block; `None` when there is no block at all.
+    /// The key of its block; `None` if there is no block at all.
     pub(super) key: Option<Box<[u8]>>,
-    /// Where the next stretch begins.
+    /// Start of the next range.
     pub(super) end: Option<Box<[u8]>>,
-    /// Its block, if that is in memory.
-    pub(super) block: Result<B, Missed>,
-    /// The number of blocks that there were.
+    /// The block of the range, if it is cached.
+    pub(super) block: Result<B, CacheMiss>,
+    /// Number of blocks at the time of the lookup.
     pub(super) known: usize,
 }
 
-/// Proof that a block was looked for before it was read: it may be filled in if it was not written since.
+/// Token of a cache miss, taken before the block is read: it can fill the cache unless the block was written since.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Missed {
+pub(super) struct CacheMiss {
     writes: u32,
 }
 
 impl<B: Clone + Deref<Target = [u8]>> Directory<B> {
-    /// No blocks yet; those in memory will take at most `bytes_max` bytes.
+    /// A directory without blocks; cached ones will take at most `bytes_max` bytes.
     pub(super) fn new(bytes_max: usize) -> Self {
         Self { slots: RwLock::default(), bytes: AtomicUsize::new(0), bytes_max, hand: Mutex::default() }
     }
 
-    /// The number of blocks.
+    /// Number of blocks.
     pub(super) fn len(&self) -> usize {
         self.slots().len()
     }
 
-    /// Begins anew with these keys and nothing in memory; what is being read at this moment is not filled in.
+    /// Replaces all keys and empties the cache; blocks being read at this moment do not fill it.
     pub(super) fn reset(&self, keys: impl Iterator<Item = Box<[u8]>>) {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::take(&mut *slots);
         *slots = keys.map(|key| (key, Slot::default())).collect();
+        // A read in flight compares the number of writes: a higher one makes it stale.
         for (key, slot) in &before {
             if let Some(now) = slots.get(key) {
-                lock(&now.held).writes = lock(&slot.held).writes.wrapping_add(1);
+                lock(&now.content).writes = lock(&slot.content).writes.wrapping_add(1);
             }
         }
         self.bytes.store(0, Ordering::Relaxed);
     }
 
-    /// The block that holds a key, if any does, when it is in memory. It waits for no disk.
+    /// The block that can hold a key, if that block is cached. Never waits for a disk.
     pub(super) fn get(&self, key: &[u8]) -> Option<B> {
-        // Under the lock no block is cut shorter.
+        // Under the lock no block is split.
         let slots = self.slots();
         let (_, slot) = slots.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
         slot.get().ok()
     }
 
-    /// The stretch that a key lies in.
+    /// The range of a key.
     pub(super) fn place(&self, key: &[u8]) -> Place<B> {
         let slots = self.slots();
         let mut after = slots.range::<[u8], _>((Bound::Excluded(key), Bound::Unbounded));
@@ -114,26 +114,26 @@ impl<B: Clone + Deref<Target = [u8]>> Directory<B> {
         let known = slots.len();
         match slots.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back() {
             Some((key, slot)) => Place { key: Some(key.clone()), end, block: slot.get(), known },
-            None => Place { key: None, end, block: Err(Missed { writes: 0 }), known },
+            None => Place { key: None, end, block: Err(CacheMiss { writes: 0 }), known },
         }
     }
 
-    /// Keeps a block that was read from disk, unless it was written since: then it may be out of date.
-    pub(super) fn fill(&self, key: &[u8], block: &B, missed: Missed) {
+    /// Caches a block that was read from disk, unless it was written since: then it may be stale.
+    pub(super) fn fill(&self, key: &[u8], block: &B, miss: CacheMiss) {
         let slots = self.slots();
         let Some(slot) = slots.get(key) else { return };
         {
-            let mut held = lock(&slot.held);
-            if held.writes != missed.writes {
+            let mut content = lock(&slot.content);
+            if content.writes != miss.writes {
                 return;
             }
-            self.replace(&mut held, Some(block.clone()));
+            self.replace(&mut content, Some(block.clone()));
         }
         self.make_room(&slots);
     }
 
-    /// Notes that a block has been written to disk. One that was not in memory comes in only where there is room: merges
-    /// write all blocks, readers use few.
+    /// Registers a write of a block. A block that was not cached is cached only if there is room: merges write all
+    /// blocks, readers use few.
     pub(super) fn write(&self, key: &[u8], block: &B) {
         if !self.slots().contains_key(key) {
             self.slots.write().unwrap_or_else(PoisonError::into_inner).insert(key.into(), Slot::default());
@@ -141,30 +141,31 @@ impl<B: Clone + Deref<Target = [u8]>> Directory<B> {
         let slots = self.slots();
         let Some(slot) = slots.get(key) else { return };
         {
-            let mut held = lock(&slot.held);
-            held.writes = held.writes.wrapping_add(1);
+            let mut content = lock(&slot.content);
+            content.writes = content.writes.wrapping_add(1);
             let has_room = self.bytes.load(Ordering::Relaxed) + bytes_of(block) <= self.bytes_max;
-            if has_room || held.block.is_some() {
-                self.replace(&mut held, Some(block.clone()));
+            if has_room || content.block.is_some() {
+                self.replace(&mut content, Some(block.clone()));
             }
         }
         self.make_room(&slots);
     }
 
-    fn replace(&self, held: &mut Held<B>, block: Option<B>) {
+    fn replace(&self, content: &mut CachedBlock<B>, block: Option<B>) {
+        // Added first: the sum never passes below zero, whatever other threads do in between.
         self.bytes.fetch_add(block.as_ref().map_or(0, bytes_of), Ordering::Relaxed);
-        let old = std::mem::replace(&mut held.block, block);
+        let old = std::mem::replace(&mut content.block, block);
         self.bytes.fetch_sub(old.as_ref().map_or(0, bytes_of), Ordering::Relaxed);
     }
 
-    /// Lets the hand go on until there is room.
+    /// Moves the hand on, evicting, until the cache is within its budget.
     fn make_room(&self, slots: &Slots<B>) {
         let has_room = || self.bytes.load(Ordering::Relaxed) <= self.bytes_max;
         if has_room() {
             return;
         }
         let mut hand = lock(&self.hand);
-        // The first round clears the flags at the latest, the second one lets go.
+        // The first round clears all flags at the latest, the second one evicts.
         for _ in 0..3 {
             for (key, slot) in slots.range::<[u8], _>((Bound::Excluded(&**hand), Bound::Unbounded)) {
                 if has_room() {
@@ -172,7 +173,7 @@ impl<B: Clone + Deref<Target = [u8]>> Directory<B> {
                     return;
                 }
                 if !slot.used.swap(false, Ordering::Relaxed) {
-                    self.replace(&mut lock(&slot.held), None);
+                    self.replace(&mut lock(&slot.content), None);
                 }
             }
             *hand = Box::default();
@@ -185,9 +186,9 @@ impl<B: Clone + Deref<Target = [u8]>> Directory<B> {
 }
 
 impl<B: Clone> Slot<B> {
-    fn get(&self) -> Result<B, Missed> {
-        let held = lock(&self.held);
-        let block = held.block.clone().ok_or(Missed { writes: held.writes })?;
+    fn get(&self) -> Result<B, CacheMiss> {
+        let content = lock(&self.content);
+        let block = content.block.clone().ok_or(CacheMiss { writes: content.writes })?;
         // Written only when it changes: readers on other processors have the flag in their caches.
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
@@ -220,7 +221,7 @@ mod tests {
         directory
     }
 
-    fn missed(directory: &Directory<Arc<[u8]>>, key: u32) -> Missed {
+    fn miss(directory: &Directory<Arc<[u8]>>, key: u32) -> CacheMiss {
         directory.place(&key.to_be_bytes()).block.unwrap_err()
     }
 
@@ -231,13 +232,13 @@ mod tests {
     #[test]
     fn what_was_written_since_it_was_missed_is_not_filled_in() {
         let directory = directory(1 << 20, 2);
-        let before = missed(&directory, 0);
+        let before = miss(&directory, 0);
         directory.fill(&0u32.to_be_bytes(), &block(1, 10), before);
         assert_eq!(get(&directory, 0).unwrap(), block(1, 10));
         directory.write(&0u32.to_be_bytes(), &block(2, 10));
         directory.fill(&0u32.to_be_bytes(), &block(1, 10), before);
         assert_eq!(get(&directory, 0).unwrap(), block(2, 10));
-        let before = missed(&directory, 1);
+        let before = miss(&directory, 1);
         directory.reset((0..2u32).map(|key| Box::from(key.to_be_bytes())));
         directory.fill(&1u32.to_be_bytes(), &block(1, 10), before);
         assert_eq!((get(&directory, 0), get(&directory, 1)), (None, None), "read before it began anew");
@@ -264,13 +265,13 @@ mod tests {
         const BYTES_MAX: usize = 160_000;
         let directory = directory(BYTES_MAX, 10_000);
         for key in 0..10_000u32 {
-            let before = missed(&directory, key);
+            let before = miss(&directory, key);
             directory.fill(&key.to_be_bytes(), &block(1, 1_000), before);
             assert!(get(&directory, 0).is_some(), "after {key}");
         }
         assert!(get(&directory, 1).is_none());
-        let held = directory.bytes.load(Ordering::Relaxed);
-        assert!(held <= BYTES_MAX && held > BYTES_MAX * 9 / 10, "{held}");
+        let bytes = directory.bytes.load(Ordering::Relaxed);
+        assert!(bytes <= BYTES_MAX && bytes > BYTES_MAX * 9 / 10, "{bytes}");
         directory.write(&1u32.to_be_bytes(), &block(2, 2_000));
         assert!(get(&directory, 1).is_none(), "a write needs room");
     }

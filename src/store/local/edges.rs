@@ -1,4 +1,4 @@
-//! Reading edges: of each edge the state at one point of the ledger, whatever came before and after.
+//! Reading edges: the state of each edge as of one ledger entry, whatever came before and after.
 
 use std::ops::Bound;
 
@@ -13,33 +13,33 @@ use crate::{
     store::{Direction, EdgeEnd, EdgeOp, EdgeOrigin, EdgeQuery, IndexedEdge, StoreError},
 };
 
-/// Least and most index entries that are read at a time.
+/// Minimum and maximum index entries read at a time.
 const CHUNK_ENTRIES_MIN: usize = 32;
 const CHUNK_ENTRIES_MAX: usize = 512;
-/// States of one edge that are passed over one by one; then a search goes to the one that counts.
+/// States of one edge that are skipped one by one, before a search jumps to the wanted one.
 const PASSED_STATES_MAX: usize = 16;
-/// States that are read at once when all are gone through.
+/// Index entries read at a time by a pass over all states.
 const ALL_STATES_CHUNK: usize = 4_096;
 
-/// A state that an edge has or had, as the index holds it at one end of the edge.
+/// One past or present state of an edge, as indexed at one of its ends.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EdgeStateAt {
-    /// From which end.
+    /// Direction of the edge as seen from `key`.
     pub direction: Direction,
-    /// The identifier at that end.
+    /// The identifier at this end.
     pub key: Key,
-    /// The edge.
+    /// Identity of the edge.
     pub end: EdgeEnd,
-    /// The ledger index of the entry that made it so.
+    /// Ledger index of the entry.
     pub index: u64,
-    /// What the entry did.
+    /// Operation of the entry.
     pub op: EdgeOp,
-    /// Where the entry lies.
+    /// Position of the entry.
     pub position: Position,
 }
 
 impl LocalStore {
-    /// Goes through every state of every edge, from both ends.
+    /// Visits every state of every edge, from both ends.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl LocalStore {
 }
 
 impl Shared {
-    /// The edges below `prefix` (see [`keys::edges`]) that a query asks for.
+    /// The edges below `prefix` (see [`keys::edges`]) that match a query.
     pub(super) fn edges(&self, prefix: &[u8], query: &EdgeQuery<'_>) -> Result<Vec<IndexedEdge>, StoreError> {
         let mut found = Vec::new();
         let mut start = Bound::Included(prefix.to_vec());
@@ -79,7 +79,8 @@ impl Shared {
             start = Bound::Included(key);
         }
         let codes = Codes::of(query);
-        let mut walk = Walk { prefix, query, codes, decided: Vec::new(), passed: 0 };
+        let mut cursor = EdgeCursor { prefix, query, codes, decided: Vec::new(), passed: 0 };
+        // Twice the rest of the page: some entries are older states, or removals.
         while found.len() < query.limit {
             let chunk = (query.limit - found.len()).saturating_mul(2).clamp(CHUNK_ENTRIES_MIN, CHUNK_ENTRIES_MAX);
             let from = match &start {
@@ -93,7 +94,7 @@ impl Shared {
             for (key, position) in entries {
                 let state = key.get(prefix.len()..).and_then(EdgeState::read);
                 let state = state.ok_or_else(|| self.bad_edge(&key))?;
-                match walk.step(&state) {
+                match cursor.step(&state) {
                     Step::On => {}
                     Step::Here => {
                         let end = state.end().ok_or_else(|| self.bad_edge(&key))?;
@@ -123,35 +124,36 @@ impl Shared {
     }
 }
 
-/// Where one pass over the states of edges stands.
-struct Walk<'a> {
+/// Cursor over the states of edges; [`EdgeCursor::step`] tells which states count.
+struct EdgeCursor<'a> {
     prefix: &'a [u8],
     query: &'a EdgeQuery<'a>,
     codes: Codes,
-    /// The edge whose state is known.
+    /// The edge whose state has been decided; its older states are skipped.
     decided: Vec<u8>,
-    /// How many entries were of no use since one was.
+    /// Number of entries skipped in a row.
     passed: usize,
 }
 
-/// What to do behind an index entry.
+/// Action after an index entry.
 enum Step {
-    /// Read the next one.
+    /// Read the next entry.
     On,
     /// Take this edge, and read the next entry.
     Here,
-    /// Go on at this key.
+    /// Jump to this key.
     To(Vec<u8>),
-    /// Nothing that was asked for lies behind it.
+    /// Stop: nothing behind matches the query.
     End,
 }
 
-impl Walk<'_> {
+impl EdgeCursor<'_> {
     fn step(&mut self, state: &EdgeState<'_>) -> Step {
         let code = keys::edge_code(state.origin, state.kind);
         if !self.codes.contains(code) {
             return self.codes.next_above(code).map_or(Step::End, |code| Step::To([self.prefix, &[code]].concat()));
         }
+        // States lie newest first: the first one not above `upto` decides.
         let is_decided = *self.decided == *state.edge;
         if is_decided || state.index > self.query.upto {
             self.passed += 1;
@@ -177,7 +179,7 @@ impl Walk<'_> {
     }
 }
 
-/// The first bytes of the edges that are asked for.
+/// Set of the first bytes of the edges that match a query.
 struct Codes(u128);
 
 impl Codes {

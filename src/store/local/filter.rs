@@ -1,8 +1,8 @@
-//! A filter over the index keys in the blocks: most keys that are in none are told without looking.
+//! A filter over the index keys in the blocks: most lookups of absent keys end here, without a block.
 //!
-//! A blocked Bloom filter: a key sets [`BITS_PER_KEY_SET`] bits within one cache line. It only grows; the keys that were
-//! removed since stay in it. Bulk registration asks for ten thousands of keys a second that nobody has registered before,
-//! each in another block, and resolvers ask for names that do not exist: both end here.
+//! A blocked Bloom filter: a key sets [`BITS_PER_KEY_SET`] bits within one cache line. It only grows; removed keys stay
+//! in it. Bulk registration asks for tens of thousands of unregistered keys a second, each in another block, and
+//! resolvers ask for names that do not exist.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -11,12 +11,12 @@ use std::{
 
 const LINE_WORDS: usize = 8;
 const LINE_BITS: usize = LINE_WORDS * 64;
-/// Bits of the filter for each key that it is made for.
+/// Bits of the filter for each key of its capacity.
 const BITS_PER_KEY: usize = 10;
-/// Bits that one key sets: wrong for about 1 of 100 absent keys in a full filter.
+/// Bits that one key sets: about 1 of 100 absent keys passes a full filter.
 const BITS_PER_KEY_SET: u32 = 6;
 
-/// What may be in the blocks.
+/// Set of keys that may be in the blocks.
 #[derive(Debug)]
 pub(super) struct Filter {
     hasher: RandomState,
@@ -26,7 +26,7 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// An empty filter for a number of keys.
+    /// An empty filter with room for `keys_max` keys.
     pub(super) fn new(keys_max: usize) -> Self {
         let lines = (keys_max * BITS_PER_KEY).div_ceil(LINE_BITS).max(1);
         Self {
@@ -37,22 +37,23 @@ impl Filter {
         }
     }
 
-    /// The number of keys that were inserted, as far as they can be told apart.
+    /// Number of distinct keys inserted, approximately.
     pub(super) fn keys(&self) -> usize {
         self.keys.load(Ordering::Relaxed)
     }
 
-    /// True when so many more keys fit.
+    /// True if `more` keys fit.
     pub(super) fn has_room_for(&self, more: usize) -> bool {
         self.keys() + more <= self.keys_max
     }
 
-    /// Puts a key in.
+    /// Inserts a key.
     pub(super) fn insert(&self, key: &[u8]) {
         let (line, bits) = self.place(key);
         let mut new = false;
         for (word, mask) in bits {
-            // Readers reach the keys of a block only after the lock of the overlay that let them go, which orders this.
+            // `Relaxed` is enough: readers look for these keys in the blocks only after the overlay's lock has released
+            // them, and that lock orders the writes.
             new |= line[word].fetch_or(mask, Ordering::Relaxed) & mask == 0;
         }
         if new {
@@ -60,7 +61,7 @@ impl Filter {
         }
     }
 
-    /// False when the key is certainly not in.
+    /// False if the key is certainly absent.
     pub(super) fn may_hold(&self, key: &[u8]) -> bool {
         let (line, mut bits) = self.place(key);
         bits.all(|(word, mask)| line[word].load(Ordering::Relaxed) & mask != 0)
@@ -68,7 +69,7 @@ impl Filter {
 
     fn place(&self, key: &[u8]) -> (&[AtomicU64; LINE_WORDS], impl Iterator<Item = (usize, u64)> + use<>) {
         let hash = self.hasher.hash_one(key);
-        // The upper half picks the line, the lower half the bits, 9 of its bits each (multiplied on for the last ones).
+        // The upper half of the hash picks the line, the lower half the bits, 9 bits each (multiplied, to have enough).
         let line = (((hash >> 32) * self.lines.len() as u64) >> 32) as usize;
         let spread = (hash & 0xffff_ffff).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let bits = (0..BITS_PER_KEY_SET).map(move |nth| {

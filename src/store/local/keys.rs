@@ -1,16 +1,16 @@
-//! Index keys: one ordered key space for everything the index knows, told apart by the first byte.
+//! Index keys: one ordered key space for the whole index, split by the first byte.
 //!
-//! | first byte | rest of the key | what it leads to |
+//! | first byte | rest of the key | leads to |
 //! |---|---|---|
 //! | `00` | – | the index's own record (never in a block) |
 //! | `01` | identifier key, or key of a prefix | its newest entry |
-//! | `02` | length of the identifier key (u16), identifier key, all ones minus a ledger index (u64) | the entry with this index, which another one superseded |
-//! | `04` | length of the from key (u16), from key, edge, all ones minus a ledger index (u64), 1 for "added", 0 for "removed" | the entry with this index, which did that to the edge |
+//! | `02` | length of the identifier key (u16), identifier key, all ones minus a ledger index (u64) | the superseded entry with this index |
+//! | `04` | length of the from key (u16), from key, edge, all ones minus a ledger index (u64), 1 for "added", 0 for "removed" | the entry with this index, which added or removed the edge |
 //! | `05` | the same with the to key, and the from key in the edge | the same |
 //! | `06` | hash of an identifier key (20 bytes) | the identifier's newest entry |
 //! | `07` | request key (20 bytes) | the entry that the request became |
 //!
-//! An edge is its type's code, +64 when an event says it, and the key at the other end, with `00 FF` for each `00` and
+//! An edge is its type's code, +64 if an event states it, and the key at the other end, with `00 FF` for each `00` and
 //! `00 01` behind it, so that edges lie in the order of these keys and each has its newest state first.
 
 use crate::{
@@ -20,11 +20,11 @@ use crate::{
     store::{Direction, EdgeEnd, EdgeMove, EdgeOp, EdgeOrigin, IndexChange, RequestKey},
 };
 
-/// The record of the index about itself.
+/// Key of the index's record about itself.
 pub(super) const META: &[u8] = &[0x00];
-/// Not above any key that a block may hold.
+/// A key not above any key in a block.
 pub(super) const LOWEST: &[u8] = &[LATEST];
-/// All name hashes start with this.
+/// Prefix of all name hashes.
 pub(super) const NAME_HASHES: &[u8] = &[NAME_HASH];
 
 const LATEST: u8 = 0x01;
@@ -34,12 +34,12 @@ const EDGE_IN: u8 = 0x05;
 const NAME_HASH: u8 = 0x06;
 const REQUEST: u8 = 0x07;
 
-/// Added to the type's code of edges that an event says.
+/// Added to the type's code of edges that an event states.
 const SAID_BY_EVENT: u8 = 0x40;
-/// Ledger index and operation behind an edge.
+/// Length of ledger index and operation behind an edge, in bytes.
 const EDGE_STATE_BYTES: usize = size_of::<u64>() + 1;
 
-/// The index key of an identifier; also of every prefix of identifier keys.
+/// The index key of an identifier; also the prefix of index keys for a prefix of identifier keys.
 pub(super) fn latest(key: &[u8]) -> Box<[u8]> {
     joined(LATEST, key)
 }
@@ -59,7 +59,7 @@ pub(super) fn request(request: &RequestKey) -> Box<[u8]> {
     joined(REQUEST, request)
 }
 
-/// What the index keys of all superseded entries of an identifier start with, and of no other; newer ones come first.
+/// The prefix of the index keys of all superseded entries of an identifier, and of no other; newer ones come first.
 pub(super) fn superseded_all(key: &Key) -> Vec<u8> {
     with_length(SUPERSEDED, key, size_of::<u64>())
 }
@@ -76,7 +76,7 @@ pub(super) fn superseded_index(index_key: &[u8]) -> Option<u64> {
     index_key.last_chunk().map(|bytes| !u64::from_be_bytes(*bytes))
 }
 
-/// What the index keys of all edges of an identifier in one direction start with, and of no other.
+/// The prefix of the index keys of all edges of an identifier in one direction, and of no other.
 pub(super) fn edges(key: &Key, direction: Direction) -> Vec<u8> {
     with_length(edge_space(direction), key, 64)
 }
@@ -89,14 +89,14 @@ pub(super) fn edge_space(direction: Direction) -> u8 {
     }
 }
 
-/// The identifier key in an index key of an edge, and what follows on it.
+/// The identifier key in an index key of an edge, and the bytes behind it.
 pub(super) fn edge_parts(index_key: &[u8]) -> Option<(Key, &[u8])> {
     let (len, rest) = index_key.get(1..)?.split_first_chunk::<2>()?;
     let (key, rest) = rest.split_at_checked(u16::from_be_bytes(*len).into())?;
     Some((Key::from_bytes(key), rest))
 }
 
-/// Appends an edge to what [`edges`] made.
+/// Appends an edge to a key made by [`edges`].
 pub(super) fn put_edge(index_key: &mut Vec<u8>, end: &EdgeEnd) {
     index_key.push(edge_code(end.origin, end.kind));
     for &byte in end.other.as_bytes() {
@@ -108,26 +108,26 @@ pub(super) fn put_edge(index_key: &mut Vec<u8>, end: &EdgeEnd) {
     index_key.extend_from_slice(&[0, 1]);
 }
 
-/// Appends the earliest state of an edge up to a ledger index: all newer ones lie before it.
+/// Appends the newest possible state of an edge up to a ledger index: all newer ones lie before it.
 pub(super) fn put_newest(index_key: &mut Vec<u8>, upto: u64) {
     index_key.extend_from_slice(&(!upto).to_be_bytes());
 }
 
-/// Appends what lies behind every state of an edge.
+/// Appends a state that lies behind every state of an edge.
 pub(super) fn put_behind_states(index_key: &mut Vec<u8>) {
     index_key.extend_from_slice(&[0xff; EDGE_STATE_BYTES]);
 }
 
-/// The first byte of edges of a type.
+/// The first byte of edges of an origin and type.
 pub(super) fn edge_code(origin: EdgeOrigin, kind: EdgeType) -> u8 {
     let said_by = if origin == EdgeOrigin::Event { SAID_BY_EVENT } else { 0 };
     kind.code() | said_by
 }
 
-/// What an index key of an edge holds after [`edges`].
+/// The part of an index key of an edge behind [`edges`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EdgeState<'a> {
-    /// As [`put_edge`] wrote it.
+    /// The edge as [`put_edge`] writes it.
     pub(super) edge: &'a [u8],
     pub(super) origin: EdgeOrigin,
     pub(super) kind: EdgeType,
@@ -136,7 +136,7 @@ pub(super) struct EdgeState<'a> {
 }
 
 impl<'a> EdgeState<'a> {
-    /// `None` when no version of this program writes such a key.
+    /// Decodes the part; `None` if no version of this program writes such a key.
     pub(super) fn read(rest: &'a [u8]) -> Option<Self> {
         let (rest, op) = rest.split_last_chunk::<1>()?;
         let (edge, index) = rest.split_last_chunk::<8>()?;
@@ -151,7 +151,7 @@ impl<'a> EdgeState<'a> {
         Some(Self { edge, origin, kind, index: !u64::from_be_bytes(*index), op })
     }
 
-    /// What tells the edge from others; `None` when no version of this program writes such a key.
+    /// Identity of the edge; `None` if no version of this program writes such a key.
     pub(super) fn end(&self) -> Option<EdgeEnd> {
         let mut escaped = self.edge.get(1..)?.strip_suffix(&[0, 1])?.iter();
         let mut other = Vec::with_capacity(escaped.len());
@@ -176,7 +176,7 @@ pub(super) fn entries(change: IndexChange) -> impl Iterator<Item = (Box<[u8]>, O
     std::iter::once(own).chain(before).chain(hash).chain(retry).chain(edges.map(move |key| (key, Some(position))))
 }
 
-/// The index keys of what the entry with this index, about `key`, does to an edge.
+/// The two index keys, one for each end, of a change of an edge by the entry `index` about `key`.
 fn both_ends(key: &Key, index: u64, moved: EdgeMove) -> [Box<[u8]>; 2] {
     let EdgeMove { kind, origin, other, op } = moved;
     let (from, to) = match origin {
@@ -192,7 +192,7 @@ fn both_ends(key: &Key, index: u64, moved: EdgeMove) -> [Box<[u8]>; 2] {
     })
 }
 
-/// A key space and an identifier key that ends where its length says, with room for more.
+/// A key space and an identifier key behind its length, which marks its end; with capacity for `more` bytes.
 fn with_length(space: u8, key: &Key, more: usize) -> Vec<u8> {
     let key = key.as_bytes();
     // Keys have at most `Key::BYTES_MAX` bytes, so their length fits.

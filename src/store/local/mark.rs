@@ -1,4 +1,4 @@
-//! The mark: the index's record of how much of the ledger its blocks hold.
+//! The mark: the index's record of the extent of the ledger that its blocks hold.
 
 use super::blocks::Blocks;
 use crate::{
@@ -7,11 +7,11 @@ use crate::{
     store::{Applied, StoreError},
 };
 
-/// The version of the record that [`read_mark`] reads. Indexes of version 1 know no superseded entries,
-/// those of version 2 no edges but the newest, and those from one end only.
+/// Version of the record that [`read_mark`] reads. Indexes of version 1 have no superseded entries, those of version 2
+/// only the newest edges, and only from one end.
 const MARK_FORMAT: u8 = 3;
 
-/// How much of the ledger the blocks hold; in a new index, nothing.
+/// Reads the mark; in a new index, writes an empty one.
 ///
 /// The record is the format (1 byte, 3), entries and next position (varints), and the crc32c of these (4 bytes).
 pub(super) fn read_mark(blocks: &Blocks) -> Result<Applied, StoreError> {
@@ -26,7 +26,7 @@ pub(super) fn read_mark(blocks: &Blocks) -> Result<Applied, StoreError> {
     }
 }
 
-/// Makes the mark durable.
+/// Writes the mark and makes it durable.
 pub(super) fn write_mark(blocks: &Blocks, mark: Applied) -> Result<(), StoreError> {
     let mut record = vec![MARK_FORMAT];
     put_varint(&mut record, mark.entries);

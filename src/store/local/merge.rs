@@ -1,15 +1,16 @@
-//! The merge: one sorted pass that brings frozen changes into the blocks.
+//! The merge: one sorted pass that writes frozen changes into the blocks.
 //!
-//! A block lies under a key that is not above its first entry and above every entry of the block before; it holds what
-//! lies between its key and the next block's. The lowest block's key is [`keys::LOWEST`], so every key has a block, and
-//! a block's key never changes. A block that would grow too long is split into several, which are written from the
+//! The key of a block is not above its first entry and above every entry of the previous block; the block holds the
+//! entries between its key and the next block's. The lowest block's key is [`keys::LOWEST`], so every key has a block,
+//! and a block's key never changes. A block that would grow too long is split into several, which are written from the
 //! last to the first. So at every moment, for readers and after a crash, the block found for a key is right:
 //!
 //! * before a right part is written, the old block still holds its entries;
-//! * after, the right part holds them; what the old block still has of them lies at or above the key of the block after
-//!   it. Such leftovers count for nothing, neither for readers nor for the next merge.
+//! * after, the right part holds them; copies left in the old block lie at or above the key of the next block. Such
+//!   leftovers are ignored, by readers and by the next merge.
 //!
-//! For the same reason a block that becomes empty stays, empty: without it, leftovers before it could come back.
+//! For the same reason a block that becomes empty stays, empty: without it, leftovers in the previous block could come
+//! back.
 
 use std::{
     collections::btree_map,
@@ -25,57 +26,61 @@ use super::{
 };
 use crate::{ledger::Position, store::StoreError};
 
-/// How long blocks become.
+/// Limits of the length of blocks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BlockLimits {
-    /// Most entries of a block.
+    /// Maximum number of entries of a block.
     pub(super) entries_max: usize,
-    /// Most bytes of a block, unless it has a single entry.
+    /// Maximum length of a block, in bytes, unless it has a single entry.
     pub(super) bytes_max: usize,
 }
 
-/// How a merge ended.
+/// Outcome of a merge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Merged {
+pub(super) enum MergeOutcome {
     /// Everything is in the blocks.
     All,
-    /// It was told to stop; what is done does no harm.
+    /// Stopped early on request; the part written does no harm.
     Stopped,
 }
 
-/// Changes that are merged into one block at a time at the most.
+/// Maximum number of changes merged into one block at a time.
 const RUN_CHANGES_MAX: usize = 16_384;
 
-/// Brings `changes` into the blocks; they are not durable yet.
+/// Writes `changes` into the blocks, which are not durable yet.
 pub(super) fn merge(
     blocks: &Blocks,
     changes: &Changes,
     limits: BlockLimits,
     stop: &AtomicBool,
-) -> Result<Merged, StoreError> {
-    let mut gathered = Gathered::default();
+) -> Result<MergeOutcome, StoreError> {
+    let mut buffer = EntryBuffer::default();
     let mut changes = changes.iter().peekable();
     while let Some((first, _)) = changes.peek() {
         if stop.load(Ordering::Relaxed) {
-            return Ok(Merged::Stopped);
+            return Ok(MergeOutcome::Stopped);
         }
         let span = blocks.find_in_passing(first)?;
         let old = span.block.as_deref();
         let run = Run { changes: &mut changes, end: span.end.as_deref(), left: RUN_CHANGES_MAX };
-        gathered.gather(old, run).map_err(|error| blocks.bad_block(&span.key, error))?;
-        // From the last part to the first: see above.
-        for (key, part) in gathered.split(&span.key, limits).into_iter().rev() {
+        buffer.gather(old, run).map_err(|error| blocks.bad_block(&span.key, error))?;
+        // From the last part to the first, as the module header explains.
+        for (key, part) in buffer.split(&span.key, limits).into_iter().rev() {
             let is_unchanged = *key == *span.key && old == Some(part.as_slice());
             if !is_unchanged {
                 blocks.put(&key, part)?;
             }
         }
     }
-    Ok(Merged::All)
+    Ok(MergeOutcome::All)
 }
 
 /// Calls `each` with every key in the blocks, in order.
-pub(super) fn each_key(blocks: &Blocks, stop: &AtomicBool, mut each: impl FnMut(&[u8])) -> Result<Merged, StoreError> {
+pub(super) fn each_key(
+    blocks: &Blocks,
+    stop: &AtomicBool,
+    mut each: impl FnMut(&[u8]),
+) -> Result<MergeOutcome, StoreError> {
     let mut start: Box<[u8]> = keys::LOWEST.into();
     while !stop.load(Ordering::Relaxed) {
         let span = blocks.find_in_passing(&start)?;
@@ -88,13 +93,13 @@ pub(super) fn each_key(blocks: &Blocks, stop: &AtomicBool, mut each: impl FnMut(
         }
         match span.end {
             Some(end) => start = end,
-            None => return Ok(Merged::All),
+            None => return Ok(MergeOutcome::All),
         }
     }
-    Ok(Merged::Stopped)
+    Ok(MergeOutcome::Stopped)
 }
 
-/// The changes that belong to one block.
+/// The changes for one block.
 struct Run<'a, 'b> {
     changes: &'a mut Peekable<btree_map::Iter<'b, Box<[u8]>, Option<Position>>>,
     end: Option<&'a [u8]>,
@@ -102,7 +107,7 @@ struct Run<'a, 'b> {
 }
 
 impl<'b> Run<'_, 'b> {
-    /// The next change, when it belongs to the block and is below `key`, or at it.
+    /// The next change, if it belongs to the block and is not above `key`.
     fn next_upto(&mut self, key: Option<&[u8]>) -> Option<(&'b [u8], Option<Position>)> {
         let (next, position) = *self.changes.peek()?;
         let next = &**next;
@@ -115,16 +120,16 @@ impl<'b> Run<'_, 'b> {
     }
 }
 
-/// Entries in order, their keys one after the other in one buffer.
+/// Sorted entries, their keys concatenated in one buffer that is used again for the next block.
 #[derive(Default)]
-struct Gathered {
+struct EntryBuffer {
     bytes: Vec<u8>,
-    /// Where each key ends, and its position.
+    /// End of each key in `bytes`, and its position.
     entries: Vec<(usize, Position)>,
 }
 
-impl Gathered {
-    /// Merges an old block and a run of changes.
+impl EntryBuffer {
+    /// Merges an old block with the changes for it.
     fn gather(&mut self, old: Option<&[u8]>, mut run: Run<'_, '_>) -> Result<(), BlockError> {
         self.bytes.clear();
         self.entries.clear();
@@ -133,6 +138,7 @@ impl Gathered {
             if run.end.is_some_and(|end| key >= end) {
                 break;
             }
+            // A change of the same key replaces the entry; one that removes the key pushes nothing.
             let mut replaced = false;
             while let Some((changed, position)) = run.next_upto(Some(key)) {
                 replaced = changed == key;
@@ -155,14 +161,17 @@ impl Gathered {
         }
     }
 
-    /// The entries in blocks of about equal length; the first lies under `key`. At least one, if only an empty one.
+    /// The entries in blocks of about equal length, at least one block, which may be empty; the first one's key is
+    /// `key`.
     fn split(&self, key: &[u8], limits: BlockLimits) -> Vec<(Vec<u8>, Vec<u8>)> {
         let count = self.entries.len();
+        // Parts are filled to three quarters, so that the next changes do not split them at once.
         let target = (limits.entries_max * 3 / 4).max(1);
         let parts = if count <= limits.entries_max { 1 } else { count.div_ceil(target) };
         let entries_max = count.div_ceil(parts);
         let mut done = Vec::with_capacity(parts);
-        let (mut part_key, mut part) = (key.to_vec(), BlockWriter::new());
+        let mut part_key = key.to_vec();
+        let mut part = BlockWriter::new();
         let mut start = 0;
         for &(end, position) in &self.entries {
             let key = &self.bytes[start..end];
@@ -180,7 +189,7 @@ impl Gathered {
     }
 }
 
-/// The most that an entry takes beside its key, in bytes: two lengths and a position.
+/// Maximum overhead of an entry beside its key, in bytes: two lengths and a position.
 const ENTRY_EXTRA_BYTES: usize = 5 + 5 + 10;
 
 /// The shortest key that is above `below` and not above `key`.
@@ -199,7 +208,7 @@ mod tests {
     fn merged(blocks: &Blocks, set: &[&str], removed: &[&str]) -> Vec<(String, Vec<String>)> {
         let set = set.iter().map(|key| (key.as_bytes().into(), Some(Position(1))));
         let changes = set.chain(removed.iter().map(|key| (key.as_bytes().into(), None))).collect();
-        assert_eq!(merge(blocks, &changes, LIMITS, &AtomicBool::new(false)).unwrap(), Merged::All);
+        assert_eq!(merge(blocks, &changes, LIMITS, &AtomicBool::new(false)).unwrap(), MergeOutcome::All);
         let mut found = Vec::new();
         let mut start = Some(Box::from(keys::LOWEST));
         while let Some(span) = start.map(|start| blocks.find(&start).unwrap()) {

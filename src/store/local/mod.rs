@@ -5,17 +5,18 @@
 //! read  --> active map --> frozen map --> filter --> the one block that can hold the key
 //! ```
 //!
-//! A merge rewrites each block that it touches once, whatever the number of changes, and needs only the frozen map and
-//! one block in memory. When its blocks are on the disk it writes the mark: how much of the ledger the blocks hold.
-//! What is above the mark is applied again after a crash, which changes nothing that is already there.
+//! A merge rewrites each affected block once, whatever the number of changes, and needs only the frozen map and one
+//! block in memory. When its blocks are durable it writes the mark: the extent of the ledger that the blocks hold.
+//! After a crash the entries above the mark are replayed, which is idempotent.
 //!
 //! What always holds: at most one map is active, one frozen, one merge runs; [`LocalStore::apply`] waits when both maps
-//! are full. When the disk is full the frozen map stays as it is, and is merged when there is room again; until then
-//! [`LocalStore::ready`] refuses more than the maps hold. A mark is written only after everything below it, here and in the ledger's own derived files, is on the disk.
+//! are full. When the disk is full the frozen map stays, and is merged when there is room again; until then
+//! [`LocalStore::ready`] refuses more than the maps hold. A mark is written only after everything below it, here and in
+//! the ledger's own derived files, is durable.
 //!
-//! [`keys`] lays out the key space, [`block`] is the format of a block, [`blocks`] the tree with its
-//! [`directory`], [`filter`] tells most of what is not in it, [`merge`] the merge
-//! pass, [`mark`] its record, [`scan`] reads stretches, [`edges`] the edges of an identifier.
+//! [`keys`] lays out the key space, [`block`] is the format of a block, [`blocks`] the tree with its [`directory`],
+//! [`filter`] ends most lookups of absent keys, [`merge`] is the merge pass, [`mark`] its record, [`scan`] reads
+//! ranges, [`edges`] the edges of an identifier.
 
 mod block;
 mod blocks;
@@ -50,7 +51,7 @@ use self::{
     blocks::{Blocks, CacheBytes},
     filter::Filter,
     mark::{read_mark, write_mark},
-    merge::{BlockLimits, Merged},
+    merge::{BlockLimits, MergeOutcome},
     overlay::{Changes, Frozen, Overlay},
     scan::Entry,
 };
@@ -60,14 +61,14 @@ use crate::{
     ledger::{Position, Resident},
 };
 
-/// Most bytes of a block: 17 of them, the most a leaf of the tree may hold for a moment, stay below the size at which
-/// the tree would put the leaf into a file of its own.
+/// Maximum length of a block, in bytes: 17 of them, the most that a leaf of the tree holds for a moment, stay below the
+/// size at which the tree would put the leaf into a file of its own.
 const BLOCK_BYTES_MAX: usize = 7 << 10;
-/// Changes that are inserted under one hold of the overlay's lock, so that readers never wait long.
+/// Changes inserted under one hold of the overlay's lock, so that readers never wait long.
 const INSERT_CHUNK_CHANGES: usize = 128;
-/// The priority of the merge thread, as `nice` has it: it gets a tenth of a processor that others want, too.
+/// Priority of the merge thread, as `nice` has it: a tenth of a processor that others want, too.
 const MERGE_NICE: i32 = 10;
-/// How long to wait before the disk is looked at again, after it was full.
+/// Delay between two tries on a full disk.
 const FULL_DISK_RETRY: Duration = Duration::from_millis(500);
 
 /// The index on the local disk.
@@ -77,33 +78,33 @@ pub struct LocalStore {
     merger: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the store and its merge thread share.
+/// State shared by the store and its merge thread.
 struct Shared {
     options: LocalOptions,
     blocks: Blocks,
     overlay: Overlay,
-    /// What the blocks hold and what is being merged into them; `None` until it has been made.
+    /// Keys in the blocks and in the changes being merged; `None` until the filter has been built.
     filter: RwLock<Option<Filter>>,
-    /// Taken before the overlay's lock, never while that is held.
+    /// Lock order: taken before the overlay's lock, never while that is held.
     control: Mutex<Control>,
-    /// Something in `control` or in the overlay's layers changed.
+    /// Signals a change in `control` or in the overlay's layers.
     changed: Condvar,
-    /// Tells a merge that runs to stop.
+    /// Asks a running merge to stop.
     abandon: AtomicBool,
 }
 
 struct Control {
-    run: Run,
-    /// Why merging stopped.
+    mode: MergeMode,
+    /// The failure that ended merging for good.
     failure: Option<StoreError>,
-    /// Why merging makes no progress.
+    /// The full disk that merging waits for.
     full: Option<StoreError>,
     durable: Applied,
 }
 
-/// What the merge thread is to do.
+/// Mode of the merge thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Run {
+enum MergeMode {
     /// Merge when the overlay is full or old.
     On,
     /// Merge everything, then end.
@@ -113,12 +114,12 @@ enum Run {
 }
 
 impl LocalStore {
-    /// Opens the index in a directory, or makes an empty one, and starts its merge thread.
+    /// Opens the index in a directory, or creates an empty one, and starts its merge thread.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Engine`] when the files cannot be read or written or another process holds them;
-    /// [`StoreError::Damaged`] when they are not an index that this version understands.
+    /// [`StoreError::Engine`] if the files cannot be read or written or another process holds them;
+    /// [`StoreError::Damaged`] if they are no index that this version understands.
     pub fn open(path: &Path, options: LocalOptions) -> Result<Self, StoreError> {
         let cache_bytes = CacheBytes { sled: options.sled_cache_bytes, blocks: options.block_cache_bytes };
         let blocks = Blocks::open(path, cache_bytes)?;
@@ -127,7 +128,7 @@ impl LocalStore {
             options,
             overlay: Overlay::new(durable),
             filter: RwLock::new(None),
-            control: Mutex::new(Control { run: Run::On, failure: None, full: None, durable }),
+            control: Mutex::new(Control { mode: MergeMode::On, failure: None, full: None, durable }),
             changed: Condvar::new(),
             abandon: AtomicBool::new(false),
             blocks,
@@ -140,12 +141,12 @@ impl LocalStore {
         Ok(Self { shared, merger: Mutex::new(Some(merger)) })
     }
 
-    /// Ends the merge thread; false when it had ended before.
-    fn stop(&self, run: Run) -> bool {
+    /// Ends the merge thread; false if it had ended before.
+    fn stop(&self, mode: MergeMode) -> bool {
         let merger = self.merger.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(merger) = merger else { return false };
-        self.shared.control().run = run;
-        self.shared.abandon.store(run == Run::Abandon, Ordering::Relaxed);
+        self.shared.control().mode = mode;
+        self.shared.abandon.store(mode == MergeMode::Abandon, Ordering::Relaxed);
         self.shared.changed.notify_all();
         if merger.join().is_err() {
             self.shared.fail(self.shared.blocks.engine("the merge thread panicked"));
@@ -156,8 +157,8 @@ impl LocalStore {
 
 impl Drop for LocalStore {
     fn drop(&mut self) {
-        // What was not marked is applied again at the next start.
-        self.stop(Run::Abandon);
+        // Changes above the mark are replayed at the next start.
+        self.stop(MergeMode::Abandon);
         if let Err(error) = self.shared.blocks.close() {
             tracing::warn!(%error, "closing the index");
         }
@@ -178,7 +179,8 @@ impl Store for LocalStore {
     }
 
     fn superseded(&self, key: &Key, upto: u64, limit: usize) -> Result<Vec<(u64, Position)>, StoreError> {
-        let (prefix, first) = (keys::superseded_all(key), keys::superseded(key, upto));
+        let prefix = keys::superseded_all(key);
+        let first = keys::superseded(key, upto);
         let found = self.shared.scan(&prefix, Bound::Included(&first), limit)?;
         let with_index = |(key, position): Entry| Some((keys::superseded_index(&key)?, position));
         Ok(found.into_iter().filter_map(with_index).collect())
@@ -217,17 +219,18 @@ impl Store for LocalStore {
     }
 
     fn apply(&self, changes: Vec<IndexChange>, upto: Applied) -> Result<(), StoreError> {
-        if self.shared.control().run != Run::On {
+        if self.shared.control().mode != MergeMode::On {
             return Err(self.shared.closed());
         }
         let mut entries = changes.into_iter().flat_map(keys::entries);
         loop {
-            // Made outside the overlay's lock, which then is held only for the inserts.
+            // Built outside the overlay's lock, which is then held for the inserts alone.
             let chunk: Vec<_> = entries.by_ref().take(INSERT_CHUNK_CHANGES).collect();
             if chunk.is_empty() {
                 break;
             }
-            // Where no more room will be made they come in all the same, and `ready` takes no more.
+            // An entry in the ledger must be applied, so the changes go in even without room; `ready` refuses the next
+            // ones.
             let _ = self.shared.wait_for_room();
             self.shared.overlay.insert(chunk.into_iter());
         }
@@ -244,7 +247,7 @@ impl Store for LocalStore {
     }
 
     fn close(&self) -> Result<(), StoreError> {
-        if self.stop(Run::Finish) {
+        if self.stop(MergeMode::Finish) {
             let closed = self.shared.blocks.close();
             self.shared.control().failure.clone().map_or(closed, Err)
         } else {
@@ -258,7 +261,7 @@ impl Shared {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where a key leads.
+    /// The position under an index key.
     fn get(&self, key: &[u8]) -> Result<Option<Position>, StoreError> {
         if let Some(position) = self.overlay.get(key) {
             return Ok(position);
@@ -271,7 +274,7 @@ impl Shared {
         self.get_in(block, key)
     }
 
-    /// Where a key leads, as far as that can be said without waiting for a disk.
+    /// The position under an index key, without waiting for a disk.
     fn get_resident(&self, key: &[u8]) -> Result<Resident<Option<Position>>, StoreError> {
         if let Some(position) = self.overlay.get(key) {
             return Ok(Resident::Here(position));
@@ -290,7 +293,7 @@ impl Shared {
         found.map_err(|error| self.blocks.bad_block(key, error))
     }
 
-    /// False when the key is certainly in no block.
+    /// False if the key is certainly in no block.
     fn blocks_may_hold(&self, key: &[u8]) -> bool {
         let filter = self.filter.read().unwrap_or_else(PoisonError::into_inner);
         filter.as_ref().is_none_or(|filter| filter.may_hold(key))
@@ -301,11 +304,11 @@ impl Shared {
         scan::scan(&self.blocks, &self.overlay, prefix, start, limit)
     }
 
-    /// Says why nothing can be applied any more.
+    /// The reason why no change can be applied any more, as an error.
     fn check_running(&self, control: &Control) -> Result<(), StoreError> {
         match &control.failure {
             Some(failure) => Err(failure.clone()),
-            None if control.run != Run::On => Err(self.closed()),
+            None if control.mode != MergeMode::On => Err(self.closed()),
             None => Ok(()),
         }
     }
@@ -314,7 +317,7 @@ impl Shared {
         self.blocks.engine("it is closed")
     }
 
-    /// Waits until the active map takes more.
+    /// Waits until the active map has room.
     fn wait_for_room(&self) -> Result<(), StoreError> {
         let mut control = self.control();
         loop {
@@ -333,7 +336,7 @@ impl Shared {
         since.is_some_and(|since| since.elapsed() >= self.options.overlay_age_max)
     }
 
-    /// Freezes the active map for the merge thread; false when another is being merged.
+    /// Freezes the active map for the merge thread; false if another map is still being merged.
     fn freeze(&self, control: &Control) -> bool {
         let frozen = self.overlay.freeze(control.durable).is_some();
         self.changed.notify_all();
@@ -345,9 +348,10 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// The merge thread.
+    /// Body of the merge thread.
     fn merge_until_told(&self) {
-        // Nobody waits for a merge unless it falls far behind; questions go first. Where it cannot be said, it does no harm.
+        // Nobody waits for a merge unless it falls far behind: reads go first. A system that refuses the priority does
+        // no harm.
         let _ = rustix::process::setpriority_process(None, MERGE_NICE);
         let filled = catch_unwind(AssertUnwindSafe(|| self.make_filter(0)));
         if let Err(failure) = filled.unwrap_or_else(|_| Err(self.blocks.engine("filling the filter panicked"))) {
@@ -356,7 +360,7 @@ impl Shared {
         while let Some(frozen) = self.next_frozen() {
             let merged = catch_unwind(AssertUnwindSafe(|| self.merge_and_mark(&frozen)));
             match merged.unwrap_or_else(|_| Err(self.blocks.engine("the merge panicked"))) {
-                Ok(Merged::All) => {
+                Ok(MergeOutcome::All) => {
                     self.overlay.thaw();
                     let mut control = self.control();
                     control.durable = frozen.mark;
@@ -366,14 +370,14 @@ impl Shared {
                     drop(control);
                     self.changed.notify_all();
                 }
-                Ok(Merged::Stopped) => return,
+                Ok(MergeOutcome::Stopped) => return,
                 Err(full @ StoreError::Full { .. }) if self.wait_for_disk(&full) => {}
                 Err(failure) => return self.fail(failure),
             }
         }
     }
 
-    /// Waits until the disk has room, and opens the blocks anew. False when merging will not go on.
+    /// Waits until the disk has room, then reopens the blocks. False if merging is to end.
     fn wait_for_disk(&self, full: &StoreError) -> bool {
         let mut control = self.control();
         let had_room = control.full.is_none();
@@ -382,13 +386,14 @@ impl Shared {
             control.full = Some(full.clone());
             self.changed.notify_all();
         }
-        // One that is to finish tries once more.
-        let mut again = had_room || control.run == Run::On;
+        // A thread that is to finish tries once more.
+        let mut again = had_room || control.mode == MergeMode::On;
         while again {
-            let wait = self.changed.wait_timeout_while(control, FULL_DISK_RETRY, |control| control.run == Run::On);
+            let wait =
+                self.changed.wait_timeout_while(control, FULL_DISK_RETRY, |control| control.mode == MergeMode::On);
             control = wait.unwrap_or_else(PoisonError::into_inner).0;
-            again = control.run == Run::On;
-            if control.run == Run::Abandon {
+            again = control.mode == MergeMode::On;
+            if control.mode == MergeMode::Abandon {
                 return false;
             }
             drop(control);
@@ -405,20 +410,20 @@ impl Shared {
         false
     }
 
-    /// Waits for something to merge; `None` when the thread is to end.
+    /// Waits for a map to merge; `None` if the thread is to end.
     fn next_frozen(&self) -> Option<Arc<Frozen>> {
         let mut control = self.control();
         loop {
-            if control.run == Run::Abandon {
+            if control.mode == MergeMode::Abandon {
                 return None;
             }
             if let Some(frozen) = self.overlay.frozen() {
                 return Some(frozen);
             }
             let (_, since) = self.overlay.active();
-            if control.run == Run::Finish || self.is_old(since) {
+            if control.mode == MergeMode::Finish || self.is_old(since) {
                 let frozen = self.overlay.freeze(control.durable);
-                if frozen.is_some() || control.run == Run::Finish {
+                if frozen.is_some() || control.mode == MergeMode::Finish {
                     return frozen;
                 }
             }
@@ -429,17 +434,17 @@ impl Shared {
         }
     }
 
-    /// Makes a new filter of all that is in the blocks, with room for `more` keys and for the blocks to fill up.
+    /// Builds a filter of all keys in the blocks, with room for `more` keys and for the blocks to fill up.
     fn make_filter(&self, more: usize) -> Result<(), StoreError> {
         let limit = self.options.block_entries_max;
         let filter = Filter::new(self.blocks.len() * limit + 2 * more.max(limit));
-        if merge::each_key(&self.blocks, &self.abandon, |key| filter.insert(key))? == Merged::All {
+        if merge::each_key(&self.blocks, &self.abandon, |key| filter.insert(key))? == MergeOutcome::All {
             *self.filter.write().unwrap_or_else(PoisonError::into_inner) = Some(filter);
         }
         Ok(())
     }
 
-    /// Puts changes into the filter that are about to go into the blocks.
+    /// Inserts the keys of changes into the filter, before the changes go into the blocks.
     fn filter_changes(&self, changes: &Changes) -> Result<(), StoreError> {
         let has_room =
             |filter: &Option<Filter>| filter.as_ref().is_some_and(|filter| filter.has_room_for(changes.len()));
@@ -452,19 +457,19 @@ impl Shared {
         Ok(())
     }
 
-    /// Brings the frozen changes to the disk, then everything else that the mark promises, then the mark.
-    fn merge_and_mark(&self, frozen: &Frozen) -> Result<Merged, StoreError> {
+    /// Makes the frozen changes durable, then the other files that the mark covers, then writes the mark.
+    fn merge_and_mark(&self, frozen: &Frozen) -> Result<MergeOutcome, StoreError> {
         let limits = BlockLimits { entries_max: self.options.block_entries_max.max(2), bytes_max: BLOCK_BYTES_MAX };
         self.filter_changes(&frozen.changes)?;
-        if merge::merge(&self.blocks, &frozen.changes, limits, &self.abandon)? == Merged::Stopped {
-            return Ok(Merged::Stopped);
+        if merge::merge(&self.blocks, &frozen.changes, limits, &self.abandon)? == MergeOutcome::Stopped {
+            return Ok(MergeOutcome::Stopped);
         }
         self.blocks.sync()?;
         (self.options.before_mark)(frozen.mark).map_err(|error| {
             self.blocks.engine(format!("before marking ledger entry {}: {error}", frozen.mark.entries))
         })?;
         write_mark(&self.blocks, frozen.mark)?;
-        Ok(Merged::All)
+        Ok(MergeOutcome::All)
     }
 }
 

@@ -1,26 +1,26 @@
-//! How a [`LocalStore`](super::LocalStore) works.
+//! Options of a [`LocalStore`](super::LocalStore).
 
 use std::{io, time::Duration};
 
 use crate::store::Applied;
 
-/// Called when a merge is on the disk and before it is marked as applied: whoever keeps files that must not fall behind
-/// the mark makes them durable here. An error keeps the mark from being written and stops merging.
+/// Callback after a merge is durable and before its mark is written: files that must not fall behind the mark are made
+/// durable here. An error keeps the mark from being written and ends merging.
 pub type BeforeMark = Box<dyn Fn(Applied) -> io::Result<()> + Send + Sync>;
 
-/// How a [`LocalStore`](super::LocalStore) works.
+/// Options of a [`LocalStore`](super::LocalStore).
 pub struct LocalOptions {
-    /// Cache of the tree's pages, as sled counts them. Blocks that are used again are in the block cache; more here
+    /// Cache of the tree's pages, in bytes as sled counts them. Blocks used again are in the block cache; more here
     /// measured no better.
     pub sled_cache_bytes: u64,
-    /// Cache of blocks. At 16 (serial numbers) to 30 (random keys) bytes for each identifier it keeps them all; a lookup
-    /// in a block that is not in it costs tens of µs of CPU, in one that is 3 to 5.
+    /// Cache of blocks, in bytes. At 16 (serial numbers) to 30 (random keys) bytes for each identifier it holds them
+    /// all; a lookup costs 3 to 5 µs of CPU on a hit, tens of µs on a miss.
     pub block_cache_bytes: usize,
-    /// Changes that the overlay takes in before it is merged; there may be twice as many while a merge runs.
+    /// Maximum changes in the overlay before it is merged; while a merge runs there may be twice as many.
     pub overlay_entries_max: usize,
-    /// The longest time that changes wait in the overlay for a merge.
+    /// Maximum time that changes wait in the overlay for a merge.
     pub overlay_age_max: Duration,
-    /// Most entries of one block; more make lookups slower and merges cheaper.
+    /// Maximum entries of one block; more make lookups slower and merges cheaper.
     pub block_entries_max: usize,
     /// See [`BeforeMark`].
     pub before_mark: BeforeMark,

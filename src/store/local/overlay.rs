@@ -1,8 +1,8 @@
 //! The overlay: changes that are not in the blocks yet.
 //!
 //! An active map takes them in; once full or old it is frozen and merged into the blocks, while a new active map fills.
-//! What is looked for is in the active map, else in the frozen one, else in the blocks. The frozen map is let go only
-//! after all of it is in the blocks, and whoever looked before that has seen it.
+//! A lookup asks the active map, then the frozen one, then the blocks. The frozen map is dropped only after all of it
+//! is in the blocks, so a reader that asks in this order misses nothing.
 
 use std::{
     collections::BTreeMap,
@@ -13,10 +13,10 @@ use std::{
 
 use crate::{ledger::Position, store::Applied};
 
-/// Index entries in order: where a key leads, or `None` when it leads nowhere any more.
+/// Index entries in order: the position under each key, or `None` for a removed key.
 pub(super) type Changes = BTreeMap<Box<[u8]>, Option<Position>>;
 
-/// Changes that take no more, and how far the ledger is applied once they are merged.
+/// A map that takes no more changes, and the extent of the ledger once it is merged.
 #[derive(Debug)]
 pub(super) struct Frozen {
     pub(super) changes: Changes,
@@ -26,10 +26,10 @@ pub(super) struct Frozen {
 #[derive(Debug, Default)]
 struct Layers {
     active: Changes,
-    /// When the first change came into `active`.
+    /// Time of the first change in `active`.
     since: Option<Instant>,
     frozen: Option<Arc<Frozen>>,
-    /// Up to where whole calls have been applied.
+    /// Extent of the ledger applied by complete calls.
     applied: Applied,
 }
 
@@ -39,11 +39,11 @@ pub(super) struct Overlay {
     layers: RwLock<Layers>,
 }
 
-/// A stretch of the overlay, copied.
+/// A copied range of the overlay.
 #[derive(Debug)]
 pub(super) struct Stretch {
     pub(super) changes: Changes,
-    /// The last key that the copy covers; `None` when it covers all that there is.
+    /// The last key that the copy covers; `None` if it covers the whole range.
     pub(super) covers: Option<Box<[u8]>>,
 }
 
@@ -53,14 +53,14 @@ impl Overlay {
         Self { layers: RwLock::new(Layers { applied, ..Layers::default() }) }
     }
 
-    /// What the overlay says about a key; `None` when nothing.
+    /// The change of a key; `None` if the overlay has none.
     pub(super) fn get(&self, key: &[u8]) -> Option<Option<Position>> {
         let layers = self.read();
         let frozen = || layers.frozen.as_ref().and_then(|frozen| frozen.changes.get(key));
         layers.active.get(key).or_else(frozen).copied()
     }
 
-    /// A copy of the changes that lie in `bounds`, at least the first `count_max` of them.
+    /// A copy of the changes within `bounds`, at least the first `count_max` of them.
     pub(super) fn stretch(&self, bounds: (Bound<&[u8]>, Bound<&[u8]>), count_max: usize) -> Stretch {
         let layers = self.read();
         let mut stretch = Stretch { changes: Changes::new(), covers: None };
@@ -78,31 +78,33 @@ impl Overlay {
                 stretch.covers = Some(last.clone());
             }
         }
+        // Beyond the shorter of both copies, the other map may have changes that were not copied.
         if let Some(covers) = &stretch.covers {
             stretch.changes.retain(|key, _| key <= covers);
         }
         stretch
     }
 
-    /// Takes changes in, one after the other.
+    /// Inserts changes, one after the other.
     pub(super) fn insert(&self, changes: impl Iterator<Item = (Box<[u8]>, Option<Position>)>) {
         let mut layers = self.write();
         layers.active.extend(changes);
         layers.since.get_or_insert_with(Instant::now);
     }
 
-    /// Notes that everything inserted so far is the ledger up to `upto`.
+    /// Records that everything inserted so far is the ledger up to `upto`.
     pub(super) fn set_applied(&self, upto: Applied) {
         self.write().applied = upto;
     }
 
-    /// The number of changes in the active map, and since when there are any.
+    /// Number of changes in the active map, and the time of the first one.
     pub(super) fn active(&self) -> (usize, Option<Instant>) {
         let layers = self.read();
         (layers.active.len(), layers.since)
     }
 
-    /// Freezes the active map, if no other is frozen and there is something to merge or to mark after `durable`.
+    /// Freezes the active map, if no other is frozen and there are changes to merge, or a newer mark than `durable` to
+    /// write.
     pub(super) fn freeze(&self, durable: Applied) -> Option<Arc<Frozen>> {
         let mut layers = self.write();
         if layers.frozen.is_some() || (layers.active.is_empty() && layers.applied == durable) {
@@ -119,9 +121,9 @@ impl Overlay {
         self.read().frozen.clone()
     }
 
-    /// Lets the frozen map go; all of it is in the blocks.
+    /// Drops the frozen map; all of it is in the blocks.
     pub(super) fn thaw(&self) {
-        // It is large: its memory is given back after the lock.
+        // A large map: its memory is freed after the lock.
         let frozen = self.write().frozen.take();
         drop(frozen);
     }

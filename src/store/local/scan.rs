@@ -1,4 +1,4 @@
-//! Reading a stretch of the index in order, the overlay's changes over the blocks' entries.
+//! Reading a range of the index in order: the overlay's changes over the blocks' entries.
 
 use std::{collections::btree_map, iter::Peekable, ops::Bound};
 
@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{ledger::Position, store::StoreError};
 
-/// An index key and where it leads.
+/// An index key and its position.
 pub(super) type Entry = (Box<[u8]>, Position);
 
-/// Least and most overlay entries that are copied at a time.
+/// Minimum and maximum overlay entries copied at a time.
 const CHUNK_ENTRIES_MIN: usize = 16;
 const CHUNK_ENTRIES_MAX: usize = 1_024;
 
@@ -34,12 +34,12 @@ pub(super) fn scan(
     {
         return Ok(Vec::new());
     }
-    let mut found = Found { entries: Vec::new(), limit };
+    let mut found = ScanResult { entries: Vec::new(), limit };
     let mut start = start.map(Box::<[u8]>::from);
     while !found.is_full() {
         let count_max = (limit - found.entries.len()).clamp(CHUNK_ENTRIES_MIN, CHUNK_ENTRIES_MAX);
         let from = start.as_ref().map(|start| &**start);
-        // First the overlay, then the blocks: what a merge moves meanwhile has been seen in the overlay.
+        // First the overlay, then the blocks: changes that a merge moves meanwhile have been seen in the overlay.
         let stretch = overlay.stretch((from, end), count_max);
         let covered = stretch.covers.as_deref().map_or(end, Bound::Included);
         merged(blocks, (from, covered), stretch.changes, &mut found)?;
@@ -51,12 +51,12 @@ pub(super) fn scan(
     Ok(found.entries)
 }
 
-/// Appends the blocks' entries in `bounds`, with `changes`, which lie in the same bounds, over them.
+/// Appends the blocks' entries in `bounds`, overlaid with `changes`, which lie in the same bounds.
 fn merged(
     blocks: &Blocks,
     bounds: (Bound<&[u8]>, Bound<&[u8]>),
     changes: Changes,
-    found: &mut Found,
+    found: &mut ScanResult,
 ) -> Result<(), StoreError> {
     let mut changes = changes.into_iter().peekable();
     let mut start: Box<[u8]> = match bounds.0 {
@@ -69,6 +69,7 @@ fn merged(
             let bad = |error| blocks.bad_block(&span.key, error);
             let mut entries = Block::open(block).map_err(bad)?.entries();
             while let Some((key, position)) = entries.next().map_err(bad)? {
+                // A split leaves copies of entries in the left block; they belong to the next one.
                 let is_left_over = span.end.as_ref().is_some_and(|end| key >= &**end);
                 if is_left_over || is_above(key, bounds.1) || found.is_full() {
                     break;
@@ -87,18 +88,18 @@ fn merged(
     Ok(())
 }
 
-/// What a scan has found so far.
-struct Found {
+/// Entries that a scan has found so far.
+struct ScanResult {
     entries: Vec<Entry>,
     limit: usize,
 }
 
-impl Found {
+impl ScanResult {
     fn is_full(&self) -> bool {
         self.entries.len() >= self.limit
     }
 
-    /// Takes a block's entry, after the changes before it; a change of the same key wins.
+    /// Adds a block's entry, after the changes before it; a change of the same key replaces it.
     fn push(
         &mut self,
         changes: &mut Peekable<btree_map::IntoIter<Box<[u8]>, Option<Position>>>,
@@ -139,7 +140,7 @@ fn is_above(key: &[u8], end: Bound<&[u8]>) -> bool {
     }
 }
 
-/// The first string after all that begin with `prefix`; `None` when there is none.
+/// The least string above all that begin with `prefix`; `None` if there is none.
 fn first_after(prefix: &[u8]) -> Option<Vec<u8>> {
     let kept = prefix.iter().rposition(|byte| *byte != 0xff)?;
     let mut after = prefix[..=kept].to_vec();

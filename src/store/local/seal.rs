@@ -1,5 +1,5 @@
-//! The seal of a closed index (`DIR/index.seal`): every file of the index with its length and CRC-32C, so that `fsck` finds a
-//! flipped bit anywhere in it, also in places that the engine does not look at. Opening the index breaks the seal.
+//! The seal of a closed index (`DIR/index.seal`): the length and CRC-32C of every file of the index, so that `fsck`
+//! finds a flipped bit anywhere in them, also where the engine does not look. Opening the index breaks the seal.
 
 use std::{
     fmt::Write as _,
@@ -14,11 +14,11 @@ use crate::ledger::DataDir;
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what} {}: {source}", path.display())]
 pub struct SealError {
-    /// What was tried.
+    /// The operation.
     pub what: &'static str,
-    /// On which file.
+    /// The file.
     pub path: PathBuf,
-    /// What the system said.
+    /// The system's error.
     pub source: io::Error,
 }
 
@@ -26,12 +26,12 @@ fn failed(what: &'static str, path: &Path, source: io::Error) -> SealError {
     SealError { what, path: path.into(), source }
 }
 
-/// What was found about the seal of an index.
+/// State of the seal of an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seal {
     /// The index was not closed cleanly, or never opened: there is no seal.
     Absent,
-    /// Every file is as it was closed.
+    /// Every file is unchanged since the index was closed.
     Whole,
     /// The first difference.
     Broken(String),
@@ -44,7 +44,9 @@ pub enum Seal {
 /// [`SealError`].
 pub fn seal(directory: &DataDir) -> Result<(), SealError> {
     let write = || -> io::Result<()> {
-        let (path, listing) = (seal_path(directory), listing(&directory.index())?);
+        let path = seal_path(directory);
+        let listing = listing(&directory.index())?;
+        // A crash leaves no seal or a whole one: it gets its name after its content is durable.
         let temporary = path.with_extension("new");
         let mut file = File::create(&temporary)?;
         file.write_all(listing.as_bytes())?;
@@ -80,7 +82,7 @@ pub fn check_seal(directory: &DataDir) -> Result<Seal, SealError> {
     Ok(Seal::Broken(what))
 }
 
-/// Breaks the seal, if there is one: what is opened may change from here on.
+/// Breaks the seal, if there is one, before the index is opened and changed.
 ///
 /// # Errors
 ///
@@ -125,7 +127,8 @@ fn listing(index: &Path) -> io::Result<String> {
 fn checksum(path: &Path) -> io::Result<(u32, u64)> {
     let mut file = File::open(path)?;
     let mut buffer = vec![0; 1 << 20];
-    let (mut checksum, mut len) = (0, 0);
+    let mut checksum = 0;
+    let mut len = 0;
     loop {
         match file.read(&mut buffer)? {
             0 => return Ok((checksum, len)),

@@ -1,4 +1,4 @@
-//! What the local index promises beyond the contract: to open again with what it said, or to say that it cannot.
+//! Guarantees of the local index beyond the contract: it reopens with what was durable, or fails to open with a reason.
 
 use std::{
     fs,
@@ -257,7 +257,7 @@ fn damaged_files_give_errors_or_right_answers() {
     }
 }
 
-/// What happens to a store in the model test.
+/// An event in the life of a store in the model test.
 #[derive(Clone, Copy, Debug)]
 enum Then {
     GoOn,

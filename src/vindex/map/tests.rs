@@ -117,7 +117,7 @@ fn shards_grow() {
     check(&[last]);
 }
 
-/// Whether a proof is taken.
+/// Verification of a proof: true if it is accepted.
 type Verify = dyn Fn(&[u8]) -> bool;
 
 #[test]

@@ -265,7 +265,7 @@ async fn write(address: &str, name: &str) -> Heard {
         let identifier = |number| format!("88.118.8/{name}-{turn}-{number}");
         let commands: Vec<_> = (0..count).map(|number| command(&identifier(number), turn, turn)).collect();
         let texts: Vec<_> = commands.iter().map(data_of).collect();
-        let Ok(reply) = client.apply_batch(pb::ApplyBatchRequest { commands }).await else { break };
+        let Ok(reply) = client.apply_batch(pb::ApplyBatchRequest { commands, atomic: false }).await else { break };
         for (result, text) in reply.into_inner().results.into_iter().zip(texts) {
             if let Some(pb::apply_result::Result::Receipt(receipt)) = result.result {
                 heard.checkpoints.extend(Some(receipt.checkpoint.clone()).filter(|note| !note.is_empty()));

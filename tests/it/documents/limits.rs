@@ -34,7 +34,7 @@ const SECTIONS: &[Section] = &[
             ("values of a record", "{Values::COUNT_MAX}"),
             ("a record", "{bytes Values::RECORD_BYTES_MAX}"),
             ("edges shown with a record", "{Record::EDGES_SHOWN_MAX}"),
-            ("quantity, unit of an edge", "{bytes Quantity::BYTES_MAX}, {bytes Unit::BYTES_MAX}"),
+            ("quantity, unit of an edge", "{bytes Quantity::BYTES_MAX}; {bytes Unit::BYTES_MAX}"),
             ("inputs, outputs of an event, each", "{Event::FLOWS_MAX}"),
             ("reason of an erasure", "{bytes erasure::REASON_BYTES_MAX}"),
         ],
@@ -48,12 +48,33 @@ const SECTIONS: &[Section] = &[
             ),
             ("request id", "{bytes entry::REQUEST_ID_BYTES_MAX}"),
             ("commands in a batch", "{registry::BATCH_COMMANDS_MAX}"),
+            ("entries of an atomic batch, in their stored form", "{bytes registry::ATOMIC_BYTES_MAX}"),
+            ("kind, name of who made a change", "{bytes Principal::KIND_BYTES_MAX}; {bytes Principal::NAME_BYTES_MAX}"),
             (
                 "commands, KiB of commands waiting for the ledger",
-                "{registry::QUEUE_COMMANDS_MAX}, {registry::QUEUE_KIB_MAX}",
+                "{registry::QUEUE_COMMANDS_MAX}; {registry::QUEUE_KIB_MAX}",
             ),
             ("a segment of the ledger", "{bytes segment::SEGMENT_BYTES_MAX}"),
             ("a line of an import", "{bytes json::LINE_BYTES_MAX}"),
+        ],
+    ),
+    (
+        "Connections",
+        &[
+            (
+                "connections at once, over all listeners",
+                "{descriptors::CONNECTIONS_MAX}, and no more than the process has file descriptors beside those kept back",
+            ),
+            (
+                "file descriptors kept back for files and other nodes",
+                "a quarter, {descriptors::KEPT_BACK_MIN} at least, {descriptors::KEPT_BACK_MAX} at most",
+            ),
+            ("one client network over one front end", "one of {places::PER_NETWORK_DIVISOR} of all connections"),
+            (
+                "time that a connection without a request under way stays when another one needs its place",
+                "{time AdmissionLimits::room_after_ms}",
+            ),
+            ("the same with a request under way that gets no response", "{time AdmissionLimits::stalled_after_ms}"),
         ],
     ),
     (
@@ -63,6 +84,12 @@ const SECTIONS: &[Section] = &[
             ("a request that writes", "{bytes grpc::APPLY_REQUEST_BYTES_MAX}"),
             ("a reply", "{bytes grpc::REPLY_BYTES_MAX}"),
             ("calls at once on one connection", "{grpc::CALLS_PER_CONNECTION_MAX}"),
+            (
+                "connections, of one client network",
+                "{GrpcLimits::connections_max}, {GrpcLimits::connections_per_network_max}",
+            ),
+            ("time until a client has said that it speaks HTTP/2", "{time GrpcLimits::handshake_timeout_ms}"),
+            ("time between calls on a connection", "{time GrpcLimits::idle_timeout_ms}"),
             ("identifiers in a `ResolveBatch`", "{grpc::RESOLVE_BATCH_MAX}"),
             (
                 "versions in a page of a history",
@@ -87,20 +114,23 @@ const SECTIONS: &[Section] = &[
         &[
             (
                 "an answer over UDP",
-                "{responder::UDP_PAYLOAD_OCTETS_MAX} octets with EDNS, {writing::UDP_PLAIN_OCTETS_MAX} without; the rest over TCP",
+                "{wire::UDP_PAYLOAD_OCTETS_MAX} octets with EDNS, {wire::UDP_PLAIN_OCTETS_MAX} without; the rest over TCP",
             ),
-            ("addresses, threads on each", "{config::DNS_ADDRESSES_MAX}, {config::DNS_WORKERS_MAX}"),
-            ("connections at once over TCP, TLS and QUIC, each", "{DnsLimits::connections_max}"),
-            ("connections of one client network", "{SourceLimits::connections_per_source_max}"),
+            ("addresses, threads on each", "{config::DNS_ADDRESSES_MAX}; {config::DNS_WORKERS_MAX}"),
+            ("connections at once over TCP, TLS, HTTPS and QUIC, each", "{DnsLimits::connections_max}"),
+            ("connections of one client network, over all of them", "{DnsLimits::connections_per_network_max}"),
             ("idle time of a connection", "{time DnsLimits::idle_timeout_ms}"),
             ("time for a handshake", "{time DnsLimits::handshake_timeout_ms}"),
-            ("requests at once on one QUIC connection", "{DnsLimits::quic_streams_max}"),
+            ("requests at once on one connection over QUIC or HTTPS", "{DnsLimits::streams_max}"),
         ],
     ),
     (
         "HTTP and feeds",
         &[
-            ("connections at once", "{HttpLimits::connections_max}"),
+            (
+                "connections, of one client network",
+                "{HttpLimits::connections_max}, {HttpLimits::connections_per_network_max}",
+            ),
             ("head of a request", "{bytes listener::HEAD_BYTES_MAX}"),
             ("time for a head, and between requests", "{time HttpLimits::head_timeout_ms}"),
             (
@@ -108,7 +138,7 @@ const SECTIONS: &[Section] = &[
                 "{time HttpLimits::write_timeout_ms}",
             ),
             ("feeds at once", "{feed::FEEDS_MAX}"),
-            ("feeds of one peer, over gRPC and over HTTP, each", "{peers::FEEDS_PER_PEER_MAX}"),
+            ("feeds of one client network, over gRPC and HTTP together", "{admission::FEEDS_PER_NETWORK_MAX}"),
             (
                 "entries read ahead for a feed",
                 "{feed::PAGE_ENTRIES_MAX}, and about {bytes entries::ENTRIES_READ_BYTES}",
@@ -137,7 +167,7 @@ const SECTIONS: &[Section] = &[
                 "TTL of a delegation",
                 "{time Delegation::TTL_SECONDS_MAX}; {time Delegation::TTL_SECONDS_DEFAULT} unless given",
             ),
-            ("referrals, questions of a walk", "{options::HOPS_MAX}, {RecursionOptions::questions_max}"),
+            ("referrals, questions of a walk", "{options::HOPS_MAX}; {RecursionOptions::questions_max}"),
             ("walks at once", "{RecursionOptions::walks_max}"),
             (
                 "walks for clients at once, of one client network",
@@ -194,7 +224,7 @@ fn grouped(value: Value) -> String {
     let digits = value.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -240,7 +270,7 @@ fn constants_are_read_right() {
         ("TraceLimits::TIME_MAX", 60_000),
         ("DnsLimits::connections_max", 1_024),
         ("quic::STREAM_OCTETS_MAX", 4_098),
-        ("peers::FEEDS_PER_PEER_MAX", 16),
+        ("admission::FEEDS_PER_NETWORK_MAX", 16),
         ("rate::DUE_MASK", (1 << 40) - 1),
     ] {
         assert_eq!(constants.value(name), Ok(value), "{name}");

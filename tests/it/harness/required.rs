@@ -10,13 +10,14 @@
 const VARIABLE: &str = "TOUCHMARK_REQUIRE";
 
 /// Every precondition, with what is printed where it is not met.
-const PRECONDITIONS: [(&str, &str); 10] = [
+const PRECONDITIONS: [(&str, &str); 11] = [
     ("delv", "delv is not installed"),
     ("dig", "dig is not installed"),
     ("kdig", "kdig is not installed"),
     ("kdig+tls", "this kdig has no DNS over TLS, or cannot pin a key"),
     ("kdig+https", "this kdig has no DNS over HTTPS"),
     ("kdig+quic", "this kdig has no DNS over QUIC"),
+    ("descriptors", "a process may have fewer than 3,300 file descriptors here (`ulimit -Hn`)"),
     ("strace", "strace is not installed"),
     ("root", "a file system of its own cannot be mounted: that needs root"),
     ("ipv6", "this machine has no IPv6"),

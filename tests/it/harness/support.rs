@@ -74,7 +74,7 @@ impl Running {
     }
 
     pub async fn apply_batch(&self, commands: Vec<pb::Command>) -> Result<Vec<Outcome>, Status> {
-        let answer = self.registry().apply_batch(pb::ApplyBatchRequest { commands }).await?.into_inner();
+        let answer = self.registry().apply_batch(pb::ApplyBatchRequest { commands, atomic: false }).await?.into_inner();
         Ok(answer.results.into_iter().map(outcome).collect())
     }
 
@@ -101,7 +101,7 @@ impl Running {
                 Err(status) => Outcome::Refusal(pb::Refusal {
                     code: status.code().into(),
                     message: status.message().into(),
-                    existing: None,
+                    ..pb::Refusal::default()
                 }),
             });
         }
@@ -196,7 +196,8 @@ impl Outcome {
     }
 }
 
-fn outcome(result: pb::ApplyResult) -> Outcome {
+/// What came of one command.
+pub fn outcome(result: pb::ApplyResult) -> Outcome {
     match result.result.unwrap() {
         pb::apply_result::Result::Receipt(receipt) => Outcome::Receipt(receipt),
         pb::apply_result::Result::Refusal(refusal) => Outcome::Refusal(refusal),

@@ -13,8 +13,9 @@ use touchmark::{
         proof_from_pb, value_to_pb,
     },
     tlog::{
-        CheckpointVerifier, empty_root,
+        empty_root,
         merkle::{TreeHead, is_consistent},
+        note::VerifierKey,
         policy::Policy,
     },
     vindex::{Lookup, LookupKind},
@@ -25,7 +26,7 @@ use crate::{support::*, vindex};
 
 /// An auditor: whom it trusts, and what it has seen.
 pub struct Auditor {
-    pub verifier: CheckpointVerifier,
+    pub verifier: VerifierKey,
     policy: Policy,
     heads: Vec<TreeHead>,
     /// Proof files, and what they showed when they were made.
@@ -48,7 +49,7 @@ impl Auditor {
     pub fn new(running: &Running) -> Self {
         let key = running.node.summary().verifier_key;
         let policy = Policy::of_log(key.parse().unwrap()).unwrap();
-        let verifier = CheckpointVerifier::new(&key).unwrap();
+        let verifier = VerifierKey::of_log(&key).unwrap();
         Self { verifier, policy, heads: Vec::new(), files: Vec::new(), texts: BTreeMap::new() }
     }
 

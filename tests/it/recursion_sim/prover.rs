@@ -85,7 +85,7 @@ fn path(leaf: Hash, index: u64, size: u64) -> (Vec<Hash>, Hash) {
 
 /// The entry that says a record, with its public values open.
 pub fn record_entry(kind: EntryKind, identifier: &Identifier, values: &Values, index: u64, time_ms: u64) -> Entry {
-    let principal = Principal::Loopback;
+    let principal = &Principal::LOOPBACK;
     let (edges, outputs, request, erasure) = (&[], None, None, None);
     let statement = Statement { kind, identifier, principal, values, edges, outputs, request, erasure };
     let draft = Draft::new(&statement, [8; 32]).unwrap();
@@ -105,7 +105,7 @@ pub fn record_entry(kind: EntryKind, identifier: &Identifier, values: &Values, i
 
 /// The entry that says something of a prefix.
 pub fn prefix_entry(prefix: &Prefix, change: &PrefixChange, index: u64, time_ms: u64) -> Entry {
-    let statement = PrefixStatement { prefix, change, principal: Principal::Loopback, request: None };
+    let statement = PrefixStatement { prefix, change, principal: &Principal::LOOPBACK, request: None };
     let draft = Draft::of_prefix(&statement, [8; 32]).unwrap();
     let mut text = Vec::new();
     draft.put_text(&mut text, &place(index, time_ms));

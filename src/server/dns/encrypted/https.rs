@@ -1,82 +1,145 @@
-//! DNS over HTTPS (RFC 8484), by the listener of hickory-server.
+//! DNS over HTTPS (RFC 8484): POST over HTTP/2, the message as it is in the body.
 //!
-//! A request arrives here as its bytes and is answered by the same responder as everywhere; the library wants records and
-//! encodes them again, so that padding would not come out as it was meant and is left away.
+//! A request arrives here as its bytes and is answered by the same responder as everywhere. Connections come from
+//! [`crate::server::accept`]; how many requests are answered at once on one of them is bounded, and how long a request is.
+//! A request whose body does not come is none yet: its connection counts as silent.
 //!
-//! It answers POST only. It bounds how long a client may take for the handshake of TLS and between requests, but not how long it
-//! is silent between the two, and neither connections nor the requests at once on one. Where that matters, a proxy that
-//! ends TLS belongs in front of the TCP listener.
-//!
-//! The library logs single requests at level `info` and what clients send wrongly at `warn`;
-//! [`crate::server::dns::LOG_DIRECTIVES`] keeps that out of the log.
+//! Deliberately absent: GET, whose responses caches would keep; padding, which the cover of HTTP/2 makes less telling;
+//! HTTP/1.1, which clients of RFC 8484 do not speak (section 5.2).
 
-use std::{io, sync::Arc};
-
-use hickory_proto::op::{Header, HeaderCounts, Message, Metadata};
-use hickory_server::{
-    Server,
-    net::runtime::Time,
-    server::{Request, RequestHandler, ResponseHandler, ResponseInfo},
-    zone_handler::MessageResponseBuilder,
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    net::IpAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
 };
-use tokio::net::TcpListener;
 
-use super::EncryptedParts;
-use crate::server::dns::Respond;
+use bytes::{Buf as _, Bytes};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Body, Frame, Incoming, SizeHint},
+    header::{ACCEPT, CONTENT_TYPE, HeaderValue},
+    server::conn::http2,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+
+use crate::server::{
+    accept::Accepted,
+    activity::{Activity, Attended},
+    dns::{Respond, TCP_REQUEST_OCTETS_MAX},
+};
 
 /// Where DNS over HTTPS is asked (RFC 8484 section 4.1 leaves the path to the server; this is what clients expect).
 pub const HTTPS_PATH: &str = "/dns-query";
+/// The protocol's name in the handshake (RFC 9113 section 3.3).
+pub(super) const ALPN: &[u8] = b"h2";
+/// The media type of requests and responses (RFC 8484 section 6).
+const DNS_MESSAGE: HeaderValue = HeaderValue::from_static("application/dns-message");
+/// The longest head of a request, in octets.
+const HEAD_OCTETS_MAX: u32 = 16 << 10;
 
-/// A running listener.
-pub(super) struct HttpsServer {
-    server: Server<Handler>,
+/// Answers the requests of one connection.
+pub(super) async fn attend(accepted: Accepted, respond: Arc<Respond>, streams_max: u32) {
+    let Accepted { stream, peer, activity, mut ending } = accepted;
+    activity.opened();
+    let service = service_fn(move |request| {
+        let (respond, activity) = (Arc::clone(&respond), activity.clone());
+        async move { Ok::<_, Infallible>(answer(request, peer.ip(), &respond, &activity).await) }
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .max_concurrent_streams(streams_max)
+        .max_header_list_size(HEAD_OCTETS_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = ending.asked() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection for DNS over HTTPS ended badly");
+    }
 }
 
-impl HttpsServer {
-    /// Starts to answer.
-    pub(super) fn start(listener: TcpListener, parts: &EncryptedParts) -> io::Result<Self> {
-        let mut server = Server::new(Handler { respond: Arc::clone(&parts.respond_https) });
-        let certificate = Arc::clone(&parts.certificate);
-        let idle_timeout = parts.limits.idle_timeout();
-        server.register_https_listener(listener, idle_timeout, certificate, None, HTTPS_PATH.into())?;
-        Ok(Self { server })
+type Answered = Response<Attended<Whole>>;
+
+/// The response to a request (RFC 8484 section 4).
+async fn answer(request: Request<Incoming>, client: IpAddr, respond: &Respond, activity: &Activity) -> Answered {
+    let (head, body) = request.into_parts();
+    let refused = |status| without_message(status, activity);
+    if head.uri.path() != HTTPS_PATH {
+        return refused(StatusCode::NOT_FOUND);
+    }
+    if head.method != Method::POST {
+        return refused(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    if head.headers.get(CONTENT_TYPE) != Some(&DNS_MESSAGE) {
+        return refused(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    }
+    let message = match read(body).await {
+        Ok(message) => message,
+        Err(status) => return refused(status),
+    };
+    let under_way = activity.begin();
+    let mut response = Vec::new();
+    if !respond.respond(&message, client, &mut response).await {
+        return refused(StatusCode::BAD_REQUEST);
+    }
+    let mut response = Response::new(Attended::new(Whole(response.into()), under_way));
+    response.headers_mut().insert(CONTENT_TYPE, DNS_MESSAGE);
+    response
+}
+
+fn without_message(status: StatusCode, activity: &Activity) -> Answered {
+    let mut response = Response::new(Attended::new(Whole::default(), activity.begin()));
+    *response.status_mut() = status;
+    if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        response.headers_mut().insert(ACCEPT, DNS_MESSAGE);
+    }
+    response
+}
+
+/// Reads a body to its end.
+///
+/// # Errors
+///
+/// The status that says what is wrong with it.
+async fn read(body: Incoming) -> Result<Vec<u8>, StatusCode> {
+    let mut body = pin!(body);
+    let mut message = Vec::new();
+    while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        let Ok(data) = frame.map_err(|_| StatusCode::BAD_REQUEST)?.into_data() else { continue };
+        if message.len() + data.remaining() > usize::from(TCP_REQUEST_OCTETS_MAX) {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        message.extend_from_slice(&data);
+    }
+    Ok(message)
+}
+
+/// A body that is there as a whole.
+#[derive(Debug, Default)]
+struct Whole(Bytes);
+
+impl Body for Whole {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let bytes = std::mem::take(&mut self.0);
+        Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
     }
 
-    /// Stops listening and ends every connection.
-    pub(super) async fn shutdown(mut self) {
-        if let Err(error) = self.server.shutdown_gracefully().await {
-            tracing::warn!(%error, "the listener for DNS over HTTPS did not stop cleanly");
-        }
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
     }
-}
 
-struct Handler {
-    respond: Arc<Respond>,
-}
-
-#[async_trait::async_trait]
-impl RequestHandler for Handler {
-    async fn handle_request<R: ResponseHandler, T: Time>(
-        &self,
-        request: &Request,
-        mut response_handle: R,
-    ) -> ResponseInfo {
-        let silent =
-            || Header { metadata: Metadata::response_from_request(&request.metadata), counts: HeaderCounts::default() };
-        let mut response = Vec::new();
-        if !self.respond.respond(request.as_slice(), request.src().ip(), &mut response).await {
-            return silent().into();
-        }
-        let Ok(message) = Message::from_vec(&response) else { return silent().into() };
-        let Message { metadata, answers, authorities, additionals, edns, .. } = &message;
-        let response = MessageResponseBuilder::new(&request.queries, edns.as_ref());
-        let response = response.build(*metadata, answers, authorities, &[], additionals);
-        match response_handle.send_response(response).await {
-            Ok(info) => info,
-            Err(error) => {
-                tracing::debug!(%error, "a DNS response was not sent");
-                silent().into()
-            }
-        }
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.len() as u64)
     }
 }

@@ -3,13 +3,14 @@
 //! * Handshakes run side by side, so a client that falls silent in one delays nobody.
 //! * When a quarter of the connections are taken, a client first has to show that it gets what is sent to its address
 //!   (RFC 9000 section 8.1.2): forged addresses then cost no memory.
-//! * A client network's connections are counted when a handshake is through, so that forged ones cannot use up those of
-//!   somebody else.
+//! * A client network's connections are counted when a client has shown its address or a handshake is through, so that forged
+//!   ones cannot use up those of somebody else.
 //!
 //! Deliberately absent: early data (RFC 9250 section 4.5 allows it, an attacker can replay it), zone transfers, a bound on the
 //! requests of a connection as a whole.
 
 use std::{
+    future::pending,
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
@@ -22,11 +23,17 @@ use quinn::{
 };
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
+use super::QUIC;
 use crate::{
     protocol::dns::request::Request,
-    server::dns::{
-        DnsLimits,
-        tcp::{Buffers, Connections, TCP_REQUEST_OCTETS_MAX, stopped},
+    server::{
+        accept::stopped,
+        activity::Activity,
+        dns::{
+            DnsLimits,
+            tcp::{Buffers, Streams, TCP_REQUEST_OCTETS_MAX},
+        },
+        places::{Full, Gate, Place},
     },
 };
 
@@ -46,6 +53,8 @@ const SEND_OCTETS_MAX: u64 = 131_072;
 const INCOMING_MAX: usize = 256;
 /// How much of a handshake that waits is kept, in octets.
 const INCOMING_OCTETS_MAX: u64 = 16_384;
+/// How long a connection that was told to make room may take for that.
+const MAKING_ROOM_TIMEOUT: Duration = Duration::from_millis(500);
 /// Option of the keep-alive of TCP (RFC 7828 section 3.1).
 const OPTION_TCP_KEEPALIVE: u16 = 11;
 
@@ -57,10 +66,10 @@ pub(super) fn bind(address: SocketAddr, tls: rustls::ServerConfig, limits: &DnsL
     let crypto = QuicServerConfig::try_from(Arc::new(tls)).map_err(io::Error::other)?;
     let mut transport = TransportConfig::default();
     transport
-        .max_concurrent_bidi_streams(limits.quic_streams_max.into())
+        .max_concurrent_bidi_streams(limits.streams_max.into())
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(STREAM_OCTETS_MAX.into())
-        .receive_window(limits.quic_streams_max.saturating_mul(STREAM_OCTETS_MAX).into())
+        .receive_window(limits.streams_max.saturating_mul(STREAM_OCTETS_MAX).into())
         .send_window(SEND_OCTETS_MAX)
         .datagram_receive_buffer_size(None)
         .max_idle_timeout(Some(limits.idle_timeout().try_into().map_err(io::Error::other)?));
@@ -73,8 +82,15 @@ pub(super) fn bind(address: SocketAddr, tls: rustls::ServerConfig, limits: &DnsL
     Endpoint::server(config, address)
 }
 
+/// What the connections of the listener share.
+pub(super) struct Shared {
+    pub(super) streams: Streams,
+    pub(super) gate: Gate,
+    pub(super) limits: DnsLimits,
+}
+
 /// Takes connections until the server stops, then waits for those that are there.
-pub(super) async fn accept(endpoint: Endpoint, shared: Connections, stopping: watch::Receiver<bool>) {
+pub(super) async fn accept(endpoint: Endpoint, shared: Shared, stopping: watch::Receiver<bool>) {
     let shared = Arc::new(shared);
     let mut stop = stopping.clone();
     let mut connections = JoinSet::new();
@@ -86,49 +102,89 @@ pub(super) async fn accept(endpoint: Endpoint, shared: Connections, stopping: wa
             incoming = endpoint.accept() => incoming,
         };
         let Some(incoming) = incoming else { break };
-        if connections.len() >= connections_max {
-            incoming.refuse();
-        } else if connections.len() >= connections_max / 4 && incoming.may_retry() {
+        if connections.len() >= connections_max / 4 && incoming.may_retry() {
             // It fails for one that may not be asked again, which was looked at.
             let _ = incoming.retry();
+        } else if connections.len() >= connections_max.saturating_mul(2) {
+            // So many wait for others to make room, or to show their addresses.
+            incoming.refuse();
         } else {
             connections.spawn(serve(incoming, Arc::clone(&shared), stopping.clone()));
         }
     }
     // Who comes now is refused.
     endpoint.set_server_config(None);
-    shared.drain(connections).await;
+    let drain_timeout = Duration::from_millis(shared.limits.drain_timeout_ms);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if timeout(drain_timeout, drained).await.is_err() {
+        tracing::warn!(listener = QUIC, connections = connections.len(), "connections do not end: they are cut");
+        connections.shutdown().await;
+    }
     endpoint.close(NO_ERROR, b"");
-    let _ = timeout(Duration::from_millis(shared.limits.drain_timeout_ms), endpoint.wait_idle()).await;
+    let _ = timeout(drain_timeout, endpoint.wait_idle()).await;
 }
 
-/// Answers the requests of one connection, each on its stream, until it idles or the server stops.
-async fn serve(incoming: Incoming, shared: Arc<Connections>, mut stopping: watch::Receiver<bool>) {
+/// Shakes hands, takes a place, and answers what comes.
+///
+/// A client that showed its address has a place before the handshake, so that one that falls silent in it makes room as any
+/// other does; any other has one afterwards.
+async fn serve(incoming: Incoming, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
+    let mut early = None;
+    if incoming.remote_address_validated() {
+        match place_soon(&shared.gate, incoming.remote_address().ip()).await {
+            Some(place) => early = Some(place),
+            None => return incoming.refuse(),
+        }
+    }
+    let evicted = early.as_ref().map(|place| place.activity().clone());
     let connection = tokio::select! {
         () = stopped(&mut stopping) => return,
+        () = async { match &evicted { Some(activity) => activity.evicted().await, None => pending().await } } => return,
         connection = timeout(shared.limits.handshake_timeout(), incoming) => connection,
     };
     let Ok(Ok(connection)) = connection else { return };
-    let Some(_guard) = shared.sources.admit(connection.remote_address().ip()) else {
-        connection.close(EXCESSIVE_LOAD, b"too many connections");
-        return;
+    let place = match early {
+        Some(place) => Some(place),
+        None => place_soon(&shared.gate, connection.remote_address().ip()).await,
     };
+    let Some(place) = place else { return connection.close(EXCESSIVE_LOAD, b"too many connections") };
+    place.activity().opened();
+    tokio::select! {
+        () = place.activity().evicted() => connection.close(EXCESSIVE_LOAD, b"others need the place"),
+        () = attend(&connection, &shared, place.activity(), stopping) => {}
+    }
+}
+
+/// A place, now or when another connection has made room; `None` when none does.
+async fn place_soon(gate: &Gate, client: IpAddr) -> Option<Place> {
+    match gate.try_enter(client) {
+        Ok(place) => Some(place),
+        Err(Full::MakingRoom) => timeout(MAKING_ROOM_TIMEOUT, gate.enter(client)).await.ok().flatten(),
+        Err(Full::Network | Full::Busy) => None,
+    }
+}
+
+/// Answers the requests of one connection, each on its stream, until it idles or the server stops.
+async fn attend(
+    connection: &Connection,
+    shared: &Arc<Shared>,
+    activity: &Activity,
+    mut stopping: watch::Receiver<bool>,
+) {
     let mut streams = JoinSet::new();
     loop {
         tokio::select! {
             () = stopped(&mut stopping) => break,
             Some(answered) = streams.join_next() => {
                 if let Ok(Err(ProtocolError)) = answered {
-                    connection.close(PROTOCOL_ERROR, b"");
-                    return;
+                    return connection.close(PROTOCOL_ERROR, b"");
                 }
             }
             accepted = timeout(shared.limits.idle_timeout(), connection.accept_bi()),
-                if streams.len() < shared.limits.quic_streams_max as usize => match accepted {
+                if streams.len() < shared.limits.streams_max as usize => match accepted {
                     Ok(Ok((send, receive))) => {
-                        let connection = connection.clone();
-                        let shared = Arc::clone(&shared);
-                        streams.spawn(answer(send, receive, connection, shared, stopping.clone()));
+                        let asked = Asked { connection: connection.clone(), activity: activity.clone() };
+                        streams.spawn(answer(send, receive, asked, Arc::clone(shared), stopping.clone()));
                     }
                     Ok(Err(_)) => return,
                     Err(_) => break,
@@ -139,12 +195,18 @@ async fn serve(incoming: Incoming, shared: Arc<Connections>, mut stopping: watch
     connection.close(NO_ERROR, b"");
 }
 
+/// Whose request a stream is.
+struct Asked {
+    connection: Connection,
+    activity: Activity,
+}
+
 /// Reads one request, answers it, and waits until the client has the response.
 async fn answer(
     mut send: SendStream,
     mut receive: RecvStream,
-    connection: Connection,
-    shared: Arc<Connections>,
+    asked: Asked,
+    shared: Arc<Shared>,
     mut stopping: watch::Receiver<bool>,
 ) -> Result<(), ProtocolError> {
     let idle_timeout = shared.limits.idle_timeout();
@@ -152,9 +214,11 @@ async fn answer(
         () = stopped(&mut stopping) => Err(UNSPECIFIED_ERROR),
         stream = read(&mut receive, idle_timeout) => stream,
     };
+    // What did not come to its end is no request.
+    let _under_way = stream.is_ok().then(|| asked.activity.begin());
     let mut buffers = Buffers::default();
     let framed = match stream {
-        Ok(stream) => respond(&stream, connection.remote_address().ip(), &shared, &mut buffers).await,
+        Ok(stream) => respond(&stream, asked.connection.remote_address().ip(), &shared, &mut buffers).await,
         Err(code) => Err(code),
     };
     let framed = match framed {
@@ -197,11 +261,11 @@ async fn read(receive: &mut RecvStream, idle_timeout: Duration) -> Result<Vec<u8
 async fn respond<'a>(
     stream: &[u8],
     client: IpAddr,
-    shared: &Connections,
+    shared: &Shared,
     buffers: &'a mut Buffers,
 ) -> Result<&'a [u8], VarInt> {
     let request = unframed(stream).ok_or(PROTOCOL_ERROR)?;
-    shared.respond(request, client, buffers).await.ok_or(INTERNAL_ERROR)
+    shared.streams.respond(request, client, buffers).await.ok_or(INTERNAL_ERROR)
 }
 
 /// The request in a stream: as long as it says, with the id 0 (RFC 9250 section 4.2.1), and without the keep-alive of TCP

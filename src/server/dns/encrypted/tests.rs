@@ -24,6 +24,7 @@ use hickory_proto::{
 use quinn::{ConnectionError, Endpoint};
 use rustls::{
     ClientConfig, RootCertStore,
+    crypto::ring::default_provider,
     pki_types::{CertificateDer, ServerName},
 };
 use tokio::{
@@ -34,12 +35,14 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::*;
-use crate::server::dns::{Answering, SourceLimits, TCP_REQUEST_OCTETS_MAX};
 use crate::{
     protocol::dns::{Responded, Summary, tests::Node},
     required,
     resolver::ReadPool,
-    server::dns::walks::Walks,
+    server::{
+        admission::{Admission, AdmissionLimits, ClientNetworks},
+        dns::{Answering, TCP_REQUEST_OCTETS_MAX, walks::Walks},
+    },
 };
 
 /// Long enough for a loaded machine, short against the test.
@@ -94,12 +97,15 @@ impl Running {
     }
 }
 
+/// Of nobody without a share, and who is silent makes room later than any of the tests here takes.
 fn parts(respond: Arc<Respond>, limits: DnsLimits) -> EncryptedParts {
+    let clients = ClientNetworks { exempt: Vec::new(), ..ClientNetworks::default() };
+    let limits_of_all = AdmissionLimits { room_after_ms: 60_000, clients, ..AdmissionLimits::default() };
     EncryptedParts {
         respond_https: Arc::clone(&respond),
         respond,
         certificate: Arc::new(Certificate::self_signed(&["localhost".into()]).unwrap()),
-        sources: Sources::new(limits.sources.clone()),
+        places: Admission::new(limits_of_all).frontend(limits.connections_per_network_max),
         limits,
     }
 }
@@ -111,7 +117,8 @@ fn responding(answer: impl Fn(&[u8], IpAddr, &mut Vec<u8>) -> bool + Send + Sync
     let answer = move |request: &[u8], client: IpAddr, _: Answering<'_>, out: &mut Vec<u8>| {
         if answer(request, client, out) { Responded::Written(summary) } else { Responded::Silent }
     };
-    let desk = Node::new().responder.desk().clone();
+    // A node has a runtime of its own, which is not to end on one.
+    let desk = std::thread::spawn(|| Node::new().responder.desk().clone()).join().unwrap();
     Arc::new(Respond { answer: Arc::new(answer), walks: Arc::new(Walks::new(desk)), reads: ReadPool::new() })
 }
 
@@ -348,8 +355,7 @@ async fn a_silent_client_holds_up_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_of_a_client_are_bounded_over_tls_and_quic_together() {
-    let sources = SourceLimits { connections_per_source_max: 2, exempt: Vec::new(), ..SourceLimits::default() };
-    let running = Running::start(DnsLimits { sources, ..DnsLimits::default() }).await;
+    let running = Running::start(DnsLimits { connections_per_network_max: 2, ..DnsLimits::default() }).await;
     let mut tls = running.tls().await.unwrap();
     ask(&mut tls, &asking("short.", 1)).await.unwrap();
     let quic = running.quic().await.unwrap();

@@ -1,43 +1,45 @@
 //! Connections that are slow, silent, too many or too wordy, against small bounds.
 
-use std::net::SocketAddr;
-
 use axum::{body::Body, routing::get};
 use bytes::Bytes;
 use futures_util::stream;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
     time::timeout,
 };
 
 use super::*;
+use crate::server::{
+    admission::{Admission, AdmissionLimits},
+    http::HttpServer,
+};
 
-const LIMITS: HttpLimits =
-    HttpLimits { connections_max: 2, head_timeout_ms: 400, write_timeout_ms: 400, drain_timeout_ms: 300 };
+const LIMITS: HttpLimits = HttpLimits {
+    connections_max: 2,
+    connections_per_network_max: 2,
+    head_timeout_ms: 400,
+    write_timeout_ms: 400,
+    drain_timeout_ms: 300,
+};
+/// When silent connections make room: when their time is over.
+const ROOM_AFTER_MS: u64 = 400;
 /// What everything here takes at most.
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-struct Server {
-    address: SocketAddr,
-    stop: watch::Sender<bool>,
-    task: tokio::task::JoinHandle<()>,
-}
-
 /// A server with a short response, and one that does not end.
-async fn server() -> Server {
+async fn server() -> HttpServer {
     let endless =
         || async { Body::from_stream(stream::repeat_with(|| Ok::<_, io::Error>(Bytes::from(vec![b'x'; 65_536])))) };
     let silent = || async { Body::from_stream(stream::pending::<Result<Bytes, io::Error>>()) };
     let routes = Router::new().route("/", get(|| async { "short" }));
     let routes = routes.route("/endless", get(endless)).route("/silent", get(silent));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (stop, stopping) = watch::channel(false);
-    Server { address, stop, task: tokio::spawn(accept(listener, routes, LIMITS, stopping)) }
+    let admission = Admission::new(AdmissionLimits { room_after_ms: ROOM_AFTER_MS, ..AdmissionLimits::default() });
+    HttpServer::start("127.0.0.1:0".parse().unwrap(), routes, LIMITS, &admission).await.unwrap()
 }
 
-async fn connect(server: &Server, request: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(server.address).await.unwrap();
+async fn connect(server: &HttpServer, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     stream
 }
@@ -101,8 +103,7 @@ async fn endless_responses_do_not_hold_up_a_stop() {
         connect(&server, "GET /silent HTTP/1.1\r\nHost: a\r\n\r\n").await,
     ];
     tokio::time::sleep(Duration::from_millis(50)).await;
-    server.stop.send_replace(true);
-    timeout(TEST_TIMEOUT, server.task).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, server.shutdown()).await.unwrap();
     drop(streams);
 }
 

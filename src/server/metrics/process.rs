@@ -3,15 +3,24 @@
 
 use std::{fmt, fs};
 
-use super::Out;
+use super::{Metered, Out};
 
 /// Where the fields stand in `/proc/self/stat` behind the name of the program (proc(5)), from 0.
 const USER_TICKS: usize = 11;
 const SYSTEM_TICKS: usize = 12;
 const START_TICKS: usize = 19;
 
-/// Writes the lines.
-pub(super) fn put(out: &mut Out<'_>) -> fmt::Result {
+/// This process.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessMetrics;
+
+impl Metered for ProcessMetrics {
+    fn put(&self, out: &mut Out<'_>) -> fmt::Result {
+        put(out)
+    }
+}
+
+fn put(out: &mut Out<'_>) -> fmt::Result {
     if let Some(bytes) = fs::read_to_string("/proc/self/statm").ok().and_then(|statm| resident_bytes(&statm)) {
         out.gauge("process_resident_memory_bytes", "Resident memory", bytes)?;
     }

@@ -42,14 +42,14 @@
 use std::{
     fmt,
     hash::Hasher as _,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::IpAddr,
     ops::RangeInclusive,
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use siphasher::sip::SipHasher13;
 
-use crate::network::Network;
+use crate::network::{Network, loopback};
 
 /// What `responses_per_second` may be; 0 limits nothing.
 pub const RESPONSES_PER_SECOND: RangeInclusive<u32> = 0..=10_000;
@@ -116,11 +116,6 @@ impl Default for RateLimits {
     }
 }
 
-/// The networks that a node is reached from on its own machine.
-pub fn loopback() -> [Network; 2] {
-    [Network::of(Ipv4Addr::LOCALHOST.into(), 8), Network::of(Ipv6Addr::LOCALHOST.into(), 128)]
-}
-
 /// The kinds of answers that are counted apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerClass {
@@ -134,6 +129,15 @@ pub enum AnswerClass {
     Error,
     /// None yet: others have to be asked; the hash does not count.
     Walk,
+}
+
+/// What tells apart the accounts of one client network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateKey {
+    /// The kind of the answer.
+    pub class: AnswerClass,
+    /// The hash of what it is about.
+    pub name_hash: u64,
 }
 
 /// What to do with an answer.
@@ -302,6 +306,8 @@ impl Account {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use proptest::prelude::*;
 
     use super::*;

@@ -19,6 +19,7 @@ use std::{
 
 use data_encoding::BASE64;
 use rustls::{
+    ServerConfig, SupportedProtocolVersion,
     crypto::ring::default_provider,
     pki_types::{
         CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer,
@@ -26,6 +27,7 @@ use rustls::{
     },
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
+    version::{TLS12, TLS13},
 };
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -104,6 +106,15 @@ impl Part {
     }
 }
 
+/// Versions of TLS that a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Versions {
+    /// 1.2 and 1.3.
+    Any,
+    /// 1.3 alone, as QUIC wants it (RFC 9001 section 4.2).
+    Newest,
+}
+
 /// The certificate that clients are shown, with its key.
 pub struct Certificate {
     state: Mutex<State>,
@@ -166,6 +177,25 @@ impl Certificate {
         let current = self.state().current.clone();
         // A key that names no public half was not checked against its certificate either, and ring has no such keys.
         current.key.public_key().map_or_else(String::new, |key| BASE64.encode(&Sha256::digest(&key)))
+    }
+
+    /// What a listener shakes hands with, for one protocol (RFC 7301).
+    ///
+    /// # Errors
+    ///
+    /// When the TLS library does not speak the versions.
+    pub(super) fn server_config(self: &Arc<Self>, alpn: &[u8], versions: Versions) -> io::Result<ServerConfig> {
+        let versions: &[&SupportedProtocolVersion] = match versions {
+            Versions::Any => &[&TLS13, &TLS12],
+            Versions::Newest => &[&TLS13],
+        };
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_protocol_versions(versions)
+            .map_err(io::Error::other)?;
+        let certificate: Arc<dyn ResolvesServerCert> = self.clone();
+        let mut config = config.with_no_client_auth().with_cert_resolver(certificate);
+        config.alpn_protocols = vec![alpn.to_vec()];
+        Ok(config)
     }
 
     /// What to show to the next client.

@@ -1,0 +1,117 @@
+//! The front ends of a node: which there are, and with which bounds.
+
+use std::{num::NonZero, sync::Arc, thread};
+
+use super::{AppError, entropy, half};
+use crate::{
+    config::{Config, DNS_WORKERS_MAX},
+    protocol::dns::Responder,
+    server::{
+        admission::{Admission, AdmissionLimits, ClientNetworks},
+        descriptors::Descriptors,
+        dns::{DnsLimits, DnsParts, DnsServer, encrypted::EncryptedAddresses, rate::RateLimits},
+        frontend::{Frontend, Services},
+        grpc::{GRPC, GrpcLimits, GrpcServer},
+        http::{HTTP, HttpFrontend, HttpLimits, Replicas},
+        tls::Certificate,
+    },
+};
+
+/// What single front ends need beside the services.
+pub(super) struct Special {
+    /// Writes responses over DNS.
+    pub(super) responder: Arc<Responder>,
+    /// Whom mirrors are served by, over HTTP.
+    pub(super) replicas: Replicas,
+}
+
+/// Starts all that the configuration wants, and has what they count shown.
+///
+/// # Errors
+///
+/// [`AppError`] when an address cannot be bound, or the certificate cannot be used.
+pub(super) async fn start(
+    config: &Config,
+    services: &Services,
+    special: Special,
+) -> Result<Vec<Box<dyn Frontend>>, AppError> {
+    let Special { responder, replicas } = special;
+    let mut started = vec![grpc(config, services).await?, dns(config, services, responder).await?];
+    started.extend(http(config, services, replicas).await?);
+    for frontend in &started {
+        services.metrics.add(frontend.metrics());
+    }
+    Ok(started)
+}
+
+async fn grpc(config: &Config, services: &Services) -> Result<Box<dyn Frontend>, AppError> {
+    let address = config.grpc;
+    let started = GrpcServer::start(address, GrpcLimits::default(), services).await;
+    Ok(Box::new(started.map_err(|source| AppError::Listen { address, what: GRPC, source })?))
+}
+
+async fn dns(config: &Config, services: &Services, responder: Arc<Responder>) -> Result<Box<dyn Frontend>, AppError> {
+    let admission = services.admission.clone();
+    let parts = DnsParts { responder, limits: dns_limits(config), seed: half(entropy()()), admission };
+    let mut started = DnsServer::start(&config.dns, parts).await?;
+    if config.dns_encrypted != EncryptedAddresses::default() {
+        let certificate = Arc::new(certificate(config)?);
+        started.listen_encrypted(config.dns_encrypted, certificate).await?;
+    }
+    Ok(Box::new(started))
+}
+
+async fn http(config: &Config, services: &Services, replicas: Replicas) -> Result<Option<Box<dyn Frontend>>, AppError> {
+    let Some(address) = config.http else { return Ok(None) };
+    let started = HttpFrontend::start(address, HttpLimits::default(), replicas, services).await;
+    let started = started.map_err(|source| AppError::Listen { address, what: HTTP, source })?;
+    Ok(Some(Box::new(started)))
+}
+
+/// Who is let in: as many as there are file descriptors for.
+pub(super) fn admission(config: &Config) -> Admission {
+    let descriptors = Descriptors::current();
+    let Descriptors { limit, kept_back, connections_max } = descriptors;
+    tracing::info!(
+        limit,
+        kept_back,
+        connections_max,
+        "file descriptors: of all that there may be, some are kept back for files and other nodes; the rest is for connections"
+    );
+    if descriptors.are_scarce() {
+        tracing::warn!(limit, "there are too few file descriptors to run well: raise the limit (`ulimit -n`)");
+    }
+    let clients = ClientNetworks { exempt: config.dns_rate_exempt.clone(), ..ClientNetworks::default() };
+    Admission::new(AdmissionLimits { connections_max, clients, ..AdmissionLimits::default() })
+}
+
+/// The certificate of the encrypted listeners: of files, or made now.
+fn certificate(config: &Config) -> Result<Certificate, AppError> {
+    Ok(match &config.dns_certificate {
+        Some([chain, key]) => Certificate::from_files(chain, key)?,
+        None => Certificate::self_signed(&[config.zone.trim_end_matches('.').to_owned(), "localhost".into()])?,
+    })
+}
+
+fn dns_limits(config: &Config) -> DnsLimits {
+    DnsLimits {
+        udp_workers: workers(config.dns_workers),
+        rate: RateLimits {
+            responses_per_second: config.dns_rate_per_second,
+            window_seconds: config.dns_rate_window_seconds,
+            slip: config.dns_rate_slip,
+            exempt: config.dns_rate_exempt.clone(),
+            ..RateLimits::default()
+        },
+        connections_per_network_max: config.dns_connections_per_source_max,
+        ..DnsLimits::default()
+    }
+}
+
+/// How many threads are meant: 0 stands for one on each processor.
+fn workers(configured: usize) -> usize {
+    match configured {
+        0 => thread::available_parallelism().map_or(1, NonZero::get).min(DNS_WORKERS_MAX),
+        count => count,
+    }
+}

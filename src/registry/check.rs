@@ -1,0 +1,172 @@
+//! Comparing an index with the ledger, entry by entry: whether it says what the entries say, and nothing beyond it.
+
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+
+use super::apply::change_of;
+use crate::{
+    entry::StoredEntry,
+    id::KeyPrefix,
+    ledger::{LedgerError, Position},
+    store::{
+        Direction, EdgeEnd, EdgeMove, EdgeOrigin, IndexChange, Store, StoreError,
+        local::{EdgeStateAt, LocalStore},
+    },
+};
+
+/// Keys that are read at once when the index is counted.
+const SCAN_KEYS: usize = 10_000;
+
+/// Why an index was not found sound.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The index could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An entry of the ledger says nothing that can be indexed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Index and ledger disagree.
+    #[error("{what}")]
+    Differs {
+        /// What was found.
+        what: String,
+    },
+}
+
+/// Compares the index with the ledger while the ledger is checked, entry by entry.
+pub struct IndexCheck {
+    store: LocalStore,
+    /// Entries that were applied when the index was opened.
+    applied: u64,
+    identifiers: u64,
+    newest: u64,
+    /// Every state of every edge that the ledger says.
+    edges: Tally,
+}
+
+impl IndexCheck {
+    /// Checks an index that was just opened; what it has not applied is applied first, in memory ([`IndexCheck::catch_up`]).
+    pub fn new(store: LocalStore) -> Self {
+        let applied = store.durable().entries;
+        Self { store, applied, identifiers: 0, newest: 0, edges: Tally::default() }
+    }
+
+    /// Applies an entry that the index did not see before the node stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckError::Store`], [`CheckError::Ledger`].
+    pub fn catch_up(&self, position: Position, entry: &StoredEntry<'_>) -> Result<(), CheckError> {
+        if entry.index >= self.applied {
+            let upto = self.store.durable();
+            self.store.apply(vec![change_of(position, entry)?], upto)?;
+        }
+        Ok(())
+    }
+
+    /// Compares the index with the next entry.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckError`].
+    pub fn entry(&mut self, position: Position, entry: &StoredEntry<'_>) -> Result<(), CheckError> {
+        let change = change_of(position, entry)?;
+        let bad =
+            |what: &str| CheckError::Differs { what: format!("the index {what} of ledger entry {}", entry.index) };
+        let latest = self.store.latest(&change.key)?.ok_or_else(|| bad("does not know the identifier"))?;
+        if latest < position {
+            return Err(bad("has an older entry for the identifier"));
+        }
+        if latest == position {
+            self.newest += 1;
+            if let Some(hash) = &change.name_hash
+                && self.store.by_name_hash(hash)? != Some(position)
+            {
+                return Err(bad("does not know the name hash"));
+            }
+        }
+        if let Some(request) = &change.request
+            && self.store.by_request(request)? != Some(position)
+        {
+            return Err(bad("does not know the request"));
+        }
+        if entry.version == 1 {
+            self.identifiers += 1;
+        }
+        self.edges.add_all(change);
+        Ok(())
+    }
+
+    /// Checks what only the whole shows: that the index knows nothing beyond the ledger, and every edge. Gives the number of
+    /// identifiers that the ledger registered, and of those that the index knows.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckError`].
+    pub fn finish(self) -> Result<(u64, u64), CheckError> {
+        let everything = KeyPrefix::from_bytes([]);
+        let (mut known, mut after) = (0, None);
+        loop {
+            let page = self.store.scan(&everything, after.as_ref(), SCAN_KEYS)?;
+            known += page.len() as u64;
+            match page.into_iter().next_back() {
+                Some((key, _)) => after = Some(key),
+                None => break,
+            }
+        }
+        if known != self.identifiers || self.newest != self.identifiers {
+            return Err(CheckError::Differs {
+                what: format!(
+                    "the index knows {known} identifiers, {} of them by their newest entry; the ledger registered {}",
+                    self.newest, self.identifiers
+                ),
+            });
+        }
+        let mut indexed = Tally::default();
+        self.store.each_edge_state(|state| indexed.add(&state))?;
+        if indexed != self.edges {
+            return Err(CheckError::Differs {
+                what: format!(
+                    "the index knows {} states of edges, the ledger {}, and they are not the same",
+                    indexed.count, self.edges.count
+                ),
+            });
+        }
+        Ok((self.identifiers, known))
+    }
+}
+
+/// What a set of edge states comes to, in whatever order they are added: their number, and the sum of their hashes. A
+/// ledger may hold more of them than fit in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    count: u64,
+    sum: u128,
+}
+
+impl Tally {
+    fn add(&mut self, state: &EdgeStateAt) {
+        let half = |nth: u8| {
+            let mut hasher = DefaultHasher::new();
+            (nth, state).hash(&mut hasher);
+            u128::from(hasher.finish())
+        };
+        self.count += 1;
+        self.sum = self.sum.wrapping_add(half(0) << 64 | half(1));
+    }
+
+    /// Adds what an entry does to its edges, as both of their ends have it.
+    fn add_all(&mut self, change: IndexChange) {
+        let IndexChange { index, key, position, edges, .. } = change;
+        for EdgeMove { kind, origin, other, op } in edges {
+            let (from, to) = match origin {
+                EdgeOrigin::Record => (key.clone(), other),
+                EdgeOrigin::Event => (other, key.clone()),
+            };
+            for (direction, key, other) in [(Direction::Out, from.clone(), to.clone()), (Direction::In, to, from)] {
+                let end = EdgeEnd { origin, kind, other };
+                self.add(&EdgeStateAt { direction, key, end, index, op, position });
+            }
+        }
+    }
+}
