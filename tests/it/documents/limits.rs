@@ -171,7 +171,7 @@ const SECTIONS: &[Section] = &[
             ("walks at once", "{RecursionOptions::walks_max}"),
             (
                 "walks for clients at once, of one client network",
-                "{WalkLimits::walks_max}, {WalkLimits::walks_per_network_max}",
+                "{WalkLimits::walks_max}; {WalkLimits::walks_per_network_max}",
             ),
             ("questions that wait for a walk", "{RecursionOptions::waiters_max}"),
             ("traced walks at once", "{recursion::TRACES_MAX}"),
