@@ -72,8 +72,11 @@ const EDGES: [(&str, &[&str]); 25] = [
 ];
 
 /// Where each foreign crate may be named. Crates that are everyone's (`bytes`, `thiserror`, ...) are not listed.
-const FOREIGN: [(&str, &[&str]); 32] = [
+const FOREIGN: [(&str, &[&str]); 35] = [
     ("sled", &["src/store/local/blocks.rs"]),
+    ("hickory_proto", &["src/server/dns/encrypted/https.rs"]),
+    ("hickory_server", &["src/server/dns/encrypted/https.rs"]),
+    ("async_trait", &["src/server/dns/encrypted/https.rs"]),
     ("rustls", &["src/server/tls.rs", "src/server/dns/encrypted/quic.rs"]),
     ("tokio_rustls", &["src/server/accept.rs", "src/server/dns/encrypted.rs"]),
     ("quinn", &["src/server/dns/encrypted/quic.rs"]),

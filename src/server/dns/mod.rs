@@ -66,7 +66,7 @@ use crate::{
 };
 
 /// Log directives that keep the lines of libraries about single requests and packets out of the log.
-pub const LOG_DIRECTIVES: &str = "quinn_proto=error";
+pub const LOG_DIRECTIVES: &str = "hickory_server=error,hickory_net=error,hickory_proto=error,quinn_proto=error";
 /// What the front end is called; over UDP and TCP, it listens on the same addresses.
 pub const DNS: &str = "DNS";
 /// What the listeners for TCP are called.

@@ -1,8 +1,12 @@
 //! DNS over HTTPS (RFC 8484): POST over HTTP/2, the message as it is in the body.
 //!
-//! A request arrives here as its bytes and is answered by the same responder as everywhere. Connections come from
-//! [`crate::server::accept`]; how many requests are answered at once on one of them is bounded, and how long a request is.
-//! A request whose body does not come is none yet: its connection counts as silent.
+//! Connections come from [`crate::server::accept`], because the listeners of hickory-server bound neither connections nor the
+//! requests at once on one; here both are bounded, and the length of a request. A request whose body does not come is none
+//! yet: its connection counts as silent.
+//!
+//! Messages go through the request layer of hickory-server: [`Handler`] answers what the library has read, with the
+//! responder of all transports, so it can stand behind a listener of the library, too. The library wants records and encodes
+//! them again.
 //!
 //! Deliberately absent: GET, whose responses caches would keep; padding, which the cover of HTTP/2 makes less telling;
 //! HTTP/1.1, which clients of RFC 8484 do not speak (section 5.2).
@@ -10,13 +14,28 @@
 use std::{
     convert::Infallible,
     future::poll_fn,
-    net::IpAddr,
+    net::SocketAddr,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
 };
 
+use async_trait::async_trait;
 use bytes::{Buf as _, Bytes};
+use hickory_proto::{
+    op::{Header, HeaderCounts, Message, Metadata},
+    rr::Record,
+    serialize::binary::BinEncoder,
+};
+use hickory_server::{
+    net::{
+        NetError,
+        runtime::{Time, TokioTime},
+        xfer::Protocol,
+    },
+    server::{self as library, RequestHandler, ResponseHandler, ResponseInfo},
+    zone_handler::{MessageResponse, MessageResponseBuilder},
+};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Body, Frame, Incoming, SizeHint},
@@ -45,9 +64,10 @@ const HEAD_OCTETS_MAX: u32 = 16 << 10;
 pub(super) async fn attend(accepted: Accepted, respond: Arc<Respond>, streams_max: u32) {
     let Accepted { stream, peer, activity, mut ending } = accepted;
     activity.opened();
+    let handler = Arc::new(Handler { respond });
     let service = service_fn(move |request| {
-        let (respond, activity) = (Arc::clone(&respond), activity.clone());
-        async move { Ok::<_, Infallible>(answer(request, peer.ip(), &respond, &activity).await) }
+        let (handler, activity) = (Arc::clone(&handler), activity.clone());
+        async move { Ok::<_, Infallible>(answer(request, peer, &handler, &activity).await) }
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .max_concurrent_streams(streams_max)
@@ -69,7 +89,7 @@ pub(super) async fn attend(accepted: Accepted, respond: Arc<Respond>, streams_ma
 type Answered = Response<Attended<Whole>>;
 
 /// The response to a request (RFC 8484 section 4).
-async fn answer(request: Request<Incoming>, client: IpAddr, respond: &Respond, activity: &Activity) -> Answered {
+async fn answer(request: Request<Incoming>, peer: SocketAddr, handler: &Handler, activity: &Activity) -> Answered {
     let (head, body) = request.into_parts();
     let refused = |status| without_message(status, activity);
     if head.uri.path() != HTTPS_PATH {
@@ -86,10 +106,12 @@ async fn answer(request: Request<Incoming>, client: IpAddr, respond: &Respond, a
         Err(status) => return refused(status),
     };
     let under_way = activity.begin();
-    let mut response = Vec::new();
-    if !respond.respond(&message, client, &mut response).await {
+    let Ok(request) = library::Request::from_bytes(message, peer, Protocol::Https) else {
         return refused(StatusCode::BAD_REQUEST);
-    }
+    };
+    let sent = Sent::default();
+    handler.handle_request::<_, TokioTime>(&request, sent.clone()).await;
+    let Some(response) = sent.take() else { return refused(StatusCode::BAD_REQUEST) };
     let mut response = Response::new(Attended::new(Whole(response.into()), under_way));
     response.headers_mut().insert(CONTENT_TYPE, DNS_MESSAGE);
     response
@@ -102,6 +124,71 @@ fn without_message(status: StatusCode, activity: &Activity) -> Answered {
         response.headers_mut().insert(ACCEPT, DNS_MESSAGE);
     }
     response
+}
+
+/// Answers requests that hickory-server has read.
+struct Handler {
+    respond: Arc<Respond>,
+}
+
+#[async_trait]
+impl RequestHandler for Handler {
+    async fn handle_request<R: ResponseHandler, T: Time>(
+        &self,
+        request: &library::Request,
+        mut response_handle: R,
+    ) -> ResponseInfo {
+        let silent =
+            || Header { metadata: Metadata::response_from_request(&request.metadata), counts: HeaderCounts::default() };
+        let mut response = Vec::new();
+        if !self.respond.respond(request.as_slice(), request.src().ip(), &mut response).await {
+            return silent().into();
+        }
+        let Ok(message) = Message::from_vec(&response) else { return silent().into() };
+        let Message { metadata, answers, authorities, additionals, edns, .. } = &message;
+        let response = MessageResponseBuilder::new(&request.queries, edns.as_ref());
+        let response = response.build(*metadata, answers, authorities, &[], additionals);
+        match response_handle.send_response(response).await {
+            Ok(info) => info,
+            Err(error) => {
+                tracing::debug!(%error, "a DNS response was not sent");
+                silent().into()
+            }
+        }
+    }
+}
+
+/// The response to one request, once its handler has sent it.
+#[derive(Clone, Debug, Default)]
+struct Sent(Arc<Mutex<Option<Vec<u8>>>>);
+
+impl Sent {
+    /// The octets of the response; `None` if none was sent.
+    fn take(&self) -> Option<Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[async_trait]
+impl ResponseHandler for Sent {
+    async fn send_response<'a>(
+        &mut self,
+        response: MessageResponse<
+            '_,
+            'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+            impl Iterator<Item = &'a Record> + Send + 'a,
+        >,
+    ) -> Result<ResponseInfo, NetError> {
+        let mut octets = Vec::new();
+        let mut encoder = BinEncoder::new(&mut octets);
+        encoder.set_max_size(u16::MAX);
+        let info = response.destructive_emit(&mut encoder)?;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(octets);
+        Ok(info)
+    }
 }
 
 /// Reads a body to its end.
