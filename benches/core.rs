@@ -111,7 +111,7 @@ fn key(number: u64) -> Key {
 }
 
 fn cache(c: &mut Criterion) {
-    let cache: Arc<Cache<Key, u64>> = Arc::new(Cache::new(64 << 20, |key, _| key.as_bytes().len() + 64));
+    let cache: Arc<Cache<Key, u64>> = Arc::new(Cache::new(64_usize << 20, |key, _| key.as_bytes().len() + 64));
     let keys: Vec<Key> = (0..10_000).map(key).collect();
     let get = |key: &Key| match cache.board(key) {
         Boarded::First(pilot) => pilot.land(1),

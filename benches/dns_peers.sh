@@ -25,7 +25,8 @@
 #   TOUCHMARK=             another binary than that of this source
 #   TOUCHMARK_CONFIG_LINES=  further lines of its configuration, separated by semicolons
 #   WORKERS_KEY=dns_workers  the key of its configuration for the number of UDP workers; ignored where it has none
-#   CACHE_BYTES=4294967296   dns_cache_bytes_max where everything is cached; a node that has no such key gets cache_bytes_max
+#   CACHE_BYTES=4294967296   dns_cache_bytes_max where everything is cached; a node that has no such key gets cache_bytes_max;
+#                          auto: its default, and with WORKERS_KEY= as many workers as it likes
 #   CACHE_BYTES_COLD=        the same for cold [default: RECORDS / 10 * ANSWER_BYTES]; cache_bytes_max is 1 MiB then
 #   ANSWER_BYTES=350         what an answer takes in the cache, about
 #   CACHE_BYTES_MISSING=67108864
@@ -105,12 +106,12 @@ if [ "$CLIENT" = dnsperf ] && ! command -v dnsperf >/dev/null; then
   CLIENT=load
 fi
 command -v dig >/dev/null || say "the Debian package bind9-dnsutils is not installed: answers are not compared"
-if [ -n "$WORKERS_KEY" ] && ! "$TOUCHMARK" config print | grep -Eq "^(# *)?$WORKERS_KEY *="; then
+if [ -n "$WORKERS_KEY" ] && ! "$TOUCHMARK" config print | grep -Eq "^(# *)?(dns_)?${WORKERS_KEY#dns_} *="; then
   say "touchmark has no key $WORKERS_KEY: it runs with as many workers as it likes"
   WORKERS_KEY=""
 fi
 CACHE_KEY=dns_cache_bytes_max
-"$TOUCHMARK" config print | grep -q "^$CACHE_KEY *=" || CACHE_KEY=cache_bytes_max
+"$TOUCHMARK" config print | grep -qE "^(dns_cache_bytes_max|dns_bytes_max) *=" || CACHE_KEY=cache_bytes_max
 processors=$(nproc)
 if [ "$processors" -lt 2 ] || ! command -v taskset >/dev/null; then PIN=0; fi
 
@@ -159,7 +160,7 @@ start_touchmark() { # CACHE_BYTES WORKERS
     echo "dns = \"127.0.0.1:${ports[touchmark]}\""
     echo "grpc = \"127.0.0.1:${ports[grpc]}\""
     echo "http = \"off\""
-    echo "$CACHE_KEY = $1"
+    [ "$1" = auto ] || echo "$CACHE_KEY = $1"
     # What other protocols would keep must not stand in for the ledger.
     [ "$CACHE_KEY" = cache_bytes_max ] || [ "$1" != "$CACHE_BYTES_COLD" ] || echo "cache_bytes_max = 1048576"
     echo "log = \"warn\""

@@ -33,8 +33,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 async fn run() -> Result<(), Box<dyn Error>> {
     let data = tempfile::tempdir()?;
     let loopback = ([127, 0, 0, 1], 0).into();
-    let config =
-        Config { data: data.path().into(), dns: vec![loopback], grpc: loopback, http: None, ..Config::default() };
+    let mut config = Config { data: data.path().into(), ..Config::default() };
+    config.dns.listen = vec![loopback];
+    config.grpc.listen = loopback;
+    config.http.listen = None;
     let node = Node::start(&config).await?;
     let client = Client::connect(&node.grpc_addr().to_string()).await?;
     register(&client).await?;

@@ -208,10 +208,10 @@ fn json_line(bytes: &[u8]) -> bool {
 
 fn json_lines() -> Vec<Vec<u8>> {
     [
-        r#"{"identifier":"88.1/a"}"#,
+        r#"{"identifier":"88.1/a","values":[]}"#,
         r#"{"identifier":"88.1/a","values":[{"index":1,"type":"NAME","data":"Bolt ü\n"},{"index":9,"type":"RAW","data_base64":"AAH/"}]}"#,
         r#"{"identifier":"88.1/a","values":[],"edges":[{"type":"made-of","to":"urn:oid:2.999","quantity":0.25,"unit":"unit:kg"}]}"#,
-        r#"{"identifier":"88.1/e","inputs":[{"identifier":"88.1/a","quantity":2}],"outputs":[{"identifier":"88.1/b","quantity":2}]}"#,
+        r#"{"identifier":"88.1/e","values":[],"inputs":[{"identifier":"88.1/a","quantity":2}],"outputs":[{"identifier":"88.1/b","quantity":2}]}"#,
     ]
     .map(|line| line.as_bytes().to_vec())
     .into()

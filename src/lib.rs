@@ -106,7 +106,7 @@
 //! | [`publish`] | which checkpoints the world sees, cosigned by whom; the guard at start | `tlog`, `ledger`, `client` |
 //! | [`mirror`] | follows another node's ledger: what came is verified, then written; how far behind it is; promotion | `client`, `protocol`, `registry`, `store`, `entry`, `ledger` |
 //! | [`server`] | listeners: gRPC, DNS, HTTP | `network`, `record`, `protocol`, the cores, `follow`, `rights`, `vindex`, `witness`, `mirror` |
-//! | [`config`] | file + environment + arguments -> `Config` | `id`, `network`, `tlog`, `protocol`, `server` |
+//! | [`config`] | defaults + file + environment + arguments -> `Config`; what fits the machine | `id`, `network`, `tlog` |
 //! | [`app`] | `Config` -> running node; `fsck`, `rebuild`, `audit`, `promote` | everything below, `client` |
 //! | [`cli`] | the subcommands | `app`, `client`, `proof`, `vindex` |
 //!

@@ -86,7 +86,7 @@ impl Network {
     }
 
     /// The first address as the bits of an IPv6 one. Two networks of one length have the same only when they are the same.
-    pub(crate) fn first_bits(&self) -> u128 {
+    pub fn first_bits(&self) -> u128 {
         match self.first {
             IpAddr::V4(first) => MAPPED_PREFIX | u128::from(first.to_bits()),
             IpAddr::V6(first) => first.to_bits(),

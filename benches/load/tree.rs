@@ -126,7 +126,7 @@ pub async fn run(records: u64, questions: u64, rounds: usize) -> Outcome<()> {
 /// One walk after the other, beside one hop after the other: over gRPC, over it with proofs, over DNS.
 async fn walks(tree: &Tree, questions: u64, rounds: usize) -> Outcome<()> {
     let dns_first = path(&tree.directory.path().join("dns-first.toml"));
-    fs::write(&dns_first, "recursion_first = \"dns\"\n")?;
+    fs::write(&dns_first, "[recursion]\nfirst = \"dns\"\n")?;
     let cases = [("gRPC", &[][..]), ("gRPC, verified", &["--verify=included"]), ("DNS", &["--config", &dns_first])];
     let mut nodes = Vec::with_capacity(cases.len());
     for (name, arguments) in cases {
@@ -212,7 +212,7 @@ async fn upstream(tree: &Tree, records: u64, questions: u64) -> Outcome<()> {
     // A quarter of the memory is for delegations.
     let bytes = (bytes_each * records / 10 * 4 / 3).max(1 << 20);
     let config = tree.directory.path().join("small.toml");
-    fs::write(&config, format!("recursion_cache_bytes_max = {bytes}\n"))?;
+    fs::write(&config, format!("[cache]\nrecursion_bytes_max = {bytes}\n"))?;
     for (name, recursion) in [
         ("a tenth is kept", pb::Recursion::Unspecified),
         ("neither answers nor delegations are kept", pb::Recursion::Fresh),

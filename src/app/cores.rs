@@ -8,7 +8,8 @@ use std::{
 
 use super::{AppError, Opened, Writer, clock, entropy, half, role::Role};
 use crate::{
-    config::Config,
+    cache::pool::{Budget, Pool},
+    config::{Config, Sizes},
     id::{ParseError, Subtree},
     ledger::{LedgerError, Publication, Seen},
     mirror::{Applier, Follow, Following, Lag},
@@ -67,7 +68,7 @@ impl Cores {
             tracing::warn!(
                 homed,
                 "prefixes are homed here, and DNS listens on no particular address: their zones have no NS records; \
-                 set `dns_public` to the addresses that others ask"
+                 set `public` in [dns] to the addresses that others ask"
             );
         }
         if homed == 0 && homed_only && ledger.size() > 0 {
@@ -77,15 +78,18 @@ impl Cores {
                  `touchmark prefix home PREFIX` says what is its own"
             );
         }
-        let resolver = Resolver::new(records.clone(), Arc::clone(&prefixes), config.cache_bytes_max);
+        let memory = Sizes::here(config);
+        let shared = Pool::new(memory.shared_bytes);
+        let budget = |own: Option<usize>| own.map_or_else(|| shared.budget(), Budget::from);
+        let resolver = Resolver::new(records.clone(), Arc::clone(&prefixes), budget(memory.answers_bytes));
         let ReadParts { recursive, publication, lookups } = parts;
         let published = Arc::clone(&publication);
         let desk = Desk::new(DeskParts { resolver, recursive, publication: published, lookups });
         let sizes = Arc::clone(ledger);
         let options = ResponderOptions {
-            identity: config.dns_identity.clone(),
-            cache_bytes_max: config.dns_cache_bytes_max,
-            without_cookie_octets_max: config.dns_without_cookie_octets_max,
+            identity: config.dns.identity.clone(),
+            cache: budget(memory.dns_bytes),
+            without_cookie_octets_max: config.dns.without_cookie_octets_max,
             cookies: cookies(config)?,
         };
         let responder = Responder::new(desk.clone(), zone, move || sizes.size(), options);
@@ -137,10 +141,10 @@ fn seen(data: &Path, primary: &VerifierKey) -> Result<Seen, LedgerError> {
 
 /// What the node says its own addresses are over DNS: what it is told, or else the particular ones on which it listens.
 fn public_addresses(config: &Config) -> Vec<IpAddr> {
-    if !config.dns_public.is_empty() {
-        return config.dns_public.clone();
+    if !config.dns.public.is_empty() {
+        return config.dns.public.clone();
     }
-    config.dns.iter().map(SocketAddr::ip).filter(|address| !address.is_unspecified()).collect()
+    config.dns.listen.iter().map(SocketAddr::ip).filter(|address| !address.is_unspecified()).collect()
 }
 
 /// What the node answers for when nothing is said of it.
@@ -150,7 +154,7 @@ fn implicit_home(config: &Config, writer: &Writer) -> Result<ImplicitHome, AppEr
         Writer::Own(..) => &[],
     };
     if only.is_empty() {
-        return Ok(if config.recursion.is_some() { ImplicitHome::Never } else { ImplicitHome::UntilHomed });
+        return Ok(if config.recursion.enabled { ImplicitHome::Never } else { ImplicitHome::UntilHomed });
     }
     let kept = only.iter().map(|prefix| Subtree::parse(prefix)).collect::<Result<_, _>>();
     let bad = |error: ParseError| LedgerError::Damaged { path: config.data.clone(), what: error.to_string() };
@@ -172,7 +176,7 @@ fn committer(desk: &Desk, responder: &Arc<Responder>, feeds: &Arc<Feeds>) -> Com
 
 /// The secrets of cookies: those of a file, or one for as long as this process runs.
 fn cookies(config: &Config) -> Result<CookieSecrets, AppError> {
-    match &config.dns_cookie_secrets {
+    match &config.dns.cookie_secrets {
         Some(path) => Ok(cookie_file::read(path)?),
         None => Ok(CookieSecrets::new(half(entropy()()), None)),
     }
@@ -190,11 +194,9 @@ mod tests {
             ("0.0.0.0:53", "", &[]),
             ("0.0.0.0:53 127.0.0.1:53", "192.0.2.1 2001:db8::1", &["192.0.2.1", "2001:db8::1"]),
         ] {
-            let config = Config {
-                dns: dns.split_whitespace().map(|text| text.parse().unwrap()).collect(),
-                dns_public: public.split_whitespace().map(|text| text.parse().unwrap()).collect(),
-                ..Config::default()
-            };
+            let mut config = Config::default();
+            config.dns.listen = dns.split_whitespace().map(|text| text.parse().unwrap()).collect();
+            config.dns.public = public.split_whitespace().map(|text| text.parse().unwrap()).collect();
             let addresses: Vec<String> = public_addresses(&config).iter().map(ToString::to_string).collect();
             assert_eq!(addresses, expected, "{dns} {public}");
         }

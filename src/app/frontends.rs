@@ -1,15 +1,15 @@
 //! The front ends of a node: which there are, and with which bounds.
 
-use std::{num::NonZero, sync::Arc, thread};
+use std::sync::Arc;
 
-use super::{AppError, entropy, half};
+use super::{AppError, entropy, half, options};
 use crate::{
-    config::{Config, DNS_WORKERS_MAX},
+    config::Config,
     protocol::dns::Responder,
     server::{
         admission::{Admission, AdmissionLimits, ClientNetworks},
         descriptors::Descriptors,
-        dns::{DnsLimits, DnsParts, DnsServer, encrypted::EncryptedAddresses, rate::RateLimits},
+        dns::{DnsParts, DnsServer, encrypted::EncryptedAddresses},
         frontend::{Frontend, Services},
         grpc::{GRPC, GrpcLimits, GrpcServer},
         http::{HTTP, HttpFrontend, HttpLimits, Replicas},
@@ -45,24 +45,25 @@ pub(super) async fn start(
 }
 
 async fn grpc(config: &Config, services: &Services) -> Result<Box<dyn Frontend>, AppError> {
-    let address = config.grpc;
+    let address = config.grpc.listen;
     let started = GrpcServer::start(address, GrpcLimits::default(), services).await;
     Ok(Box::new(started.map_err(|source| AppError::Listen { address, what: GRPC, source })?))
 }
 
 async fn dns(config: &Config, services: &Services, responder: Arc<Responder>) -> Result<Box<dyn Frontend>, AppError> {
     let admission = services.admission.clone();
-    let parts = DnsParts { responder, limits: dns_limits(config), seed: half(entropy()()), admission };
-    let mut started = DnsServer::start(&config.dns, parts).await?;
-    if config.dns_encrypted != EncryptedAddresses::default() {
+    let parts = DnsParts { responder, limits: options::dns_limits(config), seed: half(entropy()()), admission };
+    let mut started = DnsServer::start(&config.dns.listen, parts).await?;
+    let encrypted = options::encrypted_addresses(config);
+    if encrypted != EncryptedAddresses::default() {
         let certificate = Arc::new(certificate(config)?);
-        started.listen_encrypted(config.dns_encrypted, certificate).await?;
+        started.listen_encrypted(encrypted, certificate).await?;
     }
     Ok(Box::new(started))
 }
 
 async fn http(config: &Config, services: &Services, replicas: Replicas) -> Result<Option<Box<dyn Frontend>>, AppError> {
-    let Some(address) = config.http else { return Ok(None) };
+    let Some(address) = config.http.listen else { return Ok(None) };
     let started = HttpFrontend::start(address, HttpLimits::default(), replicas, services).await;
     let started = started.map_err(|source| AppError::Listen { address, what: HTTP, source })?;
     Ok(Some(Box::new(started)))
@@ -81,37 +82,14 @@ pub(super) fn admission(config: &Config) -> Admission {
     if descriptors.are_scarce() {
         tracing::warn!(limit, "there are too few file descriptors to run well: raise the limit (`ulimit -n`)");
     }
-    let clients = ClientNetworks { exempt: config.dns_rate_exempt.clone(), ..ClientNetworks::default() };
+    let clients = ClientNetworks { exempt: config.dns.rate_exempt.clone(), ..ClientNetworks::default() };
     Admission::new(AdmissionLimits { connections_max, clients, ..AdmissionLimits::default() })
 }
 
 /// The certificate of the encrypted listeners: of files, or made now.
 fn certificate(config: &Config) -> Result<Certificate, AppError> {
-    Ok(match &config.dns_certificate {
+    Ok(match config.dns.certificate_files() {
         Some([chain, key]) => Certificate::from_files(chain, key)?,
         None => Certificate::self_signed(&[config.zone.trim_end_matches('.').to_owned(), "localhost".into()])?,
     })
-}
-
-fn dns_limits(config: &Config) -> DnsLimits {
-    DnsLimits {
-        udp_workers: workers(config.dns_workers),
-        rate: RateLimits {
-            responses_per_second: config.dns_rate_per_second,
-            window_seconds: config.dns_rate_window_seconds,
-            slip: config.dns_rate_slip,
-            exempt: config.dns_rate_exempt.clone(),
-            ..RateLimits::default()
-        },
-        connections_per_network_max: config.dns_connections_per_source_max,
-        ..DnsLimits::default()
-    }
-}
-
-/// How many threads are meant: 0 stands for one on each processor.
-fn workers(configured: usize) -> usize {
-    match configured {
-        0 => thread::available_parallelism().map_or(1, NonZero::get).min(DNS_WORKERS_MAX),
-        count => count,
-    }
 }

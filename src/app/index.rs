@@ -4,7 +4,7 @@ use std::{fs, io, sync::Arc};
 
 use super::{AppError, file_error};
 use crate::{
-    config::Config,
+    config::{Config, Sizes},
     ledger::{DataDir, Mark, Opening},
     store::{
         Store, StoreError,
@@ -53,8 +53,8 @@ pub(super) fn open(directory: &DataDir, config: &Config) -> Result<LocalStore, S
     LocalStore::open(
         &directory.index(),
         LocalOptions {
-            block_cache_bytes: config.index_cache_bytes_max,
-            overlay_entries_max: config.overlay_entries_max,
+            block_cache_bytes: Sizes::here(config).index_bytes,
+            overlay_entries_max: config.index.overlay_entries_max,
             before_mark: Box::new(move |_| sync()),
             ..LocalOptions::default()
         },

@@ -16,6 +16,7 @@ mod cores;
 mod error;
 mod frontends;
 mod index;
+mod options;
 mod promote;
 mod recursive;
 mod role;
@@ -47,7 +48,7 @@ pub use crate::{
 };
 use crate::{
     client::witness::WitnessClient,
-    config::{Config, MirrorConfig, WitnessAddress},
+    config::{self, Config, Machine, Sizes, WitnessAddress},
     ledger::{Appender, DataDir, KeySource, Ledger, MirrorOf, Opening, Publication, Recovered, Replica},
     mirror::directory,
     protocol::dns::dnssec::keys::Algorithm,
@@ -116,20 +117,20 @@ impl Node {
     ///
     /// [`AppError`] with a sentence that says what is in the way.
     pub async fn start(config: &Config) -> Result<Self, AppError> {
+        let machine = Machine::here();
+        tracing::info!("{}", Sizes::on(config, &machine).explained(config, &machine));
         let directory = DataDir::open_or_create(&config.data)?;
         let opened = Opened::new(&directory, config)?;
         let (ledger, store) = (Arc::clone(&opened.ledger), Arc::clone(&opened.store));
         let publication = Arc::new(Publication::new(ledger.checkpoint()));
         let replicas = replicas(config, &opened.writer);
-        let recursive = config.recursion.as_ref();
-        let recursive = recursive.map(|options| recursive::start(options, &config.zone, &config.dns_rate_exempt));
-        let recursive = recursive.transpose()?;
+        let recursive = config.recursion.roots_if_enabled().map(|roots| recursive::start(config, roots)).transpose()?;
         let vindex = vindex::start(config, &directory, &ledger)?;
         let lookups = vindex.as_ref().map(VerifiableIndex::lookups);
         let parts = ReadParts { recursive, publication: Arc::clone(&publication), lookups };
         let Cores { desk, responder, feeds, registry, role } = Cores::start(config, opened, parts)?;
         let lag = role.lag();
-        let registers = role.primary().is_none() && config.recursion.is_none();
+        let registers = role.primary().is_none() && config.recursion.roots_if_enabled().is_none();
         let metrics = MetricList::default();
         metrics.add(Arc::new(CoreMetrics {
             desk: desk.clone(),
@@ -146,7 +147,7 @@ impl Node {
         metrics.add(Arc::new(ProcessMetrics));
         let sign =
             |algorithm: Algorithm| signing::start(&config.data, &config.zone, algorithm, &responder, role.primary());
-        let signing = config.dnssec.map(sign).transpose()?;
+        let signing = config.dns.dnssec.map(options::algorithm).map(sign).transpose()?;
         let services = Services {
             reads: ReadHandles { desk, lag },
             writes: registry,
@@ -251,8 +252,7 @@ struct Opened {
 
 impl Opened {
     fn new(directory: &DataDir, config: &Config) -> Result<Self, AppError> {
-        let asked = config.mirror.as_ref().map(asked);
-        let mirror = directory::prepare(directory, asked)?;
+        let mirror = directory::prepare(directory, asked(&config.mirror))?;
         let seed = entropy()();
         let opening = Opening::new(directory, KeySource { origin: &config.origin, seed })?;
         let store = index::open_or_rebuild(directory, &opening, config)?;
@@ -271,16 +271,17 @@ impl Opened {
             let (ledger, replica) = replayed.follow()?;
             return Ok(Self { ledger, store, writer: Writer::Mirror(replica, Box::new(of)) });
         }
-        let mut witnesses: Vec<_> = config.witnesses.iter().map(witness_of).collect();
-        publish::ask(&replayed, &mut witnesses, config.witnesses_required)?;
+        let mut witnesses: Vec<_> = config.witnesses.list.iter().map(witness_of).collect();
+        publish::ask(&replayed, &mut witnesses, config.witnesses.required)?;
         let Recovered { ledger, appender } = replayed.sign()?;
         Ok(Self { ledger, store, writer: Writer::Own(appender, witnesses) })
     }
 }
 
-/// What the configuration says of a mirror.
-fn asked(config: &MirrorConfig) -> directory::Asked<'_> {
-    directory::Asked { url: &config.url, key: config.key.as_deref(), only: config.only.as_deref() }
+/// What the configuration says of a mirror; `None` when the node is to be none.
+fn asked(config: &config::Mirror) -> Option<directory::Asked<'_>> {
+    let (key, only) = (config.key.as_deref(), config.only.as_deref());
+    config.of.as_deref().map(|url| directory::Asked { url, key, only })
 }
 
 /// A configured witness.
@@ -297,7 +298,7 @@ enum Writer {
 /// Whom mirrors are served by.
 fn replicas(config: &Config, writer: &Writer) -> Replicas {
     match writer {
-        Writer::Own(..) => Replicas::Served(config.mirrors.clone(), clock()),
+        Writer::Own(..) => Replicas::Served(config.mirror.allow.clone(), clock()),
         Writer::Mirror(_, of) => Replicas::At(of.url.clone()),
     }
 }

@@ -8,11 +8,10 @@ use std::{
     time::Duration,
 };
 
-use super::{AppError, entropy};
+use super::{AppError, entropy, options};
 use crate::{
     client::NodeUpstream,
-    config::{self, RecursionConfig, Verify},
-    network::Network,
+    config::{self, Config, Sizes, Verify},
     protocol::json::{BOOTSTRAP_BYTES_MAX, bootstrap_from_json},
     resolver::{
         Recursive, WalkLimits,
@@ -23,14 +22,17 @@ use crate::{
 /// Of so many parts of the memory one is for delegations.
 const DELEGATIONS_PART: usize = 4;
 
-/// Starts it. It has to be called within a runtime.
+/// Starts it with the file of roots. It has to be called within a runtime.
 ///
 /// # Errors
 ///
 /// [`AppError::Roots`].
-pub(super) fn start(config: &RecursionConfig, zone: &str, exempt: &[Network]) -> Result<Recursive, AppError> {
-    let roots = read_roots(&config.roots)?;
-    let delegation_bytes_max = config.cache_bytes_max / DELEGATIONS_PART;
+pub(super) fn start(config: &Config, roots: &Path) -> Result<Recursive, AppError> {
+    let roots = read_roots(roots)?;
+    let (bytes_max, zone) = (Sizes::here(config).recursion_bytes, &config.zone);
+    let exempt = options::dns_limits(config).rate.exempt;
+    let delegation_bytes_max = bytes_max / DELEGATIONS_PART;
+    let config = &config.recursion;
     let seed = entropy()().first_chunk().copied().map_or(0, u64::from_le_bytes);
     let options = RecursionOptions {
         evidence: match config.verify {
@@ -43,7 +45,7 @@ pub(super) fn start(config: &RecursionConfig, zone: &str, exempt: &[Network]) ->
             config::FirstProtocol::Dns => FirstProtocol::Dns,
         },
         walk_timeout: Duration::from_millis(config.walk_ms_max),
-        answer_bytes_max: config.cache_bytes_max - delegation_bytes_max,
+        answer_bytes_max: bytes_max - delegation_bytes_max,
         delegation_bytes_max,
         stale_max: Duration::from_secs(config.stale_seconds_max),
         seed,
@@ -51,7 +53,7 @@ pub(super) fn start(config: &RecursionConfig, zone: &str, exempt: &[Network]) ->
     };
     let upstream = Arc::new(NodeUpstream::new(zone));
     let recursor = Recursor::new(roots, upstream, Arc::new(LedgerVerifier::default()), options);
-    let limits = WalkLimits { exempt: exempt.to_vec(), ..WalkLimits::default() };
+    let limits = WalkLimits { exempt, ..WalkLimits::default() };
     Ok(Recursive { recursor, allow: config.allow.clone(), limits })
 }
 

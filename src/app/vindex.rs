@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::AppError;
 use crate::{
-    config::{Config, VerifiableIndexMode},
+    config::Config,
     ledger::{DataDir, Ledger},
     vindex::{PUBLISH_INTERVAL, VerifiableIndex},
 };
@@ -19,18 +19,18 @@ pub(super) fn start(
     directory: &DataDir,
     ledger: &Arc<Ledger>,
 ) -> Result<Option<VerifiableIndex>, AppError> {
-    match config.verifiable_index {
-        VerifiableIndexMode::Off => Ok(None),
+    match config.index.verifiable {
+        false => Ok(None),
         // A mirror cannot sign the output log.
-        VerifiableIndexMode::On if ledger.signer().is_err() => Ok(None),
-        VerifiableIndexMode::On if directory.promoted().exists() && !directory.vindex().exists() => {
+        true if ledger.signer().is_err() => Ok(None),
+        true if directory.promoted().exists() && !directory.vindex().exists() => {
             tracing::warn!(
                 "there is no verifiable index: this directory was a mirror, and its primary kept an output log under the same \
                  key, which another one would contradict; copy the primary's directory `vindex` here, or leave it off"
             );
             Ok(None)
         }
-        VerifiableIndexMode::On => {
+        true => {
             let started = VerifiableIndex::start(Arc::clone(ledger), directory.vindex(), PUBLISH_INTERVAL);
             started.map(Some).map_err(|error| AppError::system("cannot start the verifiable index", error))
         }

@@ -1,5 +1,5 @@
-//! A sharded LRU cache with a byte budget and single flight. Generic: it knows nothing of identifiers or answers.
-//! [`stamped`] is its sister for ready answers, outdated by topic; [`shelf`] is one whose owner fills it and says how long it counts.
+//! A sharded LRU cache with a byte budget and single flight. Generic: it knows nothing of identifiers or answers. Caches may
+//! share a budget ([`pool`]).
 //!
 //! * Every entry has a weight in bytes; a shard over its share of the budget drops what was used longest ago.
 //! * Of many askers that miss the same key at once, one fills and the others wait for it (single flight): [`Cache::board`] says who is
@@ -11,6 +11,7 @@
 //! No lock is held while a value is filled. Deliberately absent: time. An entry stays until it is pushed out or outdated;
 //! answers that age carry their own time to live.
 
+pub mod pool;
 pub mod shelf;
 pub mod stamped;
 
@@ -27,7 +28,9 @@ use std::{
 use lru::LruCache;
 use tokio::sync::watch;
 
-/// The number of shards: enough that the threads of a small machine rarely meet.
+use self::pool::{Budget, ShardBudget};
+
+/// Number of shards: enough that the threads of a small machine rarely contend.
 const SHARD_COUNT: usize = 16;
 
 /// How many bytes an entry is counted for.
@@ -39,7 +42,7 @@ pub struct Cache<K: Hash + Eq, V> {
     shards: Box<[Mutex<Shard<K, V>>]>,
     hasher: RandomState,
     weigh: Weigh<K, V>,
-    shard_bytes_max: usize,
+    budget: ShardBudget,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -95,8 +98,8 @@ pub struct CacheStats {
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
-    /// A cache that holds at most `bytes_max` bytes, as `weigh` counts them.
-    pub fn new(bytes_max: usize, weigh: Weigh<K, V>) -> Self {
+    /// A cache of at most as many bytes as the budget says, as `weigh` counts them.
+    pub fn new(budget: impl Into<Budget>, weigh: Weigh<K, V>) -> Self {
         let shard = || {
             let (entries, flights) = (LruCache::unbounded_with_hasher(RandomState::new()), HashMap::default());
             Mutex::new(Shard { entries, flights, bytes: 0 })
@@ -105,7 +108,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
             shards: (0..SHARD_COUNT).map(|_| shard()).collect(),
             hasher: RandomState::new(),
             weigh,
-            shard_bytes_max: bytes_max / SHARD_COUNT,
+            budget: budget.into().per_shard(SHARD_COUNT),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         }
@@ -151,7 +154,9 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         let mut shard = self.shard(key);
         shard.flights.remove(key);
         if let Some((key, value)) = shard.entries.pop_entry(key) {
-            shard.bytes -= (self.weigh)(&key, &value);
+            let weight = (self.weigh)(&key, &value);
+            shard.bytes -= weight;
+            self.budget.moved(weight, 0);
         }
     }
 
@@ -161,6 +166,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
             let mut shard = lock(shard);
             shard.flights.clear();
             shard.entries.clear();
+            self.budget.moved(shard.bytes, 0);
             shard.bytes = 0;
         }
     }
@@ -195,14 +201,17 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         shard.flights.remove(&key);
         let Landing::Filled(value) = landing else { return };
         let weight = (self.weigh)(&key, value);
-        if weight > self.shard_bytes_max {
+        if weight > self.budget.bytes_max {
             return;
         }
         shard.bytes += weight;
+        self.budget.moved(0, weight);
         shard.entries.put(key, value.clone());
-        while shard.bytes > self.shard_bytes_max {
+        while self.budget.is_exceeded_by(shard.bytes) {
             let Some((key, value)) = shard.entries.pop_lru() else { break };
-            shard.bytes -= (self.weigh)(&key, &value);
+            let weight = (self.weigh)(&key, &value);
+            shard.bytes -= weight;
+            self.budget.moved(weight, 0);
         }
     }
 }

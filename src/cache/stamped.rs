@@ -24,7 +24,10 @@ use std::{
 
 use lru::LruCache;
 
-use super::CacheStats;
+use super::{
+    CacheStats,
+    pool::{Budget, ShardBudget},
+};
 
 /// Number of shards: enough that the threads of a large machine rarely contend.
 const SHARD_COUNT: usize = 256;
@@ -108,7 +111,7 @@ impl HashedKey<'_> {
 pub struct StampedCache<V> {
     shards: Box<[Mutex<Shard<V>>]>,
     hasher: RandomState,
-    shard_bytes_max: usize,
+    budget: ShardBudget,
 }
 
 #[derive(Debug)]
@@ -129,8 +132,8 @@ struct Entry<V> {
 }
 
 impl<V: Kept> StampedCache<V> {
-    /// A cache of at most `bytes_max` bytes.
-    pub fn new(bytes_max: usize) -> Self {
+    /// A cache that holds as much as its budget says.
+    pub fn new(budget: impl Into<Budget>) -> Self {
         let shard = || {
             let entries = LruCache::unbounded_with_hasher(BuildHasherDefault::default());
             Mutex::new(Shard { entries, missed: Box::default(), bytes: 0, asked: 0, hits: 0 })
@@ -138,7 +141,7 @@ impl<V: Kept> StampedCache<V> {
         Self {
             shards: (0..SHARD_COUNT).map(|_| shard()).collect(),
             hasher: RandomState::new(),
-            shard_bytes_max: bytes_max / SHARD_COUNT,
+            budget: budget.into().per_shard(SHARD_COUNT),
         }
     }
 
@@ -171,15 +174,19 @@ impl<V: Kept> StampedCache<V> {
         }
         let entry = Entry { key: key.key.into(), value: make() };
         let weight = entry.weight();
-        if weight > self.shard_bytes_max {
+        if weight > self.budget.bytes_max {
             return;
         }
+        let before = shard.bytes;
         shard.bytes += weight;
         if let Some(old) = shard.entries.put(key.hash, entry) {
             shard.bytes -= old.weight();
         }
-        while shard.bytes > self.shard_bytes_max {
+        self.budget.moved(before, shard.bytes);
+        while self.budget.is_exceeded_by(shard.bytes) {
+            let before = shard.bytes;
             shard.drop_oldest();
+            self.budget.moved(before, shard.bytes);
         }
     }
 

@@ -64,7 +64,11 @@ impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         match error {
             ConfigError::Read { .. } => Self::new(error.to_string()),
-            ConfigError::Syntax { .. } | ConfigError::Value { .. } => Self::usage(error.to_string()),
+            ConfigError::Syntax { .. }
+            | ConfigError::Version { .. }
+            | ConfigError::Unknown { .. }
+            | ConfigError::Twice { .. }
+            | ConfigError::Value { .. } => Self::usage(error.to_string()),
         }
     }
 }

@@ -38,7 +38,7 @@ use std::{future::Future, io::IsTerminal as _, path::PathBuf, process::ExitCode}
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, Spec};
+use crate::config::{Config, ConfigError, Layer, Loaded};
 use failure::{Failure, exit_codes};
 
 /// Register, keep and resolve industrial identifiers: Handles, OIDs, GS1 keys and URIs.
@@ -114,7 +114,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Server {
     /// The node's gRPC address
-    #[arg(long, value_name = "HOST:PORT", default_value_t = Config::default().grpc.to_string())]
+    #[arg(long, value_name = "HOST:PORT", default_value_t = Config::default().grpc.listen.to_string())]
     server: String,
 }
 
@@ -123,7 +123,7 @@ struct Server {
 struct Data {
     /// The data directory [default: touchmark-data]
     #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    data: Option<String>,
     /// Read the configuration from this file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -131,11 +131,20 @@ struct Data {
 
 impl Data {
     fn config(&self) -> Result<Config, ConfigError> {
-        Config::load(self.config.as_deref(), Spec { data: self.data.clone(), ..Spec::default() })
+        let arguments = Layer::from_arguments([("--data", self.data.clone())]);
+        Ok(loaded(Config::load(self.config.as_deref(), arguments))?.config)
     }
 }
 
-/// Runs the command in the arguments of this process.
+/// A configuration whose old names were said on the standard error output: for commands that do not log.
+fn loaded(loaded: Result<Loaded, ConfigError>) -> Result<Loaded, ConfigError> {
+    for warning in loaded.iter().flat_map(Loaded::warnings) {
+        eprintln!("touchmark: {}", output::clean(&warning.to_string()));
+    }
+    loaded
+}
+
+/// Runs the command that the arguments of this process name.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

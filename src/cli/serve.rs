@@ -17,7 +17,7 @@ use super::{
 use crate::{
     app::{Node, NodeSummary},
     client::{Client, dns::name_in_zone},
-    config::{Config, Spec},
+    config::{Config, Layer},
     id::Identifier,
     protocol::{dns::dnssec::keys::Algorithm, grpc::pb},
     server::{
@@ -47,7 +47,7 @@ Ctrl-C finishes what is under way and stops; a second one stops at once, and not
 pub struct Args {
     /// The data directory; made when it is not there [default: touchmark-data]
     #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    data: Option<String>,
     /// Load the sample data when nothing is registered yet
     #[arg(long)]
     sample: bool,
@@ -74,7 +74,7 @@ pub struct Args {
     recursive: bool,
     /// Where walks begin: a bootstrap registry
     #[arg(long, value_name = "FILE")]
-    roots: Option<PathBuf>,
+    roots: Option<String>,
     /// Accept only answers of other nodes with a proof: that they are included in a ledger (when nothing is given), or the latest there
     #[arg(long, value_name = "included|latest", num_args = 0..=1, default_missing_value = "included")]
     verify: Option<String>,
@@ -92,33 +92,42 @@ pub struct Args {
     config: Option<PathBuf>,
 }
 
+impl Args {
+    /// What the arguments say of the configuration.
+    fn layer(&self) -> Layer {
+        let list = |items: &[String]| (!items.is_empty()).then(|| items.join(","));
+        Layer::from_arguments([
+            ("--data", self.data.clone()),
+            ("--dns", self.dns.clone()),
+            ("--grpc", self.grpc.clone()),
+            ("--http", self.http.clone()),
+            ("--zone", self.zone.clone()),
+            ("--dnssec", self.dnssec.then(|| Algorithm::default().to_string())),
+            ("--witness", list(&self.witness)),
+            ("--recursive", self.recursive.then(|| "on".into())),
+            ("--roots", self.roots.clone()),
+            ("--verify", self.verify.clone()),
+            ("--mirror-of", self.mirror_of.clone()),
+            ("--mirror-key", self.mirror_key.clone()),
+            ("--only", list(&self.only)),
+        ])
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
 ///
 /// [`Failure`] when the node cannot be started or stopped.
 pub fn run(args: &Args) -> Result<u8, Failure> {
-    let arguments = Spec {
-        data: args.data.clone(),
-        dns: args.dns.clone(),
-        grpc: args.grpc.clone(),
-        http: args.http.clone(),
-        zone: args.zone.clone(),
-        witnesses: (!args.witness.is_empty()).then(|| args.witness.join(",")),
-        recursive: args.recursive.then(|| "on".into()),
-        roots: args.roots.clone(),
-        verify: args.verify.clone(),
-        mirror_of: args.mirror_of.clone(),
-        mirror_key: args.mirror_key.clone(),
-        only: (!args.only.is_empty()).then(|| args.only.join(",")),
-        dnssec: args.dnssec.then(|| Algorithm::default().to_string()),
-        ..Spec::default()
-    };
-    let config = Config::load(args.config.as_deref(), arguments)?;
-    super::start_logging(&config)?;
+    let loaded = Config::load(args.config.as_deref(), args.layer())?;
+    super::start_logging(&loaded.config)?;
+    for warning in loaded.warnings() {
+        tracing::warn!("{warning}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(serve(&config, args.sample))
+    runtime.block_on(serve(&loaded.config, args.sample))
 }
 
 async fn serve(config: &Config, sample: bool) -> Result<u8, Failure> {
@@ -214,7 +223,7 @@ fn encrypted_lines(addresses: EncryptedAddresses) -> impl Iterator<Item = String
 fn commands(grpc: SocketAddr, dns: SocketAddr, zone: &str, has_sample: bool, registers: bool) -> Vec<String> {
     let (grpc, dns) = (reachable(grpc), reachable(dns));
     let program = quoted(&program());
-    let server = if grpc == Config::default().grpc { String::new() } else { format!(" --server {grpc}") };
+    let server = if grpc == Config::default().grpc.listen { String::new() } else { format!(" --server {grpc}") };
     let resolve = format!("{program} resolve {SAMPLE_IDENTIFIER}{server}");
     // The identifier is well-formed; were it not, its name would be missing and nothing else.
     let name = Identifier::parse(SAMPLE_IDENTIFIER).map_or_else(|_| zone.to_owned(), |id| name_in_zone(&id, zone));
@@ -296,7 +305,7 @@ mod tests {
     fn commands_to_try() {
         let default = Config::default();
         let to_try = |grpc: &str, has_sample, registers| {
-            commands(grpc.parse().unwrap(), default.dns[0], &default.zone, has_sample, registers)
+            commands(grpc.parse().unwrap(), default.dns.listen[0], &default.zone, has_sample, registers)
         };
         let found = to_try("127.0.0.1:50051", true, true);
         let [resolve, dig, grpcurl] = found.as_slice() else { panic!("{found:?}") };

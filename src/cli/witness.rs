@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     app::{WitnessNode, WitnessOptions},
-    config::{Config, Spec},
+    config::{Config, Layer},
     tlog::note::{KeyError, VerifierKey},
 };
 
@@ -47,7 +47,7 @@ pub struct Args {
 ///
 /// [`Failure`] if the witness cannot be started.
 pub fn run(args: &Args) -> Result<u8, Failure> {
-    super::start_logging(&Config::load(None, Spec::default())?)?;
+    super::start_logging(&super::loaded(Config::load(None, Layer::default()))?.config)?;
     let logs = args.log.iter().map(|log| log.parse().map_err(|error: KeyError| Failure::usage(error.to_string())));
     let options = WitnessOptions {
         listen: args.listen,

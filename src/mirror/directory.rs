@@ -44,7 +44,7 @@ pub fn prepare(directory: &DataDir, asked: Option<Asked<'_>>) -> Result<Option<M
         if directory.has_key() {
             let path = directory.path().display();
             return refused(format!(
-                "{path} holds a ledger of its own, with its key; if it was promoted, take `mirror_of` out of the configuration, else give the mirror a \
+                "{path} holds a ledger of its own, with its key; if it was promoted, take `of` in [mirror] (--mirror-of) out of the configuration, else give the mirror a \
                  new directory"
             ));
         }

@@ -11,7 +11,7 @@
 //! * more than was shown, and not more than there is (a power cut may take the last `signed_head`): its own copy is compared
 //!   where it shows one; otherwise it will compare when it is asked to cosign.
 //!
-//! A witness that does not answer stops the node only when `witnesses_required` says so.
+//! A witness that does not answer stops the node only when `required` in `[witnesses]` says so.
 
 use super::witnesses::{Asked, Witness, ask_all};
 use crate::{
@@ -52,7 +52,7 @@ pub enum GuardError {
     },
     /// Too few witnesses answered.
     #[error(
-        "{answered} of the witnesses answered, and `witnesses_required` is {required}; refusing to sign before they are asked: {reasons}"
+        "{answered} of the witnesses answered, and `required` in [witnesses] is {required}; refusing to sign before they are asked: {reasons}"
     )]
     Silent {
         /// How many answered.

@@ -176,7 +176,7 @@ mod tests {
         let store = Arc::new(MemoryStore::new());
         let records = Records::new(store.clone(), recovered.ledger);
         let prefixes = Arc::new(Prefixes::load(&records, ImplicitHome::UntilHomed).unwrap());
-        let resolver = Resolver::new(records.clone(), Arc::clone(&prefixes), 1 << 20);
+        let resolver = Resolver::new(records.clone(), Arc::clone(&prefixes), 1_usize << 20);
         let sequencer = Sequencer {
             appender: recovered.appender,
             records: records.clone(),

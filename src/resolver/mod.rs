@@ -39,7 +39,7 @@ pub use trace::{
 };
 
 use crate::{
-    cache::{Boarded, Cache, CacheStats},
+    cache::{Boarded, Cache, CacheStats, pool::Budget},
     id::{Identifier, Key, KeyPrefix, dns_name::NameHash},
     record::{Permissions, Record, Status, Value},
     rights::{self, Rights},
@@ -131,11 +131,11 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// A resolver over a ledger whose entries are all in the index, with a cache of at most `cache_bytes_max` bytes.
-    pub fn new(records: Records, prefixes: Arc<Prefixes>, cache_bytes_max: usize) -> Self {
+    /// A resolver over a ledger whose entries are all in the index, with a cache of this budget.
+    pub fn new(records: Records, prefixes: Arc<Prefixes>, cache: impl Into<Budget>) -> Self {
         let weigh = |key: &Key, answer: &Answer| CACHE_ENTRY_BYTES + 2 * key.as_bytes().len() + answer.bytes();
         let applied = AtomicU64::new(records.ledger().size());
-        Self { records, prefixes, cache: Arc::new(Cache::new(cache_bytes_max, weigh)), applied }
+        Self { records, prefixes, cache: Arc::new(Cache::new(cache, weigh)), applied }
     }
 
     /// The name of the node's ledger.

@@ -3,7 +3,7 @@
 //! ```text
 //! connections:  accept -- places, admission -- tls -- dns | grpc | http     front ends, in a list (frontend)
 //! datagrams:    datagram (batches, rate limits) -- dns
-//! all of them:  network (ranges of addresses), metrics, descriptors (how many connections there may be)
+//! all of them:  metrics, descriptors (how many connections there may be)
 //! ```
 //!
 //! Every front end takes its connections from [`accept`], so that the same bounds hold for all, and what it needs of

@@ -26,7 +26,9 @@ const FLIPS_PER_FILE: usize = 5;
 
 /// An index that is merged into its blocks while it grows.
 fn small(data: &Path) -> Config {
-    Config { overlay_entries_max: 128, ..config(data) }
+    let mut config = config(data);
+    config.index.overlay_entries_max = 128;
+    config
 }
 
 fn check(data: &Path) -> Result<FsckReport, String> {

@@ -13,7 +13,9 @@ use serde_json::Value as Json;
 use touchmark::id::{Identifier, Scheme};
 
 use crate::{
-    program::{ENCRYPTED, Program, Ran, exit_code, file, is_installed, run, touchmark, wait_until},
+    program::{
+        ENCRYPTED, ENCRYPTED_IN_TABLES, Program, Ran, exit_code, file, is_installed, run, touchmark, wait_until,
+    },
     support::directory,
 };
 
@@ -452,13 +454,70 @@ fn a_printed_configuration_serves() {
 }
 
 #[test]
+fn old_names_serve_with_a_warning() {
+    let (data, files) = (directory(), directory());
+    let old = file(&files, "old.toml", "zone = \"parts.example\"\ndns_identity = \"n\"\nmirrors = \"192.0.2.0/24\"\n");
+    let mut command = touchmark();
+    command.args(["serve", "--config", &old, "--data"]).arg(data.path()).env("TOUCHMARK_CACHE_BYTES_MAX", "2097152");
+    let node = Program::spawn(&mut command);
+    assert!(node.introduction.contains("zone parts.example."), "{}", node.introduction);
+    let log = node.log();
+    for warning in [
+        "line 2, key `dns_identity` is an old name; the name is `identity` in [dns] now",
+        "line 3, key `mirrors` is an old name; the name is `allow` in [mirror] now",
+        "environment variable TOUCHMARK_CACHE_BYTES_MAX is an old name; the name is TOUCHMARK_CACHE_ANSWERS_BYTES_MAX now",
+    ] {
+        assert!(log.contains(warning), "{warning}\n{log}");
+    }
+    assert!(!log.contains("key `zone`"), "{log}");
+    drop(node);
+    // Printed, it has the names of today.
+    let printed = run(["config", "print", "--config", &old]);
+    assert_eq!((printed.exit, printed.err.lines().count()), (0, 2), "{printed:?}");
+    for line in ["zone = \"parts.example\"\n", "identity = \"n\"\n", "allow = \"192.0.2.0/24\"\n"] {
+        assert!(printed.out.contains(&format!("\n{line}")), "{line}{}", printed.out);
+    }
+    let new = file(&files, "new.toml", printed.out);
+    let node = Program::serve(data.path(), &["--config", &new]);
+    assert!(node.introduction.contains("zone parts.example."), "{}", node.introduction);
+    assert!(!node.log().contains("old name"), "{}", node.log());
+}
+
+#[test]
+fn a_file_of_another_version_is_refused() {
+    let files = directory();
+    for (text, named) in [
+        ("version = 2\n", "line 1: version 2; this build reads version 1"),
+        (
+            "version = 1\n[dns]\nlistne = \"127.0.0.1:0\"\n",
+            "line 3: unknown field `listne` in [dns]; the nearest is `listen`",
+        ),
+        ("[dns]\nlisten = \"localhost\"\n", "line 2, key `listen` in [dns]: `localhost` is not an address with a port"),
+        ("[dns]\nidentity = \"a\"\n", "is the old form of"),
+    ] {
+        let path = file(&files, "touchmark.toml", text);
+        let mut command = touchmark();
+        if named == "is the old form of" {
+            command.env("TOUCHMARK_DNS", "127.0.0.1:0").env("TOUCHMARK_DNS_LISTEN", "127.0.0.1:0");
+        }
+        let ran = command.args(["serve", "--config", &path]).output().unwrap().into();
+        check(ran, text, 2, "", named);
+    }
+}
+
+#[test]
 fn encrypted_listeners_are_introduced() {
     let (data, files) = (directory(), directory());
     let node = Program::serve(data.path(), &[]);
     assert!(!node.introduction.contains("over "), "{}", node.introduction);
     drop(node);
-    let config = file(&files, "touchmark.toml", ENCRYPTED);
-    let node = Program::serve(data.path(), &["--config", &config]);
+    for form in [ENCRYPTED, ENCRYPTED_IN_TABLES] {
+        introduced(data.path(), &file(&files, "touchmark.toml", form));
+    }
+}
+
+fn introduced(data: &Path, config: &str) {
+    let node = Program::serve(data, &["--config", config]);
     let [tls, https, quic] = ["TLS", "HTTPS", "QUIC"].map(|protocol| node.dns_over(protocol).unwrap());
     // As they are, and not as they were asked for.
     assert!(std::net::TcpStream::connect(tls).is_ok() && std::net::TcpStream::connect(https).is_ok());

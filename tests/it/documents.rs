@@ -19,6 +19,14 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Every key of the configuration, with the words that the program has for it.
+#[test]
+fn the_configuration_is_what_the_keys_say() {
+    let reference = run(["config", "reference"]);
+    assert_eq!((reference.exit, reference.err.as_str()), (0, ""));
+    check_generated("docs/configuration.md", &reference.out, "documents::the_configuration");
+}
+
 /// Compares a generated document with the file, or writes the file.
 fn check_generated(path: &str, document: &str, test: &str) {
     let file = root().join(path);

@@ -217,7 +217,7 @@ async fn writes_are_refused_reads_go_on_and_nothing_is_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_index_survives_a_full_disk() {
     let Some(small) = Small::mount() else { return };
-    let mut disk = Disk::start(small, |config| config.overlay_entries_max = OVERLAY_ENTRIES).await;
+    let mut disk = Disk::start(small, |config| config.index.overlay_entries_max = OVERLAY_ENTRIES).await;
     for round in 0..3 {
         let filler = disk.small.fill();
         // Room for the ledger, and less than the index wants besides.
@@ -244,7 +244,7 @@ async fn the_index_survives_a_full_disk() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_sent_again_is_written_once() {
     let Some(small) = Small::mount() else { return };
-    let mut disk = Disk::start(small, |config| config.overlay_entries_max = OVERLAY_ENTRIES).await;
+    let mut disk = Disk::start(small, |config| config.index.overlay_entries_max = OVERLAY_ENTRIES).await;
     assert_eq!(disk.write("before", OVERLAY_ENTRIES - 24, 30).await, []);
     let filler = disk.small.fill();
     is_full(&disk.write_until_refused("full", 1, 30).await);

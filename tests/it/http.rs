@@ -366,7 +366,8 @@ async fn metrics_say_what_was_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_an_address_there_is_no_http() {
     let directory = directory();
-    let config = touchmark::config::Config { http: None, ..config(&directory.path().join("data")) };
+    let mut config = config(&directory.path().join("data"));
+    config.http.listen = None;
     let running = Running::with(&config).await.unwrap();
     assert_eq!(running.node.http_addr(), None);
     running.stop().await;

@@ -11,7 +11,6 @@ use std::{
 use rand::{RngExt as _, SeedableRng, rngs::StdRng};
 use tonic::Code;
 use touchmark::{
-    config::Config,
     id::Identifier,
     protocol::grpc::pb::{self, EdgeType, answer::Outcome as Answer},
 };
@@ -305,7 +304,12 @@ async fn the_node_says_what_the_model_says() {
         let subjects = subjects();
         let mut model = Model::default();
         let mut directory = directory();
-        let small = |data: &Path| Config { overlay_entries_max: 32, cache_bytes_max: 1 << 20, ..config(data) };
+        let small = |data: &Path| {
+            let mut config = config(data);
+            config.index.overlay_entries_max = 32;
+            config.cache.answers_bytes_max = (1 << 20).into();
+            config
+        };
         let mut running = Running::with(&small(directory.path())).await.unwrap();
         for _ in 0..PHASES_MIN {
             let mut left = COMMANDS_PER_PHASE;

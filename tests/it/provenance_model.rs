@@ -38,7 +38,10 @@ const SAMPLE: usize = 14;
 
 /// A node with room for little, so that index and caches have to do with disks.
 fn small(data: &Path) -> Config {
-    Config { overlay_entries_max: 64, cache_bytes_max: 1 << 20, ..config(data) }
+    let mut config = config(data);
+    config.index.overlay_entries_max = 64;
+    config.cache.answers_bytes_max = (1 << 20).into();
+    config
 }
 
 /// Sends commands, and compares what becomes of each.

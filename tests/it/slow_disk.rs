@@ -180,7 +180,7 @@ impl Node {
         let store = Arc::new(SlowStore::new(warm.key().clone()));
         let records = Records::new(store.clone(), Arc::clone(&ledger));
         let prefixes = Arc::new(Prefixes::load(&records, ImplicitHome::UntilHomed).unwrap());
-        let resolver = Resolver::new(records.clone(), Arc::clone(&prefixes), 1 << 20);
+        let resolver = Resolver::new(records.clone(), Arc::clone(&prefixes), 1_usize << 20);
         let publication = Arc::new(Publication::new(ledger.checkpoint()));
         let parts = DeskParts { resolver, recursive: None, publication: Arc::clone(&publication), lookups: None };
         let desk = Desk::new(parts);
@@ -200,7 +200,7 @@ impl Node {
         let feeds = Arc::new(Feeds::new(records));
         let options = ResponderOptions {
             identity: String::new(),
-            cache_bytes_max: 1 << 20,
+            cache: (1_usize << 20).into(),
             without_cookie_octets_max: 1_232,
             cookies: CookieSecrets::new([3; 16], None),
         };

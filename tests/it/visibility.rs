@@ -24,7 +24,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use touchmark::{
     client::dns::{self, Said},
-    config::Config,
     id::Identifier,
     protocol::grpc::pb::{self, answer::Outcome as Answer, resolver_client::ResolverClient},
 };
@@ -231,13 +230,10 @@ async fn read_stream(mut resolver: ResolverClient<Channel>, shared: Arc<Shared>)
 async fn no_answer_is_older_than_a_receipt() {
     let (directory, files) = (directory(), directory());
     let certificate = Certificate::make(files.path());
-    let config = Config {
-        dns_encrypted: encrypted::anywhere(),
-        dns_certificate: Some(certificate.files()),
-        // Small, so that the index is merged meanwhile.
-        overlay_entries_max: 64,
-        ..config(directory.path())
-    };
+    let mut config = config(directory.path());
+    encrypted::listen_anywhere(&mut config, certificate.files());
+    // Small, so that the index is merged meanwhile.
+    config.index.overlay_entries_max = 64;
     let running = Running::with(&config).await.unwrap();
     let server = running.node.dns_addr();
     let shared = Shared::new();

@@ -466,7 +466,7 @@ fn a_fork_that_is_found_later_stops_the_writes() {
     let address = witness.kill();
     let config = file(&parent, "config", format!("witnesses = \"{argument}\"\nwitnesses_required = 1\n"));
     let said = refused(&old, &["--config", &config]);
-    assert!(said.contains("0 of the witnesses answered, and `witnesses_required` is 1"), "{said}");
+    assert!(said.contains("0 of the witnesses answered, and `required` in [witnesses] is 1"), "{said}");
     let node = Program::serve(&old, &arguments);
     assert!(node.log().contains("could not be asked what it holds"), "{}", node.log());
     register(&node, "88.118/Other");

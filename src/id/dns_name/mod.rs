@@ -20,6 +20,7 @@
 
 mod label;
 mod reading;
+pub mod zone;
 
 pub use reading::parse;
 

@@ -99,7 +99,7 @@ impl Responder {
     ) -> Self {
         Self {
             authority: Authority { desk, zone, ledger_size: Box::new(ledger_size), glue: GlueIndex::default() },
-            answers: StampedCache::new(options.cache_bytes_max),
+            answers: StampedCache::new(options.cache.clone()),
             options,
             topics: NameTopics::default(),
             failures: AtomicU64::new(0),

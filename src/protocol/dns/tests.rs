@@ -63,14 +63,14 @@ impl Node {
         let store = Arc::new(MemoryStore::new());
         let records = Records::new(store.clone(), Arc::clone(&ledger));
         let prefixes = Arc::new(Prefixes::load(&records, ImplicitHome::UntilHomed).unwrap());
-        let resolver = Resolver::new(records.clone(), Arc::clone(&prefixes), 1 << 20);
+        let resolver = Resolver::new(records.clone(), Arc::clone(&prefixes), 1_usize << 20);
         let publication = Arc::new(Publication::new(ledger.checkpoint()));
         let desk = Desk::new(DeskParts { resolver, recursive, publication, lookups: None });
         let zone =
             Zone::new("id.test").unwrap().with_addresses(addresses.iter().map(|address| address.parse().unwrap()));
         let options = ResponderOptions {
             identity: "here".into(),
-            cache_bytes_max: 1 << 20,
+            cache: (1_usize << 20).into(),
             without_cookie_octets_max: UDP_PAYLOAD_OCTETS_MAX,
             cookies: CookieSecrets::new([3; 16], None),
         };

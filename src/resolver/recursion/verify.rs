@@ -169,7 +169,7 @@ impl LookedUp {
 /// What the verifiable index has under a key, as a reply's lookup shows it.
 fn looked_up(claim: &Claim<'_>, key: &str, subject: &[u8; 32]) -> Result<LookedUp, Unproven> {
     const NONE: &str = "no lookup came along: the site has no verifiable index (a mirror, one promoted under its old key, \
-                        `verifiable_index` off), or still makes it after a start";
+                        `verifiable` in [index] off), or still makes it after a start";
     shown_by(claim.reply.lookup.as_ref().ok_or_else(|| unproven(NONE))?, key, subject)
 }
 

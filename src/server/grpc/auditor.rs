@@ -142,7 +142,7 @@ impl auditor_server::Auditor for AuditorService {
         let Some(found) = found else {
             return Err(Status::unimplemented(
                 "this node has no verifiable index: it is a mirror (ask its primary), was promoted under its primary's key, or has \
-                 `verifiable_index = \"off\"`",
+                 `verifiable = \"off\"` in [index]",
             ));
         };
         match found {

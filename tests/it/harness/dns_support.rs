@@ -11,7 +11,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use touchmark::{
-    config::{Config, Source, Spec},
+    config::{Config, Layer},
     protocol::grpc::pb,
 };
 
@@ -180,9 +180,10 @@ impl Served {
     /// The same, with DNS on another address.
     pub fn listening(dns: &str, commands: Vec<pb::Command>) -> Self {
         let data = directory();
-        let [dns, grpc] = [dns, "127.0.0.1:0"].map(|address| Some(address.into()));
-        let spec = Spec { data: Some(data.path().into()), dns, grpc, http: Some("off".into()), ..Spec::default() };
-        let config = Config::from_layers(&[(spec, Source::Arguments)]).unwrap();
+        let path = data.path().to_str().unwrap();
+        let arguments = [("--data", path), ("--dns", dns), ("--grpc", "127.0.0.1:0"), ("--http", "off")];
+        let arguments = arguments.map(|(name, value)| (name, Some(value.to_owned())));
+        let config = Config::from_layers([Layer::from_arguments(arguments)]).unwrap();
         let runtime = Runtime::new().unwrap();
         let running = runtime.block_on(Running::with(&config)).unwrap();
         let served = Self { address: running.node.dns_addr(), running: Some(running), runtime, _data: data };

@@ -23,6 +23,10 @@ const READY: &str = "Ctrl-C stops the node.";
 /// A configuration with DNS over TLS, HTTPS and QUIC, on ports that the system chooses.
 pub const ENCRYPTED: &str = "dns_tls = \"127.0.0.1:0\"\ndns_https = \"127.0.0.1:0\"\ndns_quic = \"127.0.0.1:0\"\n";
 
+/// The same, by tables.
+pub const ENCRYPTED_IN_TABLES: &str =
+    "version = 1\n\n[dns]\ntls = \"127.0.0.1:0\"\nhttps = \"127.0.0.1:0\"\nquic = \"127.0.0.1:0\"\n";
+
 /// A node in a process of its own, on ports that the system chose. Killed when it is dropped.
 pub struct Program {
     child: Child,

@@ -1,6 +1,6 @@
 //! A node in this process on a temporary directory, its clients, and commands in few words.
 
-use std::{path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use tempfile::TempDir;
 use tonic::{Status, transport::Channel};
@@ -17,13 +17,12 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A configuration for a data directory, with ports that the system chooses.
 pub fn config(data: &Path) -> Config {
-    Config {
-        data: data.into(),
-        dns: vec![([127, 0, 0, 1], 0).into()],
-        grpc: ([127, 0, 0, 1], 0).into(),
-        http: Some(([127, 0, 0, 1], 0).into()),
-        ..Config::default()
-    }
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut config = Config { data: data.into(), ..Config::default() };
+    config.dns.listen = vec![any];
+    config.grpc.listen = any;
+    config.http.listen = Some(any);
+    config
 }
 
 /// A temporary directory with room for one data directory.

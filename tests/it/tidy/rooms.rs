@@ -43,6 +43,8 @@ const CIRCLES: &[&[&str]] = &[
         "src/resolver/recursion/walk.rs",
     ],
     &["src/resolver/recursion/floors.rs", "src/resolver/recursion/verify.rs"],
+    &["src/server/admission.rs", "src/server/places.rs"],
+    &["src/server/datagram/sender.rs", "src/server/datagram/worker.rs"],
 ];
 
 /// The paths of the crate that a file names, with the lines: `crate::` is left out, `super::` and groups are resolved.

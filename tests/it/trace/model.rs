@@ -71,7 +71,8 @@ async fn a_trace_says_what_the_model_says() {
     println!("seed {seed} (TOUCHMARK_SEED)");
     let mut rng = StdRng::seed_from_u64(seed);
     let data = directory();
-    let small = touchmark::config::Config { overlay_entries_max: 64, ..config(data.path()) };
+    let mut small = config(data.path());
+    small.index.overlay_entries_max = 64;
     let running = Running::with(&small).await.unwrap();
     let (mut states, mut now): (Vec<Edges>, Edges) = (Vec::new(), Edges::new());
     for number in 0..THINGS {

@@ -25,7 +25,7 @@ use rustls::{
     crypto::ring,
     pki_types::{CertificateDer, ServerName},
 };
-use touchmark::server::dns::encrypted::{EncryptedAddresses, HTTPS_PATH};
+use touchmark::{config::Config, server::dns::encrypted::HTTPS_PATH};
 
 use super::{Query, Response, check_shape};
 
@@ -34,10 +34,11 @@ const NAME: &str = "localhost";
 /// How long an answer may take on a busy machine: a stream loses nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Listeners for all three, on ports that the system chooses.
-pub fn anywhere() -> EncryptedAddresses {
+/// Listeners for all three, on ports that the system chooses, with the files of a certificate.
+pub fn listen_anywhere(config: &mut Config, files: [PathBuf; 2]) {
     let any = Some(([127, 0, 0, 1], 0).into());
-    EncryptedAddresses { tls: any, https: any, quic: any }
+    [config.dns.tls, config.dns.https, config.dns.quic] = [any; 3];
+    [config.dns.certificate, config.dns.certificate_key] = files.map(Some);
 }
 
 /// A certificate and its key, made for one test.

@@ -1,0 +1,344 @@
+//! The forms that values are written in: how a value is read, and how the form is described.
+//!
+//! A [`Form`] takes what a layer says ([`toml::Value`]) and gives the value that the node runs with, or the [`Rule`] that was
+//! broken, with its limit. A list is a text with commas in it or, in a file, an array of texts.
+
+use std::{
+    fmt::Display,
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::PathBuf,
+};
+
+use toml::Value;
+
+use super::{
+    Auto, DNS_ADDRESSES_MAX, IDENTITY_BYTES_MAX, MIRROR_PREFIXES_MAX, NETWORKS_MAX, ORIGIN_BYTES_MAX, Rule,
+    WITNESSES_MAX, WitnessAddress,
+};
+use crate::{
+    id::{
+        Subtree,
+        dns_name::zone::{self, ZONE_OCTETS_MAX, ZoneError},
+        excerpt,
+    },
+    network::Network,
+    tlog::note::{KeyType, VerifierKey},
+};
+
+/// The word for what the node chooses.
+pub(super) const AUTO: &str = "auto";
+/// The words of a switch.
+const ON: &str = "on";
+const OFF: &str = "off";
+
+/// How the values of a key are written.
+pub(super) struct Form<T> {
+    /// The values that there are, as a noun phrase.
+    pub(super) says: String,
+    /// Whether values are numbers, which the environment and the arguments give as text.
+    pub(super) is_number: bool,
+    read: Box<dyn Fn(&Value) -> Result<T, Rule>>,
+    /// The value of a key that no layer says; `None` when the defaults say it.
+    absent: Option<fn() -> T>,
+}
+
+impl<T: 'static> Form<T> {
+    fn new(says: impl Into<String>, read: impl Fn(&Value) -> Result<T, Rule> + 'static) -> Self {
+        Self { says: says.into(), is_number: false, read: Box::new(read), absent: None }
+    }
+
+    /// A form of values that are one text.
+    fn text(says: impl Into<String>, read: impl Fn(&str) -> Result<T, Rule> + 'static) -> Self {
+        Self::new(says, move |value| match value {
+            Value::String(text) => read(text),
+            other => Err(Rule::NotText { found: shown(other) }),
+        })
+    }
+
+    /// Reads the value of a key; `None` when no layer says one.
+    ///
+    /// # Errors
+    ///
+    /// The [`Rule`] that the value breaks.
+    pub(super) fn read(&self, value: Option<&Value>) -> Result<T, Rule> {
+        match (value, self.absent) {
+            (Some(value), _) => (self.read)(value),
+            (None, Some(absent)) => Ok(absent()),
+            (None, None) => Err(Rule::Missing),
+        }
+    }
+
+    /// The same values, and none when no layer says one.
+    pub(super) fn optional(self) -> Form<Option<T>> {
+        let read = self.read;
+        let some = move |value: &Value| read(value).map(Some);
+        Form { says: self.says, is_number: self.is_number, read: Box::new(some), absent: Some(|| None) }
+    }
+
+    /// The same values, and an empty one when no layer says one.
+    pub(super) fn or_empty(self) -> Self
+    where
+        T: Default,
+    {
+        Self { absent: Some(T::default), ..self }
+    }
+}
+
+impl<T: 'static> Form<T> {
+    /// The same values, or "auto".
+    pub(super) fn or_auto(self) -> Form<Auto<T>> {
+        let read = self.read;
+        let auto = move |value: &Value| match value {
+            Value::String(text) if text == AUTO => Ok(Auto::Auto),
+            value => read(value).map(Auto::Set),
+        };
+        let says = format!("\"{AUTO}\", or {}", self.says);
+        Form { is_number: self.is_number, ..Form::new(says, auto) }
+    }
+}
+
+/// A number of threads, or "auto", for which 0 stands, too.
+pub(super) fn workers(most: usize) -> Form<Auto<usize>> {
+    let form = number(0..=most, "threads").or_auto();
+    let read = form.read;
+    let chosen = move |value: &Value| {
+        let workers = read(value)?;
+        Ok(if workers == Auto::Set(0) { Auto::Auto } else { workers })
+    };
+    Form { is_number: true, ..Form::new(form.says, chosen) }
+}
+
+/// A value as errors show it.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("`{}`", excerpt(text)),
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Boolean(value) => value.to_string(),
+        Value::Datetime(_) => "a date".into(),
+        Value::Array(_) => "an array".into(),
+        Value::Table(_) => "a table".into(),
+    }
+}
+
+/// The items of a list, empty ones among them.
+fn items(value: &Value) -> Result<Vec<&str>, Rule> {
+    let refused = || Rule::NotList { found: shown(value) };
+    match value {
+        Value::String(text) => Ok(text.split(',').map(str::trim).collect()),
+        Value::Array(items) => items.iter().map(|item| item.as_str().map(str::trim).ok_or_else(refused)).collect(),
+        _ => Err(refused()),
+    }
+}
+
+/// How many items a list may have.
+#[derive(Clone, Copy)]
+struct Limit {
+    most: usize,
+    what: &'static str,
+}
+
+impl Limit {
+    fn check<T>(self, items: Vec<T>) -> Result<Vec<T>, Rule> {
+        match items.len() {
+            count if count > self.most => Err(Rule::TooMany { count, what: self.what, limit: self.most }),
+            _ => Ok(items),
+        }
+    }
+}
+
+/// A list that may have no items; empty items count for nothing.
+fn list<T: 'static>(
+    says: impl Into<String>,
+    limit: Limit,
+    read: impl Fn(&str) -> Result<T, Rule> + 'static,
+) -> Form<Vec<T>> {
+    Form::new(says, move |value| {
+        let texts = items(value)?.into_iter().filter(|text| !text.is_empty());
+        limit.check(texts.map(&read).collect::<Result<_, _>>()?)
+    })
+}
+
+/// A whole number in a range of some unit.
+pub(super) fn number<N>(range: RangeInclusive<N>, unit: &'static str) -> Form<N>
+where
+    N: TryFrom<i64> + PartialOrd + Display + 'static,
+{
+    let says = format!("{} to {} {unit}", range.start(), range.end());
+    let read = move |value: &Value| {
+        let number = match value {
+            Value::Integer(number) => *number,
+            other => return Err(Rule::NotWhole { found: shown(other) }),
+        };
+        let fits = N::try_from(number).ok().filter(|number| range.contains(number));
+        let (least, most) = (range.start().to_string(), range.end().to_string());
+        fits.ok_or(Rule::OutOfRange { number, least, most, unit })
+    };
+    Form { is_number: true, ..Form::new(says, read) }
+}
+
+/// Whether something is done.
+pub(super) fn switch() -> Form<bool> {
+    Form::new(r#""on" or "off""#, |value| match value {
+        Value::Boolean(switch) => Ok(*switch),
+        Value::String(text) if text == ON => Ok(true),
+        Value::String(text) if text == OFF => Ok(false),
+        other => Err(Rule::NotSwitch { found: shown(other) }),
+    })
+}
+
+/// One of these words, in any case.
+pub(super) fn choice<T: Copy + 'static>(choices: &'static [(&'static str, T)]) -> Form<T> {
+    let words = |quote: &str| choices.iter().map(|(word, _)| format!("{quote}{word}{quote}")).collect::<Vec<_>>();
+    Form::text(words("\"").join(" or "), move |text| {
+        let chosen = choices.iter().find(|(word, _)| word.eq_ignore_ascii_case(text));
+        let refused = || Rule::NoChoice { text: excerpt(text), choices: words("").join(", ") };
+        chosen.map(|(_, choice)| *choice).ok_or_else(refused)
+    })
+}
+
+/// A path of a file.
+pub(super) fn path() -> Form<PathBuf> {
+    Form::text("", |text| Ok(text.into()))
+}
+
+/// The path of the data directory.
+pub(super) fn directory() -> Form<PathBuf> {
+    Form::text("", |text| if text.is_empty() { Err(Rule::NoDirectory) } else { Ok(text.into()) })
+}
+
+/// The name of a zone, which is brought to lower case with a dot at its end.
+pub(super) fn zone_name() -> Form<String> {
+    Form::text(format!("a DNS name of at most {ZONE_OCTETS_MAX} octets on the wire"), |text| Ok(zone(text)?))
+}
+
+/// Checks a zone and brings it to lower case with a dot at its end.
+///
+/// # Errors
+///
+/// The [`ZoneError`] of the first rule that is broken.
+pub fn zone(text: &str) -> Result<String, ZoneError> {
+    Ok(zone::labels(text)?.iter().flat_map(|label| [label, "."]).collect())
+}
+
+/// An origin, the first line of a checkpoint and the name of a key: no spaces, no plus (C2SP signed-note).
+pub(super) fn origin() -> Form<String> {
+    Form::text(format!("1 to {ORIGIN_BYTES_MAX} bytes without spaces and +"), |text| {
+        let well_formed = !text.contains(|letter: char| letter.is_whitespace() || letter.is_control() || letter == '+');
+        if well_formed && (1..=ORIGIN_BYTES_MAX).contains(&text.len()) {
+            return Ok(text.into());
+        }
+        Err(Rule::NotOrigin { text: excerpt(text), limit: ORIGIN_BYTES_MAX })
+    })
+}
+
+/// Which lines are logged: a level or a list of directives.
+pub(super) fn log() -> Form<String> {
+    let says = r#""error", "warn", "info", "debug", "trace" or directives such as "info,touchmark::ledger=debug""#;
+    Form::text(says, |text| match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) if !text.is_empty() => Ok(text.into()),
+        Ok(_) => Err(Rule::NoLogLevel),
+        Err(error) => Err(Rule::NotLog { text: excerpt(text), reason: error.to_string() }),
+    })
+}
+
+/// The name of a node.
+pub(super) fn identity() -> Form<String> {
+    Form::text(format!("at most {IDENTITY_BYTES_MAX} bytes"), |text| match text.len() {
+        0..=IDENTITY_BYTES_MAX => Ok(text.into()),
+        bytes => Err(Rule::LongIdentity { bytes, limit: IDENTITY_BYTES_MAX }),
+    })
+}
+
+/// An address with a port.
+pub(super) fn address() -> Form<SocketAddr> {
+    Form::text("an address with a port", socket)
+}
+
+/// An address with a port, or no address.
+pub(super) fn address_or_off() -> Form<Option<SocketAddr>> {
+    Form::text(r#"an address with a port, or "off""#, |text| match text {
+        OFF => Ok(None),
+        text => socket(text).map(Some),
+    })
+}
+
+/// One address with a port at least.
+pub(super) fn addresses() -> Form<Vec<SocketAddr>> {
+    let limit = Limit { most: DNS_ADDRESSES_MAX, what: "addresses" };
+    Form::new(format!("1 to {DNS_ADDRESSES_MAX} addresses with ports"), move |value| {
+        let addresses: Vec<SocketAddr> = items(value)?.into_iter().map(socket).collect::<Result<_, _>>()?;
+        match addresses.is_empty() {
+            true => Err(Rule::NotAddress { text: String::new() }),
+            false => limit.check(addresses),
+        }
+    })
+}
+
+fn socket(text: &str) -> Result<SocketAddr, Rule> {
+    text.parse().map_err(|_| Rule::NotAddress { text: excerpt(text) })
+}
+
+/// Addresses without ports that others can ask.
+pub(super) fn hosts() -> Form<Vec<IpAddr>> {
+    let limit = Limit { most: DNS_ADDRESSES_MAX, what: "addresses" };
+    list(format!("at most {DNS_ADDRESSES_MAX} addresses without ports"), limit, |text| {
+        let address = text.parse::<IpAddr>().ok().filter(|address| !address.is_unspecified());
+        address.ok_or_else(|| Rule::NotHost { text: excerpt(text) })
+    })
+}
+
+/// Networks such as `192.0.2.0/24`.
+pub(super) fn networks() -> Form<Vec<Network>> {
+    let limit = Limit { most: NETWORKS_MAX, what: "networks" };
+    list(format!("at most {NETWORKS_MAX} networks"), limit, |text| Ok(text.parse::<Network>()?))
+}
+
+/// Witnesses: a verifier key, a space, a URL.
+pub(super) fn witnesses() -> Form<Vec<WitnessAddress>> {
+    let limit = Limit { most: WITNESSES_MAX, what: "witnesses" };
+    list(format!("at most {WITNESSES_MAX}, each a verifier key, a space and a URL"), limit, |text| {
+        let form = || Rule::NotWitness { text: excerpt(text) };
+        let (key, address) = text.split_once(char::is_whitespace).ok_or_else(form)?;
+        let key: VerifierKey = key.parse()?;
+        if key.kind() != KeyType::Cosigner {
+            return Err(Rule::KeyOfLog { name: key.name().into() });
+        }
+        Ok(WitnessAddress { key, url: url(address.trim())?.into() })
+    })
+}
+
+fn url(text: &str) -> Result<&str, Rule> {
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let is_blank = |letter: char| letter.is_whitespace() || letter.is_control();
+    match host {
+        Some(host) if !host.is_empty() && !text.contains(is_blank) => Ok(text),
+        _ => Err(Rule::NotUrl { text: excerpt(text) }),
+    }
+}
+
+/// The URL of a log, which is brought to a form without a slash at its end.
+pub(super) fn log_url() -> Form<String> {
+    Form::text("a URL that begins with http:// or https://", |text| Ok(url(text)?.trim_end_matches('/').into()))
+}
+
+/// The verifier key of a log.
+pub(super) fn log_key() -> Form<String> {
+    Form::text("a verifier key (C2SP signed-note)", |text| {
+        let key: VerifierKey = text.parse()?;
+        match key.kind() {
+            KeyType::Cosigner => Err(Rule::KeyOfWitness { name: key.name().into() }),
+            _ => Ok(text.into()),
+        }
+    })
+}
+
+/// Prefixes of identifiers.
+pub(super) fn prefixes() -> Form<Vec<String>> {
+    let limit = Limit { most: MIRROR_PREFIXES_MAX, what: "prefixes" };
+    list(format!("at most {MIRROR_PREFIXES_MAX} prefixes"), limit, |text| {
+        Subtree::parse(text)?;
+        Ok(text.to_owned())
+    })
+}
