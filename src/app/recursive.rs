@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{AppError, entropy, options};
+use super::{AppError, entropy};
 use crate::{
     client::NodeUpstream,
     config::{self, Config, Sizes, Verify},
@@ -30,7 +30,6 @@ const DELEGATIONS_PART: usize = 4;
 pub(super) fn start(config: &Config, roots: &Path) -> Result<Recursive, AppError> {
     let roots = read_roots(roots)?;
     let (bytes_max, zone) = (Sizes::here(config).recursion_bytes, &config.zone);
-    let exempt = options::dns_limits(config).rate.exempt;
     let delegation_bytes_max = bytes_max / DELEGATIONS_PART;
     let exempt = config.dns.rate_exempt.clone();
     let config = &config.recursion;

@@ -51,23 +51,23 @@ pub enum ConfigError {
         /// The line, from 1 on.
         line: usize,
         /// The name, its table and the nearest known one.
-        unknown: UnknownName,
+        unknown: Box<UnknownName>,
     },
     /// One layer says a key under its name and under its old name.
     #[error("{old} is the old form of {new}; keep the new one alone")]
     Twice {
         /// Where the old name is written.
-        old: Place,
+        old: Box<Place>,
         /// Where the name is written.
-        new: Place,
+        new: Box<Place>,
     },
     /// A key has a value that it cannot have.
     #[error("{place}: {rule}")]
     Value {
         /// Where the value is written.
-        place: Place,
+        place: Box<Place>,
         /// The rule that it breaks.
-        rule: Rule,
+        rule: Box<Rule>,
     },
 }
 

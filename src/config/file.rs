@@ -166,7 +166,7 @@ impl File<'_> {
             NameKind::Key(table) => self.meant_key(table, name.text),
         };
         let unknown = UnknownName { name: name.text.into(), kind, meant };
-        ConfigError::Unknown { path: self.path.into(), line: name.line, unknown }
+        ConfigError::Unknown { path: self.path.into(), line: name.line, unknown: unknown.into() }
     }
 
     fn meant_table(&self, name: &str) -> Meant {

@@ -32,13 +32,16 @@ pub(super) const AUTO: &str = "auto";
 const ON: &str = "on";
 const OFF: &str = "off";
 
+/// Reader of a value of one form.
+type ReadValue<T> = Box<dyn Fn(&Value) -> Result<T, Rule>>;
+
 /// How the values of a key are written.
 pub(super) struct Form<T> {
     /// The values that there are, as a noun phrase.
     pub(super) says: String,
     /// Whether values are numbers, which the environment and the arguments give as text.
     pub(super) is_number: bool,
-    read: Box<dyn Fn(&Value) -> Result<T, Rule>>,
+    read: ReadValue<T>,
     /// The value of a key that no layer says; `None` when the defaults say it.
     absent: Option<fn() -> T>,
 }

@@ -96,7 +96,7 @@ impl Layer {
     /// Puts a value that stands under an old name of a key, whose name of today is `new`.
     pub(super) fn put_old(&mut self, key: &Key, value: Value, old: Place, new: String) -> Result<(), ConfigError> {
         if let Some(place) = self.places.get(&(key.table, key.name)) {
-            return Err(ConfigError::Twice { old, new: place.clone() });
+            return Err(ConfigError::Twice { old: old.into(), new: place.clone().into() });
         }
         self.warnings.push(Warning { old: old.clone(), new });
         self.put(key, value, old);
@@ -161,7 +161,8 @@ impl Merged {
     /// The error of a key whose value breaks a rule.
     pub(super) fn refused(&self, table: &'static str, name: &'static str, rule: Rule) -> ConfigError {
         let nowhere = || Place::Default(super::keys::shown(table, name));
-        ConfigError::Value { place: self.places.get(&(table, name)).cloned().unwrap_or_else(nowhere), rule }
+        let place = self.places.get(&(table, name)).cloned().unwrap_or_else(nowhere);
+        ConfigError::Value { place: place.into(), rule: rule.into() }
     }
 }
 

@@ -184,7 +184,9 @@ mod tests {
     #[test]
     fn limits_of_control_groups() {
         let unlimited = (8_192, 8, None, None);
-        let table: [(&[(&str, &str)], (u64, usize, Option<&str>, Option<&str>)); 9] = [
+        type Files = &'static [(&'static str, &'static str)];
+        type Found = (u64, usize, Option<&'static str>, Option<&'static str>);
+        let table: [(Files, Found); 9] = [
             (&[], unlimited),
             (&[("cgroup", "0::/\n"), ("sys/memory.max", "max\n"), ("sys/cpu.max", "max 100000\n")], unlimited),
             // Version 2, with a limit of the group and a smaller one above it.

@@ -66,7 +66,7 @@ pub enum Rejected {
     /// A checkpoint that the primary's key did not sign.
     #[error(
         "the checkpoint behind ledger entry {size} is not signed with the key {key}: compare it with the `ledger key` that the primary \
-         prints; if `mirror_key` was wrong, give the mirror a new directory"
+         prints; if `key` in [mirror] was wrong, give the mirror a new directory"
     )]
     Signature {
         /// Entries that came.

@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | which values of a record are seen | [`view`] under [`Rights`] | those with the permission public-read |
 //! | who may write and export | [`may_write`] | callers on loopback addresses |
-//! | who may mirror the ledger, with what is not public | [`may_mirror`] | callers of the networks of the key `mirrors` |
-//! | for whom a recursive node walks | [`may_walk`] | callers of the networks of the key `recursion_allow` |
+//! | who may mirror the ledger, with what is not public | [`may_mirror`] | callers of the networks of `allow` in `[mirror]` |
+//! | for whom a recursive node walks | [`may_walk`] | callers of the networks of `allow` in `[recursion]` |
 //!
 //! Always: a caller whose address is unknown has the rights of everybody and no more. The room is pure: it does no I/O, keeps no
 //! state, and knows no transport. What it denies comes back as a value ([`Denied`]), worded for the caller.
@@ -152,7 +152,7 @@ pub fn may_write(address: Option<IpAddr>) -> Result<Principal, Denied> {
 pub fn may_mirror(mirrors: &[Network], address: Option<IpAddr>) -> Result<(), Denied> {
     match is_within(mirrors, address) {
         true => Ok(()),
-        false => Err(Denied::of("mirrors are served to the networks of the key `mirrors` only", "request", address)),
+        false => Err(Denied::of("mirrors are served to the networks of `allow` in [mirror] only", "request", address)),
     }
 }
 
@@ -218,7 +218,7 @@ mod tests {
         assert!(!may_walk(&networks, address("192.0.3.7")) && !may_walk(&networks, None));
         assert_eq!(
             may_mirror(&networks, address("192.0.3.7")).unwrap_err().to_string(),
-            "mirrors are served to the networks of the key `mirrors` only, and this request came from 192.0.3.7"
+            "mirrors are served to the networks of `allow` in [mirror] only, and this request came from 192.0.3.7"
         );
     }
 }

@@ -1,6 +1,7 @@
 //! The shape of the sources: who may use whom, where foreign crates are named, how long files and functions are, what every
 //! file says first. Every rule is shown to fail on a snippet that breaks it.
 
+mod names;
 mod rooms;
 
 use std::{
@@ -125,7 +126,7 @@ const FRONT_ENDS: [&str; 3] = ["dns", "grpc", "http"];
 
 /// The longest file without its tests, and the longest function, in lines.
 const FILE_LINES_MAX: usize = 500;
-const FUNCTION_LINES_MAX: usize = 70;
+const FUNCTION_LINES_MAX: usize = 90;
 /// How far above an `unwrap` its `#[expect]` may stand, in lines.
 const EXPECT_LINES: usize = 8;
 
@@ -616,11 +617,11 @@ fn the_rules_can_fail() {
         (lengths, "src/a.rs", &"x\n".repeat(501), 1),
         (lengths, "src/a.rs", &"x\n".repeat(500), 0),
         (lengths, "src/a.rs", &format!("#[cfg(test)]\nmod tests {{\n{}}}\n", "x\n".repeat(600)), 0),
-        (lengths, "src/a.rs", &format!("fn f() {{\n{}}}\n", "x;\n".repeat(69)), 1),
-        (lengths, "src/a.rs", &format!("fn f() {{\n{}}}\n", "x;\n".repeat(68)), 0),
+        (lengths, "src/a.rs", &format!("fn f() {{\n{}}}\n", "x;\n".repeat(89)), 1),
+        (lengths, "src/a.rs", &format!("fn f() {{\n{}}}\n", "x;\n".repeat(88)), 0),
         (lengths, "src/a.rs", &format!("trait A {{\nfn f();\n{}}}\n", "x;\n".repeat(99)), 0),
         (lengths, "src/a.rs", &format!("fn f() {{ '{{'; \"{{\"; }}\n{}", "x;\n".repeat(99)), 0),
-        (lengths, "src/a.rs", &format!("fn f(a: fn()) -> u8\nwhere\nA: B {{\n{}}}", "x {}\n".repeat(70)), 1),
+        (lengths, "src/a.rs", &format!("fn f(a: fn()) -> u8\nwhere\nA: B {{\n{}}}", "x {}\n".repeat(90)), 1),
     ];
     for (row, (rule, path, text, count)) in table.into_iter().enumerate() {
         let found = rule(&Source::new(path, text));
