@@ -1,0 +1,156 @@
+//! Rules about names: parameters have one each, and a type's name stands for one type.
+
+use std::collections::BTreeMap;
+
+use super::{Source, check, check_all, first_word, line_of, sources, words};
+
+/// Names that several types have, with the number of those types. The list may only shrink: a new type takes a name of its own.
+const SHARED: &[(&str, usize)] = &[];
+
+/// Where the parameters of a function open, behind the generics.
+fn parameters_at(code: &str, function: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (at, character) in code[function..].char_indices() {
+        match character {
+            '<' => depth += 1,
+            '>' if !code[..function + at].ends_with('-') => depth = depth.saturating_sub(1),
+            '(' if depth == 0 => return Some(function + at),
+            '{' | ';' if depth == 0 => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The parameters of a function, from its opening parenthesis on, with the offset of each.
+fn parameters(code: &str) -> Vec<(usize, &str)> {
+    let (mut depth, mut start, mut found) = (0_usize, 1, Vec::new());
+    for (at, character) in code.char_indices() {
+        match character {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            ',' if depth == 1 => {
+                found.push((start, &code[start..at]));
+                start = at + 1;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            found.push((start, &code[start..at]));
+            break;
+        }
+    }
+    found
+}
+
+/// Tuples that are taken apart in the parameters of a function: each part is a parameter without saying so.
+fn tuple_parameters(source: &Source) -> Vec<String> {
+    let code = &source.code;
+    let mut wrong = Vec::new();
+    for at in words(code, "fn") {
+        let name = first_word(&code[at + 2..]);
+        if name.is_empty() {
+            continue;
+        }
+        let Some(open) = parameters_at(code, at) else { continue };
+        let tuples =
+            parameters(&code[open..]).into_iter().filter(|(_, parameter)| parameter.trim_start().starts_with('('));
+        wrong.extend(tuples.map(|(offset, _)| {
+            let line = line_of(code, open + offset);
+            format!(
+                "{}:{line}: a parameter of `{name}` is a tuple taken apart; give its parts names, or make it a struct",
+                source.path
+            )
+        }));
+    }
+    wrong
+}
+
+/// The types that a file declares, with their lines; what is declared within a function or an `impl` is none of them.
+fn declared(source: &Source) -> Vec<(usize, &str)> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    for line in source.code.split_inclusive('\n') {
+        let item = line.strip_prefix("pub").map_or(line, |rest| {
+            rest.strip_prefix('(').and_then(|rest| rest.split_once(')')).map_or(rest, |(_, rest)| rest).trim_start()
+        });
+        for keyword in ["struct ", "enum ", "trait ", "type "] {
+            if let Some(rest) = item.strip_prefix(keyword) {
+                found.push((line_of(&source.code, start), first_word(rest)));
+            }
+        }
+        start += line.len();
+    }
+    found
+}
+
+/// Names of several types that are no exception, and exceptions that count another number of types than there are.
+fn shared_names(sources: &[Source], exceptions: &[(&str, usize)]) -> Vec<String> {
+    let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for source in sources {
+        for (line, name) in declared(source) {
+            places.entry(name).or_default().push(format!("{}:{line}", source.path));
+        }
+    }
+    let mut wrong = Vec::new();
+    for (name, places) in places.iter().filter(|(_, places)| places.len() > 1) {
+        let allowed = exceptions.iter().find(|(known, _)| known == name).map_or(1, |(_, count)| *count);
+        if places.len() > allowed {
+            wrong.push(format!(
+                "`{name}` is the name of {} types; at most {allowed}: {}",
+                places.len(),
+                places.join(", ")
+            ));
+        }
+    }
+    for (name, allowed) in exceptions {
+        let count = places.get(name).map_or(0, Vec::len);
+        if count < *allowed {
+            wrong.push(format!("`{name}` is the name of {count} types now, and the list says {allowed}"));
+        }
+    }
+    wrong
+}
+
+#[test]
+fn parameters_are_no_tuples() {
+    check_all(tuple_parameters);
+}
+
+#[test]
+fn a_name_is_that_of_one_type() {
+    let mut sources = sources("src");
+    sources.retain(|source| !source.only_tests && !source.path.ends_with("/tests.rs"));
+    check(shared_names(&sources, SHARED));
+}
+
+/// Every rule finds what it is there to find, and lets by what is right.
+#[test]
+fn the_rules_of_names_can_fail() {
+    for (row, (text, count)) in [
+        ("fn f((a, b): (u8, u8)) {}", 1),
+        ("fn f(a: u8, (b, c): (u8, u8), &(d, e): &(u8, u8)) {}", 1),
+        ("fn f<T: Fn(u8) -> u8>(\n    self,\n    (a, b): (u8, u8),\n) {}", 1),
+        ("fn f(\n    self,\n    (a, b): (u8, u8),\n) {}", 1),
+        ("fn f(a: (u8, u8), b: impl Fn((u8, u8))) { let (c, d) = a; g(|(e, f)| e) }", 0),
+        ("type F = fn((u8, u8)) -> u8;", 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let found = tuple_parameters(&Source::new("src/a.rs", text));
+        assert_eq!(found.len(), count, "row {row}: {text}\n{found:#?}");
+    }
+    let sources = [
+        Source::new(
+            "src/a.rs",
+            "pub struct A;\nenum B { C }\npub(super) type D = A;\n/// struct E\nfn f() {\n    struct G;\n}\n",
+        ),
+        Source::new("src/b.rs", "struct A;\npub(crate) trait D {}\nstruct E;\nstruct G;\n"),
+    ];
+    let names: Vec<_> = declared(&sources[0]).into_iter().collect();
+    assert_eq!(names, [(1, "A"), (2, "B"), (3, "D")]);
+    assert_eq!(shared_names(&sources, &[]).len(), 2);
+    assert_eq!(shared_names(&sources, &[("A", 2), ("D", 2)]), Vec::<String>::new());
+    assert_eq!(shared_names(&sources, &[("A", 3), ("D", 2), ("E", 2)]).len(), 2);
+}
