@@ -19,16 +19,20 @@
 //!
 //! # The way of a question
 //!
-//! A listener ([`server`]) reads it, [`protocol`] decodes it to an [`id::Identifier`], [`resolver::Resolver::resolve`] looks
-//! into the [`cache`]; on a miss [`store::Records`] asks the index ([`store::Store`]) for a position and reads the entry from
-//! the [`ledger`]. The answer goes back the same way; its encoded form stays with it in the cache. Over DNS most answers lie
-//! ready for the wire ([`protocol::dns::Responder`]): the loop that took a datagram copies one behind the question and sends
-//! it. What does not lie ready it reads itself as far as index and ledger are in memory; only what may wait for a disk goes the
-//! whole way on another thread.
+//! A listener ([`server`]) reads the question, [`protocol`] decodes it to an [`id::Identifier`], and the desk ([`resolver::Desk`]),
+//! which is all that a front end holds of the read core, decides whether this node answers, refers to others, or walks for the
+//! caller. A cache hit is answered at once ([`cache`]); on a miss [`store::Records`] asks the index ([`store::Store`]) for a position
+//! and reads the entry from the [`ledger`]: in passing where both are in memory, else in the one bounded read pool, so that no
+//! thread of the runtime waits for a disk. [`rights::view`] decides what is seen of the record. The answer goes back the same way;
+//! its encoded form stays with it in the cache.
 //!
-//! Questions about the past ([`resolver::Resolver::history`], [`resolver::Resolver::resolve_at`]) find older versions in the
-//! index, and times by halving the ledger. Traces ([`resolver::Resolver::trace`], [`resolver::Resolver::recall`]) follow edges,
-//! which the index knows from both ends and with every state that they had.
+//! Over DNS most answers lie ready for the wire ([`protocol::dns::Responder`]): the loop that took a datagram
+//! ([`server::datagram`]) copies one behind the question and sends it. What does not lie ready it reads itself as far as index and
+//! ledger are in memory; only what may wait for a disk goes the whole way on another thread.
+//!
+//! Questions about the past ([`resolver::Desk::history`], [`resolver::Moment`]) find older versions in the index, and times by
+//! halving the ledger. Traces and recalls ([`resolver::Desk::start_trace`]) follow edges, which the index knows from both
+//! ends and with every state that they had.
 //!
 //! # The way of a change
 //!
@@ -66,7 +70,7 @@
 //! # The way of a proof
 //!
 //! The publisher ([`publish`]) takes the newest checkpoint once a second, has witnesses cosign it, and publishes it
-//! ([`ledger::Publication`]). [`resolver::Resolver::prove`] gives an entry's text, what opens the commitments to its values, and the
+//! ([`ledger::Publication`]). [`resolver::Desk::prove`] gives an entry's text, what opens the commitments to its values, and the
 //! path to a published checkpoint; [`proof::verify()`] checks that with a key or a policy alone. At start the witnesses are asked
 //! before anything is signed, so that an old copy of the data is not continued.
 //!

@@ -50,11 +50,11 @@ configuration! {
 
     /// DNS: addresses, workers, limits of clients, signatures, encrypted transports.
     [dns] Dns {
-        /// The addresses on which DNS listens, over UDP and TCP. For the Internet: "0.0.0.0:53, [::]:53".
+        /// The addresses on which DNS listens, over UDP and TCP. For the Internet: `0.0.0.0:53, [::]:53`.
         listen: Vec<SocketAddr> = addresses(), default "127.0.0.1:5300", was "dns", argument "--dns";
 
         /// The addresses of the node in NS records and under the name `ns.` + the zone.
-        /// Without it: those of `listen`, "0.0.0.0" and "[::]" aside. A node that listens on those alone needs it, or nobody who asks
+        /// Without it: those of `listen`, `0.0.0.0` and `[::]` aside. A node that listens on those alone needs it, or nobody who asks
         /// for the zones of its homed prefixes learns where they are.
         public: Vec<IpAddr> = hosts().or_empty(), example "192.0.2.53, 2001:db8::53", was "dns_public";
 

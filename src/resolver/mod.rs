@@ -170,7 +170,7 @@ impl Resolver {
         self.cache.board(key)
     }
 
-    /// [`Resolver::answer`] from all of index and ledger.
+    /// The answer about a key, read from index and ledger; it may wait for a disk.
     fn answer_blocking(&self, key: &Key) -> Result<Answer, ReadError> {
         match self.elsewhere(key) {
             Some(answer) => Ok(answer),

@@ -2,7 +2,7 @@
 //!
 //! Every limit stands in `protocol::grpc` and in the comments of the definitions. A question is answered on the thread that
 //! read it as far as its answer lies in memory: from the cache in about a microsecond. What may wait for a disk waits at the
-//! [`Desk`]. Batches of commands are checked and hashed on the
+//! [`Desk`](crate::resolver::Desk). Batches of commands are checked and hashed on the
 //! blocking pool, so that a large one delays nobody.
 
 mod auditor;
