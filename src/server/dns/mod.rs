@@ -142,11 +142,11 @@ enum Answering<'a> {
 }
 
 /// Writes the response to a request that a client sent over a connection, in place of what the buffer held.
-type Answer = dyn Fn(&[u8], IpAddr, Answering<'_>, &mut Vec<u8>) -> Responded + Send + Sync;
+type RespondFn = dyn Fn(&[u8], IpAddr, Answering<'_>, &mut Vec<u8>) -> Responded + Send + Sync;
 
 /// What answers over the connections of a listener.
 struct Respond {
-    answer: Arc<Answer>,
+    answer: Arc<RespondFn>,
     walks: Arc<Walks>,
     reads: ReadPool,
 }

@@ -117,7 +117,8 @@ fn responding(answer: impl Fn(&[u8], IpAddr, &mut Vec<u8>) -> bool + Send + Sync
     let answer = move |request: &[u8], client: IpAddr, _: Answering<'_>, out: &mut Vec<u8>| {
         if answer(request, client, out) { Responded::Written(summary) } else { Responded::Silent }
     };
-    let desk = Node::new().responder.desk().clone();
+    // A node has a runtime of its own, which is not to end on one.
+    let desk = std::thread::spawn(|| Node::new().responder.desk().clone()).join().unwrap();
     Arc::new(Respond { answer: Arc::new(answer), walks: Arc::new(Walks::new(desk)), reads: ReadPool::new() })
 }
 
