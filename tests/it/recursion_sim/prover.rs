@@ -9,7 +9,7 @@ use touchmark::{
     id::{Identifier, Prefix},
     proof::opening::{self, Opening},
     record::{PrefixChange, Values},
-    tlog::{Hash, LedgerKey, tlog_proof::TlogProof},
+    tlog::{Hash, LedgerKey, empty_root, tlog_proof::TlogProof},
     vindex::{
         Lookup, OutputLeaf,
         keys::ORIGIN_SUFFIX,
@@ -56,7 +56,9 @@ impl Prover {
             [] => (trie_leaf(&other, &[1; 32]), TriePath::default().absence(&other, &[1; 32])),
             indices => (trie_leaf(key, &value_of(indices)), TriePath::default().presence()),
         };
-        let checkpoint = self.ledger.sign(size, Hash([1; 32])).unwrap().note;
+        // Any root but that of the empty tree, which everybody knows.
+        let root_of_ledger = if size == 0 { empty_root() } else { Hash([1; 32]) };
+        let checkpoint = self.ledger.sign(size, root_of_ledger).unwrap().note;
         let leaf: std::sync::Arc<[u8]> = OutputLeaf { root, checkpoint: &checkpoint }.to_bytes().into();
         let output = self.index.sign(1, leaf_hash(&leaf)).unwrap();
         Lookup { indices: indices.into(), proof, leaf, leaf_path: [].into(), checkpoint: output.note }
