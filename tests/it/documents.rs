@@ -69,9 +69,6 @@ fn anchors(document: &str) -> BTreeSet<String> {
     headings.map(anchor).collect()
 }
 
-/// Documents that are made from the code, and may be linked to before they are.
-const GENERATED: [&str; 1] = ["docs/configuration.md"];
-
 #[test]
 fn links_lead_somewhere() {
     let documents = documents();
@@ -92,7 +89,7 @@ fn links_lead_somewhere() {
                 }
             }
             let known = documents.get(&*file.to_string_lossy()).map(|document| anchors(document));
-            let found = (root().join(&file).exists() || GENERATED.iter().any(|made| file == Path::new(made)))
+            let found = root().join(&file).exists()
                 && (anchor.is_empty() || known.is_some_and(|anchors| anchors.contains(anchor)));
             if !found {
                 wrong.push(format!("{name}: {target}"));
@@ -111,7 +108,7 @@ fn paths_exist() {
         let spans = document.split('`').skip(1).step_by(2);
         for path in spans.filter(|span| FOLDERS.iter().any(|folder| span.starts_with(folder))) {
             // What stands for many paths, and what is made by running something.
-            let is_made = ["fuzz/artifacts", "fuzz/corpus"].contains(&path) || GENERATED.contains(&path);
+            let is_made = ["fuzz/artifacts", "fuzz/corpus"].contains(&path);
             let path = path.split_whitespace().next().unwrap_or_default();
             if !path.contains(['*', '<', '…']) && !is_made && !root().join(path).exists() {
                 wrong.push(format!("{name}: {path}"));
