@@ -126,8 +126,8 @@ configuration! {
 
     /// The memory of caches. What is "auto" fits the machine, and is said in the log at start.
     [cache] Cache {
-        /// The memory for all caches together. With "auto" the process with a million identifiers takes about 3 % of the memory that it
-        /// has: that of the machine, or the limit of its control group. Less than 192 MiB it is on small machines only.
+        /// The memory for all caches together. With "auto" it is 3 % of the memory of the machine, or of the limit of its control group, less
+        /// 128 MiB for the rest of the process. Less than 192 MiB it is on small machines only.
         memory_bytes_max: Auto<usize> = number(CACHES_BYTES_MIN..=CACHE_BYTES_MAX, "bytes").or_auto(), default "auto";
 
         /// The memory for cached answers over gRPC and HTTP. With "auto" it is shared with `dns_bytes_max`, whoever needs it: what the
