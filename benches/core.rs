@@ -20,8 +20,8 @@ use touchmark::{
     record::{Permissions, Value, Values},
     server::datagram::rate::{AnswerClass, RateLimiter, RateLimits},
     store::{
-        Applied, IndexChange, Store,
-        local::{LocalOptions, LocalStore},
+        Applied, IndexChange, PlacedChange, PositionIndex as _,
+        local::{LocalIndex, LocalOptions},
     },
 };
 
@@ -129,20 +129,23 @@ fn cache(c: &mut Criterion) {
 
 fn store(c: &mut Criterion) {
     let Ok(directory) = tempfile::tempdir() else { return };
-    let Ok(store) = LocalStore::open(&directory.path().join("index"), LocalOptions::default()) else { return };
+    let Ok(store) = LocalIndex::open(&directory.path().join("index"), LocalOptions::default()) else { return };
     let mut group = c.benchmark_group("index");
     group.throughput(Throughput::Elements(1_000));
     let mut number = 0;
     group.bench_function("apply 1,000 fresh keys", |b| {
         b.iter(|| {
-            let change = |number: u64| IndexChange {
-                index: number,
-                key: key(number),
+            let change = |number: u64| PlacedChange {
+                change: IndexChange {
+                    index: number,
+                    key: key(number),
+                    superseded: None,
+                    name_hash: None,
+                    request: None,
+                    edges: Vec::new(),
+                },
                 position: Position(number),
                 superseded: None,
-                name_hash: None,
-                request: None,
-                edges: Vec::new(),
             };
             let changes = (number..number + 1_000).map(change).collect();
             number += 1_000;

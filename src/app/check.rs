@@ -8,11 +8,14 @@ use super::{AppError, Progress, entropy, index, report};
 use crate::{
     config::Config,
     ledger::{self, DataDir, KeySource, LeafLog, LeafLogCheck, Ledger, LedgerError, Mark, MirrorOf, Opening, Seen},
-    registry::{IndexCheck, apply},
+    registry::apply,
     server::dns::keys,
     store::{
-        Store,
-        local::seal::{self, Seal, check_seal},
+        PositionIndex as _,
+        local::{
+            IndexCheck,
+            seal::{self, Seal, check_seal},
+        },
     },
     vindex::keys::ORIGIN_SUFFIX,
 };
@@ -81,11 +84,13 @@ fn compare(directory: &DataDir, seal: &Seal, progress: &mut dyn FnMut(Progress))
     let total = index::ledger_bytes(directory)?;
     let mut check = IndexCheck::new(index::open(directory, &config_of(directory))?);
     if *seal == Seal::Absent {
-        ledger::audit::<AppError>(directory, |position, entry| Ok(check.catch_up(position, entry)?))?;
+        ledger::audit::<AppError>(directory, |position, entry| {
+            Ok(check.catch_up(position, entry, apply::change_of(entry)?)?)
+        })?;
     }
     let audit = ledger::audit::<AppError>(directory, |position, entry| {
         report(progress, position.0, total);
-        Ok(check.entry(position, entry)?)
+        Ok(check.entry(position, entry, apply::change_of(entry)?)?)
     })?;
     if *seal == Seal::Whole && audit.torn_bytes > 0 {
         let what = format!("the ledger was closed cleanly, and {} bytes follow its last entry", audit.torn_bytes);
@@ -142,12 +147,12 @@ pub fn rebuild(data: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Rebuil
     let total = opening.bytes()?;
     // Nothing is signed: that is for a node, which may have witnesses to ask first.
     let replayed = opening.recover::<AppError>(Mark::START, |frame| {
-        store.ready()?;
-        apply::apply_frame(&*store, frame)?;
+        apply::apply_frame(&store, frame)?;
         report(progress, frame.end().0, total);
         Ok(())
     })?;
-    index::close(&store, &directory)?;
+    store.close()?;
+    seal::seal(&directory)?;
     report(progress, total, total);
     Ok(RebuildReport { entries: replayed.size() })
 }

@@ -18,7 +18,7 @@ use crate::{
     registry::{Changes, Committer, Refusal, Registry, Sequencer},
     resolver::{Desk, DeskParts, Recursive, Resolver, feed::Feeds},
     server::dns::cookie_file,
-    store::{ImplicitHome, Prefixes, Records, Store},
+    store::{ImplicitHome, Prefixes, Records},
     tlog::note::VerifierKey,
     vindex::Lookups,
 };
@@ -54,12 +54,11 @@ impl Cores {
     ///
     /// [`AppError`] when the zone or the secrets of cookies cannot be used, or the system gives no thread.
     pub(super) fn start(config: &Config, opened: Opened, parts: ReadParts) -> Result<Self, AppError> {
-        let Opened { ledger, store, writer } = opened;
+        let Opened { ledger, entries, writer } = opened;
         let ledger = &ledger;
         let addresses = public_addresses(config);
         let zone = Zone::new(&config.zone)?.with_addresses(addresses.iter().copied());
-        let store: Arc<dyn Store> = store;
-        let records = Records::new(Arc::clone(&store), Arc::clone(ledger));
+        let records = Records::new(Arc::clone(&entries), Arc::clone(ledger));
         let implicit = implicit_home(config, &writer)?;
         let homed_only = implicit == ImplicitHome::Never;
         let prefixes = Arc::new(Prefixes::load(&records, implicit)?);
@@ -98,7 +97,7 @@ impl Cores {
         let (registry, role) = match writer {
             Writer::Own(appender, witnesses) => {
                 let sequencer =
-                    Sequencer { appender, records, prefixes, store, committer, clock: clock(), entropy: entropy() };
+                    Sequencer { appender, records, prefixes, committer, clock: clock(), entropy: entropy() };
                 let started = sequencer.spawn();
                 let (registry, thread) =
                     started.map_err(|error| AppError::system("cannot start the sequencer", error))?;
@@ -108,7 +107,7 @@ impl Cores {
             }
             Writer::Mirror(replica, of) => {
                 let refusal = Refusal::Mirror { primary: of.url.clone() };
-                let applier = Applier::new(replica, Arc::clone(ledger), store, prefixes, committer);
+                let applier = Applier::new(replica, Arc::clone(ledger), entries, prefixes, committer);
                 let lag = Arc::new(Lag::new(&of.url, Arc::clone(ledger), ledger.last_time_ms()?, clock()));
                 let seen = Arc::new(seen(&config.data, &of.key)?);
                 let (ledger, publication) = (Arc::clone(ledger), Arc::clone(&publication));

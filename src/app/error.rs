@@ -12,12 +12,14 @@ use crate::{
     mirror::DirectoryError,
     protocol::dns::ZoneError,
     publish::GuardError,
-    registry::{CheckError, apply},
     server::{
         dns::{ListenError, cookie_file::CookieFileError, keys::KeysError},
         tls::CertificateError,
     },
-    store::{ReadError, StoreError, local::seal::SealError},
+    store::{
+        ReadError, StoreError,
+        local::{CheckError, seal::SealError},
+    },
     witness::WitnessError,
 };
 
@@ -30,12 +32,9 @@ pub enum AppError {
     /// The index.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What the ledger says of prefixes cannot be read.
+    /// Entries of the ledger could not be read, or applied to the index.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A ledger entry could not be applied to the index.
-    #[error(transparent)]
-    Apply(#[from] apply::ApplyError),
     /// The zone is no DNS name.
     #[error(transparent)]
     Zone(#[from] ZoneError),
@@ -134,8 +133,7 @@ impl AppError {
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
-            Self::Ledger(LedgerError::Damaged { .. })
-                | Self::Apply(apply::ApplyError::Ledger(LedgerError::Damaged { .. }))
+            Self::Ledger(LedgerError::Damaged { .. }) | Self::Read(ReadError::Ledger(LedgerError::Damaged { .. }))
         )
     }
 }

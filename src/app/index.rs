@@ -5,13 +5,10 @@ use std::{fs, io, sync::Arc};
 use super::{AppError, file_error};
 use crate::{
     config::{Config, Sizes},
-    ledger::{DataDir, Mark, Opening},
+    ledger::{DataDir, Opening},
     store::{
-        Store, StoreError,
-        local::{
-            LocalOptions, LocalStore,
-            seal::{seal, unseal},
-        },
+        StoreError,
+        local::{LocalIndex, LocalOptions, seal::unseal},
     },
 };
 
@@ -24,9 +21,9 @@ pub(super) fn open_or_rebuild(
     directory: &DataDir,
     opening: &Opening,
     config: &Config,
-) -> Result<Arc<LocalStore>, AppError> {
+) -> Result<Arc<LocalIndex>, AppError> {
     let reason = match open(directory, config) {
-        Ok(store) if opening.fits(mark(&store))? => return Ok(Arc::new(store)),
+        Ok(store) if opening.fits(store.mark())? => return Ok(Arc::new(store)),
         Ok(store) => {
             drop(store);
             "it was made over another state of the ledger".to_owned()
@@ -44,13 +41,13 @@ pub(super) fn open_or_rebuild(
 /// # Errors
 ///
 /// [`StoreError`].
-pub(super) fn open(directory: &DataDir, config: &Config) -> Result<LocalStore, StoreError> {
+pub(super) fn open(directory: &DataDir, config: &Config) -> Result<LocalIndex, StoreError> {
     unseal(directory).map_err(|error| StoreError::Engine {
         path: directory.index().display().to_string(),
         reason: error.source.to_string(),
     })?;
     let sync = directory.tree_sync();
-    LocalStore::open(
+    LocalIndex::open(
         &directory.index(),
         LocalOptions {
             block_cache_bytes: Sizes::here(config).index_bytes,
@@ -59,22 +56,6 @@ pub(super) fn open(directory: &DataDir, config: &Config) -> Result<LocalStore, S
             ..LocalOptions::default()
         },
     )
-}
-
-/// Up to where the index is durable, in the ledger's terms.
-pub(super) fn mark(store: &dyn Store) -> Mark {
-    let applied = store.durable();
-    Mark { entries: applied.entries, position: applied.next }
-}
-
-/// Merges, closes and seals the index.
-///
-/// # Errors
-///
-/// [`AppError`]; the index then has no seal, and the next start replays or rebuilds.
-pub(super) fn close(store: &Arc<LocalStore>, directory: &DataDir) -> Result<(), AppError> {
-    store.close()?;
-    Ok(seal(directory)?)
 }
 
 /// Throws the index away.

@@ -66,7 +66,10 @@ use crate::{
         http::{HTTP, Replicas},
         metrics::{CoreMetrics, MetricList, MirrorMetrics, ProcessMetrics},
     },
-    store::{Store, local::LocalStore},
+    store::{
+        Entries,
+        local::{LocalEntries, seal::seal},
+    },
     vindex::VerifiableIndex,
 };
 
@@ -78,7 +81,7 @@ pub struct Node {
     _signing: Option<KeysTask>,
     role: Role,
     vindex: Option<VerifiableIndex>,
-    store: Arc<LocalStore>,
+    entries: Arc<dyn Entries>,
     zone: String,
     directory: DataDir,
     registers: bool,
@@ -121,7 +124,7 @@ impl Node {
         tracing::info!("{}", Sizes::on(config, &machine).explained(config, &machine));
         let directory = DataDir::open_or_create(&config.data)?;
         let opened = Opened::new(&directory, config)?;
-        let (ledger, store) = (Arc::clone(&opened.ledger), Arc::clone(&opened.store));
+        let (ledger, entries) = (Arc::clone(&opened.ledger), Arc::clone(&opened.entries));
         let publication = Arc::new(Publication::new(ledger.checkpoint()));
         let replicas = replicas(config, &opened.writer);
         let recursive = config.recursion.roots_if_enabled().map(|roots| recursive::start(config, roots)).transpose()?;
@@ -135,7 +138,7 @@ impl Node {
         metrics.add(Arc::new(CoreMetrics {
             desk: desk.clone(),
             ledger: Arc::clone(&ledger),
-            store: store.clone(),
+            entries: Arc::clone(&entries),
             registry: Arc::clone(registry.stats()),
             feeds: Arc::clone(&feeds),
         }));
@@ -159,7 +162,7 @@ impl Node {
         let special = Special { responder, replicas };
         let frontends = frontends::start(config, &services, special).await?;
         let zone = config.zone.clone();
-        Ok(Self { services, frontends, _signing: signing, role, vindex, store, zone, directory, registers })
+        Ok(Self { services, frontends, _signing: signing, role, vindex, entries, zone, directory, registers })
     }
 
     /// The first address that DNS listens on, over UDP and TCP.
@@ -222,7 +225,7 @@ impl Node {
     ///
     /// [`AppError`] when the index could not be closed; the ledger is whole all the same, and the next start replays it.
     pub async fn stop(self) -> Result<(), AppError> {
-        let Self { services, frontends, role, vindex, store, directory, .. } = self;
+        let Self { services, frontends, role, vindex, entries, directory, .. } = self;
         // Before the listeners: they wait for their calls, and a feed has no end of its own.
         services.follow.feeds.close();
         for frontend in frontends {
@@ -236,7 +239,9 @@ impl Node {
             if let Some(vindex) = vindex {
                 vindex.stop();
             }
-            index::close(&store, &directory)
+            entries.close()?;
+            // Without a seal the next start replays or rebuilds the index.
+            Ok(seal(&directory)?)
         };
         let closed = tokio::task::spawn_blocking(close).await;
         closed.map_err(|error| AppError::system("cannot close the index", io::Error::other(error)))?
@@ -246,7 +251,7 @@ impl Node {
 /// Ledger and index of a data directory, open and in step.
 struct Opened {
     ledger: Arc<Ledger>,
-    store: Arc<LocalStore>,
+    entries: Arc<dyn Entries>,
     writer: Writer,
 }
 
@@ -255,12 +260,11 @@ impl Opened {
         let mirror = directory::prepare(directory, asked(&config.mirror))?;
         let seed = entropy()();
         let opening = Opening::new(directory, KeySource { origin: &config.origin, seed })?;
-        let store = index::open_or_rebuild(directory, &opening, config)?;
-        let (mark, total) = (index::mark(&*store), opening.bytes()?);
+        let index = index::open_or_rebuild(directory, &opening, config)?;
+        let (mark, total) = (index.mark(), opening.bytes()?);
         let mut reported = mark.position.0;
         let replayed = opening.recover::<AppError>(mark, |frame| {
-            store.ready()?;
-            apply::apply_frame(&*store, frame)?;
+            apply::apply_frame(&index, frame)?;
             if frame.end().0 - reported > REPORT_BYTES {
                 reported = frame.end().0;
                 tracing::info!(done = reported, total, "applying the ledger to the index (bytes)");
@@ -269,12 +273,14 @@ impl Opened {
         })?;
         if let Some(of) = mirror {
             let (ledger, replica) = replayed.follow()?;
-            return Ok(Self { ledger, store, writer: Writer::Mirror(replica, Box::new(of)) });
+            let entries = Arc::new(LocalEntries::new(index, Arc::clone(&ledger)));
+            return Ok(Self { ledger, entries, writer: Writer::Mirror(replica, Box::new(of)) });
         }
         let mut witnesses: Vec<_> = config.witnesses.list.iter().map(witness_of).collect();
         publish::ask(&replayed, &mut witnesses, config.witnesses.required)?;
         let Recovered { ledger, appender } = replayed.sign()?;
-        Ok(Self { ledger, store, writer: Writer::Own(appender, witnesses) })
+        let entries = Arc::new(LocalEntries::new(index, Arc::clone(&ledger)));
+        Ok(Self { ledger, entries, writer: Writer::Own(appender, witnesses) })
     }
 }
 

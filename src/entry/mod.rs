@@ -368,6 +368,22 @@ pub struct StoredEntry<'a> {
 }
 
 impl<'a> StoredEntry<'a> {
+    /// Ledger index of an entry, read from the head of its stored form.
+    ///
+    /// # Errors
+    ///
+    /// [`Torn`] if the bytes end before it.
+    pub fn index_of(stored: &[u8]) -> Result<u64, Torn> {
+        let mut reader = Reader::new(stored);
+        let _kind_and_flags: [u8; 2] = reader.array()?;
+        reader.varint()
+    }
+
+    /// Ledger index of the entry before, of the same identifier or prefix.
+    pub fn previous_index(&self) -> Option<u64> {
+        self.previous.map(|(index, _)| index)
+    }
+
     /// Reads an entry from exactly these bytes.
     ///
     /// # Errors

@@ -2,13 +2,13 @@
 
 mod erase;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 pub use erase::{Erasing, ErasureStaged};
 pub(super) use erase::{check as check_erasures, recover as recover_erasure};
 
 use super::{
-    Ledger, LedgerError, Mark, Position,
+    EntryBytes, Ledger, LedgerError, Position,
     redactions::Group,
     segment::{BODY_BYTES_MAX, ENTRY_HEADER_BYTES, FRAME_HEADER_BYTES, FrameBuffer, FrameInfo, SegmentWriter},
     signed_head::SignedHead,
@@ -142,7 +142,7 @@ impl Appender {
 pub struct Batch<'a> {
     appender: &'a mut Appender,
     start: Position,
-    frontier: Frontier,
+    pub(super) frontier: Frontier,
     pub(super) time_ms: u64,
     count: u32,
 }
@@ -160,8 +160,6 @@ pub struct BatchMark {
 /// Where a pushed entry will stand once the batch is committed.
 #[derive(Clone, Copy, Debug)]
 pub struct Pushed {
-    /// Where it will lie.
-    pub position: Position,
     /// Its place in the ledger.
     pub index: u64,
     /// When the ledger takes it, milliseconds since 1970 UTC.
@@ -175,9 +173,8 @@ pub struct Pushed {
 pub struct Committed {
     /// A checkpoint that covers the batch.
     pub checkpoint: SignedCheckpoint,
-    /// Where the batch's own frame begins: an index that has applied the batch may be marked with this, and is then sure
-    /// to see the ledger's last frame again at the next start.
-    pub mark: Mark,
+    /// Ledger indexes of the batch's entries.
+    pub entries: Range<u64>,
 }
 
 impl Batch<'_> {
@@ -216,15 +213,30 @@ impl Batch<'_> {
         (self.frontier, self.time_ms, self.count) = (frontier, time_ms, count);
     }
 
-    /// The stored bytes of an entry of this batch; `None` for positions before it.
-    pub fn staged(&self, position: Position) -> Option<&[u8]> {
-        let offset = position.0.checked_sub(self.start.0)?;
+    /// The stored bytes of an entry of this batch; `None` for indexes before it.
+    pub fn staged(&self, index: u64) -> Option<&[u8]> {
+        let offset = self.staged_position(index)?.0.checked_sub(self.start.0)?;
         self.appender.frame.entry(usize::try_from(offset).ok()?)
+    }
+
+    /// As [`Batch::staged`], copied.
+    pub fn staged_entry(&self, index: u64) -> Option<EntryBytes> {
+        Some(EntryBytes { bytes: self.staged(index)?.into(), position: self.staged_position(index)? })
+    }
+
+    fn staged_position(&self, index: u64) -> Option<Position> {
+        let nth = index.checked_sub(self.appender.frontier.size())?;
+        self.appender.hashes.position(usize::try_from(nth).ok()?)
+    }
+
+    /// Where an entry of this batch or of the ledger lies.
+    pub(super) fn position(&self, index: u64) -> Result<Position, LedgerError> {
+        self.staged_position(index).map_or_else(|| self.appender.ledger.position(index), Ok)
     }
 
     /// Gives a draft the next place.
     ///
-    /// `previous` is the index and position of the entry of the version before, in this batch or in the ledger.
+    /// `previous` is the index of the entry of the version before, in this batch or in the ledger.
     ///
     /// # Errors
     ///
@@ -234,7 +246,7 @@ impl Batch<'_> {
         &mut self,
         draft: &Draft,
         version: u64,
-        previous: Option<(u64, Position)>,
+        previous: Option<u64>,
         edges: EdgesAfter,
     ) -> Result<Pushed, LedgerError> {
         let bytes = self.bytes() + ENTRY_HEADER_BYTES + draft.stored_len_max();
@@ -243,8 +255,9 @@ impl Batch<'_> {
         }
         let index = self.frontier.size();
         let previous = match previous {
-            Some((index, position)) => {
-                Some(Previous { index, locator: position.into(), leaf_hash: self.leaf_hash(index)? })
+            Some(index) => {
+                let (locator, leaf_hash) = (self.position(index)?.into(), self.leaf_hash(index)?);
+                Some(Previous { index, locator, leaf_hash })
             }
             None => None,
         };
@@ -254,12 +267,12 @@ impl Batch<'_> {
         text.clear();
         draft.put_text(text, &place);
         let leaf_hash = leaf_hash(text);
-        let position = self.add(leaf_hash, |out| draft.put_stored(out, &place));
-        Ok(Pushed { position, index, time_ms: self.time_ms, leaf_hash })
+        self.add(leaf_hash, |out| draft.put_stored(out, &place));
+        Ok(Pushed { index, time_ms: self.time_ms, leaf_hash })
     }
 
     /// Adds an entry in its stored form, with its leaf hash.
-    pub(super) fn add(&mut self, leaf_hash: Hash, put: impl FnOnce(&mut Vec<u8>)) -> Position {
+    pub(super) fn add(&mut self, leaf_hash: Hash, put: impl FnOnce(&mut Vec<u8>)) {
         let Appender { frame, hashes, .. } = &mut *self.appender;
         let position = Position(self.start.0 + frame.len() as u64);
         frame.push(put);
@@ -267,7 +280,6 @@ impl Batch<'_> {
         hashes.push_position(position);
         self.frontier.push(leaf_hash, |level, hash| hashes.push(level, hash));
         self.count += 1;
-        position
     }
 
     /// The leaf hash of entry `index`, of this batch or of the ledger.
@@ -295,16 +307,17 @@ impl Batch<'_> {
     ///
     /// The steps are those of sunlight's `sequencePool`: stage, commit point, apply, publish.
     pub(super) fn commit_signed(self, theirs: Option<&SignedCheckpoint>) -> Result<Committed, LedgerError> {
-        let Self { appender, start, frontier, time_ms, count } = self;
-        let mark = Mark { entries: appender.frontier.size(), position: start };
+        let Self { appender, frontier, time_ms, count, .. } = self;
+        let entries = appender.frontier.size()..frontier.size();
         if count == 0 {
-            return Ok(Committed { checkpoint: appender.ledger.checkpoint(), mark });
+            return Ok(Committed { checkpoint: appender.ledger.checkpoint(), entries });
         }
         let (size, root) = (frontier.size(), frontier.root());
         if let Some(theirs) = theirs.filter(|theirs| (theirs.size, theirs.root) != (size, root)) {
             return Err(LedgerError::OtherTree { size, signed: theirs.size });
         }
-        let frame_len = appender.stage(&FrameInfo { count, first_index: mark.entries, last_time_ms: time_ms, root })?;
+        let frame_len =
+            appender.stage(&FrameInfo { count, first_index: entries.start, last_time_ms: time_ms, root })?;
         // The commit point. After a failed sync nobody knows what the disk holds.
         if let Err(error) = appender.writer.commit(frame_len) {
             return Err(appender.stop(error));
@@ -316,7 +329,7 @@ impl Batch<'_> {
             Err(error) => return Err(appender.stop(error)),
         };
         appender.ledger.publish(checkpoint.clone());
-        Ok(Committed { checkpoint, mark })
+        Ok(Committed { checkpoint, entries })
     }
 }
 

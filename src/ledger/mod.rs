@@ -47,6 +47,7 @@ pub mod tree;
 
 use std::{
     fmt, io,
+    ops::Range,
     sync::{
         Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -73,7 +74,7 @@ pub use signed_head::SLOT_BYTES as CHECKPOINT_BYTES_MAX;
 
 use keys::Keys;
 use redactions::Redactions;
-use segment::Segments;
+use segment::{FRAME_HEADER_BYTES, Segments};
 use tree::{Levels, Prover};
 
 use crate::{
@@ -105,6 +106,11 @@ impl Mark {
     /// The beginning of every ledger.
     pub const START: Self = Self { entries: 0, position: Position(0) };
 
+    /// The point before the frame whose first entry has this index and position.
+    pub(crate) fn before_frame_of(first: u64, position: Position) -> Self {
+        Self { entries: first, position: Position(position.0.saturating_sub(FRAME_HEADER_BYTES as u64)) }
+    }
+
     fn frame_position(self) -> Position {
         self.position.max(Segments::first())
     }
@@ -123,7 +129,7 @@ impl From<Position> for Locator {
 }
 
 /// Index and position of the entry before one that the ledger holds, of the same identifier.
-pub fn previous(entry: &StoredEntry<'_>) -> Option<(u64, Position)> {
+fn previous(entry: &StoredEntry<'_>) -> Option<(u64, Position)> {
     entry.previous.map(|(index, locator)| (index, locator.into()))
 }
 
@@ -161,12 +167,21 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Reads the entry with an index.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`], also when there is no such entry; [`LedgerError::Damaged`] when it cannot be read.
+    pub fn at(&self, index: u64) -> Result<EntryBytes, LedgerError> {
+        self.entry(self.position(index)?)
+    }
+
     /// Reads the entry at a position.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when no entry lies there.
-    pub fn entry(&self, position: Position) -> Result<EntryBytes, LedgerError> {
+    pub(crate) fn entry(&self, position: Position) -> Result<EntryBytes, LedgerError> {
         Ok(EntryBytes { bytes: self.segments.read_entry(position)?, position })
     }
 
@@ -175,7 +190,7 @@ impl Ledger {
     /// # Errors
     ///
     /// As for [`Ledger::entry`].
-    pub fn entry_resident(&self, position: Position) -> Result<Resident<EntryBytes>, LedgerError> {
+    pub(crate) fn entry_resident(&self, position: Position) -> Result<Resident<EntryBytes>, LedgerError> {
         Ok(self.segments.read_entry_resident(position)?.map(|bytes| EntryBytes { bytes, position }))
     }
 
@@ -184,11 +199,10 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// As for [`Ledger::entry`].
+    /// As for [`Ledger::at`].
     pub fn entries(&self, index: u64, count_max: usize) -> Result<Vec<EntryBytes>, LedgerError> {
         let count = count_max.min(usize::try_from(self.size().saturating_sub(index)).unwrap_or(usize::MAX));
-        let positions = self.levels.read_positions(index, count);
-        let positions = positions.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))?;
+        let positions = self.positions(index..index + count as u64)?;
         let entries = self.segments.read_entries(&positions)?;
         Ok(entries.into_iter().zip(positions).map(|(bytes, position)| EntryBytes { bytes, position }).collect())
     }
@@ -204,12 +218,22 @@ impl Ledger {
         Ok(())
     }
 
+    /// Positions of consecutive entries.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Ledger::position`].
+    pub(crate) fn positions(&self, indexes: Range<u64>) -> Result<Vec<Position>, LedgerError> {
+        let count = usize::try_from(indexes.end.saturating_sub(indexes.start)).unwrap_or(usize::MAX);
+        self.levels.read_positions(indexes.start, count).map_err(|error| self.unreadable(error))
+    }
+
     /// Where entry `index` lies.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Io`], also when there is no such entry.
-    pub fn position(&self, index: u64) -> Result<Position, LedgerError> {
+    pub(crate) fn position(&self, index: u64) -> Result<Position, LedgerError> {
         self.levels.position(index).map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
     }
 
@@ -223,7 +247,7 @@ impl Ledger {
         let (mut before, mut after) = (0, self.size());
         while before < after {
             let middle = before.midpoint(after);
-            if self.entry(self.position(middle)?)?.time_ms()? <= time_ms {
+            if self.at(middle)?.time_ms()? <= time_ms {
                 before = middle + 1;
             } else {
                 after = middle;
@@ -239,7 +263,7 @@ impl Ledger {
     /// [`LedgerError`].
     pub fn last_time_ms(&self) -> Result<Option<u64>, LedgerError> {
         let Some(last) = self.size().checked_sub(1) else { return Ok(None) };
-        self.entry(self.position(last)?)?.time_ms().map(Some)
+        self.at(last)?.time_ms().map(Some)
     }
 
     /// The newest signed checkpoint.
@@ -401,11 +425,6 @@ pub struct EntryBytes {
 }
 
 impl EntryBytes {
-    /// Copies the bytes of an entry that is still in its batch.
-    pub(crate) fn staged(bytes: &[u8], position: Position) -> Self {
-        Self { bytes: bytes.into(), position }
-    }
-
     /// How many there are.
     #[expect(clippy::len_without_is_empty, reason = "an entry is never empty")]
     pub fn len(&self) -> usize {
@@ -434,6 +453,18 @@ impl EntryBytes {
         match Outside::is(&self.bytes) {
             true => Outside::read(&self.bytes).map(Some).map_err(|torn| self.damaged(torn)),
             false => Ok(None),
+        }
+    }
+
+    /// Index of the entry in the ledger.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Damaged`] when the bytes are not an entry.
+    pub fn index(&self) -> Result<u64, LedgerError> {
+        match self.outside()? {
+            Some(outside) => Ok(outside.index),
+            None => StoredEntry::index_of(&self.bytes).map_err(|torn| self.damaged(torn)),
         }
     }
 

@@ -4,7 +4,7 @@
 //! and published. What is written was verified before (`mirror`); here the root of the tree has to be the signed one once more, or
 //! nothing of the batch is written. An erasure of the primary destroys the same values here, with the same machinery.
 
-use super::{Appender, Batch, Committed, LedgerError, Position, append::Erasing};
+use super::{Appender, Batch, Committed, LedgerError, append::Erasing};
 use crate::{
     entry::{ErasedValues, Outside, with_place},
     tlog::{Hash, SignedCheckpoint},
@@ -30,8 +30,8 @@ impl Replica {
         Ok(ReplicaBatch { batch: self.appender.begin(0)? })
     }
 
-    /// Writes an erase entry, alone in its batch, and prepares to destroy what it erases in every version from the newest one on,
-    /// which lies at a position. [`Replica::finish_erasing`] has to follow.
+    /// Writes an erase entry, alone in its batch, and prepares to destroy what it erases in every version back from entry
+    /// `newest`. [`Replica::finish_erasing`] has to follow.
     ///
     /// # Errors
     ///
@@ -39,17 +39,16 @@ impl Replica {
     pub fn erase(
         &mut self,
         values: ErasedValues,
-        newest: Position,
+        newest: u64,
         entry: &Foreign<'_>,
         checkpoint: &SignedCheckpoint,
-    ) -> Result<(Position, Committed), LedgerError> {
+    ) -> Result<Committed, LedgerError> {
         let mut erasing: Erasing<'_> = self.appender.begin_erasing(0, values)?;
         if let Err(error) = erasing.redact_all(newest) {
             return erasing.abandon().and(Err(error));
         }
-        let staged = erasing.push_with(|batch| Ok((push(batch, entry, Some(newest))?, entry.leaf_hash)))?;
-        let position = staged.position();
-        Ok((position, staged.commit_signed(Some(checkpoint))?))
+        let staged = erasing.push_with(|batch| push(batch, entry, Some(newest)).map(|()| entry.leaf_hash))?;
+        staged.commit_signed(Some(checkpoint))
     }
 
     /// Overwrites what the erasure that was committed last destroys.
@@ -91,19 +90,19 @@ pub struct ReplicaBatch<'a> {
 }
 
 impl ReplicaBatch<'_> {
-    /// Adds an entry; `previous` is where the entry before of the same identifier lies, in this batch or in the ledger.
+    /// Adds an entry; `previous` is the index of the entry before of the same identifier, in this batch or in the ledger.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Damaged`] when it is no entry.
-    pub fn push(&mut self, entry: &Foreign<'_>, previous: Option<Position>) -> Result<Position, LedgerError> {
+    pub fn push(&mut self, entry: &Foreign<'_>, previous: Option<u64>) -> Result<(), LedgerError> {
         push(&mut self.batch, entry, previous)
     }
 
     /// Adds what is kept of an entry outside the prefixes of the node.
-    pub fn push_outside(&mut self, outside: &Outside) -> Position {
+    pub fn push_outside(&mut self, outside: &Outside) {
         self.batch.time_ms = outside.time_ms;
-        self.batch.add(outside.leaf_hash, |out| outside.put(out))
+        self.batch.add(outside.leaf_hash, |out| outside.put(out));
     }
 
     /// Makes the batch durable, keeps the checkpoint, which has to be one of the tree with the batch, and publishes it.
@@ -116,11 +115,15 @@ impl ReplicaBatch<'_> {
     }
 }
 
-fn push(batch: &mut Batch<'_>, entry: &Foreign<'_>, previous: Option<Position>) -> Result<Position, LedgerError> {
-    let stored = with_place(entry.stored, previous.map(Into::into), entry.has_edges);
-    let stored = stored.map_err(|torn| LedgerError::entry(Position::default(), torn))?;
+fn push(batch: &mut Batch<'_>, entry: &Foreign<'_>, previous: Option<u64>) -> Result<(), LedgerError> {
+    let locator = previous.map(|previous| batch.position(previous)).transpose()?.map(Into::into);
+    let stored = with_place(entry.stored, locator, entry.has_edges).map_err(|torn| LedgerError::Damaged {
+        path: "entry".into(),
+        what: format!("{} of another ledger cannot be read: {torn}", batch.frontier.size()),
+    })?;
     batch.time_ms = entry.time_ms;
-    Ok(batch.add(entry.leaf_hash, |out| out.extend_from_slice(&stored)))
+    batch.add(entry.leaf_hash, |out| out.extend_from_slice(&stored));
+    Ok(())
 }
 
 #[cfg(test)]
@@ -173,9 +176,9 @@ mod tests {
             let mut batch = appender.begin(version).unwrap();
             let pushed = batch.push(&draft(erasure), version, before, EdgesAfter::None).unwrap();
             let checkpoint = batch.commit().unwrap().checkpoint;
-            let stored = ledger.entry(pushed.position).unwrap();
+            let stored = ledger.at(pushed.index).unwrap();
             entries.push((without_place(stored.as_bytes()).unwrap(), pushed.leaf_hash, checkpoint));
-            before = Some((pushed.index, pushed.position));
+            before = Some(pushed.index);
         }
         (entries, ledger.verifier().clone())
     }
@@ -197,7 +200,8 @@ mod tests {
         };
         let (ledger, mut replica) = open(&data);
         let mut batch = replica.begin().unwrap();
-        let created = batch.push(&foreign(0), None).unwrap();
+        batch.push(&foreign(0), None).unwrap();
+        let created = 0;
         batch.commit(&entries[0].2).unwrap();
         let head = std::fs::read(data.signed_head()).unwrap();
         replica.erase(ErasedValues::One(1), created, &foreign(1), &entries[1].2).unwrap();
@@ -211,14 +215,14 @@ mod tests {
         assert!(audited.entries == 1 && audited.torn_bytes > 0, "{audited:?}");
         let (ledger, mut replica) = open(&data);
         assert_eq!(ledger.size(), 1);
-        assert!(ledger.entry(created).unwrap().as_bytes().windows(SECRET.len()).any(|part| part == SECRET));
+        assert!(ledger.at(created).unwrap().as_bytes().windows(SECRET.len()).any(|part| part == SECRET));
         // It comes again, and counts.
         replica.erase(ErasedValues::One(1), created, &foreign(1), &entries[1].2).unwrap();
         drop((ledger, replica));
         assert_eq!(std::fs::read(data.signed_head()).unwrap(), signed);
         let (ledger, _replica) = open(&data);
         assert_eq!(ledger.size(), 2);
-        assert!(!ledger.entry(created).unwrap().as_bytes().windows(SECRET.len()).any(|part| part == SECRET));
+        assert!(!ledger.at(created).unwrap().as_bytes().windows(SECRET.len()).any(|part| part == SECRET));
         assert!(ledger.unexplained(0).unwrap().is_empty());
     }
 }

@@ -63,6 +63,11 @@ impl NewHashes {
         self.positions.extend_from_slice(&position.0.to_le_bytes());
     }
 
+    /// Where the `nth` entry lies.
+    pub fn position(&self, nth: usize) -> Option<Position> {
+        self.positions.as_chunks().0.get(nth).map(|bytes| Position(u64::from_le_bytes(*bytes)))
+    }
+
     /// Where the entries lie.
     pub fn positions(&self) -> impl Iterator<Item = Position> {
         self.positions.as_chunks().0.iter().map(|bytes| Position(u64::from_le_bytes(*bytes)))

@@ -9,9 +9,9 @@ use super::{
 use crate::{
     entry::StoredEntry,
     id::Key,
-    ledger::{Committed, Erasures, Foreign, Ledger, LedgerError, Missing, Position, Replica, Unexplained},
+    ledger::{Committed, Erasures, Foreign, Ledger, LedgerError, Missing, Replica, Unexplained},
     registry::{Changed, Changes, Committer, apply::Effects},
-    store::{Applied, IndexChange, PrefixVersion, Prefixes, ReadError, Store, StoreError},
+    store::{Entries, IndexChange, PrefixVersion, Prefixes, ReadError, StoreError},
     tlog::Hash,
 };
 
@@ -57,7 +57,7 @@ struct Due {
 pub struct Applier {
     replica: Replica,
     ledger: Arc<Ledger>,
-    store: Arc<dyn Store>,
+    entries: Arc<dyn Entries>,
     prefixes: Arc<Prefixes>,
     committer: Committer,
     /// `None` until the entries were looked at that were there before.
@@ -71,7 +71,7 @@ pub struct Applier {
 #[derive(Clone)]
 pub struct HeldLedger {
     ledger: Arc<Ledger>,
-    store: Arc<dyn Store>,
+    entries: Arc<dyn Entries>,
 }
 
 impl Held for HeldLedger {
@@ -80,8 +80,7 @@ impl Held for HeldLedger {
     }
 
     fn newest(&self, key: &Key) -> Result<Option<HeldEntry>, ReadError> {
-        let Some(position) = self.store.latest(key)? else { return Ok(None) };
-        let bytes = self.ledger.entry(position)?;
+        let Some(bytes) = self.entries.newest(key)? else { return Ok(None) };
         let StoredEntry { index, version, has_edges, .. } = bytes.decode()?;
         Ok(Some(HeldEntry { index, version, has_edges }))
     }
@@ -92,16 +91,16 @@ impl Applier {
     pub fn new(
         replica: Replica,
         ledger: Arc<Ledger>,
-        store: Arc<dyn Store>,
+        entries: Arc<dyn Entries>,
         prefixes: Arc<Prefixes>,
         committer: Committer,
     ) -> Self {
-        Self { replica, ledger, store, prefixes, committer, unexplained: None, due: None, broken: None }
+        Self { replica, ledger, entries, prefixes, committer, unexplained: None, due: None, broken: None }
     }
 
     /// What is held already.
     pub fn held(&self) -> HeldLedger {
-        HeldLedger { ledger: Arc::clone(&self.ledger), store: Arc::clone(&self.store) }
+        HeldLedger { ledger: Arc::clone(&self.ledger), entries: Arc::clone(&self.entries) }
     }
 
     /// The ledger.
@@ -136,22 +135,18 @@ impl Applier {
         if batch.entries.is_empty() {
             return Ok(());
         }
-        self.store.ready()?;
-        let learned = self.learned(batch)?;
-        let (positions, committed) = match batch.entries.first() {
+        self.entries.ready()?;
+        let Learned { changes, changed, prefixes, erasures } = Learned::of(batch)?;
+        let committed = match batch.entries.first() {
             Some(Checked::Entry(entry @ CheckedEntry { erases: Some(values), previous: Some(previous), .. })) => {
-                let newest = self.ledger.position(*previous)?;
-                let written = self.replica.erase(*values, newest, &foreign(entry), &batch.checkpoint)?;
-                (vec![written.0], written.1)
+                self.replica.erase(*values, *previous, &foreign(entry), &batch.checkpoint)?
             }
             _ => self.write(batch)?,
         };
-        let Learned { changes, changed, prefixes, erasures } = learned.placed(batch.start, &positions);
         if let Some(unexplained) = &mut self.unexplained {
             erasures.iter().for_each(|erasures| unexplained.see(erasures));
         }
-        let Committed { mark, .. } = committed;
-        let applied = self.store.apply(changes, Applied { entries: mark.entries, next: mark.position });
+        let applied = self.entries.apply(changes, committed.entries);
         if let Err(error) = &applied {
             // Another batch would be marked as applied, and this one with it.
             self.broken = Some(error.to_string());
@@ -199,39 +194,31 @@ impl Applier {
         Ok(None)
     }
 
-    fn write(&mut self, batch: &VerifiedBatch) -> Result<(Vec<Position>, Committed), MirrorError> {
-        let mut positions = Vec::with_capacity(batch.entries.len());
+    fn write(&mut self, batch: &VerifiedBatch) -> Result<Committed, LedgerError> {
         let mut writing = self.replica.begin()?;
         for checked in &batch.entries {
-            let position = match checked {
+            match checked {
                 Checked::Outside(outside) => writing.push_outside(outside),
-                Checked::Entry(entry) => {
-                    let previous = previous(&self.ledger, batch, entry, &positions)?;
-                    writing.push(&foreign(entry), previous)?
-                }
-            };
-            positions.push(position);
+                Checked::Entry(entry) => writing.push(&foreign(entry), entry.previous)?,
+            }
         }
-        let committed = writing.commit(&batch.checkpoint)?;
-        Ok((positions, committed))
+        writing.commit(&batch.checkpoint)
     }
+}
 
-    /// What the index and the caches learn of a batch that is not written yet, and whose positions are not known: an edge node
-    /// knows of no identifier but its own.
-    fn learned(&self, batch: &VerifiedBatch) -> Result<Learned, MirrorError> {
-        let mut learned = Learned::default();
+impl Learned {
+    /// What the index and the caches learn of a batch that is not written yet: an edge node knows of no identifier but its own.
+    fn of(batch: &VerifiedBatch) -> Result<Self, MirrorError> {
+        let mut learned = Self::default();
         for checked in &batch.entries {
             let Checked::Entry(entry) = checked else { continue };
             let stored = StoredEntry::read(&entry.stored).map_err(|_| LedgerError::Damaged {
                 path: "entry".into(),
                 what: "that was verified cannot be read".into(),
             })?;
-            let superseded = match entry.previous {
-                Some(previous) if previous < batch.start => Some((previous, self.ledger.position(previous)?)),
-                previous => previous.map(|previous| (previous, Position::default())),
-            };
-            let Effects { index, prefix } = Effects::of(Position::default(), &stored)?;
-            let change = IndexChange { superseded, ..index };
+            let Effects { index, prefix } = Effects::of(&stored)?;
+            // In the stored form that travels, the place of the entry before is blank.
+            let change = IndexChange { superseded: entry.previous, ..index };
             learned.changed.push(Changed::by(&change));
             learned.changes.push(change);
             learned.prefixes.extend(prefix);
@@ -239,32 +226,6 @@ impl Applier {
         }
         Ok(learned)
     }
-}
-
-impl Learned {
-    /// With the positions that the entries from `start` on got.
-    fn placed(mut self, start: u64, positions: &[Position]) -> Self {
-        let place = |index: u64| positions.get(usize::try_from(index.checked_sub(start)?).ok()?).copied();
-        for change in &mut self.changes {
-            change.position = place(change.index).unwrap_or(change.position);
-            if let Some((index, position)) = &mut change.superseded {
-                *position = place(*index).unwrap_or(*position);
-            }
-        }
-        self
-    }
-}
-
-/// Where the entry before lies, in the batch or in the ledger.
-fn previous(
-    ledger: &Ledger,
-    batch: &VerifiedBatch,
-    entry: &CheckedEntry,
-    positions: &[Position],
-) -> Result<Option<Position>, LedgerError> {
-    let Some(previous) = entry.previous else { return Ok(None) };
-    let staged = previous.checked_sub(batch.start).and_then(|offset| positions.get(usize::try_from(offset).ok()?));
-    staged.map_or_else(|| ledger.position(previous), |position| Ok(*position)).map(Some)
 }
 
 fn foreign(entry: &CheckedEntry) -> Foreign<'_> {

@@ -7,21 +7,10 @@
 use super::{Changed, may_need_hash, request_key};
 use crate::{
     entry::{EntrySubject, StoredEntry},
-    ledger::{LedgerError, Position, ReplayedFrame, previous},
+    ledger::{LedgerError, ReplayedFrame},
     record::{EdgeChange, EdgeType, Outputs},
-    store::{Applied, EdgeMove, EdgeOp, EdgeOrigin, IndexChange, PrefixVersion, ReadError, Store, StoreError},
+    store::{EdgeMove, EdgeOp, EdgeOrigin, IndexChange, PrefixVersion, ReadError, local::LocalIndex},
 };
-
-/// Why a frame could not be applied to the index.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// The ledger could not be read.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The index could not be written.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// What one entry changes for those who read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,13 +22,13 @@ pub struct Effects {
 }
 
 impl Effects {
-    /// What an entry that lies at a position changes.
+    /// What an entry changes.
     ///
     /// # Errors
     ///
     /// [`ReadError::Ledger`] when it is about no identifier and no prefix.
-    pub fn of(position: Position, entry: &StoredEntry<'_>) -> Result<Self, ReadError> {
-        Ok(Self { index: change_of(position, entry)?, prefix: PrefixVersion::of(entry)? })
+    pub fn of(entry: &StoredEntry<'_>) -> Result<Self, ReadError> {
+        Ok(Self { index: change_of(entry)?, prefix: PrefixVersion::of(entry)? })
     }
 }
 
@@ -50,27 +39,21 @@ impl Changed {
     }
 }
 
-/// Applies a frame that is read again from the ledger.
+/// Applies a frame that is read again from the ledger, once the index has room for it.
 ///
 /// # Errors
 ///
-/// [`ApplyError`].
-pub fn apply_frame(store: &dyn Store, frame: &ReplayedFrame<'_>) -> Result<(), ApplyError> {
-    let mut changes = Vec::new();
-    for item in frame.entries() {
-        let (position, entry) = item?;
-        changes.push(change_of(position, &entry)?);
-    }
-    let mark = frame.mark();
-    Ok(store.apply(changes, Applied { entries: mark.entries, next: mark.position })?)
+/// [`ReadError`].
+pub fn apply_frame(index: &LocalIndex, frame: &ReplayedFrame<'_>) -> Result<(), ReadError> {
+    index.replay(frame, change_of)
 }
 
-/// What an entry that lies at a position changes in the index.
+/// What an entry changes in the index.
 ///
 /// # Errors
 ///
 /// [`LedgerError::Damaged`] when the entry is about no identifier.
-pub fn change_of(position: Position, entry: &StoredEntry<'_>) -> Result<IndexChange, LedgerError> {
+pub fn change_of(entry: &StoredEntry<'_>) -> Result<IndexChange, LedgerError> {
     let subject = entry.subject().ok_or_else(|| LedgerError::Damaged {
         path: "ledger".into(),
         what: format!("entry {} is about no identifier", entry.index),
@@ -85,8 +68,7 @@ pub fn change_of(position: Position, entry: &StoredEntry<'_>) -> Result<IndexCha
         index: entry.index,
         name_hash,
         key,
-        position,
-        superseded: previous(entry),
+        superseded: entry.previous_index(),
         request,
         edges: edge_moves(&entry.edges, entry.outputs.as_ref()),
     })

@@ -15,7 +15,6 @@
 //! Deliberately absent: transports, and how a refusal is spelled in each of them (`protocol::outcome`).
 
 pub mod apply;
-mod check;
 mod command;
 mod prefix;
 mod prepared;
@@ -29,7 +28,6 @@ use std::sync::{Arc, mpsc};
 use sha2::{Digest, Sha256};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, TryAcquireError, oneshot};
 
-pub use check::{CheckError, IndexCheck};
 pub use command::{Command, Merging, Operation, ValueChange};
 pub use prefix::PrefixCommand;
 pub use prepared::Prepared;

@@ -30,7 +30,7 @@ use self::{
 use super::{BATCH_COMMANDS_MAX, Changes, Clock, Entropy, Job, Prepared, Refusal, Registry, Work, stats::Stats};
 use crate::{
     ledger::{Appender, Committed},
-    store::{Applied, Prefixes, Records, Store},
+    store::{Prefixes, Records},
 };
 
 /// How long a signed checkpoint may wait for its own sync, once nothing else is to be done.
@@ -43,12 +43,10 @@ pub type Committer = Box<dyn Fn(&Changes<'_>) + Send>;
 pub struct Sequencer {
     /// The ledger's one writer.
     pub appender: Appender,
-    /// Index and ledger, for reading what is there.
+    /// The engine, for reading what is there and for applying what was committed.
     pub records: Records,
     /// Which identifiers the node answers for.
     pub prefixes: Arc<Prefixes>,
-    /// The index, for applying what was committed.
-    pub store: Arc<dyn Store>,
     /// Told what changed before their receipts go out.
     pub committer: Committer,
     /// The time.
@@ -129,7 +127,7 @@ impl Sequencer {
 
     /// Notes whether a batch would be taken, as far as is known without one.
     fn look(&self, stats: &Stats) {
-        let index = self.store.ready().map_err(|error| error.to_string());
+        let index = self.records.entries().ready().map_err(|error| error.to_string());
         match index.and_then(|()| self.appender.check().map_err(|error| error.to_string())) {
             Ok(()) => stats.nothing_against(),
             Err(reason) => stats.refused(reason),
@@ -141,10 +139,9 @@ impl Sequencer {
         if staged.is_empty() {
             return Ok(committed.checkpoint.note);
         }
-        let upto = Applied { entries: committed.mark.entries, next: committed.mark.position };
         let changed = staged.changed();
         let Staged { changes, prefix, .. } = staged;
-        let applied = self.store.apply(changes, upto);
+        let applied = self.records.entries().apply(changes, committed.entries);
         match prefix {
             Some(version) => {
                 self.prefixes.put(version);

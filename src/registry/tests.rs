@@ -2,6 +2,7 @@
 
 use std::{
     mem,
+    ops::Range,
     path::Path,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
@@ -16,73 +17,76 @@ use super::{apply::change_of, *};
 use crate::{
     entry::{ErasedValues, Reason, RequestId},
     id::{Identifier, KeyPrefix, Prefix, dns_name::NameHash},
-    ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Position, Recovered},
+    ledger::{DataDir, EntryBytes, KeySource, Ledger, LedgerError, Mark, Opening, Recovered},
     record::{Delegation, Edge, EdgeChange, EdgeType, Event, Flow, Outputs, Permissions, PrefixChange, Value, Values},
     store::{
-        Applied, Direction, EdgeQuery, ImplicitHome, IndexChange, IndexedEdge, Prefixes, Records, Resident, Store,
-        StoreError, memory::MemoryStore,
+        Direction, EdgeQuery, Entries, ImplicitHome, IndexChange, IndexedEdge, PastPage, Prefixes, ReadError, Records,
+        Resident, StoreError, memory::MemoryEntries,
     },
 };
 
-/// A model of the index that keeps what was applied to it.
-#[derive(Default)]
+/// A model of an engine that keeps what was applied to it.
 struct Recording {
-    index: MemoryStore,
+    engine: MemoryEntries,
     applied: Mutex<Vec<IndexChange>>,
 }
 
-impl Store for Recording {
-    fn latest(&self, key: &Key) -> Result<Option<Position>, StoreError> {
-        self.index.latest(key)
+impl Entries for Recording {
+    fn newest(&self, key: &Key) -> Result<Option<EntryBytes>, ReadError> {
+        self.engine.newest(key)
     }
 
-    fn latest_resident(&self, key: &Key) -> Result<Resident<Option<Position>>, StoreError> {
-        self.index.latest_resident(key)
+    fn newest_resident(&self, key: &Key) -> Result<Resident<Option<EntryBytes>>, ReadError> {
+        self.engine.newest_resident(key)
     }
 
-    fn by_name_hash(&self, hash: &NameHash) -> Result<Option<Position>, StoreError> {
-        self.index.by_name_hash(hash)
+    fn at(&self, index: u64) -> Result<EntryBytes, ReadError> {
+        self.engine.at(index)
     }
 
-    fn superseded(&self, key: &Key, upto: u64, limit: usize) -> Result<Vec<(u64, Position)>, StoreError> {
-        self.index.superseded(key, upto, limit)
+    fn past(&self, key: &Key, page: PastPage) -> Result<Vec<EntryBytes>, ReadError> {
+        self.engine.past(key, page)
     }
 
-    fn by_request(&self, request: &RequestKey) -> Result<Option<Position>, StoreError> {
-        self.index.by_request(request)
+    fn by_name_hash(&self, hash: &NameHash) -> Result<Option<EntryBytes>, ReadError> {
+        self.engine.by_name_hash(hash)
     }
 
-    fn edges(&self, key: &Key, direction: Direction, query: &EdgeQuery<'_>) -> Result<Vec<IndexedEdge>, StoreError> {
-        self.index.edges(key, direction, query)
+    fn by_request(&self, request: &RequestKey) -> Result<Option<EntryBytes>, ReadError> {
+        self.engine.by_request(request)
     }
 
-    fn any_below(&self, prefix: &KeyPrefix) -> Result<bool, StoreError> {
-        self.index.any_below(prefix)
+    fn edges(&self, key: &Key, direction: Direction, query: &EdgeQuery<'_>) -> Result<Vec<IndexedEdge>, ReadError> {
+        self.engine.edges(key, direction, query)
     }
 
-    fn any_name_hash(&self) -> Result<bool, StoreError> {
-        self.index.any_name_hash()
+    fn any_below(&self, prefix: &KeyPrefix) -> Result<bool, ReadError> {
+        self.engine.any_below(prefix)
     }
 
-    fn scan(&self, prefix: &KeyPrefix, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Position)>, StoreError> {
-        self.index.scan(prefix, after, limit)
+    fn any_name_hash(&self) -> Result<bool, ReadError> {
+        self.engine.any_name_hash()
+    }
+
+    fn scan(&self, prefix: &KeyPrefix, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, EntryBytes)>, ReadError> {
+        self.engine.scan(prefix, after, limit)
     }
 
     fn ready(&self) -> Result<(), StoreError> {
-        self.index.ready()
+        self.engine.ready()
     }
 
-    fn apply(&self, changes: Vec<IndexChange>, upto: Applied) -> Result<(), StoreError> {
+    fn apply(&self, changes: Vec<IndexChange>, batch: Range<u64>) -> Result<(), ReadError> {
         self.applied.lock().unwrap().extend(changes.iter().cloned());
-        self.index.apply(changes, upto)
+        self.engine.apply(changes, batch)
     }
 
-    fn durable(&self) -> Applied {
-        self.index.durable()
+    fn durable(&self) -> u64 {
+        self.engine.durable()
     }
 
     fn close(&self) -> Result<(), StoreError> {
-        self.index.close()
+        self.engine.close()
     }
 }
 
@@ -126,7 +130,8 @@ impl Core {
         let directory = tempfile::tempdir().unwrap();
         let recovered = opening(directory.path()).recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap();
         let Recovered { ledger, appender } = recovered.sign().unwrap();
-        let store = Arc::<Recording>::default();
+        let (engine, applied) = (MemoryEntries::new(Arc::clone(&ledger)), Mutex::default());
+        let store = Arc::new(Recording { engine, applied });
         let records = Records::new(store.clone(), Arc::clone(&ledger));
         let prefixes = Arc::new(Prefixes::load(&records, ImplicitHome::UntilHomed).unwrap());
         let (gate, now) = (Arc::<Gate>::default(), AtomicU64::new(1_000));
@@ -136,7 +141,6 @@ impl Core {
             appender,
             records,
             prefixes,
-            store: store.clone(),
             committer: Box::new(|_| {}),
             clock: {
                 let gate = Arc::clone(&gate);
@@ -206,8 +210,8 @@ impl Core {
         let mut replayed = Vec::new();
         let replay = opening(directory.path()).recover::<LedgerError>(Mark::START, |frame| {
             for entry in frame.entries() {
-                let (position, entry) = entry?;
-                replayed.push(change_of(position, &entry)?);
+                let (_, entry) = entry?;
+                replayed.push(change_of(&entry)?);
             }
             Ok(())
         });

@@ -308,7 +308,7 @@ mod tests {
         id::Identifier,
         ledger::{DataDir, EdgesAfter, KeySource, LedgerError, Mark, Opening},
         record::{Permissions, Value, Values},
-        store::memory::MemoryStore,
+        store::memory::MemoryEntries,
     };
 
     fn draft(identifier: &str, erasure: Option<&Erasure>) -> Draft {
@@ -345,7 +345,8 @@ mod tests {
         let identifiers = ["88.1/a", "88.1/b", "88.1/c"];
         let pushed = identifiers.map(|name| batch.push(&draft(name, None), 1, None, EdgesAfter::None).unwrap());
         batch.commit().unwrap();
-        let feeds = Feeds::new(Records::new(Arc::new(MemoryStore::new()), recovered.ledger));
+        let feeds =
+            Feeds::new(Records::new(Arc::new(MemoryEntries::new(Arc::clone(&recovered.ledger))), recovered.ledger));
         let mut feed = feeds.begin(Some(0), Subtree::parse("88.1").unwrap()).unwrap();
         let mut seen = Vec::new();
         for index in 0..3 {
@@ -355,9 +356,9 @@ mod tests {
             if index == 0 {
                 let erasure = Erasure::of_record(Reason::new("r").unwrap());
                 let mut erasing = appender.begin_erasing(2, ErasedValues::All).unwrap();
-                erasing.redact_all(pushed[1].position).unwrap();
+                erasing.redact_all(pushed[1].index).unwrap();
                 let draft = draft("88.1/b", Some(&erasure));
-                let previous = (pushed[1].index, pushed[1].position);
+                let previous = pushed[1].index;
                 erasing.push(&draft, 2, previous, EdgesAfter::None).unwrap().commit().unwrap();
                 appender.finish_erasing().unwrap();
             }

@@ -164,7 +164,7 @@ mod tests {
         ledger::{DataDir, KeySource, LedgerError, Mark, Opening},
         record::Values,
         registry::{Atomicity, Command, Operation, Sequencer, WhenFull},
-        store::{ImplicitHome, Prefixes, Records, memory::MemoryStore},
+        store::{ImplicitHome, Prefixes, Records, memory::MemoryEntries},
     };
 
     #[test]
@@ -173,15 +173,14 @@ mod tests {
         let data = DataDir::open_or_create(directory.path()).unwrap();
         let opening = Opening::new(&data, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();
         let recovered = opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();
-        let store = Arc::new(MemoryStore::new());
-        let records = Records::new(store.clone(), recovered.ledger);
+        let entries = Arc::new(MemoryEntries::new(Arc::clone(&recovered.ledger)));
+        let records = Records::new(entries, recovered.ledger);
         let prefixes = Arc::new(Prefixes::load(&records, ImplicitHome::UntilHomed).unwrap());
         let resolver = Resolver::new(records.clone(), Arc::clone(&prefixes), 1_usize << 20);
         let sequencer = Sequencer {
             appender: recovered.appender,
             records: records.clone(),
             prefixes,
-            store,
             // Nobody says that the index has the batch.
             committer: Box::new(|_| {}),
             clock: Arc::new(|| 1_700_000_000_000),

@@ -6,7 +6,7 @@ use super::Resolver;
 use crate::{
     entry::StoredEntry,
     id::{Identifier, Key, Prefix},
-    ledger::{Position, Publication},
+    ledger::{EntryBytes, Publication},
     proof::opening::{self, Opening},
     store::ReadError,
     tlog::{Hash, SignedCheckpoint, tlog_proof::TlogProof},
@@ -107,7 +107,7 @@ impl Resolver {
         publication: &Publication,
     ) -> Result<EntryProof, ProveError> {
         let ledger = self.records.ledger();
-        let position = match subject {
+        let bytes = match subject {
             Subject::Newest(identifier) => self.newest(identifier.key(), identifier)?,
             Subject::NewestOf(prefix) => self.newest(&prefix.key(), prefix)?,
             &Subject::Index(index) => {
@@ -115,10 +115,9 @@ impl Resolver {
                 if index >= entries {
                     return Err(ProveError::ToCome { index, entries });
                 }
-                ledger.position(index).map_err(ReadError::from)?
+                self.records.entries().at(index)?
             }
         };
-        let bytes = self.records.entry(position)?;
         let entry = bytes.decode().map_err(ReadError::from)?;
         let openings = openings(&entry, disclosure)?;
         let mut text = Vec::new();
@@ -128,10 +127,9 @@ impl Resolver {
         Ok(EntryProof { text, openings, index: entry.index, path, checkpoint: checkpoint.note })
     }
 
-    /// Where the newest entry about something lies.
-    fn newest(&self, key: &Key, subject: &dyn fmt::Display) -> Result<Position, ProveError> {
-        let latest = self.records.store().latest(key).map_err(ReadError::from)?;
-        latest.ok_or_else(|| ProveError::NotFound { identifier: subject.to_string() })
+    /// The newest entry about something.
+    fn newest(&self, key: &Key, subject: &dyn fmt::Display) -> Result<EntryBytes, ProveError> {
+        self.records.entries().newest(key)?.ok_or_else(|| ProveError::NotFound { identifier: subject.to_string() })
     }
 
     /// What shows that the first `old` entries are a beginning of the first `new`; when it is left out, of the newest published

@@ -234,7 +234,7 @@ mod tests {
     use super::*;
     use crate::{
         ledger::{DataDir, KeySource, LedgerError, Mark, Opening},
-        store::memory::MemoryStore,
+        store::memory::MemoryEntries,
     };
 
     #[test]
@@ -243,7 +243,7 @@ mod tests {
         let data = DataDir::open_or_create(directory.path()).unwrap();
         let opening = Opening::new(&data, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();
         let recovered = opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();
-        let records = Records::new(Arc::new(MemoryStore::new()), recovered.ledger);
+        let records = Records::new(Arc::new(MemoryEntries::new(Arc::clone(&recovered.ledger))), recovered.ledger);
         let product = Identifier::parse("20.500.1/product").unwrap();
         let package = Identifier::parse("20.500.1/package").unwrap();
 

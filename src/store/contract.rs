@@ -1,4 +1,4 @@
-//! The contract of [`Store`], run on every implementation.
+//! The contract of [`PositionIndex`], run on every implementation.
 
 use std::{
     collections::BTreeMap,
@@ -12,8 +12,8 @@ use std::{
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    Applied, Direction, EdgeEnd, EdgeMove, EdgeOp, EdgeOrigin, EdgeQuery, IndexChange, IndexedEdge, Store,
-    memory::MemoryStore,
+    Applied, Direction, EdgeEnd, EdgeMove, EdgeOp, EdgeOrigin, EdgeQuery, IndexChange, IndexedEdge, PlacedChange,
+    PositionIndex, memory::MemoryIndex,
 };
 use crate::{
     id::{Key, KeyPrefix},
@@ -29,16 +29,22 @@ pub(crate) fn prefix(bytes: impl AsRef<[u8]>) -> KeyPrefix {
     KeyPrefix::from_bytes(bytes.as_ref())
 }
 
-pub(crate) fn change(bytes: impl AsRef<[u8]>, position: u64) -> IndexChange {
-    IndexChange {
+/// A change by an entry whose position is its index.
+pub(crate) fn change(bytes: impl AsRef<[u8]>, position: u64) -> PlacedChange {
+    placed(IndexChange {
         index: position,
         key: key(bytes),
-        position: Position(position),
         superseded: None,
         name_hash: None,
         request: None,
         edges: Vec::new(),
-    }
+    })
+}
+
+/// A change by entries whose positions are their indexes.
+fn placed(change: IndexChange) -> PlacedChange {
+    let (position, superseded) = (Position(change.index), change.superseded.map(Position));
+    PlacedChange { change, position, superseded }
 }
 
 /// The state of an index after `entries` entries, each at a position equal to its index.
@@ -47,7 +53,7 @@ pub(crate) fn upto(entries: u64) -> Applied {
 }
 
 /// Runs every part of the contract that needs one empty store.
-pub(crate) fn check(open: &mut dyn FnMut() -> Box<dyn Store>) {
+pub(crate) fn check(open: &mut dyn FnMut() -> Box<dyn PositionIndex>) {
     empty(&*open());
     visible_and_ordered(&*open());
     older_versions_stay(&*open());
@@ -60,7 +66,7 @@ pub(crate) fn check(open: &mut dyn FnMut() -> Box<dyn Store>) {
     concurrent_readers_never_go_back(Arc::from(open()));
 }
 
-fn empty(store: &dyn Store) {
+fn empty(store: &dyn PositionIndex) {
     assert_eq!(store.latest(&key("a")), Ok(None));
     assert_eq!(store.by_name_hash(&[1; 20]), Ok(None));
     assert_eq!(store.by_request(&[1; 20]), Ok(None));
@@ -73,7 +79,7 @@ fn empty(store: &dyn Store) {
     assert_eq!(store.close(), Ok(()), "closing again does nothing");
 }
 
-fn visible_and_ordered(store: &dyn Store) {
+fn visible_and_ordered(store: &dyn PositionIndex) {
     store.apply(vec![change("a", 0), change("b", 1), change("a", 2)], upto(3)).unwrap();
     assert_eq!(store.latest(&key("a")), Ok(Some(Position(2))));
     assert_eq!(store.latest(&key("b")), Ok(Some(Position(1))));
@@ -87,11 +93,11 @@ fn visible_and_ordered(store: &dyn Store) {
     store.close().unwrap();
 }
 
-fn older_versions_stay(store: &dyn Store) {
-    let after = |bytes: &str, before: u64, now: u64| IndexChange {
-        index: now,
-        superseded: Some((before, Position(before * 10))),
-        ..change(bytes, now * 10)
+fn older_versions_stay(store: &dyn PositionIndex) {
+    let after = |bytes: &str, before: u64, now: u64| {
+        let one = change(bytes, now * 10);
+        let change = IndexChange { index: now, superseded: Some(before), ..one.change };
+        PlacedChange { change, superseded: Some(Position(before * 10)), ..one }
     };
     let first = [change("a", 0), after("a", 0, 1), change("aa", 20), change("", 30), after("a", 1, 300)];
     store.apply(first.to_vec(), upto(301)).unwrap();
@@ -118,16 +124,16 @@ fn moved(kind: EdgeType, other: &str, op: EdgeOp) -> EdgeMove {
     EdgeMove { kind, origin: EdgeOrigin::Record, other: key(other), op }
 }
 
-fn with_edges(from: &str, entry: u64, edges: &[EdgeMove]) -> IndexChange {
-    IndexChange { edges: edges.to_vec(), ..change(from, entry) }
+fn with_edges(from: &str, entry: u64, edges: &[EdgeMove]) -> PlacedChange {
+    placed(IndexChange { edges: edges.to_vec(), ..change(from, entry).change })
 }
 
-fn indexed(kind: EdgeType, other: &str, entry: u64) -> IndexedEdge {
+fn indexed(kind: EdgeType, other: &str, entry: u64) -> (IndexedEdge, Position) {
     let end = EdgeEnd { origin: EdgeOrigin::Record, kind, other: key(other) };
-    IndexedEdge { end, index: entry, position: Position(entry) }
+    (IndexedEdge { end, index: entry }, Position(entry))
 }
 
-fn edges_come_and_go(store: &dyn Store) {
+fn edges_come_and_go(store: &dyn PositionIndex) {
     use EdgeOp::{Add, Remove};
     use EdgeType::{MadeOf, PackedIn, Replaces};
     let out = |from: &str, query: &EdgeQuery<'_>| store.edges(&key(from), Direction::Out, query).unwrap();
@@ -142,7 +148,7 @@ fn edges_come_and_go(store: &dyn Store) {
     assert_eq!(out("a", &ALL), all);
     assert_eq!(out("a", &EdgeQuery { limit: 2, ..ALL }), all[..2]);
     assert_eq!(out("a", &EdgeQuery { limit: 0, ..ALL }), []);
-    for (position, edge) in all.iter().enumerate() {
+    for (position, (edge, _)) in all.iter().enumerate() {
         let after = EdgeQuery { after: Some(&edge.end), limit: 2, ..ALL };
         assert_eq!(out("a", &after), all[position + 1..all.len().min(position + 3)]);
     }
@@ -154,12 +160,13 @@ fn edges_come_and_go(store: &dyn Store) {
 
     let second = [moved(MadeOf, "b", Remove), moved(MadeOf, "none", Remove), moved(PackedIn, "box", Add)];
     store.apply(vec![with_edges("a", 3, &second)], upto(4)).unwrap();
-    let made_of = |all: &[IndexedEdge]| all.iter().filter(|edge| edge.end.other != key("b")).cloned().collect();
+    let made_of =
+        |all: &[(IndexedEdge, Position)]| all.iter().filter(|(edge, _)| edge.end.other != key("b")).cloned().collect();
     let mut left: Vec<_> = made_of(&all);
     left[5] = indexed(PackedIn, "box", 3);
     assert_eq!(out("a", &ALL), left);
     assert_eq!(
-        out("a", &EdgeQuery { after: Some(&all[2].end), limit: 1, ..ALL }),
+        out("a", &EdgeQuery { after: Some(&all[2].0.end), limit: 1, ..ALL }),
         left[2..3],
         "after one that is gone"
     );
@@ -173,12 +180,12 @@ fn edges_come_and_go(store: &dyn Store) {
     store.close().unwrap();
 }
 
-fn edges_have_two_ends(store: &dyn Store) {
+fn edges_have_two_ends(store: &dyn PositionIndex) {
     use EdgeType::DerivedFrom;
     let from_event = |other: &str| EdgeMove { origin: EdgeOrigin::Event, ..moved(DerivedFrom, other, EdgeOp::Add) };
-    let said = |edge: IndexedEdge| {
+    let said = |(edge, position): (IndexedEdge, Position)| {
         let end = EdgeEnd { origin: EdgeOrigin::Event, ..edge.end };
-        IndexedEdge { end, ..edge }
+        (IndexedEdge { end, ..edge }, position)
     };
     // An event of one input and two outputs, one of which says the same itself, and takes it back.
     let changes = [
@@ -201,7 +208,7 @@ fn edges_have_two_ends(store: &dyn Store) {
     store.close().unwrap();
 }
 
-fn edges_are_found_among_many_states(store: &dyn Store) {
+fn edges_are_found_among_many_states(store: &dyn PositionIndex) {
     use EdgeType::{DerivedFrom, MadeOf};
     const STATES: u64 = 300;
     for entry in 0..STATES {
@@ -222,15 +229,18 @@ fn edges_are_found_among_many_states(store: &dyn Store) {
     store.close().unwrap();
 }
 
-fn hashes_and_requests(store: &dyn Store) {
-    let both = IndexChange { name_hash: Some([7; 20]), request: Some([8; 20]), ..change("long", 0) };
+fn hashes_and_requests(store: &dyn PositionIndex) {
+    let hashed = |request, entry| {
+        placed(IndexChange { name_hash: Some([7; 20]), request: Some(request), ..change("long", entry).change })
+    };
+    let both = hashed([8; 20], 0);
     store.apply(vec![both], upto(1)).unwrap();
     assert_eq!(store.by_name_hash(&[7; 20]), Ok(Some(Position(0))));
     assert_eq!(store.by_request(&[8; 20]), Ok(Some(Position(0))));
     assert_eq!(store.by_name_hash(&[8; 20]), Ok(None));
     assert_eq!(store.by_request(&[7; 20]), Ok(None));
     assert_eq!(store.any_name_hash(), Ok(true));
-    let again = IndexChange { name_hash: Some([7; 20]), request: Some([9; 20]), ..change("long", 1) };
+    let again = hashed([9; 20], 1);
     store.apply(vec![again], upto(2)).unwrap();
     assert_eq!(store.by_name_hash(&[7; 20]), Ok(Some(Position(1))));
     assert_eq!(store.by_request(&[8; 20]), Ok(Some(Position(0))), "an older request keeps its entry");
@@ -239,7 +249,7 @@ fn hashes_and_requests(store: &dyn Store) {
     store.close().unwrap();
 }
 
-fn scans_stretches(store: &dyn Store) {
+fn scans_stretches(store: &dyn PositionIndex) {
     let keys = ["88.118", "88.118.8", "88.118.8/a", "88.118.8/b", "88.118.9", "88.2", "9"];
     let changes = keys.iter().rev().zip(0..).map(|(key, position)| change(key, position)).collect();
     store.apply(changes, upto(keys.len() as u64)).unwrap();
@@ -263,7 +273,7 @@ fn scans_stretches(store: &dyn Store) {
     store.close().unwrap();
 }
 
-fn replays_change_nothing(store: &dyn Store) {
+fn replays_change_nothing(store: &dyn PositionIndex) {
     let changes: Vec<_> = (0..300).map(|entry| numbered(entry, entry % 100)).collect();
     for from in [0, 150, 299, 0] {
         store.apply(changes[from..].to_vec(), upto(300)).unwrap();
@@ -272,7 +282,7 @@ fn replays_change_nothing(store: &dyn Store) {
     store.close().unwrap();
 }
 
-fn concurrent_readers_never_go_back(store: Arc<dyn Store>) {
+fn concurrent_readers_never_go_back(store: Arc<dyn PositionIndex>) {
     const KEYS: u64 = 40;
     const ENTRIES: u64 = 1_000;
     let done = Arc::new(AtomicBool::new(false));
@@ -283,12 +293,12 @@ fn concurrent_readers_never_go_back(store: Arc<dyn Store>) {
             let mut seen = [0; KEYS as usize];
             while !done.load(Ordering::Relaxed) {
                 for (number, seen) in (0..KEYS).zip(&mut seen) {
-                    let position = store.latest(&numbered(0, number).key).unwrap().expect("never missed").0;
+                    let position = store.latest(&numbered(0, number).change.key).unwrap().expect("never missed").0;
                     assert!(position >= *seen, "{position} after {seen}");
                     *seen = position;
                 }
                 assert_eq!(store.scan(&prefix(""), None, 1_000).unwrap().len(), KEYS as usize);
-                let edges = store.edges(&numbered(0, 0).key, Direction::Out, &ALL).unwrap();
+                let edges = store.edges(&numbered(0, 0).change.key, Direction::Out, &ALL).unwrap();
                 assert_eq!(edges.len(), 1);
             }
         })
@@ -296,7 +306,7 @@ fn concurrent_readers_never_go_back(store: Arc<dyn Store>) {
     let readers: Vec<_> = readers.collect();
     for entry in KEYS..ENTRIES {
         store.apply(vec![numbered(entry, entry % KEYS)], upto(entry + 1)).unwrap();
-        assert_eq!(store.latest(&numbered(0, entry % KEYS).key), Ok(Some(Position(entry))));
+        assert_eq!(store.latest(&numbered(0, entry % KEYS).change.key), Ok(Some(Position(entry))));
     }
     done.store(true, Ordering::Relaxed);
     readers.into_iter().for_each(|reader| reader.join().unwrap());
@@ -304,11 +314,11 @@ fn concurrent_readers_never_go_back(store: Arc<dyn Store>) {
 }
 
 /// A change of identifier `number` that uses every field of a change.
-pub(crate) fn numbered(entry: u64, number: u64) -> IndexChange {
+pub(crate) fn numbered(entry: u64, number: u64) -> PlacedChange {
     let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
     let mut hash = [0; 20];
     hash[..8].copy_from_slice(&spread);
-    IndexChange {
+    placed(IndexChange {
         name_hash: Some(hash),
         request: Some(hash),
         edges: vec![EdgeMove {
@@ -317,22 +327,22 @@ pub(crate) fn numbered(entry: u64, number: u64) -> IndexChange {
             other: key(spread),
             op: EdgeOp::Add,
         }],
-        ..change(spread, entry)
-    }
+        ..change(spread, entry).change
+    })
 }
 
-pub(crate) fn model(changes: &[IndexChange]) -> MemoryStore {
-    let model = MemoryStore::new();
+pub(crate) fn model(changes: &[PlacedChange]) -> MemoryIndex {
+    let model = MemoryIndex::new();
     model.apply(changes.to_vec(), upto(changes.len() as u64)).unwrap();
     model
 }
 
 /// Compares a store with a model: every answer about [`numbered`] identifiers, and all scans.
-pub(crate) fn same_as_model(store: &dyn Store, model: &MemoryStore, numbers: u64) {
+pub(crate) fn same_as_model(store: &dyn PositionIndex, model: &MemoryIndex, numbers: u64) {
     assert_eq!(store.scan(&prefix(""), None, usize::MAX), model.scan(&prefix(""), None, usize::MAX));
     assert_eq!(store.any_name_hash(), model.any_name_hash());
     for number in 0..numbers {
-        let IndexChange { key, name_hash, request, .. } = numbered(0, number);
+        let IndexChange { key, name_hash, request, .. } = numbered(0, number).change;
         assert_eq!(store.latest(&key), model.latest(&key));
         if let Resident::Here(position) = store.latest_resident(&key).unwrap() {
             assert_eq!(position, model.latest(&key).unwrap());
@@ -352,7 +362,7 @@ fn any_key() -> impl Strategy<Value = Key> {
 }
 
 /// Changes in the order of a ledger.
-pub(crate) fn any_changes(count_max: usize) -> impl Strategy<Value = Vec<IndexChange>> {
+pub(crate) fn any_changes(count_max: usize) -> impl Strategy<Value = Vec<PlacedChange>> {
     let kind = proptest::sample::select(&EdgeType::ALL[..]);
     let op = proptest::sample::select(&[EdgeOp::Add, EdgeOp::Remove][..]);
     let hash = proptest::option::of(proptest::array::uniform20(0u8..3));
@@ -368,27 +378,22 @@ pub(crate) fn any_changes(count_max: usize) -> impl Strategy<Value = Vec<IndexCh
     vec(one, 0..count_max).prop_map(|changes| {
         let numbered = changes.into_iter().zip(0..);
         let mut newest = BTreeMap::new();
-        let change = |((key, name_hash, request, edges), entry): ((Key, _, _, _), u64)| IndexChange {
-            index: entry,
-            superseded: newest.insert(key.clone(), entry).map(|before| (before, Position(before))),
-            key,
-            position: Position(entry),
-            name_hash,
-            request,
-            edges,
+        let change = |((key, name_hash, request, edges), entry): ((Key, _, _, _), u64)| {
+            let superseded = newest.insert(key.clone(), entry);
+            placed(IndexChange { index: entry, superseded, key, name_hash, request, edges })
         };
         numbered.map(change).collect()
     })
 }
 
 /// Compares a store's answers about all keys in `changes` with those of a model.
-pub(crate) fn answers_alike(store: &dyn Store, model: &MemoryStore, changes: &[IndexChange]) {
+pub(crate) fn answers_alike(store: &dyn PositionIndex, model: &MemoryIndex, changes: &[PlacedChange]) {
     assert_eq!(store.scan(&prefix(""), None, usize::MAX), model.scan(&prefix(""), None, usize::MAX));
     assert_eq!(store.any_name_hash(), model.any_name_hash());
-    for change in changes {
+    for PlacedChange { change, position, .. } in changes {
         let under = prefix(change.key.as_bytes());
         assert_eq!(store.latest(&change.key), model.latest(&change.key));
-        for upto in [u64::MAX, change.position.0, change.position.0 / 2] {
+        for upto in [u64::MAX, position.0, position.0 / 2] {
             assert_eq!(store.superseded(&change.key, upto, 3), model.superseded(&change.key, upto, 3));
         }
         for (of, direction) in
@@ -398,7 +403,7 @@ pub(crate) fn answers_alike(store: &dyn Store, model: &MemoryStore, changes: &[I
             let mut page = model.edges(of, direction, &ALL).unwrap();
             assert_eq!(store.edges(of, direction, &ALL).as_ref(), Ok(&page));
             page.truncate(1);
-            let after = page.first().map(|edge| &edge.end);
+            let after = page.first().map(|(edge, _)| &edge.end);
             let types: EdgeTypes = change.edges.iter().map(|edge| edge.kind).collect();
             for query in [EdgeQuery { after, limit: 2, ..ALL }, EdgeQuery { upto: change.index / 2, types, ..ALL }] {
                 assert_eq!(store.edges(of, direction, &query), model.edges(of, direction, &query));
@@ -415,5 +420,5 @@ pub(crate) fn answers_alike(store: &dyn Store, model: &MemoryStore, changes: &[I
 
 #[test]
 fn memory_keeps_the_contract() {
-    check(&mut || Box::new(MemoryStore::new()));
+    check(&mut || Box::new(MemoryIndex::new()));
 }

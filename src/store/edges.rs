@@ -2,7 +2,6 @@
 
 use crate::{
     id::Key,
-    ledger::Position,
     record::{EdgeType, EdgeTypes},
 };
 
@@ -88,6 +87,4 @@ pub struct IndexedEdge {
     pub end: EdgeEnd,
     /// Ledger index of the entry that added the edge, or last replaced it.
     pub index: u64,
-    /// Position of that entry.
-    pub position: Position,
 }

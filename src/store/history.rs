@@ -1,6 +1,6 @@
 //! Past versions of records: each with the change that made it, and its principal.
 
-use super::{Newest, ReadError, Records, records};
+use super::{Newest, PastPage, ReadError, Records, records};
 use crate::{
     entry::{EntryKind, Erasure, Principal, StoredEntry},
     id::Key,
@@ -63,10 +63,8 @@ impl Records {
         if newest.entry()?.index <= upto {
             return Ok(Some(newest));
         }
-        match self.store().superseded(key, upto, 1)?.pop() {
-            Some((_, position)) => Ok(Some(Newest(self.entry(position)?))),
-            None => Ok(None),
-        }
+        let page = PastPage { upto, entries_max: 1, bytes_max: 0 };
+        Ok(self.entries().past(key, page)?.pop().map(Newest))
     }
 
     /// Versions of the record under a key, newest first: at most `limit` of those up to a ledger index, and fewer when
@@ -78,21 +76,19 @@ impl Records {
     /// [`ReadError`].
     pub fn versions(&self, key: &Key, upto: u64, limit: usize) -> Result<Vec<PastVersion>, ReadError> {
         let mut versions = Vec::new();
-        let Some(newest) = self.store().latest(key)? else { return Ok(versions) };
-        let bytes = self.entry(newest)?;
-        let entry = bytes.decode()?;
+        let Some(newest) = self.newest(key)? else { return Ok(versions) };
+        let entry = newest.entry()?;
         if entry.index <= upto && limit > 0 {
             versions.push(PastVersion::of(&entry)?);
         }
-        // An entry that was superseded after `latest` was looked up is that one or a newer one: neither belongs here.
-        let Some(before) = entry.index.checked_sub(1) else { return Ok(versions) };
-        let mut read = bytes.len();
-        for (_, position) in self.store().superseded(key, upto.min(before), limit - versions.len())? {
-            if read > VERSIONS_BYTES_MAX && versions.len() > 1 {
-                break;
-            }
-            let bytes = self.entry(position)?;
-            read += bytes.len();
+        // An entry that was superseded after `newest` was looked up is that one or a newer one: neither belongs here.
+        let Some(before) = entry.index.checked_sub(1).filter(|_| versions.len() < limit) else { return Ok(versions) };
+        let page = PastPage {
+            upto: upto.min(before),
+            entries_max: limit - versions.len(),
+            bytes_max: VERSIONS_BYTES_MAX.saturating_sub(newest.len()),
+        };
+        for bytes in self.entries().past(key, page)? {
             versions.push(PastVersion::of(&bytes.decode()?)?);
         }
         Ok(versions)

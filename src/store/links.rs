@@ -5,11 +5,11 @@
 
 use std::{collections::HashMap, rc::Rc};
 
-use super::{Direction, EdgeEnd, EdgeOrigin, EdgeQuery, ReadError, Records};
+use super::{Direction, EdgeEnd, EdgeOrigin, EdgeQuery, PastPage, ReadError, Records};
 use crate::{
     entry::{EntryKind, StoredEntry},
     id::{Identifier, Key},
-    ledger::{LedgerError, Position, previous},
+    ledger::{EntryBytes, LedgerError},
     record::{Edge, EdgeChange, EdgeType, Permissions, Quantity, Status, Unit, stored::StoredValue},
 };
 
@@ -70,7 +70,7 @@ pub type IsSeen = fn(Permissions) -> bool;
 pub struct LinkReader<'a> {
     records: &'a Records,
     is_seen: IsSeen,
-    cache: HashMap<Position, Rc<CachedEntry>>,
+    cache: HashMap<u64, Rc<CachedEntry>>,
     /// Number of cached entries and their edges together.
     count: usize,
 }
@@ -94,13 +94,14 @@ impl<'a> LinkReader<'a> {
     ///
     /// [`ReadError`].
     pub fn registered(&mut self, key: &Key, upto: u64) -> Result<Option<Registered>, ReadError> {
-        let Some(position) = self.records.store().latest(key)? else { return Ok(None) };
-        let newest = self.entry(position)?;
+        let Some(newest) = self.records.entries().newest(key)? else { return Ok(None) };
+        let newest = self.cached(&newest)?;
         if newest.registered.index <= upto {
             return Ok(Some(newest.registered.clone()));
         }
-        match self.records.store().superseded(key, upto, 1)?.pop() {
-            Some((_, position)) => Ok(Some(self.entry(position)?.registered.clone())),
+        let page = PastPage { upto, entries_max: 1, bytes_max: 0 };
+        match self.records.entries().past(key, page)?.pop() {
+            Some(past) => Ok(Some(self.cached(&past)?.registered.clone())),
             None => Ok(None),
         }
     }
@@ -111,10 +112,10 @@ impl<'a> LinkReader<'a> {
     ///
     /// [`ReadError`].
     pub fn links(&mut self, key: &Key, direction: Direction, query: &EdgeQuery<'_>) -> Result<Vec<Link>, ReadError> {
-        let indexed = self.records.store().edges(key, direction, query)?;
+        let indexed = self.records.entries().edges(key, direction, query)?;
         let mut links = Vec::with_capacity(indexed.len());
         for edge in indexed {
-            let entry = self.entry(edge.position)?;
+            let entry = self.at(edge.index)?;
             // The entry belongs to this identifier or to the one at the other end, whichever states the edge.
             let is_own = (direction == Direction::Out) == (edge.end.origin == EdgeOrigin::Record);
             let end = &edge.end;
@@ -132,18 +133,26 @@ impl<'a> LinkReader<'a> {
         Ok(links)
     }
 
-    fn entry(&mut self, position: Position) -> Result<Rc<CachedEntry>, ReadError> {
-        if let Some(cached) = self.cache.get(&position) {
+    fn at(&mut self, index: u64) -> Result<Rc<CachedEntry>, ReadError> {
+        if let Some(cached) = self.cache.get(&index) {
             return Ok(Rc::clone(cached));
         }
-        let bytes = self.records.entry(position)?;
+        let bytes = self.records.entries().at(index)?;
+        self.cached(&bytes)
+    }
+
+    fn cached(&mut self, bytes: &EntryBytes) -> Result<Rc<CachedEntry>, ReadError> {
+        let index = bytes.index()?;
+        if let Some(cached) = self.cache.get(&index) {
+            return Ok(Rc::clone(cached));
+        }
         let cached = Rc::new(self.read(&bytes.decode()?)?);
         self.count += 1 + cached.edges.len();
         if self.count > CACHED_MAX {
             self.cache.clear();
             self.count = 1 + cached.edges.len();
         }
-        self.cache.insert(position, Rc::clone(&cached));
+        self.cache.insert(index, Rc::clone(&cached));
         Ok(cached)
     }
 
@@ -176,8 +185,8 @@ impl<'a> LinkReader<'a> {
     fn standing(&self, entry: &StoredEntry<'_>) -> Result<Standing, ReadError> {
         let (kind, before) = self.change(entry)?;
         let withdrawn = match (kind, before) {
-            (EntryKind::Retire, Some((_, position))) => {
-                self.change(&self.records.entry(position)?.decode()?)?.0 == EntryKind::Event
+            (EntryKind::Retire, Some(index)) => {
+                self.change(&self.records.entries().at(index)?.decode()?)?.0 == EntryKind::Event
             }
             _ => false,
         };
@@ -190,11 +199,13 @@ impl<'a> LinkReader<'a> {
         })
     }
 
-    /// Kind of the last change that is no erasure, and the entry before that change.
-    fn change(&self, entry: &StoredEntry<'_>) -> Result<(EntryKind, Option<(u64, Position)>), ReadError> {
-        let Some(bytes) = self.records.beneath_erasures(entry)? else { return Ok((entry.kind, previous(entry))) };
+    /// Kind of the last change that is no erasure, and the index of the entry before that change.
+    fn change(&self, entry: &StoredEntry<'_>) -> Result<(EntryKind, Option<u64>), ReadError> {
+        let Some(bytes) = self.records.beneath_erasures(entry)? else {
+            return Ok((entry.kind, entry.previous_index()));
+        };
         let beneath = bytes.decode()?;
-        Ok((beneath.kind, previous(&beneath)))
+        Ok((beneath.kind, beneath.previous_index()))
     }
 }
 

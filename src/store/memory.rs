@@ -1,26 +1,27 @@
-//! The reference model: the [`Store`] contract over ordered maps, simple enough to be evidently right.
+//! The reference model: the contract of engines over ordered maps, simple enough to be evidently right.
 //!
-//! For tests, and for nodes without a disk: all in memory, empty at start.
+//! [`MemoryIndex`] is the model of an index of positions. [`MemoryEntries`] is an engine over it: its positions are ledger
+//! indexes, and it reads entries from the ledger by their index. All in memory, empty at start.
 
 use std::{
     cmp::Reverse,
     collections::BTreeMap,
-    ops::Bound,
-    sync::{PoisonError, RwLock, RwLockReadGuard},
+    ops::{Bound, Range},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use super::{
-    Applied, Direction, EdgeEnd, EdgeMove, EdgeOp, EdgeOrigin, EdgeQuery, IndexChange, IndexedEdge, RequestKey, Store,
-    StoreError,
+    Applied, Direction, EdgeEnd, EdgeMove, EdgeOp, EdgeOrigin, EdgeQuery, Entries, IndexChange, IndexedEdge, PastPage,
+    PlacedChange, PositionIndex, ReadError, RequestKey, StoreError,
 };
 use crate::{
     id::{Key, KeyPrefix, dns_name::NameHash},
-    ledger::{Position, Resident},
+    ledger::{EntryBytes, Ledger, Position, Resident},
 };
 
 /// An index that lives as long as its process.
 #[derive(Debug, Default)]
-pub struct MemoryStore {
+pub struct MemoryIndex {
     model: RwLock<Model>,
 }
 
@@ -36,7 +37,7 @@ struct Model {
     by_request: BTreeMap<RequestKey, Position>,
 }
 
-impl MemoryStore {
+impl MemoryIndex {
     /// An empty index.
     pub fn new() -> Self {
         Self::default()
@@ -48,9 +49,10 @@ impl MemoryStore {
 }
 
 impl Model {
-    fn apply(&mut self, change: IndexChange) {
-        let IndexChange { index, key, position, superseded, name_hash, request, edges } = change;
-        if let Some((index, position)) = superseded {
+    fn apply(&mut self, change: PlacedChange) {
+        let PlacedChange { change, position, superseded: place_before } = change;
+        let IndexChange { index, key, superseded, name_hash, request, edges } = change;
+        if let (Some(index), Some(position)) = (superseded, place_before) {
             self.superseded.entry(key.clone()).or_default().insert(Reverse(index), position);
         }
         for EdgeMove { kind, origin, other, op } in edges {
@@ -74,7 +76,7 @@ impl Model {
     }
 }
 
-impl Store for MemoryStore {
+impl PositionIndex for MemoryIndex {
     fn latest(&self, key: &Key) -> Result<Option<Position>, StoreError> {
         Ok(self.model().latest.get(key).copied())
     }
@@ -97,14 +99,19 @@ impl Store for MemoryStore {
         Ok(self.model().by_request.get(request).copied())
     }
 
-    fn edges(&self, key: &Key, direction: Direction, query: &EdgeQuery<'_>) -> Result<Vec<IndexedEdge>, StoreError> {
+    fn edges(
+        &self,
+        key: &Key,
+        direction: Direction,
+        query: &EdgeQuery<'_>,
+    ) -> Result<Vec<(IndexedEdge, Position)>, StoreError> {
         let model = self.model();
         let edges = model.edges.get(&(direction, key.clone())).into_iter().flatten();
         let asked =
             edges.filter(|(end, _)| query.takes(end.origin, end.kind) && query.after.is_none_or(|at| *end > at));
         let there = asked.filter_map(|(end, states)| match states.range(Reverse(query.upto)..).next()? {
             (Reverse(index), (EdgeOp::Add, position)) => {
-                Some(IndexedEdge { end: end.clone(), index: *index, position: *position })
+                Some((IndexedEdge { end: end.clone(), index: *index }, *position))
             }
             (_, (EdgeOp::Remove, _)) => None,
         });
@@ -135,7 +142,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn apply(&self, changes: Vec<IndexChange>, _upto: Applied) -> Result<(), StoreError> {
+    fn apply(&self, changes: Vec<PlacedChange>, _upto: Applied) -> Result<(), StoreError> {
         let mut model = self.model.write().unwrap_or_else(PoisonError::into_inner);
         changes.into_iter().for_each(|change| model.apply(change));
         Ok(())
@@ -148,5 +155,101 @@ impl Store for MemoryStore {
 
     fn close(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+}
+
+/// An engine whose index lives as long as its process, over a ledger.
+#[derive(Debug)]
+pub struct MemoryEntries {
+    index: MemoryIndex,
+    ledger: Arc<Ledger>,
+}
+
+impl MemoryEntries {
+    /// An engine without any entry.
+    pub fn new(ledger: Arc<Ledger>) -> Self {
+        Self { index: MemoryIndex::new(), ledger }
+    }
+
+    /// The entry at what the index calls a position: the ledger index itself.
+    fn entry(&self, position: Position) -> Result<EntryBytes, ReadError> {
+        Ok(self.ledger.at(position.0)?)
+    }
+
+    fn found(&self, position: Option<Position>) -> Result<Option<EntryBytes>, ReadError> {
+        position.map(|position| self.entry(position)).transpose()
+    }
+}
+
+impl Entries for MemoryEntries {
+    fn newest(&self, key: &Key) -> Result<Option<EntryBytes>, ReadError> {
+        self.found(self.index.latest(key)?)
+    }
+
+    fn newest_resident(&self, key: &Key) -> Result<Resident<Option<EntryBytes>>, ReadError> {
+        self.newest(key).map(Resident::Here)
+    }
+
+    fn at(&self, index: u64) -> Result<EntryBytes, ReadError> {
+        self.entry(Position(index))
+    }
+
+    fn past(&self, key: &Key, page: PastPage) -> Result<Vec<EntryBytes>, ReadError> {
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        for (index, _) in self.index.superseded(key, page.upto, page.entries_max)? {
+            let entry = self.at(index)?;
+            bytes += entry.len();
+            entries.push(entry);
+            if bytes > page.bytes_max {
+                break;
+            }
+        }
+        Ok(entries)
+    }
+
+    fn by_name_hash(&self, hash: &NameHash) -> Result<Option<EntryBytes>, ReadError> {
+        self.found(self.index.by_name_hash(hash)?)
+    }
+
+    fn by_request(&self, request: &RequestKey) -> Result<Option<EntryBytes>, ReadError> {
+        self.found(self.index.by_request(request)?)
+    }
+
+    fn edges(&self, key: &Key, direction: Direction, query: &EdgeQuery<'_>) -> Result<Vec<IndexedEdge>, ReadError> {
+        Ok(self.index.edges(key, direction, query)?.into_iter().map(|(edge, _)| edge).collect())
+    }
+
+    fn any_below(&self, prefix: &KeyPrefix) -> Result<bool, ReadError> {
+        Ok(self.index.any_below(prefix)?)
+    }
+
+    fn any_name_hash(&self) -> Result<bool, ReadError> {
+        Ok(self.index.any_name_hash()?)
+    }
+
+    fn scan(&self, prefix: &KeyPrefix, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, EntryBytes)>, ReadError> {
+        let found = self.index.scan(prefix, after, limit)?;
+        found.into_iter().map(|(key, position)| Ok((key, self.entry(position)?))).collect()
+    }
+
+    fn ready(&self) -> Result<(), StoreError> {
+        self.index.ready()
+    }
+
+    fn apply(&self, changes: Vec<IndexChange>, batch: Range<u64>) -> Result<(), ReadError> {
+        let placed = |change: IndexChange| {
+            let (position, superseded) = (Position(change.index), change.superseded.map(Position));
+            PlacedChange { change, position, superseded }
+        };
+        let upto = Applied { entries: batch.end, next: Position(batch.end) };
+        Ok(self.index.apply(changes.into_iter().map(placed).collect(), upto)?)
+    }
+
+    fn durable(&self) -> u64 {
+        self.index.durable().entries
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        self.index.close()
     }
 }

@@ -108,11 +108,11 @@ impl Prefixes {
         let keys = Prefix::keys();
         let mut after: Option<Key> = None;
         loop {
-            let page = records.store().scan(&keys, after.as_ref(), SCAN_PREFIXES)?;
+            let page = records.entries().scan(&keys, after.as_ref(), SCAN_PREFIXES)?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
-            for (_, position) in page {
-                if let Some(version) = PrefixVersion::of(&records.entry(position)?.decode()?)? {
+            for (_, bytes) in page {
+                if let Some(version) = PrefixVersion::of(&bytes.decode()?)? {
                     table.put(version);
                 }
             }

@@ -1,42 +1,31 @@
-//! Whole records: read from the ledger entry to which the index leads.
+//! Whole records, read from the ledger entries that an engine finds.
 
 use std::sync::Arc;
 
-use super::{Direction, EdgeOrigin, EdgeQuery, Store, StoreError};
+use super::{Direction, EdgeOrigin, EdgeQuery, Entries, ReadError};
 use crate::{
     entry::{EntryKind, StoredEntry},
     id::{Identifier, Key, KeyPrefix, Prefix, dns_name::NameHash},
-    ledger::{EntryBytes, Ledger, LedgerError, Position, Resident, previous},
+    ledger::{EntryBytes, Ledger, LedgerError, Resident},
     record::{Edge, EdgeChange, EdgeType, EdgeTypes, Record, Status, ValueView, Version, stored::StoredValue},
 };
 
-/// Reader of records, over the index and the ledger behind it.
+/// Reader of records over an engine, and the ledger that proves them.
 #[derive(Clone)]
 pub struct Records {
-    store: Arc<dyn Store>,
+    entries: Arc<dyn Entries>,
     ledger: Arc<Ledger>,
 }
 
-/// Failure to read a record.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The index failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The ledger failed.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-}
-
 impl Records {
-    /// A reader over this index and this ledger.
-    pub fn new(store: Arc<dyn Store>, ledger: Arc<Ledger>) -> Self {
-        Self { store, ledger }
+    /// A reader over this engine and the ledger whose entries it finds.
+    pub fn new(entries: Arc<dyn Entries>, ledger: Arc<Ledger>) -> Self {
+        Self { entries, ledger }
     }
 
-    /// The index.
-    pub fn store(&self) -> &dyn Store {
-        &*self.store
+    /// The engine.
+    pub fn entries(&self) -> &dyn Entries {
+        &*self.entries
     }
 
     /// The ledger.
@@ -59,7 +48,7 @@ impl Records {
     ///
     /// [`ReadError`].
     pub fn newest(&self, key: &Key) -> Result<Option<Newest>, ReadError> {
-        self.store.latest(key)?.map(|position| Ok(Newest(self.entry(position)?))).transpose()
+        Ok(self.entries.newest(key)?.map(Newest))
     }
 
     /// As [`Records::newest`], without waiting for a disk: [`Resident::OnDisk`] if index or entry are not in memory.
@@ -68,11 +57,7 @@ impl Records {
     ///
     /// [`ReadError`].
     pub fn newest_resident(&self, key: &Key) -> Result<Resident<Option<Newest>>, ReadError> {
-        Ok(match self.store.latest_resident(key)? {
-            Resident::Here(Some(position)) => self.ledger.entry_resident(position)?.map(|bytes| Some(Newest(bytes))),
-            Resident::Here(None) => Resident::Here(None),
-            Resident::OnDisk => Resident::OnDisk,
-        })
+        Ok(self.entries.newest_resident(key)?.map(|found| found.map(Newest)))
     }
 
     /// The record in the version of its newest entry.
@@ -101,8 +86,8 @@ impl Records {
     ///
     /// [`ReadError`].
     pub fn by_name_hash(&self, hash: &NameHash) -> Result<Option<Identifier>, ReadError> {
-        let Some(position) = self.store.by_name_hash(hash)? else { return Ok(None) };
-        Ok(Some(identifier(&self.ledger.entry(position)?.decode()?)?))
+        let Some(bytes) = self.entries.by_name_hash(hash)? else { return Ok(None) };
+        Ok(Some(identifier(&bytes.decode()?)?))
     }
 
     /// Records whose key starts with `prefix`, in order of their keys, after `after`, at most `limit`.
@@ -114,14 +99,14 @@ impl Records {
         let mut records = Vec::new();
         let mut after = after.cloned();
         while records.len() < limit {
-            let found = self.store.scan(prefix, after.as_ref(), limit - records.len())?;
+            let found = self.entries.scan(prefix, after.as_ref(), limit - records.len())?;
             let Some((last, _)) = found.last() else { break };
             after = Some(last.clone());
             // Keys of prefixes lie among those of identifiers if the scan is over everything.
             let prefixes = Prefix::keys();
             let identifiers = found.iter().filter(|(key, _)| !key.as_bytes().starts_with(prefixes.as_bytes()));
-            for (_, position) in identifiers {
-                records.push(self.at(*position)?);
+            for (_, bytes) in identifiers {
+                records.push(self.record_of(&bytes.decode()?)?);
             }
         }
         Ok(records)
@@ -131,31 +116,18 @@ impl Records {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Ledger`].
+    /// [`ReadError`].
     pub fn beneath_erasures(&self, entry: &StoredEntry<'_>) -> Result<Option<EntryBytes>, ReadError> {
         let mut beneath = None;
         let mut kind = entry.kind;
-        let mut next = previous(entry);
-        while let (EntryKind::Erase, Some((_, position))) = (kind, next) {
-            let bytes = self.entry(position)?;
+        let mut next = entry.previous_index();
+        while let (EntryKind::Erase, Some(index)) = (kind, next) {
+            let bytes = self.entries.at(index)?;
             let before = bytes.decode()?;
-            (kind, next) = (before.kind, previous(&before));
+            (kind, next) = (before.kind, before.previous_index());
             beneath = Some(bytes);
         }
         Ok(beneath)
-    }
-
-    /// The bytes of the entry at a position.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::Ledger`].
-    pub fn entry(&self, position: Position) -> Result<EntryBytes, ReadError> {
-        Ok(self.ledger.entry(position)?)
-    }
-
-    fn at(&self, position: Position) -> Result<Record, ReadError> {
-        self.record_of(&self.ledger.entry(position)?.decode()?)
     }
 
     fn record_of(&self, entry: &StoredEntry<'_>) -> Result<Record, ReadError> {
@@ -186,19 +158,19 @@ impl Records {
             after: None,
             limit: Record::EDGES_SHOWN_MAX + 1,
         };
-        let mut indexed = self.store.edges(from, Direction::Out, &query)?;
+        let mut indexed = self.entries.edges(from, Direction::Out, &query)?;
         let truncated = indexed.len() > Record::EDGES_SHOWN_MAX;
         indexed.truncate(Record::EDGES_SHOWN_MAX);
         let mut edges = Vec::with_capacity(indexed.len());
-        let mut other: Option<(Position, EntryBytes)> = None;
+        let mut other: Option<(u64, EntryBytes)> = None;
         for edge in indexed {
             // Most edges came with one entry, usually this one: read it once.
             if let Some(edge) = added(entry, edge.end.kind, &edge.end.other) {
                 edges.push(edge);
                 continue;
             }
-            if other.as_ref().is_none_or(|(position, _)| *position != edge.position) {
-                other = Some((edge.position, self.ledger.entry(edge.position)?));
+            if other.as_ref().is_none_or(|(index, _)| *index != edge.index) {
+                other = Some((edge.index, self.entries.at(edge.index)?));
             }
             if let Some((_, bytes)) = &other
                 && let Some(edge) = added(&bytes.decode()?, edge.end.kind, &edge.end.other)
@@ -215,6 +187,11 @@ impl Records {
 pub struct Newest(pub(super) EntryBytes);
 
 impl Newest {
+    /// Length of the stored entry, in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The entry, decoded.
     ///
     /// # Errors

@@ -92,7 +92,7 @@ fn texts(data: &Path) -> Vec<Vec<u8>> {
         opening.recover::<touchmark::ledger::LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();
     let mut texts = Vec::new();
     for index in 0..ledger.size() {
-        let bytes = ledger.entry(ledger.position(index).unwrap()).unwrap();
+        let bytes = ledger.at(index).unwrap();
         let mut text = Vec::new();
         ledger.put_text(&bytes.decode().unwrap(), &mut text).unwrap();
         EntryText::parse(&text).unwrap();

@@ -5,6 +5,7 @@
 
 use std::{
     net::SocketAddr,
+    ops::Range,
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -22,7 +23,7 @@ use tonic::transport::Channel;
 use touchmark::{
     entry::Principal,
     id::{Identifier, Key, KeyPrefix, dns_name::NameHash},
-    ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Position, Publication},
+    ledger::{DataDir, EntryBytes, KeySource, Ledger, LedgerError, Mark, Opening, Publication},
     protocol::{
         dns::{Responder, ResponderOptions, Zone, cookie::CookieSecrets},
         grpc::pb::{self, answer::Outcome, resolver_client::ResolverClient},
@@ -39,8 +40,8 @@ use touchmark::{
         metrics::MetricList,
     },
     store::{
-        Applied, Direction, EdgeQuery, ImplicitHome, IndexChange, IndexedEdge, Prefixes, Records, RequestKey, Resident,
-        Store, StoreError, memory::MemoryStore,
+        Direction, EdgeQuery, Entries, ImplicitHome, IndexChange, IndexedEdge, PastPage, Prefixes, ReadError, Records,
+        RequestKey, Resident, StoreError, memory::MemoryEntries,
     },
 };
 
@@ -70,7 +71,7 @@ const ANY: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
 
 /// An index whose disk hangs until it is told to go on, but for one key.
 struct SlowStore {
-    inner: MemoryStore,
+    inner: MemoryEntries,
     warm: Key,
     hangs: AtomicBool,
     open: Mutex<bool>,
@@ -78,8 +79,8 @@ struct SlowStore {
 }
 
 impl SlowStore {
-    fn new(warm: Key) -> Self {
-        let (inner, hangs) = (MemoryStore::new(), AtomicBool::new(false));
+    fn new(warm: Key, ledger: Arc<Ledger>) -> Self {
+        let (inner, hangs) = (MemoryEntries::new(ledger), AtomicBool::new(false));
         Self { inner, warm, hangs, open: Mutex::new(false), opened: Condvar::new() }
     }
 
@@ -99,45 +100,49 @@ impl SlowStore {
     }
 }
 
-impl Store for SlowStore {
-    fn latest(&self, key: &Key) -> Result<Option<Position>, StoreError> {
+impl Entries for SlowStore {
+    fn newest(&self, key: &Key) -> Result<Option<EntryBytes>, ReadError> {
         self.wait(key.as_bytes());
-        self.inner.latest(key)
+        self.inner.newest(key)
     }
 
-    fn latest_resident(&self, key: &Key) -> Result<Resident<Option<Position>>, StoreError> {
+    fn newest_resident(&self, key: &Key) -> Result<Resident<Option<EntryBytes>>, ReadError> {
         match self.is_cold(key.as_bytes()) {
             true => Ok(Resident::OnDisk),
-            false => self.inner.latest_resident(key),
+            false => self.inner.newest_resident(key),
         }
     }
 
-    fn by_name_hash(&self, hash: &NameHash) -> Result<Option<Position>, StoreError> {
+    fn at(&self, index: u64) -> Result<EntryBytes, ReadError> {
+        self.inner.at(index)
+    }
+
+    fn past(&self, key: &Key, page: PastPage) -> Result<Vec<EntryBytes>, ReadError> {
+        self.inner.past(key, page)
+    }
+
+    fn by_name_hash(&self, hash: &NameHash) -> Result<Option<EntryBytes>, ReadError> {
         self.inner.by_name_hash(hash)
     }
 
-    fn superseded(&self, key: &Key, upto: u64, limit: usize) -> Result<Vec<(u64, Position)>, StoreError> {
-        self.inner.superseded(key, upto, limit)
-    }
-
-    fn by_request(&self, request: &RequestKey) -> Result<Option<Position>, StoreError> {
+    fn by_request(&self, request: &RequestKey) -> Result<Option<EntryBytes>, ReadError> {
         self.inner.by_request(request)
     }
 
-    fn edges(&self, key: &Key, direction: Direction, query: &EdgeQuery<'_>) -> Result<Vec<IndexedEdge>, StoreError> {
+    fn edges(&self, key: &Key, direction: Direction, query: &EdgeQuery<'_>) -> Result<Vec<IndexedEdge>, ReadError> {
         self.inner.edges(key, direction, query)
     }
 
-    fn any_below(&self, prefix: &KeyPrefix) -> Result<bool, StoreError> {
+    fn any_below(&self, prefix: &KeyPrefix) -> Result<bool, ReadError> {
         self.wait(prefix.as_bytes());
         self.inner.any_below(prefix)
     }
 
-    fn any_name_hash(&self) -> Result<bool, StoreError> {
+    fn any_name_hash(&self) -> Result<bool, ReadError> {
         self.inner.any_name_hash()
     }
 
-    fn scan(&self, prefix: &KeyPrefix, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Position)>, StoreError> {
+    fn scan(&self, prefix: &KeyPrefix, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, EntryBytes)>, ReadError> {
         self.inner.scan(prefix, after, limit)
     }
 
@@ -145,11 +150,11 @@ impl Store for SlowStore {
         self.inner.ready()
     }
 
-    fn apply(&self, changes: Vec<IndexChange>, upto: Applied) -> Result<(), StoreError> {
-        self.inner.apply(changes, upto)
+    fn apply(&self, changes: Vec<IndexChange>, batch: Range<u64>) -> Result<(), ReadError> {
+        self.inner.apply(changes, batch)
     }
 
-    fn durable(&self) -> Applied {
+    fn durable(&self) -> u64 {
         self.inner.durable()
     }
 
@@ -177,7 +182,7 @@ impl Node {
         let recovered = opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();
         let ledger: Arc<Ledger> = recovered.ledger;
         let warm = Identifier::parse(WARM).unwrap();
-        let store = Arc::new(SlowStore::new(warm.key().clone()));
+        let store = Arc::new(SlowStore::new(warm.key().clone(), Arc::clone(&ledger)));
         let records = Records::new(store.clone(), Arc::clone(&ledger));
         let prefixes = Arc::new(Prefixes::load(&records, ImplicitHome::UntilHomed).unwrap());
         let resolver = Resolver::new(records.clone(), Arc::clone(&prefixes), 1_usize << 20);
@@ -189,7 +194,6 @@ impl Node {
             appender: recovered.appender,
             records: records.clone(),
             prefixes,
-            store: store.clone(),
             committer: Box::new(|_| {}),
             clock: Arc::clone(&clock),
             entropy: Arc::new(|| [7; 32]),

@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use super::{Appender, Batch, Committed, EdgesAfter, Pushed};
+use super::{Appender, Batch, Committed, EdgesAfter};
 use crate::{
     entry::{Draft, EntryKind, ErasedValues, StoredEntry},
     ledger::{
@@ -62,14 +62,14 @@ impl Appender {
 }
 
 impl<'a> Erasing<'a> {
-    /// Redacts every version that holds any of the values, from the newest one, which lies at a position, back to the first.
+    /// Redacts every version that holds any of the values, from the newest one, entry `newest`, back to the first.
     /// However many there are, one is in memory at a time.
     ///
     /// # Errors
     ///
     /// [`LedgerError`]; abandon the erasure then.
-    pub fn redact_all(&mut self, newest: Position) -> Result<(), LedgerError> {
-        let mut next = Some(newest);
+    pub fn redact_all(&mut self, newest: u64) -> Result<(), LedgerError> {
+        let mut next = Some(self.batch.appender.ledger.position(newest)?);
         while let Some(position) = next {
             let bytes = self.batch.appender.ledger.entry(position)?;
             let entry = bytes.decode()?;
@@ -108,24 +108,19 @@ impl<'a> Erasing<'a> {
         self,
         draft: &Draft,
         version: u64,
-        previous: (u64, Position),
+        previous: u64,
         edges: EdgesAfter,
     ) -> Result<ErasureStaged<'a>, LedgerError> {
-        self.push_with(|batch| {
-            let Pushed { position, leaf_hash, .. } = batch.push(draft, version, Some(previous), edges)?;
-            Ok((position, leaf_hash))
-        })
+        self.push_with(|batch| Ok(batch.push(draft, version, Some(previous), edges)?.leaf_hash))
     }
 
     /// As [`Erasing::push`], for the entry that `push` gives its place.
     pub(in crate::ledger) fn push_with(
         mut self,
-        push: impl FnOnce(&mut Batch<'_>) -> Result<(Position, Hash), LedgerError>,
+        push: impl FnOnce(&mut Batch<'_>) -> Result<Hash, LedgerError>,
     ) -> Result<ErasureStaged<'a>, LedgerError> {
         match push(&mut self.batch) {
-            Ok((position, leaf_hash)) => {
-                Ok(ErasureStaged { batch: self.batch, group: self.group, position, leaf_hash })
-            }
+            Ok(leaf_hash) => Ok(ErasureStaged { batch: self.batch, group: self.group, leaf_hash }),
             Err(error) => self.abandon().and(Err(error)),
         }
     }
@@ -166,20 +161,14 @@ impl<'a> Erasing<'a> {
 pub struct ErasureStaged<'a> {
     batch: Batch<'a>,
     group: GroupWriter,
-    position: Position,
     leaf_hash: Hash,
 }
 
 impl ErasureStaged<'_> {
-    /// Where the erase entry will lie.
-    pub fn position(&self) -> Position {
-        self.position
-    }
-
-    /// Its stored bytes.
+    /// The stored bytes of the erase entry.
     pub fn stored(&self) -> &[u8] {
-        // It was pushed.
-        self.batch.staged(self.position).unwrap_or_default()
+        // The erase entry was pushed: it is the first one of its batch.
+        self.batch.staged(self.batch.appender.frontier.size()).unwrap_or_default()
     }
 
     /// Its leaf hash.
@@ -364,16 +353,15 @@ mod tests {
         Draft::new(&statement, [7; 32]).unwrap()
     }
 
-    /// Erases a value of the newest of an identifier's versions, whose index and position are given.
-    fn erase(appender: &mut Appender, value: u32, left: &[u32], newest: (u64, Position)) -> (u64, Position) {
+    /// Erases a value of an identifier whose newest version is entry `newest`; gives the index of the erase entry.
+    fn erase(appender: &mut Appender, value: u32, left: &[u32], newest: u64) -> u64 {
         let erasure = Erasure::of_value(value, Status::Active, Reason::new("r").unwrap()).unwrap();
         let mut erasing = appender.begin_erasing(2, ErasedValues::One(value)).unwrap();
-        erasing.redact_all(newest.1).unwrap();
-        let staged = erasing.push(&draft(left, Some(&erasure)), newest.0 + 2, newest, EdgesAfter::None).unwrap();
-        let position = staged.position();
+        erasing.redact_all(newest).unwrap();
+        let staged = erasing.push(&draft(left, Some(&erasure)), newest + 2, newest, EdgesAfter::None).unwrap();
         staged.commit().unwrap();
         appender.finish_erasing().unwrap();
-        (newest.0 + 1, position)
+        newest + 1
     }
 
     #[test]
@@ -387,7 +375,7 @@ mod tests {
         let mut batch = appender.begin(1).unwrap();
         let created = batch.push(&draft(&[1, 2], None), 1, None, EdgesAfter::None).unwrap();
         batch.commit().unwrap();
-        let erased = erase(&mut appender, 1, &[2], (created.index, created.position));
+        let erased = erase(&mut appender, 1, &[2], created.index);
         let first = std::fs::read(&path).unwrap();
         erase(&mut appender, 2, &[], erased);
         let done = std::fs::read(&path).unwrap();

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     entry::{EntryKind, Principal, Statement},
     id::Identifier,
-    ledger::{DataDir, KeySource, Opening, Recovered},
+    ledger::{DataDir, KeySource, Mark, Opening, Recovered},
     record::Values,
 };
 
@@ -26,8 +26,8 @@ fn push(batch: &mut Batch<'_>, name: &str) -> Pushed {
     batch.push(&draft(&format!("88.1/{name}")), 1, None, EdgesAfter::None).unwrap()
 }
 
-fn push_all(batch: &mut Batch<'_>, name: &str, count: usize) -> Vec<Position> {
-    (0..count).map(|nth| push(batch, &format!("{name}-{nth}")).position).collect()
+fn push_all(batch: &mut Batch<'_>, name: &str, count: usize) -> Vec<u64> {
+    (0..count).map(|nth| push(batch, &format!("{name}-{nth}")).index).collect()
 }
 
 /// A ledger that has `before` entries.
@@ -54,9 +54,9 @@ fn what_was_taken_back_never_was() {
                 let (mark, bytes) = (batch.mark(), batch.bytes());
                 let first = push(&mut batch, "taken");
                 push_all(&mut batch, "more", taken - 1);
-                assert!(batch.staged(first.position).is_some() && batch.len() == kept + taken);
+                assert!(batch.staged(first.index).is_some() && batch.len() == kept + taken);
                 batch.rewind(mark);
-                assert_eq!((batch.len(), batch.bytes(), batch.staged(first.position)), (kept, bytes, None));
+                assert_eq!((batch.len(), batch.bytes(), batch.staged(first.index)), (kept, bytes, None));
             }
             let pushed = push_all(&mut batch, "after", after);
             batch.commit().unwrap();

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     entry::{Draft, Erasure, Principal, Reason, Statement, without_place},
     id::Identifier,
-    ledger::{Appender, DataDir, EdgesAfter, KeySource, Ledger, Mark, Opening, Position, Pushed, Recovered},
+    ledger::{Appender, DataDir, EdgesAfter, KeySource, Ledger, Mark, Opening, Pushed, Recovered},
     record::{Edge, EdgeType, Permissions, Value, Values},
 };
 
@@ -80,7 +80,7 @@ fn primary(seed: u8) -> Primary {
     };
     let push = |appender: &mut Appender, at, draft: &Draft, version, previous: Option<&Pushed>, edges| {
         let mut batch = appender.begin(at).unwrap();
-        let previous = previous.map(|pushed| (pushed.index, pushed.position));
+        let previous = previous.map(|pushed| pushed.index);
         let pushed = batch.push(draft, version, previous, edges).unwrap();
         batch.commit().unwrap();
         pushed
@@ -102,12 +102,12 @@ fn primary(seed: u8) -> Primary {
 
 impl Primary {
     fn entry(&self, index: u64) -> Record {
-        let bytes = self.ledger.entry(self.ledger.position(index).unwrap()).unwrap();
+        let bytes = self.ledger.at(index).unwrap();
         Record::Entry(without_place(bytes.as_bytes()).unwrap())
     }
 
     fn outside(&self, index: u64) -> Record {
-        let bytes = self.ledger.entry(self.ledger.position(index).unwrap()).unwrap();
+        let bytes = self.ledger.at(index).unwrap();
         let mut text = Vec::new();
         self.ledger.put_text(&bytes.decode().unwrap(), &mut text).unwrap();
         Record::Outside(text)
@@ -284,5 +284,4 @@ fn a_mirror_that_holds_something_finds_a_fork() {
     let signed = other.ledger.signer().unwrap().sign(3, root).unwrap();
     let rejected = held(&primary, 3).take(Record::Checkpoint(signed.note.as_bytes().into()), &memory).unwrap_err();
     assert!(matches!(rejected, Rejected::Fork { size: 3 }), "{rejected}");
-    let _ = Position::default();
 }

@@ -27,17 +27,17 @@ use super::{
 use crate::{
     entry::Principal,
     id::{Identifier, dns_name},
-    ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Position, Publication},
+    ledger::{DataDir, KeySource, Ledger, LedgerError, Mark, Opening, Publication},
     record::{Permissions, Value, Values},
     registry::{Atomicity, Changes, Command, Operation, Registry, Sequencer, WhenFull},
     resolver::{Depth, Desk, DeskParts, Recursive, Resolver},
-    store::{Applied, ImplicitHome, IndexChange, Prefixes, Records, Store, memory::MemoryStore},
+    store::{Entries as _, ImplicitHome, IndexChange, Prefixes, Records, memory::MemoryEntries},
 };
 
 /// A registry and a responder over one ledger in a directory of its own.
 pub(crate) struct Node {
     pub(crate) responder: Arc<Responder>,
-    store: Arc<MemoryStore>,
+    entries: Arc<MemoryEntries>,
     registry: Registry,
     runtime: Runtime,
     _directory: TempDir,
@@ -60,8 +60,8 @@ impl Node {
         let opening = Opening::new(&data, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();
         let recovered = opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();
         let ledger: Arc<Ledger> = recovered.ledger;
-        let store = Arc::new(MemoryStore::new());
-        let records = Records::new(store.clone(), Arc::clone(&ledger));
+        let entries = Arc::new(MemoryEntries::new(Arc::clone(&ledger)));
+        let records = Records::new(entries.clone(), Arc::clone(&ledger));
         let prefixes = Arc::new(Prefixes::load(&records, ImplicitHome::UntilHomed).unwrap());
         let resolver = Resolver::new(records.clone(), Arc::clone(&prefixes), 1_usize << 20);
         let publication = Arc::new(Publication::new(ledger.checkpoint()));
@@ -89,14 +89,13 @@ impl Node {
             appender: recovered.appender,
             records,
             prefixes,
-            store: store.clone(),
             committer,
             clock: Arc::new(|| 1_700_000_000_000),
             entropy: Arc::new(|| [7; 32]),
         };
         let (registry, _) = sequencer.spawn().unwrap();
         let runtime = Runtime::new().unwrap();
-        Self { responder, store, registry, runtime, _directory: directory }
+        Self { responder, entries, registry, runtime, _directory: directory }
     }
 
     fn apply(&self, identifier: &str, operation: Operation) {
@@ -427,15 +426,14 @@ fn a_read_error_is_a_server_failure() {
     let node = Node::new();
     let identifier = Identifier::parse("88.1/lost").unwrap();
     let change = IndexChange {
-        index: 0,
+        index: 12_345,
         key: identifier.key().clone(),
-        position: Position(12_345),
         superseded: None,
         name_hash: None,
         request: None,
         edges: Vec::new(),
     };
-    node.store.apply(vec![change], Applied { entries: 1, next: Position(23_456) }).unwrap();
+    node.entries.apply(vec![change], 12_345..12_346).unwrap();
     for _ in 0..3 {
         node.check("lost._.1.88.hdl.id.test.", "TXT", &["ServFail"]);
     }

@@ -4,7 +4,6 @@ use super::Round;
 use crate::{
     entry::StoredEntry,
     id::Identifier,
-    ledger::{EntryBytes, previous},
     record::{Edge, EdgeChange},
     registry::same::Unreadable,
 };
@@ -14,11 +13,10 @@ impl Round<'_> {
     pub(super) fn edges_now(&self, newest: &StoredEntry<'_>) -> Result<Vec<Edge>, Unreadable> {
         let identifier = Identifier::parse(newest.identifier).map_err(|_| Unreadable::Entry)?;
         let mut staged = Vec::new();
-        let mut next = self.staged.latest(identifier.key());
-        while let Some((bytes, position)) = next.and_then(|at| Some((self.batch.staged(at)?, at))) {
-            let bytes = EntryBytes::staged(bytes, position);
+        let mut next = self.staged.newest(identifier.key());
+        while let Some(bytes) = next.and_then(|index| self.batch.staged_entry(index)) {
             let entry = bytes.decode().map_err(|_| Unreadable::Entry)?;
-            next = previous(&entry).map(|(_, before)| before);
+            next = entry.previous_index();
             staged.push(entry.edges);
         }
         let record = self.records.latest(identifier.key()).map_err(Unreadable::Record)?;

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     entry::{Draft, EntryKind, ErasedValues, Erasure, Statement, StoredEntry},
     id::Identifier,
-    ledger::{EdgesAfter, Position},
+    ledger::EdgesAfter,
     record::{Status, Values},
     registry::{Receipt, Refusal, prepared::Erase, stats::Stats},
 };
@@ -33,10 +33,8 @@ enum Plan {
 
 /// An erasure that can go on.
 struct Going {
-    /// Where the newest entry of the identifier lies.
-    newest: Position,
-    /// Its index in the ledger.
-    index: u64,
+    /// Index of the newest entry of the identifier.
+    newest: u64,
     /// The version that the erasure makes.
     version: u64,
     /// The erase entry.
@@ -64,10 +62,9 @@ impl Sequencer {
             return Err(refusal);
         }
         let began = Instant::now();
-        let previous = (going.index, going.newest);
-        let staged_entry = erasing.push(&going.draft, going.version, previous, going.edges)?;
+        let staged_entry = erasing.push(&going.draft, going.version, going.newest, going.edges)?;
         let mut staged = Staged::default();
-        let noted = staged.note(staged_entry.position(), staged_entry.stored(), staged_entry.leaf_hash());
+        let noted = staged.note(staged_entry.stored(), staged_entry.leaf_hash());
         let decided = match noted {
             Ok(decided) => decided,
             Err(refusal) => {
@@ -93,14 +90,13 @@ impl Round<'_> {
     fn plan(self, erase: &Erase) -> Result<Plan, Refusal> {
         let asked = &erase.asked;
         if let Some(request) = &asked.request_key
-            && let Some(position) = self.by_request(request)?
+            && let Some(bytes) = self.by_request(request)?
         {
-            return self.replay(asked, position, |entry| Ok(erase.is_said_by(entry))).map(Plan::Replayed);
+            return self.replay(asked, &bytes, |entry| Ok(erase.is_said_by(entry))).map(Plan::Replayed);
         }
         let identifier = || asked.identifier.to_string();
-        let newest = self.latest(asked.identifier.key())?;
-        let newest = newest.ok_or_else(|| Refusal::NotFound { identifier: identifier() })?;
-        let bytes = self.entry(newest)?;
+        let newest = self.newest(asked.identifier.key())?;
+        let bytes = newest.ok_or_else(|| Refusal::NotFound { identifier: identifier() })?;
         let entry = bytes.decode()?;
         if entry.status() == Status::Erased {
             return Err(Refusal::Erased { identifier: identifier(), ledger_index: entry.index });
@@ -109,8 +105,8 @@ impl Round<'_> {
             return Err(Refusal::VersionMismatch { identifier: identifier(), expected, found: entry.version });
         }
         let edges = if entry.has_edges { EdgesAfter::Some } else { EdgesAfter::None };
-        let (index, version) = (entry.index, entry.version + 1);
-        Ok(Plan::Erase(Going { newest, index, version, draft: self.erase_draft(erase, &entry)?, edges }))
+        let (newest, version) = (entry.index, entry.version + 1);
+        Ok(Plan::Erase(Going { newest, version, draft: self.erase_draft(erase, &entry)?, edges }))
     }
 
     /// The entry that says what was erased, with the values that stay.

@@ -3,7 +3,7 @@
 use super::{Answerer, Decided, Sequencer, batch::settle, round::Round};
 use crate::{
     id::Identifier,
-    ledger::{EdgesAfter, Position},
+    ledger::{EdgesAfter, EntryBytes},
     record::{Delegation, Endpoint, PrefixChange},
     registry::{Receipt, Refusal, prefix::PrefixJob, stats::Stats},
     store::Responsibility,
@@ -56,28 +56,25 @@ impl Round<'_> {
         let (command, key) = (&job.command, job.command.prefix.key());
         let text = || command.prefix.to_string();
         if let Some(request) = &job.request
-            && let Some(position) = self.by_request(request)?
+            && let Some(bytes) = self.by_request(request)?
         {
-            return self.replay_prefix(job, position);
+            return self.replay_prefix(job, &bytes);
         }
-        let before =
-            self.latest(&key)?.map(|position| Ok::<_, Refusal>((position, self.entry(position)?))).transpose()?;
-        let entry =
-            before.as_ref().map(|(position, bytes)| Ok::<_, Refusal>((*position, bytes.decode()?))).transpose()?;
-        let (found, said) = entry.as_ref().map_or((0, None), |(_, entry)| (entry.version, entry.prefix_change()));
+        let before = self.newest(&key)?;
+        let entry = before.as_ref().map(EntryBytes::decode).transpose()?;
+        let (found, said) = entry.as_ref().map_or((0, None), |entry| (entry.version, entry.prefix_change()));
         if let Some(expected) = command.expected_version.filter(|&expected| expected != found) {
             return Err(Refusal::VersionMismatch { identifier: text(), expected, found });
         }
         if said.as_ref().unwrap_or(&PrefixChange::Revoke) == &command.change {
             return Err(Refusal::SaidAlready { prefix: text(), version: found });
         }
-        let previous = entry.as_ref().map(|(position, entry)| (entry.index, *position));
+        let previous = entry.as_ref().map(|entry| entry.index);
         self.push(&job.draft, found + 1, previous, EdgesAfter::None)
     }
 
     /// The receipt of a command that was carried out before.
-    fn replay_prefix(&self, job: &PrefixJob, position: Position) -> Result<Decided, Refusal> {
-        let bytes = self.entry(position)?;
+    fn replay_prefix(&self, job: &PrefixJob, bytes: &EntryBytes) -> Result<Decided, Refusal> {
         let entry = bytes.decode()?;
         let command = &job.command;
         let same_version =

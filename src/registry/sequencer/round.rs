@@ -7,7 +7,7 @@ use crate::{
     codec::Torn,
     entry::{Draft, EntryKind, StoredEntry},
     id::{Identifier, Key},
-    ledger::{Batch, Committed, EdgesAfter, EntryBytes, Position},
+    ledger::{Batch, Committed, EdgesAfter, EntryBytes},
     record::{EdgeChange, Status},
     registry::{
         Entropy, Existing, Refusal,
@@ -80,7 +80,7 @@ impl Sequencer {
     /// [`Refusal::Unavailable`].
     pub(super) fn begin(&mut self) -> Result<Round<'_>, Refusal> {
         let now_ms = (self.clock)();
-        self.store.ready()?;
+        self.records.entries().ready()?;
         let batch = self.appender.begin(now_ms)?;
         let (records, prefixes, entropy) = (&self.records, &*self.prefixes, &self.entropy);
         Ok(Round { batch, staged: Staged::default(), records, prefixes, entropy, broken: None })
@@ -109,17 +109,14 @@ impl Round<'_> {
     pub(super) fn decide(&mut self, write: Write<'_>) -> Result<Decided, Refusal> {
         let asked = write.asked();
         if let Some(request) = &asked.request_key
-            && let Some(position) = self.by_request(request)?
+            && let Some(bytes) = self.by_request(request)?
         {
-            return self.replay(asked, position, |entry| write.is_said_by(entry));
+            return self.replay(asked, &bytes, |entry| write.is_said_by(entry));
         }
         self.refuse_elsewhere(&asked.identifier)?;
-        match self.latest(asked.identifier.key())? {
+        match self.newest(asked.identifier.key())? {
             None => self.create(write),
-            Some(position) => {
-                let bytes = self.entry(position)?;
-                self.change(write, position, &bytes.decode()?)
-            }
+            Some(bytes) => self.change(write, &bytes.decode()?),
         }
     }
 
@@ -140,7 +137,7 @@ impl Round<'_> {
     }
 
     /// A command about an identifier whose newest entry is `entry`.
-    fn change(&mut self, write: Write<'_>, position: Position, entry: &StoredEntry<'_>) -> Result<Decided, Refusal> {
+    fn change(&mut self, write: Write<'_>, entry: &StoredEntry<'_>) -> Result<Decided, Refusal> {
         let asked = write.asked();
         let identifier = || asked.identifier.to_string();
         if let Some(content) = write.registers() {
@@ -159,7 +156,7 @@ impl Round<'_> {
         let draft = self.draft(write, entry)?;
         let added = write.edges().iter().any(|change| matches!(change, EdgeChange::Add(_)));
         let edges_after = if entry.has_edges || added { EdgesAfter::Some } else { EdgesAfter::None };
-        self.push(&draft, entry.version + 1, Some((entry.index, position)), edges_after)
+        self.push(&draft, entry.version + 1, Some(entry.index), edges_after)
     }
 
     /// The entry of a command about a record: the one that was prepared, or a new one for a merge or another spelling of the
@@ -190,12 +187,12 @@ impl Round<'_> {
         &mut self,
         draft: &Draft,
         version: u64,
-        previous: Option<(u64, Position)>,
+        previous: Option<u64>,
         edges: EdgesAfter,
     ) -> Result<Decided, Refusal> {
         let pushed = self.batch.push(draft, version, previous, edges)?;
-        let stored = self.batch.staged(pushed.position).unwrap_or_default();
-        let noted = self.staged.note(pushed.position, stored, pushed.leaf_hash);
+        let stored = self.batch.staged(pushed.index).unwrap_or_default();
+        let noted = self.staged.note(stored, pushed.leaf_hash);
         noted.inspect_err(|refusal| self.broken = Some(refusal.clone()))
     }
 
@@ -212,10 +209,9 @@ impl Round<'_> {
     pub(super) fn replay(
         &self,
         asked: &Asked,
-        position: Position,
+        bytes: &EntryBytes,
         is_said_by: impl FnOnce(&StoredEntry<'_>) -> Result<bool, Torn>,
     ) -> Result<Decided, Refusal> {
-        let bytes = self.entry(position)?;
         let entry = bytes.decode()?;
         if !is_said_by(&entry).map_err(|_| unreadable(&entry))? {
             let identifier = asked.identifier.to_string();
@@ -232,27 +228,19 @@ impl Round<'_> {
         })
     }
 
-    /// Where the newest entry of an identifier lies.
-    pub(super) fn latest(&self, key: &Key) -> Result<Option<Position>, Refusal> {
-        match self.staged.latest(key) {
-            Some(position) => Ok(Some(position)),
-            None => Ok(self.records.store().latest(key)?),
+    /// The newest entry of an identifier, of this batch or of the ledger.
+    pub(super) fn newest(&self, key: &Key) -> Result<Option<EntryBytes>, Refusal> {
+        match self.staged.newest(key).and_then(|index| self.batch.staged_entry(index)) {
+            Some(staged) => Ok(Some(staged)),
+            None => Ok(self.records.entries().newest(key)?),
         }
     }
 
-    /// Where the entry of a request lies.
-    pub(super) fn by_request(&self, request: &RequestKey) -> Result<Option<Position>, Refusal> {
-        match self.staged.by_request(request) {
-            Some(position) => Ok(Some(position)),
-            None => Ok(self.records.store().by_request(request)?),
-        }
-    }
-
-    /// The entry at a position, of this batch or of the ledger.
-    pub(super) fn entry(&self, position: Position) -> Result<EntryBytes, Refusal> {
-        match self.batch.staged(position) {
-            Some(bytes) => Ok(EntryBytes::staged(bytes, position)),
-            None => Ok(self.records.entry(position)?),
+    /// The entry that a request became, of this batch or of the ledger.
+    pub(super) fn by_request(&self, request: &RequestKey) -> Result<Option<EntryBytes>, Refusal> {
+        match self.staged.by_request(request).and_then(|index| self.batch.staged_entry(index)) {
+            Some(staged) => Ok(Some(staged)),
+            None => Ok(self.records.entries().by_request(request)?),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use crate::{
     entry::StoredEntry,
     id::Key,
-    ledger::{Batch, Position},
+    ledger::Batch,
     record::Version,
     registry::{Changed, Receipt, Refusal, apply::Effects},
     store::{IndexChange, PrefixVersion, ReadError, RequestKey},
@@ -15,8 +15,8 @@ use crate::{
 /// What this batch holds already, for the commands that follow in it.
 #[derive(Debug, Default)]
 pub(super) struct Staged {
-    latest: HashMap<Key, Position>,
-    requests: HashMap<RequestKey, Position>,
+    newest: HashMap<Key, u64>,
+    requests: HashMap<RequestKey, u64>,
     pub(super) changes: Vec<IndexChange>,
     /// What was said of a prefix; such a batch holds nothing else.
     pub(super) prefix: Option<PrefixVersion>,
@@ -35,37 +35,36 @@ pub(super) struct Decided {
 impl Staged {
     /// Makes room for so many entries: a large batch does not grow its tables step by step.
     pub(super) fn reserve(&mut self, count: usize) {
-        self.latest.reserve(count);
+        self.newest.reserve(count);
         self.changes.reserve(count);
     }
 
-    /// Takes note of an entry that a batch holds at a position.
+    /// Takes note of an entry that a batch holds.
     ///
     /// # Errors
     ///
     /// [`Refusal::Internal`] when the entry cannot be read back: the batch must not be committed.
-    pub(super) fn note(&mut self, position: Position, stored: &[u8], leaf_hash: Hash) -> Result<Decided, Refusal> {
+    pub(super) fn note(&mut self, stored: &[u8], leaf_hash: Hash) -> Result<Decided, Refusal> {
         let unreadable = |what: String| Refusal::Internal { what: format!("an entry that was just written {what}") };
         let entry = StoredEntry::read(stored).map_err(|torn| unreadable(format!("cannot be read: {torn}")))?;
-        let effects =
-            Effects::of(position, &entry).map_err(|error: ReadError| unreadable(format!("says nothing: {error}")))?;
+        let effects = Effects::of(&entry).map_err(|error: ReadError| unreadable(format!("says nothing: {error}")))?;
         let Effects { index: change, prefix } = effects;
-        self.latest.insert(change.key.clone(), position);
+        self.newest.insert(change.key.clone(), change.index);
         if let Some(request) = change.request {
-            self.requests.insert(request, position);
+            self.requests.insert(request, change.index);
         }
         self.changes.push(change);
         self.prefix = prefix.or(self.prefix.take());
         Ok(Decided::of(&entry, leaf_hash))
     }
 
-    /// Where the newest entry of an identifier lies, when this batch has one.
-    pub(super) fn latest(&self, key: &Key) -> Option<Position> {
-        self.latest.get(key).copied()
+    /// Index of the newest entry of an identifier, when this batch has one.
+    pub(super) fn newest(&self, key: &Key) -> Option<u64> {
+        self.newest.get(key).copied()
     }
 
-    /// Where the entry of a request lies, when this batch has it.
-    pub(super) fn by_request(&self, request: &RequestKey) -> Option<Position> {
+    /// Index of the entry of a request, when this batch has it.
+    pub(super) fn by_request(&self, request: &RequestKey) -> Option<u64> {
         self.requests.get(request).copied()
     }
 
@@ -87,9 +86,9 @@ impl Staged {
     pub(super) fn rewind(&mut self, mark: usize, batch: &Batch<'_>) {
         // Backwards, so that of two entries of one identifier the earlier one has the last word.
         for change in self.changes.drain(mark..).rev() {
-            match change.superseded.filter(|(_, before)| batch.staged(*before).is_some()) {
-                Some((_, before)) => self.latest.insert(change.key, before),
-                None => self.latest.remove(&change.key),
+            match change.superseded.filter(|before| batch.staged(*before).is_some()) {
+                Some(before) => self.newest.insert(change.key, before),
+                None => self.newest.remove(&change.key),
             };
             // A request is noted once: whoever comes with it again is replayed.
             if let Some(request) = change.request {

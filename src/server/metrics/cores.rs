@@ -8,7 +8,7 @@ use crate::{
     mirror::Lag,
     registry::stats::{Resulted, Stats},
     resolver::{Desk, ReadCounts, feed::Feeds},
-    store::Store,
+    store::Entries,
 };
 
 /// Whoever counts below the front ends.
@@ -18,7 +18,7 @@ pub struct CoreMetrics {
     /// The ledger.
     pub ledger: Arc<Ledger>,
     /// The index.
-    pub store: Arc<dyn Store>,
+    pub entries: Arc<dyn Entries>,
     /// The write core.
     pub registry: Arc<Stats>,
     /// The feed of changes.
@@ -38,8 +38,8 @@ impl Metered for CoreMetrics {
 
 impl CoreMetrics {
     fn ledger(&self, out: &mut Out<'_>) -> fmt::Result {
-        let Self { ledger, store, feeds, .. } = self;
-        let (entries, durable) = (ledger.size(), store.durable().entries);
+        let Self { ledger, entries: engine, feeds, .. } = self;
+        let (entries, durable) = (ledger.size(), engine.durable());
         out.gauge("touchmark_ledger_entries", "Entries that the newest checkpoint covers", entries)?;
         // An empty ledger has no entry, and a time that cannot be read is none.
         let last = entries.checked_sub(1).and_then(|index| ledger.entries(index, 1).ok()?.pop());

@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use super::{
-    LocalStore, Shared,
+    LocalIndex, Shared,
     keys::{self, EdgeState},
 };
 use crate::{
@@ -38,7 +38,7 @@ pub struct EdgeStateAt {
     pub position: Position,
 }
 
-impl LocalStore {
+impl LocalIndex {
     /// Visits every state of every edge, from both ends.
     ///
     /// # Errors
@@ -69,7 +69,11 @@ impl LocalStore {
 
 impl Shared {
     /// The edges below `prefix` (see [`keys::edges`]) that match a query.
-    pub(super) fn edges(&self, prefix: &[u8], query: &EdgeQuery<'_>) -> Result<Vec<IndexedEdge>, StoreError> {
+    pub(super) fn edges(
+        &self,
+        prefix: &[u8],
+        query: &EdgeQuery<'_>,
+    ) -> Result<Vec<(IndexedEdge, Position)>, StoreError> {
         let mut found = Vec::new();
         let mut start = Bound::Included(prefix.to_vec());
         if let Some(after) = query.after {
@@ -98,7 +102,7 @@ impl Shared {
                     Step::On => {}
                     Step::Here => {
                         let end = state.end().ok_or_else(|| self.bad_edge(&key))?;
-                        found.push(IndexedEdge { end, index: state.index, position });
+                        found.push((IndexedEdge { end, index: state.index }, position));
                         if found.len() >= query.limit {
                             return Ok(found);
                         }

@@ -17,7 +17,7 @@ use crate::{
     id::{Key, dns_name::NameHash},
     ledger::Position,
     record::EdgeType,
-    store::{Direction, EdgeEnd, EdgeMove, EdgeOp, EdgeOrigin, IndexChange, RequestKey},
+    store::{Direction, EdgeEnd, EdgeMove, EdgeOp, EdgeOrigin, IndexChange, PlacedChange, RequestKey},
 };
 
 /// Key of the index's record about itself.
@@ -166,10 +166,11 @@ impl<'a> EdgeState<'a> {
 }
 
 /// The index entries that a change sets.
-pub(super) fn entries(change: IndexChange) -> impl Iterator<Item = (Box<[u8]>, Option<Position>)> {
-    let IndexChange { index, key, position, superseded: before, name_hash: hash, request: retry, edges } = change;
+pub(super) fn entries(placed: PlacedChange) -> impl Iterator<Item = (Box<[u8]>, Option<Position>)> {
+    let PlacedChange { change, position, superseded: position_before } = placed;
+    let IndexChange { index, key, superseded: before, name_hash: hash, request: retry, edges } = change;
     let own = (latest(key.as_bytes()), Some(position));
-    let before = before.map(|(index, position)| (superseded(&key, index), Some(position)));
+    let before = before.zip(position_before).map(|(index, position)| (superseded(&key, index), Some(position)));
     let hash = hash.map(|hash| (name_hash(&hash), Some(position)));
     let retry = retry.map(|key| (request(&key), Some(position)));
     let edges = edges.into_iter().flat_map(move |moved| both_ends(&key, index, moved));

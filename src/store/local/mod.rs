@@ -9,19 +9,22 @@
 //! block in memory. When its blocks are durable it writes the mark: the extent of the ledger that the blocks hold.
 //! After a crash the entries above the mark are replayed, which is idempotent.
 //!
-//! What always holds: at most one map is active, one frozen, one merge runs; [`LocalStore::apply`] waits when both maps
+//! What always holds: at most one map is active, one frozen, one merge runs; [`LocalIndex::apply`] waits when both maps
 //! are full. When the disk is full the frozen map stays, and is merged when there is room again; until then
-//! [`LocalStore::ready`] refuses more than the maps hold. A mark is written only after everything below it, here and in
+//! [`LocalIndex::ready`] refuses more than the maps hold. A mark is written only after everything below it, here and in
 //! the ledger's own derived files, is durable.
 //!
 //! [`keys`] lays out the key space, [`block`] is the format of a block, [`blocks`] the tree with its [`directory`],
 //! [`filter`] ends most lookups of absent keys, [`merge`] is the merge pass, [`mark`] its record, [`scan`] reads
-//! ranges, [`edges`] the edges of an identifier.
+//! ranges, [`edges`] the edges of an identifier. [`engine`] puts the index and the ledger's segments together to an
+//! engine; [`check`] compares the index with the ledger.
 
 mod block;
 mod blocks;
+mod check;
 mod directory;
 mod edges;
+mod engine;
 mod filter;
 mod keys;
 mod mark;
@@ -43,7 +46,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use check::{CheckError, IndexCheck};
 pub use edges::EdgeStateAt;
+pub use engine::LocalEntries;
 pub use options::{BeforeMark, LocalOptions};
 
 use self::{
@@ -55,7 +60,7 @@ use self::{
     overlay::{Changes, Frozen, Overlay},
     scan::Entry,
 };
-use super::{Applied, Direction, EdgeQuery, IndexChange, IndexedEdge, RequestKey, Store, StoreError};
+use super::{Applied, Direction, EdgeQuery, IndexedEdge, PlacedChange, PositionIndex, RequestKey, StoreError};
 use crate::{
     id::{Key, KeyPrefix, dns_name::NameHash},
     ledger::{Position, Resident},
@@ -72,7 +77,7 @@ const MERGE_NICE: i32 = 10;
 const FULL_DISK_RETRY: Duration = Duration::from_millis(500);
 
 /// The index on the local disk.
-pub struct LocalStore {
+pub struct LocalIndex {
     shared: Arc<Shared>,
     /// `None` once closed.
     merger: Mutex<Option<JoinHandle<()>>>,
@@ -113,7 +118,7 @@ enum MergeMode {
     Abandon,
 }
 
-impl LocalStore {
+impl LocalIndex {
     /// Opens the index in a directory, or creates an empty one, and starts its merge thread.
     ///
     /// # Errors
@@ -141,6 +146,11 @@ impl LocalStore {
         Ok(Self { shared, merger: Mutex::new(Some(merger)) })
     }
 
+    /// Error of this index.
+    fn engine(&self, reason: String) -> StoreError {
+        self.shared.blocks.engine(reason)
+    }
+
     /// Ends the merge thread; false if it had ended before.
     fn stop(&self, mode: MergeMode) -> bool {
         let merger = self.merger.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -155,7 +165,7 @@ impl LocalStore {
     }
 }
 
-impl Drop for LocalStore {
+impl Drop for LocalIndex {
     fn drop(&mut self) {
         // Changes above the mark are replayed at the next start.
         self.stop(MergeMode::Abandon);
@@ -165,7 +175,7 @@ impl Drop for LocalStore {
     }
 }
 
-impl Store for LocalStore {
+impl PositionIndex for LocalIndex {
     fn latest(&self, key: &Key) -> Result<Option<Position>, StoreError> {
         self.shared.get(&keys::latest(key.as_bytes()))
     }
@@ -190,7 +200,12 @@ impl Store for LocalStore {
         self.shared.get(&keys::request(request))
     }
 
-    fn edges(&self, key: &Key, direction: Direction, query: &EdgeQuery<'_>) -> Result<Vec<IndexedEdge>, StoreError> {
+    fn edges(
+        &self,
+        key: &Key,
+        direction: Direction,
+        query: &EdgeQuery<'_>,
+    ) -> Result<Vec<(IndexedEdge, Position)>, StoreError> {
         self.shared.edges(&keys::edges(key, direction), query)
     }
 
@@ -218,7 +233,7 @@ impl Store for LocalStore {
         self.shared.wait_for_room()
     }
 
-    fn apply(&self, changes: Vec<IndexChange>, upto: Applied) -> Result<(), StoreError> {
+    fn apply(&self, changes: Vec<PlacedChange>, upto: Applied) -> Result<(), StoreError> {
         if self.shared.control().mode != MergeMode::On {
             return Err(self.shared.closed());
         }

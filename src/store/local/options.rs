@@ -1,4 +1,4 @@
-//! Options of a [`LocalStore`](super::LocalStore).
+//! Options of a [`LocalIndex`](super::LocalIndex).
 
 use std::{io, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::store::Applied;
 /// durable here. An error keeps the mark from being written and ends merging.
 pub type BeforeMark = Box<dyn Fn(Applied) -> io::Result<()> + Send + Sync>;
 
-/// Options of a [`LocalStore`](super::LocalStore).
+/// Options of a [`LocalIndex`](super::LocalIndex).
 pub struct LocalOptions {
     /// Cache of the tree's pages, in bytes as sled counts them. Blocks used again are in the block cache; more here
     /// measured no better.

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::store::{
     contract::{self, answers_alike, any_changes, change, key, model, numbered, same_as_model, upto},
-    memory::MemoryStore,
+    memory::MemoryIndex,
 };
 
 /// So small that everything happens all the time.
@@ -26,8 +26,8 @@ fn tiny() -> LocalOptions {
     }
 }
 
-fn open(directory: &TempDir, options: LocalOptions) -> LocalStore {
-    LocalStore::open(directory.path(), options).unwrap()
+fn open(directory: &TempDir, options: LocalOptions) -> LocalIndex {
+    LocalIndex::open(directory.path(), options).unwrap()
 }
 
 fn check_contract(options: fn() -> LocalOptions) {
@@ -63,7 +63,7 @@ fn opens_with_everything_after_close() {
     store.apply(changes.clone(), upto(2_000)).unwrap();
     store.close().unwrap();
     assert_eq!(store.durable(), upto(2_000));
-    assert!(matches!(store.latest(&changes[0].key), Err(StoreError::Engine { .. })));
+    assert!(matches!(store.latest(&changes[0].change.key), Err(StoreError::Engine { .. })));
     assert!(matches!(store.apply(vec![], upto(2_000)), Err(StoreError::Engine { .. })));
     for options in [tiny(), LocalOptions::default()] {
         let store = open(&directory, options);
@@ -165,7 +165,7 @@ fn apply_waits_for_a_slow_merge() {
 fn a_second_process_is_kept_out_and_let_in_later() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory, tiny());
-    assert!(matches!(LocalStore::open(directory.path(), tiny()), Err(StoreError::Engine { .. })));
+    assert!(matches!(LocalIndex::open(directory.path(), tiny()), Err(StoreError::Engine { .. })));
     drop(store);
     open(&directory, tiny());
 }
@@ -244,11 +244,11 @@ fn damaged_files_give_errors_or_right_answers() {
     for bytes in flips.chain(cuts) {
         files.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
         fs::write(db, &bytes).unwrap();
-        let Ok(store) = LocalStore::open(directory.path(), tiny()) else { continue };
+        let Ok(store) = LocalIndex::open(directory.path(), tiny()) else { continue };
         // What it says to hold, it holds; the rest is applied again.
         let from = store.durable().entries as usize;
         for change in &changes[..from] {
-            if let Ok(found) = store.latest(&change.key) {
+            if let Ok(found) = store.latest(&change.change.key) {
                 assert_eq!(found, Some(change.position));
             }
         }
@@ -284,7 +284,7 @@ proptest! {
             let end = (applied + count).min(changes.len());
             store.apply(changes[applied..end].to_vec(), upto(end as u64)).unwrap();
             applied = end;
-            let model = MemoryStore::new();
+            let model = MemoryIndex::new();
             model.apply(changes[..applied].to_vec(), upto(applied as u64)).unwrap();
             answers_alike(&store, &model, &changes[..applied]);
             match then {

@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     ledger::{DataDir, KeySource, LedgerError, Mark, Opening},
     resolver::TraceRequest,
-    store::{ImplicitHome, memory::MemoryStore},
+    store::{ImplicitHome, memory::MemoryEntries},
 };
 
 /// From when on the edge held that led to the start.
@@ -19,7 +19,10 @@ fn records() -> (Records, TempDir) {
     let data = DataDir::open_or_create(directory.path()).unwrap();
     let opening = Opening::new(&data, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();
     let recovered = opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();
-    (Records::new(Arc::new(MemoryStore::new()), recovered.ledger), directory)
+    {
+        let entries = Arc::new(MemoryEntries::new(Arc::clone(&recovered.ledger)));
+        (Records::new(entries, recovered.ledger), directory)
+    }
 }
 
 fn request() -> TraceRequest {

@@ -2,15 +2,12 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
-use super::apply::change_of;
+use super::{EdgeStateAt, LocalIndex};
 use crate::{
     entry::StoredEntry,
     id::KeyPrefix,
     ledger::{LedgerError, Position},
-    store::{
-        Direction, EdgeEnd, EdgeMove, EdgeOrigin, IndexChange, Store, StoreError,
-        local::{EdgeStateAt, LocalStore},
-    },
+    store::{Direction, EdgeEnd, EdgeMove, EdgeOrigin, IndexChange, PlacedChange, PositionIndex, StoreError},
 };
 
 /// Keys that are read at once when the index is counted.
@@ -35,7 +32,7 @@ pub enum CheckError {
 
 /// Compares the index with the ledger while the ledger is checked, entry by entry.
 pub struct IndexCheck {
-    store: LocalStore,
+    store: LocalIndex,
     /// Entries that were applied when the index was opened.
     applied: u64,
     identifiers: u64,
@@ -46,7 +43,7 @@ pub struct IndexCheck {
 
 impl IndexCheck {
     /// Checks an index that was just opened; what it has not applied is applied first, in memory ([`IndexCheck::catch_up`]).
-    pub fn new(store: LocalStore) -> Self {
+    pub fn new(store: LocalIndex) -> Self {
         let applied = store.durable().entries;
         Self { store, applied, identifiers: 0, newest: 0, edges: Tally::default() }
     }
@@ -56,21 +53,25 @@ impl IndexCheck {
     /// # Errors
     ///
     /// [`CheckError::Store`], [`CheckError::Ledger`].
-    pub fn catch_up(&self, position: Position, entry: &StoredEntry<'_>) -> Result<(), CheckError> {
+    pub fn catch_up(&self, position: Position, entry: &StoredEntry<'_>, change: IndexChange) -> Result<(), CheckError> {
         if entry.index >= self.applied {
             let upto = self.store.durable();
-            self.store.apply(vec![change_of(position, entry)?], upto)?;
+            self.store.apply(vec![PlacedChange::of(position, entry, change)], upto)?;
         }
         Ok(())
     }
 
-    /// Compares the index with the next entry.
+    /// Compares the index with the next entry and the change that is derived from the entry.
     ///
     /// # Errors
     ///
     /// [`CheckError`].
-    pub fn entry(&mut self, position: Position, entry: &StoredEntry<'_>) -> Result<(), CheckError> {
-        let change = change_of(position, entry)?;
+    pub fn entry(
+        &mut self,
+        position: Position,
+        entry: &StoredEntry<'_>,
+        change: IndexChange,
+    ) -> Result<(), CheckError> {
         let bad =
             |what: &str| CheckError::Differs { what: format!("the index {what} of ledger entry {}", entry.index) };
         let latest = self.store.latest(&change.key)?.ok_or_else(|| bad("does not know the identifier"))?;
@@ -93,7 +94,7 @@ impl IndexCheck {
         if entry.version == 1 {
             self.identifiers += 1;
         }
-        self.edges.add_all(change);
+        self.edges.add_all(change, position);
         Ok(())
     }
 
@@ -156,8 +157,8 @@ impl Tally {
     }
 
     /// Adds what an entry does to its edges, as both of their ends have it.
-    fn add_all(&mut self, change: IndexChange) {
-        let IndexChange { index, key, position, edges, .. } = change;
+    fn add_all(&mut self, change: IndexChange, position: Position) {
+        let IndexChange { index, key, edges, .. } = change;
         for EdgeMove { kind, origin, other, op } in edges {
             let (from, to) = match origin {
                 EdgeOrigin::Record => (key.clone(), other),
