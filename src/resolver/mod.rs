@@ -252,7 +252,7 @@ impl Resolver {
     ///
     /// [`ReadError`] when index or ledger cannot be read.
     pub fn any_below(&self, prefix: &KeyPrefix) -> Result<bool, ReadError> {
-        Ok(self.records.entries().any_below(prefix)?)
+        self.records.entries().any_below(prefix)
     }
 
     /// True when any identifier is known by a hash.
@@ -261,7 +261,7 @@ impl Resolver {
     ///
     /// [`ReadError`] when index or ledger cannot be read.
     pub fn any_name_hash(&self) -> Result<bool, ReadError> {
-        Ok(self.records.entries().any_name_hash()?)
+        self.records.entries().any_name_hash()
     }
 
     /// Whole records below a prefix in order of their keys, past the cache: for an export.
