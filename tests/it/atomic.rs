@@ -1,4 +1,4 @@
-//! Batches that are carried out whole or not at all, over gRPC and from the command line.
+//! Atomic batches, carried out as a whole or not at all, over gRPC and from the command line.
 
 use std::fmt::Write as _;
 
@@ -33,7 +33,7 @@ async fn all_commands_are_carried_out_or_none() {
             last,
         ]
     };
-    // Another command is in the way: the batch is refused, and each says why.
+    // The last command is refused: so is the batch, and every refusal names the reason.
     let outcomes = apply_all(&running, moved(create("88.1/there", name("y")))).await;
     for outcome in &outcomes[..3] {
         let refusal = outcome.refusal();
@@ -46,7 +46,7 @@ async fn all_commands_are_carried_out_or_none() {
     assert_eq!((running.entries(), content(&running.found("88.1/kept").await)), (2, "1 NAME=x".into()));
     assert!(matches!(running.resolve("88.1/new").await, pb::answer::Outcome::NotFound(_)));
 
-    // Without it, all of them stand in one checkpoint, one after the other, and under one time.
+    // With a command that is accepted, all entries share one checkpoint and one time, with consecutive indexes.
     let commands = || moved(request("4", retire("88.1/new")));
     let outcomes = apply_all(&running, commands()).await;
     let receipts: Vec<_> = outcomes.iter().map(Outcome::receipt).collect();
@@ -72,7 +72,7 @@ async fn all_commands_are_carried_out_or_none() {
 async fn what_no_atomic_batch_takes() {
     let directory = directory();
     let running = Running::start(directory.path()).await;
-    // So a client finds out whether the node knows of them.
+    // An empty atomic batch is accepted: so a client finds out whether the node knows atomic batches.
     assert!(apply_all(&running, vec![]).await.is_empty());
     let status = running.apply_batch(vec![]).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
@@ -82,7 +82,7 @@ async fn what_no_atomic_batch_takes() {
     let kinds: Vec<_> = outcomes.iter().map(|outcome| outcome.refusal().kind()).collect();
     assert_eq!(kinds, [Kind::Withdrawn, Kind::Invalid]);
     assert!(outcomes[1].refusal().message.contains("a batch of its own"));
-    // A command that is no message is in the way, too, and nothing is decided.
+    // A malformed command makes the whole batch fail, too.
     let outcomes = apply_all(&running, vec![create("88.1/b", name("x")), create("", name("x"))]).await;
     assert_eq!(outcomes[0].refusal().kind(), Kind::Withdrawn);
     assert_eq!(running.entries(), 1);
@@ -125,7 +125,7 @@ fn an_import_registers_all_lines_or_none() {
     let ran = node.run(&["import", "--all-or-nothing", "--json", &good]);
     assert!(ran.out.contains("\"status\":\"already exists\"") && ran.out.contains("\"withdrawn\":299"), "{}", ran.out);
 
-    // All of them, once.
+    // Without the refused record, every line is registered, once.
     let mut rest = String::new();
     lines(300).lines().filter(|line| !line.contains("/7\"")).for_each(|line| writeln!(rest, "{line}").unwrap());
     let rest = file(&files, "rest.jsonl", rest);

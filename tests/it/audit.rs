@@ -1,5 +1,5 @@
-//! What happens to a data directory that was damaged, rolled back, cut off, or is in use: `fsck` finds a flipped bit
-//! anywhere, a start mends what follows from the ledger and refuses the rest with a sentence.
+//! Data directories that are damaged, rolled back, cut off, or in use: `fsck` finds a flipped bit anywhere; a start
+//! repairs what can be derived from the ledger, and refuses everything else with a clear message.
 
 use std::{
     fs,
@@ -19,12 +19,12 @@ use touchmark::{
 
 use crate::support::*;
 
-/// Bits that are flipped in all.
+/// Number of bits flipped in total.
 const FLIPS: usize = 320;
-/// Bits that are flipped in each file at least.
+/// Minimum number of bits flipped in each file.
 const FLIPS_PER_FILE: usize = 5;
 
-/// An index that is merged into its blocks while it grows.
+/// A configuration whose index is merged into its blocks as it grows.
 fn small(data: &Path) -> Config {
     let mut config = config(data);
     config.index.overlay_entries_max = 128;
@@ -35,7 +35,7 @@ fn check(data: &Path) -> Result<FsckReport, String> {
     fsck(data, &mut |_| {}).map_err(|error| error.to_string())
 }
 
-/// Why a node does not start on a directory.
+/// Error with which a node refuses to start on a directory.
 async fn refusal(data: &Path) -> String {
     match Node::start(&small(data)).await {
         Ok(_) => panic!("the node started"),
@@ -52,7 +52,7 @@ fn identifier(number: usize) -> String {
     }
 }
 
-/// Records of all kinds: every scheme, every change, edges, request ids, private values.
+/// Commands of all kinds: every scheme, every change, edges, request ids, private values.
 fn commands(numbers: std::ops::Range<usize>) -> Vec<pb::Command> {
     let mut commands = Vec::new();
     for number in numbers {
@@ -125,7 +125,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A copy of a directory to try something on.
+/// A copy of a directory, to experiment on.
 fn image(of: &Path) -> TempDir {
     let copied = directory();
     copy(of, copied.path());
@@ -139,14 +139,14 @@ fn flip(file: &Path, bit: u64) {
     file.write_all_at(&[byte[0] ^ 1 << (bit % 8)], bit / 8).unwrap();
 }
 
-/// Which bits to flip: in every file some, more in long ones, and most of them where there is something else than zeros.
+/// Bits to flip: some in every file, more in long files, and most of them where a byte is not zero.
 fn plan(directory: &Path, rng: &mut StdRng) -> Vec<(PathBuf, u64)> {
     let files: Vec<_> = files(directory).into_iter().filter(|file| fs::metadata(file).unwrap().len() > 0).collect();
     let mut plan = Vec::new();
     for file in &files {
         let bytes = fs::read(file).unwrap();
         let used = bytes.iter().rposition(|&byte| byte != 0).map_or(bytes.len(), |last| last + 1);
-        // Short files get five, longer ones ever more.
+        // Short files get five; the number grows with the length.
         let count = FLIPS_PER_FILE * (1 + bytes.len().checked_ilog2().unwrap_or(0).saturating_sub(6) as usize);
         for number in 0..count {
             let end = if number % 3 == 2 { bytes.len() } else { used };
@@ -171,7 +171,7 @@ async fn a_flipped_bit_anywhere_is_found() {
     let plan = plan(sound.path(), &mut StdRng::seed_from_u64(seed));
     let (work, mut missed) = (image(sound.path()), Vec::new());
     let restore = |path: &Path| {
-        // Opening the index writes to it; what fsck reads only is put back by the caller.
+        // Opening the index writes to the index; files that `fsck` only reads are restored by the caller.
         fs::remove_dir_all(work.path().join("index")).unwrap();
         copy(&sound.path().join("index"), &work.path().join("index"));
         fs::copy(sound.path().join("index.seal"), work.path().join("index.seal")).unwrap();
@@ -195,7 +195,7 @@ async fn a_flipped_bit_anywhere_is_found() {
     assert_eq!(check(work.path()).unwrap(), before);
 }
 
-/// After a crash there is no seal: the ledger is checked all the same, and what lies behind its end is said.
+/// After a crash there is no seal: the ledger is checked all the same, and bytes behind its end are reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_bit_in_the_ledger_is_found_after_a_crash() {
     let directory = directory();
@@ -225,7 +225,7 @@ async fn a_flipped_bit_in_the_ledger_is_found_after_a_crash() {
     assert!(flipped >= 50);
 }
 
-/// Every record, over gRPC, on a copy of the directory.
+/// Every record of a copy of the directory, over gRPC.
 async fn contents(data: &Path) -> Vec<pb::Record> {
     let running = Running::with(&small(data)).await.unwrap();
     let records = running.export("").await;
@@ -325,14 +325,15 @@ async fn another_version_is_refused() {
     assert!(!missing.exists());
 }
 
-/// Without its key or its signed head nobody knows what a ledger has signed: the node does not go on as somebody else.
+/// Without its key or its signed head, a node cannot know what the ledger has signed: it does not start under a new
+/// key.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_key_or_signed_head_is_refused() {
     let sound = sound().await;
     for name in ["ledger/key", "ledger/signed_head"] {
         let (harmed, file) = (image(sound.path()), Path::new(name).file_name().unwrap().to_str().unwrap());
         fs::remove_file(harmed.path().join(name)).unwrap();
-        // A refused start leaves nothing behind that makes the next one pass.
+        // A refused start does not make the next start pass.
         for _ in 0..2 {
             let sentence = refusal(harmed.path()).await;
             assert!(sentence.contains(file) && sentence.contains("is missing"), "{sentence}");
@@ -383,7 +384,7 @@ async fn no_second_history_is_signed() {
             assert!(sentence.contains("refusing to sign a second history"), "{sentence}");
         }
         assert!(check(restored.path()).is_err());
-        // With the newest copy in its place again, it goes on.
+        // With the newest copy restored, the node starts.
         fs::remove_dir_all(restored.path().join("ledger")).unwrap();
         copy(&sound.path().join("ledger"), &restored.path().join("ledger"));
         assert_eq!(contents(restored.path()).await.len(), 340);
@@ -406,7 +407,7 @@ async fn another_key_is_refused() {
     assert_eq!(contents(lost.path()).await.len(), 300);
 }
 
-/// Damage in front of good frames is no torn tail: nothing is cut, nothing is served.
+/// Damage in front of valid frames is no torn tail: nothing is cut off, and the node does not start.
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_is_not_cut_away() {
     let sound = sound().await;
@@ -421,7 +422,7 @@ async fn damage_is_not_cut_away() {
     assert_eq!(contents(sound.path()).await.len(), 300);
 }
 
-/// A frame that was cut off while it was written, in front of a crash: found, said, cut, and the ledger goes on.
+/// A frame that was cut off by a crash is found, reported and cut, and the ledger continues.
 #[tokio::test]
 async fn a_torn_tail_is_cut_and_said() {
     let sound = sound().await;

@@ -1,4 +1,5 @@
-//! `touchmark audit`: a sound log passes, from its directory and over HTTP, ours and foreign; whatever was tampered with is named.
+//! `touchmark audit`: a sound log passes, from its directory and over HTTP, ours and foreign; every manipulation is
+//! named.
 
 use std::{
     collections::HashMap,
@@ -30,7 +31,7 @@ use crate::{
 /// Files of a log by their paths, as C2SP tlog-tiles names them.
 type Files = HashMap<String, Vec<u8>>;
 
-/// Serves files over HTTP for as long as the process runs; they can be changed meanwhile.
+/// Serves files over HTTP until the process ends; the files can be changed while they are served.
 fn serve(files: Files) -> (String, Arc<Mutex<Files>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -60,7 +61,7 @@ fn serve(files: Files) -> (String, Arc<Mutex<Files>>) {
     (url, files)
 }
 
-/// The files of a log, from its leaves by the definition.
+/// Files of a log, computed from the leaves as the specification defines them.
 fn files_of(entries: &[Vec<u8>], checkpoint: &[u8]) -> Files {
     let mut files = Files::from([("checkpoint".into(), checkpoint.to_vec())]);
     let mut levels = vec![entries.iter().map(|entry| leaf_hash(entry)).collect::<Vec<_>>()];
@@ -93,7 +94,7 @@ fn name(number: usize, width: usize) -> String {
     format!("{number:03}{part}")
 }
 
-/// The entries of a log, read through its source.
+/// Entries of a log, read through its source.
 fn entries_of(source: &dyn LogSource, size: usize) -> Vec<Vec<u8>> {
     let mut entries = Vec::new();
     for bundle in 0..size.div_ceil(TILE_WIDTH) {
@@ -108,7 +109,7 @@ fn entries_of(source: &dyn LogSource, size: usize) -> Vec<Vec<u8>> {
     entries
 }
 
-/// A data directory with some history, and a leaf of the output log at least.
+/// Makes a data directory with some history, and an output log of at least one leaf.
 async fn make(data: &Path) -> VerifierKey {
     let node = Running::start(data).await;
     let records = (0..600).map(|number| create(&format!("88.1/{number}"), vec![value(1, "N", "x")])).collect();
@@ -135,14 +136,14 @@ async fn an_index_that_hides_something_is_found() {
     assert_eq!((report.entries, report.content), (610, Content::Ours { identifiers: 605 }));
     let leaves = report.index.unwrap().leaves;
 
-    // One more leaf over the same entries cannot be: the auditor wants each to cover more. So the log grows first.
+    // A second leaf over the same entries is refused (each leaf has to cover more), so the ledger grows first.
     let node = Running::start(data.path()).await;
     node.apply(create("88.3/late", vec![])).await.unwrap();
     node.abandon(&crate::support::config(data.path())).await.stop().await;
     let leaves_now = audit(data.path()).unwrap().index.unwrap().leaves;
     assert!(leaves_now > leaves);
 
-    // The operator signs for a map without the edges from 88.2/3, without an entry, and with one too many.
+    // The operator signs for a map without the edges from 88.2/3, without an entry, and with one entry too many.
     let hidden = LookupKind::Out.key(&"88.2/3".parse_id());
     let late = LookupKind::Id.key(&"88.3/late".parse_id());
     type Change = Box<dyn Fn(&mut Vec<Update>)>;
@@ -178,7 +179,7 @@ impl ParseId for str {
     }
 }
 
-/// Makes the output log of a directory anew, with one leaf over a map that was changed.
+/// Rewrites the output log of a directory, with one leaf over a changed map.
 fn publish(data: &Path, change: &dyn Fn(&mut Vec<Update>)) {
     let directory = DataDir::open(data).unwrap();
     let source = LedgerSource::open(&directory).unwrap();
@@ -262,7 +263,7 @@ async fn a_log_over_http_is_audited_and_tampering_is_named() {
     chains_are_followed(&entries);
 }
 
-/// Logs that are signed and hashed as they should be, whose entries do not follow on each other.
+/// Logs that are signed and hashed correctly, but whose entries do not follow from each other.
 fn chains_are_followed(entries: &[Vec<u8>]) {
     let text = |index: usize| String::from_utf8(entries[index].clone()).unwrap();
     let changed = |index: usize, from: &str, to: &str| {
@@ -284,7 +285,7 @@ fn chains_are_followed(entries: &[Vec<u8>]) {
         ),
         (changed(7, "88.1/7", "88.1/77777"), "entry 601: it follows on entry 7, and none is about its identifier"),
         (changed(7, "value 1 ", "value 1 X"), "entry 601: it names another leaf hash for entry 7"),
-        // A well-formed principal of an unknown kind would be taken: the grammar is open.
+        // A well-formed principal of an unknown kind would be accepted: the grammar is open.
         (
             changed(7, "by loopback", "by Nobodyxx"),
             "entry 7: line 4 of the entry: who made the change is not written <kind>[:<name>]",
@@ -305,7 +306,7 @@ fn chains_are_followed(entries: &[Vec<u8>]) {
     }
 }
 
-/// A log under a key of the test, and its verifier key.
+/// A log signed with a key of the test, and its verifier key.
 fn signed(entries: &[Vec<u8>]) -> (Files, String) {
     let directory = directory();
     let key = LedgerKey::open_or_create(&directory.path().join("key"), "foreign.test/log", [9; 32]).unwrap();

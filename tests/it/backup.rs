@@ -1,5 +1,5 @@
-//! Copies of a running node's directory, made under load as README.md says ("Back up"): a node starts on each, it is
-//! sound, and everything acknowledged before the copy is there.
+//! Copies of a running node's directory, made under load as docs/operating.md describes ("Back up"): a node starts on
+//! each copy, the copy is sound, and everything acknowledged before the copy is there.
 
 use std::{
     fs,
@@ -22,12 +22,12 @@ use crate::{
     support::{Running, config, create, directory, value},
 };
 
-/// Copies of the directory, each while the load goes on.
+/// Number of copies, each made under load.
 const COPIES: usize = 3;
-/// Commands that are written at once.
+/// Commands of a batch.
 const BATCH: usize = 100;
 
-/// Everything acknowledged until now.
+/// Identifiers acknowledged until now.
 type Acknowledged = Arc<Mutex<Vec<String>>>;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,7 +59,8 @@ async fn a_copy_of_a_node_that_is_held_still_is_a_backup() {
     }
 }
 
-/// Why the node is held still: what was read before a write, with what was read after it, is no state that ever was.
+/// The reason for stopping the node while it is copied: bytes read before a write, joined with bytes read after it, are
+/// a state that never existed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_with_a_gap_is_refused() {
     let (data, copied) = (directory(), directory());
@@ -103,7 +104,7 @@ async fn write(writer: usize, address: String, acknowledged: Acknowledged, stop:
     }
 }
 
-/// What README.md names.
+/// Copies the ledger's files as docs/operating.md ("Back up") describes.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir(to.join("ledger")).unwrap();
     for name in ["FORMAT", "ledger/key", "ledger/signed_head", "ledger/segments"] {

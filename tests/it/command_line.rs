@@ -1,4 +1,4 @@
-//! The real program from a shell's point of view: exit codes, what is printed, signals, imports that were broken off.
+//! The real program, as a shell sees it: exit codes, output, signals, interrupted imports.
 
 use std::{
     collections::BTreeMap,
@@ -75,7 +75,7 @@ fn the_sample_is_loaded_once_and_the_printed_commands_work() {
 fn exit_codes_and_what_is_printed() {
     let data = directory();
     let node = Program::serve(data.path(), &[]);
-    // Arguments; the exit code; what the output and the error output hold.
+    // Arguments; exit code; parts of the output and of the error output.
     let table = [
         ("register 88.118/a --value 1:NAME=Gearbox --value 7:MASS=4", 0, "registered 88.118/a\n  version       1", ""),
         (
@@ -228,7 +228,7 @@ fn an_import_names_bad_lines_and_registers_the_rest() {
     for identifier in ["88.118/first", "88.118/last"] {
         assert_eq!(node.run(&["resolve", identifier]).exit, 0, "{identifier}");
     }
-    // The same with a table, and for programs.
+    // The same with a table, and with output for programs.
     let rows =
         "identifier,NAME,MASS\n88.118/c1,x,1\n88.118/c2,x\n88.118/c3,\"x\ny\",1\n88.118/c4,x,1,2\n88.118/c5,x,1\n";
     let path = file(&files, "records.csv", rows);
@@ -244,7 +244,7 @@ fn an_import_names_bad_lines_and_registers_the_rest() {
     check(node.run(&["import", "/nonexistent.csv"]), "no file", 1, "", "cannot read /nonexistent.csv: No such file");
 }
 
-/// Records of an import that is broken off, and how many of them reach the node before.
+/// Records of an interrupted import, and the number of them that reach the node before the interruption.
 const RECORDS: usize = 2_000;
 const SENT: usize = 1_000;
 
@@ -254,7 +254,7 @@ fn an_import_that_was_broken_off_is_continued() {
     let records: Vec<String> = (0..RECORDS).map(|number| record(number, "x")).collect();
     let path = file(&files, "records.jsonl", records.concat());
     let last_sent = format!("88.118/{}", SENT - 1);
-    // A part of a batch waits in the importer when it is killed.
+    // Part of a batch still waits in the importer at the interruption.
     let begin = |node: &Program| {
         let mut importer = Importer::start(node, &["--batch", "100"]);
         importer.write(&records[..SENT + 50]);
@@ -271,7 +271,7 @@ fn an_import_that_was_broken_off_is_continued() {
     check(node.run(&["import", &path]), "a third time", 0, "registered 0 records, resumed: 2,000 were", "");
     node.kill();
 
-    // The same with the node gone instead.
+    // The same when the node is gone.
     let data = directory();
     let node = Program::serve(data.path(), &[]);
     let mut importer = begin(&node);
@@ -298,7 +298,7 @@ fn record(number: usize, data: &str) -> String {
     format!("{{\"identifier\":\"88.118/{number}\",\"values\":[{{\"type\":\"N\",\"data\":\"{data}\"}}]}}\n")
 }
 
-/// An import that reads from the test.
+/// An import that reads lines from the test.
 struct Importer {
     child: Child,
 }
@@ -312,7 +312,7 @@ impl Importer {
     }
 
     fn write(&mut self, lines: &[String]) {
-        // The importer may have given up already; what came of it shows in the end.
+        // The importer may have ended already; the checks at the end show its result.
         let _ = self.child.stdin.as_mut().unwrap().write_all(lines.concat().as_bytes());
     }
 
@@ -355,7 +355,7 @@ fn what_is_exported_is_the_same_after_an_import() {
     assert_eq!(handles.lines().count(), expected.keys().filter(is_handle).count());
 }
 
-/// Exported records without what their node and time say.
+/// Exported records without the fields that depend on node and time.
 fn contents(lines: &str) -> BTreeMap<String, Json> {
     lines
         .lines()
@@ -400,7 +400,7 @@ fn a_stopped_directory_is_checked_and_its_index_made_again() {
     assert_eq!(node.run(&["resolve", GEARBOX]).exit, 0);
     assert_eq!(node.stop("INT"), Some(0));
 
-    // A flipped byte in each kind of file is found, and named: the file, in the ledger the entry.
+    // A flipped byte in each kind of file is found and named: the file, and in the ledger also the entry.
     let flipped = [
         ("ledger/segments/00000000000000000000.seg", 300_000, "00000000000000000000.seg"),
         ("ledger/tree/0", 4_000, "tree"),
@@ -471,7 +471,7 @@ fn old_names_serve_with_a_warning() {
     }
     assert!(!log.contains("key `zone`"), "{log}");
     drop(node);
-    // Printed, it has the names of today.
+    // The printed file has today's names.
     let printed = run(["config", "print", "--config", &old]);
     assert_eq!((printed.exit, printed.err.lines().count()), (0, 2), "{printed:?}");
     for line in ["zone = \"parts.example\"\n", "identity = \"n\"\n", "allow = \"192.0.2.0/24\"\n"] {
@@ -519,7 +519,7 @@ fn encrypted_listeners_are_introduced() {
 fn introduced(data: &Path, config: &str) {
     let node = Program::serve(data, &["--config", config]);
     let [tls, https, quic] = ["TLS", "HTTPS", "QUIC"].map(|protocol| node.dns_over(protocol).unwrap());
-    // As they are, and not as they were asked for.
+    // The addresses in use, not the requested ones.
     assert!(std::net::TcpStream::connect(tls).is_ok() && std::net::TcpStream::connect(https).is_ok());
     assert_ne!(quic.port(), 0);
     assert!(node.introduction.contains(&format!("{https}, at /dns-query\n")), "{}", node.introduction);
@@ -543,12 +543,12 @@ fn words(line: &str) -> Vec<&str> {
     line.split(' ').collect()
 }
 
-/// Runs a line that was printed for a shell.
+/// Runs a line that the program printed for a shell.
 fn shell(line: &str) -> Ran {
     Command::new("sh").args(["-c", line]).output().unwrap().into()
 }
 
-/// Checks the exit code and what is printed; an empty expectation wants an empty output.
+/// Checks exit code and output; an empty expectation requires empty output.
 #[track_caller]
 fn check(ran: Ran, what: &str, exit: i32, out: &str, err: &str) {
     let holds =
@@ -567,7 +567,7 @@ fn json(ran: &Ran) -> Json {
     serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
 }
 
-/// The same with what differs from run to run left out, keys in order.
+/// The same line with sorted keys, and without the fields that differ from run to run.
 fn masked(ran: &Ran) -> String {
     fn mask(json: &mut Json) {
         match json {
@@ -579,7 +579,7 @@ fn masked(ran: &Ran) -> String {
                             assert!(value.as_str().is_some_and(|text| !text.is_empty()), "{key}: {value}");
                             *value = "…".into();
                         }
-                        // How often something was published depends on the time.
+                        // The number of publications depends on timing.
                         "output_leaves" => {
                             assert!(value.as_u64().is_some_and(|leaves| leaves > 0), "{key}: {value}");
                             *value = "…".into();

@@ -1,7 +1,7 @@
-//! Kill -9 of the real binary under load, at random moments: what was acknowledged is there, in the ledger and the index,
+//! Kill -9 of the real binary under load, at random moments: everything acknowledged is in the ledger and in the index,
 //! and no signed checkpoint contradicts the tree.
 //!
-//! `TOUCHMARK_KILLS` says how often (8 times when it is not set); `TOUCHMARK_SEED` repeats a run.
+//! `TOUCHMARK_KILLS` sets the number of kills (8 unless given); `TOUCHMARK_SEED` repeats a run.
 
 mod matrix;
 
@@ -21,7 +21,7 @@ use touchmark::{
     protocol::grpc::pb::{self, registry_client::RegistryClient, resolver_client::ResolverClient},
 };
 
-/// Clients that write at the same time.
+/// Number of concurrent writers.
 const WRITERS: u64 = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,7 +68,7 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// What random choices begin with.
+/// Seed of the random choices.
 fn seed() -> u64 {
     number("TOUCHMARK_SEED").unwrap_or_else(|| rand::rng().next_u64())
 }
@@ -112,12 +112,12 @@ impl Node {
     }
 }
 
-/// What one writer heard before the node died.
+/// Replies that a writer received before the node died.
 #[derive(Default)]
 struct Heard {
     receipts: Vec<(pb::Receipt, String)>,
     checkpoints: Vec<String>,
-    /// What was erased for good.
+    /// Secret that was erased for good.
     erased: Option<String>,
 }
 
@@ -150,7 +150,7 @@ async fn write_until_killed(address: String, round: u64, writer: u64, seed: u64)
     heard
 }
 
-/// Creates an identifier of its own, or replaces the one that the writer shares with nobody.
+/// A command that creates the writer's own identifier, or replaces its values.
 fn command(identifier: &str, random: u64, turn: u64) -> pb::Command {
     let value = pb::Value {
         index: 1,
@@ -197,7 +197,7 @@ impl Acknowledged {
         }
     }
 
-    /// What was erased is in no file.
+    /// Checks that erased secrets are in no file.
     fn check_erased(&self, data: &Path) {
         for path in files(data) {
             let bytes = fs::read(&path).unwrap();

@@ -1,5 +1,5 @@
-//! A node with few file descriptors, beside ten times as many connections as it can hold that say nothing or half of
-//! something: every listener answers, and writes go on.
+//! A node with few file descriptors, and ten times as many connections as it can hold, which send nothing or half a
+//! request: every listener still answers, and writes go on.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -27,18 +27,18 @@ use crate::{
     support::directory,
 };
 
-/// File descriptors of the node: it keeps 160 back, and has 96 connections.
+/// File descriptors of the node: 160 are kept back, 96 are for connections.
 const DESCRIPTORS: u64 = 256;
-/// Silent connections to each listener: ten times as many as one can have.
+/// Idle connections to each listener: ten times as many as a listener can have.
 const CROWD: usize = 600;
-/// Descriptors that the test itself needs beside the crowds.
+/// Descriptors that the test itself needs besides the crowd.
 const SPARE: u64 = 256;
 const NAME: &str = "one._.118.88.hdl.id.test.";
 
-/// Where the connection with a number comes from.
+/// Source address of the connection with a number.
 type Source = fn(usize) -> Ipv4Addr;
 
-/// Starts a node that cannot raise its limit.
+/// Starts a node that cannot raise its limit of file descriptors.
 fn start(data: &Path, config: &str) -> Program {
     let program = touchmark();
     let mut command = Command::new("sh");
@@ -53,7 +53,7 @@ fn start(data: &Path, config: &str) -> Program {
     Program::spawn(&mut command)
 }
 
-/// Where the node listens over TCP, and what half of something looks like there.
+/// TCP listeners of the node, each with the first half of a request.
 fn listeners(node: &Program) -> [(SocketAddr, &'static [u8]); 5] {
     let hello = b"\x16\x03\x01\x02\x00\x01";
     [
@@ -65,17 +65,17 @@ fn listeners(node: &Program) -> [(SocketAddr, &'static [u8]); 5] {
     ]
 }
 
-/// Connections that stay, one after the other over the listeners: every other one says half of something.
+/// Opens connections that stay, in turn over the listeners; every other connection sends half a request.
 async fn crowd(node: &Program, source: Source) -> Vec<TcpStream> {
     let mut crowd = Vec::new();
     for number in 0..CROWD {
         for (address, half) in listeners(node) {
             let socket = TcpSocket::new_v4().unwrap();
             socket.bind((source(number), 0).into()).unwrap();
-            // Who finds the system's queue full comes too late.
+            // A connection that finds the system's backlog full comes too late.
             let Ok(Ok(mut stream)) = timeout(Duration::from_secs(1), socket.connect(address)).await else { continue };
             if number % 2 == 0 {
-                // The node may have ended it already.
+                // The node may have closed the connection already.
                 let _ = stream.write_all(half).await;
             }
             crowd.push(stream);
@@ -84,7 +84,7 @@ async fn crowd(node: &Program, source: Source) -> Vec<TcpStream> {
     crowd
 }
 
-/// Does something until it succeeds: a client tries again.
+/// Repeats a request until it succeeds, as a client would.
 async fn until_answered<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
     let begun = Instant::now();
     while !timeout(TIMEOUT, ask()).await.unwrap_or(false) {
@@ -92,7 +92,7 @@ async fn until_answered<F: Future<Output = bool>>(what: &str, mut ask: impl FnMu
     }
 }
 
-/// Asks over every listener, and writes.
+/// Sends a request to every listener, and a write.
 async fn check_all_answer(node: &Program, certificate: &Certificate, round: usize) {
     let query = Query::new(NAME, kind::TXT);
     until_answered("HTTP", || async {
@@ -117,7 +117,7 @@ async fn check_all_answer(node: &Program, certificate: &Certificate, round: usiz
     for protocol in ["TLS", "HTTPS", "QUIC"] {
         until_answered(protocol, || async {
             let (address, certificate, query) = (node.dns_over(protocol).unwrap(), certificate.clone(), query.clone());
-            // One that is turned away panics.
+            // A rejected connection panics.
             let asked = tokio::spawn(async move {
                 let connection = match protocol {
                     "TLS" => Encrypted::tls(address, &certificate).await,

@@ -1,4 +1,5 @@
-//! Delegations of one node: what is homed, delegated, or neither, over every protocol, over restarts, and in the ledger's proofs.
+//! Delegations of one node: homed and delegated prefixes over every protocol, across restarts, and in the proofs of the
+//! ledger.
 
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ fn json(text: &str) -> Json {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// What a question ends in: the exit code, and what is said of it.
+/// Exit code and output of `resolve`.
 fn resolved(node: &Program, identifier: &str) -> (i32, String) {
     let ran = node.run(&["resolve", identifier]);
     (ran.exit, ran.out + &ran.err)
@@ -58,17 +59,17 @@ fn the_longest_prefix_decides() {
     assert_eq!(resolved(&node, "88.1180/x").0, 0);
     let (exit, said) = resolved(&node, "88.118/x");
     assert!(exit == 5 && said.contains("not responsible"), "{said}");
-    // Over JSON the sites are there, too.
+    // The JSON output names the sites, too.
     let ran = node.run(&["resolve", "1.3.6.1.4.1.9.1", "--json"]);
     let line = json(&ran.out);
     assert_eq!((&line["status"], &line["prefix"]), (&"delegated".into(), &"urn:oid:1.3.6.1.4.1.9".into()), "{line}");
     assert_eq!(line["sites"][0]["endpoints"][0], "dns://127.0.0.1:4002");
-    // Nothing is registered that others answer for, and nothing that nobody was told to.
+    // A registration is refused below a delegated prefix, and below a prefix that is not homed.
     let refused = node.run(&["register", "88.118.8/y", "--value", "NAME=x"]);
     assert!(refused.exit == 8 && refused.err.contains("grpc://127.0.0.1:4001"), "{refused:?}");
     let refused = node.run(&["register", "99/y", "--value", "NAME=x"]);
     assert!(refused.exit == 8 && refused.err.contains("no prefix that is homed"), "{refused:?}");
-    // It is the prefix above again after a revocation, and its history goes on.
+    // A revoked prefix belongs to the prefix above again, and its history continues.
     let receipt = ok(node.run(&["prefix", "revoke", "88.118.8"]));
     assert!(receipt.contains("version       2"), "{receipt}");
     assert!(resolved(&node, "88.118.8/x").1.contains("not responsible"));
@@ -115,16 +116,16 @@ fn what_is_said_of_prefixes_is_kept_proven_and_shown() {
     let list = ok(node.run(&["prefix", "list"]));
     assert!(list.contains("delegated hdl:88.118  version 2") && list.contains("homed     .  version 1"), "{list}");
     assert!(list.contains("4002") && !list.contains("4001") && !list.contains("hdl:77"), "{list}");
-    // A feed shows them in their places.
+    // A feed shows changes of prefixes in their places.
     let mut events = Events::open(node.http, "/events?from=0", "");
     let shown: Vec<String> = (0..6).map(|_| events.next().unwrap().kind).collect();
     assert_eq!(shown, ["create", "delegate", "delegate", "home", "revoke", "home"]);
-    // The entry is proven like any other, and says it in plain text.
+    // The entry is proven like any other, and its text names the change.
     let proof = file(&data, "proof", ok(node.run(&["prove", "2"])));
     let key = node.introduction.lines().find_map(|line| line.trim().strip_prefix("ledger key  ")).unwrap();
     let verified = ok(run(["verify", &proof, "--key", key]));
     assert!(verified.contains("delegate") && verified.contains("hdl:88.118"), "{verified}");
-    // The bootstrap registry is made of what stands now, with heads for caches.
+    // The bootstrap registry lists the current delegations, with headers for caches.
     let reply = get(node.http, "/bootstrap.json");
     let document = json(reply.text());
     assert_eq!(document["services"][0][0][0], "88.118");
@@ -136,7 +137,7 @@ fn what_is_said_of_prefixes_is_kept_proven_and_shown() {
     assert_eq!(request(node.http, "GET", "/bootstrap.json", &tag).status, 200);
     let refused = resolved(&node, "88.118/x");
     assert_eq!(refused.0, 5);
-    // Over a restart, and over an index that is made again.
+    // Across a restart, and with a rebuilt index.
     let path = data.path().to_str().unwrap().to_owned();
     assert_eq!(node.stop("TERM"), Some(0));
     ok(run(["fsck", "--data", &path]));
@@ -170,14 +171,14 @@ fn the_tree_is_drawn() {
     assert!(tree.contains("[speaks no gRPC]"), "{tree}");
 }
 
-/// What a node says of an identifier, with what shows that it is the latest, when it is asked as the one for a prefix.
+/// Reply of a node as the site of the prefix `delegated`, and the result of verifying that the reply is the latest.
 async fn latest(node: &Program, delegated: &str, identifier: &str) -> (SiteReply, Result<(), String>) {
     let (endpoint, key) =
         (Endpoint { protocol: SiteProtocol::Grpc, address: node.grpc.parse().unwrap() }, key_of(node));
     let target = Target { endpoint, key: Some(key.into()), prefix: Arc::new(Prefix::parse(delegated).unwrap()) };
     let question = SiteQuestion { identifier: Identifier::parse(identifier).unwrap(), evidence: Evidence::Latest };
     let upstream = NodeUpstream::new("id.test");
-    // The verifiable index may still be catching up when the node has just begun.
+    // Right after the start, the verifiable index may still be catching up.
     let asked = async {
         loop {
             let reply = upstream.ask(&target, &question).await.unwrap();
@@ -206,7 +207,7 @@ async fn the_latest_shows_that_no_longer_prefix_is_delegated() {
     ok(node.run(&["prefix", "home", "88.1.2"]));
     delegate(&node, "88.1.5", 4001);
     delegate(&node, "urn:oid:1.3.6", 4002);
-    // What is asked as whom, what is said, and which prefixes are shown beside it.
+    // Prefix of the asked site, identifier, kind of reply, prefixes with proofs beside the reply.
     let table: [(&str, &str, &str, &[&str]); 8] = [
         (".", "88.1.2.3/x", "found", &["hdl:88.1.2.3", "hdl:88.1.2"]),
         ("88.1.2", "88.1.2.3/x", "found", &["hdl:88.1.2.3"]),

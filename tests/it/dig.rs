@@ -1,4 +1,4 @@
-//! What other people's clients say about the node's DNS: `dig` and `kdig`, where they are installed.
+//! The node's DNS as other people's clients see it: `dig` and `kdig`, where installed.
 
 use std::{net::SocketAddr, process::Command};
 
@@ -10,13 +10,13 @@ use crate::{
     support::{Running, create, create_with_edges, directory, edge, retire, value},
 };
 
-/// What a client said.
+/// Output of a client.
 struct Said {
     text: String,
 }
 
 impl Said {
-    /// Asks the node; the options stand as on a command line.
+    /// Asks the node; `options` as on a command line.
     fn ask(client: &str, server: SocketAddr, options: &str) -> Self {
         let mut command = Command::new(client);
         command.arg(format!("@{}", server.ip())).args(["-p", &server.port().to_string()]);
@@ -25,7 +25,7 @@ impl Said {
         Self { text: ran.out }
     }
 
-    /// The lines of the records in a section, their fields parted by single spaces.
+    /// Record lines of a section, their fields separated by single spaces.
     fn section(&self, name: &str) -> Vec<String> {
         let lines = self.text.lines().skip_while(|line| !line.starts_with(&format!(";; {name} SECTION"))).skip(1);
         lines
@@ -34,9 +34,9 @@ impl Said {
             .collect()
     }
 
-    /// `NOERROR: qr aa rd`.
+    /// Status and flags: `NOERROR: qr aa rd`.
     fn status(&self) -> String {
-        // kdig begins its words with capitals, and its fields end otherwise.
+        // kdig capitalizes its words, and ends fields with another character.
         let field = |head: &str| {
             let (_, rest) = self.text.split_once(head).unwrap_or_else(|| panic!("no `{head}` in {}", self.text));
             rest.split([',', ';']).next().unwrap().trim().to_owned()
@@ -58,7 +58,7 @@ impl Said {
     }
 }
 
-/// A node with something of everything.
+/// A node with records of every kind.
 async fn node(data: &std::path::Path) -> Running {
     let node = Running::start(data).await;
     let private = pb::Value { permissions: Some(12), ..value(1, "COST", "9") };
@@ -96,7 +96,7 @@ async fn dig_understands_every_type() {
     let ask = |options: &str| Said::ask("dig", node.node.dns_addr(), options);
     let part = "part._.118.88.hdl.id.test.";
 
-    // One TTL for a set: the shortest.
+    // A set has one TTL, the shortest.
     let text = ask(&format!("{part} TXT"));
     assert_eq!(text.status(), "NOERROR: qr aa rd");
     let expected =
@@ -117,7 +117,7 @@ async fn dig_understands_every_type() {
     assert!(record.len() == 1 && record[0].starts_with(&format!("{part} 60 IN TYPE65280 \\# ")), "{record:?}");
     ask(&format!("{part} ANY +notcp")).holds("\"RFC8482\"");
 
-    // The zone itself.
+    // The apex of the zone.
     let entries = node.entries();
     let soa = format!("id.test. 3600 IN SOA ns.id.test. hostmaster.id.test. {entries} 3600 600 604800 60");
     assert_eq!(ask("id.test. SOA").section("ANSWER"), [soa]);
@@ -126,7 +126,7 @@ async fn dig_understands_every_type() {
     assert_eq!(name_server.section("ADDITIONAL"), ["ns.id.test. 3600 IN A 127.0.0.1"]);
     assert_eq!(ask("ns.id.test. A").section("ANSWER"), ["ns.id.test. 3600 IN A 127.0.0.1"]);
 
-    // X.672 asks below the name.
+    // X.672 asks for a name below that of the identifier.
     for name in ["1.999.2.oid.id.test.", "ors-dummy.1.999.2.oid.id.test."] {
         let answer = ask(&format!("{name} NAPTR")).section("ANSWER");
         assert_eq!(answer, [format!(r#"{name} 3600 IN NAPTR 100 1 "u" "ORS+COID" "!^.*$!x:y!" ."#)]);
@@ -137,7 +137,7 @@ async fn dig_understands_every_type() {
         [format!(r#"{hashed} 3600 IN TXT "1 NAME" "by hash""#)]
     );
 
-    // Case does not count, and comes back as it was asked.
+    // Names are compared without regard to case, and come back in the case of the question.
     let mixed = "PaRt._.118.88.hDl.Id.TeSt.";
     let answer = ask(&format!("{mixed} NAPTR"));
     assert_eq!(answer.section("QUESTION"), [format!(";{mixed} IN NAPTR")]);
@@ -154,7 +154,7 @@ async fn dig_is_told_what_is_not_there() {
     let node = node(data.path()).await;
     let ask = |options: &str| Said::ask("dig", node.node.dns_addr(), options);
     let soa = format!("id.test. 60 IN SOA ns.id.test. hostmaster.id.test. {} 3600 600 604800 60", node.entries());
-    // Name and type; status and flags; the extended error.
+    // Name and type; status and flags; extended error.
     let table = [
         ("missing._.118.88.hdl.id.test. TXT", "NXDOMAIN: qr aa rd", None),
         ("nothing.id.test. TXT", "NXDOMAIN: qr aa rd", None),
@@ -202,7 +202,7 @@ async fn dig_gets_what_its_transport_takes() {
     let middle = "middle._.118.88.hdl.id.test. TXT";
     let records = |said: &Said| said.section("ANSWER").len();
 
-    // A truncated answer has no records (RFC 2181 section 9), keeps its OPT record, and the client asks over TCP.
+    // A truncated answer has no records (RFC 2181 section 9) but an OPT record, and the client asks again over TCP.
     let cut = ask(&format!("{long} +ignore"));
     assert_eq!((cut.status().as_str(), records(&cut)), ("NOERROR: qr aa tc rd", 0));
     cut.holds("EDNS: version: 0").holds("udp: 1232");
@@ -211,17 +211,17 @@ async fn dig_gets_what_its_transport_takes() {
     whole.holds("Truncated, retrying in TCP mode").holds("(TCP)");
     let whole = ask(&format!("{long} +tcp"));
     assert_eq!((whole.status().as_str(), records(&whole)), ("NOERROR: qr aa rd", 2));
-    // However much the client takes, over UDP it gets what passes every path.
+    // Whatever size the client accepts, an answer over UDP is never longer than what passes every path.
     assert_eq!(ask(&format!("{long} +ignore +bufsize=4096")).status(), "NOERROR: qr aa tc rd");
 
-    // 800 octets: with EDNS they fit, without or with less room they do not.
+    // 800 octets fit with EDNS, and not without EDNS or with a smaller size.
     assert_eq!(ask(&format!("{middle} +ignore")).status(), "NOERROR: qr aa rd");
     for options in ["+noedns", "+bufsize=512", "+bufsize=100"] {
         assert_eq!(ask(&format!("{middle} +ignore {options}")).status(), "NOERROR: qr aa tc rd", "{options}");
     }
     ask("part._.118.88.hdl.id.test. TXT +noedns").holds("status: NOERROR").lacks("OPT PSEUDOSECTION");
 
-    // RFC 6891, RFC 8906: versions, unknown options and flags, what a client may set besides.
+    // RFC 6891, RFC 8906: versions, unknown options and flags, flags that a client may set.
     ask("id.test. SOA +edns=1 +noednsnegotiation").holds("status: BADVERS").holds("EDNS: version: 0");
     for options in
         ["+ednsopt=100", "+ednsflags=0x80", "+cookie", "+nsid", "+dnssec", "+norecurse", "+adflag", "+cdflag", "+zflag"]
@@ -259,7 +259,7 @@ async fn kdig_agrees() {
     node.stop().await;
 }
 
-/// What `dig` asks a server about itself, and how it keeps a cookie.
+/// Questions of `dig` about the server itself, and its use of cookies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dig_is_told_about_the_server() {
     if !is_installed("dig") {
@@ -276,14 +276,14 @@ async fn dig_is_told_about_the_server() {
     let version = format!("\"touchmark {}\"", env!("CARGO_PKG_VERSION"));
     ask("version.bind. TXT -c CH").holds("status: NOERROR").holds(&version);
 
-    // RFC 7873: dig checks that its own part came back ("good"), and may say the whole again.
+    // RFC 7873: dig checks that its client cookie comes back ("good"), and may send the whole cookie again.
     for transport in ["", "+tcp"] {
         let cookie = field(&ask(&format!("id.test. SOA +cookie=0102030405060708 {transport}")), "COOKIE:");
         let cookie = cookie.strip_suffix(" (good)").unwrap_or_else(|| panic!("{cookie}"));
         assert!(cookie.len() == 48 && cookie.starts_with("0102030405060708"), "{cookie}");
         let again = ask(&format!("id.test. SOA +cookie={cookie} {transport}"));
         again.holds("status: NOERROR").holds("(good)");
-        // A wrong one is answered with a right one; dig asks again when it is told to.
+        // A wrong cookie is answered with a right one; dig asks again if told to (BADCOOKIE).
         let wrong = format!("{}{}", &cookie[..46], if cookie.ends_with("00") { "01" } else { "00" });
         let said = ask(&format!("id.test. SOA +cookie={wrong} {transport}"));
         said.holds("status: NOERROR").holds("(good)");
@@ -291,7 +291,7 @@ async fn dig_is_told_about_the_server() {
     }
     ask("id.test. SOA +nocookie").lacks("COOKIE").lacks("NSID");
 
-    // RFC 6891 section 6.2.3: what the node says of itself does not depend on the client.
+    // RFC 6891 section 6.2.3: the size that the node advertises does not depend on the client.
     for size in [0, 512, 1_232, 1_400, 4_096, 65_535] {
         let said = ask(&format!("middle._.118.88.hdl.id.test. TXT +ignore +bufsize={size}"));
         let expected = if size < 1_232 { "NOERROR: qr aa tc rd" } else { "NOERROR: qr aa rd" };
@@ -320,7 +320,7 @@ async fn connections_are_kept_open() {
     node.stop().await;
 }
 
-/// RFC 5001: octets, and the same as text.
+/// RFC 5001: the identity as octets and as text.
 #[test]
 fn clients_are_told_which_node_it_is() {
     let data = directory();

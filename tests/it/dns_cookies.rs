@@ -1,4 +1,4 @@
-//! DNS cookies (RFC 7873, and RFC 9018 for what is in a server's part).
+//! DNS cookies (RFC 7873; RFC 9018 for the format of a server cookie).
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -13,7 +13,7 @@ use crate::{
 const ZONE: &str = "id.test.";
 const LONG: &str = "long._.118.88.hdl.id.test.";
 const CLIENT: [u8; 8] = *b"client-1";
-/// Octets of a client's part, and of a whole cookie (RFC 9018 section 4).
+/// Octets of a client cookie, and of a whole cookie (RFC 9018 section 4).
 const CLIENT_OCTETS: usize = 8;
 const COOKIE_OCTETS: usize = 24;
 
@@ -29,7 +29,7 @@ fn ask_from(local: &str, server: SocketAddr, query: &Query) -> Response {
     Udp::from(local.parse::<IpAddr>().unwrap(), server).ask(query)
 }
 
-/// The cookie of a response, as RFC 9018 section 4 has it, for this client.
+/// The cookie of a response, in the format of RFC 9018 section 4, for this client.
 #[track_caller]
 fn cookie(response: &Response, client: &[u8]) -> Vec<u8> {
     let cookie = response.edns.as_ref().unwrap().option(option::COOKIE).expect("a cookie").to_vec();
@@ -40,18 +40,18 @@ fn cookie(response: &Response, client: &[u8]) -> Vec<u8> {
     cookie
 }
 
-/// Seconds since 1970, as in a cookie.
+/// Seconds since 1970, as in a server cookie.
 fn time() -> u32 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as u32
 }
 
-/// True when the server takes the cookie for its own: it comes back as it is.
+/// True if the server accepts the cookie: the same cookie comes back.
 fn is_taken(served: &Served, cookie: &[u8]) -> bool {
     let response = served.udp(&soa(cookie));
     response.edns.unwrap().option(option::COOKIE) == Some(cookie)
 }
 
-/// RFC 7873 section 5.2.3: a client's part alone is answered, and gets the server's.
+/// RFC 7873 section 5.2.3: a client cookie alone is answered, and gets a server cookie.
 #[test]
 fn section_5_2_3_a_client_cookie_alone() {
     let served = served();
@@ -65,7 +65,7 @@ fn section_5_2_3_a_client_cookie_alone() {
     }
 }
 
-/// RFC 7873 section 5.2.1: a cookie is not said unasked.
+/// RFC 7873 section 5.2.1: a request without a cookie gets none.
 #[test]
 fn section_5_2_1_no_cookie() {
     let served = served();
@@ -92,8 +92,8 @@ fn section_5_2_2_malformed_cookies() {
     }
 }
 
-/// RFC 7873 section 5.2.4: a wrong server's part counts as none. The question is answered, or the client is told to ask again
-/// (BADCOOKIE); either way it gets a right one.
+/// RFC 7873 section 5.2.4: a wrong server cookie counts as none. The question is answered, or the client is told to ask
+/// again (BADCOOKIE); either way the response has a valid cookie.
 #[test]
 fn section_5_2_4_bad_server_cookies() {
     let served = served();
@@ -128,7 +128,7 @@ fn section_5_2_4_bad_server_cookies() {
     }
 }
 
-/// RFC 7873 section 5.2.5: a right cookie comes back; a server may make it anew (RFC 9018 section 4.3).
+/// RFC 7873 section 5.2.5: a valid cookie comes back; a server may renew it (RFC 9018 section 4.3).
 #[test]
 fn section_5_2_5_a_correct_server_cookie() {
     let served = served();
@@ -140,12 +140,12 @@ fn section_5_2_5_a_correct_server_cookie() {
             assert!(again == good || again[12..16] > good[12..16], "{good:x?} {again:x?}");
         }
     }
-    // It goes with the address, not with the port or the connection.
+    // A cookie is bound to the address, not to the port or the connection.
     let over_tcp = cookie(&Tcp::to(served.address).ask(&soa(&CLIENT)), &CLIENT);
     assert!(is_taken(&served, &over_tcp));
 }
 
-/// RFC 7873 section 5.4: a cookie can be asked for, and checked, without a question.
+/// RFC 7873 section 5.4: a client can request a cookie, and have one checked, without a question.
 #[test]
 fn section_5_4_asking_for_a_server_cookie() {
     let served = served();
@@ -162,7 +162,7 @@ fn section_5_4_asking_for_a_server_cookie() {
     bad[23] ^= 1;
     assert_eq!(ask(soa(&good)).status(), "NOERROR");
     assert_eq!(ask(soa(&bad)).status(), "BADCOOKIE");
-    // Without a cookie there is nothing to ask for.
+    // Without a cookie and without a question, a request is malformed.
     assert_eq!(ask(Query::new(ZONE, kind::SOA).edns()).status(), "FORMERR");
 }
 
@@ -174,7 +174,7 @@ fn section_5_2_several_cookies() {
     cookie(&response, &CLIENT);
 }
 
-/// RFC 9018 section 4: different for each client's part and each address.
+/// RFC 9018 section 4: server cookies differ for each client cookie and each address.
 #[test]
 fn cookies_differ_from_client_to_client() {
     let served = served();

@@ -1,5 +1,5 @@
-//! Whatever comes: an answer or silence, and a node that goes on. The node is a process of its own, so that a thread of it
-//! that panics is seen in its log. `PROPTEST_CASES` makes the runs longer.
+//! Arbitrary input over UDP and TCP: the node answers or is silent, and goes on. The node is a process of its own, so
+//! that a panic of one of its threads shows in its log. `PROPTEST_CASES` makes the runs longer.
 
 use std::{
     cell::{Cell, RefCell},
@@ -23,13 +23,13 @@ use crate::{
     support::directory,
 };
 
-/// How many times the usual number of cases is tried over UDP.
+/// Factor on the usual number of cases, over UDP.
 const UDP_CASES: u32 = 12;
 /// A name of the sample.
 const NAME: &str = "gb120-3169._.lsn.1000.88.hdl.id.test.";
 const HEADER_OCTETS: usize = 12;
 
-/// A node of its own, which must be well at the end.
+/// Runs against a node of its own, which must be healthy at the end.
 fn check_node(run: impl FnOnce(&Program)) {
     let directory = directory();
     let program = Program::serve(&directory.path().join("data"), &["--sample"]);
@@ -44,7 +44,7 @@ fn runner(times: u32) -> TestRunner {
     TestRunner::new(Config { cases: cases * times, failure_persistence: None, ..Config::default() })
 }
 
-/// A request that is well-formed, with every part that a request may have.
+/// A well-formed request, with every part that a request may have.
 fn well_formed() -> impl Strategy<Value = Vec<u8>> {
     let names = prop::sample::select(vec![NAME, "id.test.", "hdl.id.test.", "none.id.test.", "version.bind.", "."]);
     let kinds = prop_oneof![prop::sample::select(vec![kind::TXT, kind::SOA, kind::ANY, kind::RECORD, 0]), any::<u16>()];
@@ -53,7 +53,7 @@ fn well_formed() -> impl Strategy<Value = Vec<u8>> {
     let edns = (any::<[u16; 2]>(), 0..3_u8, vec((code, vec(any::<u8>(), 0..50)), 0..4));
     let parts = (names, kinds, prop::sample::select(vec![1, 1, 1, 3, 255]), any::<u16>(), prop::option::of(edns));
     parts.prop_map(|(name, kind, class, flags, edns)| {
-        // Mostly questions.
+        // Mostly standard queries: QR and opcode are 0.
         let flags = if flags % 4 == 0 { flags } else { flags & 0x07ff };
         let mut query = Query::new(name, kind).class(class).flags(flags);
         if let Some(([payload, flags], version, options)) = edns {
@@ -64,7 +64,7 @@ fn well_formed() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// One thing to do to a request.
+/// One change to a request.
 #[derive(Clone, Debug)]
 enum Change {
     Set(Index, u8),
@@ -72,9 +72,9 @@ enum Change {
     Insert(Index, Vec<u8>),
     /// One of the four counts of the header.
     Count(usize, u16),
-    /// A compression pointer to somewhere.
+    /// A compression pointer to any place.
     Point(Index, Index),
-    /// Some of it once more, at the end.
+    /// A repetition of some octets at the end.
     Repeat(Index),
 }
 
@@ -129,7 +129,7 @@ fn loops() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Anything that could come.
+/// Any octets.
 fn garbage() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         1 => vec(any::<u8>(), 0..600),
@@ -138,14 +138,14 @@ fn garbage() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Checks what came back for what was sent.
+/// Checks the response to a request.
 fn check(sent: &[u8], came: &[u8], is_datagram: bool) -> Result<(), TestCaseError> {
     let fail = |reason: String| Err(TestCaseError::fail(format!("{reason}\nsent {sent:x?}\ncame {came:x?}")));
     let response = match Response::read(came) {
         Ok(response) => response,
         Err(reason) => return fail(reason),
     };
-    // Nothing in a request can make room for more.
+    // Nothing in a request can raise the limit of a response.
     let octets_max = if response.edns.is_some() { UDP_OCTETS_MAX } else { PLAIN_OCTETS_MAX };
     if is_datagram && came.len() > octets_max {
         return fail(format!("{} octets, at most {octets_max}", came.len()));
@@ -164,7 +164,7 @@ fn check(sent: &[u8], came: &[u8], is_datagram: bool) -> Result<(), TestCaseErro
     Ok(())
 }
 
-/// Tries datagrams, and after each asks what must be answered.
+/// Sends datagrams, and after each a question that must be answered.
 struct Prober {
     socket: Udp,
     good: Query,
@@ -175,7 +175,7 @@ struct Prober {
 impl Prober {
     fn try_one(&self, mut message: Vec<u8>) -> Result<(), TestCaseError> {
         let mut sent = self.sent.borrow_mut();
-        // Even ids for what is tried, odd ones for the questions after it.
+        // Even ids for the datagrams, odd ids for the questions after them.
         let id = 2 * sent.len() as u16;
         message.iter_mut().zip(id.to_be_bytes()).for_each(|(place, octet)| *place = octet);
         self.socket.send(&message);
@@ -192,7 +192,7 @@ impl Prober {
                 prop_assert!(has_answer, "a good question is not answered after {:x?}", sent[&id]);
                 return Ok(());
             }
-            // An answer may be late, and belong to an earlier one.
+            // An answer may be late, and belong to an earlier datagram.
             check(&sent[&answered], &came, true)?;
             self.answers.set(self.answers.get() + 1);
         }
@@ -202,7 +202,7 @@ impl Prober {
 #[test]
 fn whatever_comes_over_udp() {
     check_node(|program| {
-        // With a cookie, so that no limit on answers without one gets in the way.
+        // With a cookie: without one, answers are rate-limited.
         let good = Query::new(NAME, kind::TXT).option(option::COOKIE, &server_cookie(program.dns));
         let (socket, sent) = (Udp::to(program.dns), RefCell::default());
         let prober = Prober { socket, good, sent, answers: Cell::new(0) };
@@ -220,14 +220,14 @@ fn whatever_comes_over_tcp() {
         let tried = runner(1).run(&(vec(garbage(), 1..4), any::<bool>()), |(messages, is_framed)| {
             let mut connection = Tcp::to(program.dns);
             for message in &messages {
-                // The node may have ended the connection already.
+                // The node may have closed the connection already.
                 let _ = if is_framed { connection.send(message) } else { connection.write(message) };
             }
             let _ = connection.0.shutdown(std::net::Shutdown::Write);
             connection.0.set_read_timeout(Some(ANSWER_TIMEOUT)).unwrap();
             while let Ok(came) = connection.receive() {
                 let id = came.get(..2).unwrap_or_default();
-                // Two of them may have come to the same id.
+                // Two messages may have the same id.
                 let asked = messages.iter().filter(|message| is_framed && message.starts_with(id));
                 let mut checked = asked.map(|sent| check(sent, &came, false));
                 match checked.next() {
@@ -242,7 +242,7 @@ fn whatever_comes_over_tcp() {
     });
 }
 
-/// The hard ones by hand: each is answered with FORMERR or not at all, at once.
+/// The hard cases by hand: each is answered at once, with FORMERR or not at all.
 #[test]
 fn names_that_never_end_and_counts_that_are_not_so() {
     let header = |counts: [u16; 4]| [7, 0].into_iter().chain(counts).flat_map(u16::to_be_bytes).collect::<Vec<u8>>();

@@ -1,5 +1,5 @@
-//! Answers by RFC: what stands in which section, for how long, how long a response gets, and what comes with it when it is
-//! asked for. `dns_tcp` and `dns_cookies` go on from here.
+//! Answers over DNS by RFC: sections, TTLs, lengths of responses, and options on request. `dns_tcp` and `dns_cookies`
+//! cover transport and cookies.
 
 use std::{
     net::{IpAddr, UdpSocket},
@@ -24,7 +24,7 @@ const OID: &str = "5.1.999.2.oid.id.test.";
 const MIDDLE: &str = "middle._.118.88.hdl.id.test.";
 const LONG: &str = "long._.118.88.hdl.id.test.";
 
-/// A node with something of everything.
+/// A node with records of every kind.
 fn served() -> Served {
     let private = pb::Value { permissions: Some(12), ..value(1, "COST", "9") };
     let short_lived = pb::Value { ttl: Some(7), ..value(1, "NAME", "Gear") };
@@ -46,7 +46,7 @@ fn soa(section: &[Record]) -> &Record {
 #[test]
 fn sections_flags_and_codes() {
     let served = served();
-    // Name and type; what comes back over both transports.
+    // Name and type; response over both transports.
     let table = [
         (ZONE, kind::SOA, "NOERROR · qr aa · answer SOA · authority -"),
         (ZONE, kind::NS, "NOERROR · qr aa · answer NS · authority -"),
@@ -56,18 +56,18 @@ fn sections_flags_and_codes() {
         (PART, kind::URI, "NOERROR · qr aa · answer URI · authority -"),
         (PART, kind::RECORD, "NOERROR · qr aa · answer TYPE65280 · authority -"),
         (OID, kind::TXT, "NOERROR · qr aa · answer TXT · authority -"),
-        // A type that the name does not have, or that nobody knows (RFC 3597).
+        // A type that the name does not have, and an unknown type (RFC 3597).
         (PART, kind::A, "NOERROR · qr aa · answer - · authority SOA"),
         (PART, 1_000, "NOERROR · qr aa · answer - · authority SOA"),
         (PART, 65_279, "NOERROR · qr aa · answer - · authority SOA"),
         ("none._.118.88.hdl.id.test.", 1_000, "NXDOMAIN · qr aa · answer - · authority SOA"),
-        // One record, whatever is there (RFC 8482 section 4.2).
+        // One record, whatever the name has (RFC 8482 section 4.2).
         (PART, kind::ANY, "NOERROR · qr aa · answer HINFO · authority -"),
         (ZONE, kind::ANY, "NOERROR · qr aa · answer HINFO · authority -"),
         ("none._.118.88.hdl.id.test.", kind::ANY, "NXDOMAIN · qr aa · answer - · authority SOA"),
         // A retired name exists.
         ("gone._.118.88.hdl.id.test.", kind::TXT, "NOERROR · qr aa · answer - · authority SOA"),
-        // Not ours to answer.
+        // Names outside the zone.
         ("example.com.", kind::A, "REFUSED · qr · answer - · authority -"),
         ("xid.test.", kind::SOA, "REFUSED · qr · answer - · authority -"),
         (".", kind::NS, "REFUSED · qr · answer - · authority -"),
@@ -82,7 +82,7 @@ fn sections_flags_and_codes() {
     }
 }
 
-/// RFC 8020, RFC 4592 section 2.2.2: what has a name below it exists.
+/// RFC 8020, RFC 4592 section 2.2.2: a name with names below it exists.
 #[test]
 fn names_above_names_exist() {
     let served = served();
@@ -117,7 +117,7 @@ fn how_long_answers_may_be_kept() {
         let numbers = |soa: &Record| (soa.soa_serial(), soa.soa_minimum());
         assert_eq!(numbers(negative), numbers(own), "{name}");
     }
-    // All records of a set alike (RFC 2181 section 5.2), and never longer than the shortest of them.
+    // All records of a set have the same TTL (RFC 2181 section 5.2), at most the shortest of their values.
     let ttls = |response: Response| response.answers.iter().map(|record| record.ttl).collect::<Vec<_>>();
     assert_eq!(ttls(served.udp(&Query::new(PART, kind::TXT))), [7, 7]);
     sleep(Duration::from_millis(1_200));
@@ -125,7 +125,7 @@ fn how_long_answers_may_be_kept() {
     assert!(later[0] == later[1] && (1..=7).contains(&later[0]), "{later:?}");
 }
 
-/// RFC 1982: the serial says that something changed.
+/// RFC 1982: the serial shows every change.
 #[test]
 fn the_serial_grows_with_every_change() {
     let served = served();
@@ -137,7 +137,7 @@ fn the_serial_grows_with_every_change() {
     assert_eq!(soa(&response.authorities).soa_serial(), before.wrapping_add(1));
 }
 
-/// RFC 1034 section 3.1, and what resolvers do to make forgery harder: letters come back as they were sent.
+/// RFC 1034 section 3.1: the case of a question is preserved, on which resolvers rely against forgery.
 #[test]
 fn the_case_of_a_question_is_kept() {
     let served = served();
@@ -151,7 +151,7 @@ fn the_case_of_a_question_is_kept() {
     }
 }
 
-/// RFC 1035 section 4.1.4: names that were said before are pointed to.
+/// RFC 1035 section 4.1.4: repeated names are pointers.
 #[test]
 fn names_are_compressed() {
     let served = served();
@@ -169,13 +169,14 @@ fn names_are_compressed() {
     assert_eq!(soa(&negative.authorities).owner_octets, 2, "{negative:?}");
 }
 
-/// RFC 6891 section 6.2.3, RFC 2181 section 9: what does not fit leaves without its records, and over TCP with all of them.
+/// RFC 6891 section 6.2.3, RFC 2181 section 9: a response that does not fit is sent without its records; over TCP with
+/// all.
 #[test]
 fn responses_over_udp_are_cut() {
     let served = served();
     let whole = served.tcp(&Query::new(MIDDLE, kind::TXT).edns()).octets as u16;
     assert!((700..1_232).contains(&whole));
-    // Name, room that the client says to have; whether the answer is cut.
+    // Name, size that the client advertises; true if the answer is truncated.
     let table = [
         (MIDDLE, None, true),
         (MIDDLE, Some(0), true),
@@ -201,14 +202,14 @@ fn responses_over_udp_are_cut() {
         assert_eq!(over_udp.questions, query.questions);
         assert!(over_tcp.flags & flag::TC == 0 && !over_tcp.answers.is_empty(), "{name}: {}", over_tcp.summary());
     }
-    // Every size between: never longer than asked for, and never a part of the records.
+    // Every size in between: never longer than advertised, and never only a part of the records.
     for payload in (PLAIN_OCTETS_MAX as u16..UDP_OCTETS_MAX as u16).step_by(48) {
         let response = served.udp(&Query::new(MIDDLE, kind::TXT).payload(payload));
         assert_eq!(response.answers.is_empty(), response.flags & flag::TC != 0, "{payload}");
     }
 }
 
-/// RFC 9619, RFC 6891 section 6.1.1, RFC 1035 section 4.1.1: what is well-formed and still no question to answer.
+/// RFC 9619, RFC 6891 section 6.1.1, RFC 1035 section 4.1.1: messages that can be parsed, but are no valid question.
 #[test]
 fn what_is_no_question() {
     let served = served();
@@ -223,7 +224,7 @@ fn what_is_no_question() {
             assert!(response.answers.is_empty());
         }
     }
-    // Two OPT records; one with a name; one whose option is longer than it.
+    // Two OPT records; one with a name; one whose option is longer than the record.
     let opt = part().edns().edns.unwrap().bytes();
     let bytes = part().bytes();
     let with = |additionals: u8, tail: &[&[u8]]| {
@@ -240,7 +241,8 @@ fn what_is_no_question() {
         assert_eq!(response.status(), "FORMERR", "{message:?}");
         assert_eq!(response.id, u16::from_be_bytes([message[0], message[1]]));
     }
-    // A response is never answered, nor is what has no header: two servers would never stop.
+    // A response and a message without a whole header get no answer: otherwise two servers would answer each other
+    // forever.
     for message in [part().flags(flag::QR).bytes(), bytes[..11].to_vec(), vec![0], Vec::new()] {
         assert_eq!(Udp::to(served.address).exchange(&message, SILENCE), None, "{message:?}");
     }
@@ -251,7 +253,7 @@ fn what_is_no_question() {
 fn extended_errors() {
     let served = served();
     let table = [
-        // Retired is none of the registered reasons: "other" with a word.
+        // No registered code means "retired": "other", with a text.
         ("gone._.118.88.hdl.id.test.", Some((0, "retired"))),
         ("private._.118.88.hdl.id.test.", Some((18, "denied"))),
         ("example.com.", Some((20, "another zone"))),
@@ -270,14 +272,14 @@ fn extended_errors() {
     }
 }
 
-/// RFC 5001 section 2: asked for with an empty option, said as the node was told, and never unasked.
+/// RFC 5001 section 2: requested with an empty option, answered with the configured identity, never sent unasked.
 #[test]
 fn the_node_says_which_it_is() {
     let directory = directory();
     let (nameless, named) = (served(), named_node(&directory.path().join("data")));
     let nsid = |response: Response| response.edns.unwrap().option(option::NSID).map(<[u8]>::to_vec);
     for query in [Query::new(ZONE, kind::SOA), Query::new(PART, kind::TXT), Query::new("example.com.", kind::TXT)] {
-        // What a request says there is ignored.
+        // The content of the option in a request is ignored.
         for data in [&b""[..], b"ignored"] {
             let asked = query.clone().option(option::NSID, data);
             for response in [Udp::to(named.dns).ask(&asked), Tcp::to(named.dns).ask(&asked)] {
@@ -314,7 +316,7 @@ fn chaos() {
     }
 }
 
-/// An answer leaves from the address that was asked: these sockets hear no other.
+/// An answer leaves from the address that was asked: these sockets receive from no other.
 #[test]
 fn answers_leave_from_the_address_that_was_asked() {
     let query = Query::new(ZONE, kind::SOA).edns();

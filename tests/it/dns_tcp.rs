@@ -1,5 +1,5 @@
-//! DNS over TCP (RFC 7766): many questions at once, in any pieces, their answers in any order; and connections that say
-//! nothing, or too little, or do not listen.
+//! DNS over TCP (RFC 7766): many questions at once, split anywhere, with answers in any order; and connections that
+//! send nothing, or too little, or do not read.
 
 use std::{
     collections::HashMap,
@@ -16,9 +16,9 @@ use crate::{
 const ZONE: &str = "id.test.";
 const SHORT: &str = "short._.118.88.hdl.id.test.";
 const LONG: &str = "long._.118.88.hdl.id.test.";
-/// The length of the value of the long one: one answer takes nearly a whole message, in octets.
+/// Length of the long value, in octets: its answer takes nearly a whole message.
 const LONG_OCTETS: usize = 60_000;
-/// How long a connection that is of no use may stay: "a few seconds" (RFC 7766 section 6.2.3), with room for slow machines.
+/// Maximum lifetime of an idle connection: "a few seconds" (RFC 7766 section 6.2.3), with room for slow machines.
 const IDLE_MAX: Duration = Duration::from_secs(20);
 
 fn served() -> Served {
@@ -48,7 +48,7 @@ fn questions(count: usize) -> Vec<Query> {
     (0..count).map(query).collect()
 }
 
-/// Takes an answer to each question, in whatever order they come (RFC 7766 section 6.2.1.1).
+/// Checks that every question gets its answer, in any order (RFC 7766 section 6.2.1.1).
 fn check_answers(served: &Served, connection: &mut Tcp, queries: &[Query]) {
     let mut expected: HashMap<u16, &Query> = queries.iter().map(|query| (query.id, query)).collect();
     while !expected.is_empty() {
@@ -65,7 +65,7 @@ fn many_questions_in_one_write() {
     let queries = questions(70);
     let mut connection = Tcp::to(served.address);
     let octets: Vec<u8> = queries.iter().flat_map(|query| framed(&query.bytes())).collect();
-    // Twice: a connection stays (RFC 7766 section 6.2.1).
+    // Twice: the connection stays open (RFC 7766 section 6.2.1).
     for _ in 0..2 {
         connection.write(&octets).unwrap();
         check_answers(&served, &mut connection, &queries);
@@ -84,20 +84,20 @@ fn questions_in_any_pieces() {
             let (piece, behind) = rest.split_at(rest.len().min(*lengths.next().unwrap()));
             connection.write(piece).unwrap();
             rest = behind;
-            // Long enough for most pieces to arrive alone.
+            // Time for most pieces to arrive alone.
             thread::yield_now();
         }
         check_answers(&served, &mut connection, &queries);
     }
 }
 
-/// RFC 7766 section 7: who asks much over one connection does not keep others waiting.
+/// RFC 7766 section 7: a busy connection does not delay others.
 #[test]
 fn connections_are_independent() {
     let served = served();
     let mut busy = Tcp::to(served.address);
     let long: Vec<u8> = framed(&Query::new(LONG, kind::TXT).bytes()).repeat(200);
-    // Nobody takes these answers.
+    // These answers are never read.
     busy.write(&long).unwrap();
     let _half = {
         let mut half = Tcp::to(served.address);
@@ -112,7 +112,7 @@ fn connections_are_independent() {
     assert!(began.elapsed() < ANSWER_TIMEOUT);
 }
 
-/// A message that is no question ends nothing but itself, or its connection.
+/// A malformed message ends at most its own connection.
 #[test]
 fn what_is_no_message() {
     let served = served();
@@ -127,7 +127,7 @@ fn what_is_no_message() {
     for message in [&answer[..], &[], &[0; 11]] {
         let mut connection = Tcp::to(served.address);
         connection.send(message).unwrap();
-        // No answer to it; to the next question perhaps.
+        // The message gets no answer; the next question may get one.
         let query = Query::new(SHORT, kind::TXT);
         if connection.send(&query.bytes()).is_ok()
             && let Ok(message) = connection.receive()
@@ -138,7 +138,7 @@ fn what_is_no_message() {
     assert_eq!(served.tcp(&Query::new(SHORT, kind::TXT)).answers.len(), 1);
 }
 
-/// RFC 7766 section 6.2.3 and 10: a connection costs the node something, and lasts no longer than it is of use.
+/// RFC 7766 sections 6.2.3 and 10: a connection costs the node memory, and is closed once it is idle or stuck.
 #[test]
 fn connections_of_no_use_are_ended() {
     let served = served();
@@ -150,7 +150,7 @@ fn connections_of_no_use_are_ended() {
         connection.write(&question[..question.len() - 1]).unwrap();
         connection.ends_within(IDLE_MAX)
     };
-    // One octet after the other, each in time: one question takes no longer than a whole one may.
+    // One octet at a time, each within the time limit: the limit holds for the whole question.
     let slow = |mut connection: Tcp| {
         let began = Instant::now();
         let sent = question.iter().all(|octet| {
@@ -162,13 +162,13 @@ fn connections_of_no_use_are_ended() {
     let answered = |mut connection: Tcp| {
         connection.write(&question).unwrap();
         connection.receive().unwrap();
-        // Not at once: the next question may come (RFC 7766 section 6.2.1).
+        // The connection does not end at once: another question may come (RFC 7766 section 6.2.1).
         sleep(Duration::from_secs(1));
         connection.write(&question).unwrap();
         connection.receive().unwrap();
         connection.ends_within(IDLE_MAX)
     };
-    // Asks and asks, and takes no answer. The node is rid of it when it can no longer be written to.
+    // A client that sends questions and reads no answers: the node closes the connection when it can no longer write.
     let deaf = |mut connection: Tcp| {
         let long = framed(&Query::new(LONG, kind::TXT).bytes()).repeat(1_000);
         connection.0.set_write_timeout(Some(IDLE_MAX)).unwrap();

@@ -1,4 +1,4 @@
-//! The tree over DNS: a node that delegates and one that answers, as our client, `dig` and `delv` see them.
+//! Delegation over DNS: a parent and a child node, as our client, `dig` and `delv` see them.
 
 use std::{net::SocketAddr, process::Command, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
 };
 
 const ZONE: &str = "id.test.";
-/// What the child answers for, and an identifier of each with the beginning of its name.
+/// Prefixes of the child, each with an identifier and the zone of the prefix.
 const PREFIXES: [(&str, &str, &str); 3] = [
     ("88.118", "88.118.8/Bolt", "118.88.hdl.id.test."),
     ("1.3.6.1.4.1.9", "1.3.6.1.4.1.9.7", "9.1.4.1.6.3.1.oid.id.test."),
@@ -30,12 +30,12 @@ fn ok(ran: Ran) -> String {
     ran.out
 }
 
-/// A node that delegates to another one, which answers.
+/// A node that delegates to another, and the other node.
 struct Tree {
     parent: Program,
     child: Program,
     _directory: TempDir,
-    /// What the child's zones are signed with: `<key tag> <algorithm> <digest type> <digest>` for each prefix.
+    /// DS record of each of the child's zones: `<key tag> <algorithm> <digest type> <digest>`.
     signers: Vec<String>,
     anchors: String,
 }
@@ -74,7 +74,7 @@ impl Tree {
         Self { parent, child, _directory: directory, signers, anchors }
     }
 
-    /// A question over both transports, which is answered in the same way.
+    /// Asks over both transports, whose responses must be the same.
     fn asked(&self, server: SocketAddr, query: &Query) -> Response {
         let [over_udp, over_tcp] = [Udp::to(server).ask(query), Tcp::to(server).ask(query)];
         assert_eq!(over_udp.summary(), over_tcp.summary());
@@ -108,19 +108,19 @@ fn our_client_follows_a_referral() {
         assert!(reply.authoritative && reply.ttl_seconds.is_some());
         assert_eq!(record.values[0].data, "it");
     }
-    // Not there, with how long that may be kept; not theirs.
+    // A name that does not exist, with the TTL of the denial; a name outside the child's prefixes.
     let reply = asked(tree.child.dns, "88.118.8/nut");
     assert_eq!((&reply.said, reply.authoritative, reply.ttl_seconds), (&Said::NoSuchName, true, Some(60)));
     assert_eq!(asked(tree.child.dns, "88.119/x").said, Said::NotResponsible);
     assert_eq!(asked(tree.parent.dns, "88.119/x").said, Said::NoSuchName);
     assert!(matches!(asked(tree.parent.dns, "88.1/own").said, Said::Found(_)));
-    // The command shows where.
+    // The command shows the site.
     let dns = tree.parent.dns.to_string();
     let ran = run(["resolve", "88.118.8/Bolt", "--over", "dns", "--dns", &dns]);
     assert_eq!(ran.exit, 5, "{ran:?}");
     let sites = format!("hdl:88.118 is answered for at grpc://{} dns://{}", tree.child.grpc, tree.child.dns);
     assert!(ran.err.contains(&sites), "{ran:?}");
-    // After a revocation nobody is referred any more.
+    // After a revocation there is no referral.
     ok(tree.parent.run(&["prefix", "revoke", "88.118"]));
     assert_eq!(asked(tree.parent.dns, "88.118.8/Bolt").said, Said::NoSuchName);
 }
@@ -142,7 +142,8 @@ fn referrals_octet_by_octet() {
             assert_eq!(glue.owner, crate::dns_support::wire("127-0-0-1.ns.id.test."));
             assert_eq!((glue.kind, glue.data.as_slice()), (kind::A, &[127, 0, 0, 1][..]));
         }
-        // What names a port comes to those who ask for our types, and from the one who delegates with authority.
+        // TYPE65281, which names ports, accompanies answers to questions for our types; the parent answers it with
+        // authority.
         let response = tree.asked(tree.parent.dns, &Query::new(&name, kind::RECORD).edns());
         let whole = response.additionals.iter().find(|record| record.kind == DELEGATION).unwrap();
         let asked = tree.asked(tree.parent.dns, &Query::new(cut, DELEGATION).edns());
@@ -151,7 +152,7 @@ fn referrals_octet_by_octet() {
         let state = <pb::PrefixState as prost::Message>::decode(whole.data.as_slice()).unwrap();
         let endpoints = &state.delegation.unwrap().sites[0].endpoints;
         assert_eq!(endpoints.last().unwrap().port, u32::from(tree.child.dns.port()));
-        // The child has the same name server, with authority, and the zone begins there.
+        // The child has the same name server, with authority, and its zone begins at the cut.
         let own = tree.asked(tree.child.dns, &Query::new(cut, kind::NS).edns());
         assert_eq!(own.summary(), "NOERROR · qr aa · answer NS · authority -");
         let missing = tree.asked(tree.child.dns, &Query::new(&format!("_.x.{cut}"), kind::TXT).edns());
@@ -161,7 +162,7 @@ fn referrals_octet_by_octet() {
             "NOERROR · qr aa · answer SOA · authority -"
         );
     }
-    // Above the cuts there are names; beside those of the child it knows nothing.
+    // Above the cuts the parent has names; outside its prefixes the child is not responsible.
     for name in ["88.hdl.id.test.", "oid.id.test.", "6.0.gtin.gs1.id.test."] {
         let response = tree.asked(tree.parent.dns, &Query::new(name, kind::TXT));
         assert_eq!(response.summary(), "NOERROR · qr aa · answer - · authority SOA", "{name}");
@@ -169,10 +170,10 @@ fn referrals_octet_by_octet() {
         assert_eq!(response.summary(), "REFUSED · qr · answer - · authority -", "{name}");
         assert_eq!(response.extended_error(), Some((20, "not responsible".into())));
     }
-    // A node that walks for nobody refers those who want it to, too.
+    // A node that is not recursive answers with a referral even if recursion is desired.
     let wanted = tree.asked(tree.parent.dns, &Query::new(&name_of("88.118.8/Bolt"), kind::TXT).flags(flag::RD));
     assert_eq!(wanted.summary(), "NOERROR · qr rd · answer - · authority NS");
-    // No address but theirs has a name.
+    // Only addresses of name servers have such names.
     for (name, summary) in [
         ("127-0-0-1.ns.id.test.", "NOERROR · qr aa · answer A · authority -"),
         ("192-0-2-1.ns.id.test.", "NXDOMAIN · qr aa · answer - · authority SOA"),
@@ -212,7 +213,7 @@ fn check_delv(server: SocketAddr, (anchors, root): (&str, &str), (name, kind): (
     assert!(validated && says(expected), "{name} {kind}: {ran:?}");
 }
 
-/// From the key of the parent to the DS, from the DS to the keys of the child, from those to what it says.
+/// From the parent's key to the DS record, from there to the child's keys, and from those to the child's answers.
 #[test]
 fn delv_walks_the_chain_of_trust() {
     if !is_installed("delv") {
@@ -236,7 +237,7 @@ fn delv_walks_the_chain_of_trust() {
             check_delv(tree.child.dns, (&anchor, cut), (&name, kind), expected);
         }
     }
-    // Of a delegation without DS, the parent shows that there is none.
+    // For a delegation without DS, the parent proves that there is none.
     ok(tree.parent.run(&["prefix", "delegate", "88.119", "--site", "dns://127.0.0.1:53"]));
     check_delv(tree.parent.dns, (&tree.anchors, ZONE), ("119.88.hdl.id.test.", "DS"), "ncache nxrrset");
     let dnssec_ok = Query::new("x._.119.88.hdl.id.test.", kind::TXT).edns_flags(flag::DO);

@@ -1,5 +1,5 @@
-//! The signed zone: `delv` validates what the node says, with the key that `touchmark dnssec status` shows as its only
-//! trust anchor; before, during and after a roll; and `kdig` over TLS, HTTPS and QUIC.
+//! The signed zone: `delv` validates the node's answers before, during and after a key roll, with the key that
+//! `touchmark dnssec status` shows as its only trust anchor; and `kdig` over TLS, HTTPS and QUIC.
 
 use std::{fs, net::SocketAddr, path::Path, process::Command};
 
@@ -12,8 +12,8 @@ use crate::{
 };
 
 const BOLT: &str = "bolt._.8.118.88.hdl.id.test.";
-/// Names and types, and what delv says of them, in one way or another: what exists, what does not (compact denial, RFC
-/// 9824), what has only names below it.
+/// Names, types, and delv's output (alternatives separated by `|`): names that exist, names that do not (compact
+/// denial, RFC 9824), and names with only names below them.
 const QUESTIONS: [(&str, &str, &str); 12] = [
     (BOLT, "TXT", "\"1 NAME\" \"Bolt\""),
     ("bOLt._.8.118.88.HDL.id.test.", "NAPTR", "EPC+html"),
@@ -21,7 +21,7 @@ const QUESTIONS: [(&str, &str, &str); 12] = [
     (BOLT, "TYPE65280", "TYPE65280"),
     (BOLT, "A", "ncache nxrrset"),
     ("8.118.88.hdl.id.test.", "TXT", "ncache nxrrset"),
-    // Newer ones call the type NXNAME.
+    // Newer versions call the type NXNAME.
     ("nut._.8.118.88.hdl.id.test.", "TXT", "RRSIG NSEC TYPE128|RRSIG NSEC NXNAME"),
     ("gone._.8.118.88.hdl.id.test.", "TXT", "ncache nxrrset"),
     ("id.test.", "SOA", "hostmaster.id.test."),
@@ -82,7 +82,7 @@ fn delv_validates_every_kind_of_answer() {
         let data = directory.path().join("data");
         let before = anchors(&directory, &data);
         check_delv(program.dns, &before);
-        // During a roll both keys lead to the zone.
+        // During a roll both keys are trust anchors of the zone.
         let other = if algorithm == "ED25519" { "ECDSAP256SHA256" } else { "ED25519" };
         let rolled = dnssec(&data, &["roll", "--algorithm", other]);
         assert_eq!(rolled.exit, 0, "{rolled:?}");
@@ -90,7 +90,7 @@ fn delv_validates_every_kind_of_answer() {
         check_delv(program.dns, &before);
         let both = anchors(&directory, &data);
         check_delv(program.dns, &both);
-        // Not before what the old key signed has expired.
+        // The old key may not go before its signatures have expired.
         assert_ne!(dnssec(&data, &["roll", "--finish"]).exit, 0);
         assert_eq!(program.stop("INT"), Some(0));
         let checked = run(["fsck", "--data", data.to_str().unwrap()]);

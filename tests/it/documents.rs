@@ -1,5 +1,5 @@
-//! The documents for people say what is so: links lead somewhere, commands and options exist, log lines are the code's, and
-//! what is generated is up to date.
+//! The documents for people are true: links resolve, commands and options exist, log lines are those of the code, and
+//! generated documents are up to date.
 
 mod constants;
 mod limits;
@@ -12,14 +12,14 @@ use std::{
 
 use crate::{program::run, tidy};
 
-/// The variable with which the tests write generated documents, and do not compare them.
+/// Environment variable that makes the tests write generated documents instead of comparing them.
 const WRITE: &str = "TOUCHMARK_WRITE_DOCS";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every key of the configuration, with the words that the program has for it.
+/// The reference of the configuration is the output of `touchmark config reference`.
 #[test]
 fn the_configuration_is_what_the_keys_say() {
     let reference = run(["config", "reference"]);
@@ -42,7 +42,7 @@ fn check_generated(path: &str, document: &str, test: &str) {
     );
 }
 
-/// The documents for people, by path from the root of the repository.
+/// Documents for people, by path from the root of the repository.
 fn documents() -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     for folder in ["", "docs", "data"] {
@@ -58,7 +58,7 @@ fn documents() -> BTreeMap<String, String> {
     found
 }
 
-/// The anchors of a document's headings, as the common renderers make them.
+/// Anchors of a document's headings, as the common renderers make them.
 fn anchors(document: &str) -> BTreeSet<String> {
     let headings =
         document.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
@@ -99,7 +99,7 @@ fn links_lead_somewhere() {
     assert!(wrong.is_empty(), "links that lead nowhere:\n{}", wrong.join("\n"));
 }
 
-/// Paths of the repository that a document names are there, so that a move of a file is not forgotten.
+/// Paths of the repository that a document names exist, so that no document is forgotten when a file moves.
 #[test]
 fn paths_exist() {
     const FOLDERS: [&str; 8] = [".ci/", "benches/", "data/", "docs/", "fuzz/", "proto/", "src/", "tests/"];
@@ -107,7 +107,7 @@ fn paths_exist() {
     for (name, document) in documents() {
         let spans = document.split('`').skip(1).step_by(2);
         for path in spans.filter(|span| FOLDERS.iter().any(|folder| span.starts_with(folder))) {
-            // What stands for many paths, and what is made by running something.
+            // Patterns for many paths, and paths that a command creates.
             let is_made = ["fuzz/artifacts", "fuzz/corpus"].contains(&path);
             let path = path.split_whitespace().next().unwrap_or_default();
             if !path.contains(['*', '<', '…']) && !is_made && !root().join(path).exists() {
@@ -118,9 +118,9 @@ fn paths_exist() {
     assert!(wrong.is_empty(), "paths that are not there:\n{}", wrong.join("\n"));
 }
 
-/// Every `touchmark …` in a document: the words behind it, up to where the command ends.
+/// Every `touchmark …` in a document: the words of the command, up to its end.
 fn commands(document: &str) -> Vec<Vec<String>> {
-    // A line that ends with a backslash goes on.
+    // A backslash at the end continues a line.
     let document = document.replace("\\\n", " ");
     let mut found = Vec::new();
     for (start, end) in [("$ touchmark ", "\n"), ("$ ./target/release/touchmark ", "\n"), ("`touchmark ", "`")] {
@@ -150,7 +150,7 @@ fn commands_and_options_exist() {
         for words in commands(&document) {
             let is_word = |word: &&String| word.starts_with(|c: char| c.is_ascii_lowercase());
             let mut path: Vec<String> = words.iter().take_while(is_word).take(2).cloned().collect();
-            // `dnssec roll` is a command of a command, `resolve bolt` is not.
+            // `dnssec roll` is a command with a subcommand; `resolve bolt` is not.
             let text = match help(&path) {
                 Some(text) if path.len() < 2 || text.contains(&format!("touchmark {}", path.join(" "))) => text,
                 _ => {
@@ -176,7 +176,7 @@ fn commands_and_options_exist() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The lines that operators are told about are lines that the code writes.
+/// Log lines that operators are told about are lines that the code writes.
 #[test]
 fn log_lines_are_those_of_the_code() {
     let document = fs::read_to_string(root().join("docs/operating.md")).unwrap();
@@ -189,7 +189,7 @@ fn log_lines_are_those_of_the_code() {
     assert!(missing.is_empty(), "docs/operating.md explains log lines that nothing writes: {missing:#?}");
 }
 
-/// Joins literals that go on in the next line.
+/// Joins string literals that continue on the next line.
 fn joined(text: &str) -> String {
     let mut joined = String::with_capacity(text.len());
     let mut parts = text.split("\\\n");

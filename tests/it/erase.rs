@@ -1,6 +1,7 @@
-//! What was erased is gone from every file, what was proven stays proven, and an erasure is whole or never was.
+//! Erasures: erased values are gone from every file, earlier proofs stay valid, and an erasure happens as a whole or
+//! not at all.
 //!
-//! `TOUCHMARK_KILLS` and `TOUCHMARK_SEED` as for `crash`.
+//! `TOUCHMARK_KILLS` and `TOUCHMARK_SEED` as in `crash`.
 
 use std::{
     collections::BTreeMap,
@@ -35,7 +36,7 @@ use crate::{
 
 const PUMP: &str = "88.118.8/Pump";
 
-/// Every file below a directory that holds some bytes.
+/// Files below a directory that contain `needle`.
 pub fn files_with(directory: &Path, needle: &[u8]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for item in fs::read_dir(directory).unwrap() {
@@ -49,7 +50,7 @@ pub fn files_with(directory: &Path, needle: &[u8]) -> Vec<PathBuf> {
     found
 }
 
-/// All that every file below a directory holds, as far as it is ASCII.
+/// Content of every file below a directory, as far as it is ASCII.
 pub fn everything(directory: &Path) -> String {
     let mut all = String::new();
     for item in fs::read_dir(directory).unwrap() {
@@ -65,7 +66,7 @@ pub fn everything(directory: &Path) -> String {
     all
 }
 
-/// All salts of the entries of an identifier, those of their values, too, by index; the node must not run.
+/// Salts of the entries of an identifier and of their values, with ledger index and value index; the node must not run.
 fn salts(data: &Path, identifier: &str) -> Vec<(u64, Option<u32>, [u8; 32])> {
     let directory = DataDir::open(data).unwrap();
     let identifier = Identifier::parse(identifier).unwrap();
@@ -84,7 +85,7 @@ fn salts(data: &Path, identifier: &str) -> Vec<(u64, Option<u32>, [u8; 32])> {
     salts
 }
 
-/// The text of every entry; the node must not run.
+/// Texts of all entries; the node must not run.
 fn texts(data: &Path) -> Vec<Vec<u8>> {
     let directory = DataDir::open(data).unwrap();
     let opening = Opening::new(&directory, KeySource { origin: "unused", seed: [0; 32] }).unwrap();
@@ -117,7 +118,7 @@ fn is_sound(data: &Path) {
     assert!(report.sealed && report.torn_bytes == 0, "{report:?}");
 }
 
-/// Registers an identifier in three versions among others.
+/// Registers an identifier and changes it twice, among other identifiers.
 async fn live(running: &Running) {
     let others = (0..50).map(|number| create(&format!("88.118.8/o{number}"), vec![value(1, "N", "other")]));
     running.apply_batch(others.collect()).await.unwrap();
@@ -168,7 +169,7 @@ async fn one_value_goes_from_every_version_and_every_file() {
     assert_eq!(changes[0].kind(), pb::version_change::Kind::Erase);
     assert_eq!((erasure.index, erasure.reason.as_str()), (Some(2), "data subject request 17, 100%"));
     assert!(changes[1..].iter().all(|change| change.record.as_ref().unwrap().values_erased == [2]), "{changes:?}");
-    // The same request is answered with the first receipt, and what an erased value said is not asked any more.
+    // A retry gets the first receipt; a retry is no longer compared with what was erased.
     let again = running.apply(request("gone", erase_value(PUMP, 2, "data subject request 17, 100%"))).await.unwrap();
     assert!(again.replayed && again.ledger_index == receipt.ledger_index);
     running.stop().await;
@@ -178,7 +179,7 @@ async fn one_value_goes_from_every_version_and_every_file() {
     assert_eq!(after[..before.len()], before, "no text changed, so no leaf hash and no root");
     assert!(after.last().unwrap().ends_with(b"reason data%20subject%20request%2017,%20100%25\nrequest Z29uZQ==\n"));
 
-    // Another value of the same entries, then the rest; indexes and trees made again.
+    // Another value of the same entries, then the rest; index and trees are rebuilt.
     let running = Running::start(path).await;
     running.apply(erase_value(PUMP, 1, "b")).await.unwrap();
     for payload in [&b"Pump of mine"[..], b"Pump B"] {
@@ -467,11 +468,11 @@ async fn long_histories_are_erased() {
     is_sound(data.path());
 }
 
-/// Lets the system calls of a process fail, as long as it lives.
+/// Makes system calls of a process fail until it is dropped.
 struct Failing(Child);
 
 impl Failing {
-    /// From the next one on, the `when`th call of this name on a thread fails.
+    /// Attaches `strace`: from the `when`th on, calls of this name fail on each thread.
     fn attach(node: &Program, call: &str, error: &str, when: u32) -> Self {
         let log = tempfile::NamedTempFile::new().unwrap();
         let inject = format!("inject={call}:error={error}:when={when}+");
@@ -491,7 +492,7 @@ impl Failing {
             .spawn()
             .unwrap();
         wait_until("strace is attached", || fs::read_to_string(log.path()).unwrap().contains("attached"));
-        // Its threads are attached one by one.
+        // strace attaches to the threads one by one.
         std::thread::sleep(Duration::from_millis(100));
         Self(child)
     }
@@ -523,7 +524,7 @@ async fn failing_disks_leave_erasures_whole_or_undone() {
     }
 }
 
-/// What becomes of an erasure when system calls fail from some point on.
+/// Outcome of an erasure while system calls fail.
 async fn fails(call: &str, error: &str, when: u32) -> &'static str {
     let data = directory();
     let node = Program::serve(data.path(), &[]);
@@ -553,13 +554,13 @@ async fn fails(call: &str, error: &str, when: u32) -> &'static str {
     }
 }
 
-/// A text that stands in the record of one identifier alone.
+/// A text that only the record of this identifier contains.
 fn secret(identifier: &str) -> String {
     let mac = Hmac::<Sha256>::new_from_slice(b"secret").unwrap().chain_update(identifier).finalize().into_bytes();
     mac.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Registers, changes and erases, until the connection breaks: value 1 is erased, value 2 stays.
+/// Registers, changes and erases until the connection breaks: value 1 is erased, value 2 stays.
 async fn erase_until_killed(address: String, round: u64) -> (Vec<String>, Vec<String>) {
     let (mut registered, mut erased) = (Vec::new(), Vec::new());
     let Ok(mut client) = RegistryClient::connect(address).await else { return (registered, erased) };
@@ -582,7 +583,8 @@ async fn erase_until_killed(address: String, round: u64) -> (Vec<String>, Vec<St
     (registered, erased)
 }
 
-/// Acknowledged erasures are whole, the others whole or undone, and nothing else changed.
+/// Checks that acknowledged erasures are complete, that the others are complete or undone, and that nothing else
+/// changed.
 async fn check(node: &Program, data: &Path, acknowledged: &BTreeMap<String, bool>) {
     let mut client = ResolverClient::connect(format!("http://{}", node.grpc)).await.unwrap();
     let all = everything(data);

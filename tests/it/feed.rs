@@ -1,4 +1,4 @@
-//! The feed of changes, over gRPC and as server-sent events: every change once, in order, to whoever takes it and how.
+//! The feed of changes, over gRPC and as server-sent events: every change once and in order, to every client.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -26,7 +26,7 @@ async fn watch(
     feed.map(tonic::Response::into_inner)
 }
 
-/// The next change of a feed.
+/// Next change of a feed.
 async fn next(feed: &mut Streaming<pb::ChangeEvent>) -> pb::VersionChange {
     loop {
         let event = tokio::time::timeout(TIMEOUT, feed.message()).await.expect("an event comes").unwrap().unwrap();
@@ -100,7 +100,7 @@ async fn wrong_beginnings_are_refused() {
         let mut refused = 0;
         let mut more = Vec::new();
         for _ in 0..8 {
-            // The four that are left, then none; a feed that was dropped before may take a moment to go.
+            // Four more feeds are accepted, then none; a dropped feed may take a moment to end.
             let stream = std::panic::catch_unwind(|| Events::open(address, "/events", ""));
             match stream {
                 Ok(events) => more.push(events),
@@ -115,7 +115,7 @@ async fn wrong_beginnings_are_refused() {
     running.stop().await;
 }
 
-/// Feeds that begin at different places, filter, break off and come back, beside writers.
+/// Feeds that start at different places, filter, break off and resume, beside writers.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_missing_nothing_comes_twice() {
     const WRITERS: usize = 4;
@@ -128,7 +128,7 @@ async fn nothing_is_missing_nothing_comes_twice() {
     let mut part = watch(&running, Some(0), "88.1").await.unwrap();
     let address = address(&running);
     let resumed = std::thread::spawn(move || {
-        // Comes back with what it had last after every 100 events.
+        // Reconnects after every 100 events, with the id of the last one.
         let mut ids: Vec<u64> = Vec::new();
         while (ids.len() as u64) < ENTRIES {
             let lines = ids.last().map_or_else(String::new, |last| format!("Last-Event-ID: {last}\r\n"));
@@ -170,7 +170,7 @@ async fn nothing_is_missing_nothing_comes_twice() {
     running.stop().await;
 }
 
-/// What a receipt was given for, a feed shows; what a feed shows, a question finds.
+/// A feed shows every change that has a receipt; a query finds every change that a feed shows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feed_is_never_ahead_of_an_answer() {
     let directory = directory();
@@ -214,7 +214,7 @@ async fn a_prefix_that_lets_nothing_by_says_how_far_it_came() {
     running.stop().await;
 }
 
-/// Clients that open a feed and take nothing hold up neither writers nor the end.
+/// Clients that open a feed and do not read delay neither writers nor the stop of the node.
 #[tokio::test(flavor = "multi_thread")]
 async fn feeds_that_are_not_taken_hold_up_nobody() {
     let directory = directory();
@@ -256,7 +256,7 @@ async fn stopping_ends_feeds_at_once() {
     let status = watching.await.unwrap();
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(status.message(), "the node is stopping; the feed goes on at ledger index 1");
-    // Ended by the node, and not cut off when the time to drain is over.
+    // The node ended the stream; the connection was not cut off at the end of the drain time.
     assert_eq!(block_in_place(|| ended.join().unwrap()), (0, true));
 }
 
@@ -274,7 +274,7 @@ fn the_command_shows_changes_and_where_to_go_on() {
     };
     let plain = watch(&["--from", "0", "--prefix", "88.118"]);
     let json = watch(&["--from", "1", "--json"]);
-    // Both have their feed once the node says so.
+    // The node counts both feeds.
     crate::program::wait_until("the feeds are open", || {
         get(node.http, "/metrics").text().contains("touchmark_feeds 2\n")
     });

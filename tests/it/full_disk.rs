@@ -1,7 +1,7 @@
-//! A full disk: writes are refused with a sentence that says so, reads go on, and nothing acknowledged is lost. Once there
-//! is room again, writes go on without a restart.
+//! A full disk: writes are refused with a clear message, reads go on, and nothing acknowledged is lost. Once there is
+//! room again, writes go on without a restart.
 //!
-//! Needs a small file system of its own, and root to mount it; says that it skipped otherwise.
+//! Needs root to mount a small file system; skipped otherwise.
 
 use std::{
     collections::BTreeMap,
@@ -28,11 +28,11 @@ use crate::{
     support::{Outcome, Running, config, create, directory, value},
 };
 
-/// The size of the file system.
+/// Size of the file system.
 const SIZE: &str = "size=48m";
-/// The smallest overlay: the index merges as often as it can.
+/// The smallest overlay, so that the index merges as often as possible.
 const OVERLAY_ENTRIES: usize = 1_024;
-/// How long a node may take to accept writes again after room was made.
+/// Time in which a node has to accept writes again after there is room.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A file system in memory, unmounted when dropped.
@@ -41,7 +41,7 @@ struct Small {
 }
 
 impl Small {
-    /// `None`, and the test is skipped, for who may not mount.
+    /// Mounts it; `None` without the right to mount, and the test is skipped.
     fn mount() -> Option<Self> {
         let mount = directory();
         let output = Command::new("mount").args(["-t", "tmpfs", "-o", SIZE, "tmpfs"]).arg(mount.path()).output();
@@ -53,7 +53,7 @@ impl Small {
         self.mount.path()
     }
 
-    /// Writes until there is no room left, and gives the file that takes it.
+    /// Writes until there is no room left; returns the file that takes the room.
     fn fill(&self) -> std::path::PathBuf {
         let path = self.path().join("filler");
         let mut file = File::create(&path).unwrap();
@@ -72,12 +72,12 @@ impl Small {
 
 impl Drop for Small {
     fn drop(&mut self) {
-        // Lazily: a test that failed may still have files open there.
+        // Lazily: a failed test may still have open files there.
         let _ = Command::new("umount").arg("-l").arg(self.path()).status();
     }
 }
 
-/// A node on a small disk, and all that it acknowledged.
+/// A node on a small disk, and everything that it acknowledged.
 struct Disk {
     node: Running,
     small: Small,
@@ -93,7 +93,7 @@ impl Disk {
         Self { node, small, config, acknowledged: BTreeMap::new() }
     }
 
-    /// Writes one batch of records, each `bytes` long; gives the refusals. What was refused must not show.
+    /// Writes one batch of records, each `bytes` long, and returns the refusals. Refused records must not be found.
     async fn write(&mut self, name: &str, count: usize, bytes: usize) -> Vec<pb::Refusal> {
         let data = |number: usize| format!("{number}-{}", "x".repeat(bytes));
         let identifier = |number: usize| format!("88.118/{name}-{number}");
@@ -118,7 +118,7 @@ impl Disk {
         refusals
     }
 
-    /// Writes until a batch is refused, and gives a refusal.
+    /// Writes until a batch is refused; returns a refusal.
     async fn write_until_refused(&mut self, name: &str, count: usize, bytes: usize) -> pb::Refusal {
         for turn in 0..10_000 {
             if let Some(refusal) = self.write(&format!("{name}{turn}"), count, bytes).await.pop() {
@@ -146,19 +146,19 @@ impl Disk {
         }
     }
 
-    /// What `/readyz` says.
+    /// Status and body of `/readyz`.
     fn ready(&self) -> (u16, String) {
         let reply = tokio::task::block_in_place(|| get(self.node.node.http_addr().unwrap(), "/readyz"));
         (reply.status, reply.text().to_owned())
     }
 
-    /// Writes the first record of a batch that was taken once more.
+    /// Registers the first record of an accepted batch once more.
     async fn write_known(&self, name: &str) -> pb::Refusal {
         let outcomes = self.node.apply_batch(vec![create(&format!("88.118/{name}-0"), vec![])]).await.unwrap();
         outcomes[0].refusal().clone()
     }
 
-    /// Sends a batch again and again until it is taken: nothing of it was written before.
+    /// Sends a batch until it is accepted: none of it was written before.
     async fn recover(&mut self, name: &str, count: usize) {
         let began = Instant::now();
         loop {
@@ -170,7 +170,7 @@ impl Disk {
         }
     }
 
-    /// Stops, checks the directory, starts again.
+    /// Stops the node, checks the directory, starts a node again.
     async fn restart(self) -> Self {
         let Self { node, small, config, acknowledged } = self;
         node.stop().await;
@@ -195,7 +195,7 @@ async fn writes_are_refused_reads_go_on_and_nothing_is_lost() {
     }
     for round in 0..3 {
         let filler = disk.small.fill();
-        // Some room was taken ahead; then there is none for a large batch, and in the end none for a small one.
+        // The segment has room reserved; first a large batch no longer fits, then a small one.
         for bytes in [60_000, 100] {
             is_full(&disk.write_until_refused(&format!("full{round}-{bytes}-"), 20, bytes).await);
         }
@@ -213,14 +213,14 @@ async fn writes_are_refused_reads_go_on_and_nothing_is_lost() {
     disk.node.stop().await;
 }
 
-/// The index merges into its own files while the disk is full: what it cannot write it keeps, and merges later.
+/// The index merges while the disk is full: entries that cannot be written stay in memory and are merged later.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_index_survives_a_full_disk() {
     let Some(small) = Small::mount() else { return };
     let mut disk = Disk::start(small, |config| config.index.overlay_entries_max = OVERLAY_ENTRIES).await;
     for round in 0..3 {
         let filler = disk.small.fill();
-        // Room for the ledger, and less than the index wants besides.
+        // Room for the ledger, but not for the index.
         File::options()
             .write(true)
             .open(&filler)
@@ -240,7 +240,7 @@ async fn the_index_survives_a_full_disk() {
     disk.node.stop().await;
 }
 
-/// The merge of the index fails at the last entry that the ledger has room for; afterwards a create goes in once.
+/// The merge of the index fails at the last entry that the ledger has room for; afterwards a create is written once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_sent_again_is_written_once() {
     let Some(small) = Small::mount() else { return };
@@ -248,7 +248,7 @@ async fn what_is_sent_again_is_written_once() {
     assert_eq!(disk.write("before", OVERLAY_ENTRIES - 24, 30).await, []);
     let filler = disk.small.fill();
     is_full(&disk.write_until_refused("full", 1, 30).await);
-    // 1,024 leaf hashes fill their pages as exactly as 1,024 entries fill the overlay.
+    // 1,024 leaf hashes fill their pages just as 1,024 entries fill the overlay.
     assert_eq!(disk.node.entries(), OVERLAY_ENTRIES as u64);
     tokio::time::sleep(Duration::from_millis(500)).await;
     fs::remove_file(filler).unwrap();

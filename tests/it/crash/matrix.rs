@@ -1,12 +1,12 @@
-//! A fault at every write, sync, truncation and rename of the ledger, its redactions and the output log, one at a time: the call
-//! fails, or the process is killed before or after it. Opened again, the directory holds what was acknowledged, what was
-//! erased is gone, and no signed checkpoint contradicts the tree.
+//! A fault at every write, sync, truncation and rename of the ledger, its redactions and the output log, one at a time:
+//! the call fails, or the process is killed before or after the call. When the directory is opened again, it holds
+//! everything acknowledged, nothing that was erased, and no signed checkpoint contradicts the tree.
 //!
-//! `strace` injects the faults; says that it skipped where there is none. `TOUCHMARK_FAULTS` says how many of the cases are
-//! tried, chosen at random (12 when it is not set, `all` for each of them); `TOUCHMARK_SEED` repeats a choice.
+//! `strace` injects the faults; without it the test is skipped. `TOUCHMARK_FAULTS` is the number of randomly chosen
+//! cases (12 unless given, `all` for every case); `TOUCHMARK_SEED` repeats a choice.
 //!
-//! The numbers of `strace` count the calls of each thread, and a new and a used directory start with different ones: both are
-//! gone through, so that the calls at start and those of the thread that writes are all met.
+//! `strace` numbers the calls of each thread, and a new directory starts with other calls than a used one: the matrix
+//! covers both, and so reaches the calls at start and those of the writing thread.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,15 +25,15 @@ use touchmark::{
 use super::{Acknowledged, Heard, Node, command, data_of, number, seed};
 use crate::program::{exit_code, is_installed, touchmark};
 
-/// The calls that change what is on the disk.
+/// System calls that change the disk.
 const CALLS: [&str; 6] = ["write", "pwrite64", "fsync", "fdatasync", "ftruncate", "rename"];
-/// Commands of the batches that are sent, one after the other.
+/// Sizes of the batches, in commands, sent one after the other.
 const BATCHES: [usize; 8] = [1, 1, 40, 1, 300, 2, 1, 5];
 const CASES_DEFAULT: u64 = 12;
-/// How long a node under `strace` may take to listen.
+/// Time for a node under `strace` to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What becomes of one call.
+/// Effect of a fault on a call.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     InputOutput,
@@ -55,7 +55,7 @@ impl Fault {
     }
 }
 
-/// One fault at the `when`th such call of a thread.
+/// One fault, at the `when`th such call of a thread.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     start: Start,
@@ -64,7 +64,7 @@ struct Case {
     fault: Fault,
 }
 
-/// What the node finds.
+/// State of the directory at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Start {
     /// No directory.
@@ -108,7 +108,7 @@ async fn any_call_may_fail() {
     println!("{met} of them were met");
 }
 
-/// A directory to begin with.
+/// Makes a directory in the given state.
 fn begin(start: Start, used: &Path) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     if start == Start::Used {
@@ -118,7 +118,7 @@ fn begin(start: Start, used: &Path) -> tempfile::TempDir {
     directory
 }
 
-/// How often a thread of the node makes each call on the ledger's files at most, when nothing fails.
+/// Maximum number of times that one thread makes each call on the ledger's files, without faults.
 async fn calls(data: &Path) -> BTreeMap<&'static str, usize> {
     let log = data.with_extension("strace");
     let mut traced = Traced::start(data, &["-o", log.to_str().unwrap()]);
@@ -141,7 +141,7 @@ async fn calls(data: &Path) -> BTreeMap<&'static str, usize> {
     most
 }
 
-/// Tries one fault; false when the node never came to that call.
+/// Tries one fault; false if the node never reached that call.
 async fn try_case(case: Case, used: &Path, before: &Acknowledged) -> bool {
     let directory = begin(case.start, used);
     let data = directory.path().join("data");
@@ -158,7 +158,7 @@ async fn try_case(case: Case, used: &Path, before: &Acknowledged) -> bool {
     traced.stop();
     let log = fs::read_to_string(&log).unwrap();
     let is_met = log.contains("(INJECTED)") || log.contains("killed by SIGKILL");
-    // The directory opens, serves all that was acknowledged, takes more, and is sound.
+    // The directory opens, serves everything acknowledged, accepts writes, and is sound.
     let node = Node::start(&data);
     acknowledged.check_all_served(&node).await;
     let after = write(&node.address, "after").await;
@@ -194,7 +194,7 @@ impl Traced {
         Self { child, address }
     }
 
-    /// Waits until the node listens; false when it ended instead.
+    /// Waits until the node listens; false if the node ended instead.
     fn listens(&mut self) -> bool {
         let began = Instant::now();
         while std::net::TcpStream::connect(&self.address).is_err() {
@@ -207,7 +207,7 @@ impl Traced {
         true
     }
 
-    /// Stops the node, if it still runs, and waits for both.
+    /// Stops the node, if it still runs, and waits for node and `strace`.
     fn stop(&mut self) {
         let strace = self.child.id().to_string();
         let _ = Command::new("pkill").args(["-INT", "-P", &strace]).status();
@@ -257,7 +257,7 @@ fn secret_record(secret: &str) -> pb::Create {
     pb::Create { values: vec![value], edges: Vec::new() }
 }
 
-/// Sends the batches until one of them gets no answer; what was refused was not acknowledged.
+/// Sends the batches until one of them gets no response; refused commands count as not acknowledged.
 async fn write(address: &str, name: &str) -> Heard {
     let mut heard = Heard::default();
     let Ok(mut client) = RegistryClient::connect(format!("http://{address}")).await else { return heard };
@@ -273,7 +273,7 @@ async fn write(address: &str, name: &str) -> Heard {
             }
         }
     }
-    // Of the identifiers that were registered one is erased: its secret is in no file any more once that is acknowledged.
+    // One registered identifier is erased: once the erasure is acknowledged, no file may hold its secret.
     let secret = format!("secret of {name}");
     let identifier = format!("88.118.8/{name}-secret");
     let created = client.apply(of(&identifier, Operation::Create(secret_record(&secret)))).await;

@@ -9,7 +9,7 @@ use crate::tidy::{self, Source};
 /// The value of a constant; times in milliseconds.
 pub type Value = i128;
 
-/// An expression, with the place where its names are looked up first.
+/// An expression, and the file in which its names are looked up first.
 #[derive(Clone)]
 struct Found {
     file: usize,
@@ -21,20 +21,20 @@ pub struct Constants {
 }
 
 impl Constants {
-    /// The constants of `src`, without those of tests.
+    /// Reads the constants of `src`, without those of tests.
     pub fn read() -> Self {
         let mut sources = tidy::sources("src");
         sources.retain(|source| !source.only_tests);
         Self { sources }
     }
 
-    /// The value of `owner::NAME`.
+    /// Returns the value of `owner::NAME`.
     pub fn value(&self, name: &str) -> Result<Value, String> {
         let (owner, name) = name.rsplit_once("::").ok_or_else(|| format!("{name} has no owner"))?;
         self.evaluate(&self.find(Some(owner), name, None)?)
     }
 
-    /// The one definition of a name. Without an owner, one of the same file counts before those of others.
+    /// The only definition of a name. Without an owner, a definition in the same file has precedence.
     fn find(&self, owner: Option<&str>, name: &str, from: Option<usize>) -> Result<Found, String> {
         let mut found = Vec::new();
         for (file, source) in self.sources.iter().enumerate() {
@@ -64,7 +64,7 @@ impl Constants {
     }
 }
 
-/// Where a name is defined in a file, and as what.
+/// Positions and expressions of the definitions of a name in a file.
 fn definitions(code: &str, name: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (at, _) in code.match_indices(&format!("const {name}: ")) {
@@ -90,11 +90,11 @@ fn definitions(code: &str, name: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// What a definition may be named after.
+/// Possible owners of a definition at `at`.
 fn owners(source: &Source, at: usize) -> Vec<String> {
     let path: Vec<&str> = source.path.trim_end_matches(".rs").split('/').collect();
     let file = path.iter().rev().find(|part| **part != "mod").map(|part| (*part).to_owned());
-    // An `impl` whose block is open here; that of a default begins here.
+    // An `impl` block that is open at this place; the `impl` of a default begins here.
     let code = &source.code;
     let begun = code[..at].rfind("\nimpl").map(|line| line + 1);
     let start = if code[at..].starts_with("impl ") { Some(at) } else { begun };
@@ -103,7 +103,7 @@ fn owners(source: &Source, at: usize) -> Vec<String> {
         let name = code[start..open].split_whitespace().last()?.to_owned();
         (tidy::block_end(code, open) > at).then_some(name)
     });
-    // A constant of a type is named after the type alone.
+    // A constant of a type has no other owner than the type.
     own.map_or_else(|| file.into_iter().collect(), |own| vec![own])
 }
 

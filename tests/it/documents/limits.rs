@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::constants::{Constants, Value};
 
-/// The document's head.
+/// Head of the document.
 const HEAD: &str = "\
 # Limits
 
@@ -16,8 +16,8 @@ This file is generated from the constants: do not edit it. `TOUCHMARK_WRITE_DOCS
 the rows are in `tests/it/documents/limits.rs`.
 ";
 
-/// A heading, and rows: what is bounded, and how. In braces stand constants: `{name}` as a number, `{bytes name}`, `{time name}`.
-/// A time's unit is that of the name (`_SECONDS`, `_ms`), or it is a `Duration`.
+/// A heading, and rows of a subject and its bound. Constants stand in braces: `{name}` as a number, `{bytes name}`,
+/// `{time name}`. The unit of a time is that of its name (`_SECONDS`, `_ms`), or the constant is a `Duration`.
 type Section = (&'static str, &'static [(&'static str, &'static str)]);
 
 const SECTIONS: &[Section] = &[
@@ -198,7 +198,7 @@ fn document(constants: &Constants) -> Result<String, String> {
     Ok(text)
 }
 
-/// Replaces what stands in braces by its value, and notes the names.
+/// Replaces names in braces by their values, and collects the names.
 fn fill(constants: &Constants, template: &str, names: &mut Vec<String>) -> Result<String, String> {
     let mut text = String::new();
     let mut rest = template;
@@ -219,7 +219,7 @@ fn fill(constants: &Constants, template: &str, names: &mut Vec<String>) -> Resul
     Ok(text + rest)
 }
 
-/// 65,536
+/// A number with separators: 65,536.
 fn grouped(value: Value) -> String {
     let digits = value.to_string();
     let mut text = String::new();
@@ -235,7 +235,7 @@ fn grouped(value: Value) -> String {
 fn bytes(value: Value) -> String {
     match value {
         _ if value >= 1 << 20 && value % (1 << 20) == 0 => format!("{} MiB", grouped(value >> 20)),
-        // Small sizes are mostly not powers of two, and 2,048 says more about a field than 2 KiB.
+        // Small sizes are mostly no powers of two, and 2,048 says more about a field than 2 KiB.
         _ if value >= 1 << 14 && value % (1 << 10) == 0 => format!("{} KiB", grouped(value >> 10)),
         _ => format!("{} bytes", grouped(value)),
     }
@@ -259,7 +259,7 @@ fn limits_are_what_the_constants_say() {
     super::check_generated("docs/limits.md", &document, "documents::limits");
 }
 
-/// The reader of constants reads what it is there for, and refuses the rest.
+/// The reader of constants evaluates every form that bounds use, and refuses unknown names.
 #[test]
 fn constants_are_read_right() {
     let constants = Constants::read();
