@@ -1,4 +1,4 @@
-//! Every version of a record can be asked for, by ledger index and by time, and what each change did.
+//! Every version of a record, by ledger index and by time, and the differences between versions.
 
 use std::{fs, path::Path};
 
@@ -17,14 +17,14 @@ use crate::{
 
 const PUMP: &str = "88.118.8/Pump";
 
-/// What an identifier resolved to at some point.
+/// Resolves an identifier as of a ledger index or a time.
 pub async fn at(running: &Running, identifier: &str, at: At) -> Result<Answer, Status> {
     let request = pb::ResolveAtRequest { request: Some(question(identifier)), at: Some(at) };
     let answer = AuditorClient::new(running.channel()).resolve_at(request).await?;
     Ok(answer.into_inner().outcome.unwrap())
 }
 
-/// What a record said behind an entry, in one line.
+/// Content of a record as of a ledger index, in one line.
 async fn said(running: &Running, identifier: &str, index: u64) -> String {
     match at(running, identifier, At::LedgerIndex(index)).await.unwrap() {
         Answer::Found(record) => format!("v{} {}", record.version, content(&record)),
@@ -54,7 +54,7 @@ fn shown(change: &pb::VersionChange) -> String {
     format!("{kind} v{}{differences} · edges +{added} -{removed}", change.record.as_ref().unwrap().version)
 }
 
-/// Registers, changes and retires one identifier among others; entry 0 is another's.
+/// Registers, changes and retires one identifier among others; entry 0 belongs to another.
 async fn live(running: &Running) -> Vec<pb::Receipt> {
     let commands = [
         create("88.118.8/Other", vec![value(1, "NAME", "Other")]),
@@ -124,7 +124,8 @@ async fn the_past_survives_restarts_rebuilds_and_older_directories() {
     live(&running).await;
     check_past(&running).await;
     running.stop().await;
-    // Nothing; no index; no positions, as before this version; a torn file of positions and a crash.
+    // Untouched; without the index; without positions, as in older directories; below, with torn positions after a
+    // crash.
     let tampered: [fn(&Path); 3] = [
         |_| {},
         |data| fs::remove_dir_all(data.join("index")).unwrap(),
@@ -149,7 +150,7 @@ async fn times_find_what_was_there() {
     let running = Running::start(data.path()).await;
     let mut receipts = vec![running.apply(create(PUMP, vec![value(1, "N", "0")])).await.unwrap()];
     for number in 1..40 {
-        // Most entries share their millisecond with another one.
+        // Most entries share their millisecond with others.
         if number % 7 == 0 {
             tokio::time::sleep(std::time::Duration::from_millis(3)).await;
         }
@@ -192,7 +193,7 @@ async fn long_histories_come_in_pages() {
         }
     }
     assert_eq!(versions, (1..=250).rev().collect::<Vec<u64>>());
-    // Long versions make short pages, never none.
+    // Long versions make short pages, but never empty ones.
     let long = "x".repeat(65_536);
     let values = (1..=12).map(|index| value(index, "DATA", long.clone())).collect::<Vec<_>>();
     running.apply(create("88.118.8/Long", values.clone())).await.unwrap();

@@ -1,4 +1,4 @@
-//! What the node says over HTTP: health, metrics, records, history; and the ledger's tiles, checked by a client from other hands.
+//! HTTP: health, metrics, records, history; and the tiles of the ledger, checked by a client from other hands.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -35,7 +35,7 @@ impl Foreign {
         Self { address, fetched: Mutex::default() }
     }
 
-    /// The newest checkpoint, if the key signed it.
+    /// Fetches the newest checkpoint and verifies its signature.
     fn checkpoint(&self, verifier_key: &str) -> Checkpoint {
         let reply = get(self.address, "/log/checkpoint");
         assert_eq!(reply.status, 200);
@@ -84,14 +84,14 @@ impl TileReader for Foreign {
     }
 
     fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<u8>>, Error> {
-        // The crate writes the paths of Go's checksum database, which have the height in them.
+        // The crate writes the paths of Go's checksum database, which contain the height.
         Ok(tiles.iter().map(|tile| self.fetch(&tile.path().replacen("tile/8/", "tile/", 1))).collect())
     }
 
     fn save_tiles(&self, _: &[Tile], _: &[Vec<u8>]) {}
 }
 
-/// Checks the whole log at its size now: signature, tiles, entries, root, and proofs of some entries.
+/// Checks the whole log at this size: signature, tiles, entries, root, and proofs of some entries.
 fn check_log(address: SocketAddr, verifier_key: &str, size: u64) -> Checkpoint {
     let foreign = Foreign::new(address);
     wait_until("the checkpoint is published", || foreign.checkpoint(verifier_key).size() == size);
@@ -120,7 +120,7 @@ fn check_log(address: SocketAddr, verifier_key: &str, size: u64) -> Checkpoint {
     checkpoint
 }
 
-/// Registers records until the ledger has so many entries.
+/// Registers records until the ledger has `size` entries.
 async fn grow(running: &Running, size: u64) {
     while running.entries() < size {
         let start = running.entries();
@@ -212,7 +212,7 @@ async fn a_foreign_client_verifies_the_log_at_every_awkward_size() {
     running.stop().await;
 }
 
-/// While batches are written all the time, each second has a checkpoint that covers what was acknowledged in the one before.
+/// Under continuous writes, the checkpoint of each second covers everything acknowledged in the second before.
 #[tokio::test(flavor = "multi_thread")]
 async fn checkpoints_under_load() {
     let directory = directory();

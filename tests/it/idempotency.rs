@@ -1,5 +1,5 @@
-//! What a receipt promises: a retry gets the first one, of writers that expect the same version one wins, and the checkpoint
-//! verifies with the ledger's key. And what the three kinds of change do to a record.
+//! Receipts: a retry gets the first receipt, of several writers that expect the same version one wins, and the
+//! checkpoint verifies with the ledger's key; and the effects of the three kinds of change on a record.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +14,7 @@ fn name(text: &str) -> Vec<pb::Value> {
     vec![value(1, "NAME", text)]
 }
 
-/// The first receipt and the one of a retry say the same, but for the checkpoint.
+/// Checks that the receipt of a retry equals the first one, except for the checkpoint.
 fn check_replayed(first: &pb::Receipt, again: &pb::Receipt) {
     assert!(!first.replayed && again.replayed);
     let told = |receipt: &pb::Receipt| {
@@ -24,7 +24,7 @@ fn check_replayed(first: &pb::Receipt, again: &pb::Receipt) {
     assert_eq!(told(first), told(again));
 }
 
-/// One command of each kind, in an order in which each can be carried out.
+/// Commands of every kind, in an order in which each can be carried out.
 fn one_of_each() -> Vec<pb::Command> {
     let edges = |mode: pb::update::Mode| pb::Update {
         mode: mode.into(),
@@ -37,7 +37,7 @@ fn one_of_each() -> Vec<pb::Command> {
         create_with_edges("88.1/A", name("a"), vec![edge(EdgeType::Replaces, "88.1/old")]),
         replace("88.1/a", vec![value(1, "NAME", "b"), value(2, "URL", "https://example.com/")]),
         merge("88.1/a", vec![value(3, "MORE", "x")], vec![2]),
-        // A value that is removed and given at once is given.
+        // A value that is both removed and given ends up given.
         merge("88.1/a", vec![value(3, "MORE", "y")], vec![3]),
         update("88.1/a", edges(pb::update::Mode::Replace)),
         retire("88.1/a"),
@@ -103,7 +103,7 @@ async fn a_request_id_names_one_change() {
         assert_eq!(status.code(), Code::FailedPrecondition, "{other:?}");
         assert!(status.message().contains("request id") && status.message().contains("ledger index 0"), "{status}");
     }
-    // Of another identifier, the same id names another change.
+    // With another identifier, the same id belongs to another command.
     running.apply(request("r", create("88.1/b", name("b")))).await.unwrap();
     assert_eq!(running.entries(), 2);
     running.stop().await;
@@ -123,7 +123,7 @@ async fn of_writers_that_expect_one_version_one_wins() {
             let mut won = Vec::new();
             for version in 1..=VERSIONS {
                 let command = expecting(version, replace("88.1/a", name(&format!("{writer}"))));
-                // Every writer tries each version until it is gone.
+                // Every writer tries until the version is taken.
                 loop {
                     match registry.apply(command.clone()).await {
                         Ok(receipt) => won.push((receipt.get_ref().version, writer)),
@@ -225,10 +225,10 @@ async fn edges_come_and_go() {
     let shows = "1 NAME=car · made-of 88.1/door x1unit:piece · made-of 88.1/engine x1unit:piece \
                  · made-of 88.1/WHEEL x5unit:piece";
     assert_eq!(content(&running.found("88.1/car").await), shows);
-    // Values alone leave the edges.
+    // Changes of values leave the edges.
     running.apply(replace("88.1/car", name("van"))).await.unwrap();
     assert_eq!(content(&running.found("88.1/car").await), shows.replace("car", "van"));
-    // Removing what is not there changes nothing.
+    // Removing an edge that does not exist changes nothing.
     running.apply(change(vec![], vec![edge(EdgeType::PackedIn, "88.1/door")])).await.unwrap();
     running.stop().await;
     let running = Running::start(directory.path()).await;
@@ -270,7 +270,7 @@ async fn checkpoints_verify_and_grow() {
             let receipt = running.apply(create(&format!("88.{round}/{number}"), name("a"))).await.unwrap();
             let checkpoint = check(&receipt, &receipt.checkpoint);
             if receipt.ledger_index == 0 {
-                // The tree of one leaf is the leaf.
+                // The root of a tree with one leaf is the leaf hash.
                 assert_eq!(receipt.leaf_hash, checkpoint.hash().0.as_slice());
             }
         }
@@ -294,7 +294,7 @@ async fn checkpoints_verify_and_grow() {
     }
 }
 
-/// However a stream is cut into pieces, each command finds what the one before it left.
+/// The commands of a stream are carried out in order, wherever the stream is split into batches.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_is_carried_out_in_order() {
     let directory = directory();

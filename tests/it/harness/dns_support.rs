@@ -1,5 +1,5 @@
-//! DNS for tests, octet by octet: messages ([`message`]), sockets to ask with, and a node to ask. It shares no code with the
-//! node, but for what encrypts ([`encrypted`]).
+//! DNS for tests, octet by octet: messages ([`message`]), sockets, and a node to ask. Shares no code with the node,
+//! except for encryption ([`encrypted`]).
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -24,17 +24,17 @@ use super::{
 pub mod encrypted;
 mod message;
 
-/// How long an answer may take.
+/// Time for an answer.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long to wait for an answer that must not come.
+/// Time to wait for an answer that must not come.
 pub const SILENCE: Duration = Duration::from_millis(300);
-/// The longest response over UDP, in octets: to a client without EDNS (RFC 1035 section 4.2.1), and to any.
+/// Longest response over UDP, in octets: to a client without EDNS (RFC 1035 section 4.2.1), and to any client.
 pub const PLAIN_OCTETS_MAX: usize = 512;
 pub const UDP_OCTETS_MAX: usize = 1_232;
-/// More than any response over UDP has, in octets.
+/// Octets of a receive buffer, longer than any response over UDP.
 const DATAGRAM_OCTETS_MAX: usize = 4_096;
 
-/// A UDP socket that hears one server, at the address that it asks.
+/// A UDP socket connected to a server: it receives from the address that it sent to.
 pub struct Udp(UdpSocket);
 
 impl Udp {
@@ -42,7 +42,7 @@ impl Udp {
         Self::from(if server.is_ipv4() { [127, 0, 0, 1].into() } else { "::1".parse().unwrap() }, server)
     }
 
-    /// From an address of this machine.
+    /// Opens a socket at an address of this machine.
     pub fn from(local: IpAddr, server: SocketAddr) -> Self {
         let socket = UdpSocket::bind((local, 0)).unwrap();
         socket.connect(server).unwrap();
@@ -53,7 +53,7 @@ impl Udp {
         self.0.send(message).unwrap();
     }
 
-    /// What comes within this time.
+    /// Receives a datagram; `None` if none comes in time.
     pub fn receive(&self, within: Duration) -> Option<Vec<u8>> {
         self.0.set_read_timeout(Some(within)).unwrap();
         let mut message = [0; DATAGRAM_OCTETS_MAX];
@@ -61,7 +61,7 @@ impl Udp {
         Some(message[..octets].to_vec())
     }
 
-    /// What a server says to some octets; `None` when it says nothing.
+    /// Sends a message and returns the answer; `None` if there is none in time.
     pub fn exchange(&self, message: &[u8], within: Duration) -> Option<Vec<u8>> {
         self.send(message);
         self.receive(within)
@@ -92,7 +92,7 @@ impl Tcp {
         self.0.write_all(&framed(message))
     }
 
-    /// Sends octets as they are.
+    /// Sends octets without a length in front.
     pub fn write(&mut self, octets: &[u8]) -> io::Result<()> {
         self.0.write_all(octets)
     }
@@ -112,7 +112,7 @@ impl Tcp {
         response
     }
 
-    /// True when the server ends the connection within this time, having said nothing more.
+    /// True if the server closes the connection within this time, without sending anything.
     pub fn ends_within(&mut self, time: Duration) -> bool {
         self.0.set_read_timeout(Some(time)).unwrap();
         match self.0.read(&mut [0]) {
@@ -122,26 +122,26 @@ impl Tcp {
     }
 }
 
-/// A message with its length before it.
+/// A message with its length in front.
 pub fn framed(message: &[u8]) -> Vec<u8> {
     [&(message.len() as u16).to_be_bytes(), message].concat()
 }
 
-/// A cookie that the server takes from this machine, with its client's part; that part alone when it gives out none.
+/// A cookie that the server accepts from this machine; only the client cookie if the server gives out none.
 pub fn server_cookie(server: SocketAddr) -> Vec<u8> {
     let client = b"\x01\x02\x03\x04\x05\x06\x07\x08";
     let response = Udp::to(server).ask(&Query::new("id.test.", kind::SOA).option(option::COOKIE, client));
     response.edns.unwrap().option(option::COOKIE).unwrap_or(client).to_vec()
 }
 
-/// What holds for the response to whatever a client asks in a well-formed message.
+/// Checks what holds for the response to every well-formed message.
 #[track_caller]
 pub fn check_shape(query: &Query, response: &Response) {
     assert_eq!(response.id, query.id, "another id");
     let opcode = 0x7800;
     assert_eq!(response.flags & (flag::QR | opcode), flag::QR | query.flags & opcode, "QR and opcode");
     assert_eq!(response.flags & (flag::RA | flag::Z), 0, "RA or Z: {}", response.flag_words());
-    // With the case of its letters as it came.
+    // In the case of the question.
     assert!(response.questions == query.questions || response.questions.is_empty(), "another question");
     let is_broken = response.status() == "FORMERR";
     assert!(is_broken || response.edns.is_some() == query.edns.is_some(), "RFC 6891 section 6.1.1: {response:?}");
@@ -155,10 +155,10 @@ pub fn check_shape(query: &Query, response: &Response) {
     }
 }
 
-/// The name of a node that has one.
+/// Identity of a named node.
 pub const IDENTITY: &str = "node-7.example";
 
-/// A node in a process of its own that was given a name.
+/// Starts a node with an identity, in a process of its own.
 pub fn named_node(data: &Path) -> Program {
     Program::spawn(touchmark().arg("serve").arg("--data").arg(data).env("TOUCHMARK_DNS_IDENTITY", IDENTITY))
 }
@@ -172,12 +172,12 @@ pub struct Served {
 }
 
 impl Served {
-    /// A node with these commands carried out.
+    /// Starts a node and carries out the commands.
     pub fn start(commands: Vec<pb::Command>) -> Self {
         Self::listening("127.0.0.1:0", commands)
     }
 
-    /// The same, with DNS on another address.
+    /// As [`Served::start`], with DNS on another address.
     pub fn listening(dns: &str, commands: Vec<pb::Command>) -> Self {
         let data = directory();
         let path = data.path().to_str().unwrap();
@@ -203,7 +203,7 @@ impl Served {
         Tcp::to(self.address).ask(query)
     }
 
-    /// The same question over both transports.
+    /// Asks over both transports.
     pub fn both(&self, query: &Query) -> [Response; 2] {
         [self.udp(query), self.tcp(query)]
     }

@@ -1,4 +1,4 @@
-//! A client for HTTP that knows nothing of the project: one request over one TCP connection, or many events over one.
+//! An HTTP client that shares nothing with the project: one request over one TCP connection, or many events over one.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-/// How long a response or an event may take.
+/// Time for a response or an event.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A response as it came.
+/// A response.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -22,7 +22,7 @@ impl Reply {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    /// The value of a header; empty when there is none.
+    /// Value of a header; empty if there is none.
     pub fn header(&self, name: &str) -> &str {
         let found = self
             .head
@@ -33,12 +33,12 @@ impl Reply {
     }
 }
 
-/// Asks for a path with GET.
+/// Sends a GET request.
 pub fn get(address: SocketAddr, path: &str) -> Reply {
     request(address, "GET", path, "")
 }
 
-/// Sends one request, with more lines in its head, and reads the response to its end.
+/// Sends one request with additional header lines, and reads the response to its end.
 pub fn request(address: SocketAddr, method: &str, path: &str, lines: &str) -> Reply {
     let mut stream = send(address, method, path, &format!("Connection: close\r\n{lines}"));
     let (status, head) = head(&mut stream);
@@ -74,12 +74,12 @@ pub struct Event {
 pub struct Events {
     stream: BufReader<TcpStream>,
     text: String,
-    /// True once the server ended the stream; a connection that is cut off leaves it false.
+    /// True once the server ended the stream; false if the connection was cut off.
     pub is_complete: bool,
 }
 
 impl Events {
-    /// Opens a stream; panics when it is refused.
+    /// Opens a stream; panics if the server refuses.
     pub fn open(address: SocketAddr, path: &str, lines: &str) -> Self {
         let mut stream = send(address, "GET", path, lines);
         let (status, head) = head(&mut stream);
@@ -88,7 +88,7 @@ impl Events {
         Self { stream, text: String::new(), is_complete: false }
     }
 
-    /// The next event; `None` at the end of the stream.
+    /// Next event; `None` at the end of the stream.
     pub fn next(&mut self) -> Option<Event> {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
@@ -113,7 +113,7 @@ impl Events {
         }
     }
 
-    /// The next chunk (RFC 9112 section 7.1).
+    /// Next chunk (RFC 9112 section 7.1).
     fn chunk(&mut self) -> Option<String> {
         let mut line = String::new();
         // A connection that is cut off ends the stream, too.

@@ -1,4 +1,4 @@
-//! The harness: everything that the modules of tests share, and no test.
+//! The harness: everything that the test modules share; no tests.
 //!
 //! | module | gives |
 //! |---|---|

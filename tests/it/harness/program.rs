@@ -14,30 +14,30 @@ use tempfile::{NamedTempFile, TempDir};
 
 use super::required;
 
-/// How long a program may take to start, to stop, or to do what is waited for.
+/// Time for a program to start, to stop, or to reach an awaited state.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The last line that a node prints when it is ready.
+/// Last line that a node prints when it is ready.
 const READY: &str = "Ctrl-C stops the node.";
 
 /// A configuration with DNS over TLS, HTTPS and QUIC, on ports that the system chooses.
 pub const ENCRYPTED: &str = "dns_tls = \"127.0.0.1:0\"\ndns_https = \"127.0.0.1:0\"\ndns_quic = \"127.0.0.1:0\"\n";
 
-/// The same, by tables.
+/// The same configuration in tables.
 pub const ENCRYPTED_IN_TABLES: &str =
     "version = 1\n\n[dns]\ntls = \"127.0.0.1:0\"\nhttps = \"127.0.0.1:0\"\nquic = \"127.0.0.1:0\"\n";
 
-/// A node in a process of its own, on ports that the system chose. Killed when it is dropped.
+/// A node in a process of its own, on ports that the system chose. Killed on drop.
 pub struct Program {
     child: Child,
     log: NamedTempFile,
-    /// What it printed when it was ready.
+    /// Output of the node when it was ready.
     pub introduction: String,
-    /// Where it listens for gRPC.
+    /// Address of gRPC.
     pub grpc: String,
-    /// Where it listens for DNS.
+    /// Address of DNS.
     pub dns: SocketAddr,
-    /// Where it listens for HTTP.
+    /// Address of HTTP.
     pub http: SocketAddr,
 }
 
@@ -47,7 +47,7 @@ impl Program {
         Self::spawn(touchmark().arg("serve").arg("--data").arg(data).args(arguments))
     }
 
-    /// As [`Program::serve`], for whoever says everything but the addresses.
+    /// As [`Program::serve`], with a command that is complete but for the addresses.
     pub fn spawn(command: &mut Command) -> Self {
         let log = NamedTempFile::new().unwrap();
         let mut child = command
@@ -73,7 +73,7 @@ impl Program {
         Self { child, log, introduction, grpc, dns, http }
     }
 
-    /// Where it listens for DNS over `TLS`, `HTTPS` or `QUIC`; `None` where it does not say so.
+    /// Address of DNS over `TLS`, `HTTPS` or `QUIC`; `None` if the node does not print one.
     pub fn dns_over(&self, protocol: &str) -> Option<SocketAddr> {
         introduced(&self.introduction, &format!("over {protocol} ")).map(|address| address.parse().unwrap())
     }
@@ -83,36 +83,36 @@ impl Program {
         run(arguments.iter().copied().chain(["--server", &self.grpc]))
     }
 
-    /// The id of its process.
+    /// Id of the process.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// What the node wrote to its log.
+    /// Log of the node.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log.path()).unwrap()
     }
 
-    /// Sends a signal by its name.
+    /// Sends a signal, given by its name.
     pub fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status();
         assert!(sent.unwrap().success());
     }
 
-    /// Sends a signal by its name, and gives the exit code.
+    /// Sends a signal, given by its name, and returns the exit code.
     pub fn stop(mut self, signal: &str) -> Option<i32> {
         self.signal(signal);
         exit_code(&mut self.child)
     }
 
-    /// Kill -9.
+    /// Kills the process (SIGKILL).
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 }
 
-/// The first address in the line of an introduction that begins with a word.
+/// First address in the line of an introduction that starts with `head`.
 fn introduced<'a>(introduction: &'a str, head: &str) -> Option<&'a str> {
     let line = introduction.lines().find_map(|line| line.trim().strip_prefix(head))?;
     Some(line.split(',').next().unwrap_or_default().trim())
@@ -120,13 +120,13 @@ fn introduced<'a>(introduction: &'a str, head: &str) -> Option<&'a str> {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may be gone already.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// What a command did.
+/// Result of a command.
 #[derive(Debug)]
 pub struct Ran {
     pub exit: i32,
@@ -141,7 +141,7 @@ impl From<Output> for Ran {
     }
 }
 
-/// The program, to be given its arguments. It sees none of the settings of whoever runs the tests.
+/// Command line of the program, without arguments. It does not inherit the settings of the environment.
 pub fn touchmark() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_touchmark"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TOUCHMARK_")) {
@@ -151,7 +151,7 @@ pub fn touchmark() -> Command {
     command
 }
 
-/// True when a foreign client can be run; see [`required::is_met`] for what happens when it cannot.
+/// True if a foreign client can be run; see [`required::is_met`] for clients that are missing.
 pub fn is_installed(client: &str) -> bool {
     required::is_met(client, Command::new(client).arg("-v").output().is_ok())
 }
@@ -161,7 +161,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ran {
     touchmark().args(arguments).output().unwrap().into()
 }
 
-/// Waits until a process ends, and gives its exit code; `None` when a signal ended it.
+/// Waits for the end of a process and returns its exit code; `None` if a signal ended it.
 pub fn exit_code(child: &mut Child) -> Option<i32> {
     let mut status = None;
     wait_until("the process ends", || {
@@ -171,7 +171,7 @@ pub fn exit_code(child: &mut Child) -> Option<i32> {
     status.and_then(|status| status.code())
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
@@ -180,7 +180,7 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Writes a file into a directory and gives its path.
+/// Writes a file into a directory and returns its path.
 pub fn file(directory: &TempDir, name: &str, content: impl AsRef<[u8]>) -> String {
     let path = directory.path().join(name);
     fs::write(&path, content).unwrap();

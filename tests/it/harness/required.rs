@@ -6,10 +6,10 @@
 //!
 //! The library's unit tests compile this file, too (`src/lib.rs`).
 
-/// The environment variable that lists what must be there.
+/// Environment variable that lists required preconditions.
 const VARIABLE: &str = "TOUCHMARK_REQUIRE";
 
-/// Every precondition, with what is printed where it is not met.
+/// All preconditions, each with the text that is printed if it is not met.
 const PRECONDITIONS: [(&str, &str); 11] = [
     ("delv", "delv is not installed"),
     ("dig", "dig is not installed"),
@@ -24,8 +24,8 @@ const PRECONDITIONS: [(&str, &str); 11] = [
     ("shared", "../shared/data is not there (TOUCHMARK_SHARED says where ../shared is)"),
 ];
 
-/// True if the test may go on: its precondition is met. False, after a line that says so, if the test is to be skipped.
-/// Panics if the precondition is required and not met.
+/// True if the precondition is met, and the test may go on. False, after a line that says so, if the test is to be
+/// skipped. Panics if the precondition is required and not met.
 pub fn is_met(precondition: &str, met: bool) -> bool {
     let required = std::env::var(VARIABLE).unwrap_or_default();
     match decide(precondition, met, &required) {
@@ -38,7 +38,7 @@ pub fn is_met(precondition: &str, met: bool) -> bool {
     }
 }
 
-/// `None` to go on, otherwise why the test is skipped; an error if it has to fail.
+/// `None` to go on, otherwise the reason for skipping the test; an error if the test has to fail.
 fn decide(precondition: &str, met: bool, required: &str) -> Result<Option<&'static str>, String> {
     let find = |name: &str| PRECONDITIONS.iter().find(|(known, _)| *known == name);
     let required: Vec<_> = required.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();

@@ -1,4 +1,4 @@
-//! A node in this process on a temporary directory, its clients, and commands in few words.
+//! A node in this process on a temporary directory, its clients, and short forms of commands.
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
@@ -10,12 +10,12 @@ use touchmark::{
     protocol::grpc::pb::{self, command::Operation, registry_client::RegistryClient, resolver_client::ResolverClient},
 };
 
-/// The longest reply that a test takes, in bytes.
+/// Longest reply that a test accepts, in bytes.
 const REPLY_BYTES_MAX: usize = 64 << 20;
-/// How long a directory may stay in use after its node was dropped.
+/// Time for which a directory may stay in use after its node was dropped.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A configuration for a data directory, with ports that the system chooses.
+/// Configuration for a data directory, with ports that the system chooses.
 pub fn config(data: &Path) -> Config {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let mut config = Config { data: data.into(), ..Config::default() };
@@ -37,7 +37,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a node with the defaults.
+    /// Starts a node with the defaults of [`config`].
     pub async fn start(data: &Path) -> Self {
         Self::with(&config(data)).await.unwrap()
     }
@@ -50,7 +50,7 @@ impl Running {
         Ok(Self { node, channel })
     }
 
-    /// A connection of its own.
+    /// Opens another connection.
     pub async fn another_channel(&self) -> Channel {
         let address = format!("http://{}", self.node.grpc_addr());
         address.parse::<tonic::transport::Endpoint>().unwrap().connect().await.unwrap()
@@ -112,7 +112,7 @@ impl Running {
         answer.into_inner().outcome.unwrap()
     }
 
-    /// Resolves what must be found.
+    /// Resolves an identifier that must be found.
     pub async fn found(&self, identifier: &str) -> pb::Record {
         match self.resolve(identifier).await {
             pb::answer::Outcome::Found(record) => record,
@@ -146,7 +146,7 @@ impl Running {
         records
     }
 
-    /// The number of entries in the ledger.
+    /// Number of entries in the ledger.
     pub fn entries(&self) -> u64 {
         self.node.summary().entries
     }
@@ -158,7 +158,7 @@ impl Running {
         node.stop().await.unwrap();
     }
 
-    /// Drops the node without stopping it, and waits until its directory is free again.
+    /// Drops the node without stopping it, waits until its directory is free, and starts a node there.
     pub async fn abandon(self, config: &Config) -> Self {
         drop(self);
         let began = std::time::Instant::now();
@@ -172,7 +172,7 @@ impl Running {
     }
 }
 
-/// What came of one command of many.
+/// Result of one command of several.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     Receipt(pb::Receipt),
@@ -195,7 +195,7 @@ impl Outcome {
     }
 }
 
-/// What came of one command.
+/// Result of one command.
 pub fn outcome(result: pb::ApplyResult) -> Outcome {
     match result.result.unwrap() {
         pb::apply_result::Result::Receipt(receipt) => Outcome::Receipt(receipt),
@@ -252,17 +252,17 @@ pub fn erase_value(identifier: &str, index: u32, reason: &str) -> pb::Command {
     command(identifier, Operation::Erase(pb::Erase { index: Some(index), reason: reason.into() }))
 }
 
-/// The same command with a request id.
+/// Adds a request id to a command.
 pub fn request(id: impl Into<Vec<u8>>, command: pb::Command) -> pb::Command {
     pb::Command { request_id: id.into().into(), ..command }
 }
 
-/// The same command, expecting a version.
+/// Adds an expected version to a command.
 pub fn expecting(version: u64, command: pb::Command) -> pb::Command {
     pb::Command { expected_version: Some(version), ..command }
 }
 
-/// What a record says, in one line that does not depend on times and versions: `1 NAME=a · made-of 88.1/x`.
+/// Content of a record in one line, without times and versions: `1 NAME=a · made-of 88.1/x`.
 pub fn content(record: &pb::Record) -> String {
     let values = record
         .values

@@ -1,5 +1,5 @@
-//! A tree of real processes on loopback: a national node, two second-level ones, four enterprises, two recursive ones; and a wire that
-//! can be cut, slowed down, or made to lie between any two of them.
+//! A tree of real processes on loopback (a national node, two second-level ones, four enterprises, recursive ones), and
+//! wires between them that can be cut, delay or corrupt.
 
 use std::{
     collections::BTreeMap,
@@ -29,12 +29,12 @@ use super::{
     support::directory,
 };
 
-/// Identifiers of a tree when nothing else is said.
+/// Number of identifiers of a tree unless given.
 const IDENTIFIERS_DEFAULT: usize = 4_000;
-/// How many questions go in one call.
+/// Number of questions in one call.
 pub const BATCH: usize = 500;
 
-/// The enterprises, and what is homed on each.
+/// Enterprises, and the prefixes homed on each.
 pub const ENTERPRISES: [(&str, &[&str]); 4] = [
     ("pci", &["88.1001"]),
     ("usb", &["88.1002"]),
@@ -52,7 +52,7 @@ pub const ENTERPRISES: [(&str, &[&str]); 4] = [
 pub struct Node {
     pub program: Option<Program>,
     pub data: TempDir,
-    /// What stands between it and those who ask it over gRPC.
+    /// Wire between the node and its gRPC clients.
     pub wire: Wire,
     pub key: String,
 }
@@ -70,7 +70,7 @@ impl Node {
         self.program.as_ref().unwrap()
     }
 
-    /// The site as a delegation names it: behind its wire.
+    /// Site of the node in a delegation: the address is that of the wire.
     pub fn site(&self) -> String {
         self.site_with_key(&self.key)
     }
@@ -92,7 +92,7 @@ impl Node {
     }
 }
 
-/// The key of a node's ledger, as it says at start.
+/// Key of a node's ledger, as printed at start.
 pub fn key_of(program: &Program) -> String {
     let line = program.introduction.lines().find_map(|line| line.trim().strip_prefix("ledger key  "));
     line.expect("a node says its key").to_owned()
@@ -108,22 +108,22 @@ pub struct Tree {
     pub national: Node,
     pub second_level: [Node; 2],
     pub enterprises: Vec<Node>,
-    /// The first one accepts only what is proven to be the latest, the second one everything, and so does the third, which asks over
-    /// DNS where it can.
+    /// The first node accepts only answers proven to be the latest; the second and the third accept every answer, and
+    /// the third asks over DNS where possible.
     pub recursive: [Node; 3],
-    /// What is registered, by identifier: the values as `index type data`.
+    /// Registered values by identifier, as `index type data`.
     pub registered: BTreeMap<String, Vec<String>>,
 }
 
 impl Tree {
-    /// Starts everything, and spreads identifiers over it. Delegations may be kept for `ttl` seconds.
+    /// Starts all nodes and spreads identifiers over them. Delegations have a TTL of `ttl` seconds.
     pub fn start(ttl: u32) -> Self {
         let [national, first, second] = [(); 3].map(|()| Node::start(&[]));
         let enterprises: Vec<Node> = ENTERPRISES.iter().map(|_| Node::start(&[])).collect();
         for (node, (_, prefixes)) in enterprises.iter().zip(ENTERPRISES) {
             prefixes.iter().for_each(|prefix| node.home(prefix));
         }
-        // Each delegation is deeper than the one that leads to it.
+        // Each delegation is longer than the one above it.
         let digits: Vec<String> = (0..10).map(|digit| format!("gs1:{digit}")).collect();
         let pairs: Vec<String> = (0..100).map(|pair| format!("gs1:{pair:02}")).collect();
         let texts = |prefixes: &[&str]| prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
@@ -180,7 +180,7 @@ impl Tree {
         assert!(self.registered.len() > wanted / 2, "{}", self.registered.len());
     }
 
-    /// Asks one recursive node for everything, a batch at a time, and compares.
+    /// Asks one recursive node for every identifier, a batch at a time, and compares.
     pub async fn check_all(&self, recursive: usize) {
         let mut client = self.client(recursive).await;
         let identifiers: Vec<&String> = self.registered.keys().collect();
@@ -207,7 +207,7 @@ impl Tree {
         while answers.next().await.is_some() {}
     }
 
-    /// Compares an answer with what is registered; the error says what is different, or that there is none.
+    /// Compares an answer with the registered values; the error describes the difference.
     pub fn check(&self, identifier: &str, answer: &pb::Answer) -> Result<(), String> {
         match &answer.outcome {
             Some(pb::answer::Outcome::Found(record)) => {
@@ -226,7 +226,7 @@ impl Tree {
         connect(&self.recursive[recursive].program().grpc).await
     }
 
-    /// Identifiers that an enterprise has.
+    /// Identifiers of an enterprise.
     pub fn of(&self, enterprise: usize) -> Vec<String> {
         let prefixes: Vec<_> =
             ENTERPRISES[enterprise].1.iter().map(|prefix| touchmark::id::Prefix::parse(prefix).unwrap()).collect();
@@ -247,7 +247,7 @@ pub async fn connect(server: &str) -> ResolverClient<Channel> {
     ResolverClient::new(endpoint.connect().await.unwrap()).max_decoding_message_size(64 << 20)
 }
 
-/// A file of roots with these sites for everything.
+/// A root file with these sites for every identifier.
 pub fn roots_of(sites: &[&str]) -> String {
     let sites: Vec<String> = sites.iter().map(|site| format!("\"{site}\"")).collect();
     format!(
@@ -264,7 +264,7 @@ pub fn shown(value: &pb::Value) -> String {
     format!("{} {} {}", value.index, value.r#type, String::from_utf8_lossy(&value.data))
 }
 
-/// Lines for each enterprise: of ../shared/data when it is there, made up otherwise; spread evenly.
+/// Import lines for each enterprise, evenly spread: from ../shared/data where it exists, otherwise made up.
 fn lines(wanted: usize) -> BTreeMap<&'static str, Vec<String>> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
     let shared = std::env::var_os("TOUCHMARK_SHARED").map_or_else(beside, PathBuf::from);
@@ -280,7 +280,7 @@ fn lines(wanted: usize) -> BTreeMap<&'static str, Vec<String>> {
     for (name, file) in files {
         let real = fs::read_to_string(shared.join("data").join(file)).ok();
         let text = real.unwrap_or_else(|| made_up(name, file, wanted));
-        // Edges lead from one enterprise to another, and add nothing to what is shown here.
+        // Edges lead to other enterprises, and are no subject of these tests.
         let plain = text.lines().filter(|line| !line.contains("\"edges\""));
         lines.entry(name).or_default().extend(plain.map(|line| format!("{line}\n")));
     }
@@ -311,19 +311,19 @@ fn made_up(name: &str, file: &str, wanted: usize) -> String {
     (1..=wanted / 6 + 20).map(line).collect()
 }
 
-/// What a wire does.
+/// Behaviour of a wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Mode {
     /// Everything passes.
     Sound,
-    /// Nothing passes, and nobody is told.
+    /// Nothing passes, and connections stay open.
     Cut,
-    /// Connections are refused.
+    /// Connections are closed at once.
     Dead,
-    /// What comes back is noise.
+    /// Replies are corrupted.
     Garbage,
-    /// What comes back is late.
+    /// Replies are delayed by [`LATE`].
     Late,
 }
 
@@ -334,7 +334,7 @@ pub struct Wire {
     target: Arc<AtomicU64>,
 }
 
-/// How late late is.
+/// Delay of a late reply.
 pub const LATE: Duration = Duration::from_millis(900);
 
 impl Wire {
@@ -365,7 +365,7 @@ impl Wire {
         self.mode.store(mode as u8, Ordering::Relaxed);
     }
 
-    /// Leads to another node from now on.
+    /// Redirects new connections to another node.
     pub fn lead_to(&self, target: SocketAddr) {
         self.target.store(target.port().into(), Ordering::Relaxed);
     }
@@ -400,7 +400,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream, mode: &AtomicU8, is_back: bool)
                 .enumerate()
                 .for_each(|(at, byte)| *byte = byte.wrapping_mul(31).wrapping_add(at as u8));
         }
-        // What was read before the cut is lost with it.
+        // Bytes read before the cut are lost.
         if is(Mode::Cut) {
             continue;
         }

@@ -1,7 +1,7 @@
 //! DNS over TLS (RFC 7858), HTTPS (RFC 8484, by POST) and QUIC (RFC 9250) for tests: a certificate for a node, and connections
 //! that trust no other.
 //!
-//! The transports are hickory's: what is tested with them are the answers, and those are read octet by octet like all others.
+//! The transports are hickory's: the tests are about the answers, which are read octet by octet like all others.
 
 use std::{
     fs,
@@ -29,12 +29,12 @@ use touchmark::{config::Config, server::dns::encrypted::HTTPS_PATH};
 
 use super::{Query, Response, check_shape};
 
-/// Whom the certificate names.
+/// Name in the certificate.
 const NAME: &str = "localhost";
-/// How long an answer may take on a busy machine: a stream loses nothing.
+/// Time for an answer on a busy machine: a stream loses nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Listeners for all three, on ports that the system chooses, with the files of a certificate.
+/// Configures listeners for all three on ports that the system chooses, with the files of a certificate.
 pub fn listen_anywhere(config: &mut Config, files: [PathBuf; 2]) {
     let any = Some(([127, 0, 0, 1], 0).into());
     [config.dns.tls, config.dns.https, config.dns.quic] = [any; 3];
@@ -49,7 +49,7 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Makes one and writes it into a directory, where a node can read it.
+    /// Makes a certificate and writes it into a directory that a node can read.
     pub fn make(directory: &Path) -> Self {
         let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
         let files = ["chain.pem", "key.pem"].map(|name| directory.join(name));
@@ -58,7 +58,7 @@ impl Certificate {
         Self { files, der: made.cert.der().clone() }
     }
 
-    /// The files of the certificate and of its key.
+    /// Files of the certificate and of its key.
     pub fn files(&self) -> [PathBuf; 2] {
         self.files.clone()
     }
@@ -81,7 +81,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 /// A connection that takes many questions at once. Needs a runtime.
 pub struct Encrypted {
     exchange: DnsExchange<TokioRuntimeProvider>,
-    /// The tasks that drive the connection end with it.
+    /// Owns the tasks that drive the connection.
     _provider: TokioRuntimeProvider,
 }
 
@@ -113,7 +113,7 @@ impl Encrypted {
         let message = Message::from_vec(&query.bytes()).unwrap();
         let request = DnsRequest::new(message, DnsRequestOptions::default());
         let response = self.exchange.send(request).first_answer().await.unwrap();
-        // The transports have ids of their own and have checked them: zero, but for TLS.
+        // The transports have ids of their own, which hickory checks; except over TLS the id is zero.
         let response = Response { id: query.id, ..Response::read(response.as_buffer()).unwrap() };
         check_shape(query, &response);
         response

@@ -1,4 +1,4 @@
-//! Questions, right ones and wrong ones, and a strict reader of responses.
+//! Requests, valid and malformed, and a strict reader of responses.
 
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -47,7 +47,7 @@ pub mod option {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Edns {
     pub payload: u16,
-    /// The upper bits of the response code.
+    /// Upper bits of the response code.
     pub rcode: u8,
     pub version: u8,
     pub flags: u16,
@@ -75,7 +75,7 @@ impl Edns {
         bytes
     }
 
-    /// The data of an option, which may be there once.
+    /// Data of an option, which may occur at most once.
     pub fn option(&self, wanted: u16) -> Option<&[u8]> {
         let mut found = self.options.iter().filter(|(code, _)| *code == wanted);
         let first = found.next();
@@ -84,7 +84,7 @@ impl Edns {
     }
 }
 
-/// A question; the name as it goes over the wire.
+/// A question; the name in wire format.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Question {
     pub name: Vec<u8>,
@@ -92,7 +92,7 @@ pub struct Question {
     pub class: u16,
 }
 
-/// A request. Its parts are public so that a test can make them wrong.
+/// A request. Its parts are public, so that a test can make them malformed.
 #[derive(Clone, Debug)]
 pub struct Query {
     pub id: u16,
@@ -102,7 +102,7 @@ pub struct Query {
 }
 
 impl Query {
-    /// A question as `dig +norecurse +noedns +noadflag` sends it, with an id of its own.
+    /// A query as `dig +norecurse +noedns +noadflag` sends it, with a new id.
     pub fn new(name: &str, kind: u16) -> Self {
         static IDS: AtomicU16 = AtomicU16::new(0x1234);
         let id = IDS.fetch_add(1, Ordering::Relaxed);
@@ -128,7 +128,7 @@ impl Query {
         self.flags(opcode << 11)
     }
 
-    /// With an OPT record.
+    /// Adds an OPT record.
     pub fn edns(mut self) -> Self {
         self.edns.get_or_insert_default();
         self
@@ -166,7 +166,7 @@ impl Query {
     }
 }
 
-/// A name as it goes over the wire.
+/// A name in wire format.
 pub fn wire(name: &str) -> Vec<u8> {
     let labels = name.split('.').filter(|label| !label.is_empty());
     let mut bytes: Vec<u8> = labels.flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect();
@@ -177,9 +177,9 @@ pub fn wire(name: &str) -> Vec<u8> {
 /// A record of a response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// The whole name, as it goes over the wire.
+    /// The whole name in wire format.
     pub owner: Vec<u8>,
-    /// How many octets of the message the owner takes.
+    /// Octets that the owner occupies in the message.
     pub owner_octets: usize,
     pub kind: u16,
     pub class: u16,
@@ -199,7 +199,7 @@ impl Record {
         strings
     }
 
-    /// The last number of an SOA record: for how long "no" may be kept (RFC 2308 section 4).
+    /// Last number of an SOA record: the TTL of negative answers (RFC 2308 section 4).
     pub fn soa_minimum(&self) -> u32 {
         self.soa_number(0)
     }
@@ -215,7 +215,7 @@ impl Record {
     }
 }
 
-/// A response; every octet of it was understood.
+/// A response, of which every octet was understood.
 #[derive(Clone, Debug)]
 pub struct Response {
     pub octets: usize,
@@ -224,13 +224,13 @@ pub struct Response {
     pub questions: Vec<Question>,
     pub answers: Vec<Record>,
     pub authorities: Vec<Record>,
-    /// Without the OPT record.
+    /// Additional records without the OPT record.
     pub additionals: Vec<Record>,
     pub edns: Option<Edns>,
 }
 
 impl Response {
-    /// Reads a response, or says what is wrong with it.
+    /// Reads a response; the error says what is malformed.
     pub fn read(message: &[u8]) -> Result<Self, String> {
         let mut reader = Reader { message, at: 0 };
         let [id, flags] = [reader.u16()?, reader.u16()?];
@@ -254,7 +254,7 @@ impl Response {
         Ok(Self { octets, id, flags, questions, answers, authorities, additionals, edns })
     }
 
-    /// The whole response code, by its name.
+    /// Name of the whole response code.
     pub fn status(&self) -> String {
         let upper = self.edns.as_ref().map_or(0, |edns| u16::from(edns.rcode) << 4);
         let name = match upper | self.flags & 0xf {
@@ -271,7 +271,7 @@ impl Response {
         name.into()
     }
 
-    /// The flags that are set, as dig writes them: `qr aa rd`.
+    /// Flags that are set, as dig writes them: `qr aa rd`.
     pub fn flag_words(&self) -> String {
         let names = [
             (flag::QR, "qr"),
@@ -293,14 +293,14 @@ impl Response {
         Some((u16::from_be_bytes([data[0], data[1]]), String::from_utf8(data[2..].into()).unwrap()))
     }
 
-    /// In one line: `NOERROR · qr aa · answer TXT · authority -`.
+    /// Summary in one line: `NOERROR · qr aa · answer TXT · authority -`.
     pub fn summary(&self) -> String {
         let [answer, authority] = [&self.answers, &self.authorities].map(|section| kinds(section));
         format!("{} · {} · answer {answer} · authority {authority}", self.status(), self.flag_words())
     }
 }
 
-/// The types of some records: `TXT TXT`.
+/// Types of some records: `TXT TXT`.
 pub fn kinds(records: &[Record]) -> String {
     let name = |record: &Record| match record.kind {
         kind::A => "A".into(),
@@ -346,7 +346,7 @@ impl<'a> Reader<'a> {
         Ok(u16::from_be_bytes(self.take(2)?.try_into().unwrap()))
     }
 
-    /// A name; its pointers lead backwards only (RFC 1035 section 4.1.4).
+    /// Reads a name, whose pointers may only lead backwards (RFC 1035 section 4.1.4).
     fn name(&mut self) -> Result<Vec<u8>, String> {
         let (mut name, mut reader) = (Vec::new(), Reader { message: self.message, at: self.at });
         let (mut end, mut bound) = (None, self.at);
