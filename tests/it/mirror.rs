@@ -1,6 +1,7 @@
-//! A mirror follows its primary through everything, serves nothing that does not verify, goes on without it, and takes its place.
+//! A mirror follows its primary through every change, rejects everything that does not verify, outlives its primary,
+//! and takes its place.
 //!
-//! Real programs, and between them, where something is to go wrong, a proxy that forwards to another primary, or alters the
+//! Real programs; where something is to go wrong, a proxy between them forwards to another primary, or alters the
 //! stream ([`proxy`]).
 
 mod proxy;
@@ -29,12 +30,12 @@ use crate::{
     },
 };
 
-/// The log of a node, for its mirrors.
+/// URL of a node's log, for its mirrors.
 fn log_of(address: SocketAddr) -> String {
     format!("http://{address}/log")
 }
 
-/// The verifier key that a node says at start.
+/// Verifier key that a node prints at start.
 fn key_of(node: &Program) -> String {
     let line = node.introduction.lines().find_map(|line| line.trim().strip_prefix("ledger key"));
     line.unwrap().trim().to_owned()
@@ -51,7 +52,7 @@ fn mirror(data: &Path, url: &str, key: &str, only: &[&str]) -> Program {
     Program::serve(data, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-/// Sends commands as one batch; every one has to be carried out.
+/// Sends commands as one batch, of which every command must be accepted.
 fn apply(grpc: &str, commands: Vec<pb::Command>) {
     let results = try_apply(grpc, commands).unwrap();
     for result in results {
@@ -70,7 +71,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// A number of `/metrics`.
+/// Value of a metric of `/metrics`.
 fn metric(http: SocketAddr, name: &str) -> u64 {
     let metrics = get(http, "/metrics");
     let line = metrics.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -81,7 +82,7 @@ fn entries(node: &Program) -> u64 {
     metric(node.http, "touchmark_ledger_entries")
 }
 
-/// Waits until a mirror has all that its primary has.
+/// Waits until a mirror has every entry of its primary.
 fn in_step(primary: &Program, mirror: &Program) {
     wait_until("the mirror is in step", || {
         entries(mirror) == entries(primary) && metric(mirror.http, "touchmark_mirror_lag_entries") == 0
@@ -92,7 +93,7 @@ fn resolved(node: &Program, identifier: &str) -> Ran {
     node.run(&["resolve", identifier, "--json"])
 }
 
-/// That two nodes say the same, over all that can be asked.
+/// Checks that two nodes give the same answers to every kind of question.
 fn same_answers(primary: &Program, mirror: &Program, identifiers: &[&str]) {
     for identifier in identifiers {
         for command in ["resolve", "history", "trace"] {
@@ -124,7 +125,7 @@ fn secret(number: usize) -> String {
     format!("a-secret-that-goes-{number}")
 }
 
-/// Some of every kind of change; gives the identifiers.
+/// Makes changes of every kind; returns the identifiers.
 fn all_kinds(grpc: &str) -> [&'static str; 6] {
     let made_of = |to: &str| edge(pb::EdgeType::MadeOf, to);
     apply(
@@ -164,7 +165,7 @@ fn a_mirror_follows_everything() {
     same_answers(&primary, &node, &identifiers);
     assert!(!files_with(&mirrored, secret(1).as_bytes()).is_empty(), "the values are here");
 
-    // What is erased at the primary is gone from every file of the mirror, too.
+    // An erasure at the primary also reaches every file of the mirror.
     apply(&primary.grpc, vec![erase_value("88.1/pump", 2, "r"), erase("urn:oid:2.999.7", "r")]);
     in_step(&primary, &node);
     for gone in [1, 3] {
@@ -172,12 +173,12 @@ fn a_mirror_follows_everything() {
     }
     assert!(!files_with(&mirrored, secret(2).as_bytes()).is_empty(), "what was not erased is still here");
     same_answers(&primary, &node, &identifiers);
-    // A later mirror gets them as they are now.
+    // A mirror that starts later gets the same answers.
     let late = mirror(&directory.path().join("late"), &url, &key, &[]);
     in_step(&primary, &late);
     same_answers(&primary, &late, &identifiers);
 
-    // The same publication, tiles and proofs.
+    // Checkpoint, tiles and proofs are the same.
     wait_until("the mirror publishes what the primary does", || {
         get(node.http, "/log/checkpoint").body == get(primary.http, "/log/checkpoint").body
     });
@@ -192,7 +193,7 @@ fn a_mirror_follows_everything() {
     assert_eq!(proved.exit, 0, "{}", proved.err);
     assert_eq!(run(["verify", proof, "--key", &key]).exit, 0);
 
-    // A clean stop and a start without arguments; the primary's key and place are remembered.
+    // A clean stop and a start without arguments: the mirror remembers its primary's address and key.
     assert_eq!(node.stop("TERM"), Some(0));
     apply(&primary.grpc, vec![create("88.1/while-away", vec![])]);
     let node = Program::serve(&mirrored, &[]);
@@ -259,7 +260,7 @@ fn a_mirror_goes_on_without_its_primary() {
     wait_until("the mirror says that it is in step", || lag(&node) == "entries=0, seconds=0");
     let before: Vec<String> = identifiers.map(|identifier| resolved(&primary, identifier).out).into();
 
-    // Writes are refused, and the refusal says where to go.
+    // Writes are refused with the address of the primary.
     let named = format!("this node is a mirror of the log at {url}; write to the node of that log, over gRPC");
     let refused = node.run(&["register", "88.1/new"]);
     assert!(refused.exit != 0 && refused.err.contains(&named), "{}", refused.err);
@@ -300,7 +301,7 @@ fn what_does_not_fit_a_directory_is_refused() {
     let (url, key) = (log_of(primary.http), key_of(&primary));
     let other = key_of(&Program::serve(&directory.path().join("other"), &[]));
 
-    // With another's key nothing of the primary's is taken.
+    // With the key of another ledger, nothing of the primary's is accepted.
     let node = mirror(&directory.path().join("wrong"), &url, &other, &[]);
     wait_until("something was rejected", || metric(node.http, "touchmark_mirror_rejected_total") > 0);
     assert_eq!((entries(&node), resolved(&node, "88.1/a").exit), (0, 3));
@@ -328,7 +329,7 @@ fn what_does_not_fit_a_directory_is_refused() {
     let refused = start(&at, &mirror_arguments(&url, &key, &[]));
     assert!(refused.exit == 1 && refused.err.contains("a ledger of its own"), "{}", refused.err);
 
-    // Mirrors are served to the networks that are named, and to nobody else.
+    // The primary serves mirrors of the configured networks only.
     let primary =
         Program::spawn(touchmark().args(["serve", "--data"]).arg(&at).env("TOUCHMARK_MIRRORS", "192.0.2.0/24"));
     assert_eq!(get(primary.http, "/log/replica?from=0").status, 403);
@@ -350,7 +351,7 @@ fn an_old_copy_of_the_primary_is_not_followed() {
     in_step(&primary, &node);
     assert_eq!(primary.stop("TERM"), Some(0));
 
-    // The old copy has less; then it goes on, and has another history.
+    // The old copy first has fewer entries than the mirror, then a history of its own.
     let restored = Program::serve(&copy, &[]);
     proxy.forward_to(restored.http);
     wait_until("the fork is found", || metric(node.http, "touchmark_mirror_fork") == 1);
@@ -362,7 +363,7 @@ fn an_old_copy_of_the_primary_is_not_followed() {
     assert!(resolved(&node, "88.1/b").out.contains("acknowledged"));
     assert_eq!((resolved(&node, "88.1/c").exit, get(node.http, "/readyz").status), (3, 200));
 
-    // The right one is followed again.
+    // The mirror follows the right primary again.
     assert_eq!(restored.stop("TERM"), Some(0));
     let primary = Program::serve(&at, &[]);
     apply(&primary.grpc, vec![create("88.1/f", vec![])]);
@@ -417,13 +418,13 @@ fn a_value_that_is_withheld_is_noticed() {
     apply(&primary.grpc, vec![create("88.1/a", vec![value(1, "NAME", "sound")]), create("88.1/b", marked)]);
     let lacks = |node: &Program| metric(node.http, "touchmark_mirror_lacks_values");
     let rejected = |node: &Program| metric(node.http, "touchmark_mirror_rejected_total");
-    // The root is the same, so it was taken; but the mirror does not count as in step.
+    // The root is correct, so the entries are accepted; but the mirror does not count as in step.
     wait_until("the missing value is noticed", || rejected(&node) > 0);
     assert!(node.log().contains("came without its value 1"), "{}", node.log());
     assert_eq!((entries(&node), lacks(&node), resolved(&node, "88.1/a").exit), (2, 1, 0));
     wait_until("the mirror is not in step", || metric(node.http, "touchmark_mirror_lag_seconds") >= 2);
 
-    // Neither after a new start, nor when the stream is sound again, nor in its directory.
+    // Neither a restart of the mirror nor a sound stream mends the gap, and the commands on the directory report it.
     assert_eq!(node.stop("TERM"), Some(0));
     for command in [
         &["fsck", "--data", data][..],
@@ -438,7 +439,7 @@ fn a_value_that_is_withheld_is_noticed() {
     wait_until("the missing value is noticed again", || rejected(&node) > 0);
     assert_eq!(lacks(&node), 1);
 
-    // Once the primary erases it nothing is missing any more.
+    // Once the primary erases the value, nothing is missing.
     apply(&primary.grpc, vec![erase_value("88.1/b", 1, "r")]);
     in_step(&primary, &node);
     wait_until("nothing is missing", || lacks(&node) == 0);
@@ -459,7 +460,7 @@ fn a_mirror_that_is_kept_from_entries_knows_of_them() {
     in_step(&primary, &node);
     proxy.tamper(Some(Tamper::Flip));
     apply(&primary.grpc, vec![create("88.1/b", vec![value(1, "NAME", proxy::MARKED)]), create("88.1/c", vec![])]);
-    // The stream begins well each time, and that is no progress.
+    // The start of the stream verifies each time, which must not count as progress.
     wait_until("it was rejected again and again", || metric(node.http, "touchmark_mirror_rejected_total") >= 5);
     let log = node.log();
     let said = log.matches("REJECTED").count() as u64;
@@ -470,7 +471,7 @@ fn a_mirror_that_is_kept_from_entries_knows_of_them() {
     wait_until("the checkpoint is kept", || mirrored.join("ledger/seen").exists());
     assert_eq!((entries(&node), node.stop("TERM")), (1, Some(0)));
 
-    // What was seen counts for a promotion; without it a mirror serves all the same, and says what is the matter.
+    // `seen` counts for a promotion; a mirror with a damaged `seen` still serves, and logs the damage.
     let seen = fs::read(mirrored.join("ledger/seen")).unwrap();
     fs::write(mirrored.join("ledger/seen"), &seen[..seen.len() - 9]).unwrap();
     for command in [&["fsck", "--data", data][..], &["promote", data, "--new-key"]] {
@@ -493,11 +494,11 @@ fn a_mirror_that_is_kept_from_entries_knows_of_them() {
     assert_eq!(run(["fsck", "--data", data]).exit, 0);
 }
 
-/// A primary that is gone, and its mirror, stopped, with all kinds of entries.
+/// A stopped mirror with entries of every kind, whose primary is gone.
 struct Orphan {
     directory: TempDir,
     data: String,
-    /// What the primary published last, in a file.
+    /// File with the last checkpoint that the primary published.
     checkpoint: String,
     key: String,
     entries: u64,
@@ -521,7 +522,7 @@ fn orphan() -> Orphan {
     Orphan { data: text(mirrored), checkpoint: text(checkpoint), directory, key, entries: size }
 }
 
-/// A promoted mirror takes registrations, knows what was asked before, and its directory is sound.
+/// Checks that a promoted mirror accepts writes, recognizes earlier requests, and has a sound directory.
 fn goes_on(orphan: &Orphan, key: &str) {
     let node = Program::serve(Path::new(&orphan.data), &[]);
     assert_eq!((entries(&node), key_of(&node)), (orphan.entries, key.to_owned()));
@@ -530,7 +531,7 @@ fn goes_on(orphan: &Orphan, key: &str) {
         &node.grpc,
         vec![merge("88.1/pump", vec![value(1, "NAME", "Pump 3")], vec![]), erase_value("88.1/pump", 3, "r")],
     );
-    // A client that asks again after the primary went away gets its first receipt.
+    // A retry after the loss of the primary gets the first receipt.
     let again = request("order-1", create("urn:oid:2.999.7", vec![value(1, "NAME", secret(3))]));
     let results = try_apply(&node.grpc, vec![again]).unwrap();
     let Some(pb::apply_result::Result::Receipt(receipt)) = &results[0].result else { panic!("{results:?}") };
@@ -557,7 +558,7 @@ fn a_mirror_takes_the_place_of_its_primary() {
     let again = run(["promote", &lost.data, "--new-key"]);
     assert!(again.exit == 1 && again.err.contains("no mirror's directory"), "{}", again.err);
 
-    // With the primary's own, from escrow.
+    // With the primary's key, from escrow.
     let lost = orphan();
     let escrow = lost.directory.path().join("primary/ledger/key");
     let promoted = run(["promote", &lost.data, "--key", escrow.to_str().unwrap(), "--json"]);
@@ -574,7 +575,7 @@ fn a_mirror_that_lacks_something_is_not_promoted() {
         fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     };
-    // The primary had taken one more entry that the mirror never got.
+    // The primary wrote one more entry, which the mirror never received.
     let primary = Program::serve(&lost.directory.path().join("primary"), &[]);
     apply(&primary.grpc, vec![create("88.1/more", vec![])]);
     let receipt = || get(primary.http, "/log/checkpoint").text().to_owned();
@@ -607,7 +608,7 @@ fn a_mirror_that_lacks_something_is_not_promoted() {
     assert!(refused.exit == 1 && refused.err.contains("entry"), "{}", refused.err);
     bytes[at] ^= 1;
     fs::write(&segment, &bytes).unwrap();
-    // A promotion under the old key that was cut off is not gone on with under that key when a new one is wanted.
+    // An interrupted promotion under the old key is not continued when a new key is requested.
     let ledger = Path::new(&lost.data).join("ledger");
     fs::copy(lost.directory.path().join("primary/ledger/key"), ledger.join("key")).unwrap();
     fs::write(ledger.join("promoted"), "touchmark promoted 1\nentries 1").unwrap();
@@ -654,7 +655,7 @@ fn an_edge_keeps_its_prefixes_only() {
     assert_eq!(files_with(&kept, secret(1).as_bytes()), Vec::<PathBuf>::new(), "it was erased");
     assert!(!files_with(&kept, b"kept-here").is_empty());
 
-    // The tree is whole, what is not kept is said to be so.
+    // The tree is complete; requests for entries outside the prefixes are refused with the reason.
     let size = entries(&primary);
     let path = format!("/log/tile/0/000.p/{size}");
     assert_eq!(get(edge.http, &path).body, get(primary.http, &path).body);
@@ -666,7 +667,7 @@ fn an_edge_keeps_its_prefixes_only() {
     let outside = edge.run(&["prove", "1", "-o", &proof]);
     assert!(outside.exit != 0 && outside.err.contains("outside the prefixes"), "{}", outside.err);
 
-    // Without the primary it answers for its own, also when it is started then.
+    // Without the primary the edge node answers for its prefixes, also after a restart.
     assert_eq!(primary.stop("TERM"), Some(0));
     assert_eq!(edge.stop("TERM"), Some(0));
     let edge = Program::serve(&kept, &[]);

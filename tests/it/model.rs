@@ -1,5 +1,5 @@
-//! Random commands against a model in a `BTreeMap`: after every phase, and after restarts and crashes, the node says
-//! exactly what the model says, over every way of asking.
+//! Random commands against a model in a `BTreeMap`: after every phase, and after restarts and crashes, the node's
+//! answers are those of the model, over every protocol.
 
 use std::{
     collections::BTreeMap,
@@ -17,13 +17,13 @@ use touchmark::{
 
 use crate::support::*;
 
-/// How long the commands go on.
+/// Duration of the run.
 const TIME_MAX: Duration = Duration::from_secs(12);
-/// Phases that are played at least, however long they take.
+/// Minimum number of phases, however long they take.
 const PHASES_MIN: usize = 6;
 const COMMANDS_PER_PHASE: usize = 300;
 
-/// One identifier in all its spellings.
+/// All spellings of one identifier.
 pub struct Subject {
     pub spellings: Vec<String>,
 }
@@ -50,7 +50,7 @@ pub fn subjects() -> Vec<Subject> {
     subjects
 }
 
-/// What the model keeps of a record.
+/// State of a record in the model.
 #[derive(Clone, Debug, PartialEq)]
 struct Kept {
     identifier: String,
@@ -77,7 +77,7 @@ impl Kept {
     fn add(&mut self, edges: &[pb::Edge]) {
         for edge in edges {
             let to = Identifier::parse(&edge.to).unwrap();
-            // The spelling of the last one counts.
+            // The spelling of the last edge counts.
             self.edges.remove(&(edge.r#type, to.clone()));
             self.edges.insert((edge.r#type, to), (edge.quantity.clone(), edge.unit.clone()));
         }
@@ -101,7 +101,7 @@ impl Kept {
 }
 
 impl Model {
-    /// What a command must come to: the version it makes, or a status.
+    /// Expected result of a command: the version that it makes, or a status.
     fn apply(&mut self, command: &pb::Command) -> Result<u64, Code> {
         let identifier = Identifier::parse(&command.identifier).unwrap();
         let operation = command.operation.clone().unwrap();
@@ -173,7 +173,7 @@ impl Model {
 }
 
 impl Kept {
-    /// True when there are values and nobody may read one.
+    /// True if the record has values, none of which is public.
     fn hidden(&self) -> bool {
         !self.values.is_empty() && self.values.values().all(|value| value.3 & 0b0010 == 0)
     }
@@ -237,7 +237,7 @@ fn random_command(rng: &mut StdRng, subjects: &[Subject]) -> pb::Command {
     if rng.random_bool(0.1) { expecting(rng.random_range(0..5), command) } else { command }
 }
 
-/// Sends commands one by one, as a batch, or as a stream, and compares each result with the model's.
+/// Sends commands one by one, as a batch, or as a stream, and compares each result with the model.
 async fn play(running: &Running, model: &mut Model, commands: Vec<pb::Command>, way: u32) {
     let outcomes = running.send(commands.clone(), way).await;
     for (command, outcome) in commands.iter().zip(&outcomes) {
@@ -254,7 +254,7 @@ async fn play(running: &Running, model: &mut Model, commands: Vec<pb::Command>, 
     }
 }
 
-/// Asks for everything in every way, and compares.
+/// Asks for every identifier in every way, and compares.
 async fn compare(running: &Running, model: &Model, rng: &mut StdRng, subjects: &[Subject]) {
     let mut asked: Vec<String> = subjects.iter().map(|subject| spelling(rng, subject).to_owned()).collect();
     asked.extend((0..10).map(|number| format!("88.118/never-{number}")));
@@ -300,7 +300,7 @@ async fn the_node_says_what_the_model_says() {
     let began = Instant::now();
     let (mut phases, mut refused) = (0, 0);
     while phases < PHASES_MIN || began.elapsed() < TIME_MAX {
-        // A new ledger now and then: retired identifiers leave ever less to do.
+        // A new ledger now and then: the more identifiers are retired, the fewer commands succeed.
         let subjects = subjects();
         let mut model = Model::default();
         let mut directory = directory();
@@ -332,7 +332,7 @@ async fn the_node_says_what_the_model_says() {
                 }
                 1 => running.abandon(&small(directory.path())).await,
                 2 => {
-                    // What a killed process leaves: the files as they are now.
+                    // A killed process leaves the files as they are now.
                     let crashed = self::directory();
                     copy(directory.path(), crashed.path());
                     running.stop().await;

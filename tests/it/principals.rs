@@ -1,4 +1,4 @@
-//! A ledger whose changes were made by principals of kinds that this version does not make: everything of today reads it.
+//! A ledger with principals of kinds that this version does not create: today's programs read it.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::{
 
 const MADE_BY: [&str; 3] = ["permit:ab12", "loopback", "x-509:CN=a,O=b"];
 
-/// A registration by each principal, and a prefix that one of them homes.
+/// Writes a registration by each principal, and a prefix that one of them homes.
 fn write_ledger(data: &Path) {
     let directory = DataDir::open_or_create(data).unwrap();
     let opening = Opening::new(&directory, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();

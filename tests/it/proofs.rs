@@ -1,5 +1,5 @@
-//! Proofs over the real program: `prove`, `verify`, `consistency`. What holds is shown to hold, offline; whatever is changed in a
-//! file, a key or a policy is refused, or shows exactly the same.
+//! Proofs over the real program: `prove`, `verify`, `consistency`. Valid proofs verify offline; a changed file, key or
+//! policy is refused, or shows exactly the same.
 
 use std::{fs, path::Path};
 
@@ -22,7 +22,7 @@ use crate::{
     support::{Running, create, directory, replace, value},
 };
 
-/// The key that the node introduces itself with.
+/// Key that the node prints at start.
 fn key(node: &Program) -> String {
     let line = node.introduction.lines().find_map(|line| line.trim().strip_prefix("ledger key"));
     line.unwrap().trim().to_owned()
@@ -33,7 +33,7 @@ fn register(node: &Program, identifier: &str) {
     assert_eq!(ran.exit, 0, "{ran:?}");
 }
 
-/// Proves an entry into a file and gives its path.
+/// Writes a proof into a file and returns its path.
 fn prove(node: &Program, directory: &TempDir, arguments: &[&str]) -> String {
     let path = directory.path().join(format!("{}.tlog-proof", arguments.join("_").replace('/', "_")));
     let path = path.to_str().unwrap().to_owned();
@@ -90,7 +90,7 @@ fn an_entry_is_proven_and_checked_offline() {
     let ran = verify_file(&gone, &["--key", &key, "--json"]);
     assert_eq!((ran.exit, &json(&ran)["change"], &json(&ran)["previous_index"]), (0, &"retire".into(), &4.into()));
 
-    // Nobody's key, a key that is none, no key.
+    // Another ledger's key, a malformed key, no key.
     let other = Program::serve(directory().path(), &[]);
     let ran = verify_file(&whole, &["--key", &self::key(&other)]);
     assert_eq!((ran.exit, ran.out.contains("invalid: no known key of the log")), (11, true), "{ran:?}");
@@ -132,7 +132,7 @@ fn all_that_is_proven_is_shown() {
     assert_eq!((&shown["erased"], &shown["reason"]), (&"2".into(), &"asked for".into()));
 }
 
-/// The files of a real node, byte by byte, with the code that `verify` runs.
+/// Changes every byte of the files of a real node, with the code that `verify` runs.
 #[test]
 fn every_byte_of_a_proof_counts() {
     let (data, files) = (directory(), directory());
@@ -178,7 +178,7 @@ fn policies_name_whom_to_trust() {
         assert_eq!(ran.exit, exit, "{ran:?}");
         assert!(exit == 0 || format!("{}{}", ran.out, ran.err).contains(part), "{ran:?}");
     }
-    // A policy without logs, and the log beside it.
+    // A policy without logs, and the log given beside it.
     let policy = file(&files, "policy", "quorum none");
     assert_eq!(verify_file(&proof, &["--policy", &policy]).exit, 11);
     assert_eq!(verify_file(&proof, &["--policy", &policy, "--key", &key(&node)]).exit, 0);
@@ -197,7 +197,7 @@ fn a_ledger_that_only_grew() {
     let written = files.path().join("grown").to_str().unwrap().to_owned();
     let trusted = ["--key", &key];
     let consistency = |arguments: &[&str]| node.run(&[&["consistency"], arguments, &trusted].concat());
-    // The newest published checkpoint may be a second behind, and is never behind the one that is shown.
+    // The published checkpoint may be a second behind, but never behind the checkpoint that is given.
     let ran = consistency(&[&old, "-o", &written]);
     assert_eq!((ran.exit, ran.out.starts_with("consistent: id.test/ledger with 1 entries")), (0, true), "{ran:?}");
     let new = prove(&node, &files, &["3"]);
@@ -206,15 +206,15 @@ fn a_ledger_that_only_grew() {
     assert_eq!(consistency(&[&new, &old]).exit, 2, "the older one comes first");
     assert_eq!(consistency(&[&old, &old]).exit, 0);
 
-    // Without the node, from the file.
+    // From the file, without the node.
     node.kill();
     let offline = |old: &str, new: &str| run(["consistency", old, new].iter().chain(&trusted));
     let ran = offline(&old, &written);
     assert_eq!(ran.exit, 0, "{ran:?}");
-    // A file that begins elsewhere shows nothing about the ledger.
+    // A proof that begins at another size shows nothing.
     let ran = offline(&new, &written);
     assert_eq!((ran.exit, ran.err.contains("leads from 1 entries, and OLD has 4")), (2, true), "{ran:?}");
-    // Nor does a proof that is none.
+    // Nor does an invalid proof.
     let newer = TlogProof::parse(&fs::read(&new).unwrap()).unwrap().checkpoint;
     let junk = file(&files, "junk", format!("old 1\n\n{newer}"));
     let ran = run(["consistency", &old, &junk, "--json"].iter().chain(&trusted));
@@ -222,7 +222,7 @@ fn a_ledger_that_only_grew() {
     assert!(offline(&old, &junk).out.starts_with("not shown"));
     assert_eq!(run(["consistency", &old].iter().chain(&trusted).chain(&["--server", "127.0.0.1:1"])).exit, 1);
 
-    // Another ledger under the same key: the directory was copied and went on twice.
+    // Another ledger under the same key, as when a directory is copied and both copies go on.
     let (copy, other_data) = (directory(), directory());
     let node = Program::serve(other_data.path(), &[]);
     node.kill();
@@ -239,13 +239,13 @@ fn a_ledger_that_only_grew() {
     assert_eq!((ran.exit, &json(&ran)["two_histories"]), (11, &true.into()), "{ran:?}");
 }
 
-/// Gives an empty ledger the key of another.
+/// Gives an empty ledger the key of another ledger.
 fn copy_key(from: &Path, _: &Path, to: &Path) {
     fs::copy(from.join("ledger/key"), to.join("ledger/key")).unwrap();
     fs::remove_file(to.join("ledger/signed_head")).unwrap();
 }
 
-/// Between all sizes that a tile ends at and those beside them, with the verifier alone.
+/// Consistency between sizes at and around the ends of tiles, with the verifier alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consistency_between_all_pairs_of_sizes() {
     let data = directory();

@@ -1,6 +1,6 @@
-//! Random commands against a plain model of all entries. After every round, and after restarts, everything that an auditor can
-//! ask is compared with it: latest, as-of, histories, absence, complete lists, traces, the feed, proofs of entries and of
-//! growth. What was erased is in no file, and what was proven before stays proven.
+//! Random commands against a plain model of all entries. After every round, and after restarts, the node's answers to
+//! every question of an auditor are compared with the model: latest, as-of, histories, absence, complete lists, traces,
+//! the feed, proofs of entries and of growth. Erased values are in no file, and earlier proofs stay valid.
 //!
 //! `TOUCHMARK_SEED` repeats a run, `TOUCHMARK_ROUNDS` makes it longer.
 
@@ -31,12 +31,12 @@ use crate::{
 
 const ROUNDS: u64 = 4;
 const COMMANDS_PER_ROUND: usize = 240;
-/// Identifiers that join in each round.
+/// Number of identifiers added in each round.
 const NEWCOMERS: usize = 25;
-/// Identifiers, and entries, that are asked for in each round.
+/// Number of identifiers, and of entries, that are asked for in each round.
 const SAMPLE: usize = 14;
 
-/// A node with room for little, so that index and caches have to do with disks.
+/// A configuration with small caches, so that answers come from the disk.
 fn small(data: &Path) -> Config {
     let mut config = config(data);
     config.index.overlay_entries_max = 64;
@@ -44,7 +44,7 @@ fn small(data: &Path) -> Config {
     config
 }
 
-/// Sends commands, and compares what becomes of each.
+/// Sends commands, and compares each result with the model.
 async fn play(running: &Running, model: &mut Model, auditor: &mut Auditor, sent: Vec<Sent>, way: u32) {
     let outcomes = running.send(sent.iter().map(|sent| sent.command.clone()).collect(), way).await;
     assert_eq!(outcomes.len(), sent.len());
@@ -79,11 +79,11 @@ async fn play(running: &Running, model: &mut Model, auditor: &mut Auditor, sent:
             checkpoints.push(receipt.checkpoint.clone());
         }
     }
-    // A checkpoint may cover more than the command that brought it.
+    // A checkpoint may cover more than the command of its receipt.
     checkpoints.iter().for_each(|checkpoint| auditor.note(model, checkpoint));
 }
 
-/// Identifiers of one round: those that were retired or erased leave ever less to do.
+/// Identifiers of one round: the more identifiers are retired or erased, the fewer commands succeed.
 fn newcomers(round: u64) -> impl Iterator<Item = Subject> {
     (0..NEWCOMERS).map(move |number| {
         let handle = format!("88.118.9/Lot {round}/{number}");
@@ -91,7 +91,7 @@ fn newcomers(round: u64) -> impl Iterator<Item = Subject> {
     })
 }
 
-/// Some identifiers in some spelling, and some that were never registered.
+/// A sample of identifiers in some spelling, with some that were never registered.
 fn sample(rng: &mut StdRng, subjects: &[Subject]) -> Vec<String> {
     let some = (0..SAMPLE).map(|_| rng.random_range(0..subjects.len())).collect::<Vec<_>>();
     let mut asked: Vec<String> = some.into_iter().map(|subject| spelling(rng, &subjects[subject]).to_owned()).collect();
@@ -100,7 +100,7 @@ fn sample(rng: &mut StdRng, subjects: &[Subject]) -> Vec<String> {
     asked
 }
 
-/// Asks for everything, and compares.
+/// Asks every question, and compares.
 async fn compare(running: &Running, model: &Model, auditor: &mut Auditor, rng: &mut StdRng, subjects: &[Subject]) {
     let asked = sample(rng, subjects);
     assert_eq!(running.entries(), model.entries.len() as u64);
@@ -118,14 +118,14 @@ async fn compare(running: &Running, model: &Model, auditor: &mut Auditor, rng: &
     auditor.compare_growth(running, rng).await;
 }
 
-/// What the files of a directory hold of payloads is what was not erased.
+/// Checks that the files of a directory contain the payloads that were not erased, and no others.
 fn compare_files(data: &Path, model: &Model) {
     let (found, expected) = (tokens(&erase::everything(data)), model.tokens());
     assert_eq!(found.difference(&expected).collect::<Vec<_>>(), Vec::<&String>::new(), "erased, and still there");
     assert_eq!(expected.difference(&found).collect::<Vec<_>>(), Vec::<&String>::new(), "lost");
 }
 
-/// What the command line finds in a directory on which no node runs.
+/// Checks a directory with the commands that need no node.
 fn check_directory(data: &Path, model: &Model, auditor: &Auditor) {
     let (entries, identifiers) = (model.entries.len() as u64, model.identifiers().len() as u64);
     let report = app::fsck(data, &mut |_| {}).unwrap();

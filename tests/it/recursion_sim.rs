@@ -1,15 +1,17 @@
-//! A seeded simulation of recursion: a tree of zones that change owners, addresses and records, sites that fail in every way that a
-//! site can, lines that lose, delay, reorder and are cut, and two recursive nodes, one of which believes nothing without a proof.
+//! A seeded simulation of recursion: a tree of zones that change owners, addresses and records; sites that fail in
+//! every way that a site can; networks that lose, delay, reorder and cut; and two recursive nodes, one of which accepts
+//! nothing without a proof.
 //!
-//! Proofs are real ones, checked by the real verifier. The clock is tokio's paused one, all on one thread: a seed gives one run.
-//! (`turmoil` would bring sockets, which recursion has none of; what it has comes through one trait.)
+//! Proofs are real, and checked by the real verifier. The clock is tokio's paused one, on one thread, so that a seed
+//! determines the run. (`turmoil` simulates sockets, which recursion does not have: it asks through one trait.)
 //!
-//! What is checked at every answer: what is verified, and what went through no forger, was true at some time that TTL, lag and stale
-//! rules allow; the node that verifies gives nothing unverified; TTLs are bounded and only fall; walks are bounded in time,
-//! referrals and questions; there is one walk for one question. Whenever all faults have healed, every question is answered, and rightly,
-//! within [`HEALED_WITHIN`].
+//! Checked for every answer: a verified answer, and an answer that involved no forger, was true at a time that TTL, lag
+//! and stale rules allow; the verifying node returns nothing unverified; TTLs are bounded and only decrease; walks are
+//! bounded in time, referrals and questions; concurrent equal questions share one walk. After all faults have healed,
+//! every question gets a true answer within [`HEALED_WITHIN`].
 //!
-//! Not simulated is what no proof shows yet: a site that keeps an old checkpoint of a ledger, and shows all of it as it was then.
+//! Not simulated, because no proof reveals it yet: a site that keeps an old checkpoint of a ledger and shows the whole
+//! ledger as of that checkpoint.
 //!
 //! `TOUCHMARK_SIM_SEED` and `TOUCHMARK_SIM_STEPS` give another run, or a longer one.
 
@@ -35,23 +37,24 @@ use touchmark::resolver::{
 };
 use world::{Forgery, LAG_MAX, Mode, Shared, Truth, World};
 
-/// How long after the last fault everything is answered again: the longest pause of a breaker, and what makes it longer.
+/// Time after the last fault until every question is answered again: the longest pause of a circuit breaker, and a
+/// margin.
 const HEALED_WITHIN: Duration = Duration::from_secs(80);
-/// For how long what has passed its time is given out here.
+/// Time for which stale answers are served.
 const STALE_MAX: Duration = Duration::from_secs(600);
-/// A run within the other tests: questions and changes.
+/// Length of a run unless given, in steps of questions and changes.
 const STEPS: u64 = 10_000;
-/// So many steps, then everything heals.
+/// Number of steps until everything heals.
 const STEPS_PER_PHASE: u64 = 1_000;
 
-/// The lines of the two nodes.
+/// State of the two nodes' networks.
 #[derive(Default)]
 struct Weather {
-    /// Of a hundred questions of a node.
+    /// Percentage of a node's questions that are lost.
     loss: [u64; 2],
-    /// Of a hundred questions, so many take seconds.
+    /// Percentage of a node's questions that take seconds.
     slow: [u64; 2],
-    /// Node and zone.
+    /// Pairs of node and zone that cannot reach each other.
     cut: HashSet<(usize, usize)>,
 }
 
@@ -115,7 +118,7 @@ impl Upstream for Line {
     }
 }
 
-/// What an answer was, the last time.
+/// The last answer that a node gave for an identifier.
 struct Seen {
     answer: Arc<Resolution>,
     at: Instant,
@@ -131,7 +134,7 @@ struct Simulation {
     tally: HashMap<String, u64>,
 }
 
-/// The node that believes nothing without a proof; the other one asks for none.
+/// Index of the node that accepts nothing without a proof; the other one asks for no proofs.
 const STRICT: usize = 1;
 
 impl Simulation {
@@ -178,7 +181,7 @@ impl Simulation {
         }
     }
 
-    /// Some questions at once, to both nodes; identifiers with a low number are asked for more often.
+    /// Asks both nodes some questions at once, more often about identifiers with low numbers.
     async fn ask_some(&mut self) -> u64 {
         let count = 1 + self.below(6);
         let identifiers = self.world.lock().unwrap().identifiers.len() as u64;
@@ -348,7 +351,7 @@ impl Simulation {
         }
     }
 
-    /// Everything heals, and is answered again.
+    /// Ends all faults; then every question must be answered.
     async fn heal_and_check(&mut self) {
         *self.weather.lock().unwrap() = Weather::default();
         let identifiers = {
@@ -380,7 +383,7 @@ impl Simulation {
     }
 }
 
-/// Says what to run again when a run fails.
+/// Prints the variables that repeat a run, if the run fails.
 struct Seed(u64, u64);
 
 impl Drop for Seed {
@@ -405,7 +408,7 @@ fn nothing_false_is_verified_and_everything_heals() {
         let mut tally: Vec<_> = simulation.tally.iter().collect();
         tally.sort();
         println!("{tally:#?}\n{:#?}", simulation.nodes.each_ref().map(Recursor::stats));
-        // What is never seen was never checked.
+        // A kind of answer that never occurs was never checked.
         for word in
             ["found from network", "found from cache", "stale", "not found from network", "retired from network"]
         {

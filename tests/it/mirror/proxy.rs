@@ -1,4 +1,4 @@
-//! A proxy between a mirror and its primary: it forwards to whichever primary it is told, and alters the stream when it is told to.
+//! A proxy between a mirror and its primary: forwards to any primary, and can alter the stream.
 
 use std::{
     io::{BufRead as _, BufReader, Read, Write as _},
@@ -12,30 +12,30 @@ use touchmark::{
     protocol::replica::{HEAD_BYTES, Record},
 };
 
-/// The data of a value whose entry is altered.
+/// Data of the value whose entry is altered.
 pub const MARKED: &str = "alter-this";
 
-/// What is done to the entry with the marked value.
+/// Alteration of the entry with the marked value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tamper {
     /// A bit of the value is flipped.
     Flip,
     /// The entry is left out.
     LeaveOut,
-    /// It comes behind the next one.
+    /// The entry comes behind the next one.
     Swap,
-    /// It comes without its first value, as if that had been erased.
+    /// The entry comes without its first value, as if the value had been erased.
     Redact,
 }
 
 struct State {
     target: SocketAddr,
     tamper: Option<Tamper>,
-    /// Connections that are open.
+    /// Open connections.
     open: Vec<TcpStream>,
 }
 
-/// The proxy; its thread ends with the tests.
+/// A proxy, whose thread ends with the process.
 pub struct Proxy {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -50,19 +50,19 @@ impl Proxy {
         thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
                 let shared = Arc::clone(&shared);
-                // A connection that breaks is one of the things that happen.
+                // A broken connection is part of the tests.
                 thread::spawn(move || drop(serve(client, &shared)));
             }
         });
         Self { address, state }
     }
 
-    /// Where the log is, for mirrors.
+    /// URL of the log, for mirrors.
     pub fn url(&self) -> String {
         format!("http://{}/log", self.address)
     }
 
-    /// Forwards to another primary; what is open is cut.
+    /// Forwards to another primary; open connections are cut.
     pub fn forward_to(&self, target: SocketAddr) {
         let mut state = self.state.lock().unwrap();
         state.target = target;

@@ -1,4 +1,4 @@
-//! Random commands: good ones, such as come too late, are sent again, or are refused whatever there is.
+//! Random commands: valid, too late, repeated, or always refused.
 
 use rand::{Rng as _, RngExt as _, rngs::StdRng};
 use tonic::Code;
@@ -10,7 +10,7 @@ use crate::{
     support::*,
 };
 
-/// A command, and what it has to come to if that does not depend on what is there.
+/// A command, with the expected refusal if it does not depend on the state.
 pub struct Sent {
     pub command: pb::Command,
     pub refused: Option<Code>,
@@ -43,7 +43,7 @@ fn random_values(rng: &mut StdRng) -> Vec<pb::Value> {
     indexes.into_iter().map(value).collect()
 }
 
-/// A time in seconds or milliseconds, before or behind 1970, or none.
+/// A time in seconds or milliseconds, before or after 1970, or none.
 fn random_time(rng: &mut StdRng) -> Option<i64> {
     match rng.random_range(0..6) {
         0 => Some(1_700_000_000_000 + 1_000 * rng.random_range(0..1_000)),
@@ -57,7 +57,7 @@ fn edges(rng: &mut StdRng, subjects: &[Subject], not: usize) -> Vec<pb::Edge> {
     edges.into_iter().map(|edge| pb::Edge { valid_from: random_time(rng), ..edge }).collect()
 }
 
-/// One to four things with a quantity each, none of them twice.
+/// One to four flows with a quantity, each of another identifier.
 fn flows(rng: &mut StdRng, subjects: &[Subject], not: usize) -> Vec<pb::Flow> {
     let mut flows = Vec::new();
     let (start, step) = (rng.random_range(1..subjects.len()), rng.random_range(1..5));
@@ -72,7 +72,7 @@ fn flows(rng: &mut StdRng, subjects: &[Subject], not: usize) -> Vec<pb::Flow> {
     if flows.is_empty() { self::flows(rng, subjects, not) } else { flows }
 }
 
-/// An event that balances, or says nothing about that.
+/// An event that balances, or declares no balance.
 fn event(rng: &mut StdRng, subjects: &[Subject], number: usize) -> pb::Event {
     let (inputs, mut outputs) = (flows(rng, subjects, number), flows(rng, subjects, number));
     if rng.random_bool(0.5) {
@@ -80,7 +80,7 @@ fn event(rng: &mut StdRng, subjects: &[Subject], number: usize) -> pb::Event {
         outputs.iter_mut().for_each(pieces);
         return pb::Event { values: random_values(rng), inputs, outputs, balance: String::new() };
     }
-    // All that goes in comes out as the first output; the others have other units.
+    // The first output is the sum of all inputs; the other outputs have other units.
     let tenths = |flow: &pb::Flow| flow.quantity.replace(".50", "5").parse::<u64>().unwrap();
     let sum: u64 = inputs.iter().map(tenths).sum();
     outputs.iter_mut().skip(1).for_each(|flow| flow.unit = "kWh".into());
@@ -100,7 +100,7 @@ fn change(rng: &mut StdRng, subjects: &[Subject], number: usize) -> pb::Update {
     pb::Update { mode: mode.into(), values, remove_indexes, add_edges, remove_edges }
 }
 
-/// A command that is refused whatever there is.
+/// A command that is refused in every state.
 fn ill(rng: &mut StdRng, subjects: &[Subject], number: usize) -> pb::Command {
     let identifier = spelling(rng, &subjects[number]).to_owned();
     let to_itself = edge(pb::EdgeType::MadeOf, spelling(rng, &subjects[number]));
@@ -118,8 +118,7 @@ fn ill(rng: &mut StdRng, subjects: &[Subject], number: usize) -> pb::Command {
     }
 }
 
-/// A command that was carried out, again: as it was, in another spelling, saying something else, or
-/// as if it were new.
+/// An earlier command again: unchanged, in another spelling, with other content, or as a new request.
 fn again(rng: &mut StdRng, subjects: &[Subject], model: &Model) -> Option<pb::Command> {
     let (_, first) = model.requests.values().nth(rng.random_range(0..model.requests.len().max(1)))?;
     let identifier = parse(&first.identifier);
@@ -150,7 +149,7 @@ pub fn random_command(rng: &mut StdRng, subjects: &[Subject], model: &Model) -> 
     }
     let identifier = spelling(rng, &subjects[number]).to_owned();
     let versions = model.versions(&parse(&identifier), model.entries.len());
-    // Mostly what may succeed.
+    // Mostly commands that can succeed.
     let draw = match (rng.random_bool(0.85), versions.is_empty()) {
         (true, true) => rng.random_range(0..260),
         (true, false) => rng.random_range(260..1_000),

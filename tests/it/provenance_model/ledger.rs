@@ -1,4 +1,4 @@
-//! The plain model: every entry in its order. Each question is answered by going through all of them.
+//! The plain model: a list of all entries. Each question is answered by going through the list.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,19 +15,19 @@ use touchmark::{
     vindex::LookupKind,
 };
 
-/// What payloads begin with; 16 hexadecimal digits that no other payload has come behind it.
+/// Start of every payload, followed by 16 hexadecimal digits that no other payload has.
 pub const TOKEN: &str = "payload-";
 pub const TOKEN_DIGITS: usize = 16;
 
-/// An entry, and the version that it made.
+/// An entry, with the version that it made.
 pub struct Entry {
-    /// As it was first registered.
+    /// The identifier in its first spelling.
     pub identifier: Identifier,
     pub kind: Kind,
     pub receipt: pb::Receipt,
-    /// What is left of the record's values then.
+    /// Values of the record at this version, without those erased since.
     pub values: BTreeMap<u32, pb::Value>,
-    /// Types of those that were erased since.
+    /// Types of the values erased since, by index.
     pub erased: BTreeMap<u32, String>,
     pub added: Vec<pb::Edge>,
     pub removed: Vec<pb::Edge>,
@@ -37,7 +37,7 @@ pub struct Entry {
     pub request: Vec<u8>,
 }
 
-/// An edge as it stands at some point.
+/// An edge, as of some entry.
 #[derive(Clone, Debug)]
 pub struct Said {
     pub from: Identifier,
@@ -48,7 +48,7 @@ pub struct Said {
     pub edge: pb::Edge,
 }
 
-/// What a command has to come to.
+/// Expected result of a command.
 #[derive(Debug, PartialEq)]
 pub enum Expected {
     New,
@@ -71,7 +71,7 @@ fn canonical(edges: &[pb::Edge]) -> Vec<pb::Edge> {
     edges.iter().map(|edge| pb::Edge { to: parse(&edge.to).to_string(), ..edge.clone() }).collect()
 }
 
-/// What goes into an event, as the edge that it is.
+/// An input of an event, as an edge.
 fn input(flow: &pb::Flow) -> pb::Edge {
     let pb::Flow { identifier, quantity, unit, valid_from } = flow.clone();
     pb::Edge { r#type: EdgeType::DerivedFrom.into(), to: identifier, quantity, unit, valid_from }
@@ -81,12 +81,12 @@ pub fn is_public(value: &pb::Value) -> bool {
     value.permissions.unwrap() & 0b0010 != 0
 }
 
-/// Whether a value says the same, whenever it was written.
+/// True if two values have the same content, whatever their timestamps.
 fn same_content(one: &pb::Value, other: &pb::Value) -> bool {
     pb::Value { timestamp: 0, ..one.clone() } == pb::Value { timestamp: 0, ..other.clone() }
 }
 
-/// Whether edges are the same, in any order and spelling.
+/// True if edges are the same, in any order and spelling.
 fn same_edges(these: &[pb::Edge], those: &[pb::Edge]) -> bool {
     let sorted = |edges: &[pb::Edge]| {
         let plain = |edge: &pb::Edge| {
@@ -117,7 +117,7 @@ impl Entry {
         self.values.values().filter(|value| is_public(value))
     }
 
-    /// The record that anyone may see, without its edges.
+    /// The public record, without its edges.
     fn record(&self) -> pb::Record {
         pb::Record {
             identifier: self.identifier.to_string(),
@@ -133,7 +133,7 @@ impl Entry {
         }
     }
 
-    /// The change as a feed shows it.
+    /// The change in the form of a feed.
     pub fn change(&self) -> pb::VersionChange {
         pb::VersionChange {
             kind: self.kind.into(),
@@ -165,7 +165,7 @@ impl Entry {
     }
 }
 
-/// A text as it stands in a line.
+/// A text, escaped for a line.
 fn escaped(text: &str) -> String {
     let escape = |character: char| match character {
         '\0'..=' ' | '%' | '\x7f' => format!("%{:02X}", u32::from(character)),
@@ -186,7 +186,7 @@ fn edge_kind(kind: i32) -> &'static str {
 }
 
 impl Model {
-    /// The versions among the first `end` entries, oldest first.
+    /// Versions among the first `end` entries, oldest first.
     pub fn versions(&self, of: &Identifier, end: usize) -> Vec<&Entry> {
         self.entries[..end].iter().filter(|entry| entry.identifier == *of).collect()
     }
@@ -195,12 +195,12 @@ impl Model {
         self.entries.iter().map(|entry| &entry.identifier).collect()
     }
 
-    /// How many entries there were at a time.
+    /// Number of entries at a time.
     pub fn end_at(&self, time: u64) -> usize {
         self.entries.iter().filter(|entry| entry.receipt.time <= time).count()
     }
 
-    /// What a well-formed command has to come to.
+    /// Expected result of a well-formed command.
     pub fn decide(&self, command: &pb::Command) -> Expected {
         let identifier = parse(&command.identifier);
         if let Some((index, first)) = self.requests.get(&(identifier.clone(), command.request_id.to_vec())) {
@@ -237,7 +237,7 @@ impl Model {
         }
     }
 
-    /// What a refused command is told about what is registered; nothing when that is not why it was refused.
+    /// Registered version that a refusal names; `None` if the refusal has another reason.
     pub fn existing(&self, command: &pb::Command, refused: Code) -> Option<pb::Existing> {
         let identifier = parse(&command.identifier);
         let versions = self.versions(&identifier, self.entries.len());
@@ -255,7 +255,7 @@ impl Model {
         (refused == Code::AlreadyExists).then_some(pb::Existing { version, ledger_index, same_content })
     }
 
-    /// Takes in what the ledger took.
+    /// Appends an accepted command.
     pub fn append(&mut self, command: &pb::Command, receipt: &pb::Receipt) {
         let asked = parse(&command.identifier);
         let before = self.versions(&asked, self.entries.len()).pop();
@@ -322,7 +322,7 @@ impl Model {
         self.entries.push(entry);
     }
 
-    /// What an identifier resolved to behind the first `end` entries.
+    /// Answer for an identifier as of the first `end` entries.
     pub fn answer(&self, asked: &str, end: usize) -> Answer {
         let identifier = parse(asked);
         let versions = self.versions(&identifier, end);
@@ -346,7 +346,7 @@ impl Model {
         Answer::Found(pb::Record { edges, event: first.event.clone(), ..last.record() })
     }
 
-    /// All versions and what changed, newest first.
+    /// All versions with their differences, newest first.
     pub fn history(&self, of: &Identifier) -> Vec<pb::VersionChange> {
         let versions = self.versions(of, self.entries.len());
         let mut before = None;
@@ -359,7 +359,7 @@ impl Model {
         changes
     }
 
-    /// The edges behind the first `end` entries, in order of type, of the end that they leave, and of the other one.
+    /// Edges as of the first `end` entries, ordered by type, source and target.
     pub fn edges(&self, end: usize) -> Vec<Said> {
         let mut edges = BTreeMap::new();
         for entry in &self.entries[..end] {
@@ -383,7 +383,7 @@ impl Model {
         edges.into_values().collect()
     }
 
-    /// How something stands behind the first `end` entries.
+    /// State of an identifier as of the first `end` entries.
     pub fn state(&self, of: &Identifier, end: usize) -> State {
         let versions = self.versions(of, end);
         let was_retired = versions.iter().any(|version| version.kind == Kind::Retire);
@@ -398,14 +398,14 @@ impl Model {
         }
     }
 
-    /// The first public value of type NAME behind the first `end` entries.
+    /// First public value of type NAME as of the first `end` entries.
     pub fn name(&self, of: &Identifier, end: usize) -> String {
         let last = self.versions(of, end).pop();
         let name = last.and_then(|last| last.public().find(|value| value.r#type == "NAME"));
         name.map(|value| String::from_utf8(value.data.to_vec()).unwrap()).unwrap_or_default()
     }
 
-    /// The ledger indices that a lookup has to give.
+    /// Ledger indexes that a lookup must return.
     pub fn indices(&self, of: &Identifier, kind: LookupKind) -> Vec<u64> {
         let concerns = |entry: &&Entry| {
             let outputs: Vec<_> =
@@ -421,7 +421,7 @@ impl Model {
         self.entries.iter().filter(concerns).map(|entry| entry.receipt.ledger_index).collect()
     }
 
-    /// The text of an entry, its commitments aside.
+    /// Text of an entry without its commitments.
     pub fn text(&self, index: u64) -> String {
         let entry = &self.entries[index as usize];
         let kind = entry.kind.as_str_name().trim_start_matches("KIND_").to_lowercase();
@@ -461,7 +461,7 @@ impl Model {
         lines.join("\n") + "\n"
     }
 
-    /// The root of the tree over the first `size` entries (RFC 6962 section 2.1).
+    /// Root of the tree over the first `size` entries (RFC 6962 section 2.1).
     pub fn root(&self, size: u64) -> Hash {
         fn root(leaves: &[&[u8]]) -> [u8; 32] {
             match leaves {
@@ -478,14 +478,14 @@ impl Model {
         Hash(root(&leaves))
     }
 
-    /// The tokens of all payloads that were not erased.
+    /// Tokens of all payloads that were not erased.
     pub fn tokens(&self) -> BTreeSet<String> {
         let data = self.entries.iter().flat_map(|entry| entry.values.values()).map(|value| &value.data);
         data.flat_map(|data| tokens(std::str::from_utf8(data).unwrap())).collect()
     }
 }
 
-/// The tokens in a text.
+/// Tokens in a text.
 pub fn tokens(text: &str) -> BTreeSet<String> {
     let behind = text.match_indices(TOKEN).map(|(at, _)| &text[at + TOKEN.len()..]);
     let digits = behind.filter_map(|rest| rest.get(..TOKEN_DIGITS));

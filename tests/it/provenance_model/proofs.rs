@@ -1,4 +1,4 @@
-//! Questions whose answers prove themselves: entries, growth, and that a list is complete.
+//! Questions whose answers carry proofs: entries, growth, complete lists.
 
 use std::collections::BTreeMap;
 
@@ -24,12 +24,12 @@ use touchmark::{
 use super::ledger::{Entry, Model, is_public, parse};
 use crate::{support::*, vindex};
 
-/// An auditor: whom it trusts, and what it has seen.
+/// An auditor: its trusted key, and the proofs that it keeps.
 pub struct Auditor {
     pub verifier: VerifierKey,
     policy: Policy,
     heads: Vec<TreeHead>,
-    /// Proof files, and what they showed when they were made.
+    /// Proof files with their first outcome.
     files: Vec<(Vec<u8>, Outcome)>,
     /// Texts of entries, with their commitments.
     texts: BTreeMap<u64, String>,
@@ -39,7 +39,7 @@ async fn prove(running: &Running, request: pb::ProveRequest) -> Result<pb::Prove
     AuditorClient::new(running.channel()).prove(request).await.map(tonic::Response::into_inner)
 }
 
-/// A proof of an entry by its index, that shows these values.
+/// Request for a proof of the entry at `index` that shows these values.
 fn listed(index: u64, value_indexes: Vec<u32>) -> pb::ProveRequest {
     let disclosure = prove_request::Disclosure::Listed.into();
     pb::ProveRequest { entry: Some(prove_request::Entry::LedgerIndex(index)), disclosure, value_indexes }
@@ -53,7 +53,7 @@ impl Auditor {
         Self { verifier, policy, heads: Vec::new(), files: Vec::new(), texts: BTreeMap::new() }
     }
 
-    /// Keeps the checkpoint of a receipt; its tree is that of the model.
+    /// Keeps the checkpoint of a receipt; its tree must be that of the model.
     pub fn note(&mut self, model: &Model, checkpoint: &str) {
         let checkpoint = self.verifier.verify(checkpoint.as_bytes()).expect("the node's key signed it");
         let head = TreeHead { size: checkpoint.size, root: checkpoint.root };
@@ -61,7 +61,7 @@ impl Auditor {
         self.heads.push(head);
     }
 
-    /// Between any two checkpoints there is a proof, and none for another tree.
+    /// Between any two checkpoints there is a consistency proof, which fails for any other tree.
     pub async fn compare_growth(&self, running: &Running, rng: &mut StdRng) {
         for _ in 0..12 {
             let mut pair = [0, 1].map(|_| self.heads[rng.random_range(0..self.heads.len())]);
@@ -85,7 +85,7 @@ impl Auditor {
         }
     }
 
-    /// A proof of the newest entry of an identifier, or that there is none.
+    /// Compares the proof of an identifier's newest entry, or its absence, with the model.
     pub async fn compare_newest(&mut self, running: &Running, model: &Model, rng: &mut StdRng, asked: &str) {
         let entry = Some(prove_request::Entry::Identifier(asked.into()));
         let proof = prove(running, pb::ProveRequest { entry, ..Default::default() }).await;
@@ -98,7 +98,7 @@ impl Auditor {
         }
     }
 
-    /// Proofs of any entry: of all that anyone may read, of some of it, and refusals of the rest.
+    /// Compares proofs of a random entry: all public values, some of them, and refusals of the others.
     pub async fn compare_entry(&mut self, running: &Running, model: &Model, rng: &mut StdRng) {
         let index = rng.random_range(0..model.entries.len() as u64);
         let entry = &model.entries[index as usize];
@@ -124,7 +124,7 @@ impl Auditor {
         }
     }
 
-    /// Checks a proof that shows all values that anyone may read, or those that are listed; keeps some of them.
+    /// Checks a proof that shows all public values, or the listed ones; keeps some of the proofs.
     fn check_proof(
         &mut self,
         proof: &pb::ProveResponse,
@@ -158,7 +158,7 @@ impl Auditor {
         }
     }
 
-    /// What is proven is what the model has, and what was proven before.
+    /// Compares a verified proof with the model, and with earlier proofs of the same entry.
     fn compare_proven(&mut self, proven: &Proven, model: &Model, entry: &Entry) {
         let index = entry.receipt.ledger_index;
         assert_eq!((proven.index, leaf_hash(proven.text.as_bytes()).0.as_slice()), (index, &*entry.receipt.leaf_hash));
@@ -172,7 +172,8 @@ impl Auditor {
         assert!(proven.accepted.checkpoint.head.size > index);
     }
 
-    /// The files of earlier rounds show what they showed, whatever was erased since; gives their number.
+    /// Checks that the files of earlier rounds still have the same outcome, whatever was erased since; returns their
+    /// number.
     pub fn compare_files(&self) -> usize {
         for (file, outcome) in &self.files {
             assert_eq!(verify(file, &self.policy), *outcome);
@@ -180,7 +181,7 @@ impl Auditor {
         self.files.len()
     }
 
-    /// The lists of an identifier are complete, or it has none; what is changed proves nothing.
+    /// Compares the lists of an identifier with the model; a changed list proves nothing.
     pub async fn compare_lists(&self, running: &Running, model: &Model, rng: &mut StdRng, asked: &str) {
         for kind in LookupKind::ALL {
             let found = vindex::lookup(running, asked, kind).await;

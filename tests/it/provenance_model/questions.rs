@@ -1,4 +1,4 @@
-//! Questions that are answered without proof: latest, as-of, histories, the feed, traces.
+//! Questions without proofs: latest, as-of, histories, the feed, traces.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// Everything that was asked for resolves to what the model says, now and at some moments of the past.
+/// Compares the answers for every identifier with the model, now and at some moments of the past.
 pub async fn compare_answers(running: &Running, model: &Model, rng: &mut StdRng, asked: &[String]) {
     let entries = model.entries.len();
     for identifier in asked {
@@ -43,7 +43,7 @@ pub async fn compare_answers(running: &Running, model: &Model, rng: &mut StdRng,
     assert_eq!(to_come.unwrap_err().code(), Code::OutOfRange);
 }
 
-/// Every history comes whole, in pages of any length.
+/// Compares every history, in pages of any length.
 pub async fn compare_histories(running: &Running, model: &Model, rng: &mut StdRng, asked: &[String]) {
     for identifier in asked {
         let expected = model.history(&parse(identifier));
@@ -63,7 +63,7 @@ pub async fn compare_histories(running: &Running, model: &Model, rng: &mut StdRn
     }
 }
 
-/// A feed from any entry on gives exactly the entries from there, in order.
+/// Compares the feed from a random entry on: exactly those entries, in order.
 pub async fn compare_feed(running: &Running, model: &Model, rng: &mut StdRng) {
     let from = rng.random_range(0..=model.entries.len());
     let request = pb::WatchRequest { from_index: Some(from as u64), prefix: String::new() };
@@ -75,7 +75,7 @@ pub async fn compare_feed(running: &Running, model: &Model, rng: &mut StdRng) {
     }
 }
 
-/// What a trace has to find.
+/// Expected result of a trace.
 struct Expected<'a> {
     model: &'a Model,
     end: usize,
@@ -84,7 +84,7 @@ struct Expected<'a> {
 }
 
 impl Expected<'_> {
-    /// The edges that are followed from a node, with the nodes at their far ends.
+    /// Edges that a trace follows from a node, with the nodes at their other ends.
     fn next(&self, here: &Identifier) -> Vec<(&Said, Identifier)> {
         if self.model.state(here, self.end) == State::Withdrawn {
             return Vec::new();
@@ -95,7 +95,7 @@ impl Expected<'_> {
         };
         let mine: Vec<_> =
             self.edges.iter().map(|said| (said, ends(said))).filter(|(_, ends)| ends.0 == *here).collect();
-        // What both ends say is one edge: the record's own.
+        // An edge that both the record and an event have counts once: that of the record.
         let says = |kind, far: &Identifier| {
             mine.iter().any(|(said, ends)| !said.by_event && said.kind == kind && ends.1 == *far)
         };
@@ -122,7 +122,7 @@ fn found_edges(traced: &Traced) -> Vec<Edge> {
     edges
 }
 
-/// A trace from anywhere, either way, at any moment, over some types, finds what a walk over the model finds.
+/// Compares a trace (random start, direction, moment and types) with a walk over the model.
 pub async fn compare_trace(running: &Running, model: &Model, rng: &mut StdRng, start: &str) {
     let end = if rng.random_bool(0.5) { model.entries.len() } else { rng.random_range(0..=model.entries.len()) };
     let (is_up, depth) = (rng.random_bool(0.5), rng.random_range(1..=8));

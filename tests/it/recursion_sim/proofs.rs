@@ -1,4 +1,4 @@
-//! The real verifier, over real proofs: what holds, and that nothing else does.
+//! The real verifier on real proofs: valid proofs are accepted, and nothing else.
 
 use touchmark::{
     entry::EntryKind,
@@ -45,7 +45,7 @@ fn values(public: &[bool]) -> Values {
     Values::new(public.iter().enumerate().map(value).collect()).unwrap()
 }
 
-/// The record as a site says it: its public values, with the time of their entry.
+/// The record as a site returns it: its public values, with the time of their entry.
 fn record(bed: &Bed, values: &Values) -> Record {
     let public = values.iter().filter(|value| value.permissions.public_read());
     let public = public.map(|value| Value { timestamp: TIME_MS / 1_000, ..value.clone() }).collect();
@@ -71,7 +71,7 @@ fn verify(bed: &Bed, evidence: Evidence, reply: &SiteReply) -> Result<Shown, Str
     verify_as(bed, "88.1", &bed.identifier, evidence, reply)
 }
 
-/// As [`verify`], of what a site says to which this prefix was delegated.
+/// As [`verify`], for the site of this prefix.
 fn verify_as(bed: &Bed, prefix: &str, of: &Identifier, evidence: Evidence, reply: &SiteReply) -> Result<Shown, String> {
     let prefix = &Prefix::parse(prefix).unwrap();
     let claim = Claim { key: Some(bed.zone.key()), prefix, identifier: of, evidence, reply };
@@ -207,11 +207,11 @@ fn a_referral_is_proven_by_the_entry_that_delegates() {
     fails(&bed, Evidence::Latest, &SiteReply { lookup: id, ..good }, "map");
 }
 
-/// Where an entry stands behind the end of all lookups.
+/// An index behind the end of all lookups.
 const BEHIND: u64 = SIZE + 1;
 
 impl Bed {
-    /// What the lookup finds of a prefix, and what its last entry says, where.
+    /// Evidence for a prefix: a lookup that finds these entries, and the last entry with its index.
     fn shown(&self, prefix: &str, found: &[u64], last: Option<(&PrefixChange, u64)>) -> PrefixEvidence {
         let prefix = Prefix::parse(prefix).unwrap();
         let last = last.map(|(change, index)| {
@@ -226,7 +226,7 @@ impl Bed {
     }
 }
 
-/// Checks what a site for everything says: that it is proven, or what the rule says is wrong with it.
+/// Checks the reply of a site for the root: verified if `rule` is empty, otherwise refused with this reason.
 fn shows(bed: &Bed, reply: &SiteReply, rule: &str) {
     match (verify_as(bed, ".", &bed.identifier, Evidence::Latest, reply), rule) {
         (Ok(shown), "") => assert_eq!(shown.verification, Verification::Latest),
@@ -250,7 +250,7 @@ fn no_longer_prefix_may_be_delegated() {
     let by_other = bed.other.inclusion(&prefix_entry(&Prefix::parse("88.1").unwrap(), homes, 3, TIME_MS), 3, SIZE);
     let table: Vec<(Vec<PrefixEvidence>, &str)> = vec![
         (vec![none("88.1"), none("88")], ""),
-        // An absence of the parent, replayed: the prefix below is shown as it is, not at all, or not quite.
+        // A replayed absence of the parent, with true, missing or incomplete evidence for the delegated prefix.
         (lower(&[3], Some((gives, 3))), "it says not found, and entry 3 is `delegate` of hdl:88.1"),
         (vec![none("88")], "it does not show that hdl:88.1 is not delegated"),
         (vec![none("88.1")], "it does not show that hdl:88 is not delegated"),
@@ -265,14 +265,14 @@ fn no_longer_prefix_may_be_delegated() {
         (vec![foreign("88.1", bed.other.lookup(&of("88.1"), &[], SIZE)), none("88")], "not signed by"),
         (vec![PrefixEvidence { last: home_of_upper, ..bed.shown("88.1", &[3], None) }, none("88")], "of hdl:88"),
         (vec![PrefixEvidence { last: Some(by_other), ..bed.shown("88.1", &[3], None) }, none("88")], "of hdl:88.1: "),
-        // What is revoked is not delegated, whether the index knows of it or not.
+        // A revoked prefix is not delegated, whether the index covers the revocation or not.
         (lower(&[3, 4], Some((revokes, 4))), ""),
         (lower(&[3], Some((revokes, BEHIND))), ""),
         (
             vec![bed.shown("88.1", &[3], Some((revokes, 3))), bed.shown("88", &[2], Some((gives, 2)))],
             "`delegate` of hdl:88",
         ),
-        // The longest one counts: what is homed is the site's own, whoever has what is above it.
+        // The longest prefix counts: a homed prefix is the site's own, whoever has the prefix above.
         (upper(&[3], Some((homes, 3))), ""),
         (vec![bed.shown("88.1", &[3], Some((homes, 3)))], ""),
         (vec![bed.shown("88.1", &[3], Some((homes, 3))), bed.shown("88", &[2], Some((gives, 2)))], ""),
@@ -281,13 +281,13 @@ fn no_longer_prefix_may_be_delegated() {
     for (prefixes, rule) in table {
         shows(&bed, &bed.absent(&bed.identifier, prefixes), rule);
     }
-    // As long as the one of the site itself, it is not the site's to show; and for less than the latest nothing of it is.
+    // No evidence is needed for the site's own prefix, nor for less than the latest.
     assert!(
         verify_as(&bed, "88", &bed.identifier, Evidence::Latest, &bed.absent(&bed.identifier, vec![none("88.1")]))
             .is_ok()
     );
     assert!(verify_as(&bed, ".", &bed.identifier, Evidence::Inclusion, &bed.absent(&bed.identifier, vec![])).is_ok());
-    // For a record, one that has ended and one that is denied it is the same.
+    // The same holds for a record, a retired record and a denied one.
     let subject = LookupKind::Id.key(&bed.identifier);
     let entry = |kind, public: &[bool]| record_entry(kind, &bed.identifier, &values(public), INDEX, TIME_MS);
     let version = Version { number: 2, ledger_index: INDEX, time_ms: TIME_MS };
@@ -326,7 +326,7 @@ fn a_referral_shows_that_no_longer_prefix_is_another_s() {
 #[test]
 fn only_what_is_said_of_a_prefix_counts_and_all_of_them_have_to_be_shown() {
     let bed = bed();
-    // Of an OID, prefix and identifier are written alike.
+    // For OIDs, a prefix and an identifier have the same text.
     let identifier = Identifier::parse("1.3").unwrap();
     let create = record_entry(EntryKind::Create, &identifier, &values(&[true]), BEHIND, TIME_MS);
     let shown = bed.shown("1.3", &[3], None);

@@ -1,5 +1,5 @@
-//! Makes proofs and lookups that real verification takes, without a ledger: signed by a real key, over trees of which all but the
-//! leaf is made up.
+//! Makes proofs and lookups that the real verifier accepts, without a ledger: signed with a real key, over trees in
+//! which only the leaf is real.
 
 use std::path::Path;
 
@@ -17,13 +17,13 @@ use touchmark::{
     },
 };
 
-/// The key of a ledger, and that of its verifiable index.
+/// Key of a ledger, and key of its verifiable index.
 pub struct Prover {
     ledger: LedgerKey,
     index: LedgerKey,
 }
 
-/// The text of an entry, and what opens its public values.
+/// Text of an entry, and openings of its public values.
 #[derive(Clone)]
 pub struct Entry {
     pub text: Vec<u8>,
@@ -41,7 +41,7 @@ impl Prover {
         self.ledger.verifier_key()
     }
 
-    /// A proof that an entry stands at `index` of a tree of `size` entries.
+    /// Inclusion proof of an entry at `index` in a tree of `size` entries.
     pub fn inclusion(&self, entry: &Entry, index: u64, size: u64) -> TlogProof {
         let (path, root) = path(leaf_hash(&entry.text), index, size);
         let checkpoint = self.ledger.sign(size, root).unwrap().note.to_string();
@@ -49,14 +49,14 @@ impl Prover {
         TlogProof { extra, index, path, checkpoint }
     }
 
-    /// A lookup that shows these indices under a key, in a map with one key.
+    /// A lookup that finds these indexes under a key, in a map with one key.
     pub fn lookup(&self, key: &[u8; 32], indices: &[u64], size: u64) -> Lookup {
         let other = [7; 32];
         let (root, proof) = match indices {
             [] => (trie_leaf(&other, &[1; 32]), TriePath::default().absence(&other, &[1; 32])),
             indices => (trie_leaf(key, &value_of(indices)), TriePath::default().presence()),
         };
-        // Any root but that of the empty tree, which everybody knows.
+        // Any root; only the root of the empty tree is known to everyone.
         let root_of_ledger = if size == 0 { empty_root() } else { Hash([1; 32]) };
         let checkpoint = self.ledger.sign(size, root_of_ledger).unwrap().note;
         let leaf: std::sync::Arc<[u8]> = OutputLeaf { root, checkpoint: &checkpoint }.to_bytes().into();
@@ -65,7 +65,7 @@ impl Prover {
     }
 }
 
-/// The inclusion path of a leaf in a tree whose other hashes are made up, and its root (RFC 9162 section 2.1.3.2).
+/// Inclusion path of a leaf in a tree whose other hashes are made up, and its root (RFC 9162 section 2.1.3.2).
 fn path(leaf: Hash, index: u64, size: u64) -> (Vec<Hash>, Hash) {
     let node = |left: Hash, right: Hash| Hash(Sha256::digest([&[1], &left.0[..], &right.0[..]].concat()).into());
     let (mut first, mut second, mut root, mut path) = (index, size - 1, leaf, Vec::new());
@@ -85,7 +85,7 @@ fn path(leaf: Hash, index: u64, size: u64) -> (Vec<Hash>, Hash) {
     (path, root)
 }
 
-/// The entry that says a record, with its public values open.
+/// The entry of a record, with openings of its public values.
 pub fn record_entry(kind: EntryKind, identifier: &Identifier, values: &Values, index: u64, time_ms: u64) -> Entry {
     let principal = &Principal::LOOPBACK;
     let (edges, outputs, request, erasure) = (&[], None, None, None);
@@ -105,7 +105,7 @@ pub fn record_entry(kind: EntryKind, identifier: &Identifier, values: &Values, i
     Entry { text, openings }
 }
 
-/// The entry that says something of a prefix.
+/// The entry of a change of a prefix.
 pub fn prefix_entry(prefix: &Prefix, change: &PrefixChange, index: u64, time_ms: u64) -> Entry {
     let statement = PrefixStatement { prefix, change, principal: &Principal::LOOPBACK, request: None };
     let draft = Draft::of_prefix(&statement, [8; 32]).unwrap();

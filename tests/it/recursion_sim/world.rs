@@ -1,8 +1,8 @@
-//! The tree of the simulation: zones with ledgers, their sites, what each of them says, and what is true.
+//! The tree of the simulation: zones with ledgers, their sites, the replies of each site, and the truth.
 //!
-//! A zone is what one key answers for. Its ledger is a list of entries with their times; a site sees those that are older than its
-//! lag. Parent and child change at one moment, so that at every moment one state is true; what was true when is kept for every
-//! identifier.
+//! A zone is the part of the tree under one key. Its ledger is a list of entries with their times; a site has the
+//! entries that are older than its lag. Parent and child change at the same moment, so that exactly one state is true
+//! at any moment; the history of true states is kept for every identifier.
 
 use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -25,16 +25,16 @@ use touchmark::{
 
 use super::prover::{Entry, Prover, prefix_entry, record_entry};
 
-/// How far a mirror may be behind, a stuck one included.
+/// Maximum lag of a mirror, including a stuck one.
 pub const LAG_MAX: Duration = Duration::from_secs(60);
-/// How far a verifiable index may be behind its ledger.
+/// Lag of a verifiable index behind its ledger.
 const INDEX_LAG: Duration = Duration::from_secs(1);
-/// The longest TTL of a record, in seconds.
+/// Maximum TTL of a record, in seconds.
 pub const TTL_SECONDS_MAX: u32 = 60;
-/// The longest TTL of a delegation, in seconds.
+/// Maximum TTL of a delegation, in seconds.
 const DELEGATION_TTL_SECONDS_MAX: u32 = 605;
 
-/// What is true of an identifier.
+/// True state of an identifier.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Truth {
     Found(String),
@@ -43,38 +43,38 @@ pub enum Truth {
     NotFound,
 }
 
-/// What a site does with a question.
+/// Behaviour of a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Honest,
     Down,
     Refusing,
-    /// What cannot be read.
+    /// Replies with an unreadable message.
     Garbage,
-    /// An answer about something else.
+    /// Answers for another identifier.
     Mismatch,
-    /// Back to the root.
+    /// Refers back to the root.
     Loop,
-    /// To another part of the tree.
+    /// Refers to another part of the tree.
     Elsewhere,
-    /// Not what was delegated to it.
+    /// Answers that it is not responsible for its prefix.
     Lame,
-    /// Nothing that it said is true, and it has no key.
+    /// Lies, without the key of the zone.
     Forger(Forgery),
 }
 
-/// What a forger shows as a proof.
+/// Proof that a forger shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Forgery {
-    /// One by a key of its own.
+    /// A proof under the forger's own key.
     OwnKey,
-    /// None at all.
+    /// No proof.
     Nothing,
-    /// A real one of what is true, beside what is not.
+    /// A real proof of the truth, beside a false answer.
     Real,
-    /// A real one of what was true once, with the lookups of now.
+    /// A real proof of an earlier state, with current lookups.
     Replay,
-    /// A real lookup that finds nothing about the identifier, whoever it is delegated to.
+    /// A real lookup that finds nothing about the identifier, although it is delegated.
     Absence,
 }
 
@@ -85,16 +85,16 @@ struct Written {
     entry: Entry,
 }
 
-/// What a site is asked.
+/// A question to a site.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
     identifier: &'a Identifier,
     evidence: Evidence,
-    /// As whom.
+    /// The prefix for which the site is asked.
     delegated: &'a Prefix,
 }
 
-/// How much of its zone's ledger a site has, and its index of that.
+/// Entries of the zone's ledger that a site has, and entries that its index covers.
 #[derive(Clone, Copy)]
 struct Seen {
     entries: usize,
@@ -114,7 +114,7 @@ pub struct Zone {
     by_key: HashMap<[u8; 32], Vec<u64>>,
     began: Instant,
     gave_up: Option<Instant>,
-    /// How wrong its clock is, in milliseconds.
+    /// Error of the zone's clock, in milliseconds.
     skew_ms: i64,
     pub ports: Vec<u16>,
 }
@@ -184,7 +184,7 @@ impl World {
         Roots::new(vec![(Prefix::parse(".").unwrap(), self.delegation(0, 3_600))])
     }
 
-    /// A zone with two or three sites; of the first one DNS is spoken, too.
+    /// Adds a zone with two or three sites, the first of which also speaks DNS.
     fn new_zone(&mut self, prefix: &str) -> usize {
         let number = self.zones.len();
         let mut seed = [1; 32];
@@ -205,7 +205,7 @@ impl World {
         number
     }
 
-    /// Other addresses for the sites of a zone.
+    /// Gives the sites of a zone other addresses.
     fn new_ports(&mut self, zone: usize) {
         for port in std::mem::take(&mut self.zones[zone].ports) {
             self.ports.get_mut(&port).unwrap().mode = Mode::Down;
@@ -229,7 +229,7 @@ impl World {
         }
     }
 
-    /// What a parent says of a zone's sites.
+    /// The parent's delegation of a zone.
     fn delegation(&self, zone: usize, ttl_seconds: u32) -> Delegation {
         let mut sites: Vec<Site> = Vec::new();
         for number in &self.zones[zone].ports {
@@ -248,7 +248,7 @@ impl World {
         Delegation::new(ttl_seconds, sites, Vec::new()).unwrap()
     }
 
-    /// The zone that answers for a prefix now.
+    /// Current zone of a prefix.
     pub fn zone_of(&self, prefix: &Prefix) -> usize {
         self.zones.iter().rposition(|zone| zone.gave_up.is_none() && zone.prefix == *prefix).unwrap()
     }
@@ -276,7 +276,7 @@ impl World {
         self.write(parent, Subject::Prefix { prefix, change });
     }
 
-    /// Registers, updates or retires something, wherever it belongs now.
+    /// Registers, updates or retires an identifier in its current zone.
     pub fn change_record(&mut self) {
         let number = self.below(self.identifiers.len() as u64) as usize;
         let identifier = self.identifiers[number].clone();
@@ -307,7 +307,7 @@ impl World {
         Values::new(vec![value]).unwrap()
     }
 
-    /// A zone gets other addresses, another owner with another key, or its parent takes the prefix back.
+    /// Changes a delegation: new, revoked, with other addresses, with another owner and key, or with another TTL.
     pub fn change_delegation(&mut self) {
         let below = ["88", "99", "88.1", "88.2", "99.1", "99.2"];
         let prefix = below[self.below(6) as usize];
@@ -340,14 +340,14 @@ impl World {
                     self.new_ports(old);
                     self.delegate(parent, old);
                 }
-                // The same sites, another TTL.
+                // The same sites, with another TTL.
                 _ => self.delegate(parent, old),
             }
         }
         self.note_truths();
     }
 
-    /// The new owner of a prefix takes over what the old one had.
+    /// Copies the current records of the old owner of a prefix to the new one.
     fn copy(&mut self, old: usize, new: usize) {
         let newest =
             |subject: &Subject, later: &[Written]| !later.iter().any(|written| written.subject.key() == subject.key());
@@ -361,7 +361,7 @@ impl World {
         }
     }
 
-    /// A zone, mostly one that still answers.
+    /// A random zone, mostly one that still answers.
     pub fn any_zone(&mut self) -> usize {
         let live: Vec<usize> = (0..self.zones.len()).filter(|zone| self.zones[*zone].gave_up.is_none()).collect();
         match self.below(8) {
@@ -370,7 +370,7 @@ impl World {
         }
     }
 
-    /// The zone that answers for an identifier now.
+    /// Current zone of an identifier.
     fn authority(&self, identifier: &Identifier) -> usize {
         let mut zone = 0;
         while let Some((_, referral)) = self.zones[zone].referral(identifier, usize::MAX) {
@@ -401,21 +401,22 @@ impl World {
         }
     }
 
-    /// Whether something was true of an identifier at any time since then.
+    /// True if the identifier had this state at any time since `since`.
     pub fn was_true_since(&self, number: usize, truth: &Truth, since: Instant) -> bool {
         let truths = &self.truths[number];
         let ends = truths.iter().skip(1).map(|(at, _)| Some(*at)).chain([None]);
         truths.iter().zip(ends).any(|((_, was), end)| was == truth && end.is_none_or(|end| end >= since))
     }
 
-    /// When something last ceased to be true of an identifier, if it ever was and did.
+    /// End of the last time that the identifier had this state, if there is one.
     pub fn ended(&self, number: usize, truth: &Truth) -> Option<Instant> {
         let followed = self.truths[number].windows(2).rev().find(|pair| pair[0].1 == *truth)?;
         Some(followed[1].0)
     }
 
-    /// For how long what a site said may be believed beside what other sites say: one that goes on answering for what its zone
-    /// gave up has the key of a delegation which the parent's sites show up to their lag, and others keep for its TTL.
+    /// Time for which answers of a site may be believed that contradict other sites: a site that keeps answering after
+    /// its zone was given up still has the key of a delegation, which the parent's sites show up to their lag, and
+    /// others cache for its TTL.
     pub fn outlives(&self, number: u16) -> Duration {
         let Some(port) = self.ports.get(&number) else { return Duration::ZERO };
         match port.ever_forged && self.zones[port.zone].gave_up.is_some() {
@@ -424,7 +425,7 @@ impl World {
         }
     }
 
-    /// Whose site a port is and how it does, for those who look at a failure.
+    /// Zone and state of a site, for failure messages.
     pub fn site(&self, number: u16) -> String {
         let Some(Port { zone, lag, stuck, mode, ever_forged, .. }) = self.ports.get(&number) else {
             return format!("{number}: the forger's");
@@ -440,7 +441,7 @@ impl World {
         )
     }
 
-    /// What a site answers; one that is nobody's is the forger's.
+    /// Reply of a site; an unknown port belongs to the forger.
     pub fn answer(&mut self, number: u16, asked_as: &Prefix, question: &SiteQuestion) -> Result<SiteReply, String> {
         let now = Instant::now();
         let Some(port) = self.ports.get(&number) else {
@@ -450,7 +451,7 @@ impl World {
             return Ok(self.forge(zone, asked, seen, Forgery::OwnKey));
         };
         let (zone, mode) = (&self.zones[port.zone], port.mode);
-        // One that is stuck comes along at the end of what a mirror may be behind.
+        // A stuck mirror moves on once it reaches the maximum lag.
         let view =
             (port.stuck.unwrap_or(now).checked_sub(port.lag)).max(now.checked_sub(LAG_MAX)).unwrap_or(self.began);
         let seen_at = |view: Instant| zone.ledger.partition_point(|written| written.at <= view);
@@ -498,7 +499,8 @@ impl World {
             return zone.absence(asked, seen);
         }
         let said = match &real.answer {
-            // What is there is changed, what is delegated goes to the forger's own sites, what is not there is made up.
+            // Found records change or disappear, delegations lead to the forger's own sites, and everything else
+            // becomes a made-up record.
             Answer::Found(found) if found.record().version.ledger_index % 2 == 0 => Answer::NotFound,
             Answer::Delegated(referral) => {
                 let sites = vec![format!("1 primary {} grpc://127.0.0.1:65535", self.forger.key()).parse().unwrap()];
@@ -540,7 +542,7 @@ fn forged(identifier: &Identifier) -> Record {
         permissions: Permissions::DEFAULT,
         references: Vec::new(),
     };
-    // The TTL of a record in the ledger is bounded; that of a forged one is not.
+    // The TTL of a record in the ledger is bounded, and that of a forged record is not.
     let values = Values::new(vec![Value { ttl: 172_800, ..value }]).unwrap();
     record(identifier, values, 3, 1_000)
 }
@@ -568,13 +570,13 @@ impl Subject {
 }
 
 impl Zone {
-    /// The newest entry of a key among the first `seen` ones.
+    /// Newest of the first `seen` entries of a key.
     fn newest(&self, key: &[u8; 32], seen: usize) -> Option<usize> {
         let indices = self.by_key.get(key)?;
         indices[..indices.partition_point(|index| (*index as usize) < seen)].last().map(|index| *index as usize)
     }
 
-    /// The longest prefix that the first `seen` entries delegate and that covers an identifier.
+    /// Longest delegated prefix that covers an identifier, among the first `seen` entries.
     fn referral(&self, identifier: &Identifier, seen: usize) -> Option<(usize, Referral)> {
         let labels = identifier.as_str().split('/').next()?;
         let mut prefixes = labels.match_indices('.').map(|(at, _)| &labels[..at]).collect::<Vec<_>>();
@@ -592,7 +594,7 @@ impl Zone {
         })
     }
 
-    /// What an honest site says.
+    /// Reply of an honest site.
     fn reply(&self, asked: Asked<'_>, seen: Seen) -> SiteReply {
         let (Asked { identifier, evidence, delegated }, Seen { entries, .. }) = (asked, seen);
         let mut subject = LookupKind::Id.key(identifier);
@@ -624,7 +626,7 @@ impl Zone {
         self.prover.lookup(key, indices, indexed as u64)
     }
 
-    /// What an honest site shows of longer prefixes.
+    /// Evidence of an honest site for longer prefixes.
     fn prefixes(&self, identifier: &Identifier, upper: &Prefix, seen: Seen) -> Vec<PrefixEvidence> {
         let shown = Prefix::covering(identifier, upper).unwrap().into_iter().map(|prefix| {
             let key = prefix_key(&prefix);
@@ -638,7 +640,7 @@ impl Zone {
         self.prover.inclusion(&self.ledger[index].entry, index as u64, entries as u64)
     }
 
-    /// Not found, with everything real but what says that the identifier is delegated; that is passed over in one of four ways.
+    /// "Not found", with real proofs except for the delegation of the identifier, which is hidden in one of four ways.
     fn absence(&self, asked: Asked<'_>, seen: Seen) -> SiteReply {
         let Asked { identifier, evidence, delegated } = asked;
         if evidence == Evidence::None {
@@ -682,7 +684,7 @@ impl Zone {
     }
 }
 
-/// For those who look at a failure.
+/// For failure messages.
 impl std::fmt::Debug for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let directory: PathBuf = self.directory.path().into();
@@ -690,5 +692,5 @@ impl std::fmt::Debug for World {
     }
 }
 
-/// A world that sites and driver share.
+/// World shared by sites and driver.
 pub type Shared = Arc<std::sync::Mutex<World>>;
