@@ -1,5 +1,5 @@
-//! Every refusal is a sentence that names the identifier, the rule and the limit, with the right status; it is the same
-//! over `Apply`, `ApplyBatch` and `ApplyStream`, and nothing of what was refused is written.
+//! Every refusal names the identifier, the rule and the limit, with the right status; the refusal is the same over
+//! `Apply`, `ApplyBatch` and `ApplyStream`, and nothing of the refused command is written.
 
 use bytes::{Buf, BufMut, Bytes};
 use prost::Message as _;
@@ -231,7 +231,7 @@ impl Bad {
     }
 }
 
-/// Writes what the table counts on: three entries.
+/// Writes the three entries that the table relies on.
 async fn prepare(running: &Running) {
     running.apply(request("there", create(THERE, vec![value(1, "NAME", "there")]))).await.unwrap();
     running.apply(create(GONE, vec![])).await.unwrap();
@@ -254,7 +254,7 @@ async fn each_alone() {
     running.stop().await;
 }
 
-/// Good commands between bad ones are carried out, over a batch and over a stream.
+/// Valid commands between invalid ones are carried out, in a batch and in a stream.
 #[tokio::test(flavor = "multi_thread")]
 async fn among_good_ones() {
     let directory = directory();
@@ -302,7 +302,7 @@ async fn what_exists_is_told_apart() {
     let outcomes = running.apply_batch(commands).await.unwrap();
     let same: Vec<_> = outcomes.iter().map(|outcome| outcome.refusal().existing.unwrap().same_content).collect();
     assert_eq!(same, [true, true, false, false, false, false]);
-    // What the batch itself has changed counts, of a record that was there before and of one that came with the batch.
+    // Changes by the same batch count, both to an earlier record and to one created in the batch.
     let mode = pb::update::Mode::Merge.into();
     let new_edges = || vec![edge(pb::EdgeType::MadeOf, "88.1/other"), edge(pb::EdgeType::PackedIn, "88.1/box")];
     let change = |add_edges, remove_edges| pb::Update { mode, add_edges, remove_edges, ..Default::default() };
@@ -370,7 +370,7 @@ async fn questions() {
         let status = running.resolver().resolve(question(&bad.command.identifier)).await.unwrap_err();
         bad.check("Resolve", status.code(), status.message());
     }
-    // The longest texts would pass the limit of the whole message.
+    // The longest texts would exceed the limit of the whole message.
     let bad: Vec<_> = bad.into_iter().filter(|bad| bad.command.identifier.len() < 100_000).collect();
     let asked: Vec<String> =
         bad.iter().flat_map(|bad| [bad.command.identifier.clone(), THERE.into(), GONE.into()]).collect();
@@ -387,7 +387,7 @@ async fn questions() {
     running.stop().await;
 }
 
-/// Sends bytes as they are, whatever message they should be.
+/// A codec that sends bytes unchanged, even if they are no message.
 #[derive(Default)]
 struct Raw;
 
@@ -458,7 +458,7 @@ async fn what_is_no_message() {
         assert_eq!(status.code(), Code::InvalidArgument, "cut after {cut} bytes: {status}");
     }
     assert_eq!(running.entries(), 0);
-    // In a batch it spoils only itself.
+    // In a batch, only the malformed command fails.
     let reply = send_raw(&running, BATCH, &batch).await.unwrap();
     let results = pb::ApplyBatchResponse::decode(reply).unwrap().results;
     let [Some(pb::apply_result::Result::Receipt(_)), Some(pb::apply_result::Result::Refusal(refusal))] =

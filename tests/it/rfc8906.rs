@@ -1,10 +1,10 @@
-//! The checks of RFC 8906 section 8, each named after its section: what a server must say to questions that are unusual and
-//! well-formed. Beside what that document lists, `dns_support::check_shape` holds for each.
+//! The checks of RFC 8906 section 8, each named after its section: responses to unusual but well-formed requests. In
+//! addition to that document, `dns_support::check_shape` is checked for each.
 
 use crate::dns_support::{Query, Response, Served, flag, kind, kinds, option};
 
 const ZONE: &str = "id.test.";
-/// What nobody has assigned: an option, a flag of EDNS, an opcode, a type.
+/// Unassigned numbers: an option, a flag of EDNS, an opcode, a type.
 const UNKNOWN_OPTION: u16 = 100;
 const UNKNOWN_FLAG: u16 = 0x40;
 const UNKNOWN_OPCODE: u16 = 15;
@@ -14,7 +14,7 @@ fn soa() -> Query {
     Query::new(ZONE, kind::SOA)
 }
 
-/// What section 8 looks at: `NOERROR · qr aa · answer SOA · OPT version 0, flags 0, options []`.
+/// Parts of a response that section 8 looks at: `NOERROR · qr aa · answer SOA · OPT version 0, flags 0, options []`.
 fn shown(response: &Response) -> String {
     let opt = response.edns.as_ref().map_or("no OPT".into(), |edns| {
         let codes: Vec<u16> = edns.options.iter().map(|(code, _)| *code).collect();
@@ -23,7 +23,7 @@ fn shown(response: &Response) -> String {
     format!("{} · {} · answer {} · {opt}", response.status(), response.flag_words(), kinds(&response.answers))
 }
 
-/// Asks a node of its own over UDP.
+/// Sends a query to a new node over UDP, and compares the response.
 #[track_caller]
 fn check(query: Query, expected: &str) {
     let served = Served::start(Vec::new());
@@ -44,7 +44,7 @@ fn section_8_1_2_unknown_types() {
 fn section_8_1_3_1_cd_is_1() {
     let served = Served::start(Vec::new());
     let response = served.udp(&soa().flags(flag::CD));
-    // Whether CD comes back is left open; a server that knows DNSSEC copies it (RFC 4035 section 3.1.6).
+    // The document leaves open whether CD is copied; a server that supports DNSSEC copies it (RFC 4035 section 3.1.6).
     let shown = shown(&response).replace("qr aa cd", "qr aa");
     assert_eq!(shown, "NOERROR · qr aa · answer SOA · no OPT");
 }
@@ -64,7 +64,7 @@ fn section_8_1_3_4_recursive_queries() {
     check(soa().flags(flag::RD), "NOERROR · qr aa rd · answer SOA · no OPT");
 }
 
-/// Without anything behind the header, as `dig +header-only` asks.
+/// Only a header, as `dig +header-only` sends.
 #[test]
 fn section_8_1_4_unknown_opcodes() {
     let mut query = soa().opcode(UNKNOWN_OPCODE);
@@ -107,7 +107,7 @@ fn section_8_2_3_unknown_edns_options() {
 #[test]
 fn section_8_2_4_unknown_edns_flags() {
     let expected = "NOERROR · qr aa · answer SOA · OPT version 0, flags 0, options []";
-    // All but DO (RFC 3225) and CO (RFC 9824).
+    // All flags but DO (RFC 3225) and CO (RFC 9824).
     for flags in [UNKNOWN_FLAG, 0x3fff] {
         check(soa().edns_flags(flags), expected);
     }
@@ -125,7 +125,7 @@ fn section_8_2_6_edns_version_negotiation_with_unknown_edns_options() {
     check(soa().version(1).option(UNKNOWN_OPTION, b""), expected);
 }
 
-/// As asked there, for keys with room for 512 octets; and for what certainly does not fit.
+/// As the document asks, for DNSKEY with a size of 512 octets; and for a record that certainly does not fit.
 #[test]
 fn section_8_2_7_truncated_responses() {
     use crate::support::{create, value};
@@ -140,7 +140,7 @@ fn section_8_2_7_truncated_responses() {
 
 #[test]
 fn section_8_2_8_do_is_1() {
-    // Without `--dnssec` there are no signatures; the flag is copied all the same (RFC 3225 section 3).
+    // Without `--dnssec` there are no signatures, but the flag is copied (RFC 3225 section 3).
     check(soa().edns_flags(flag::DO), "NOERROR · qr aa · answer SOA · OPT version 0, flags 8000, options []");
 }
 

@@ -46,7 +46,7 @@ use crate::{
 const ZONE: &str = "id.test.";
 /// Permissions of private values: `1100`.
 const PRIVATE: u32 = 12;
-/// The longest answer over UDP, in octets; a longer one goes over TCP.
+/// Longest answer over UDP, in octets; longer answers use TCP.
 const UDP_OCTETS_MAX: usize = 1_232;
 
 macro_rules! scenarios {
@@ -57,7 +57,7 @@ macro_rules! scenarios {
         }
     )*
 
-    /// The files that are run.
+    /// Names of the files.
     const FILES: &[&str] = &[$(concat!(stringify!($name), ".txt")),*];
     };
 }
@@ -83,7 +83,7 @@ fn every_file_is_run() {
     assert_eq!(files, FILES);
 }
 
-/// Runs the steps of a file; the first that does not hold is named.
+/// Runs the steps of a file; panics with the first step that fails.
 async fn run(file: &str, text: &str) {
     let data = directory();
     let node = Running::start(data.path()).await;
@@ -168,7 +168,7 @@ impl Scenario {
         let answer = dns::resolve(&identifier, ZONE, self.node.node.dns_addr()).await;
         let over_dns = match answer.map_err(|error| error.to_string())? {
             Said::Found(record) => said(&Answer::Found(*record)),
-            // What lies between names exists in the DNS, and nothing is registered there.
+            // A name between registered ones exists in the DNS, but no record does.
             Said::NoSuchName | Said::NoData => "not found".into(),
             Said::Retired => "retired".into(),
             Said::Refused(text) => text.unwrap_or_default(),
@@ -179,7 +179,7 @@ impl Scenario {
         same("DNS", &over_dns, &expected)
     }
 
-    /// Asks for a record with every octet encoded that may be.
+    /// Asks for a record, with every octet of the identifier percent-encoded.
     fn over_http(&self, identifier: &str) -> Reply {
         let encoded: String = identifier.bytes().map(|octet| format!("%{octet:02X}")).collect();
         let address = self.node.node.http_addr().unwrap();
@@ -214,7 +214,7 @@ fn same(over: &str, found: &str, expected: &str) -> Result<(), String> {
     if found == expected { Ok(()) } else { Err(format!("{over} says\n  {found}\nand not\n  {expected}")) }
 }
 
-/// Words with their escapes read.
+/// A word with its escapes replaced.
 fn expand(word: &str) -> String {
     let mut expanded = String::new();
     let mut rest = word;
@@ -228,7 +228,7 @@ fn expand(word: &str) -> String {
     (expanded + rest).replace("\\s", " ")
 }
 
-/// Values and edges of a step.
+/// Parses values and edges of a step.
 fn read(parts: &[String]) -> Result<(Vec<pb::Value>, Vec<pb::Edge>), String> {
     let (mut values, mut edges) = (Vec::new(), Vec::new());
     for part in parts {
@@ -251,7 +251,7 @@ fn read(parts: &[String]) -> Result<(Vec<pb::Value>, Vec<pb::Edge>), String> {
     Ok((values, edges))
 }
 
-/// An answer as a step writes it.
+/// An answer in the syntax of a step.
 fn said(answer: &Answer) -> String {
     let record = match answer {
         Answer::Found(record) => record,
@@ -273,7 +273,7 @@ fn said(answer: &Answer) -> String {
     text
 }
 
-/// A question for the whole record, with EDNS (RFC 1035 section 4.1, RFC 6891 section 6.1.2).
+/// A query for the whole record, with EDNS (RFC 1035 section 4.1, RFC 6891 section 6.1.2).
 fn query(name: &str) -> Vec<u8> {
     let mut message = vec![0x12, 0x34, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1];
     for label in name.split('.') {
@@ -286,7 +286,7 @@ fn query(name: &str) -> Vec<u8> {
     message
 }
 
-/// What a response says, from its header: response code and the number of answers.
+/// Response code and number of answers, from the header of a response.
 fn meaning(message: &[u8]) -> String {
     let answers = u16::from_be_bytes([message[6], message[7]]);
     match (message[3] & 0x0f, answers) {

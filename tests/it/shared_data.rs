@@ -1,5 +1,5 @@
-//! Real input: every line of `../shared/data` is imported, and every identifier in it resolves over gRPC and over DNS to the
-//! values in the file. Says that it skipped when that folder is not there.
+//! Real input: every line of `../shared/data` is imported, and every identifier resolves over gRPC and over DNS to the
+//! values in the file. Skipped without that folder.
 
 use std::{
     collections::HashMap,
@@ -21,11 +21,11 @@ use crate::{
     support::{Outcome, Running, directory},
 };
 
-/// Identifiers in the files.
+/// Number of identifiers in the files.
 const IDENTIFIERS: usize = 138_818;
 /// Octets of `id.test.` on the wire.
 const ZONE_OCTETS: usize = 9;
-/// DNS questions under way at once.
+/// Number of DNS queries under way at once.
 const WINDOW: usize = 64;
 
 /// One line of a file.
@@ -148,7 +148,8 @@ fn compare(record: &pb::Record, line: &Line) {
     assert_eq!(found, expected, "{}", line.identifier);
 }
 
-/// Asks for the whole record of every identifier over UDP, some questions ahead; gives back how many answers were right.
+/// Asks for the whole record of every identifier over UDP, several queries at a time; returns the number of right
+/// answers.
 fn ask_all(address: std::net::SocketAddr, lines: &[Line]) -> usize {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(address).unwrap();
@@ -167,7 +168,7 @@ fn ask_all(address: std::net::SocketAddr, lines: &[Line]) -> usize {
                 if let Some(line) = open.remove(&id) {
                     match record(&buffer[..octets]) {
                         Some(record) => compare(&record, line),
-                        // Too long for UDP: the vehicle with all its parts.
+                        // The vehicle with all its parts is too long for UDP.
                         None => assert!(buffer[2] & 2 != 0 && line.edges.len() > 5, "{}", line.identifier),
                     }
                     right += 1;
@@ -182,7 +183,7 @@ fn ask_all(address: std::net::SocketAddr, lines: &[Line]) -> usize {
     right
 }
 
-/// A question for the TYPE65280 record of an identifier, with EDNS.
+/// A query for the TYPE65280 record of an identifier, with EDNS.
 fn question(id: u16, identifier: &str) -> Vec<u8> {
     let mut packet = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1];
     packet[..2].copy_from_slice(&id.to_be_bytes());
@@ -198,19 +199,19 @@ fn question(id: u16, identifier: &str) -> Vec<u8> {
     packet
 }
 
-/// The record in a response; `None` when it was truncated.
+/// The record in a response; `None` if the response is truncated.
 fn record(response: &[u8]) -> Option<pb::Record> {
     assert_eq!(response[3] & 15, 0, "response code");
     if response[2] & 2 != 0 {
         return None;
     }
-    // Behind the question's name, type and class, and the answer's name; then type, class, TTL and length.
+    // After the question's name, type and class and the answer's name come type, class, TTL and length.
     let data = after_name(response, after_name(response, 12) + 4) + 8 + 2;
     let octets = usize::from(u16::from_be_bytes([response[data - 2], response[data - 1]]));
     Some(pb::Record::decode(&response[data..data + octets]).unwrap())
 }
 
-/// Where a name ends: with the root, or with a pointer (RFC 1035 section 4.1.4).
+/// End of a name: after the root, or after a pointer (RFC 1035 section 4.1.4).
 fn after_name(message: &[u8], mut at: usize) -> usize {
     loop {
         match message[at] {

@@ -1,7 +1,9 @@
-//! A disk that hangs: questions whose answers lie ready are answered as ever, over every protocol, while a thousand others wait for it.
+//! A disk that hangs: cached answers are as fast as ever, over every protocol, while a thousand other questions wait
+//! for the disk.
 //!
-//! The index is a model in memory with a gate before everything that was never asked for: behind a closed gate a read waits as for a
-//! disk that does not answer. Where a question blocked a thread that others need, nothing would be answered until the gate opens.
+//! The index is in memory, with a gate in front of every key but one: behind a closed gate a read waits, as for a disk
+//! that does not answer. If a question blocked a thread that other questions need, no answer would come until the gate
+//! opens.
 
 use std::{
     net::SocketAddr,
@@ -51,25 +53,25 @@ use crate::{
     support::{directory, question},
 };
 
-/// Questions that wait for the disk, by protocol.
+/// Number of questions that wait for the disk, by protocol.
 const COLD_GRPC: usize = 700;
 const COLD_HTTP: usize = 100;
 const COLD_DNS_TCP: usize = 100;
 const COLD_DNS_UDP: usize = 100;
-/// Connections over gRPC that they are divided among: each has so many calls at once.
+/// gRPC connections for these questions: the calls of a connection are limited.
 const CHANNELS: usize = 4;
-/// How often each protocol is asked for what lies ready; the one in the middle counts.
+/// Number of questions for the cached answer over each protocol; the median counts.
 const ASKED: usize = 11;
-/// How long that answer may take.
+/// Maximum duration of the median.
 const READY_MAX: Duration = Duration::from_millis(50);
-/// How long anything else may take.
+/// Time limit for everything else.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const WARM: &str = "88.1/warm";
 const WARM_NAME: &str = "warm._.1.88.hdl.id.test.";
 const ANY: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
 
-/// An index whose disk hangs until it is told to go on, but for one key.
+/// An index whose disk hangs until the gate opens, except for one key.
 struct SlowStore {
     inner: MemoryEntries,
     warm: Key,
@@ -163,7 +165,7 @@ impl Entries for SlowStore {
     }
 }
 
-/// A node over such an index, with a listener for each protocol.
+/// A node over a slow index, with a listener for each protocol.
 struct Node {
     store: Arc<SlowStore>,
     desk: Desk,
@@ -242,7 +244,7 @@ impl Node {
         self.dns.local_addrs()[0]
     }
 
-    /// Reads for answers that are under way, and that wait.
+    /// Number of reads for answers that run, and that wait.
     fn reads(&self) -> (usize, usize) {
         let counts = self.desk.reads().counts();
         let answers = counts.iter().find(|counts| counts.share == ReadShare::Answers).unwrap();
@@ -267,7 +269,7 @@ async fn register(registry: &Registry, identifier: Identifier) {
     assert!(results.iter().all(Result::is_ok));
 }
 
-/// The middle one of some times that a question takes.
+/// Median duration of several questions.
 async fn middle<F: Future<Output = ()>>(mut ask: impl FnMut() -> F) -> Duration {
     let mut took = Vec::new();
     for _ in 0..ASKED {
@@ -279,7 +281,7 @@ async fn middle<F: Future<Output = ()>>(mut ask: impl FnMut() -> F) -> Duration 
     took[ASKED / 2]
 }
 
-/// Asks for what lies ready, over every protocol; gives how long the middle answer took.
+/// Asks for the cached answer over every protocol; returns the median durations.
 async fn ask_ready(node: &Node, channel: &Channel) -> Vec<(&'static str, Duration)> {
     let found = |outcome: Option<Outcome>| assert!(matches!(outcome, Some(Outcome::Found(_))), "{outcome:?}");
     let unary = middle(|| async {
@@ -307,7 +309,7 @@ async fn ask_ready(node: &Node, channel: &Channel) -> Vec<(&'static str, Duratio
     vec![("gRPC", unary), ("gRPC batch", batch), ("HTTP", http), ("DNS over UDP", udp), ("DNS over TCP", tcp)]
 }
 
-/// Asks questions whose answers take the disk, over every protocol; each ends with whether it got an answer.
+/// Asks questions that need the disk, over every protocol; each task returns true if its answer arrived.
 async fn ask_cold(node: &Node) -> JoinSet<bool> {
     let mut asked = JoinSet::new();
     let mut channels = Vec::new();
@@ -345,7 +347,7 @@ async fn ask_cold(node: &Node) -> JoinSet<bool> {
             octets[3] & 0x0f == 3
         });
     }
-    // Datagrams have no promise: those for which there is no room are dropped.
+    // UDP guarantees nothing: datagrams for which there is no room are dropped.
     let socket = Udp::to(dns);
     for number in 0..COLD_DNS_UDP {
         socket.send(&Query::new(&format!("udp-{number}._.1.88.hdl.id.test."), 16).bytes());
@@ -357,7 +359,7 @@ async fn ask_cold(node: &Node) -> JoinSet<bool> {
 async fn a_disk_that_hangs_delays_nobody_who_does_not_need_it() {
     let node = Node::start().await;
     let channel = node.channel().await;
-    // Whatever can be kept is kept from here on.
+    // From here on every cacheable answer is cached.
     ask_ready(&node, &channel).await;
     node.store.hangs.store(true, Ordering::SeqCst);
 

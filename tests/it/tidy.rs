@@ -1,5 +1,5 @@
-//! The shape of the sources: who may use whom, where foreign crates are named, how long files and functions are, what every
-//! file says first. Every rule is shown to fail on a snippet that breaks it.
+//! The shape of the sources: edges between rooms, files that may name foreign crates, lengths of files and functions,
+//! headers. Every rule is shown to fail on a snippet that breaks it.
 
 mod names;
 mod rooms;
@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What each top-level module may use of the others; `src/lib.rs` has the same table in words.
+/// Rooms that each top-level module may use; `src/lib.rs` has the same table in words.
 const EDGES: [(&str, &[&str]); 25] = [
     ("codec", &[]),
     ("id", &[]),
@@ -26,9 +26,9 @@ const EDGES: [(&str, &[&str]); 25] = [
     ("vindex", &["codec", "id", "tlog", "entry", "ledger", "follow"]),
     ("audit", &["id", "tlog", "entry", "ledger", "vindex"]),
     ("cache", &[]),
-    // `entry` for the principal that an entry names.
+    // `entry` for the principal of an entry.
     ("rights", &["network", "record", "entry"]),
-    // `ledger`, `proof` and `vindex` for what shows that an entry is there, and that it is the last one.
+    // `ledger`, `proof` and `vindex` for proofs that an entry is in the ledger, and that it is the newest.
     (
         "resolver",
         &[
@@ -37,7 +37,7 @@ const EDGES: [(&str, &[&str]); 25] = [
         ],
     ),
     ("registry", &["codec", "id", "record", "tlog", "entry", "ledger", "store"]),
-    // `store` for the error of a failed read, which is part of what the resolver answers.
+    // `store` for the error of a failed read, which is part of the resolver's answer.
     (
         "protocol",
         &[
@@ -45,11 +45,12 @@ const EDGES: [(&str, &[&str]); 25] = [
             "vindex",
         ],
     ),
-    // `resolver` for the trait of those who ask other nodes.
+    // `resolver` for the trait through which recursion asks other nodes.
     ("client", &["id", "record", "tlog", "protocol", "resolver"]),
-    // `client` for the witnesses that the checkpoints go to.
+    // `client` for sending checkpoints to witnesses.
     ("publish", &["tlog", "ledger", "client"]),
-    // `registry` for what an entry changes in the index, `protocol` for the records of the stream, `client` for the stream.
+    // `registry` for an entry's changes of the index, `protocol` for the records of the stream, `client` for the
+    // stream.
     ("mirror", &["id", "record", "tlog", "entry", "ledger", "store", "registry", "protocol", "client"]),
     (
         "server",
@@ -58,9 +59,10 @@ const EDGES: [(&str, &[&str]); 25] = [
             "rights", "protocol", "vindex", "mirror",
         ],
     ),
-    // For names, networks and keys; bounds are its own, and `app` compares them with those of the rooms that it sets up.
+    // For names, networks and keys; bounds are its own, and `app` compares them with those of the rooms that it sets
+    // up.
     ("config", &["id", "network", "tlog"]),
-    // `client` for the logs of others, which are audited.
+    // `client` for auditing the logs of others.
     (
         "app",
         &[
@@ -68,11 +70,11 @@ const EDGES: [(&str, &[&str]); 25] = [
             "rights", "protocol", "server", "client", "config", "vindex", "audit", "mirror", "cache",
         ],
     ),
-    // For limits and log lines; what it does goes through `app` and `client`, what it checks through `proof` and `vindex`.
+    // For limits and log lines; the work is done by `app` and `client`, and checks by `proof` and `vindex`.
     ("cli", &["id", "record", "tlog", "proof", "registry", "protocol", "server", "client", "config", "app", "vindex"]),
 ];
 
-/// Where each foreign crate may be named. Crates that are everyone's (`bytes`, `thiserror`, ...) are not listed.
+/// Files that may name each foreign crate. Crates for everyone (`bytes`, `thiserror`, ...) are not listed.
 const FOREIGN: [(&str, &[&str]); 35] = [
     ("sled", &["src/store/local/blocks.rs"]),
     ("hickory_proto", &["src/server/dns/encrypted/https.rs"]),
@@ -102,8 +104,8 @@ const FOREIGN: [(&str, &[&str]); 35] = [
         ],
     ),
     ("hyper_util", &["src/server/http/listener.rs", "src/server/dns/encrypted/https.rs"]),
-    // The inner nodes of tiles: a cache without owners to charge and without entries that go stale, which `cache` is for.
-    // The same goes for connections to other nodes.
+    // Inner nodes of tiles need a cache without owners to charge and without stale entries, for which `cache` is not
+    // made. The same holds for connections to other nodes.
     ("lru", &["src/cache/", "src/ledger/tree/proofs.rs", "src/client/upstream.rs"]),
     ("signed_note", &["src/tlog/"]),
     ("ed25519_dalek", &["src/tlog/"]),
@@ -121,23 +123,23 @@ const FOREIGN: [(&str, &[&str]); 35] = [
     ("mimalloc", &["src/main.rs"]),
 ];
 
-/// The front ends below `src/server/`.
+/// Front ends below `src/server/`.
 const FRONT_ENDS: [&str; 3] = ["dns", "grpc", "http"];
 
-/// The longest file without its tests, and the longest function, in lines.
+/// Maximum length of a file without its tests, and of a function, in lines.
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 90;
-/// How far above an `unwrap` its `#[expect]` may stand, in lines.
+/// Maximum distance of an `#[expect]` above its `unwrap`, in lines.
 const EXPECT_LINES: usize = 8;
 
-/// A source file, once as it is, and once as the compiler sees it outside tests.
+/// A source file, as it is and as the compiler sees it outside tests.
 pub struct Source {
-    /// From the root of the repository, with `/`.
+    /// Path from the root of the repository, with `/`.
     pub path: String,
     pub text: String,
-    /// Without comments, literals and test modules; line numbers are kept.
+    /// The text without comments, literals and test modules; line numbers are kept.
     pub code: String,
-    /// Whether all of it is compiled for tests only.
+    /// True if the whole file is compiled for tests only.
     pub only_tests: bool,
 }
 
@@ -147,7 +149,7 @@ impl Source {
         Self { path: path.into(), text: text.into(), code, only_tests: false }
     }
 
-    /// The top-level module that the file belongs to; `None` for the roots of the crate.
+    /// Top-level module of the file; `None` for the roots of the crate.
     fn module(&self) -> Option<&str> {
         let inside = self.path.strip_prefix("src/")?;
         let module = inside.split('/').next().unwrap_or_default().trim_end_matches(".rs");
@@ -189,7 +191,7 @@ fn string_len(text: &str) -> usize {
     text.len()
 }
 
-/// 0 when it is no raw string.
+/// Length of a raw string; 0 if it is none.
 fn raw_string_len(text: &str) -> usize {
     let hashes = text[1..].bytes().take_while(|&byte| byte == b'#').count();
     if text.as_bytes().get(1 + hashes) != Some(&b'"') {
@@ -200,7 +202,7 @@ fn raw_string_len(text: &str) -> usize {
     text[start..].find(&end).map_or(text.len(), |at| start + at + end.len())
 }
 
-/// 0 when it is a lifetime.
+/// Length of a character literal; 0 for a lifetime.
 fn char_len(text: &str) -> usize {
     let mut characters = text.char_indices().skip(1);
     match characters.next() {
@@ -223,7 +225,7 @@ fn without_tests(code: &str) -> String {
     left
 }
 
-/// Where the block that opens at `open` ends.
+/// End of the block that opens at `open`.
 pub fn block_end(code: &str, open: usize) -> usize {
     let mut depth = 0usize;
     for (at, character) in code[open..].char_indices() {
@@ -247,7 +249,7 @@ fn is_word(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
 }
 
-/// Where `word` stands as a word of its own, and not behind `::`.
+/// Positions of `word` as a whole word, not behind `::`.
 fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     code.match_indices(word).map(|(at, _)| at).filter(move |&at| {
         let alone = !code[..at].ends_with(is_word) && !code[at + word.len()..].starts_with(is_word);
@@ -260,12 +262,12 @@ fn first_word(code: &str) -> &str {
     &code[..code.find(|character| !is_word(character)).unwrap_or(code.len())]
 }
 
-/// The top-level modules that a file names, with the lines.
+/// Top-level modules that a file names, with their lines.
 fn used_modules(code: &str) -> Vec<(usize, String)> {
     used_below(code, words(code, "crate").map(|at| at + "crate".len()))
 }
 
-/// What is named first below the paths that end at these places, with the lines.
+/// First names below the paths that end at these positions, with their lines.
 fn used_below(code: &str, ends: impl Iterator<Item = usize>) -> Vec<(usize, String)> {
     let mut used = Vec::new();
     for at in ends {
@@ -304,7 +306,7 @@ fn edges(source: &Source) -> Vec<String> {
     used_modules(&source.code).into_iter().filter(wrong).map(say).collect()
 }
 
-/// One front end knows nothing of another.
+/// One front end does not use another.
 fn front_ends(source: &Source) -> Vec<String> {
     let Some(own) = FRONT_ENDS.iter().find(|name| source.path.starts_with(&format!("src/server/{name}/"))) else {
         return Vec::new();
@@ -391,7 +393,7 @@ fn lengths(source: &Source) -> Vec<String> {
     wrong
 }
 
-/// Paths that exist on one machine only.
+/// Paths that exist only on one machine.
 fn machine_paths(path: &str, text: &str) -> Vec<String> {
     let roots = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
     let mut wrong = Vec::new();
@@ -403,7 +405,7 @@ fn machine_paths(path: &str, text: &str) -> Vec<String> {
     wrong
 }
 
-/// Dependencies of a manifest: section, name, whether a comment stands on the line or above it.
+/// Dependencies of a manifest: section, name, and true if a comment stands on the line or above it.
 fn dependencies(manifest: &str) -> Vec<(String, String, bool)> {
     let (mut found, mut section, mut before) = (Vec::new(), String::new(), "");
     for line in manifest.lines() {
@@ -422,7 +424,7 @@ fn uncommented(manifest: &str) -> Vec<String> {
     bare.map(|(_, name, _)| format!("Cargo.toml: no comment says why `{name}` is there")).collect()
 }
 
-/// Dependencies that no source of theirs names.
+/// Dependencies that none of their sources names.
 fn unused(manifest: &str, sources: impl Fn(&str) -> String) -> Vec<String> {
     let mut wrong = Vec::new();
     for (section, name, _) in dependencies(manifest) {
@@ -579,7 +581,7 @@ fn dependencies_are_used_and_say_why() {
     }));
 }
 
-/// Every rule finds what it is there to find, and lets by what is right.
+/// Every rule finds its violations, and accepts valid code.
 #[test]
 fn the_rules_can_fail() {
     type Rule = fn(&Source) -> Vec<String>;

@@ -1,4 +1,4 @@
-//! Traces and recalls: what edges lead to, both ways, at any moment, within every bound; and events.
+//! Traces both ways, at any moment, within every bound; recalls; events.
 
 mod bom;
 mod events;
@@ -39,7 +39,7 @@ pub async fn trace(running: &Running, request: pb::TraceRequest) -> Result<Trace
     let mut stream = AuditorClient::new(running.channel()).trace(request).await?.into_inner();
     let mut traced = Traced::default();
     while let Some(message) = stream.message().await? {
-        // A node comes before the first edge that names it.
+        // A node is sent before the first edge that names it.
         traced.nodes.extend(message.nodes);
         assert!(message.edges.iter().all(|edge| edge.from.max(edge.to) < traced.nodes.len() as u32));
         traced.edges.extend(message.edges);
@@ -57,7 +57,7 @@ impl Traced {
         &self.nodes[number as usize].identifier
     }
 
-    /// The edges in one line, sorted: `a>b 2 kg, …`.
+    /// Edges in one line, sorted: `a>b 2 kg, …`.
     pub fn shown(&self) -> String {
         let short = |number: u32| self.name(number).trim_start_matches("88.1/").to_owned();
         let mut edges: Vec<_> = self
@@ -70,7 +70,7 @@ impl Traced {
         edges.join(", ")
     }
 
-    /// The totals by identifier: `2 kg + 1`.
+    /// Totals by identifier: `2 kg + 1`.
     pub fn totals(&self) -> BTreeMap<String, String> {
         let amount = |amount: &pb::TraceAmount| format!("{} {}", amount.quantity, amount.unit).trim_end().to_owned();
         let total = |total: &pb::TraceTotal| {
@@ -89,7 +89,7 @@ impl Traced {
     }
 }
 
-/// `88.1/a made-of 88.1/b ×2 kg, from the given time on`.
+/// A `made-of` edge with a quantity, a unit, and a time from which it holds.
 fn part(to: &str, quantity: &str, unit: &str, valid_from: Option<i64>) -> pb::Edge {
     let (quantity, unit) = (quantity.into(), unit.into());
     pb::Edge { quantity, unit, valid_from, ..edge(EdgeType::MadeOf, &format!("88.1/{to}")) }
@@ -121,12 +121,12 @@ async fn totals_are_summed_over_all_paths() {
         ("car", State::Missing, 2)
     );
     assert_eq!(traced.edges.iter().filter(|edge| edge.repeated_node).count(), 3);
-    // Up: how much of it is in each, in the unit of the first edge.
+    // Up: the amount of steel in each node, in the unit of the first edge.
     let traced = trace(&running, up("88.1/steel")).await.unwrap();
     let totals: Vec<_> = traced.totals().into_iter().map(|(of, total)| format!("{of} {total}")).collect();
     assert_eq!(totals, ["88.1/axle 11 kg", "88.1/car 22 kg", "88.1/wheel 0.25 kg"]);
     assert_eq!(traced.edges.iter().map(|edge| edge.depth).max(), Some(2));
-    // More digits than can be reckoned with are said.
+    // A total with too many digits to compute is reported as empty.
     made_of(&running, "long", &[part("x", "12345678901234567890123456789012", "", None)]).await;
     assert_eq!(trace(&running, down("88.1/long")).await.unwrap().totals()["88.1/x"], "");
     running.stop().await;
@@ -248,7 +248,7 @@ async fn types_and_times_choose_edges() {
     made_of(&running, "new", &[at_time("old", 200)]).await;
     let plain = trace(&running, down("88.1/car")).await.unwrap();
     assert_eq!((plain.edges.len(), plain.summary.out_of_time), (5, 0));
-    // The cell came into `old` after that came into the car, but before it came into `new`.
+    // The cell came into `old` after `old` came into the car, but before `old` came into `new`.
     let timed = pb::TraceRequest { respect_time: true, ..down("88.1/car") };
     let timed = trace(&running, timed).await.unwrap();
     assert_eq!((timed.shown(), timed.summary.out_of_time), (plain.shown(), 0));
@@ -291,7 +291,7 @@ async fn a_trace_is_as_whole_after_a_restart() {
     let running = Running::start(data.path()).await;
     let after = trace(&running, up("88.1/part 7")).await.unwrap();
     assert_eq!((after.nodes, after.edges), (before.nodes, before.edges));
-    // A client that goes away frees its place.
+    // A client that disconnects frees its place.
     for _ in 0..40 {
         let stream = AuditorClient::new(running.channel()).trace(up("88.1/part 7")).await;
         drop(stream);

@@ -1,5 +1,5 @@
-//! One tree of many nodes, as real processes: every identifier resolves from everywhere, whatever fails on the way, and nothing wrong is
-//! ever said to be verified.
+//! One tree of many nodes, as real processes: every identifier resolves from every recursive node, whatever fails on
+//! the way, and no false answer is marked as verified.
 
 use std::{
     fs,
@@ -21,20 +21,20 @@ use crate::{
     tree_support::{Mode, Node, Tree, connect, key_of, ok, question, roots_of},
 };
 
-/// What clients saw while something failed.
+/// Observations of clients during a failure.
 #[derive(Debug, Default)]
 struct Seen {
     answered: u64,
     stale: u64,
     failed: u64,
     slowest: Duration,
-    /// From the first question that failed to the last one.
+    /// Times of the first and the last failed question.
     failing: Option<(Instant, Instant)>,
-    /// What should never be.
+    /// Answers that must never occur.
     wrong: Vec<String>,
 }
 
-/// Clients that ask on and on for the identifiers of one enterprise, one after the other, without what is kept.
+/// A client that resolves the identifiers of one enterprise again and again, bypassing the cache.
 struct Load {
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<Seen>,
@@ -101,7 +101,7 @@ impl Seen {
     }
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
     let began = Instant::now();
     while !is_so().await {
@@ -110,7 +110,7 @@ async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
     }
 }
 
-/// Waits until a question is refused with a word in the reason.
+/// Waits until a question is refused, with `word` in the reason.
 async fn refused(tree: &Tree, recursive: usize, identifier: &str, word: &str) {
     let is_refused =
         async || resolve(tree, recursive, identifier).await.is_err_and(|error| error.message().contains(word));
@@ -122,7 +122,7 @@ async fn resolve(tree: &Tree, recursive: usize, identifier: &str) -> Result<pb::
     answer.map(tonic::Response::into_inner)
 }
 
-/// The verification of an answer that was found.
+/// Verification of a found answer.
 fn verification(answer: &pb::Answer) -> Verification {
     assert!(matches!(answer.outcome, Some(pb::answer::Outcome::Found(_))), "{answer:?}");
     answer.resolution.as_ref().unwrap().verification()
@@ -139,17 +139,17 @@ async fn every_identifier_resolves_from_each_recursive_node() {
     }
     let some = tree.of(1).pop().unwrap();
     assert_eq!(verification(&resolve(&tree, 0, &some).await.unwrap()), Verification::Latest);
-    // Of a hundred thousand not all are kept; the one that was asked for last is.
+    // The cache does not hold all hundred thousand answers, but it holds the last one.
     assert_eq!(verification(&resolve(&tree, 1, &some).await.unwrap()), Verification::None);
     let kept = resolve(&tree, 1, &some).await.unwrap();
     assert!(kept.resolution.unwrap().cached);
-    // What nobody registered is not found, and what nobody was told of is nobody's.
+    // An unregistered identifier is not found; the root answers for prefixes that it does not delegate.
     let server = &tree.recursive[0].program();
     let missing = server.run(&["resolve", "88.1002.ffff/nothing"]);
     assert_eq!(missing.exit, 3, "{missing:?}");
     let nowhere = server.run(&["resolve", "99.1/x"]);
     assert!(nowhere.exit == 3, "the national node answers for what it does not delegate: {nowhere:?}");
-    // The walk is shown, hop by hop.
+    // The walk is printed hop by hop.
     let walk = ok(server.run(&["resolve", &some, "--trace"]));
     let hops: Vec<&str> = walk.lines().filter(|line| line.starts_with("hop ")).collect();
     assert_eq!(hops.len(), 3, "{walk}");
@@ -159,7 +159,7 @@ async fn every_identifier_resolves_from_each_recursive_node() {
     let resolution = &json["resolution"];
     assert_eq!((&resolution["verification"], resolution["hops"].as_array().unwrap().len()), (&"latest".into(), 3));
     assert!(resolution["hops"][0]["duration_us"].as_u64().unwrap() > 0, "{json}");
-    // Over DNS where that is to go first, and not where nobody could tell over it whose the identifier is.
+    // DNS goes first where configured, except for an identifier whose name does not show its prefix.
     let over_dns = tree.recursive[2].program();
     for (identifier, protocol, count) in [(some.as_str(), "dns://", 3), ("https://example.com/x", "grpc://", 1)] {
         let walk = over_dns.run(&["resolve", identifier, "--trace"]).out;
@@ -170,14 +170,14 @@ async fn every_identifier_resolves_from_each_recursive_node() {
     let both = ["serve", "--recursive", "--roots", "x", "--verify", "--config", config.to_str().unwrap()];
     let refused = run(both);
     assert!(refused.exit == 2 && refused.err.contains("`recursion_first`"), "{refused:?}");
-    // Over HTTP, too, with heads for caches.
+    // Also over HTTP, with headers for caches.
     let reply = get(server.http, &format!("/v1/records/{some}"));
     assert_eq!(reply.status, 200);
     assert!(reply.header("touchmark-resolution").contains("verification=latest"), "{reply:?}");
     assert!(reply.header("cache-control").starts_with("max-age="), "{reply:?}");
     let metrics = get(server.http, "/metrics");
     assert!(metrics.text().contains("touchmark_recursion_walks_total"), "{}", metrics.text());
-    // The tree is drawn from the top.
+    // The tree is printed from the top.
     let drawn = ok(tree.national.program().run(&["tree"]));
     assert!(drawn.contains("hdl:88.1001  grpc://") && drawn.contains("urn:oid:1.3.6.1.4  grpc://"), "{drawn}");
 }
@@ -194,7 +194,7 @@ async fn a_recursive_node_starts_from_a_bootstrap_registry() {
     let answer = connect(&node.program().grpc).await.resolve(question(&some)).await.unwrap().into_inner();
     assert_eq!(verification(&answer), Verification::Included);
     tree.check(&some, &answer).unwrap();
-    // Of what the registry does not name it knows nobody.
+    // Prefixes that the registry does not name have no known site.
     let nowhere = node.program().run(&["resolve", "99.1/x"]);
     assert!(nowhere.exit == 5 && nowhere.err.contains("not responsible"), "{nowhere:?}");
     let refused = node.program().run(&["register", "99.1/x", "--value", "NAME=x"]);
@@ -230,7 +230,7 @@ async fn a_recursive_node_starts_while_nobody_can_be_reached() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_fails_on_the_way_is_seen_for_as_long_as_it_is_said() {
     let tree = Arc::new(Tree::start(2));
-    // A second site that serves the same ledger, and one that lies in wait: both are wires to the enterprise.
+    // A second site that serves the same ledger: both sites are wires to the enterprise.
     let usb = &tree.enterprises[1];
     let second = crate::tree_support::Wire::to(usb.program().grpc.parse().unwrap());
     let other = usb.site().replace(&usb.wire.address.to_string(), &second.address.to_string());
@@ -248,7 +248,7 @@ async fn what_fails_on_the_way_is_seen_for_as_long_as_it_is_said() {
         println!("{line}");
         said.lock().unwrap().push(line);
     };
-    // One of two sites fails: nobody notices more than a moment.
+    // One of two sites fails: clients see nothing but a delay.
     for mode in [Mode::Dead, Mode::Cut, Mode::Garbage, Mode::Late] {
         for recursive in [0, 1] {
             let load = Load::start(&tree, recursive, 1);
@@ -261,12 +261,12 @@ async fn what_fails_on_the_way_is_seen_for_as_long_as_it_is_said() {
             assert!(seen.answered > 0 && seen.failed == 0, "{mode:?}: {seen:?}");
         }
     }
-    // The only site fails, between second level and enterprise: it fails as long as it is cut, and comes back by itself.
+    // The only site is cut: questions fail during the cut, and succeed again afterwards without intervention.
     let pci = &tree.enterprises[0];
     let some = tree.of(0);
     let load = Load::start(&tree, 0, 0);
     tokio::time::sleep(Duration::from_millis(300)).await;
-    // One is kept before.
+    // One answer is cached before.
     let kept = resolve(&tree, 0, &some[0]).await.unwrap();
     assert_eq!(verification(&kept), Verification::Latest);
     pci.wire.set(Mode::Cut);
@@ -290,7 +290,7 @@ async fn what_fails_on_the_way_is_seen_for_as_long_as_it_is_said() {
     assert!(seen.failed > 0, "{seen:?}");
 }
 
-/// A writer that registers one identifier after the other, and remembers those for which it has a receipt.
+/// A writer that registers one identifier after another, and remembers those with a receipt.
 struct Writer {
     stop: Arc<AtomicBool>,
     written: Arc<AtomicUsize>,
@@ -319,7 +319,7 @@ impl Writer {
         Self { stop, written, task }
     }
 
-    /// Waits until so many have a receipt.
+    /// Waits until this many identifiers have a receipt.
     async fn wrote(&self, count: usize) {
         eventually("receipts", async || self.written.load(Ordering::Relaxed) >= count).await;
     }
@@ -334,7 +334,7 @@ impl Writer {
 async fn a_mirror_takes_the_place_of_its_primary_and_an_edge_answers_offline() {
     let mut tree = Tree::start(1);
     let log = |node: &Node| format!("http://{}/log", node.program().http);
-    // A mirror of one enterprise, beside it as a site; an edge node of another one, with one prefix.
+    // A mirror of one enterprise, as a second site; an edge node of another enterprise, with one prefix.
     let primary = &tree.enterprises[3];
     let mut mirror = Node::start(&["--mirror-of", &log(primary), "--mirror-key", &primary.key]);
     let mirror_site = mirror.site_with_key(&primary.key).replace("1 primary", "1 mirror");
@@ -344,7 +344,7 @@ async fn a_mirror_takes_the_place_of_its_primary_and_an_edge_answers_offline() {
     let roots = tree.national.data.path().join("roots.json");
     let included = Node::start(&["--recursive", "--roots", roots.to_str().unwrap(), "--verify=included"]);
     let mut client = connect(&included.program().grpc).await;
-    // Under load: somebody registers, somebody asks, and the primary is killed.
+    // The primary is killed while a client registers; the mirror has to answer.
     let (known, writer) = (tree.of(3), Writer::start(&primary.program().grpc, "before"));
     writer.wrote(20).await;
     tree.enterprises[3].program.take().unwrap().kill();
@@ -362,10 +362,10 @@ async fn a_mirror_takes_the_place_of_its_primary_and_an_edge_answers_offline() {
     }
     println!("primary killed: {failed} of 200 questions failed, {:?} in all", began.elapsed());
     assert_eq!(failed, 0, "the mirror answers");
-    // The mirror refuses writes, and says where they go.
+    // The mirror refuses writes and names the primary.
     let refused = mirror.program().run(&["register", "1.3.6.1.4.1.99999.1", "--value", "NAME=x"]);
     assert!(refused.exit != 0 && refused.err.contains("mirror"), "{refused:?}");
-    // What was acknowledged and did not reach the mirror is not forgotten: the promotion refuses until it is there.
+    // If acknowledged entries did not reach the mirror, the promotion refuses until they do.
     let at_least = file(&mirror.data, "newest-checkpoint", &checkpoint);
     let key = tree.enterprises[3].data.path().join("ledger/key");
     let escrow = file(&mirror.data, "escrow", fs::read(&key).unwrap());
@@ -389,7 +389,7 @@ async fn a_mirror_takes_the_place_of_its_primary_and_an_edge_answers_offline() {
     mirror.wire.lead_to(new.grpc.parse().unwrap());
     mirror.program = Some(new);
     tree.second_level[1].delegate("1.3.6.1.4.1", &[&mirror.site_with_key(&tree.enterprises[3].key)], 1);
-    // Every acknowledged write is there, and new ones are taken.
+    // Every acknowledged write is there, and new writes are accepted.
     let writer = Writer::start(&mirror.program().grpc, "afterwards");
     writer.wrote(20).await;
     let (more, _) = writer.end().await;
@@ -398,7 +398,7 @@ async fn a_mirror_takes_the_place_of_its_primary_and_an_edge_answers_offline() {
         let answer = client.resolve(question(identifier)).await.unwrap().into_inner();
         assert_eq!(verification(&answer), Verification::Included, "{identifier}");
     }
-    // The edge keeps answering for its prefix when the line is cut, over gRPC and DNS, and for nothing else.
+    // When its primary is gone, the edge node still answers for its prefix, and for nothing else.
     let all = tree.of(1);
     wait_until("the edge is in step", || edge.program().run(&["resolve", all.last().unwrap()]).exit == 0);
     tree.enterprises[1].program.take().unwrap().kill();
@@ -415,11 +415,12 @@ async fn a_wrong_key_and_a_loop_are_found() {
     let tree = Tree::start(2);
     let [usb, first] = [&tree.enterprises[1], &tree.second_level[0]];
     let some = tree.of(1);
-    // The delegation names the key of another node: who verifies refuses, who does not is told that nothing was.
+    // The delegation names the key of another node: the verifying node refuses, and the other node answers as
+    // unverified.
     first.delegate("88.1002", &[&usb.site_with_key(&tree.national.key)], 1);
     refused(&tree, 0, &some[0], "verif").await;
     assert_eq!(verification(&resolve(&tree, 1, &some[0]).await.unwrap()), Verification::None);
-    // No key at all.
+    // A delegation without a key.
     first.delegate("88.1002", &[&usb.site_with_key("-")], 1);
     refused(&tree, 0, &some[1], "has a key").await;
     // A loop: the enterprise delegates the same prefix back to the second level.
@@ -429,7 +430,7 @@ async fn a_wrong_key_and_a_loop_are_found() {
     for recursive in [0, 1] {
         refused(&tree, recursive, looped, "lead").await;
     }
-    // Beside it everything is as before.
+    // Other identifiers still resolve.
     let fine = some.iter().find(|identifier| !identifier.starts_with("88.1002.000a")).unwrap();
     let is_latest = async || {
         let answer = resolve(&tree, 0, fine).await;

@@ -1,5 +1,5 @@
-//! The verifiable index of a node: what it answers proves itself, over gRPC, HTTP and the command line, and after every kill it
-//! goes on where it was.
+//! The verifiable index of a node: its answers verify over gRPC, HTTP and the command line, and the index continues
+//! after every kill.
 
 use std::{path::Path, time::Duration};
 
@@ -27,7 +27,7 @@ pub fn key(identifier: &str, kind: LookupKind) -> [u8; 32] {
     kind.key(&Identifier::parse(identifier).unwrap())
 }
 
-/// Asks until the answer covers everything that is in the ledger.
+/// Asks until the answer covers every entry of the ledger.
 pub async fn lookup(node: &Running, identifier: &str, kind: LookupKind) -> Lookup {
     for _ in 0..600 {
         let request = pb::LookupRequest { identifier: identifier.into(), kind: lookup_kind_to_pb(kind).into() };
@@ -55,7 +55,7 @@ async fn answers_prove_themselves() {
     let data = directory();
     let node = Running::start(data.path()).await;
     let verifier = VerifierKey::of_log(&node.node.summary().verifier_key).unwrap();
-    // Before anything is registered, there is proof of that.
+    // An empty ledger already has a proof of absence.
     let nothing = lookup(&node, "88.1/a", LookupKind::Id).await;
     assert_eq!(nothing.verify(&key("88.1/a", LookupKind::Id), &verifier).unwrap().indices, [0_u64; 0]);
 
@@ -117,7 +117,7 @@ async fn answers_prove_themselves() {
     assert_eq!(report.index.map(|index| index.covers), Some(305));
 }
 
-/// Flips a bit of every byte of the JSON document's content.
+/// Checks that no document with a flipped bit verifies, for a bit of every byte.
 fn flips_are_refused(found: &Lookup, key: &[u8; 32], verifier: &VerifierKey) {
     let refused = |changed: Lookup, what: &str, at: usize| {
         assert!(changed.verify(key, verifier).is_err(), "{what}, byte {at}");
@@ -149,7 +149,7 @@ fn flips_are_refused(found: &Lookup, key: &[u8; 32], verifier: &VerifierKey) {
     }
 }
 
-/// The output log over HTTP is one that C2SP clients read.
+/// C2SP clients can read the output log over HTTP.
 fn check_tiles(node: &Program) {
     let base = format!("http://{}/vindex", node.http);
     let note = String::from_utf8(get(&format!("{base}/checkpoint"))).unwrap();
@@ -236,7 +236,7 @@ fn kills_leave_one_output_log_and_the_command_line_verifies_it() {
     assert_eq!(offline("88.1/3-2", &key).exit, 2);
 }
 
-/// A node whose output log does not fit its ledger gives no lookups, says why, and does everything else.
+/// A node whose output log does not fit its ledger refuses lookups with the reason, and serves everything else.
 #[test]
 fn another_ledgers_index_is_refused() {
     let data = directory();

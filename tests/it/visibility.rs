@@ -1,10 +1,10 @@
-//! An answer is never older than the last receipt: a writer and readers at full speed, over every way of asking.
+//! An answer is never older than the last receipt: a writer and readers at full speed, over every protocol.
 //!
-//! A reader notes the newest stage of an identifier that was acknowledged before it sends its question, and the answer must
-//! show that stage or a later one ([`stages`]). What is asked for is changed all the time, comes into being under names that
-//! were asked for before (so "no such name" and "no data" were kept), and is retired.
+//! A reader notes the newest acknowledged stage of an identifier before it sends its question; the answer must show
+//! that stage or a later one ([`stages`]). Identifiers change all the time, are created under names that were already
+//! asked for (so that "no such name" and "no data" were cached), and are retired.
 //!
-//! A short run; with `TOUCHMARK_ANSWERS=10000000` one that goes on until so many answers were checked:
+//! A run is short; with `TOUCHMARK_ANSWERS=10000000` it goes on until that number of answers was checked:
 //!
 //! ```text
 //! TOUCHMARK_ANSWERS=10000000 cargo test --release --test it visibility -- --nocapture
@@ -39,19 +39,19 @@ mod over_encrypted;
 mod over_http;
 mod stages;
 
-/// How long writer and readers go on when no number of answers is given.
+/// Duration of a run unless a number of answers is given.
 const RUN: Duration = Duration::from_secs(5);
-/// How long the readers of a long run may get no answer at all.
+/// Time without any answer after which a long run fails.
 const STANDSTILL: Duration = Duration::from_secs(30);
-/// How many answers a long run checks.
+/// Environment variable with the number of answers of a long run.
 const ANSWERS_VARIABLE: &str = "TOUCHMARK_ANSWERS";
-/// Every how many turns the writer sends its commands one by one.
+/// In one of this many turns, the writer sends its commands one by one.
 const SINGLY_EVERY: u64 = 8;
-/// Questions in a batch, and under way on a stream.
+/// Number of questions in a batch, and under way on a stream.
 const BATCH: usize = 32;
 const ZONE: &str = "id.test.";
 
-/// What writer and readers share.
+/// State shared by writer and readers.
 struct Shared {
     /// The newest stage of each subject that has a receipt.
     acknowledged: [AtomicU64; SUBJECTS],
@@ -65,7 +65,7 @@ impl Shared {
         Arc::new(Self { acknowledged, answers: AtomicU64::new(0), over: AtomicBool::new(false) })
     }
 
-    /// The stage that the answer to a question asked now must have at least.
+    /// The oldest stage that the answer to a question asked now may show.
     fn least(&self, subject: usize) -> Position {
         Position::unpacked(subject, self.acknowledged[subject].load(SeqCst))
     }
@@ -78,7 +78,7 @@ impl Shared {
         self.over.load(Relaxed)
     }
 
-    /// Waits until the run has lasted as long as it should.
+    /// Waits for the end of the run.
     async fn end(&self) {
         let wanted = std::env::var(ANSWERS_VARIABLE).ok().map(|text| text.parse::<u64>().unwrap());
         let began = Instant::now();
@@ -98,7 +98,7 @@ impl Shared {
     }
 }
 
-/// What one reader saw.
+/// Counts of one reader.
 #[derive(Debug, Default)]
 struct Tally {
     way: &'static str,
@@ -115,7 +115,7 @@ impl Tally {
         Self { way, ..Self::default() }
     }
 
-    /// Checks an answer against what was acknowledged before its question was sent.
+    /// Checks an answer against the stage acknowledged before its question was sent.
     fn check(&mut self, shared: &Shared, least: Position, seen: Seen) {
         let stage = seen.stage(least.subject);
         if stage < least.stage {
@@ -144,7 +144,7 @@ async fn write(running: Running, shared: Arc<Shared>) -> (Running, usize) {
         let steps: Vec<_> = positions.iter().map(|position| position.next()).collect();
         let (commands, reached): (Vec<_>, Vec<_>) =
             steps.iter().filter_map(|(command, next)| command.clone().map(|command| (command, *next))).unzip();
-        // Batches change more in less time; a command of its own ends in a receipt of its own.
+        // Batches change more in less time; a single command has a receipt of its own.
         if turn % SINGLY_EVERY == 0 {
             for (command, next) in commands.into_iter().zip(&reached) {
                 assert_eq!(running.apply(command).await.unwrap().version, u64::from(next.version()));
@@ -157,7 +157,7 @@ async fn write(running: Running, shared: Arc<Shared>) -> (Running, usize) {
                 shared.acknowledge(*next);
             }
         }
-        // Another identifier takes the place of one that is done: nothing to write, and nothing there yet.
+        // An identifier at its end is replaced by another, for which nothing is written yet.
         for (position, (command, next)) in positions.iter_mut().zip(steps) {
             *position = next;
             if command.is_none() {
@@ -205,7 +205,7 @@ async fn read_batch(mut resolver: ResolverClient<Channel>, shared: Arc<Shared>) 
     tally
 }
 
-/// Keeps some questions of one stream under way; each must be as new as the receipts before it was sent.
+/// Keeps several questions of one stream under way; each answer must be as new as the receipts before its question.
 async fn read_stream(mut resolver: ResolverClient<Channel>, shared: Arc<Shared>) -> Tally {
     let mut tally = Tally::of("ResolveStream");
     let (questions, asked) = mpsc::channel(8);
@@ -232,7 +232,7 @@ async fn no_answer_is_older_than_a_receipt() {
     let certificate = Certificate::make(files.path());
     let mut config = config(directory.path());
     encrypted::listen_anywhere(&mut config, certificate.files());
-    // Small, so that the index is merged meanwhile.
+    // Small, so that the index merges during the run.
     config.index.overlay_entries_max = 64;
     let running = Running::with(&config).await.unwrap();
     let server = running.node.dns_addr();
@@ -259,14 +259,14 @@ async fn no_answer_is_older_than_a_receipt() {
     for reader in over_grpc {
         tallies.push(reader.await.unwrap());
     }
-    // A reader that failed says so by itself.
+    // A failed reader has printed its own message.
     tallies.push(over_http.join().unwrap());
     tallies.extend(over_dns.into_iter().chain(over_encrypted).map(|reader| reader.join().unwrap()));
     let answers: u64 = tallies.iter().map(Tally::answers).sum();
     println!("{written} changes written, {answers} answers checked:");
     for tally in &tallies {
         println!("{tally:?}");
-        // What was never seen was never checked.
+        // A kind of answer that never occurs was never checked.
         assert!(tally.answers() > 20 && tally.no_name > 0 && tally.retired > 0 && tally.found > 0, "{tally:?}");
     }
     assert!(tallies[4..].iter().all(|tally| tally.no_data > 0), "{tallies:?}");
@@ -274,7 +274,7 @@ async fn no_answer_is_older_than_a_receipt() {
     running.stop().await;
 }
 
-/// "Not found" is kept like any other answer, and forgotten like any other.
+/// "Not found" is cached and invalidated like any other answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_not_there_is_found_at_once() {
     let directory = directory();

@@ -1,5 +1,5 @@
-//! Witnesses over the real program: what they reply, that they keep their promises through kill -9, that a node's checkpoints come
-//! back cosigned, and that a node on an old copy of its directory does not go on.
+//! Witnesses over the real program: replies, promises kept across kill -9, cosigned checkpoints of a node, and a node
+//! on an old copy of its directory that does not start.
 
 use std::{
     fs,
@@ -26,7 +26,7 @@ use crate::{
     support::directory,
 };
 
-/// A witness in a process of its own. Killed when it is dropped.
+/// A witness in a process of its own. Killed on drop.
 struct WitnessProgram {
     child: Child,
     address: String,
@@ -34,7 +34,7 @@ struct WitnessProgram {
 }
 
 impl WitnessProgram {
-    /// Starts a witness that keeps everything below `directory`, on an address or on a port that the system chooses.
+    /// Starts a witness that keeps its files below `directory`, on the given address.
     fn start(directory: &Path, listen: &str, logs: &[&str]) -> Self {
         let mut command = touchmark();
         command.args(["witness", "--listen", listen, "--name", "w.test/1"]);
@@ -63,7 +63,7 @@ impl WitnessProgram {
         self.address.clone()
     }
 
-    /// Sends a body; gives status, type and body of the reply.
+    /// Sends a body; returns status, content type and body of the reply.
     fn post(&self, body: impl AsRef<[u8]>) -> (u16, String, String) {
         reply(agent().post(format!("http://{}/add-checkpoint", self.address)).send(body.as_ref()))
     }
@@ -72,7 +72,7 @@ impl WitnessProgram {
         reply(agent().get(format!("http://{}/{}/checkpoint", self.address, origin_hash(origin))).call())
     }
 
-    /// What a node is told about it.
+    /// Argument of `--witness` for this witness.
     fn argument(&self) -> String {
         format!("{} http://{}/", self.key, self.address)
     }
@@ -80,7 +80,7 @@ impl WitnessProgram {
 
 impl Drop for WitnessProgram {
     fn drop(&mut self) {
-        // It may be gone already.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -146,7 +146,7 @@ fn the_replies_of_tlog_witness() {
             _ => {}
         }
     }
-    // It answers, or hangs up on whoever does not stop.
+    // The witness responds with 413, or closes the connection to a client that keeps sending.
     let long = agent().post(format!("http://{}/add-checkpoint", witness.address)).send(&vec![b'x'; 1 << 20][..]);
     assert!(long.map_or(true, |response| response.status() == 413));
     assert_eq!(witness.post(request(&key, 0, &[], 5, one)).2, "2\n");
@@ -161,7 +161,7 @@ fn the_replies_of_tlog_witness() {
     assert!(String::from_utf8(second.stderr).unwrap().contains("in use by another witness"));
 }
 
-/// Kill -9 at any moment: what somebody holds a cosignature for is known to the next process.
+/// Kill -9 at any moment: the next process knows every checkpoint for which somebody holds a cosignature.
 #[test]
 fn a_killed_witness_keeps_its_promises() {
     let directory = directory();
@@ -176,7 +176,7 @@ fn a_killed_witness_keeps_its_promises() {
             Command::new("kill").args(["-9", &pid]).status().unwrap()
         });
         let agent = agent();
-        // It may have cosigned one more than anyone heard of.
+        // The killed witness may have cosigned one checkpoint more than it acknowledged.
         let mut old =
             match agent.post(format!("http://{address}/add-checkpoint")).send(request(&key, 0, &[], 1, leaves[0])) {
                 Ok(mut response) if response.status() == 409 => {
@@ -205,7 +205,7 @@ fn a_killed_witness_keeps_its_promises() {
     assert!(promised > 4, "{promised}");
 }
 
-/// The consistency proof from `old` leaves to one more, and the new root (RFC 9162 section 2.1.4.1, word for word).
+/// Consistency proof from `old` leaves to one more, and the new root (RFC 9162 section 2.1.4.1, word for word).
 fn grown(leaves: &[Hash], old: u64) -> (Vec<Hash>, Hash) {
     fn root(leaves: &[Hash]) -> Hash {
         match leaves {
@@ -232,7 +232,7 @@ fn grown(leaves: &[Hash], old: u64) -> (Vec<Hash>, Hash) {
     (if old == 0 { Vec::new() } else { proof(old as usize, new, true) }, root(new))
 }
 
-/// A node with its key known beforehand, so that a witness can know it.
+/// Creates a ledger whose key is known before a witness starts; returns the key.
 fn known_ledger(data: &Path) -> String {
     let node = Program::serve(data, &[]);
     let line = node.introduction.lines().find_map(|line| line.trim().strip_prefix("ledger key"));
@@ -246,7 +246,7 @@ fn register(node: &Program, identifier: &str) {
     assert_eq!(ran.exit, 0, "{ran:?}");
 }
 
-/// Waits until the witness has cosigned so many entries.
+/// Waits until the witness has cosigned a checkpoint of this size.
 fn wait_for(witness: &WitnessProgram, size: u64) {
     wait_until("the checkpoint is cosigned", || {
         let (_, _, latest) = witness.latest("id.test/ledger");
@@ -278,7 +278,7 @@ fn checkpoints_come_back_cosigned() {
     let ran = node.run(&["consistency", &path, "--policy", &policy]);
     assert_eq!(ran.exit, 0, "{ran:?}");
 
-    // A witness that is gone is warned of, and asked again when it is back.
+    // An unreachable witness is logged, and asked again.
     let address = witness.kill();
     register(&node, "88.118/P3");
     wait_until("the node says that the witness is gone", || node.log().contains("the witness does not cosign"));
@@ -289,14 +289,14 @@ fn checkpoints_come_back_cosigned() {
     assert_eq!(node.stop("INT"), Some(0));
 }
 
-/// What a backup tool does, with the node stopped.
+/// Copies a directory as a backup tool does, with the node stopped.
 fn copy(from: &Path, to: &Path) {
     let _ = fs::remove_dir_all(to);
     let copied = Command::new("cp").arg("-R").arg(from).arg(to).status();
     assert!(copied.unwrap().success());
 }
 
-/// Tries to start a node and gives what it says when it does not.
+/// Starts a node that must not start; returns its error output.
 fn refused(data: &Path, arguments: &[&str]) -> String {
     let mut command = touchmark();
     command.args(["serve", "--grpc", "127.0.0.1:0", "--dns", "127.0.0.1:0", "--http", "off", "--data"]).arg(data);
@@ -332,7 +332,7 @@ fn an_old_copy_of_a_directory_is_not_continued() {
         "{said}"
     );
     assert_eq!(fs::read(old.join("ledger/signed_head")).unwrap(), head, "nothing was signed");
-    // The same without the file that remembers what was signed, where the ledger was begun anew under the old key.
+    // The same for a ledger that was begun anew under the old key, without the signed head.
     let anew = parent.path().join("anew");
     known_ledger(&anew);
     fs::copy(data.join("ledger/key"), anew.join("ledger/key")).unwrap();
@@ -340,7 +340,7 @@ fn an_old_copy_of_a_directory_is_not_continued() {
     let said = refused(&anew, &arguments);
     assert!(said.contains("has cosigned 2 entries of this ledger, and here are 0"), "{said}");
 
-    // Somebody starts the copy without its witnesses, goes on, and remembers them later: as long, and longer.
+    // The copy is started without its witnesses, goes on, and gets them back: with as many entries, and with more.
     let node = Program::serve(&old, &[]);
     register(&node, "88.118/Other");
     assert_eq!(node.stop("INT"), Some(0));
@@ -352,14 +352,14 @@ fn an_old_copy_of_a_directory_is_not_continued() {
     let said = refused(&old, &arguments);
     assert!(said.contains("has cosigned another history of this ledger"), "{said}");
 
-    // The newest copy goes on.
+    // The newest copy starts.
     let node = Program::serve(&data, &arguments);
     register(&node, "88.118/P2");
     wait_for(&witness, 3);
     assert_eq!(node.stop("INT"), Some(0));
 }
 
-/// Something that listens where a witness should be, and answers everything with what it is told to.
+/// A false witness, which sends the given reply to every request.
 fn impostor() -> (String, Arc<Mutex<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -375,7 +375,7 @@ fn impostor() -> (String, Arc<Mutex<String>>) {
     (address, reply)
 }
 
-/// Something that never answers. Gives the number of the connection that it has, or 0.
+/// A witness that never replies. The number is that of its open connection, or 0.
 fn silent() -> (String, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -391,7 +391,7 @@ fn silent() -> (String, Arc<AtomicU64>) {
     (address, seen)
 }
 
-/// What is registered while a silent witness is being asked is published, cosigned by the others, before that has an end.
+/// A checkpoint is published with the cosignatures of the others while a silent witness is still being asked.
 #[test]
 fn a_silent_witness_delays_nothing() {
     let (data, directory) = (directory(), directory());
@@ -444,7 +444,7 @@ fn the_word_of_a_witness_stops_no_ledger() {
     }
     assert!(!node.log().contains("no more writes are accepted"), "{}", node.log());
     assert_eq!(node.stop("INT"), Some(0));
-    // Before anything is signed it is enough, and is said to be no more than that.
+    // At start the witness's word is enough for a refusal, which says that there is no other evidence.
     let said = refused(data.path(), &["--witness", &format!("{} http://{address}", key.verifier())]);
     assert!(said.contains("What stands behind it: its word alone"), "{said}");
 }
@@ -462,7 +462,7 @@ fn a_fork_that_is_found_later_stops_the_writes() {
     (0..3).for_each(|number| register(&node, &format!("88.118/P{number}")));
     wait_for(&witness, 3);
     assert_eq!(node.stop("INT"), Some(0));
-    // The witness is away when the old copy starts: that is a warning, or a refusal where it is required.
+    // The witness is down when the old copy starts: a warning, or a refusal if the witness is required.
     let address = witness.kill();
     let config = file(&parent, "config", format!("witnesses = \"{argument}\"\nwitnesses_required = 1\n"));
     let said = refused(&old, &["--config", &config]);

@@ -1,10 +1,11 @@
-//! Rules about names: parameters have one each, and a type's name stands for one type.
+//! Rules about names: every parameter has one, and the name of a type belongs to one type.
 
 use std::collections::BTreeMap;
 
 use super::{Source, check, check_all, first_word, line_of, sources, words};
 
-/// Names that several types have, with the number of those types. The list may only shrink: a new type takes a name of its own.
+/// Names shared by several types, with the number of those types. The list may only shrink: a new type gets a name of
+/// its own.
 const SHARED: &[(&str, usize)] = &[
     ("Accepted", 2),
     ("Answer", 2),
@@ -119,7 +120,7 @@ const SHARED: &[(&str, usize)] = &[
     ("Witness", 3),
 ];
 
-/// Where the parameters of a function open, behind the generics.
+/// Position where the parameters of a function open, after the generics.
 fn parameters_at(code: &str, function: usize) -> Option<usize> {
     let mut depth = 0_usize;
     for (at, character) in code[function..].char_indices() {
@@ -134,13 +135,13 @@ fn parameters_at(code: &str, function: usize) -> Option<usize> {
     None
 }
 
-/// The parameters of a function, from its opening parenthesis on, with the offset of each.
+/// Parameters of a function, from its opening parenthesis on, with the offset of each.
 fn parameters(code: &str) -> Vec<(usize, &str)> {
     let (mut depth, mut start, mut found) = (0_usize, 1, Vec::new());
     for (at, character) in code.char_indices() {
         match character {
             '(' | '[' | '{' | '<' => depth += 1,
-            // The end of an arrow is no bracket.
+            // The `>` of an arrow is no bracket.
             '>' if code[..at].ends_with('-') => {}
             ')' | ']' | '}' | '>' => depth = depth.saturating_sub(1),
             ',' if depth == 1 => {
@@ -157,7 +158,7 @@ fn parameters(code: &str) -> Vec<(usize, &str)> {
     found
 }
 
-/// Tuples that are taken apart in the parameters of a function: each part is a parameter without saying so.
+/// Tuples that are destructured in the parameters of a function: each part is a hidden parameter.
 fn tuple_parameters(source: &Source) -> Vec<String> {
     let code = &source.code;
     let mut wrong = Vec::new();
@@ -180,7 +181,7 @@ fn tuple_parameters(source: &Source) -> Vec<String> {
     wrong
 }
 
-/// The types that a file declares, with their lines; what is declared within a function or an `impl` is none of them.
+/// Types that a file declares at its top level, with their lines.
 fn declared(source: &Source) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
     let mut start = 0;
@@ -198,7 +199,7 @@ fn declared(source: &Source) -> Vec<(usize, &str)> {
     found
 }
 
-/// Names of several types that are no exception, and exceptions that count another number of types than there are.
+/// Shared names that are no exception, and exceptions with a wrong number of types.
 fn shared_names(sources: &[Source], exceptions: &[(&str, usize)]) -> Vec<String> {
     let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for source in sources {
@@ -238,7 +239,7 @@ fn a_name_is_that_of_one_type() {
     check(shared_names(&sources, SHARED));
 }
 
-/// Every rule finds what it is there to find, and lets by what is right.
+/// Every rule finds its violations, and accepts valid code.
 #[test]
 fn the_rules_of_names_can_fail() {
     for (row, (text, count)) in [

@@ -1,24 +1,24 @@
-//! Rules about rooms, the top-level modules: which do no I/O, which arrows must never be, and that the files of a room do not use
-//! each other in circles.
+//! Rules about rooms, the top-level modules: rooms without I/O, forbidden arrows, and no circles among the files of a
+//! room.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{EDGES, Source, check, check_all, is_word, line_of, sources, words};
 
-/// The rooms that do no I/O and ask no clock: what they know comes in as arguments.
+/// Rooms that do no I/O and ask no clock: times and bytes come in as arguments.
 const PURE: [&str; 9] = ["codec", "id", "network", "record", "tlog", "entry", "proof", "cache", "rights"];
 
-/// What no pure room names: modules below `std`, crates, and types.
+/// Modules below `std`, crates and types that no pure room names.
 const IO_MODULES: [&str; 3] = ["fs", "process", "thread"];
 const IO_CRATES: [&str; 1] = ["tokio"];
 const IO_TYPES: [&str; 8] =
     ["Instant", "SystemTime", "TcpListener", "TcpStream", "UdpSocket", "UnixDatagram", "UnixListener", "UnixStream"];
 
-/// What `app`, which only wires, does not have: threads, loops, and pauses.
+/// Threads, loops and pauses, which `app` does not have because it only wires.
 const NOT_WIRING: [&str; 3] = ["loop", "sleep", "while"];
 const NOT_WIRING_PATHS: [&str; 4] = ["thread::Builder", "thread::scope", "thread::spawn", "tokio::spawn"];
 
-/// Arrows that must never be, each from the files below a folder to a path of the crate, with the reason.
+/// Forbidden arrows, each from the files below a folder to a path of the crate, with the reason.
 const NEVER: [(&str, &str, &str); 10] = [
     ("src/store/", "rights", "an index hides nothing; filtering is above it"),
     ("src/resolver/", "registry", "the two cores do not know each other"),
@@ -48,7 +48,7 @@ const CIRCLES: &[&[&str]] = &[
     &["src/server/datagram/sender.rs", "src/server/datagram/worker.rs"],
 ];
 
-/// The paths of the crate that a file names, with the lines: `crate::` is left out, `super::` and groups are resolved.
+/// Paths of the crate that a file names, with their lines: `crate::` is left out, `super::` and groups are resolved.
 fn named(source: &Source) -> Vec<(usize, Vec<String>)> {
     let module = module_of(&source.path);
     let mut found = Vec::new();
@@ -65,7 +65,7 @@ fn named(source: &Source) -> Vec<(usize, Vec<String>)> {
     found
 }
 
-/// Reads a path, or a group of them, behind `start`; gives what follows.
+/// Reads a path or a group of paths after `start`; returns the rest of the text.
 fn read_tree<'a>(text: &'a str, start: Vec<String>, paths: &mut Vec<Vec<String>>) -> &'a str {
     let (mut text, mut path) = (text, start);
     loop {
@@ -104,7 +104,7 @@ fn read_tree<'a>(text: &'a str, start: Vec<String>, paths: &mut Vec<Vec<String>>
     }
 }
 
-/// The path of a file's module: `src/a/b.rs` and `src/a/b/mod.rs` are `a::b`.
+/// Path of a file's module: `src/a/b.rs` and `src/a/b/mod.rs` are `a::b`.
 fn module_of(path: &str) -> Vec<String> {
     let inside = path.strip_prefix("src/").unwrap_or(path).trim_end_matches(".rs");
     inside.trim_end_matches("/mod").split('/').map(str::to_owned).collect()
@@ -128,12 +128,12 @@ fn pure_rooms_do_no_io(source: &Source) -> Vec<String> {
         wrong.extend(paths.into_iter().filter(is_io).map(|path| say(at, &format!("std::{}", path.join("::")))));
     }
     for name in IO_CRATES {
-        // What it has to wait on a value is no I/O.
+        // Waiting for a value (`std::sync`) is no I/O.
         let waits = |at: &usize| source.code[at + name.len()..].starts_with("::sync::");
         wrong.extend(words(&source.code, name).filter(|at| !waits(at)).map(|at| say(at, name)));
     }
     for name in IO_TYPES {
-        // Wherever it stands, also behind `::`.
+        // Anywhere, also behind `::`.
         let alone =
             |at: &usize| !source.code[..*at].ends_with(is_word) && !source.code[at + name.len()..].starts_with(is_word);
         wrong.extend(source.code.match_indices(name).map(|(at, _)| at).filter(alone).map(|at| say(at, name)));
@@ -141,7 +141,7 @@ fn pure_rooms_do_no_io(source: &Source) -> Vec<String> {
     wrong
 }
 
-/// What pure rooms may use of the others: pure rooms alone.
+/// Rooms that a pure room uses must be pure, too.
 fn pure_edges(edges: &[(&str, &[&str])]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (room, allowed) in edges.iter().filter(|(room, _)| PURE.contains(room)) {
@@ -183,8 +183,8 @@ fn arrows_that_must_never_be(source: &Source) -> Vec<String> {
     wrong
 }
 
-/// The circles among the files of each room: every group of files each of which uses, over others, every other. A module and what lies
-/// below it are one thing here: the one that has the other may use it, and the other way round.
+/// Circles among the files of each room: groups of files that all use each other, directly or over others. A module
+/// counts as one with the files below it, which may use each other.
 fn circles(sources: &[Source]) -> BTreeSet<Vec<String>> {
     let files: BTreeMap<Vec<String>, &Source> = sources
         .iter()
@@ -194,7 +194,7 @@ fn circles(sources: &[Source]) -> BTreeSet<Vec<String>> {
     let mut uses: BTreeMap<&Vec<String>, BTreeSet<&Vec<String>>> = BTreeMap::new();
     for (module, source) in &files {
         for (_, path) in named(source) {
-            // The deepest file that the path leads into.
+            // The deepest file on the path.
             let used = (1..=path.len()).rev().find_map(|len| files.get_key_value(&path[..len]));
             let Some((used, _)) = used.filter(|(used, _)| used[0] == module[0]) else { continue };
             if !used.starts_with(module) && !module.starts_with(used) {
@@ -224,7 +224,7 @@ fn circles(sources: &[Source]) -> BTreeSet<Vec<String>> {
     found
 }
 
-/// Circles that are no exception, and exceptions that are no circle any more.
+/// Circles that are no exception, and exceptions that are no longer circles.
 fn new_circles(sources: &[Source], exceptions: &[&[&str]]) -> Vec<String> {
     let found = circles(sources);
     let known: BTreeSet<Vec<String>> =
@@ -257,7 +257,7 @@ fn files_of_a_room_use_each_other_one_way() {
     check(new_circles(&sources, CIRCLES));
 }
 
-/// Every rule finds what it is there to find, and lets by what is right.
+/// Every rule finds its violations, and accepts valid code.
 #[test]
 fn the_rules_of_rooms_can_fail() {
     type Rule = fn(&Source) -> Vec<String>;

@@ -1,4 +1,4 @@
-//! The real bill of materials: what a trace finds is what the file says. Skipped where the file is not.
+//! The real bill of materials: traces find the parts of the file. Skipped without the file.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use super::*;
 
-/// `from`, `to`, quantity, unit, valid from.
+/// Source, target, quantity, unit, valid from.
 type Part = (String, String, String, String, i64);
 
 fn read() -> Option<Vec<Json>> {
@@ -30,7 +30,7 @@ fn parts(line: &Json) -> Vec<Part> {
     line["edges"].as_array().into_iter().flatten().map(part).collect()
 }
 
-/// All that is below, as the file says.
+/// All parts below, according to the file.
 fn below<'a>(of: &'a str, all: &'a BTreeMap<String, Vec<Part>>, found: &mut BTreeSet<&'a Part>) {
     for part in all.get(of).into_iter().flatten() {
         if found.insert(part) {
@@ -39,7 +39,7 @@ fn below<'a>(of: &'a str, all: &'a BTreeMap<String, Vec<Part>>, found: &mut BTre
     }
 }
 
-/// The sum over all paths of the products of quantities, by target and unit of the last edge.
+/// Sums over all paths of the products of quantities, by target and unit of the last edge.
 fn sums(
     of: &str,
     factor: Decimal,
@@ -114,7 +114,7 @@ async fn every_vehicle_is_traced_to_exactly_what_the_file_says() {
         edges.extend(traced.edges.iter().map(|edge| [edge.from, edge.to].map(|of| traced.name(of).to_owned())));
     }
     assert_eq!((items.len(), edges.len(), depth), (161, 283, 4));
-    // The other way: every part leads to the vehicles that it is in.
+    // The other way: every part leads to the vehicles that contain it.
     for (part, expected) in &reach {
         let traced = trace(&running, up(part)).await.unwrap();
         let found: BTreeSet<String> =

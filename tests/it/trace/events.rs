@@ -1,4 +1,4 @@
-//! Events: what is taken, refused, shown, traced, withdrawn, carried elsewhere; and recalls through them.
+//! Events: accepted, refused, shown, traced, withdrawn, exported; and recalls through events.
 
 use touchmark::protocol::{
     grpc::{CommandBatch, pb::command::Operation},
@@ -40,7 +40,7 @@ async fn an_event_joins_inputs_and_outputs() {
     let edge = traced.edges.iter().find(|edge| edge.said_by_event).unwrap();
     assert_eq!((traced.name(edge.from), edge.ledger_index), ("88.1/sheet", receipt.ledger_index));
     assert_eq!((traced.state("88.1/melt"), traced.state("88.1/coil")), (State::Event, State::Missing));
-    // What went in counts whole, once; going up nothing is reckoned over the event.
+    // Each input counts in full, once; going up, no quantities are computed across an event.
     assert_eq!((&*traced.totals()["88.1/coil"], &*traced.totals()["88.1/melt"]), ("10.5 kg", "1"));
     let traced = trace(&running, up("88.1/coil")).await.unwrap();
     assert_eq!(
@@ -48,7 +48,7 @@ async fn an_event_joins_inputs_and_outputs() {
         "door>sheet 2 kg, heat>melt 3 kWh, melt>coil 10.5 kg, sheet>melt 7 kg, slag>melt 5.0 kg"
     );
 
-    // The event says its outputs; what they say of themselves stays as it is.
+    // The event names its outputs; the records of the outputs stay unchanged.
     let record = running.found("88.1/melt").await;
     let shown =
         "1 NAME=melt · derived-from 88.1/coil x10.5kg · derived-from 88.1/flux · derived-from 88.1/scrap x1.50kg";
@@ -62,7 +62,7 @@ async fn an_event_joins_inputs_and_outputs() {
     assert_eq!(history.versions[0].edges_added.len(), 3);
     assert_eq!(history.versions[0].record.as_ref().unwrap().event.as_ref().unwrap().outputs.len(), 3);
 
-    // Retired, it does not count any more; before that it did.
+    // After its retirement the event does not count; as of an earlier moment it does.
     let last = running.apply(retire("88.1/melt")).await.unwrap().ledger_index;
     let traced = trace(&running, down("88.1/door")).await.unwrap();
     assert_eq!(traced.shown(), "door>sheet 2 kg, sheet>melt 7 kg");
@@ -70,7 +70,7 @@ async fn an_event_joins_inputs_and_outputs() {
     assert_eq!(trace(&running, at(last - 1, down("88.1/door"))).await.unwrap().edges.len(), 5);
     running.stop().await;
     assert_eq!(touchmark::app::fsck(data.path(), &mut |_| {}).unwrap().entries, 4);
-    // The index is made again from the ledger, with both ends of everything.
+    // The index is rebuilt from the ledger, with both ends of every edge.
     touchmark::app::rebuild(data.path(), &mut |_| {}).unwrap();
     let running = Running::start(data.path()).await;
     assert_eq!(trace(&running, at(last - 1, up("88.1/flux"))).await.unwrap().edges.len(), 5);
@@ -209,7 +209,7 @@ async fn a_recall_finds_products_and_who_has_them() {
     let shallow = pb::TraceLimits { depth: Some(3), ..Default::default() };
     let (products, summary) = recall(pb::RecallRequest { limits: Some(shallow), ..request.clone() }).await;
     assert_eq!((products.len(), summary.truncated().collect::<Vec<_>>()), (3, vec![Truncation::Depth]), "not the door");
-    // Once the event is withdrawn, the lot itself is what is left.
+    // Once the event is withdrawn, only the lot itself is left.
     running.apply(retire("88.1/mix")).await.unwrap();
     let (products, summary) = recall(request).await;
     assert_eq!((products, summary.retired), (vec!["lot  [] nobody".to_owned()], 1));

@@ -1,4 +1,4 @@
-//! Random edges that come and go, against a plain model: both ways, at any moment.
+//! Random edges that are added and removed, against a plain model: both ways, at any moment.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -18,8 +18,8 @@ fn thing(number: usize) -> String {
         + &number.to_string()
 }
 
-/// All edges that a breadth-first walk finds, each with how many edges from the start it is, and all nodes with their depth.
-/// `next` gives the edges of a node, with the nodes that they lead to.
+/// Edges that a breadth-first walk finds, each with its distance from the start in edges, and nodes with their depth.
+/// `next` returns the edges of a node with the nodes at their other ends.
 pub fn breadth_first<N: Clone + Ord, E>(
     start: N,
     depth_max: u32,
@@ -50,7 +50,7 @@ fn walk(edges: &Edges, start: usize, is_up: bool, kinds: &[i32]) -> Edges {
     breadth_first(start, 100, next).0.into_iter().map(|(_, edge)| edge).collect()
 }
 
-/// Whether edges without those that were named as cycles have no circle left.
+/// True if the edges, which exclude those reported as cycles, have no circle.
 pub fn is_without_circles<N: Clone + Ord>(edges: &BTreeSet<(i32, N, N)>) -> bool {
     let mut left = edges.clone();
     loop {

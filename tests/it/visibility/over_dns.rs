@@ -1,4 +1,4 @@
-//! Readers over DNS with many questions under way: datagrams with and without EDNS, and one connection.
+//! Readers over DNS with many questions under way: datagrams with and without EDNS, and one TCP connection.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,16 +11,18 @@ use super::{
 };
 use crate::dns_support::{Query, Response, Tcp, Udp, flag, kind, option, server_cookie};
 
-/// Questions under way at the same time.
+/// Number of questions under way at the same time.
 const UDP_WINDOW: usize = 32;
 const TCP_WINDOW: usize = 16;
-/// Answers that a socket or a connection takes before the next one is used, which another worker of the node may serve.
+/// Number of answers after which a socket or a connection is replaced, so that another worker of the node may serve the
+/// next one.
 const ANSWERS_EACH: u32 = 4_096;
-/// How long to wait for a datagram before all under way count as lost, and how often in a row that may happen.
+/// Time without a datagram after which all questions under way count as lost, and maximum number of such losses in a
+/// row.
 const LOSS: Duration = Duration::from_millis(200);
 const LOSSES_MAX: u32 = 50;
 
-/// What goes with a question: nothing, or an OPT record with a cookie, which lets a client ask as fast as it likes.
+/// Form of the questions: plain, or with an OPT record and a cookie, which exempts the client from rate limits.
 #[derive(Clone)]
 enum Manner {
     Plain,
@@ -37,12 +39,12 @@ impl Manner {
     }
 }
 
-/// A question about an identifier; now and then for the whole record, which is another answer to keep.
+/// A query about an identifier; every fourth asks for the whole record, which is cached separately.
 pub fn question(position: Position, number: u32) -> Query {
     Query::new(&position.name(), if number % 4 == 3 { kind::RECORD } else { kind::TXT })
 }
 
-/// What a response says; `None` when it is cut, as those to a client that asks too fast may be.
+/// Stage shown by a response; `None` if the response is truncated, as by a rate limit.
 pub fn seen(response: &Response) -> Option<Seen> {
     if response.flags & flag::TC != 0 {
         return None;
@@ -105,7 +107,7 @@ fn udp(server: SocketAddr, shared: &Shared, mut tally: Tally, manner: impl Fn() 
     tally
 }
 
-/// Reads over TCP: a window of questions in one write, then their answers in whatever order they come.
+/// Reads over TCP: a window of queries in one write, then their answers in any order.
 pub fn read_tcp(server: SocketAddr, shared: &Shared) -> Tally {
     let mut tally = Tally::of("TCP");
     while !shared.is_over() {

@@ -18,10 +18,10 @@ use super::{
 };
 use crate::dns_support::encrypted::{Certificate, Encrypted};
 
-/// Questions under way at the same time.
+/// Number of questions under way at the same time.
 const WINDOW: usize = 8;
 
-/// A reader for each of them, on a thread of its own: the threads of the node are left to the node.
+/// Starts a reader for each protocol, on a thread of its own: the runtime's threads are left to the node.
 pub fn start(at: EncryptedAddresses, certificate: &Certificate, shared: &Arc<Shared>) -> [JoinHandle<Tally>; 3] {
     let spawn = |reader: fn(SocketAddr, &Certificate, &Shared) -> Tally, at: Option<SocketAddr>| {
         let (certificate, shared) = (certificate.clone(), Arc::clone(shared));
@@ -42,14 +42,14 @@ fn read_quic(server: SocketAddr, certificate: &Certificate, shared: &Shared) -> 
     read("QUIC", shared, Encrypted::quic(server, certificate))
 }
 
-/// Reads over one connection; with each answer the next question is sent.
+/// Reads over one connection; each answer is followed by the next question.
 fn read(way: &'static str, shared: &Shared, connecting: impl Future<Output = Encrypted>) -> Tally {
     Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         let (mut tally, connection) = (Tally::of(way), &connecting.await);
         let numbers = stream::iter((0u32..).take_while(|_| !shared.is_over()));
         let answers = numbers.map(|number| async move {
             let least = shared.least(number as usize % SUBJECTS);
-            // With EDNS, to be told that something was retired.
+            // With EDNS, which shows that an identifier was retired.
             let response = connection.ask(&question(least, number / SUBJECTS as u32).edns()).await;
             (least, seen(&response).expect("nothing is cut over a stream"))
         });

@@ -1,4 +1,4 @@
-//! Readers over HTTP, on one connection that is kept.
+//! Readers over HTTP, on one persistent connection.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -7,7 +7,7 @@ use super::{
     stages::{SUBJECTS, Seen},
 };
 
-/// Asks for record after record until the run is over.
+/// Asks for one record after another until the run is over.
 pub fn read(server: SocketAddr, shared: &Arc<Shared>) -> Tally {
     let mut tally = Tally::of("HTTP");
     let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();

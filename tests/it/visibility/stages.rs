@@ -1,4 +1,4 @@
-//! What is asked for while it changes, and how to tell from an answer how new it is.
+//! Identifiers that change during a run, and the stage that an answer shows.
 //!
 //! ```text
 //! steady    version 1 - version 2 - version 3 - ...
@@ -6,18 +6,18 @@
 //! above     nothing - only a name below it - version 1 - ... - version 4 - (the next identifier)
 //! ```
 //!
-//! Stages are numbers, later ones greater. An identifier is passed on to the next generation when it is done, and asked for
-//! under its new name before anything is there.
+//! Stages are numbers; later stages are greater. At the end of its life an identifier is replaced by that of the next
+//! generation, whose name is asked for before anything is registered.
 
 use touchmark::protocol::grpc::pb;
 
 use crate::support::{create, replace, retire, value};
 
-/// How many identifiers change at the same time: some of each kind.
+/// Number of identifiers that change at the same time, some of each kind.
 pub const SUBJECTS: usize = 8;
-/// The last version of what does not stay.
+/// Last version of an identifier that is replaced.
 const VERSIONS: u32 = 4;
-/// The stage of what was retired: later than any version.
+/// Stage of a retired identifier, later than any version.
 pub const RETIRED: u32 = u32::MAX;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -35,7 +35,7 @@ fn life(subject: usize) -> Life {
     }
 }
 
-/// How far a subject is.
+/// Generation and stage of a subject.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Position {
     pub subject: usize,
@@ -48,7 +48,7 @@ impl Position {
         Self { subject, generation: 0, stage: 0 }
     }
 
-    /// Generation and stage as one number.
+    /// Generation and stage in one number.
     pub fn packed(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.stage)
     }
@@ -66,7 +66,7 @@ impl Position {
         }
     }
 
-    /// The name in the DNS, as DESIGN.md section 7 makes it.
+    /// The DNS name of the identifier (`protocol::dns`).
     pub fn name(self) -> String {
         let Self { subject, generation, .. } = self;
         match life(subject) {
@@ -86,7 +86,7 @@ impl Position {
         }
     }
 
-    /// The change that leads to the next stage, if it takes one, and that stage.
+    /// The next stage, and the command that leads to it, if it needs one.
     pub fn next(self) -> (Option<pb::Command>, Self) {
         let identifier = self.identifier();
         let numbered = |number: u32| vec![value(1, "VERSION", number.to_string())];
@@ -105,23 +105,23 @@ impl Position {
     }
 }
 
-/// What an answer says.
+/// State that an answer shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Seen {
     /// There is no such name.
     NoName,
-    /// The name exists and has nothing, and it was not retired.
+    /// The name exists without records, and was not retired.
     NoData,
-    /// The name exists and has nothing; without EDNS it is not said whether it was retired.
+    /// The name exists without records; without EDNS the answer does not tell whether it was retired.
     NoDataOrRetired,
-    /// Nothing is registered; whether there are names below is left open, as by gRPC.
+    /// Nothing is registered; the answer does not tell whether there are names below, as over gRPC.
     NotFound,
     Retired,
     Version(u32),
 }
 
 impl Seen {
-    /// The latest stage of a subject at which this is what a right answer says.
+    /// The latest stage of a subject at which a right answer shows this state.
     pub fn stage(self, subject: usize) -> u32 {
         match (self, life(subject)) {
             (Self::NoName, _) | (Self::NotFound, Life::Steady | Life::Passing) => 0,
@@ -142,7 +142,7 @@ fn older_stages_are_told_from_newer_ones() {
             let (command, next) = position.next();
             let is_later = (next.generation, next.stage) > (position.generation, position.stage);
             assert!(is_later && Position::unpacked(subject, next.packed()) == next, "{position:?} {next:?}");
-            // A version before the one that was reached is seen to be older.
+            // An earlier version is recognized as older.
             if command.is_some() && next.stage != RETIRED && next.version() > 1 {
                 assert_eq!(Seen::Version(next.version()).stage(subject), next.stage);
                 assert!(Seen::Version(next.version() - 1).stage(subject) < next.stage);
@@ -153,7 +153,7 @@ fn older_stages_are_told_from_newer_ones() {
             position = next;
         }
     }
-    // With only a name below it, there is no data; with a version, there is.
+    // With only a name below it, the name has no data; with a version, it has.
     assert_eq!((Seen::NoData.stage(SUBJECTS - 1), Seen::Version(1).stage(SUBJECTS - 1)), (1, 2));
     assert!(Seen::Version(VERSIONS).stage(2) < Seen::Retired.stage(2));
 }
