@@ -1,4 +1,4 @@
-//! The pieces of the two hot paths, one by one: `cargo bench --bench core`.
+//! Steps of the two hot paths, one by one: `cargo bench --bench core`.
 
 use std::{hint::black_box, net::IpAddr, sync::Arc};
 

@@ -1,8 +1,8 @@
 //! Proofs over the level files of a tree of 10,000,000 entries: `cargo bench --bench proofs`.
 //!
-//! Leaves are made up; the files are those that a ledger writes. The indexes are random, so nearly every proof reads a tile that
-//! none before it has read (from the page cache of the system: 320 MB). What is shown is CPU time of the thread, system calls included:
-//! others may use the machine meanwhile.
+//! Leaves are made up; the files have the format of a ledger's. The indexes are random, so that nearly every proof
+//! reads a tile that no earlier proof has read (from the page cache of the system: 320 MB). The figures are CPU time of
+//! the thread, including system calls, because other programs may share the machine.
 
 use std::{hint::black_box, sync::Arc, time::Duration};
 
@@ -16,9 +16,9 @@ use touchmark::{
     },
 };
 
-/// Entries of the tree; not a power of two, so that there is a right edge.
+/// Entries of the tree: not a power of two, so that the tree has a right edge.
 const ENTRIES: u64 = 10_000_000;
-/// Entries that are written together.
+/// Entries written at once.
 const BATCH: u64 = 100_000;
 
 fn leaf(index: u64) -> Hash {
@@ -27,7 +27,7 @@ fn leaf(index: u64) -> Hash {
     Hash(hash)
 }
 
-/// Writes the files; gives them with the tree's head.
+/// Writes the files; returns them with the head of the tree.
 fn grow(directory: &std::path::Path) -> std::io::Result<(Arc<Levels>, TreeHead)> {
     let levels = Levels::open(directory)?;
     let mut frontier = Frontier::default();
@@ -43,7 +43,7 @@ fn grow(directory: &std::path::Path) -> std::io::Result<(Arc<Levels>, TreeHead)>
     Ok((Arc::new(levels), TreeHead { size: ENTRIES, root: frontier.root() }))
 }
 
-/// The CPU time of so many calls.
+/// CPU time of `count` calls.
 fn cpu_time<T>(count: u64, mut call: impl FnMut() -> T) -> Duration {
     let now = || clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from);
     let began = now();
@@ -59,7 +59,7 @@ fn proofs(c: &mut Criterion) {
     let prover = Prover::new(levels);
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut index = || {
-        // Xorshift, for indexes that no cache foresees.
+        // Xorshift, for indexes that no cache can predict.
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;

@@ -1,7 +1,7 @@
 //! A trace of 10,000 nodes, down and up, over gRPC: `cargo bench --bench trace`.
 //!
-//! One product of 99 groups of 100 parts each, and a lot that went into all of them. The node and its client run in this
-//! process; times are of the whole call, from the request to the last message.
+//! One product of 99 groups of 100 parts each, and a lot that went into every part. Node and client run in this
+//! process; times are those of whole calls, from the request to the last message.
 
 use std::{error::Error, time::Instant};
 
@@ -23,7 +23,7 @@ const PARTS_PER_GROUP: usize = 100;
 const ROUNDS: usize = 15;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // `cargo test --benches` runs this, too, and wants no measurement.
+    // `cargo test --benches` runs the program, too, without measurements.
     if !std::env::args().any(|argument| argument == "--bench") {
         return Ok(());
     }

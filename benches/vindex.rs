@@ -1,11 +1,11 @@
-//! The verifiable index and the audit: `cargo bench --bench vindex -- [keys …] [audit]` (1,000,000 and 10,000,000 keys and the
-//! audit when nothing is given).
+//! The verifiable index and the audit: `cargo bench --bench vindex -- [keys …] [audit]` (without arguments 1,000,000
+//! and 10,000,000 keys, and the audit).
 //!
-//! For each number of keys: CPU and time of building the map, its memory a key (resident memory of the process, before and
-//! after: of the first number in a run alone, for the allocator keeps what the map before gave back), the CPU of taking in a
-//! second of 20,000 registrations with three keys each, and of a lookup with its proof. Then `touchmark audit` over a data
-//! directory of 500,000 entries with four values each and a leaf of the output log for every 20,000, and over the same served by
-//! a node on loopback: each round, and the medians.
+//! For each number of keys: CPU and time of building the map, its memory per key (resident memory of the process before
+//! and after; valid for the first map of a run, because the allocator keeps the memory of earlier ones), CPU of
+//! applying a second of 20,000 registrations with three keys each, and CPU of a lookup with its proof. Then `touchmark
+//! audit` over a data directory of 500,000 entries with four values each and a leaf of the output log for every 20,000
+//! entries, and over the same log served by a node on loopback: each round, and the medians.
 
 use std::{
     error::Error,
@@ -31,23 +31,23 @@ use touchmark::{
     },
 };
 
-/// As the node has it.
+/// The allocator of the node.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Updates that are put into the map at once while it is built.
+/// Number of updates applied to the map at once while it is built.
 const BUILD_BATCH: u64 = 65_536;
-/// What a second of 20,000 registrations with three keys each brings.
+/// Updates by a second of 20,000 registrations with three keys each.
 const SECOND_UPDATES: u64 = 60_000;
 const SECONDS: u64 = 20;
 const LOOKUPS: u64 = 200_000;
-/// Entries of the ledger that is audited, and how many lie between two leaves of its output log.
+/// Entries of the audited ledger, and number of entries between two leaves of its output log.
 const AUDITED: u64 = 500_000;
 const ENTRIES_A_LEAF: u64 = 20_000;
 const AUDIT_ROUNDS: usize = 5;
-/// Name of the log that is audited.
+/// Name of the audited log.
 const ORIGIN: &str = "bench.test/ledger";
-/// The longest that a node may take until its index is up to date.
+/// Maximum time until the node's index is up to date.
 const NODE_WAIT_MAX: Duration = Duration::from_secs(120);
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -78,7 +78,7 @@ fn map(keys: u64) -> Result<(), Box<dyn Error>> {
     map.rehash();
     clock.report("  build, hashing of keys with it", keys, "key")?;
     let built = resident_bytes()?;
-    // The allocator gives back what is free some time after it is asked for something again.
+    // The allocator returns free memory only some time later, when it is called again.
     thread::sleep(Duration::from_millis(200));
     map.update(vec![Update { key: key(0), index: 0 }], Hashing::Now);
     let (built, left) = ((built - resident) as f64 / keys as f64, (resident_bytes()? - resident) as f64 / keys as f64);
@@ -124,7 +124,7 @@ fn audit() -> Result<(), Box<dyn Error>> {
     over_http(&data)
 }
 
-/// The same over HTTP, from a node on loopback.
+/// Audits the same log over HTTP, from a node on loopback.
 fn over_http(data: &Path) -> Result<(), Box<dyn Error>> {
     let http = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
     let mut node = Command::new(env!("CARGO_BIN_EXE_touchmark"))
@@ -143,7 +143,7 @@ fn over_http(data: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What the audit cost, and what the node did meanwhile.
+/// Costs of each audit, for the auditor and for the node.
 fn rounds_over_http(http: &str, node: u32) -> Result<(Vec<Cost>, Vec<Cost>), Box<dyn Error>> {
     let (log, index) = (format!("http://{http}/log"), format!("http://{http}/vindex"));
     let began = Instant::now();
@@ -153,7 +153,7 @@ fn rounds_over_http(http: &str, node: u32) -> Result<(Vec<Cost>, Vec<Cost>), Box
         }
         thread::sleep(Duration::from_millis(10));
     }
-    // Until its own map is made, it uses the processors.
+    // While the node builds its own map, it uses the processors.
     thread::sleep(Duration::from_secs(5));
     let (mut ours, mut of_node) = (Vec::new(), Vec::new());
     for _ in 0..AUDIT_ROUNDS {
@@ -166,7 +166,7 @@ fn rounds_over_http(http: &str, node: u32) -> Result<(Vec<Cost>, Vec<Cost>), Box
     Ok((ours, of_node))
 }
 
-/// A ledger, and an output log as a node would have written it.
+/// Makes a ledger, with an output log as a node writes it.
 fn make(data: &Path) -> Result<(), Box<dyn Error>> {
     let directory = DataDir::open_or_create(data)?;
     let opening = Opening::new(&directory, KeySource { origin: ORIGIN, seed: [7; 32] })?;
@@ -220,14 +220,14 @@ fn values() -> Result<Values, Box<dyn Error>> {
     Ok(Values::new(values)?)
 }
 
-/// Time and CPU of a process.
+/// Clock for time and CPU of a process.
 struct Clock {
     process: String,
     began: Instant,
     cpu: Duration,
 }
 
-/// What one of something took.
+/// Cost of one operation.
 #[derive(Clone, Copy)]
 struct Cost {
     cpu_us: f64,
@@ -261,7 +261,7 @@ impl Cost {
     }
 }
 
-/// The median of CPU and of rate, each for itself.
+/// Medians of CPU and of rate, each taken separately.
 fn median(costs: Vec<Cost>) -> Cost {
     let median = |figure: fn(&Cost) -> f64| {
         let mut figures: Vec<f64> = costs.iter().map(figure).collect();

@@ -1,8 +1,8 @@
-//! Fuzz targets: the parsers of bytes from outside, each with what has to hold whatever the bytes are.
+//! Fuzz targets: the parsers of bytes from outside, each with the properties that hold for all bytes.
 //!
-//! Two drivers run the same targets from the same valid inputs ([`Target::seeds`]): the property test at the end, in every `cargo test`,
-//! and libFuzzer ([`fuzz/run`](../fuzz/run)). The library compiles this file for these two alone. Deliberately absent: whole listeners, which
-//! `tests/it/dns_fuzz.rs` has.
+//! Two drivers run the same targets from the same valid inputs ([`Target::seeds`]): the property test at the end of
+//! this file, in every `cargo test`, and libFuzzer ([`fuzz/run`](../fuzz/run)). The library compiles this file for
+//! these two alone. Deliberately absent: whole listeners, which `tests/it/dns_fuzz.rs` covers.
 
 use std::{
     path::PathBuf,
@@ -22,13 +22,13 @@ use crate::{
     vindex,
 };
 
-/// A parser.
+/// A parser with its properties and valid inputs.
 pub struct Target {
-    /// The name of its program below `fuzz/fuzz_targets`.
+    /// Name of the program below `fuzz/fuzz_targets`.
     pub name: &'static str,
-    /// Reads any bytes, and panics when a property does not hold. True if the bytes are valid.
+    /// Parses any bytes, and panics if a property does not hold. True if the bytes are valid.
     pub run: fn(&[u8]) -> bool,
-    /// Valid inputs.
+    /// Returns valid inputs.
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
@@ -43,7 +43,7 @@ pub const TARGETS: [Target; 7] = [
     Target { name: "json_line", run: json_line, seeds: json_lines },
 ];
 
-/// Runs the target of a name.
+/// Runs the target with this name.
 ///
 /// # Panics
 ///
@@ -65,7 +65,7 @@ fn dns_request(bytes: &[u8]) -> bool {
     assert!(name.iter().map(|label| label.len() + 1).sum::<usize>() < 255, "{name:?}");
     assert!(bytes.windows(request.question.octets().len()).any(|part| part == request.question.octets()));
     if let Some(prefix) = id::dns_name::prefix_of_name(&name, 0) {
-        // The name that is written for a prefix is read as the same prefix.
+        // The name written for a prefix parses as the same prefix.
         let written = id::dns_name::name_of_prefix(&prefix, 0);
         let labels = written.iter().flat_map(|name| name.labels().map(str::as_bytes)).collect::<Vec<_>>();
         assert_eq!(id::dns_name::prefix_of_name(&labels, 0), Some(prefix));
@@ -90,7 +90,7 @@ fn dns_requests() -> Vec<Vec<u8>> {
 fn entry_text(bytes: &[u8]) -> bool {
     let Ok(text) = EntryText::parse(bytes) else { return false };
     assert!(text.values.windows(2).all(|pair| pair[0].index < pair[1].index));
-    // Every entry is found under one key at least: that of what it is about.
+    // Every entry is found under at least one key, that of its subject.
     let mut keys = 0;
     vindex::keys::keys_of_text(&text, |_| keys += 1);
     assert!(keys > 0);
@@ -120,12 +120,12 @@ fn entry_texts() -> Vec<Vec<u8>> {
     .into()
 }
 
-/// An entry as it lies in a segment.
+/// An entry in the form that a segment stores.
 fn stored_entry(bytes: &[u8]) -> bool {
     let Ok(entry) = StoredEntry::read(bytes) else { return false };
     let _ = (entry.decode_values(), entry.event(), entry.subject(), entry.prefix_change());
     vindex::keys::keys_of_stored(&entry, |_| {});
-    // What is read again is what was read: text and leaf hash follow from the bytes.
+    // Text and leaf hash are determined by the bytes.
     let text = |entry: &StoredEntry<'_>| {
         let mut text = Vec::new();
         entry.put_text(&mut text, None);
@@ -136,7 +136,7 @@ fn stored_entry(bytes: &[u8]) -> bool {
 }
 
 fn stored_entries() -> Vec<Vec<u8>> {
-    // Kind, flags, index, time, version, identifier, principal, as the head of the entry's file says.
+    // Kind, flags, index, time, version, identifier, principal, as at the head of `src/entry/mod.rs`.
     let head = |flags: u8| {
         let mut bytes = vec![1, flags];
         [9, 1_763_820_000_123, 1].into_iter().for_each(|number| codec::put_varint(&mut bytes, number));
@@ -150,7 +150,7 @@ fn stored_entries() -> Vec<Vec<u8>> {
     codec::put_bytes(&mut whole, canonical);
     // No edges, no request.
     whole.extend([0, 0]);
-    // Values that were erased, and one that stayed: index, type, 0 and commitment, or 1, salt and bytes.
+    // An erased value and a remaining one: index, type, then 0 and commitment, or 1, salt and bytes.
     let mut redacted =
         [head(2).as_slice(), &[2, 1, 4], b"NAME", &[0], &[0xab; 32], &[2, 4], b"NOTE", &[1], &[6; 32]].concat();
     codec::put_bytes(&mut redacted, canonical);
@@ -158,13 +158,13 @@ fn stored_entries() -> Vec<Vec<u8>> {
     vec![whole, redacted]
 }
 
-/// The groups of `ledger/redactions`, behind a header that is right.
+/// Groups of `ledger/redactions`, after a valid header.
 fn redactions(bytes: &[u8]) -> bool {
     static FILES: AtomicU64 = AtomicU64::new(0);
     let name = format!("touchmark-fuzz-{}-{}", std::process::id(), FILES.fetch_add(1, Ordering::Relaxed));
     let path: PathBuf = std::env::temp_dir().join(name);
     let valid = ledger::redactions_fuzz::read(&path, bytes);
-    // The next run has another name.
+    // Every run has a name of its own, so the file must not stay.
     let _ = std::fs::remove_file(&path);
     valid
 }
@@ -201,7 +201,7 @@ fn replica_records() -> Vec<Vec<u8>> {
 fn json_line(bytes: &[u8]) -> bool {
     let mut batch = CommandBatch::default();
     let read = json::create_from_line(bytes, &mut batch);
-    // A line that is refused adds nothing.
+    // A refused line adds nothing.
     assert_eq!(batch.len(), usize::from(read.is_ok()));
     read.is_ok()
 }
@@ -241,7 +241,7 @@ mod tests {
         }
     }
 
-    /// What becomes of an input.
+    /// A change to an input.
     #[derive(Clone, Debug)]
     enum Change {
         Set(Index, u8),

@@ -1,7 +1,7 @@
 //! The empty responder: the system calls of a batched DNS server, the bytes of its replies, and nothing else.
 //!
-//! One thread and one socket a worker. A batch is received, the bit that makes a reply of a query is set, and the batch
-//! goes back, with as many octets behind each question as a real answer has. IPv4 only.
+//! One thread and one socket for each worker. A batch is received, the bit that turns a query into a reply is set, and
+//! the batch is sent back, with as many octets after each question as a real answer has. IPv4 only.
 
 use std::{net::SocketAddrV4, os::fd::AsRawFd, thread};
 
@@ -19,21 +19,21 @@ use crate::Outcome;
 const BATCH: usize = 64;
 /// Octets of a buffer; longer queries are cut.
 const BUFFER_OCTETS: usize = 1_232;
-/// Octets of a header (RFC 1035 section 4.1.1); what is shorter is not answered.
+/// Octets of a header (RFC 1035 section 4.1.1); shorter datagrams get no answer.
 const HEADER_OCTETS: usize = 12;
 /// QR and AA, in the third octet of a header.
 const RESPONSE_BITS: u8 = 0x84;
 
-/// Where and how long.
+/// Address, size of replies, number of workers.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Where to listen.
+    /// Address to listen on.
     #[arg(long)]
     listen: SocketAddrV4,
-    /// Octets of a reply; one is never shorter than its query.
+    /// Octets of a reply, which is at least as long as its query.
     #[arg(long)]
     reply_octets: usize,
-    /// Threads, each with a socket of its own.
+    /// Number of threads, each with a socket of its own.
     #[arg(long, default_value_t = 1)]
     workers: usize,
 }

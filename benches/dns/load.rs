@@ -1,9 +1,10 @@
-//! A UDP client that costs as little as it can, for it shares the processor with the server.
+//! A UDP client with as little overhead as possible, because it shares the processor with the server.
 //!
-//! One thread. Queries are made ready before the clock starts and go out in batches; each socket has a window of queries
-//! without an answer, and fills it as answers come in, or as the rate allows. An answer is known by its id; ids run
-//! through, so the oldest query without an answer is always known, and is lost when it is too old. Latency runs from
-//! just before the system call that sent a batch to just after the one that received an answer. IPv4 only.
+//! One thread. Queries are prepared before the clock starts, and sent in batches; each socket has a window of
+//! unanswered queries, which is refilled as answers come in, or as the rate allows. An answer is matched by its id; ids
+//! are consecutive, so that the oldest unanswered query is always known, and counts as lost after the timeout. Latency
+//! is measured from just before the system call that sends a batch to just after the one that receives the answer. IPv4
+//! only.
 
 mod lane;
 mod names;
@@ -27,45 +28,45 @@ use crate::Outcome;
 use lane::{Batch, Lane};
 use names::Queries;
 
-/// How long the client sleeps at most when nothing comes in.
+/// Maximum sleep without incoming datagrams.
 const SLEEP_MAX: Duration = Duration::from_millis(10);
 
-/// What to ask whom.
+/// Server, queries, and pace.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The server.
+    /// Address of the server.
     #[arg(long)]
     server: SocketAddrV4,
     /// A file with a name and a type on each line.
     #[arg(long)]
     queries: PathBuf,
-    /// For how long; the file is asked again and again.
+    /// Duration in seconds; the file is repeated as needed.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Ask each line once, however long that takes.
+    /// Send each line once, for as long as that takes.
     #[arg(long)]
     once: bool,
-    /// Queries without an answer at most, of all sockets together.
+    /// Maximum number of unanswered queries, over all sockets.
     #[arg(long, default_value_t = 128)]
     window: usize,
-    /// Queries a second; as many as the window lets by when left out.
+    /// Queries per second; as many as the window allows if omitted.
     #[arg(long)]
     rate: Option<f64>,
-    /// Sockets: workers with a socket each share clients by their ports.
+    /// Number of sockets; workers with a socket each share clients by their ports.
     #[arg(long, default_value_t = 1)]
     sockets: usize,
     /// Send an OPT record (RFC 6891) with a size of 1,232.
     #[arg(long)]
     edns: bool,
-    /// Ask for recursion.
+    /// Set the RD flag.
     #[arg(long)]
     recursion: bool,
-    /// A query without an answer for so long is lost.
+    /// Time after which an unanswered query counts as lost, in milliseconds.
     #[arg(long, default_value_t = 1_000)]
     timeout_ms: u64,
 }
 
-/// What came of it.
+/// Results of a run.
 pub struct Figures {
     sent: u64,
     lost: u64,
@@ -110,7 +111,7 @@ impl Figures {
     }
 }
 
-/// Asks, and prints what came of it.
+/// Runs the queries and prints the results.
 pub fn run(out: &mut impl Write, arguments: &Arguments) -> Outcome<()> {
     let queries = Queries::parse(&fs::read_to_string(&arguments.queries)?, arguments.edns, arguments.recursion)?;
     if arguments.sockets == 0 || arguments.window < arguments.sockets {
@@ -127,7 +128,7 @@ pub fn run(out: &mut impl Write, arguments: &Arguments) -> Outcome<()> {
         let now = began.elapsed();
         let mut due = pace.due(now, figures.sent);
         for at in 0..lanes.len() {
-            // Each socket comes first in its turn, so that a rate is shared among all.
+            // Each socket comes first in turn, so that all sockets share the rate.
             let lane = &mut lanes[(turn + at) % arguments.sockets];
             idle &= lane.receive(&mut batch, began, &mut figures)? == 0;
             lane.give_up(now.saturating_sub(Duration::from_millis(arguments.timeout_ms)), &mut figures);
@@ -144,12 +145,12 @@ pub fn run(out: &mut impl Write, arguments: &Arguments) -> Outcome<()> {
             sleep(&lanes, pace.until_next(began.elapsed(), figures.sent))?;
         }
     }
-    // What comes in after the end was sent before it, and belongs to the time until then.
+    // Answers after the end belong to queries that were sent before the end, and count for the time until the end.
     let elapsed = if arguments.once { began.elapsed() } else { began.elapsed().min(pace.end) };
     figures.print(out, elapsed)
 }
 
-/// When how many queries may have been sent.
+/// Schedule of the queries.
 struct Pace {
     rate: Option<f64>,
     end: Duration,
@@ -167,7 +168,7 @@ impl Pace {
         now >= self.end || sent >= self.queries_max
     }
 
-    /// How many may go out now.
+    /// Number of queries that may be sent now.
     fn due(&self, now: Duration, sent: u64) -> usize {
         if self.is_over(now, sent) {
             return 0;
@@ -177,11 +178,11 @@ impl Pace {
         usize::try_from(left).unwrap_or(usize::MAX)
     }
 
-    /// How long until the next may go out, were the window open.
+    /// Time until the next query is due, if the window is open.
     fn until_next(&self, now: Duration, sent: u64) -> Duration {
         let Some(rate) = self.rate.filter(|_| !self.is_over(now, sent)) else { return SLEEP_MAX };
         let next = Duration::from_secs_f64((sent + 1) as f64 / rate);
-        // Late already: the window is closed, and an answer or a loss opens it.
+        // The query is late because the window is closed; an answer or a loss will open the window.
         if next <= now { SLEEP_MAX } else { (next - now).min(SLEEP_MAX) }
     }
 }

@@ -1,5 +1,5 @@
-//! The parts of `benches/dns_peers.sh`: the same identifiers as records, as a zone and as queries, a responder that does
-//! nothing, a UDP client, and a writer. Each prints its figures as `name=value` on one line, for the script.
+//! The parts of `benches/dns_peers.sh`: the same identifiers as records, as a zone and as queries, an empty responder,
+//! a UDP client, and a writer. Each prints its figures as `name=value` on one line, for the script.
 //!
 //! ```text
 //! cargo bench --bench dns -- zone --records 1000 > id.test.zone
@@ -27,7 +27,7 @@ use clap::{Parser, Subcommand};
 struct Arguments {
     #[command(subcommand)]
     part: Part,
-    /// `cargo bench` passes this on; it means nothing here.
+    /// Passed by `cargo bench`, and ignored.
     #[arg(long, global = true, hide = true)]
     bench: bool,
 }
@@ -36,19 +36,19 @@ struct Arguments {
 enum Part {
     /// Prints records as JSON lines for `touchmark import`; the same as those of `load -- records`.
     Records {
-        /// How many records.
+        /// Number of records.
         #[arg(long, default_value_t = 1_000_000)]
         records: u64,
     },
     /// Prints the same records as a zone in a master file (RFC 1035 section 5), which NSD, Knot and BIND all read.
     Zone {
-        /// How many records.
+        /// Number of records.
         #[arg(long, default_value_t = 1_000_000)]
         records: u64,
     },
     /// Prints queries for dnsperf and for `load`: a name and a type on each line.
     Queries(queries::Arguments),
-    /// Answers every datagram with its question and nothing else: what the kernel costs.
+    /// Answers every datagram with its question and padding: the cost of the kernel.
     Empty(empty::Arguments),
     /// Asks the queries of a file over UDP; prints rate, losses, response codes and latency.
     Load(load::Arguments),

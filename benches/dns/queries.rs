@@ -1,4 +1,4 @@
-//! Which names are asked, and how often.
+//! Names that are asked for, with the frequency of each.
 
 use std::io::Write;
 
@@ -7,38 +7,38 @@ use rand::{RngExt as _, SeedableRng, rngs::StdRng};
 
 use crate::{Outcome, zone};
 
-/// The first number of records that are never registered for a zone; what lies below is.
+/// Number of the first record that is never registered in a zone; records with lower numbers are.
 pub const MISSING_FIRST: u64 = 1 << 40;
-/// Ranks are spread over the records with this prime, so that popular records are no neighbours in the ledger.
+/// Prime that spreads ranks over the records, so that popular records are not adjacent in the ledger.
 const SPREAD: u64 = 2_654_435_761;
 
-/// What to ask.
+/// Queries to write.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// How many records there are.
+    /// Number of records.
     #[arg(long, default_value_t = 1_000_000)]
     records: u64,
-    /// Which of them are asked for.
+    /// Distribution of the queries over the records.
     #[arg(long, value_enum, default_value_t = Distribution::Uniform)]
     distribution: Distribution,
-    /// How many queries; `each` has as many as there are records.
+    /// Number of queries; ignored for `each`, which asks for every record once.
     #[arg(long, default_value_t = 1_000_000)]
     count: u64,
-    /// Where the random numbers begin.
+    /// Seed of the random numbers.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-/// How the queries spread over the records.
+/// Distribution of queries over the records.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Distribution {
-    /// Every record once: fills a cache.
+    /// Every record once, to fill a cache.
     Each,
-    /// Each as likely as any other.
+    /// Every record with the same probability.
     Uniform,
-    /// The one of rank k with a weight of 1/k (Zipf with an exponent of 1).
+    /// The record of rank k with a weight of 1/k (Zipf with an exponent of 1).
     Zipf,
-    /// Names that do not exist, random, below the prefix of those that do.
+    /// Random names that do not exist, below the prefix of the existing names.
     Missing,
 }
 
@@ -63,7 +63,7 @@ pub fn write(out: &mut impl Write, arguments: &Arguments) -> Outcome<()> {
     Ok(())
 }
 
-/// For each rank the sum of its weight and of those before it.
+/// For each rank the sum of the weights up to it.
 fn zipf_weights(records: u64) -> Vec<f64> {
     let sum = |sum: &mut f64, rank: u64| {
         *sum += 1.0 / rank as f64;
@@ -72,7 +72,7 @@ fn zipf_weights(records: u64) -> Vec<f64> {
     (1..=records).scan(0.0, sum).collect()
 }
 
-/// The record at a place from 0 to 1 among all weights.
+/// The record at a relative position, from 0 to 1, in the sum of weights.
 fn zipf_number(weights: &[f64], place: f64) -> u64 {
     let target = place * weights.last().copied().unwrap_or_default();
     let rank = weights.partition_point(|&sum| sum <= target).min(weights.len() - 1);

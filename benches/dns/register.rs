@@ -11,22 +11,22 @@ use touchmark::protocol::grpc::pb::{self, registry_client::RegistryClient};
 
 use crate::{Outcome, records};
 
-/// Batches under way at once: more wait for the node, and the rate falls.
+/// Maximum number of batches under way; when more are due, the rate falls.
 const CALLS_MAX: usize = 8;
 
-/// What to register where.
+/// Registrations to make.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The node's gRPC address.
+    /// gRPC address of the node.
     #[arg(long)]
     server: String,
-    /// The number of the first record; what was registered before is refused.
+    /// Number of the first record; registered records are refused.
     #[arg(long)]
     first: u64,
-    /// Registrations a second.
+    /// Registrations per second.
     #[arg(long)]
     rate: f64,
-    /// For how long.
+    /// Duration in seconds.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
     /// Registrations in a batch.
@@ -47,7 +47,7 @@ async fn register(arguments: &Arguments) -> Outcome<(u64, Duration)> {
     let channel = Endpoint::from_shared(format!("http://{}", arguments.server))?.connect().await?;
     let client = RegistryClient::new(channel).max_decoding_message_size(16 << 20);
     let mut ticks = tokio::time::interval(Duration::from_secs_f64(arguments.commands as f64 / arguments.rate));
-    // What the node could not take in time is made up for, as long as it keeps up at all.
+    // Late batches are made up for, as long as the node can keep up on average.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let (began, mut next, mut registered) = (Instant::now(), arguments.first, 0);
     let mut calls = JoinSet::<Outcome<u64>>::new();

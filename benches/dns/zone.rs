@@ -1,7 +1,6 @@
-//! The records as a zone: the same names, data and TTLs as a node answers for them.
+//! The records as a zone, with the names, data and TTLs of a node's answers.
 //!
-//! The TXT format is written down here once more, and not taken from the node, so that a comparison of answers compares
-//! something.
+//! The TXT format is implemented here a second time, and not taken from the node, so that comparing answers is a test.
 
 use std::io::Write;
 
@@ -17,10 +16,10 @@ pub const ZONE: &str = "id.test.";
 /// The longest string of a TXT record (RFC 1035 section 3.3).
 const STRING_OCTETS_MAX: usize = 255;
 
-/// The name of the `number`th record, without the zone.
+/// Name of the `number`th record, relative to the zone.
 pub fn relative_name(number: u64) -> Outcome<String> {
     let identifier = Identifier::parse(&records::identifier(number))?;
-    // In letters the name has a dot where the wire has a length, and the root octet is one more.
+    // As text the name has a dot where the wire format has a length, and the root octet is one more.
     Ok(dns_name::name_of(&identifier, ZONE.len() + 1).to_string())
 }
 

@@ -1,4 +1,4 @@
-//! The cases.
+//! Cases of the load generator: writing, reading, importing.
 
 use std::{
     fs::File,
@@ -28,7 +28,7 @@ pub const BATCH: u64 = 1_000;
 /// Calls under way at once in the resolve case.
 const CALLERS: u64 = 16;
 
-/// One round's figures.
+/// Figures of one round.
 pub struct Round {
     pub operations: u64,
     pub wall: Duration,
@@ -37,7 +37,7 @@ pub struct Round {
 }
 
 impl Round {
-    /// CPU time of the node for one of them, in microseconds.
+    /// CPU time of the node per operation, in microseconds.
     pub fn cpu_us_per_operation(&self) -> f64 {
         self.cpu_us as f64 / self.operations as f64
     }
@@ -54,13 +54,13 @@ impl Round {
     }
 }
 
-/// The one in the middle.
+/// Median of some figures.
 pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// A connection to a node.
+/// Connects to a node.
 pub async fn connect(address: &str) -> Outcome<Channel> {
     Ok(Endpoint::from_shared(format!("http://{address}"))?.connect().await?)
 }
@@ -159,7 +159,7 @@ pub async fn resolve(records: u64, calls: u64, rounds: usize) -> Outcome<()> {
     let mut resolver = ResolverClient::new(connect(&node.address).await?);
     let request = pb::ResolveRequest { identifier: records::identifier(0), ..pb::ResolveRequest::default() };
     let answer_bytes = resolver.resolve(request).await?.into_inner().encoded_len();
-    // The floor's reply wraps its bytes into a field with a key and a length, 3 bytes, as the answer does.
+    // The floor wraps its bytes into a field with a key and a length, 3 bytes, as the answer does.
     let floor = Process::floor(answer_bytes - 3).await?;
     let floor_batch = Process::floor((answer_bytes + 3) * BATCH as usize).await?;
     for (name, way, floor) in [
@@ -188,18 +188,18 @@ pub async fn resolve(records: u64, calls: u64, rounds: usize) -> Outcome<()> {
     floor_batch.kill()
 }
 
-/// How identifiers are sent.
+/// Form of the calls.
 #[derive(Clone, Copy)]
 pub enum Way {
-    /// One a call.
+    /// One identifier per call.
     Unary,
-    /// Many a call.
+    /// Many identifiers per call.
     Batch,
-    /// In one call that goes on.
+    /// One streaming call.
     Stream,
 }
 
-/// Resolves the first `records` again and again.
+/// Resolves the first `records` records again and again.
 pub async fn resolve_round(server: &Process, way: Way, records: u64, calls: u64) -> Outcome<Round> {
     let request = move |number: u64| pb::ResolveRequest {
         identifier: records::identifier(number % records),

@@ -16,7 +16,7 @@ use touchmark::protocol::grpc::pb;
 
 use crate::Outcome;
 
-/// An `Answer` or a `ResolveBatchResponse` of given bytes: both have one length-delimited field 1.
+/// An `Answer` or a `ResolveBatchResponse` of given bytes: both have a length-delimited field 1.
 #[derive(Clone, prost::Message)]
 pub struct Reply {
     #[prost(bytes = "bytes", tag = "1")]
@@ -93,7 +93,7 @@ pub async fn serve(reply_bytes: usize) -> Outcome<()> {
     Ok(())
 }
 
-/// `len` bytes that every client takes for a message: one field that it does not know.
+/// `len` bytes that every client accepts as a message: one unknown field.
 fn unknown_field(len: usize) -> Vec<u8> {
     const TAG: u32 = 15;
     let mut bytes = Vec::with_capacity(len);

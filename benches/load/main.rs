@@ -25,7 +25,7 @@ use clap::{Parser, Subcommand};
 struct Arguments {
     #[command(subcommand)]
     case: Case,
-    /// `cargo bench` passes this on; it means nothing here.
+    /// Passed by `cargo bench`, and ignored.
     #[arg(long, global = true, hide = true)]
     bench: bool,
 }
@@ -36,85 +36,85 @@ enum Case {
     All,
     /// `touchmark import` of a file of random records: rate, memory, disk, restart times.
     Import {
-        /// How many records.
+        /// Number of records.
         #[arg(long, default_value_t = 1_000_000)]
         records: u64,
     },
     /// Single `Apply` calls from many clients, each durable.
     Apply {
-        /// How many clients at once.
+        /// Number of concurrent clients.
         #[arg(long, default_value_t = 64)]
         clients: usize,
-        /// How many calls in all.
+        /// Total number of calls.
         #[arg(long, default_value_t = 200_000)]
         calls: u64,
-        /// How many rounds.
+        /// Number of rounds.
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
     /// `ApplyBatch` calls, several under way at once: what an import costs the node, without reading a file.
     Batch {
-        /// How many records.
+        /// Number of records.
         #[arg(long, default_value_t = 1_000_000)]
         records: u64,
         /// Commands in one call.
         #[arg(long, default_value_t = 1_000)]
         commands: u64,
-        /// Calls at once.
+        /// Number of concurrent calls.
         #[arg(long, default_value_t = 4)]
         calls: usize,
     },
     /// `Resolve`, `ResolveBatch` and `ResolveStream` of warm records, beside empty calls with replies of the same size.
     Resolve {
-        /// How many records the node holds.
+        /// Number of records on the node.
         #[arg(long, default_value_t = 10_000)]
         records: u64,
-        /// How many identifiers are resolved in each round and way.
+        /// Number of identifiers resolved in each round and way.
         #[arg(long, default_value_t = 200_000)]
         calls: u64,
-        /// How many rounds.
+        /// Number of rounds.
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
     /// The history of an identifier with many versions: pages, and answers as of an index.
     History {
-        /// How many versions.
+        /// Number of versions.
         #[arg(long, default_value_t = 100_000)]
         versions: u64,
     },
-    /// How far the verifiable index is behind the ledger, at a steady rate of registrations.
+    /// Lag of the verifiable index behind the ledger, at a steady rate of registrations.
     Lag {
-        /// Registrations a second, a multiple of 100.
+        /// Registrations per second, a multiple of 100.
         #[arg(long, default_value_t = 20_000)]
         per_second: u64,
-        /// For how long.
+        /// Duration in seconds.
         #[arg(long, default_value_t = 20)]
         seconds: u64,
     },
-    /// How long after a receipt of the primary its mirror shows the change, at a steady rate of registrations.
+    /// Time from a receipt of the primary until its mirror shows the change, at a steady rate of registrations.
     Mirror {
-        /// Registrations a second, a multiple of 100.
+        /// Registrations per second, a multiple of 100.
         #[arg(long, default_value_t = 5_000)]
         per_second: u64,
-        /// For how long.
+        /// Duration in seconds.
         #[arg(long, default_value_t = 20)]
         seconds: u64,
     },
     /// A tree of nodes: walks beside hops, warm answers beside authoritative ones, questions upstream.
     Tree {
-        /// How many records.
+        /// Number of records.
         #[arg(long, default_value_t = 100_000)]
         records: u64,
-        /// How many questions in each round.
+        /// Number of questions in each round.
         #[arg(long, default_value_t = 200_000)]
         questions: u64,
-        /// How many rounds.
+        /// Number of rounds.
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
     /// Prints the records that `import` loads as JSON lines, for other systems to load.
     Records {
-        /// How many records.
+        /// Number of records.
         #[arg(long, default_value_t = 1_000_000)]
         records: u64,
     },

@@ -1,4 +1,4 @@
-//! How long it takes from a receipt of the primary until a mirror shows the change.
+//! Time from a receipt of the primary until a mirror shows the change.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -18,10 +18,10 @@ use crate::{
     provenance::{TICK, steady},
 };
 
-/// How long the mirror may take for what is left when the load ends.
+/// Time for the mirror to catch up when the load ends.
 const REST: Duration = Duration::from_secs(60);
 
-/// Registrations at the primary at a steady rate, each looked for in the feed of the mirror.
+/// Registers at the primary at a steady rate, and looks for each entry in the mirror's feed.
 pub async fn lag(per_second: u64, seconds: u64) -> Outcome<()> {
     println!(
         "# {per_second} registrations a second for {seconds} s, and how long after its receipt a mirror shows each"
@@ -60,7 +60,7 @@ pub async fn lag(per_second: u64, seconds: u64) -> Outcome<()> {
     let mut lags = Histogram::<u64>::new(3)?;
     for (at, last) in acknowledged.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         let shown = shown.get(*last as usize).ok_or("an entry was acknowledged that the mirror never showed")?;
-        // The mirror may show it before the receipt has come back.
+        // The mirror may show the entry before the receipt has arrived.
         lags.record(shown.saturating_duration_since(*at).as_micros() as u64)?;
     }
     Round { operations: total, wall, cpu_us, latency: Some(latency) }.print("registrations");

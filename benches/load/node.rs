@@ -13,9 +13,9 @@ use crate::Outcome;
 /// A server process on loopback.
 pub struct Process {
     child: Child,
-    /// Where it listens.
+    /// Address of the server.
     pub address: String,
-    /// How long it took until it answered.
+    /// Time until the server accepted connections.
     pub started_in: Duration,
 }
 
@@ -86,7 +86,7 @@ impl Process {
         Ok((kib("VmRSS:") / 1_024, kib("VmHWM:") / 1_024))
     }
 
-    /// Stops it as Ctrl-C does, and waits; gives back how long that took.
+    /// Stops the server as Ctrl-C does; returns the time until it ended.
     pub fn stop(mut self) -> Outcome<Duration> {
         let began = Instant::now();
         Command::new("kill").args(["-INT", &self.child.id().to_string()]).status()?;
@@ -94,7 +94,7 @@ impl Process {
         Ok(began.elapsed())
     }
 
-    /// Kills it.
+    /// Kills the server.
     pub fn kill(mut self) -> Outcome<()> {
         self.child.kill()?;
         self.child.wait()?;
@@ -109,12 +109,12 @@ impl Drop for Process {
     }
 }
 
-/// An address on loopback that nobody listens on now.
+/// A free address on loopback.
 pub fn free_address() -> Outcome<String> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
 
-/// Bytes that a directory takes on the disk.
+/// Bytes that a directory occupies on the disk.
 pub fn disk_bytes(path: &Path) -> Outcome<u64> {
     use std::os::unix::fs::MetadataExt;
     let mut bytes = 0;

@@ -1,4 +1,4 @@
-//! The cases about the past and its proofs.
+//! Cases of the load generator: history, and lag of the verifiable index.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -25,13 +25,13 @@ use crate::{
     records,
 };
 
-/// How often a page is asked for.
+/// Number of calls for pages.
 const PAGES: u64 = 2_000;
-/// Between two calls of a steady load.
+/// Time between two calls of a steady load.
 pub const TICK: Duration = Duration::from_millis(10);
-/// Between two looks at how far the verifiable index is.
+/// Time between two measurements of the verifiable index.
 const LOOK: Duration = Duration::from_millis(100);
-/// Calls of a steady load that may be under way at once; when they are, it is not sustained.
+/// Maximum number of concurrent calls of a steady load; when it is reached, the rate is not sustained.
 const CALLS_MAX: usize = 64;
 
 /// The first page, pages in the middle, and as-of answers of an identifier with many versions.
@@ -77,7 +77,7 @@ pub async fn history(versions: u64) -> Outcome<()> {
     Ok(())
 }
 
-/// The command that makes the `number`th version of the first record.
+/// Command that makes the `number`th version of the first record.
 fn update(number: u64) -> pb::Command {
     let values = match records::create(number).operation {
         Some(Operation::Create(create)) => create.values,
@@ -92,7 +92,7 @@ fn update(number: u64) -> pb::Command {
     }
 }
 
-/// How far the verifiable index is behind what was acknowledged, under a steady load of registrations.
+/// Lag of the verifiable index behind acknowledged entries, under a steady load of registrations.
 pub async fn lag(per_second: u64, seconds: u64) -> Outcome<()> {
     println!("# {per_second} registrations a second for {seconds} s, and how far the verifiable index is behind them");
     let directory = tempfile::tempdir()?;
@@ -128,10 +128,10 @@ pub async fn lag(per_second: u64, seconds: u64) -> Outcome<()> {
     Ok(())
 }
 
-/// When a call was acknowledged, and the last ledger index that it got.
+/// For each acknowledged call: its time, and its last ledger index.
 pub type Acknowledged = Mutex<Vec<(Instant, u64)>>;
 
-/// Sends a call of `commands` registrations at every tick; gives back how long the calls took.
+/// Sends a call of `commands` registrations at every tick; returns the latencies of the calls.
 pub async fn steady(
     registry: RegistryClient<Channel>,
     commands: u64,
@@ -166,7 +166,7 @@ pub async fn steady(
     Ok(latency)
 }
 
-/// How many ledger entries the verifiable index covers.
+/// Number of ledger entries that the verifiable index covers.
 async fn covered(auditor: &mut AuditorClient<Channel>) -> Outcome<u64> {
     let request = pb::LookupRequest { identifier: records::identifier(0), ..pb::LookupRequest::default() };
     let reply = auditor.lookup(request).await?.into_inner();
@@ -175,7 +175,7 @@ async fn covered(auditor: &mut AuditorClient<Channel>) -> Outcome<u64> {
     Ok(checkpoint.size)
 }
 
-/// How long ago the oldest call was acknowledged that holds an entry behind the first `covered`; what is covered is forgotten.
+/// Age of the oldest acknowledged call with an entry that is not covered; forgets the covered calls.
 fn behind(acknowledged: &Acknowledged, covered: u64, now: Instant) -> Duration {
     let mut acknowledged = acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
     acknowledged.retain(|(_, last)| *last >= covered);

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use touchmark::protocol::grpc::pb;
 
-/// Scrambles a number: a bijection on 64 bits (the finalizer of MurmurHash3), so no identifier comes twice.
+/// Scrambles a number: a bijection on 64 bits (the finalizer of MurmurHash3), so that all identifiers differ.
 fn scramble(mut number: u64) -> u64 {
     number ^= number >> 33;
     number = number.wrapping_mul(0xff51_afd7_ed55_8ccd);
@@ -13,7 +13,7 @@ fn scramble(mut number: u64) -> u64 {
     number ^ number >> 33
 }
 
-/// The `number`th identifier.
+/// Identifier of the `number`th record.
 pub fn identifier(number: u64) -> String {
     format!("88.118.8/{:016x}", scramble(number))
 }
@@ -29,7 +29,7 @@ pub fn values(number: u64) -> [(&'static str, String); 4] {
     ]
 }
 
-/// The command that registers the `number`th record.
+/// Command that registers the `number`th record.
 pub fn create(number: u64) -> pb::Command {
     let value = |(index, (kind, data)): (u32, (&str, String))| pb::Value {
         index,
@@ -45,7 +45,7 @@ pub fn create(number: u64) -> pb::Command {
     }
 }
 
-/// Writes the first `count` records as JSON lines; gives back the number of bytes.
+/// Writes the first `count` records as JSON lines; returns the number of bytes.
 pub fn write_jsonl(out: &mut impl Write, count: u64) -> std::io::Result<u64> {
     let mut bytes = 0;
     for number in 0..count {

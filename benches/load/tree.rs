@@ -1,5 +1,5 @@
-//! A tree of nodes on loopback: what a walk costs beside one hop, what a warm answer costs beside an authoritative one, and how many
-//! questions go upstream.
+//! A tree of nodes on loopback: the cost of a walk beside one hop, of a warm answer beside an authoritative one, and
+//! the number of upstream questions.
 
 use std::{fs, path::Path, time::Instant};
 
@@ -39,7 +39,7 @@ impl Node {
         Ok(ResolverClient::new(connect(&self.process.address).await?).max_decoding_message_size(16 << 20))
     }
 
-    /// The site of the node, with the key of its ledger.
+    /// Site of the node, with the key of its ledger.
     async fn site(&self) -> Outcome<pb::Site> {
         let page = self.resolver().await?.list_prefixes(pb::ListPrefixesRequest::default()).await?.into_inner();
         let endpoint = |protocol: Protocol, address: &str| {
@@ -72,7 +72,7 @@ impl Node {
     }
 }
 
-/// A national node, a second-level one, an enterprise.
+/// A national node, a second-level node, and an enterprise.
 struct Tree {
     levels: [Node; 3],
     roots: String,
@@ -112,7 +112,7 @@ fn question(number: u64, recursion: pb::Recursion) -> pb::ResolveRequest {
     pb::ResolveRequest { identifier, recursion: recursion.into(), ..pb::ResolveRequest::default() }
 }
 
-/// Everything about the tree.
+/// Runs all cases of the tree.
 pub async fn run(records: u64, questions: u64, rounds: usize) -> Outcome<()> {
     println!(
         "# a national node, a second-level one, an enterprise with {records} records, and recursive nodes, on loopback"
@@ -123,7 +123,7 @@ pub async fn run(records: u64, questions: u64, rounds: usize) -> Outcome<()> {
     upstream(&tree, records, questions).await
 }
 
-/// One walk after the other, beside one hop after the other: over gRPC, over it with proofs, over DNS.
+/// Latency of walks beside that of single hops: over gRPC, over gRPC with proofs, over DNS.
 async fn walks(tree: &Tree, questions: u64, rounds: usize) -> Outcome<()> {
     let dns_first = path(&tree.directory.path().join("dns-first.toml"));
     fs::write(&dns_first, "[recursion]\nfirst = \"dns\"\n")?;
@@ -156,7 +156,7 @@ async fn walks(tree: &Tree, questions: u64, rounds: usize) -> Outcome<()> {
     Ok(())
 }
 
-/// Latency of questions, one after the other, in nanoseconds.
+/// Latency of sequential questions, in nanoseconds.
 async fn latency(node: &Node, questions: u64, recursion: pb::Recursion) -> Outcome<Histogram<u64>> {
     let (mut client, mut latency) = (node.resolver().await?, Histogram::<u64>::new(3)?);
     for number in 0..questions {
@@ -170,7 +170,7 @@ async fn latency(node: &Node, questions: u64, recursion: pb::Recursion) -> Outco
     Ok(latency)
 }
 
-/// Warm answers of a recursive node, beside those of the one that answers for them.
+/// Warm answers of a recursive node, beside those of the authoritative one.
 async fn warm(tree: &Tree, records: u64, questions: u64, rounds: usize) -> Outcome<()> {
     let recursive = tree.recursive(&[]).await?;
     let records = records.min(10_000);
@@ -195,7 +195,8 @@ async fn warm(tree: &Tree, records: u64, questions: u64, rounds: usize) -> Outco
     Ok(())
 }
 
-/// Questions upstream under a Zipf load (exponent 1): with room for a tenth of the answers, and with nothing kept.
+/// Upstream questions under a Zipf load (exponent 1): with a cache for a tenth of the answers, and without cached
+/// answers.
 async fn upstream(tree: &Tree, records: u64, questions: u64) -> Outcome<()> {
     let weights: Vec<f64> = (1..=records)
         .scan(0.0, |sum, rank| {
@@ -204,12 +205,12 @@ async fn upstream(tree: &Tree, records: u64, questions: u64) -> Outcome<()> {
         })
         .collect();
     let total = weights.last().copied().unwrap_or(1.0);
-    // What an answer takes, from a node with room for all of a thousand.
+    // Bytes per answer, measured on a node whose cache holds all of a thousand answers.
     let probe = tree.recursive(&[]).await?;
     latency(&probe, 1_000, pb::Recursion::Unspecified).await?;
     let bytes_each = probe.metric("touchmark_recursion_bytes")? / probe.metric("touchmark_recursion_entries")?.max(1);
     probe.process.stop()?;
-    // A quarter of the memory is for delegations.
+    // A quarter of the memory is reserved for delegations.
     let bytes = (bytes_each * records / 10 * 4 / 3).max(1 << 20);
     let config = tree.directory.path().join("small.toml");
     fs::write(&config, format!("[cache]\nrecursion_bytes_max = {bytes}\n"))?;

@@ -1,4 +1,4 @@
-//! One socket of the client with its window.
+//! One socket of the client, with its window.
 
 use std::{
     io::{IoSlice, IoSliceMut},
@@ -17,9 +17,9 @@ use crate::Outcome;
 
 /// Datagrams in a batch.
 const BATCH: usize = 64;
-/// Octets of a buffer: no answer over UDP is longer.
+/// Octets of a buffer, more than any answer over UDP has.
 const BUFFER_OCTETS: usize = 4_096;
-/// Ids of a query.
+/// Number of ids of queries.
 const IDS: usize = 1 << 16;
 
 /// Buffers for a batch, shared by all sockets.
@@ -36,14 +36,14 @@ impl Batch {
     }
 }
 
-/// A connected socket, and when each query without an answer was sent.
+/// A connected socket, with the time at which each unanswered query was sent.
 pub struct Lane {
     socket: UdpSocket,
-    /// By id, since the client began; `None` when there is no answer to wait for.
+    /// Times by id, since the start of the client; `None` if no answer is awaited.
     sent_at: Box<[Option<Duration>]>,
-    /// The id of the next query.
+    /// Id of the next query.
     next: u16,
-    /// The id of the oldest query that may still get an answer, or `next`.
+    /// Id of the oldest query that may still be answered, or `next`.
     oldest: u16,
     waiting: usize,
 }
@@ -56,12 +56,12 @@ impl Lane {
         Ok(Self { socket, sent_at: vec![None; IDS].into(), next: 0, oldest: 0, waiting: 0 })
     }
 
-    /// How many queries wait for an answer.
+    /// Number of unanswered queries.
     pub fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Takes what has come in; gives back how many datagrams that was.
+    /// Receives the datagrams that have arrived; returns their number.
     pub fn receive(&mut self, batch: &mut Batch, began: Instant, figures: &mut Figures) -> Outcome<usize> {
         let mut slices = batch.buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
         let socket = self.socket.as_raw_fd();
@@ -76,7 +76,7 @@ impl Lane {
             count += 1;
             let Some(head) = message.iovs().next().and_then(<[u8]>::first_chunk::<4>) else { continue };
             let id = usize::from(u16::from_be_bytes([head[0], head[1]]));
-            // No answer of ours, or one that was given up.
+            // Not an answer to a query of this client, or to one that was given up.
             let Some(sent_at) = self.sent_at[id].take() else { continue };
             self.waiting -= 1;
             figures.answered(*head, message.bytes, (now - sent_at).as_nanos() as u64);
@@ -84,7 +84,7 @@ impl Lane {
         Ok(count)
     }
 
-    /// Gives up the queries that were sent before.
+    /// Gives up queries sent before `before`.
     pub fn give_up(&mut self, before: Duration, figures: &mut Figures) {
         while self.oldest != self.next {
             let sent_at = &mut self.sent_at[usize::from(self.oldest)];
@@ -101,7 +101,7 @@ impl Lane {
         }
     }
 
-    /// Sends up to `room` queries; gives back how many.
+    /// Sends up to `room` queries; returns the number sent.
     pub fn send(
         &mut self,
         batch: &mut Batch,
@@ -110,7 +110,7 @@ impl Lane {
         room: usize,
         figures: &mut Figures,
     ) -> Outcome<usize> {
-        // One id stays free, so that `oldest` and `next` meet only when nothing waits.
+        // One id stays free, so that `oldest` and `next` are equal only when no query is unanswered.
         let used = usize::from(self.next.wrapping_sub(self.oldest));
         let count = room.min(BATCH).min(IDS - 1 - used);
         if count == 0 {
@@ -123,7 +123,7 @@ impl Lane {
         });
         let (socket, flags) = (self.socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
         let now = began.elapsed();
-        // Connected: no addresses.
+        // The socket is connected, so no addresses are needed.
         let done = sendmmsg(socket, &mut batch.sent, &slices[..count], [None; BATCH], [], flags);
         let sent = match done {
             Ok(messages) => messages.count(),
@@ -145,7 +145,7 @@ impl AsFd for Lane {
     }
 }
 
-/// Errors that pass: nothing there, no room, a server that does not listen yet.
+/// Ignores transient errors: nothing to receive, no room, a server that does not listen yet.
 fn is_nothing(error: Errno) -> Outcome<()> {
     match error {
         Errno::EAGAIN | Errno::EINTR | Errno::ECONNREFUSED | Errno::ENOBUFS => Ok(()),

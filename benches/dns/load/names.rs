@@ -1,13 +1,13 @@
-//! Queries as they go over the wire.
+//! Queries in wire format.
 
 use crate::Outcome;
 
-/// The types that can be asked.
+/// Types that queries can ask for.
 const TYPES: [(&str, u16); 5] = [("TXT", 16), ("NAPTR", 35), ("URI", 256), ("SOA", 6), ("NS", 2)];
-/// An OPT record: the root, type 41, a size of 1,232, and nothing more (RFC 6891 section 6.1.2).
+/// An OPT record: the root, type 41, a size of 1,232, no options (RFC 6891 section 6.1.2).
 const OPT: [u8; 11] = [0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0, 0, 0];
 
-/// Queries without their ids, one behind another.
+/// Queries without their ids, concatenated.
 pub struct Queries {
     octets: Vec<u8>,
     ends: Vec<usize>,
@@ -25,12 +25,12 @@ impl Queries {
         if queries.ends.is_empty() { Err("there are no queries".into()) } else { Ok(queries) }
     }
 
-    /// How many there are.
+    /// Number of queries.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// The octets of a query behind its id; beyond the last one it begins again.
+    /// Octets of a query after its id; numbers wrap around at the end.
     pub fn get(&self, number: u64) -> &[u8] {
         let at = (number % self.ends.len() as u64) as usize;
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
