@@ -1,7 +1,7 @@
 //! Scenarios: the same steps over gRPC, HTTP and DNS, from files in `scenarios/`.
 //!
-//! A file is a list of steps, one a line, each scenario on a node of its own; `#` begins a comment line. Words are parted
-//! by spaces; `\s` stands for a space within a word, `[x*300]` for 300 times `x`.
+//! A file is a list of steps, one per line; each scenario runs on a new node. `#` begins a comment line. Words are
+//! separated by spaces; `\s` stands for a space within a word, `[x*300]` for 300 times `x`.
 //!
 //! ```text
 //! register ID [VALUE …] [EDGE …]      writes, which have to be accepted

@@ -1,8 +1,8 @@
 //! Values of named constants, read from the sources: `const NAME: T = …;`, and fields in `impl Default for T`.
 //!
-//! A name is `owner::NAME` or `owner::field`. The owner is the type whose `impl` block holds the constant, or the file (`handle`
-//! for `id/handle.rs`, `grpc` for `protocol/grpc/mod.rs`), so that a name outlives a move of the file. Constants are read and not
-//! imported, because most bounds are private to the module that keeps them.
+//! A name is `owner::NAME` or `owner::field`. The owner is the type whose `impl` block holds the constant, or the file
+//! (`handle` for `id/handle.rs`, `grpc` for `protocol/grpc/mod.rs`), so that a name outlives a move of the file.
+//! Constants are read and not imported, because most bounds are private to their modules.
 
 use crate::tidy::{self, Source};
 
@@ -107,7 +107,8 @@ fn owners(source: &Source, at: usize) -> Vec<String> {
     own.map_or_else(|| file.into_iter().collect(), |own| vec![own])
 }
 
-/// Constant expressions, as far as bounds use them: integers, names, `+ - * / <<`, parentheses, `as`, `Duration::from_…`.
+/// Constant expressions, as far as bounds use them: integers, names, `+ - * / <<`, parentheses, `as`,
+/// `Duration::from_…`.
 struct Parser<'a> {
     constants: &'a Constants,
     file: usize,

@@ -1,6 +1,7 @@
 //! `docs/limits.md`: every bound that a user can meet, generated from the named constants of the code.
 //!
-//! `TOUCHMARK_WRITE_DOCS=1 cargo test --test it documents::limits` writes the file; without the variable the test compares.
+//! `TOUCHMARK_WRITE_DOCS=1 cargo test --test it documents::limits` writes the file; without the variable the test
+//! compares.
 
 use std::fmt::Write as _;
 

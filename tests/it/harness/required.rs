@@ -1,8 +1,8 @@
 //! Preconditions of tests: foreign clients, rights and data that a machine may lack.
 //!
-//! A test whose precondition is not met prints `skipped: …` and passes, so that `cargo test` needs Rust and a C compiler alone.
-//! `TOUCHMARK_REQUIRE` lists preconditions by name, separated by commas; a test that lacks one of these fails. `.ci/run` sets it,
-//! so that a green run means that everything was tested.
+//! A test whose precondition is not met prints `skipped: …` and passes, so that `cargo test` needs Rust and a C
+//! compiler alone. `TOUCHMARK_REQUIRE` lists preconditions by name, separated by commas; a test that lacks one of these
+//! fails. `.ci/run` sets the variable, so that a green run means that everything was tested.
 //!
 //! The library's unit tests compile this file, too (`src/lib.rs`).
 

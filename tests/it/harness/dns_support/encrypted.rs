@@ -1,5 +1,5 @@
-//! DNS over TLS (RFC 7858), HTTPS (RFC 8484, by POST) and QUIC (RFC 9250) for tests: a certificate for a node, and connections
-//! that trust no other.
+//! DNS over TLS (RFC 7858), HTTPS (RFC 8484, by POST) and QUIC (RFC 9250) for tests: a certificate for a node, and
+//! connections that trust no other.
 //!
 //! The transports are hickory's: the tests are about the answers, which are read octet by octet like all others.
 

@@ -20,7 +20,7 @@ pub mod kind {
     pub const RECORD: u16 = 65_280;
 }
 
-/// Bits of the header (RFC 1035 section 4.1.1, RFC 6895 section 2), and the flags of EDNS: DO (RFC 3225), CO (RFC 9824).
+/// Bits of the header (RFC 1035 section 4.1.1, RFC 6895 section 2), and flags of EDNS: DO (RFC 3225), CO (RFC 9824).
 pub mod flag {
     pub const QR: u16 = 0x8000;
     pub const AA: u16 = 0x0400;
