@@ -1,7 +1,7 @@
-//! From a ledger entry to what it changes for those who read: the one place where that is derived.
+//! Effects of a ledger entry on the index and on prefixes: the one place where they are derived.
 //!
-//! It is derived from the entry as it is stored, and from nothing else. So the sequencer, which derives it from the bytes that it has just
-//! staged, a mirror, which derives it from what was verified, and whoever replays the ledger (start, `rebuild`, `fsck`) come to the
+//! Effects are derived from the stored bytes of the entry and from nothing else. So the sequencer (from the bytes that
+//! it has just staged), a mirror (from verified bytes) and a replay of the ledger (start, `rebuild`, `fsck`) derive the
 //! same. A field that joins [`IndexChange`] is filled in here.
 
 use super::{Changed, may_need_hash, request_key};
@@ -12,7 +12,7 @@ use crate::{
     store::{Applied, EdgeMove, EdgeOp, EdgeOrigin, IndexChange, PrefixVersion, ReadError, Store, StoreError},
 };
 
-/// Why a frame could not be applied to the index.
+/// Failure to apply a frame to the index.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The ledger could not be read.
@@ -23,38 +23,38 @@ pub enum ApplyError {
     Store(#[from] StoreError),
 }
 
-/// What one entry changes for those who read.
+/// Effects of one entry on index and prefixes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effects {
-    /// What it changes in the index.
+    /// Change of the index.
     pub index: IndexChange,
-    /// What it says of a prefix, when it is about one.
+    /// Statement about a prefix, if the entry is about one.
     pub prefix: Option<PrefixVersion>,
 }
 
 impl Effects {
-    /// What an entry that lies at a position changes.
+    /// Effects of an entry that lies at `position`.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Ledger`] when it is about no identifier and no prefix.
+    /// [`ReadError::Ledger`] if the entry is about neither an identifier nor a prefix.
     pub fn of(position: Position, entry: &StoredEntry<'_>) -> Result<Self, ReadError> {
         Ok(Self { index: change_of(position, entry)?, prefix: PrefixVersion::of(entry)? })
     }
 }
 
 impl Changed {
-    /// What a change of the index changes for those who keep answers.
+    /// The changed identifier, for caches of answers.
     pub fn by(change: &IndexChange) -> Self {
         Self { key: change.key.clone(), created: change.superseded.is_none() }
     }
 }
 
-/// Applies a frame that is read again from the ledger.
+/// Applies a frame that is read again from the ledger to the index.
 ///
 /// # Errors
 ///
-/// [`ApplyError`].
+/// [`ApplyError`]
 pub fn apply_frame(store: &dyn Store, frame: &ReplayedFrame<'_>) -> Result<(), ApplyError> {
     let mut changes = Vec::new();
     for item in frame.entries() {
@@ -65,11 +65,11 @@ pub fn apply_frame(store: &dyn Store, frame: &ReplayedFrame<'_>) -> Result<(), A
     Ok(store.apply(changes, Applied { entries: mark.entries, next: mark.position })?)
 }
 
-/// What an entry that lies at a position changes in the index.
+/// Change of the index by an entry that lies at `position`.
 ///
 /// # Errors
 ///
-/// [`LedgerError::Damaged`] when the entry is about no identifier.
+/// [`LedgerError::Damaged`] if the entry is about neither an identifier nor a prefix.
 pub fn change_of(position: Position, entry: &StoredEntry<'_>) -> Result<IndexChange, LedgerError> {
     let subject = entry.subject().ok_or_else(|| LedgerError::Damaged {
         path: "ledger".into(),
@@ -92,7 +92,7 @@ pub fn change_of(position: Position, entry: &StoredEntry<'_>) -> Result<IndexCha
     })
 }
 
-/// What an entry does to edges: those of its own record, and those of an event's outputs.
+/// Changes of edges by an entry: those of its own record, and those of an event's outputs.
 fn edge_moves(edges: &[EdgeChange], outputs: Option<&Outputs>) -> Vec<EdgeMove> {
     let own = edges.iter().map(|change| {
         let (kind, to) = change.subject();
