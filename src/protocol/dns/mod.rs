@@ -1,4 +1,4 @@
-//! DNS: from the bytes of a request to the bytes of its response. No sockets; those are the server's.
+//! DNS: from the bytes of a request to the bytes of its response. No sockets; those belong to `server`.
 //!
 //! ```text
 //! bytes -- Request -- Responder --(hit)---- StampedCache --------------------------+-- Plan -- writing -- bytes
@@ -21,10 +21,12 @@
 //! | a name with only names below it | no data: it exists (RFC 8020) |
 //! | with something homed, names below none of it | refused: not responsible |
 //!
-//! Who answers stands in [`delegation`], for which the longest prefix counts. A delegation to nobody who speaks DNS cannot be
-//! followed: the zone above says with authority that its names have no data, and the extended error 20 says "delegated". Of a hash
-//! that it does not know, a node that does not answer for everything says nothing: whose identifier it is cannot be told. On a node that walks for its clients
-//! ([`Desk::walks_for`](crate::resolver::Desk::walks_for)), a question with RD for the name of an identifier gets what others say instead of a referral or a refusal.
+//! [`delegation`] decides who answers for a name: the longest prefix counts. A delegation without a site that is asked
+//! over DNS cannot be followed: the zone above says with authority that its names have no data, and the extended error
+//! 20 says "delegated". A node that does not answer for every identifier refuses a name with an unknown hash: the hash
+//! does not tell the identifier. On a node that walks for its clients
+//! ([`Desk::walks_for`](crate::resolver::Desk::walks_for)), a query with RD for the name of an identifier gets the
+//! answer of a recursive walk in place of a referral or a refusal.
 //!
 //! * **TXT**: a record for each value: the string `<index> <type>`, then the data in strings of 255 octets; the data may
 //!   be any octets.
@@ -42,9 +44,10 @@
 //! has to fit a message of 65,535 octets: what does not is left out, and the extended error "other" (RFC 8914 section
 //! 4.1) says so; gRPC carries everything. Owner names are spelled as the question was, in any mix of cases.
 //!
-//! Outside: classes but IN and CHAOS, zone transfers and other zones are refused. What each outcome is called stands in
-//! [`super::outcome`]. The codec is our own ([`wire`], [`request`], `response`, [`answer`]): it is on the way of every datagram, and a
-//! library that builds a tree of names and records for each of them takes several times as long.
+//! Outside: classes other than IN and CHAOS, zone transfers and other zones are refused. The names and codes of
+//! outcomes stand in [`super::outcome`]. The codec is our own ([`wire`], [`request`], `response`, [`answer`]): every
+//! datagram passes through it, and a library that builds a tree of names and records for each of them takes several
+//! times as long.
 
 mod admission;
 pub mod answer;
