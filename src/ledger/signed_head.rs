@@ -1,9 +1,9 @@
-//! `signed_head`: the last checkpoint that the ledger signed.
+//! Signed head: the last checkpoint that the ledger signed, in the file `signed_head`.
 //!
-//! It is kept before anyone gets to see the checkpoint: two slots of 512 bytes, written in turn, each a whole note padded with
-//! zeros, so that a torn write leaves the other one. At start the ledger must hold at least what the newest readable slot
-//! signed, with the same root: otherwise entries that somebody holds a receipt for are gone, and the node refuses to sign
-//! anything that would contradict it.
+//! A checkpoint is stored here before it is published: in two slots of 512 bytes, written in turn, each a whole note
+//! padded with zeros, so that a torn write leaves the other slot. At start the ledger must hold at least what the
+//! newest readable slot signed, with the same root: otherwise entries with receipts are missing, and the node refuses
+//! to sign a contradiction.
 
 use std::{
     fs::{File, OpenOptions},
@@ -15,10 +15,10 @@ use std::{
 use super::LedgerError;
 use crate::tlog::{SignedCheckpoint, note::VerifierKey};
 
-/// The longest checkpoint that is kept, in bytes.
+/// Maximum length of a checkpoint, in bytes.
 pub const SLOT_BYTES: usize = 512;
 
-/// The file that remembers the last checkpoint signed.
+/// The file of the last signed checkpoint.
 #[derive(Debug)]
 pub(super) struct SignedHead {
     path: PathBuf,
@@ -27,21 +27,21 @@ pub(super) struct SignedHead {
     unsynced: bool,
 }
 
-/// What the slots of a `signed_head` file hold.
+/// Content of the slots of a `signed_head` file.
 #[derive(Debug)]
 pub(super) struct Slots {
-    /// The newest checkpoint that is whole, and the slot it lies in.
+    /// The newest whole checkpoint, and its slot.
     pub(super) newest: Option<(usize, SignedCheckpoint)>,
-    /// Slots that hold something else than a checkpoint.
+    /// Slots that hold something other than a checkpoint.
     pub(super) unreadable: Vec<usize>,
 }
 
 impl SignedHead {
-    /// Opens the file, or makes an empty one.
+    /// Opens the file, or creates an empty one.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when neither slot can be read though something was written.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if the file is not empty and neither slot can be read.
     pub(super) fn open(path: &Path, key: &VerifierKey) -> Result<(Self, Option<SignedCheckpoint>), LedgerError> {
         let file = open_or_create(path).map_err(|error| LedgerError::io("cannot open", path, error))?;
         let slots = read_slots(path, key)?;
@@ -55,11 +55,11 @@ impl SignedHead {
         Ok((Self { path: path.into(), file, next_slot, unsynced: false }, slots.newest.map(|(_, newest)| newest)))
     }
 
-    /// Remembers a checkpoint; it survives the process from here on, and a power cut after [`SignedHead::sync`].
+    /// Stores a checkpoint; it survives the process from here on, and a power cut after [`SignedHead::sync`].
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`]; the checkpoint must then not be given to anyone.
+    /// [`LedgerError::Io`]; the checkpoint must not be published then.
     pub(super) fn store(&mut self, checkpoint: &SignedCheckpoint) -> Result<(), LedgerError> {
         let slot = slots(&self.path, &[checkpoint])?;
         let written = self.file.write_all_at(&slot, (self.next_slot * SLOT_BYTES) as u64);
@@ -83,11 +83,11 @@ impl SignedHead {
     }
 }
 
-/// Checkpoints as they lie in their slots.
+/// Encodes checkpoints, one for each slot.
 ///
 /// # Errors
 ///
-/// [`LedgerError::Damaged`] when one is too long for a slot.
+/// [`LedgerError::Damaged`] if a checkpoint is too long for a slot.
 pub(super) fn slots(path: &Path, checkpoints: &[&SignedCheckpoint]) -> Result<Vec<u8>, LedgerError> {
     let mut bytes = vec![0; SLOT_BYTES * checkpoints.len()];
     for (slot, checkpoint) in bytes.chunks_exact_mut(SLOT_BYTES).zip(checkpoints) {
@@ -100,7 +100,8 @@ pub(super) fn slots(path: &Path, checkpoints: &[&SignedCheckpoint]) -> Result<Ve
     Ok(bytes)
 }
 
-/// A new file is durable by its name before anything is signed: later on, that it is missing means something.
+/// Opens the file; a new file's name is made durable before anything is signed, so that a missing file is a sign of
+/// damage.
 fn open_or_create(path: &Path) -> io::Result<File> {
     let is_new = !path.exists();
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
@@ -110,7 +111,7 @@ fn open_or_create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads both slots and verifies what they hold.
+/// Reads both slots and verifies their checkpoints.
 ///
 /// # Errors
 ///
