@@ -1,4 +1,4 @@
-//! The index directory: opened, rebuilt when it does not serve, sealed when it is closed (`store::local::seal`).
+//! The index directory: opened, rebuilt if unusable, sealed on close (`store::local::seal`).
 
 use std::{fs, io, sync::Arc};
 
@@ -15,11 +15,11 @@ use crate::{
     },
 };
 
-/// Opens the index; one that cannot be opened, or was made over another ledger, is thrown away and begun anew.
+/// Opens the index; rebuilds an index that is damaged or belongs to another state of the ledger.
 ///
 /// # Errors
 ///
-/// [`AppError`] when the directory cannot be removed or the engine cannot work in it.
+/// [`AppError`] if the directory cannot be removed, or the engine fails in it.
 pub(super) fn open_or_rebuild(
     directory: &DataDir,
     opening: &Opening,
@@ -39,7 +39,7 @@ pub(super) fn open_or_rebuild(
     Ok(Arc::new(open(directory, config)?))
 }
 
-/// Opens the index as it is, and breaks its seal.
+/// Opens the index as stored, and breaks its seal.
 ///
 /// # Errors
 ///
@@ -61,7 +61,7 @@ pub(super) fn open(directory: &DataDir, config: &Config) -> Result<LocalStore, S
     )
 }
 
-/// Up to where the index is durable, in the ledger's terms.
+/// Durable end of the index, as a position in the ledger.
 pub(super) fn mark(store: &dyn Store) -> Mark {
     let applied = store.durable();
     Mark { entries: applied.entries, position: applied.next }
@@ -71,13 +71,13 @@ pub(super) fn mark(store: &dyn Store) -> Mark {
 ///
 /// # Errors
 ///
-/// [`AppError`]; the index then has no seal, and the next start replays or rebuilds.
+/// [`AppError`]; the index is then without a seal, and the next start replays or rebuilds it.
 pub(super) fn close(store: &Arc<LocalStore>, directory: &DataDir) -> Result<(), AppError> {
     store.close()?;
     Ok(seal(directory)?)
 }
 
-/// Throws the index away.
+/// Removes the index.
 ///
 /// # Errors
 ///
@@ -90,7 +90,7 @@ pub(super) fn remove(directory: &DataDir) -> Result<(), AppError> {
     }
 }
 
-/// The bytes that the ledger's segments take.
+/// Size of the ledger's segments in bytes.
 ///
 /// # Errors
 ///
