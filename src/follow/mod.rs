@@ -1,4 +1,4 @@
-//! Following the ledger: from an index on, page by page, and then what is new.
+//! Following the ledger: reading from an index on, page by page, then each new entry.
 //!
 //! ```text
 //! Horizon ─ subscribe ─► Watch    how far followers may go, and when that changes        (the committer advances it)
@@ -6,9 +6,9 @@
 //! Erasures                        whether what was read may hold what was erased since
 //! ```
 //!
-//! The feed of changes, the verifiable index and the stream of mirrors go through the ledger in this way. What always holds: a
-//! follower sees every entry of its span once, in order, and none that the index has not applied. Deliberately absent: what a
-//! follower makes of an entry, and on which thread it reads.
+//! The feed of changes, the verifiable index and the stream of mirrors read the ledger in this way. Always: a follower
+//! sees every entry of its span once, in order, and none that the index has not applied. Deliberately absent: the
+//! follower's use of an entry, and the thread on which it reads.
 
 mod horizon;
 mod reading;

@@ -1,4 +1,5 @@
-//! Publishing: which checkpoints the world gets to see, with whose cosignatures, and whether the ledger may be continued at all.
+//! Publishing: the checkpoints that are shown to the world, with their cosignatures, and the check that the ledger may
+//! be continued.
 //!
 //! ```text
 //! at start      guard      asks the witnesses what they hold, before anything is signed
@@ -6,8 +7,8 @@
 //!               witnesses  one question each, with a bounded time
 //! ```
 //!
-//! A witness that shows another history of the ledger, signed with its own key, stops the ledger for good. Deliberately absent: who
-//! the witnesses are (`config`), and how they are reached (`client`).
+//! A witness that shows another history of the ledger, signed with the ledger's own key, stops the ledger for good.
+//! Deliberately absent: the choice of witnesses (`config`), and their connections (`client`).
 
 mod guard;
 mod publisher;
