@@ -240,8 +240,8 @@ impl Client {
         self.complete(batch.len(), results)
     }
 
-    /// Carries out the commands of a batch, all or none; results in their order. A node that does not know of that gets none
-    /// of them.
+    /// Carries out the commands of a batch, all or none; results in their order. A node without atomic batches gets
+    /// none of them.
     ///
     /// # Errors
     ///
