@@ -3,8 +3,7 @@
 //! ```text
 //! touchmark seen 1                 written whole or not at all, at most once a second
 //! explained <entries>              every value missing in so many entries was erased by one of them
-//! <a signed checkpoint>            behind an empty line: the largest that was seen, if the mirror did not hold all of
-//! it
+//! <a signed checkpoint>            behind an empty line: the largest that was seen and not held whole
 //! ```
 //!
 //! A primary that is lost may have signed more than its mirror received. The checkpoint tells when the mirror is

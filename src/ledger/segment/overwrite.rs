@@ -135,7 +135,7 @@ impl Segments {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if neither a frame header nor nothing lies between the two.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if the entries neither adjoin nor have a frame header between them.
     pub(in crate::ledger) fn frame_begins(
         &self,
         position: Position,
