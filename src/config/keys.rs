@@ -72,8 +72,8 @@ pub(super) fn shown(table: &str, name: &str) -> String {
     if table.is_empty() { format!("`{name}`") } else { format!("`{name}` in [{table}]") }
 }
 
-/// Declares the keys of the configuration, as the module's documentation says. A table is written `[name] Struct { … }`, and
-/// a key
+/// Declares the keys of the configuration, as the module's documentation says. A table is written
+/// `[name] Struct { … }`, and a key
 ///
 /// ```text
 /// /// Documentation.

@@ -184,7 +184,7 @@ mod tests {
             records: records.clone(),
             prefixes,
             store,
-            // Nobody says that the index has the batch.
+            // The committer does not report that the index has the batch.
             committer: Box::new(|_| {}),
             clock: Arc::new(|| 1_700_000_000_000),
             entropy: Arc::new(|| [7; 32]),
