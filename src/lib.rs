@@ -122,10 +122,10 @@
 //!
 //! # Vocabulary
 //!
-//! identifier, scheme, prefix, suffix, label; record, value, status; ledger, entry, index, checkpoint, inclusion proof, consistency
-//! proof, opening, publication, witness, cosignature, policy; delegation, site, endpoint, referral, root, walk, hop; primary, mirror, edge
-//! node, lag, promotion; edge (made-of, derived-from, packed-in, transferred-to, replaces), event, trace, recall; command, receipt,
-//! refusal; question, answer, outcome.
+//! identifier, scheme, prefix, suffix, label; record, value, status; ledger, entry, index, checkpoint, inclusion proof,
+//! consistency proof, opening, publication, witness, cosignature, policy; delegation, site, endpoint, referral, root,
+//! walk, hop; primary, mirror, edge node, lag, promotion; edge (made-of, derived-from, packed-in, transferred-to,
+//! replaces), event, trace, recall; command, receipt, refusal; question, answer, outcome.
 
 pub mod app;
 pub mod audit;

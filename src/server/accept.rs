@@ -198,6 +198,7 @@ impl Connection {
             }
         };
         let mut work = pin!(work);
+        // One timer for all stages: when it fires, the stage decides how much longer the connection may stay.
         let mut timer = pin!(sleep_until(Instant::now() + timeouts.handshake));
         let mut was_asked = false;
         loop {

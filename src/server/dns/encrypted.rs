@@ -12,7 +12,7 @@
 //!   (TLS, HTTPS) or are refused (QUIC). A client that stalls in a handshake delays no other.
 //! * Over TLS and QUIC a response is padded if its request is (RFC 8467). No response is truncated, as all are streams.
 //!
-//! Deliberately absent: HTTP/3, client certificates, early data, a bound on the requests of a connection in a given time.
+//! Deliberately absent: HTTP/3, client certificates, early data, a bound on the request rate of a connection.
 
 mod https;
 mod quic;

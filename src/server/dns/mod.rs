@@ -348,6 +348,7 @@ impl DnsServer {
         if let Err(error) = stopped {
             tracing::warn!(%error, "the UDP listeners for DNS did not stop cleanly");
         }
+        // Last, as no listener starts a walk any more.
         self.context.walks.stop().await;
     }
 }

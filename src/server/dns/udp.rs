@@ -33,7 +33,7 @@ impl UdpListener {
     ///
     /// # Errors
     ///
-    /// When the system gives no thread or no second handle of a socket.
+    /// If the system gives no thread or no second handle of a socket.
     pub(super) fn start(sockets: Vec<UdpSocket>, context: &Context) -> io::Result<Self> {
         DatagramListener::run(sockets, &DnsDatagrams::new(context), &context.limiter).map(Self)
     }
