@@ -6,13 +6,12 @@
 //! DIR/<hex SHA-256 of origin>    the last cosigned checkpoint, with the log's signatures and the witness's own
 //! ```
 //!
-//! What always holds: a cosigned checkpoint is durable before anyone gets the cosignature: it is written beside the old
-//! one, synced, renamed over it, and the directory synced. Requests about one log are handled one after the other, from
-//! the judgement to the disk, so that a slow request cannot undo the promise of a fast one. Only state that is known to
-//! be durable is served; after a failed write the witness refuses the log until it is restarted. A file that is
-//! missing, or damaged, stops it at start, and so does a key that was used with another directory: a witness that has
-//! forgotten may contradict itself. Deliberately absent: HTTP (`server::http::witness`); the judgement itself
-//! ([`crate::tlog::witness`]).
+//! Always: a cosigned checkpoint is durable before its cosignature leaves: it is written beside the old one, synced,
+//! renamed over it, and the directory synced. Requests about one log are handled one after the other, from the
+//! judgement to the disk, so that a slow request cannot undo the promise of a fast one. Only state that is known to be
+//! durable is served; after a failed write the witness refuses the log until it is restarted. A missing or damaged file
+//! stops the start, and so does a key that was used with another directory: a witness that has forgotten may contradict
+//! itself. Deliberately absent: HTTP (`server::http::witness`); the judgement itself ([`crate::tlog::witness`]).
 
 use std::{
     collections::{BTreeSet, HashMap},
