@@ -78,8 +78,8 @@ impl Client {
         Ok(Self { server: server.into(), channel })
     }
 
-    /// Client that connects with its first call, and again with the next call after the connection broke. Call it
-    /// within a runtime.
+    /// As [`Client::connect`], but connects with the first call, and again with the next call after the connection
+    /// broke. Must be called within a runtime.
     ///
     /// # Errors
     ///
