@@ -30,7 +30,7 @@ impl Publication {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).newest.note)
     }
 
-    /// The newest published checkpoint: size, root and note.
+    /// As [`Publication::newest`], with size and root.
     pub fn newest_checkpoint(&self) -> SignedCheckpoint {
         self.0.read().unwrap_or_else(PoisonError::into_inner).newest.clone()
     }

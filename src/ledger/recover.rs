@@ -114,6 +114,7 @@ impl Opening {
         let segments = Segments::open(&directory.segments(), Redactions::open(&directory.redactions())?)?;
         let mirror = MirrorOf::read(directory)?;
         recover_erasure(&segments, limit(directory, mirror.as_ref().map(|mirror| &mirror.key))?)?;
+        // Without entries, a missing head or key is that of a new ledger; beside entries it is damage.
         if matches!(segments.scan(Segments::first())?, Scanned::Frame(_)) {
             refuse_missing(&[directory.signed_head()])?;
             Keys::open(directory).map_err(|error| match error {

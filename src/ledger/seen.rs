@@ -140,6 +140,7 @@ impl Seen {
         done.map_err(|error| LedgerError::io("cannot write", &self.path, error))?;
         let mut known = self.known();
         known.explained_written = written.explained;
+        // A larger checkpoint may have been seen while the file was written.
         known.is_newest_written = known.size() == written.size();
         Ok(())
     }

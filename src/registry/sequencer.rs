@@ -145,6 +145,8 @@ impl Sequencer {
         let upto = Applied { entries: committed.mark.entries, next: committed.mark.position };
         let changed = staged.changed();
         let Staged { changes, prefix, .. } = staged;
+        // A failure of the index is reported only behind the caches: the ledger has the change, so old answers are
+        // stale.
         let applied = self.store.apply(changes, upto);
         match prefix {
             Some(version) => {

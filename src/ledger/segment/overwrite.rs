@@ -83,6 +83,7 @@ impl Segments {
         }
         bytes[4..8].copy_from_slice(&checksum.to_le_bytes());
         edits.push(4..8);
+        // A reader that meets torn bytes reads again under this lock.
         let _alone = self.overwriting.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         for edit in edits {
             let written = segment.file.write_all_at(&bytes[edit.clone()], offset + edit.start as u64);
@@ -135,7 +136,8 @@ impl Segments {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if the entries neither adjoin nor have a frame header between them.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if the entries neither adjoin nor have a frame header between
+    /// them.
     pub(in crate::ledger) fn frame_begins(
         &self,
         position: Position,
