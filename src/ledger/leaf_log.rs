@@ -110,7 +110,7 @@ impl LeafLog {
         Ok((Arc::clone(&log), LeafLogWriter { log, frontier, head, end, stopped: None }))
     }
 
-    /// Opens a log for reading only, up to its signed head; `None` if there is no log.
+    /// Opens a log for reading only, up to its signed head; `None` if there is no log, or nothing was signed.
     ///
     /// # Errors
     ///
