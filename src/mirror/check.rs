@@ -46,7 +46,7 @@ pub trait Held {
 /// The newest entry of an identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeldEntry {
-    /// Its index in the ledger.
+    /// Index of the entry in the ledger.
     pub index: u64,
     /// Version of the record that the entry made.
     pub version: u64,
@@ -60,7 +60,7 @@ pub enum Rejected {
     /// An entry breaks a rule.
     #[error("ledger entry {index} {what}")]
     Entry {
-        /// Its index.
+        /// Index of the entry.
         index: u64,
         /// The rule that broke.
         what: String,
@@ -105,7 +105,7 @@ pub enum Rejected {
         size: u64,
         /// Number of entries without a checkpoint.
         entries: usize,
-        /// Their length, in bytes.
+        /// Length of those entries, in bytes.
         bytes: usize,
     },
     /// A value is missing, and no entry erased it.
@@ -147,7 +147,7 @@ pub struct CheckedEntry {
     pub stored: Vec<u8>,
     /// Time of the entry, milliseconds since 1970 UTC.
     pub time_ms: u64,
-    /// Its leaf hash.
+    /// Leaf hash of the entry.
     pub leaf_hash: Hash,
     /// True if any edge leaves the record after the entry.
     pub has_edges: bool,

@@ -29,7 +29,7 @@ pub const PAGE_BYTES_MAX: usize = 1 << 20;
 /// Interval of the `alive` records of a primary with nothing else to send, in milliseconds.
 pub const ALIVE_INTERVAL_MS: u64 = 1_000;
 
-/// One record.
+/// A record of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// A whole entry in its stored form.
@@ -40,9 +40,9 @@ pub enum Record {
     Checkpoint(Vec<u8>),
     /// Sign of life of the primary.
     Alive {
-        /// Entries in its ledger.
+        /// Number of entries in the primary's ledger.
         size: u64,
-        /// Its time, milliseconds since 1970 UTC.
+        /// Time of the primary, milliseconds since 1970 UTC.
         time_ms: u64,
     },
 }

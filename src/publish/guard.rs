@@ -8,9 +8,9 @@
 //! signed, or, if nothing was signed, that of the empty tree. The witness answers with what it holds:
 //!
 //! * more entries than the ledger has, or another root for a size that the ledger has: the node does not start;
-//! * as much or less, and a beginning of it: the node starts;
-//! * more than was shown, and not more than there is (a power cut may take the last `signed_head`): its own copy is compared
-//!   where it shows one; otherwise it will compare when it is asked to cosign.
+//! * as many entries as shown or fewer, and a beginning of the ledger: the node starts;
+//! * more entries than shown, and not more than there is (a power cut may take the last `signed_head`): the node compares
+//!   the witness's own copy, if the witness shows one; otherwise the witness compares at the next cosignature.
 //!
 //! A witness that does not answer stops the node only when `required` in `[witnesses]` says so.
 

@@ -2,9 +2,9 @@
 //! be continued.
 //!
 //! ```text
-//! at start      guard      asks the witnesses what they hold, before anything is signed
+//! at start      guard      asks the witnesses for their size of the ledger, before anything is signed
 //! afterwards    publisher  takes the newest checkpoint once a second, has it cosigned, publishes it (`ledger::Publication`)
-//!               witnesses  one question each, with a bounded time
+//!               witnesses  one request each, with a timeout
 //! ```
 //!
 //! A witness that shows another history of the ledger, signed with the ledger's own key, stops the ledger for good.

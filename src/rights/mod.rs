@@ -2,10 +2,10 @@
 //!
 //! | rule | function | until there are permits |
 //! |---|---|---|
-//! | which values of a record are seen | [`view`] under [`Rights`] | those with the permission public-read |
-//! | who may write and export | [`may_write`] | callers on loopback addresses |
-//! | who may mirror the ledger, with what is not public | [`may_mirror`] | callers of the networks of `allow` in `[mirror]` |
-//! | for whom a recursive node walks | [`may_walk`] | callers of the networks of `allow` in `[recursion]` |
+//! | reading values of a record | [`view`] under [`Rights`] | values with the permission public-read |
+//! | writing and exporting | [`may_write`] | callers on loopback addresses |
+//! | mirroring the ledger, non-public values included | [`may_mirror`] | callers of the networks of `allow` in `[mirror]` |
+//! | recursive walks | [`may_walk`] | callers of the networks of `allow` in `[recursion]` |
 //!
 //! Always: a caller whose address is unknown has the rights of everybody and no more. The room is pure: it does no I/O,
 //! keeps no state, and knows no transport. A denial is returned as a value ([`Denied`]), worded for the caller.

@@ -1,7 +1,7 @@
 //! Checkpoints: size and root of a log, signed; and the key that signs them.
 //!
-//! A checkpoint is a C2SP tlog-checkpoint in a C2SP signed note, made with `tlog_tiles` and `signed_note`. Deliberately absent:
-//! the files in which key and checkpoint are kept (`ledger`).
+//! A checkpoint is a C2SP tlog-checkpoint in a C2SP signed note, made with `tlog_tiles` and `signed_note`. Deliberately
+//! absent: the files in which key and checkpoint are kept (`ledger`).
 
 use std::sync::Arc;
 

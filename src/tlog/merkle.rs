@@ -1,7 +1,8 @@
 //! Verification of inclusion proofs (RFC 9162 section 2.1.3.2) and consistency proofs (section 2.1.4.2).
 //!
-//! Where documents differ: every tree, the empty one included, is consistent with the empty tree, by an empty proof
-//! (C2SP tlog-witness); the old root has to be that of the empty tree. No leaf is included in the empty tree.
+//! Documents differ on the empty tree. Here every tree, the empty one included, is consistent with the empty tree, by
+//! an empty proof (C2SP tlog-witness); the old root has to be that of the empty tree. No leaf is included in the empty
+//! tree.
 
 use sha2::{Digest, Sha256};
 

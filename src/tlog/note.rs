@@ -1,4 +1,5 @@
-//! Signed checkpoints: C2SP signed-note, tlog-checkpoint and tlog-cosignature, with the Ed25519 keys of logs and cosigners.
+//! Signed checkpoints: C2SP signed-note, tlog-checkpoint and tlog-cosignature, with the Ed25519 keys of logs and
+//! cosigners.
 //!
 //! `signed_note` parses and verifies notes, `tlog_tiles` parses checkpoints; keys are ours, because cosigners have a
 //! type of their own: they sign a time together with the note. A wrong signature by a known key refuses the whole note;
@@ -285,7 +286,7 @@ pub struct VerifiedCheckpoint {
     pub head: TreeHead,
     /// Keys of the log that signed, at least one after [`verify_checkpoint`].
     pub log_keys: Vec<VerifierKey>,
-    /// Their signature lines, with their line feeds.
+    /// Signature lines of those keys, with their line feeds.
     pub log_lines: String,
     /// Cosignatures by known keys.
     pub cosignatures: Vec<Cosignature>,

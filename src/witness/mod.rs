@@ -568,14 +568,14 @@ mod tests {
         for at in 0..note.len() {
             let mut flipped = note.clone();
             flipped[at] ^= 1;
-            // The log's own signature says nothing here: the witness checked it before it cosigned.
+            // The log's own signature does not count here: the witness checked it before it cosigned.
             if !refused(&flipped) {
                 let line = String::from_utf8_lossy(&note[..at]).matches('\n').count();
                 assert_eq!(line, 4, "byte {at}");
             }
         }
         assert!(refused(b""));
-        // What another log cosigned stands in for nothing.
+        // The cosigned checkpoint of another log does not replace it.
         fs::write(&path, &note).unwrap();
         fs::copy(&path, directory.path().join("state").join(origin_hash("b.test"))).unwrap();
         assert!(matches!(open(directory.path()), Err(WitnessError::Damaged { .. })));

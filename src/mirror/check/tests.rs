@@ -49,7 +49,8 @@ struct Primary {
     ledger: Arc<Ledger>,
 }
 
-/// Six entries: two registrations, one with an edge; two changes of the first; an erasure of its value; another registration.
+/// Six entries: two registrations, one with an edge; two changes of the first; an erasure of its value; another
+/// registration.
 fn primary(seed: u8) -> Primary {
     let directory = tempfile::tempdir().unwrap();
     let data = DataDir::open_or_create(directory.path()).unwrap();

@@ -20,7 +20,7 @@ pub(super) struct CachedAnswer {
 /// Expiry of a cached answer, apart from a change that invalidates it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Expiry {
-    /// Nothing.
+    /// The answer does not expire.
     Never,
     /// The answer holds signatures or keys: it expires with their signer, and at an age.
     WithSigner(SignerStamp),

@@ -252,7 +252,7 @@ mod tests {
         assert!(format!("{check:?}").starts_with(expected), "{option}: {check:?}");
         let sent = secrets.response_to(&check, address, now_seconds).unwrap();
         assert_eq!(HEXLOWER.encode(&sent), response);
-        // What was sent is good when it comes back.
+        // The cookie sent is valid when it comes back.
         let again = secrets.verify(Some(&sent), address, now_seconds);
         assert!(matches!(again, CookieCheck::Valid { renew: false, .. }), "{again:?}");
         assert_eq!(secrets.response_to(&again, address, now_seconds), Some(sent));

@@ -107,7 +107,8 @@ impl Cut {
     }
 }
 
-/// The zones of a node and the cuts below them. Names are labels from left to right, without those of the zone of the node.
+/// The zones of a node and the cuts below them. Names are labels from left to right, without those of the zone of the
+/// node.
 #[derive(Clone, Copy)]
 pub(super) struct Delegations<'a> {
     pub(super) prefixes: &'a Prefixes,

@@ -46,7 +46,8 @@ pub fn put_text(out: &mut Vec<u8>, value: &ValueView<'_>) {
     value.data.chunks(STRING_OCTETS_MAX).for_each(|string| put_string(out, string));
 }
 
-/// Writes the data of a NAPTR record (RFC 3403 section 4.1): order, preference, flags, service, expression, replacement.
+/// Writes the data of a NAPTR record (RFC 3403 section 4.1): order, preference, flags, service, expression,
+/// replacement.
 pub fn put_naptr(out: &mut Vec<u8>, value: &ValueView<'_>, service: &str, regexp: &[u8]) {
     out.extend_from_slice(&NAPTR_ORDER.to_be_bytes());
     out.extend_from_slice(&preference(value).to_be_bytes());

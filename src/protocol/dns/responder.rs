@@ -1,4 +1,4 @@
-//! From the bytes of a request to the bytes of its response.
+//! The responder: from the bytes of a request to the bytes of its response.
 //!
 //! Most requests repeat earlier ones: their answer lies ready in a cache, by name (in lower case) and type, and is
 //! copied behind the question as the client spelled it. [`super::topics`] says which change invalidates which answers.

@@ -3,8 +3,8 @@
 //! A response is written in two steps, so that a cached answer is copied once, straight into the output:
 //!
 //! 1. [`start`] puts the question and the records of an answer behind room for the header;
-//! 2. [`finish`] adds what depends on the client and the moment: header, SOA record, OPT record, and it drops records that do not
-//!    fit.
+//! 2. [`finish`] adds what depends on the client and the moment: header, SOA record, OPT record, and it drops records
+//!    that do not fit.
 //!
 //! Deliberately absent: the choice of the answer and of the options that go with it (`writing`).
 

@@ -1,4 +1,4 @@
-//! Signatures on answers, and the denial of what is not there (RFC 4035 section 3.1, RFC 9824).
+//! Signatures on answers, and the denial of missing names and types (RFC 4035 section 3.1, RFC 9824).
 //!
 //! The sets to sign are passed in: this file knows neither the zone's contents nor how they are looked up.
 

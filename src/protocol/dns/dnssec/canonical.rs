@@ -135,7 +135,7 @@ mod tests {
         }
     }
 
-    /// After names were lowered, what differed only in case is the same record.
+    /// Records whose names differ only in case are equal after lower-casing.
     #[test]
     fn the_same_record_in_two_spellings_is_one() {
         let (one, other): (&[u8], &[u8]) = (b"\x01a\x00", b"\x01A\x00");

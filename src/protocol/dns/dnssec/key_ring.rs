@@ -9,10 +9,10 @@
 //!  new       |-- published ---|---- active ------------------------------
 //! ```
 //!
-//! * `published`: it is in the DNSKEY set and signs that set, so that everyone gets to know it.
-//! * `active`: it signs everything, and the CDS and CDNSKEY sets ask the parent for its DS.
-//! * `retired`: it is still in the DNSKEY set and signs that set, for caches hold what it signed, and DS records that
-//!   name it.
+//! * `published`: the key is in the DNSKEY set and signs that set, so that caches learn the key.
+//! * `active`: the key signs everything, and the CDS and CDNSKEY sets ask the parent for its DS.
+//! * `retired`: the key is still in the DNSKEY set and signs that set, for caches hold signatures of the key, and DS
+//!   records that name it.
 //!
 //! It is always safe to change the DS at the parent while the new key is active and the old one retired: both sign the
 //! DNSKEY set, and either DS leads to it. The old key is removed by command only, once an operator knows that its DS is
@@ -380,7 +380,7 @@ mod tests {
         }
         let text = two.to_text();
         assert_eq!(text.lines().count(), 4);
-        // Whatever bit is flipped in what makes out the keys, it is noticed.
+        // A flipped bit in any part of a key is detected.
         for (place, byte) in text.bytes().enumerate().filter(|(_, byte)| *byte != b'\n') {
             let mut damaged = text.clone().into_bytes();
             damaged[place] = byte ^ 1;

@@ -199,7 +199,8 @@ impl Key {
         &self.secret
     }
 
-    /// Signs a message: 64 octets, r and s of ECDSA (RFC 6605 section 4) or a signature of Ed25519 (RFC 8080 section 4).
+    /// Signs a message: 64 octets, r and s of ECDSA (RFC 6605 section 4) or a signature of Ed25519 (RFC 8080 section
+    /// 4).
     ///
     /// # Errors
     ///

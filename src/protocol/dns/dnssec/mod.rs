@@ -5,7 +5,7 @@
 //! | [`keys`] | one key: algorithm, signature, DNSKEY, DS |
 //! | [`key_ring`] | the keys of the zone, and the roll from one to the next |
 //! | `canonical` | which bytes a signature covers (RFC 4034 section 6) |
-//! | [`denial`] | NSEC records for what is not there (RFC 9824) |
+//! | [`denial`] | NSEC records for missing names and types (RFC 9824) |
 //! | this one | [`Signer`]: signatures (RFC 4034 section 3) of sets in wire form |
 //!
 //! A question with DNSSEC OK gets:
@@ -99,9 +99,9 @@ struct KeptSoa {
 /// Version of the SOA record of a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoaVersion {
-    /// Its serial number.
+    /// Serial number of the record.
     pub serial: u32,
-    /// TTL before any counting down, in seconds.
+    /// TTL of the record before any counting down, in seconds.
     pub ttl: u32,
 }
 
