@@ -1,4 +1,4 @@
-//! The guard against forks: before a node signs anything, it asks its witnesses for their size of its ledger.
+//! The guard against forks: before a node signs anything, it asks its witnesses how much of its ledger they hold.
 //!
 //! If an old copy of the data directory is restored, entries, tree and `signed_head` fit together, and nothing in it
 //! tells that there was more. Continued, it would be a second history under the same key. A witness knows: it cosigned

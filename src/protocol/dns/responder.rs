@@ -83,7 +83,7 @@ struct Effort<'a> {
 enum ReadOutcome {
     /// The answer, and its source.
     Answer(WireAnswer, Origin),
-    /// The answer needs a disk or a signature, and the depth forbids both.
+    /// The answer needs more work than the depth allows, such as a read of a disk.
     OnDisk,
     /// The answer needs a walk for this identifier.
     Walk(Box<Identifier>),
