@@ -2,6 +2,7 @@
 //! file says first. Every rule is shown to fail on a snippet that breaks it.
 
 mod names;
+mod prose;
 mod rooms;
 
 use std::{
