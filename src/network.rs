@@ -1,7 +1,7 @@
-//! A network: an address and how many of its first bits count.
+//! A network: an address and the number of its leading bits that count.
 //!
-//! An IPv4 address that is spelled as an IPv6 one (`::ffff:192.0.2.1`, as a socket for both gives it) is the IPv4
-//! address, in a network as in what is looked up. IPv4 and IPv6 networks hold nothing of each other.
+//! An IPv4 address written as an IPv6 one (`::ffff:192.0.2.1`, as a dual-stack socket reports it) is the IPv4 address,
+//! in networks and in lookups. No IPv4 network contains an IPv6 address, and the reverse.
 
 use std::{
     fmt,
@@ -12,10 +12,10 @@ use std::{
 
 use crate::id::excerpt;
 
-/// Bits of the addresses.
+/// Length of an address, in bits.
 const IPV4_BITS: u8 = 32;
 const IPV6_BITS: u8 = 128;
-/// Bits that all IPv4 addresses have in front when they are spelled as IPv6 ones.
+/// Length of the prefix that all IPv4-mapped IPv6 addresses share, in bits.
 const MAPPED_BITS: u8 = IPV6_BITS - IPV4_BITS;
 const MAPPED_PREFIX: u128 = 0xffff << IPV4_BITS;
 
@@ -26,28 +26,28 @@ pub struct Network {
     prefix_length: u8,
 }
 
-/// Why a text is no network.
+/// Error of parsing a [`Network`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkError {
-    /// What stands before the slash is no address.
+    /// The text before the slash is no address.
     #[error("network `{network}`: `{address}` is not an address; give 192.0.2.0/24 or 2001:db8::/32")]
     Address {
         /// The text.
         network: String,
-        /// The part of it.
+        /// The part before the slash.
         address: String,
     },
-    /// What stands behind the slash is no length that the address can have.
+    /// The text behind the slash is no prefix length of this address family.
     #[error("network `{network}`: `{length}` is not a prefix length; it is {} to {} here", range.start(), range.end())]
     Length {
         /// The text.
         network: String,
-        /// The part of it.
+        /// The part behind the slash.
         length: String,
-        /// What it may be.
+        /// Allowed lengths.
         range: RangeInclusive<u8>,
     },
-    /// The address has bits behind its prefix.
+    /// The address has bits set behind its prefix.
     #[error("network `{network}` has bits set behind its prefix; {meant} has none")]
     HostBits {
         /// The text.
@@ -58,7 +58,8 @@ pub enum NetworkError {
 }
 
 impl Network {
-    /// The network of this length that an address is in. A length beyond the address is all of the address.
+    /// The network of this length that contains an address. A longer length than the address has counts as the
+    /// address's.
     pub fn of(address: IpAddr, prefix_length: u8) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => {
@@ -72,7 +73,7 @@ impl Network {
         }
     }
 
-    /// Whether an address is in the network.
+    /// True if an address is in the network.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.first, address.to_canonical()) {
             (IpAddr::V4(first), IpAddr::V4(address)) => {
@@ -85,7 +86,7 @@ impl Network {
         }
     }
 
-    /// The first address as the bits of an IPv6 one. Two networks of one length have the same only when they are the same.
+    /// The first address, as the bits of an IPv6 address. Networks of one length with equal bits are equal.
     pub fn first_bits(&self) -> u128 {
         match self.first {
             IpAddr::V4(first) => MAPPED_PREFIX | u128::from(first.to_bits()),
@@ -94,7 +95,7 @@ impl Network {
     }
 }
 
-/// The networks that a node is reached from on its own machine.
+/// The loopback networks.
 pub fn loopback() -> [Network; 2] {
     [Network::of(Ipv4Addr::LOCALHOST.into(), 8), Network::of(Ipv6Addr::LOCALHOST.into(), 128)]
 }
@@ -132,17 +133,17 @@ impl fmt::Display for Network {
     }
 }
 
-/// Digits only: the library takes a plus in front.
+/// Reads a prefix length: digits only, since `parse` accepts a leading plus.
 fn read_length(text: &str) -> Option<u8> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// The first bits of 32.
+/// Mask of the first bits of 32.
 const fn ipv4_mask(bits: u8) -> u32 {
     mask(MAPPED_BITS + bits) as u32
 }
 
-/// The first bits of 128.
+/// Mask of the first bits of 128.
 const fn mask(bits: u8) -> u128 {
     match bits {
         0 => 0,
@@ -234,7 +235,7 @@ mod tests {
                 let network = Network::of(address, length);
                 prop_assert!(network.contains(address));
                 prop_assert_eq!(network.to_string().parse(), Ok(network));
-                // Another bit: inside when it stands behind the prefix.
+                // Another address: inside if the flipped bit stands behind the prefix.
                 let flip = |other: u128| 1u128 << (bits - 1 - flipped % bits) ^ other;
                 let other = match address {
                     IpAddr::V4(address) => IpAddr::V4((flip(address.to_bits().into()) as u32).into()),

@@ -1,4 +1,4 @@
-//! Auditing a data directory or a log over HTTP: which sources there are, and with which key.
+//! Audits of a data directory or of a log over HTTP: their sources and keys.
 
 use std::path::Path;
 
@@ -11,15 +11,15 @@ use crate::{
     vindex::keys::ORIGIN_SUFFIX,
 };
 
-/// Requests under way at once, to a log over HTTP.
+/// Maximum number of concurrent requests to a log over HTTP.
 const REQUESTS_AT_ONCE: usize = 8;
 
-/// Audits the ledger of a data directory on which no node runs, and its verifiable index when there is one. Without a key the
-/// directory's own counts.
+/// Audits the ledger of a data directory, on which no node may run, and its verifiable index if there is one. Without
+/// `verifier`, the directory's own key is used.
 ///
 /// # Errors
 ///
-/// [`AppError::Audit`] is the first difference; [`AppError::Ledger`] when the directory cannot be opened.
+/// [`AppError::Audit`] with the first difference; [`AppError::Ledger`] if the directory cannot be opened.
 pub fn audit_directory(
     data: &Path,
     verifier: Option<&VerifierKey>,
@@ -27,7 +27,7 @@ pub fn audit_directory(
 ) -> Result<AuditReport, AppError> {
     let directory = DataDir::open(data)?;
     let source = LedgerSource::open(&directory)?;
-    // A mirror has no verifiable index: it could not sign one.
+    // A mirror cannot sign, and so has no verifiable index.
     let index = match source.ledger().signer() {
         Ok(key) => {
             LeafLog::open_to_read(&directory.vindex(), key.with_suffix(ORIGIN_SUFFIX).map_err(LedgerError::from)?)?
@@ -40,8 +40,8 @@ pub fn audit_directory(
     Ok(Audit { log: &source, index, verifier: Some(verifier), threads: processors() }.run(progress)?)
 }
 
-/// Audits a log over HTTP, whose checkpoint lies at `<url>/checkpoint`, and its verifiable index at `index`. Without a key no
-/// signature is checked.
+/// Audits a log over HTTP, with its checkpoint at `<url>/checkpoint`, and its verifiable index at `index`. Without
+/// `verifier`, no signature is checked.
 ///
 /// # Errors
 ///

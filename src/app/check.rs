@@ -1,4 +1,4 @@
-//! Jobs over a whole data directory while no node runs on it: `fsck` and `rebuild`.
+//! Jobs over a whole data directory without a running node: `fsck` and `rebuild`.
 
 use std::path::Path;
 
@@ -20,46 +20,47 @@ use crate::{
     vindex::keys::ORIGIN_SUFFIX,
 };
 
-/// What `fsck` found in a sound data directory.
+/// Findings of `fsck` in a sound data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FsckReport {
-    /// Entries in the ledger.
+    /// Number of entries in the ledger.
     pub entries: u64,
-    /// Identifiers ever registered.
+    /// Number of identifiers ever registered.
     pub identifiers: u64,
-    /// Entries that the last signed checkpoint covers.
+    /// Number of entries under the last signed checkpoint.
     pub signed: u64,
-    /// Root of the tree, base64.
+    /// Root hash of the tree, base64.
     pub root: String,
-    /// Bytes behind the last entry, of a write that was cut off before it was acknowledged.
+    /// Bytes of torn writes after the last entry and the last leaf of the output log; such a write was never
+    /// acknowledged.
     pub torn_bytes: u64,
-    /// Identifiers in the index.
+    /// Number of identifiers in the index.
     pub index_entries: u64,
-    /// The verifier key of the ledger.
+    /// Verifier key of the ledger.
     pub verifier_key: String,
-    /// Leaves of the output log of the verifiable index.
+    /// Number of leaves in the output log of the verifiable index.
     pub output_leaves: u64,
-    /// Whether the index was closed cleanly, so that each of its files could be compared with its seal.
+    /// True if the index was closed cleanly, so that its files were compared with its seal.
     pub sealed: bool,
 }
 
-/// What `rebuild` did.
+/// Result of `rebuild`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RebuildReport {
-    /// Ledger entries applied to the new index.
+    /// Number of ledger entries applied to the new index.
     pub entries: u64,
 }
 
-/// Checks everything in a data directory: the ledger, the tree against the entries, the index against the ledger.
+/// Checks a whole data directory: the ledger, the tree against the entries, the index against the ledger.
 ///
 /// # Errors
 ///
-/// [`AppError`] names the first bad entry or file.
+/// [`AppError`] with the first bad entry or file.
 pub fn fsck(data: &Path, progress: &mut dyn FnMut(Progress)) -> Result<FsckReport, AppError> {
     fsck_open(&DataDir::open(data)?, progress)
 }
 
-/// As [`fsck`], of a directory that is open.
+/// As [`fsck`], for an open directory.
 pub(super) fn fsck_open(directory: &DataDir, progress: &mut dyn FnMut(Progress)) -> Result<FsckReport, AppError> {
     if keys::file(directory.path()).exists() {
         keys::keys(directory.path())?;
@@ -72,14 +73,15 @@ pub(super) fn fsck_open(directory: &DataDir, progress: &mut dyn FnMut(Progress))
         return Err(AppError::Index { what: format!("index: {what}") });
     }
     let checked = compare(directory, &seal, progress);
-    // Opening the index broke the seal. Whatever was found, the index is as it was closed.
+    // Opening the index broke the seal. The checks change no file of the index, so it is sealed again whatever they
+    // found.
     let sealed = if seal == Seal::Whole { seal::seal(directory) } else { Ok(()) };
     let report = checked?;
     sealed?;
     Ok(report)
 }
 
-/// Checks the ledger, and the index against it.
+/// Checks the ledger, and the index against the ledger.
 fn compare(directory: &DataDir, seal: &Seal, progress: &mut dyn FnMut(Progress)) -> Result<FsckReport, AppError> {
     let total = index::ledger_bytes(directory)?;
     let mut check = IndexCheck::new(index::open(directory, &config_of(directory))?);
@@ -112,12 +114,12 @@ fn compare(directory: &DataDir, seal: &Seal, progress: &mut dyn FnMut(Progress))
     })
 }
 
-/// How the index of a directory is opened to be checked.
+/// Configuration to open the index of a directory for a check.
 fn config_of(directory: &DataDir) -> Config {
     Config { data: directory.path().into(), ..Config::default() }
 }
 
-/// Checks the output log of the verifiable index, where there is one. Whether it says the right thing is for an audit.
+/// Checks the output log of the verifiable index, if there is one. The content is checked by an audit, not here.
 fn check_output_log(directory: &DataDir, seal: &Seal) -> Result<LeafLogCheck, AppError> {
     let none = LeafLogCheck { leaves: 0, unsigned_bytes: 0 };
     if !directory.vindex().exists() {
@@ -133,11 +135,11 @@ fn check_output_log(directory: &DataDir, seal: &Seal) -> Result<LeafLogCheck, Ap
     Ok(output)
 }
 
-/// Throws the index away and makes it again from the ledger.
+/// Removes the index and rebuilds it from the ledger.
 ///
 /// # Errors
 ///
-/// [`AppError`]; running it again begins anew.
+/// [`AppError`]; a second run starts over.
 pub fn rebuild(data: &Path, progress: &mut dyn FnMut(Progress)) -> Result<RebuildReport, AppError> {
     let directory = DataDir::open(data)?;
     index::remove(&directory)?;
@@ -145,7 +147,7 @@ pub fn rebuild(data: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Rebuil
     let opening = Opening::new(&directory, KeySource { origin: &config.origin, seed: entropy()() })?;
     let store = index::open_or_rebuild(&directory, &opening, &config)?;
     let total = opening.bytes()?;
-    // Nothing is signed: that is for a node, which may have witnesses to ask first.
+    // Nothing is signed: only a node may sign, after it has asked its witnesses.
     let replayed = opening.recover::<AppError>(Mark::START, |frame| {
         apply::apply_frame(&store, frame)?;
         report(progress, frame.end().0, total);

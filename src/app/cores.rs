@@ -1,4 +1,4 @@
-//! The two cores over one ledger and its index, and the answers that are made of theirs.
+//! The two cores over one ledger and its index, with the DNS responder and the feeds on top.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -23,36 +23,36 @@ use crate::{
     vindex::Lookups,
 };
 
-/// What the read core answers from beside index and ledger.
+/// Parts of the read core beside index and ledger.
 pub(super) struct ReadParts {
-    /// How other nodes are asked, on a recursive node.
+    /// Recursion, on a recursive node.
     pub(super) recursive: Option<Recursive>,
-    /// The checkpoints that proofs are made for.
+    /// Published checkpoints, against which proofs are made.
     pub(super) publication: Arc<Publication>,
-    /// The verifiable index, when the node has one.
+    /// The verifiable index, if the node has one.
     pub(super) lookups: Option<Lookups>,
 }
 
-/// The cores, running.
+/// The running cores.
 pub(super) struct Cores {
     /// The read core.
     pub(super) desk: Desk,
-    /// Answers over DNS.
+    /// Answers DNS queries.
     pub(super) responder: Arc<Responder>,
     /// The feed of changes.
     pub(super) feeds: Arc<Feeds>,
-    /// The write core; that of a mirror refuses.
+    /// The write core; on a mirror it refuses every command.
     pub(super) registry: Registry,
-    /// Who adds to the ledger and publishes it.
+    /// Writer and publisher of the ledger.
     pub(super) role: Role,
 }
 
 impl Cores {
-    /// Starts them.
+    /// Starts the cores.
     ///
     /// # Errors
     ///
-    /// [`AppError`] when the zone or the secrets of cookies cannot be used, or the system gives no thread.
+    /// [`AppError`] if the zone or the cookie secrets cannot be used, or no thread can be started.
     pub(super) fn start(config: &Config, opened: Opened, parts: ReadParts) -> Result<Self, AppError> {
         let Opened { ledger, entries, writer } = opened;
         let ledger = &ledger;
@@ -121,7 +121,7 @@ impl Cores {
     }
 }
 
-/// What a mirror knows of its primary; what says nothing is set aside, for a mirror serves without it.
+/// Checkpoints that a mirror has seen of its primary. A damaged file is set aside: the mirror serves without it.
 fn seen(data: &Path, primary: &VerifierKey) -> Result<Seen, LedgerError> {
     match Seen::open(data, primary) {
         Err(error @ LedgerError::Damaged { .. }) => {
@@ -137,7 +137,7 @@ fn seen(data: &Path, primary: &VerifierKey) -> Result<Seen, LedgerError> {
     }
 }
 
-/// What the node says its own addresses are over DNS: what it is told, or else the particular ones on which it listens.
+/// Addresses of the node in its NS records: the configured ones, else the specific addresses that DNS listens on.
 fn public_addresses(config: &Config) -> Vec<IpAddr> {
     if !config.dns.public.is_empty() {
         return config.dns.public.clone();
@@ -145,7 +145,7 @@ fn public_addresses(config: &Config) -> Vec<IpAddr> {
     config.dns.listen.iter().map(SocketAddr::ip).filter(|address| !address.is_unspecified()).collect()
 }
 
-/// What the node answers for when nothing is said of it.
+/// Prefixes that are homed without an entry of the ledger that says so.
 fn implicit_home(config: &Config, writer: &Writer) -> Result<ImplicitHome, AppError> {
     let only = match writer {
         Writer::Mirror(_, of) => of.only.as_slice(),
@@ -159,7 +159,8 @@ fn implicit_home(config: &Config, writer: &Writer) -> Result<ImplicitHome, AppEr
     Ok(ImplicitHome::Within(kept.map_err(bad)?))
 }
 
-/// What a change outdates: the answers of the desk, then those that were made of them. Then it is news.
+/// The callback after a commit: invalidates the desk's answers, then the DNS responses made from them, then advances
+/// the feeds.
 fn committer(desk: &Desk, responder: &Arc<Responder>, feeds: &Arc<Feeds>) -> Committer {
     let (desk, responder, feeds) = (desk.clone(), Arc::clone(responder), Arc::clone(feeds));
     Box::new(move |changes| {
@@ -172,7 +173,7 @@ fn committer(desk: &Desk, responder: &Arc<Responder>, feeds: &Arc<Feeds>) -> Com
     })
 }
 
-/// The secrets of cookies: those of a file, or one for as long as this process runs.
+/// DNS cookie secrets: from the configured file, else random for this process.
 fn cookies(config: &Config) -> Result<CookieSecrets, AppError> {
     match &config.dns.cookie_secrets {
         Some(path) => Ok(cookie_file::read(path)?),

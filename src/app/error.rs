@@ -1,4 +1,4 @@
-//! Why a node could not be started, stopped or checked.
+//! Errors of starting, stopping and checking a node.
 
 use std::{
     io,
@@ -23,43 +23,43 @@ use crate::{
     witness::WitnessError,
 };
 
-/// Why a node could not be started, stopped or checked.
+/// Error of starting, stopping or checking a node.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// The ledger.
+    /// Error of the ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The index.
+    /// Error of the index.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Entries of the ledger could not be read, or applied to the index.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The zone is no DNS name.
+    /// The zone is not a valid DNS name.
     #[error(transparent)]
     Zone(#[from] ZoneError),
-    /// The certificate of DNS over TLS, HTTPS and QUIC.
+    /// Error of the certificate for DNS over TLS, HTTPS and QUIC.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// The secrets of DNS cookies.
+    /// Error of the DNS cookie secrets.
     #[error(transparent)]
     Cookies(#[from] CookieFileError),
     /// An address for DNS could not be bound.
     #[error(transparent)]
     Dns(#[from] ListenError),
-    /// The keys of the zone.
+    /// Error of the zone's keys.
     #[error(transparent)]
     Dnssec(#[from] KeysError),
-    /// Witnesses hold another history of the ledger, or too few of them say what they hold.
+    /// Witnesses hold another history of the ledger, or too few of them answered.
     #[error(transparent)]
     Guard(#[from] GuardError),
-    /// The key or the memory of a witness.
+    /// Error of a witness's key or state.
     #[error(transparent)]
     Witness(#[from] WitnessError),
-    /// What a mirror is told does not fit its directory.
+    /// The configuration of a mirror does not fit its directory.
     #[error("{what}")]
     Mirror {
-        /// What is in the way, and what to do.
+        /// Reason and remedy.
         what: String,
     },
     /// An address could not be bound.
@@ -67,17 +67,17 @@ pub enum AppError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// For which protocol.
+        /// Name of the protocol.
         what: &'static str,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// The file of roots.
+    /// The roots file cannot be used.
     #[error("the roots in {} cannot be used: {reason}", path.display())]
     Roots {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason.
         reason: String,
     },
     /// An audit found a difference, or could not read something.
@@ -86,15 +86,15 @@ pub enum AppError {
     /// The index and the ledger disagree.
     #[error("{what}; `touchmark rebuild` makes the index again from the ledger")]
     Index {
-        /// What was found.
+        /// The difference.
         what: String,
     },
-    /// The system refused something else.
+    /// Any other error of the system.
     #[error("{what}: {source}")]
     System {
-        /// What was tried.
+        /// The operation that failed.
         what: String,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
 }
@@ -129,7 +129,7 @@ impl AppError {
         Self::System { what: what.into(), source }
     }
 
-    /// True when a file of the ledger holds what nobody wrote there.
+    /// True if a file of the ledger is damaged.
     pub fn is_damage(&self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! The front ends of a node: which there are, and with which bounds.
+//! The front ends of a node and their limits.
 
 use std::sync::Arc;
 
@@ -17,19 +17,19 @@ use crate::{
     },
 };
 
-/// What single front ends need beside the services.
+/// Parts that single front ends need beside the services.
 pub(super) struct Special {
-    /// Writes responses over DNS.
+    /// Encodes DNS responses.
     pub(super) responder: Arc<Responder>,
-    /// Whom mirrors are served by, over HTTP.
+    /// Replication endpoint for mirrors, over HTTP.
     pub(super) replicas: Replicas,
 }
 
-/// Starts all that the configuration wants, and has what they count shown.
+/// Starts all configured front ends and registers their metrics.
 ///
 /// # Errors
 ///
-/// [`AppError`] when an address cannot be bound, or the certificate cannot be used.
+/// [`AppError`] if an address cannot be bound, or the certificate cannot be used.
 pub(super) async fn start(
     config: &Config,
     services: &Services,
@@ -69,7 +69,7 @@ async fn http(config: &Config, services: &Services, replicas: Replicas) -> Resul
     Ok(Some(Box::new(started)))
 }
 
-/// Who is let in: as many as there are file descriptors for.
+/// Admission of connections, bounded by the file descriptors of the process.
 pub(super) fn admission(config: &Config) -> Admission {
     let descriptors = Descriptors::current();
     let Descriptors { limit, kept_back, connections_max } = descriptors;
@@ -86,7 +86,7 @@ pub(super) fn admission(config: &Config) -> Admission {
     Admission::new(AdmissionLimits { connections_max, clients, ..AdmissionLimits::default() })
 }
 
-/// The certificate of the encrypted listeners: of files, or made now.
+/// The certificate of the encrypted listeners: from files, or self-signed at start.
 fn certificate(config: &Config) -> Result<Certificate, AppError> {
     Ok(match config.dns.certificate_files() {
         Some([chain, key]) => Certificate::from_files(chain, key)?,

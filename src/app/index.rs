@@ -1,4 +1,4 @@
-//! The index directory: opened, rebuilt when it does not serve, sealed when it is closed (`store::local::seal`).
+//! The index directory: opened, rebuilt if unusable, sealed on close (`store::local::seal`).
 
 use std::{fs, io, sync::Arc};
 
@@ -12,11 +12,11 @@ use crate::{
     },
 };
 
-/// Opens the index; one that cannot be opened, or was made over another ledger, is thrown away and begun anew.
+/// Opens the index; rebuilds an index that is damaged or belongs to another state of the ledger.
 ///
 /// # Errors
 ///
-/// [`AppError`] when the directory cannot be removed or the engine cannot work in it.
+/// [`AppError`] if the directory cannot be removed, or the engine fails in it.
 pub(super) fn open_or_rebuild(
     directory: &DataDir,
     opening: &Opening,
@@ -36,7 +36,7 @@ pub(super) fn open_or_rebuild(
     Ok(Arc::new(open(directory, config)?))
 }
 
-/// Opens the index as it is, and breaks its seal.
+/// Opens the index as stored, and breaks its seal.
 ///
 /// # Errors
 ///
@@ -58,7 +58,7 @@ pub(super) fn open(directory: &DataDir, config: &Config) -> Result<LocalIndex, S
     )
 }
 
-/// Throws the index away.
+/// Removes the index.
 ///
 /// # Errors
 ///
@@ -71,7 +71,7 @@ pub(super) fn remove(directory: &DataDir) -> Result<(), AppError> {
     }
 }
 
-/// The bytes that the ledger's segments take.
+/// Size of the ledger's segments in bytes.
 ///
 /// # Errors
 ///

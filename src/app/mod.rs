@@ -1,12 +1,12 @@
 //! Wiring: from a [`Config`] to a running [`Node`], and the jobs that need a whole data directory.
 //!
-//! This is the only place where concrete types meet: the sled index behind the `Store` trait, the system's clock and
-//! randomness behind functions, listeners around the two cores.
+//! Only this module names the concrete types: the sled index behind the `Store` trait, the system's clock and
+//! randomness behind functions, the listeners around the two cores.
 //!
 //! ```text
 //! start: lock the directory -> open the ledger -> open the index -> replay what the index has not applied
 //!        -> check the tree against the last signed head -> ask the witnesses -> sign -> sequencer -> publisher -> listeners
-//! a mirror signs nothing and asks nobody: in the place of sequencer and publisher it follows its primary (`mirror`)
+//! a mirror signs nothing and asks no witness: instead of sequencer and publisher it follows its primary (`mirror`)
 //! stop:  listeners drain -> the publisher ends -> the queue drains -> the index is merged and sealed -> the lock is released
 //! ```
 
@@ -77,7 +77,7 @@ use crate::{
 pub struct Node {
     services: Services,
     frontends: Vec<Box<dyn Frontend>>,
-    /// Follows the keys of a signed zone.
+    /// Watches the key files of a signed zone.
     _signing: Option<KeysTask>,
     role: Role,
     vindex: Option<VerifiableIndex>,
@@ -87,38 +87,39 @@ pub struct Node {
     registers: bool,
 }
 
-/// What a node says about itself at start.
+/// Summary of a node at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeSummary {
-    /// Entries in the ledger.
+    /// Number of entries in the ledger.
     pub entries: u64,
-    /// The key that auditors verify checkpoints with (C2SP signed-note vkey).
+    /// Verifier key of the ledger's checkpoints (C2SP signed-note vkey).
     pub verifier_key: String,
-    /// The zone that the node answers for.
+    /// The zone of the node.
     pub zone: String,
     /// The data directory.
     pub data: PathBuf,
-    /// Where the primary is, when the node is a mirror.
+    /// URL of the primary's log, if the node is a mirror.
     pub mirror_of: Option<String>,
-    /// Whether it registers what nobody has said anything of: a mirror registers nothing, a recursive node what is homed on it.
+    /// True if the node registers identifiers outside homed prefixes: false on a mirror, which registers nothing, and
+    /// on a recursive node, which registers below its homed prefixes only.
     pub registers: bool,
 }
 
-/// How far a long job has come, in bytes of the ledger.
+/// Progress of a long job, in bytes of the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes done.
+    /// Bytes processed.
     pub done: u64,
-    /// Bytes in all.
+    /// Bytes in total.
     pub total: u64,
 }
 
 impl Node {
-    /// Starts a node: opens or makes its data directory, replays what is needed, and listens.
+    /// Starts a node: opens or creates its data directory, replays the ledger into the index, and listens.
     ///
     /// # Errors
     ///
-    /// [`AppError`] with a sentence that says what is in the way.
+    /// [`AppError`].
     pub async fn start(config: &Config) -> Result<Self, AppError> {
         let machine = Machine::here();
         tracing::info!("{}", Sizes::on(config, &machine).explained(config, &machine));
@@ -165,35 +166,35 @@ impl Node {
         Ok(Self { services, frontends, _signing: signing, role, vindex, entries, zone, directory, registers })
     }
 
-    /// The first address that DNS listens on, over UDP and TCP.
+    /// The first address of DNS over UDP and TCP.
     pub fn dns_addr(&self) -> SocketAddr {
         self.address(DNS)
     }
 
-    /// The addresses that DNS listens on, over UDP and TCP.
+    /// All addresses of DNS over UDP and TCP.
     pub fn dns_addrs(&self) -> Vec<SocketAddr> {
         self.addresses(DNS).collect()
     }
 
-    /// The addresses that DNS over TLS, HTTPS and QUIC listens on, where it does.
+    /// The addresses of DNS over TLS, HTTPS and QUIC, if configured.
     pub fn dns_encrypted_addrs(&self) -> EncryptedAddresses {
         let first = |protocol| self.addresses(protocol).next();
         EncryptedAddresses { tls: first(TLS), https: first(HTTPS), quic: first(QUIC) }
     }
 
-    /// The address that gRPC listens on.
+    /// The address of gRPC.
     pub fn grpc_addr(&self) -> SocketAddr {
         self.address(GRPC)
     }
 
-    /// The address that HTTP listens on, when it does.
+    /// The address of HTTP, if configured.
     pub fn http_addr(&self) -> Option<SocketAddr> {
         self.addresses(HTTP).next()
     }
 
-    /// Where a protocol is spoken that always is.
+    /// The first address of a protocol that every node serves.
     fn address(&self, protocol: &'static str) -> SocketAddr {
-        // There is one at least: the configuration says so.
+        // The configuration has at least one.
         self.addresses(protocol).next().unwrap_or_else(|| ([127, 0, 0, 1], 0).into())
     }
 
@@ -202,12 +203,12 @@ impl Node {
         all.filter(move |listening| listening.protocol == protocol).map(|listening| listening.address)
     }
 
-    /// True when nothing was ever registered.
+    /// True if the ledger has no entries.
     pub fn is_empty(&self) -> bool {
         self.services.audit.ledger.checkpoint().size == 0
     }
 
-    /// What the node says about itself.
+    /// Summary of the node.
     pub fn summary(&self) -> NodeSummary {
         NodeSummary {
             entries: self.services.audit.ledger.checkpoint().size,
@@ -219,20 +220,21 @@ impl Node {
         }
     }
 
-    /// Stops cleanly: finishes the calls under way, drains the queue, merges and seals the index.
+    /// Stops cleanly: finishes calls in progress, drains the queue, merges and seals the index.
     ///
     /// # Errors
     ///
-    /// [`AppError`] when the index could not be closed; the ledger is whole all the same, and the next start replays it.
+    /// [`AppError`] if the index could not be closed; the ledger is complete all the same, and the next start replays
+    /// it.
     pub async fn stop(self) -> Result<(), AppError> {
         let Self { services, frontends, role, vindex, entries, directory, .. } = self;
-        // Before the listeners: they wait for their calls, and a feed has no end of its own.
+        // Feeds end before the listeners drain: a listener waits for its calls, and a feed never ends by itself.
         services.follow.feeds.close();
         for frontend in frontends {
             tracing::debug!(frontend = frontend.name(), "draining");
             frontend.drain().await;
         }
-        // The queue ends with the last one who could put something into it.
+        // The sequencer's queue closes with its last sender.
         drop(services);
         let close = move || {
             role.stop();
@@ -248,7 +250,7 @@ impl Node {
     }
 }
 
-/// Ledger and index of a data directory, open and in step.
+/// Ledger and index of a data directory, opened and in step.
 struct Opened {
     ledger: Arc<Ledger>,
     entries: Arc<dyn Entries>,
@@ -284,24 +286,24 @@ impl Opened {
     }
 }
 
-/// What the configuration says of a mirror; `None` when the node is to be none.
+/// The configured mirroring; `None` for a node that is not a mirror.
 fn asked(config: &config::Mirror) -> Option<directory::Asked<'_>> {
     let (key, only) = (config.key.as_deref(), config.only.as_deref());
     config.of.as_deref().map(|url| directory::Asked { url, key, only })
 }
 
-/// A configured witness.
+/// Client of a configured witness.
 fn witness_of(address: &WitnessAddress) -> Witness {
     Witness::new(WitnessClient::new(address.key.clone(), &address.url))
 }
 
-/// Who writes the ledger: the node itself, with the witnesses that cosign it, or what it takes from its primary.
+/// Writer of the ledger: the node itself, with its witnesses, or the replication from its primary.
 enum Writer {
     Own(Appender, Vec<Witness>),
     Mirror(Replica, Box<MirrorOf>),
 }
 
-/// Whom mirrors are served by.
+/// Replication endpoint for mirrors: served by a primary, pointed to the primary by a mirror.
 fn replicas(config: &Config, writer: &Writer) -> Replicas {
     match writer {
         Writer::Own(..) => Replicas::Served(config.mirror.allow.clone(), clock()),
@@ -309,19 +311,19 @@ fn replicas(config: &Config, writer: &Writer) -> Replicas {
     }
 }
 
-/// The first half of random bytes.
+/// First half of random bytes.
 fn half(bytes: [u8; 32]) -> [u8; 16] {
     let mut half = [0; 16];
     half.copy_from_slice(&bytes[..16]);
     half
 }
 
-/// How many bytes of ledger are applied between two log lines.
+/// Bytes of ledger applied between two log lines.
 const REPORT_BYTES: u64 = 256 << 20;
 
 fn clock() -> Clock {
     Arc::new(|| {
-        // A clock before 1970 counts as 1970; the ledger never goes back anyway.
+        // A time before 1970 counts as 1970; the times of the ledger never decrease anyway.
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as u64)
     })
 }
@@ -335,7 +337,7 @@ fn entropy() -> Entropy {
     })
 }
 
-/// Says where a job stands, after `end` of `total` bytes.
+/// Reports the progress of a job at byte `end` of `total`.
 fn report(progress: &mut dyn FnMut(Progress), end: u64, total: u64) {
     progress(Progress { done: end.min(total), total });
 }

@@ -1,4 +1,4 @@
-//! What the rooms are told of the configuration: its plain numbers and addresses in the types of the rooms that they bound.
+//! Options for other modules: the configuration's plain numbers and addresses, converted to their types.
 
 use crate::{
     config::{
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-// What the configuration lets by is what the rooms take.
+// The bounds of the configuration equal those of the modules.
 const _: () = {
     assert!(IDENTITY_BYTES_MAX == IDENTITY_OCTETS_MAX);
     assert!(*WITHOUT_COOKIE_OCTETS.end() == UDP_PAYLOAD_OCTETS_MAX);
@@ -23,7 +23,7 @@ const _: () = {
     assert!(*RATE_SLIP.end() == *rate::SLIP.end());
 };
 
-/// The limits of the DNS listeners.
+/// Limits of the DNS listeners.
 pub(super) fn dns_limits(config: &Config) -> DnsLimits {
     let udp_workers = Sizes::here(config).dns_workers;
     let config = &config.dns;
@@ -41,13 +41,13 @@ pub(super) fn dns_limits(config: &Config) -> DnsLimits {
     }
 }
 
-/// Where DNS listens over TLS, HTTPS and QUIC.
+/// Addresses of DNS over TLS, HTTPS and QUIC.
 pub(super) fn encrypted_addresses(config: &Config) -> EncryptedAddresses {
     let config::Dns { tls, https, quic, .. } = config.dns;
     EncryptedAddresses { tls, https, quic }
 }
 
-/// The algorithm that signs the zone.
+/// Algorithm of the zone's signatures.
 pub(super) fn algorithm(configured: SigningAlgorithm) -> Algorithm {
     match configured {
         SigningAlgorithm::EcdsaP256Sha256 => Algorithm::EcdsaP256Sha256,

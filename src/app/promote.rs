@@ -1,4 +1,4 @@
-//! `touchmark promote`: the whole directory is checked, then a mirror's becomes a primary's.
+//! `touchmark promote`: turns the directory of a mirror into that of a primary, after a full check.
 
 use std::path::Path;
 
@@ -8,16 +8,16 @@ use crate::{
     mirror::promote::{self, Loss, PromoteReport, Promotion, Sound},
 };
 
-/// Makes the directory of a stopped mirror that of a primary: with its primary's key, of a file, or with a new one.
+/// Promotes the directory of a stopped mirror to a primary: with the primary's key from a file, or with a new key.
 ///
-/// Every frame is read and every leaf hash derived again, as `fsck` does; the tree has to give the root that the primary's key
-/// signed last, and to hold what the largest checkpoint that was ever seen covers, unless the `loss` is accepted. `at_least` is a
-/// checkpoint that somebody has from the primary: what it covers has to be here, and the same.
+/// As in `fsck`, every frame is read and every leaf hash derived again. The tree must give the root that the primary's
+/// key signed last, and cover the largest checkpoint ever seen, unless `loss` accepts less. `at_least` is a checkpoint
+/// of the primary from elsewhere: the ledger must contain all that it covers, unchanged.
 ///
 /// # Errors
 ///
-/// [`AppError::Mirror`] when the directory is no whole mirror's, or holds less or something else; [`AppError::Ledger`],
-/// [`AppError::Index`] as for `fsck`. Nothing is changed then.
+/// [`AppError::Mirror`] if the directory is not that of a complete mirror, or holds fewer or different entries;
+/// [`AppError::Ledger`] and [`AppError::Index`] as for `fsck`. Nothing is changed then.
 pub fn promote(
     data: &Path,
     key: Option<&Path>,

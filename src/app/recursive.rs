@@ -1,4 +1,4 @@
-//! The recursor of a node, from its configuration and the file of roots.
+//! The recursor of a node, from its configuration and the roots file.
 
 use std::{
     fs,
@@ -19,10 +19,10 @@ use crate::{
     },
 };
 
-/// Of so many parts of the memory one is for delegations.
+/// Divisor of the recursion memory for the cache of delegations; answers take the rest.
 const DELEGATIONS_PART: usize = 4;
 
-/// Starts it with the file of roots. It has to be called within a runtime.
+/// Creates the recursor from the roots file. Must be called within a runtime.
 ///
 /// # Errors
 ///
@@ -71,7 +71,7 @@ fn read_roots(path: &Path) -> Result<Roots, AppError> {
     Ok(Roots::new(roots))
 }
 
-/// The first address of a host. It is looked up once, at start.
+/// The first address of a host, looked up once at start.
 fn address_of(host: &str) -> Option<IpAddr> {
     let found = (host, 0).to_socket_addrs().ok().and_then(|mut found| found.next());
     if found.is_none() {

@@ -1,4 +1,4 @@
-//! What a running node is to its ledger: the primary, which writes and publishes it, or a mirror, which follows its primary.
+//! Role of a running node: primary, which writes and publishes its ledger, or mirror, which follows its primary.
 
 use std::sync::Arc;
 
@@ -8,21 +8,21 @@ use crate::{
     registry::SequencerHandle,
 };
 
-/// Who adds to the ledger of a running node, and publishes it.
+/// Writer and publisher of a running node's ledger.
 pub(super) enum Role {
-    /// Commands, in the order that the sequencer gives them.
+    /// A primary: commands, in the order of the sequencer.
     Primary {
         /// The sequencer's thread.
         sequencer: SequencerHandle,
-        /// What publishes the ledger.
+        /// The publisher.
         publisher: Publisher,
     },
-    /// The primary of a mirror, whose stream is followed.
+    /// A mirror, which follows the stream of its primary.
     Mirror(Following),
 }
 
 impl Role {
-    /// Where the primary is, when the node is a mirror.
+    /// URL of the primary's log, if the node is a mirror.
     pub(super) fn primary(&self) -> Option<&str> {
         match self {
             Self::Primary { .. } => None,
@@ -30,7 +30,7 @@ impl Role {
         }
     }
 
-    /// How far behind its primary the node is, when it is a mirror.
+    /// Lag behind the primary, if the node is a mirror.
     pub(super) fn lag(&self) -> Option<Arc<Lag>> {
         match self {
             Self::Primary { .. } => None,
@@ -38,7 +38,7 @@ impl Role {
         }
     }
 
-    /// Ends it; what waits is finished.
+    /// Stops writer and publisher after all queued work.
     pub(super) fn stop(self) {
         match self {
             Self::Primary { sequencer, publisher } => {

@@ -1,4 +1,4 @@
-//! The verifiable index of a node: started when it is wanted, stopped behind the sequencer.
+//! The verifiable index of a node: started if configured, stopped after the sequencer.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use crate::{
     vindex::{PUBLISH_INTERVAL, VerifiableIndex},
 };
 
-/// Starts it, when the configuration wants it.
+/// Starts the verifiable index if it is configured and the node can sign its output log.
 ///
 /// # Errors
 ///
-/// [`AppError::System`] when no thread can be started.
+/// [`AppError::System`] if no thread can be started.
 pub(super) fn start(
     config: &Config,
     directory: &DataDir,

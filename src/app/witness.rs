@@ -1,4 +1,4 @@
-//! Wiring of a witness for others: its key, its memory, its listener, the system's clock.
+//! Wiring of a witness for other logs: its key, its state, its listener, the system's clock.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -13,18 +13,18 @@ use crate::{
     witness::{KeyFile, Witness},
 };
 
-/// What a witness runs with.
+/// Options of a witness.
 #[derive(Clone, Debug)]
 pub struct WitnessOptions {
-    /// Where it listens for HTTP.
+    /// Address of the HTTP listener.
     pub listen: SocketAddr,
-    /// The directory for what it cosigned.
+    /// Directory of the cosigned checkpoints.
     pub state: PathBuf,
-    /// The file with its key.
+    /// Path of the key file.
     pub key: PathBuf,
-    /// Its name, when the key is made.
+    /// Name for a new key.
     pub name: String,
-    /// Keys of the logs that it knows.
+    /// Verifier keys of the known logs.
     pub logs: Vec<VerifierKey>,
 }
 
@@ -36,7 +36,7 @@ pub struct WitnessNode {
 }
 
 impl WitnessNode {
-    /// Opens key and memory, and listens.
+    /// Opens key and state, and listens.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl WitnessNode {
         Ok(Self { witness, http })
     }
 
-    /// Where it listens.
+    /// Address of the HTTP listener.
     pub fn address(&self) -> SocketAddr {
         self.http.local_addr()
     }
@@ -64,7 +64,7 @@ impl WitnessNode {
         &self.witness
     }
 
-    /// Finishes the requests under way, and stops.
+    /// Finishes the requests in progress, and stops.
     pub async fn stop(self) {
         self.http.shutdown().await;
     }

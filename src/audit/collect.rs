@@ -88,7 +88,7 @@ impl Collector {
     /// Checks that the next entry follows on the entries before it.
     fn check(&mut self, index: u64, facts: &Facts) -> Result<(), Broken> {
         self.chain.place(index, facts.time_ms)?;
-        // Half of a SHA-256 tells identifiers apart, in half the memory.
+        // Half of a SHA-256 hash distinguishes identifiers in half the memory.
         let half = facts.key.first_chunk().copied().unwrap_or_default();
         let newest = self.newest.insert(half, index);
         check_previous(facts.previous.map(|(named, _)| named), newest)?;

@@ -42,7 +42,7 @@ impl LogSource for LedgerSource {
             for entry in entries {
                 let at = |error: LedgerError| format!("entry {index}: {error}");
                 let place = bytes.len();
-                // The length goes in front of the text, and is known behind it.
+                // The length stands in front of the text, but is known only after it.
                 bytes.extend_from_slice(&[0; 2]);
                 self.0.put_text(&entry.decode().map_err(at)?, &mut bytes).map_err(at)?;
                 let len = u16::try_from(bytes.len() - place - 2);

@@ -3,7 +3,7 @@
 //! ```text
 //! index's checkpoint -> its leaves: (size, map root, ledger root) each            outputs
 //! ledger's checkpoint -> workers: bundles -> leaf hashes, tiles, entry texts      pipeline
-//!   -> one collector, in order: tree, times, chains, map; at each leaf's size: root == root, map root == map root   collect
+//!   -> one collector, in order: tree, times, chains, map; compares both roots at each leaf's size   collect
 //! ```
 //!
 //! A log is a [`LogSource`]: bundles of entries, tiles of hashes and a checkpoint in the format of C2SP tlog-tiles,

@@ -121,7 +121,7 @@ pub struct CacheStats {
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
-    /// A cache of at most as many bytes as the budget says, as `weigh` counts them.
+    /// Returns a cache of at most the bytes of `budget`, as `weigh` counts them.
     pub fn new(budget: impl Into<Budget>, weigh: Weigh<K, V>) -> Self {
         let shard = || {
             let entries = LruCache::unbounded_with_hasher(RandomState::new());
@@ -246,7 +246,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<V: Clone> Seat<V> {
-    /// Waits for the fill; `None` when it came to nothing, and the key is to be boarded again.
+    /// Waits for the fill; `None` if the fill failed, and the key is to be boarded again.
     pub async fn wait(mut self) -> Option<V> {
         let landed = self.0.wait_for(|landing| !matches!(landing, Landing::Ahead)).await;
         match landed.as_deref() {
@@ -265,7 +265,7 @@ pub struct Pilot<K: Hash + Eq + Clone, V: Clone> {
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Pilot<K, V> {
-    /// Keeps the value, unless the key was outdated meanwhile, and gives it to those who wait.
+    /// Caches the value, unless the key was invalidated meanwhile, and gives it to the waiting callers.
     pub fn land(mut self, value: V) {
         self.finish(Landing::Filled(value));
     }

@@ -1,15 +1,16 @@
-//! A budget that several caches share: what one does not need, another one uses.
+//! A budget that several caches share: bytes that one cache does not need, another uses.
 //!
-//! Each cache drops its own oldest entries when all of them together hold too much. One that is filled later takes the room of an
-//! earlier one as that one goes on being used; a small part of the pool is every cache's own, so that none is
-//! starved by one that lies idle. All together hold at most the pool, and that small part of it for each cache but one.
+//! Each cache evicts its own least recently used entries when all caches together hold too much. A cache that fills
+//! later takes over the room of an earlier one as the earlier one goes on being used. A small part of the pool is
+//! reserved for each cache, so that an idle cache starves none. All caches together hold at most the pool, plus that
+//! small part for each cache but one.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// Of so many parts of a pool one is every cache's own.
+/// Divisor of the pool that gives the part reserved for each cache.
 const OWN_PART: usize = 8;
 
 /// A budget in bytes that several caches share.
@@ -19,7 +20,7 @@ pub struct Pool {
     used_bytes: AtomicUsize,
 }
 
-/// How much a cache may hold.
+/// Budget of one cache.
 #[derive(Clone, Debug)]
 pub struct Budget {
     bytes_max: usize,
@@ -27,49 +28,49 @@ pub struct Budget {
 }
 
 impl From<usize> for Budget {
-    /// So many bytes, whatever other caches hold.
+    /// A budget of so many bytes, whatever other caches hold.
     fn from(bytes_max: usize) -> Self {
         Self { bytes_max, pool: None }
     }
 }
 
 impl Pool {
-    /// A pool of so many bytes.
+    /// Returns a pool of `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Arc<Self> {
         Arc::new(Self { bytes_max, used_bytes: AtomicUsize::new(0) })
     }
 
-    /// The budget of one of the caches that share the pool.
+    /// Budget of one of the caches that share the pool.
     pub fn budget(self: &Arc<Self>) -> Budget {
         Budget { bytes_max: self.bytes_max, pool: Some(Arc::clone(self)) }
     }
 
-    /// What all caches hold together, in bytes.
+    /// Bytes that all caches hold together.
     pub fn used_bytes(&self) -> usize {
         self.used_bytes.load(Ordering::Relaxed)
     }
 }
 
 impl Budget {
-    /// The part of it for each of so many shards.
+    /// Budget of each of `shards` shards.
     pub(super) fn per_shard(self, shards: usize) -> ShardBudget {
         let own = self.pool.as_ref().map_or(0, |pool| pool.bytes_max / OWN_PART);
         ShardBudget { bytes_max: self.bytes_max / shards, own_bytes: own / shards, pool: self.pool }
     }
 }
 
-/// How much a shard of a cache may hold.
+/// Budget of one shard of a cache.
 #[derive(Debug)]
 pub(super) struct ShardBudget {
-    /// The most that a shard may hold.
+    /// Maximum size of a shard, in bytes.
     pub(super) bytes_max: usize,
-    /// What it may hold however full the pool is.
+    /// Bytes that a shard may hold however full the pool is.
     own_bytes: usize,
     pool: Option<Arc<Pool>>,
 }
 
 impl ShardBudget {
-    /// Takes note that a shard holds so many bytes, and no longer so many.
+    /// Records in the pool that a shard of `before` bytes now holds `now` bytes.
     pub(super) fn moved(&self, before: usize, now: usize) {
         let Some(pool) = &self.pool else { return };
         match now.checked_sub(before) {
@@ -78,7 +79,7 @@ impl ShardBudget {
         };
     }
 
-    /// True when a shard with so many bytes has to drop some.
+    /// True if a shard of this many bytes must evict entries.
     pub(super) fn is_exceeded_by(&self, bytes: usize) -> bool {
         let pool_is_full = || self.pool.as_ref().is_some_and(|pool| pool.used_bytes() > pool.bytes_max);
         bytes > self.bytes_max || bytes > self.own_bytes && pool_is_full()
@@ -106,18 +107,18 @@ mod tests {
         let (one, other) = (cache(), cache());
         let fill = |cache: &Arc<Cache<u64, u64>>, keys: std::ops::Range<u64>| keys.for_each(|key| put(cache, key));
         let bytes = || [one.stats().bytes, other.stats().bytes];
-        // Alone, one takes it all.
+        // Alone, a cache takes the whole pool.
         fill(&one, 0..100_000);
         assert!(bytes()[0] > POOL_BYTES * 9 / 10 && bytes()[0] <= POOL_BYTES, "{:?}", bytes());
-        // Beside one that lies idle, the other one has its own part.
+        // Beside an idle cache, the other one has its own part.
         fill(&other, 0..100_000);
         let [of_one, of_other] = bytes();
         assert!(of_other > POOL_BYTES / 10 && of_one + of_other <= POOL_BYTES / 8 * 9 + 1_024, "{of_one} {of_other}");
-        // One that goes on gives way to the pool.
+        // A cache in use gives way to the pool.
         fill(&one, 100_000..200_000);
         assert!(bytes().iter().sum::<usize>() <= POOL_BYTES + 1_024, "{:?}", bytes());
         assert_eq!(pool.used_bytes(), bytes().iter().sum::<usize>());
-        // What is forgotten is free again.
+        // Removed entries free their room.
         one.clear();
         other.invalidate(&99_999);
         assert_eq!((bytes()[0], pool.used_bytes()), (0, bytes()[1]));

@@ -132,7 +132,7 @@ struct Entry<V> {
 }
 
 impl<V: Kept> StampedCache<V> {
-    /// A cache that holds as much as its budget says.
+    /// Returns a cache of at most the bytes of `budget`.
     pub fn new(budget: impl Into<Budget>) -> Self {
         let shard = || {
             let entries = LruCache::unbounded_with_hasher(BuildHasherDefault::default());

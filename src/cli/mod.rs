@@ -136,7 +136,7 @@ impl Data {
     }
 }
 
-/// A configuration whose old names were said on the standard error output: for commands that do not log.
+/// Prints the warnings of a configuration on the standard error output, for commands that do not log.
 fn loaded(loaded: Result<Loaded, ConfigError>) -> Result<Loaded, ConfigError> {
     for warning in loaded.iter().flat_map(Loaded::warnings) {
         eprintln!("touchmark: {}", output::clean(&warning.to_string()));

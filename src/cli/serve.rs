@@ -1,4 +1,4 @@
-//! `touchmark serve`: a node, until it is told to stop.
+//! `touchmark serve`: runs a node until a signal stops it.
 
 use std::{
     env,
@@ -26,11 +26,11 @@ use crate::{
     },
 };
 
-/// The sample that comes with the program.
+/// Sample data, part of the program.
 const SAMPLE: &str = include_str!("../../data/sample.jsonl");
-/// A record of the sample.
+/// Identifier of a record in the sample.
 const SAMPLE_IDENTIFIER: &str = "88.1000.LSN/GB120-3169";
-/// Exit code after a second Ctrl-C: 128 and the number of SIGINT, as shells have it.
+/// Exit code after a second Ctrl-C: 128 plus the number of SIGINT, as in shells.
 const EXIT_INTERRUPTED: i32 = 130;
 
 /// Runs a node.
@@ -45,43 +45,44 @@ Examples:
 Ctrl-C finishes what is under way and stops; a second one stops at once, and nothing acknowledged is lost.
 `touchmark config print` shows every setting.")]
 pub struct Args {
-    /// The data directory; made when it is not there [default: touchmark-data]
+    /// The data directory; created if missing [default: touchmark-data]
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
-    /// Load the sample data when nothing is registered yet
+    /// Load the sample data if nothing is registered yet
     #[arg(long)]
     sample: bool,
-    /// Where DNS listens, UDP and TCP; several with commas between them [default: 127.0.0.1:5300]
+    /// Addresses for DNS over UDP and TCP, separated by commas [default: 127.0.0.1:5300]
     #[arg(long, value_name = "ADDR")]
     dns: Option<String>,
-    /// Where gRPC listens [default: 127.0.0.1:50051]
+    /// The address for gRPC [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDR")]
     grpc: Option<String>,
-    /// Where HTTP listens, or `off` [default: 127.0.0.1:8000]
+    /// The address for HTTP, or `off` [default: 127.0.0.1:8000]
     #[arg(long, value_name = "ADDR")]
     http: Option<String>,
     /// The DNS zone to answer for [default: id.test.]
     #[arg(long, value_name = "NAME")]
     zone: Option<String>,
-    /// Sign the zone (DNSSEC); its key is made at the first start
+    /// Sign the zone (DNSSEC); its key is generated at the first start
     #[arg(long)]
     dnssec: bool,
-    /// A witness that cosigns the ledger's checkpoints, and where it is; can be given several times
+    /// A witness that cosigns the ledger's checkpoints, and its URL; can be given several times
     #[arg(long, value_name = "VKEY URL")]
     witness: Vec<String>,
-    /// Follow delegations for clients, and remember what was found; needs roots
+    /// Follow delegations for clients, and cache the results; needs roots
     #[arg(long)]
     recursive: bool,
-    /// Where walks begin: a bootstrap registry
+    /// The roots of walks: a bootstrap registry
     #[arg(long, value_name = "FILE")]
     roots: Option<String>,
-    /// Accept only answers of other nodes with a proof: that they are included in a ledger (when nothing is given), or the latest there
+    /// Accept only answers of other nodes with a proof: that they are included in a ledger (without a value), or the
+    /// latest there
     #[arg(long, value_name = "included|latest", num_args = 0..=1, default_missing_value = "included")]
     verify: Option<String>,
-    /// Mirror the ledger whose checkpoint lies at URL/checkpoint, such as http://127.0.0.1:8000/log
+    /// Mirror the ledger with its checkpoint at URL/checkpoint, such as http://127.0.0.1:8000/log
     #[arg(long, value_name = "URL")]
     mirror_of: Option<String>,
-    /// The verifier key of that ledger; needed at the first start, and remembered
+    /// The verifier key of that ledger; needed at the first start, and stored
     #[arg(long, value_name = "VKEY")]
     mirror_key: Option<String>,
     /// Keep this prefix only, as an edge node; can be given several times, at the first start
@@ -93,7 +94,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// What the arguments say of the configuration.
+    /// Configuration layer of the arguments.
     fn layer(&self) -> Layer {
         let list = |items: &[String]| (!items.is_empty()).then(|| items.join(","));
         Layer::from_arguments([
@@ -118,7 +119,7 @@ impl Args {
 ///
 /// # Errors
 ///
-/// [`Failure`] when the node cannot be started or stopped.
+/// [`Failure`] if the node cannot be started or stopped.
 pub fn run(args: &Args) -> Result<u8, Failure> {
     let loaded = Config::load(args.config.as_deref(), args.layer())?;
     super::start_logging(&loaded.config)?;
@@ -131,13 +132,13 @@ pub fn run(args: &Args) -> Result<u8, Failure> {
 }
 
 async fn serve(config: &Config, sample: bool) -> Result<u8, Failure> {
-    // Before the node divides them among its connections.
+    // Before the node divides the descriptors among its connections.
     Descriptors::raise();
     let node = Node::start(config).await.map_err(|error| match error.is_damage() {
         true => Failure::new(format!("{error}; `touchmark fsck` names the first bad entry")),
         false => error.into(),
     })?;
-    // Not before: a node that starts can be stopped like any process, and may replay a long ledger first.
+    // Only now: while it starts, a node can be stopped like any process, and may have a long ledger to replay.
     let mut stop = Stop::new()?;
     let served = tokio::select! {
         served = present(&node, sample) => served,
@@ -147,7 +148,7 @@ async fn serve(config: &Config, sample: bool) -> Result<u8, Failure> {
         stop.asked().await;
     }
     tracing::info!("stopping: finishing what is under way");
-    // A second signal ends the process; what was acknowledged is on the disk.
+    // A second signal ends the process at once; acknowledged changes are on the disk.
     let at_once = tokio::spawn(async move {
         stop.asked().await;
         process::exit(EXIT_INTERRUPTED);
@@ -160,7 +161,7 @@ async fn serve(config: &Config, sample: bool) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Loads the sample if it is wanted, and says what the node is and how to try it.
+/// Loads the sample if asked to, and prints the node's addresses and commands to try.
 async fn present(node: &Node, sample: bool) -> Result<(), Failure> {
     let grpc = reachable(node.grpc_addr());
     let client = Client::connect(&grpc.to_string()).await?;
@@ -168,7 +169,7 @@ async fn present(node: &Node, sample: bool) -> Result<(), Failure> {
         let source = Source { name: "sample".into(), format: Format::Jsonl, input: Input::Text(SAMPLE) };
         import::import(&client, vec![source], import::BATCH_COMMANDS_DEFAULT, Show::Quiet).await?;
     }
-    // Of what the node holds itself: whether others can be reached says nothing about how it starts.
+    // Without recursion: the start must not depend on other nodes.
     let request = pb::ResolveRequest {
         identifier: SAMPLE_IDENTIFIER.into(),
         recursion: pb::Recursion::None.into(),
@@ -176,7 +177,7 @@ async fn present(node: &Node, sample: bool) -> Result<(), Failure> {
     };
     let answer = client.resolve(request).await?;
     let has_sample = matches!(answer.outcome, Some(pb::answer::Outcome::Found(_)));
-    // A node whose standard output was closed goes on serving.
+    // A node whose standard output was closed continues.
     let _ = introduce(node, has_sample);
     Ok(())
 }
@@ -210,7 +211,7 @@ fn introduce(node: &Node, has_sample: bool) -> Result<(), Failure> {
     out.flush()
 }
 
-/// Where the encrypted listeners are, those that were asked for.
+/// Lines with the addresses of the encrypted listeners.
 fn encrypted_lines(addresses: EncryptedAddresses) -> impl Iterator<Item = String> {
     let EncryptedAddresses { tls, https, quic } = addresses;
     let tls = tls.map(|address| format!("over TLS    {address}"));
@@ -219,13 +220,13 @@ fn encrypted_lines(addresses: EncryptedAddresses) -> impl Iterator<Item = String
     [tls, https, quic].into_iter().flatten()
 }
 
-/// Commands that work when they are pasted into a shell on this machine.
+/// Commands that work when pasted into a shell on this machine.
 fn commands(grpc: SocketAddr, dns: SocketAddr, zone: &str, has_sample: bool, registers: bool) -> Vec<String> {
     let (grpc, dns) = (reachable(grpc), reachable(dns));
     let program = quoted(&program());
     let server = if grpc == Config::default().grpc.listen { String::new() } else { format!(" --server {grpc}") };
     let resolve = format!("{program} resolve {SAMPLE_IDENTIFIER}{server}");
-    // The identifier is well-formed; were it not, its name would be missing and nothing else.
+    // The identifier is well-formed; if it were not, only its name would be missing.
     let name = Identifier::parse(SAMPLE_IDENTIFIER).map_or_else(|_| zone.to_owned(), |id| name_in_zone(&id, zone));
     let dig = format!("dig @{} -p {} {name} TXT", dns.ip(), dns.port());
     if !has_sample {
@@ -236,7 +237,7 @@ fn commands(grpc: SocketAddr, dns: SocketAddr, zone: &str, has_sample: bool, reg
     vec![resolve, dig, format!("grpcurl -plaintext -d '{question}' {grpc} touchmark.v1.Resolver/Resolve")]
 }
 
-/// The address under which a listener is reached from this machine.
+/// Address of a listener as reached from this machine.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -246,7 +247,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// How this program is called from a shell in this directory.
+/// Name or path that starts this program from a shell in this directory.
 fn program() -> String {
     const NAME: &str = "touchmark";
     let Ok(this) = env::current_exe() else { return NAME.into() };
@@ -264,13 +265,13 @@ fn program() -> String {
     }
 }
 
-/// A word that a shell takes as one.
+/// Quotes a word for a shell.
 fn quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%,=".contains(&byte);
     if word.bytes().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
-/// SIGINT and SIGTERM.
+/// Receiver of SIGINT and SIGTERM.
 pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
@@ -287,7 +288,7 @@ impl Stop {
         })
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next signal.
     pub(super) async fn asked(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

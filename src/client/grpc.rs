@@ -78,8 +78,8 @@ impl Client {
         Ok(Self { server: server.into(), channel })
     }
 
-    /// As [`Client::connect`], without connecting: the first call does, and a later one again after the connection broke.
-    /// Call it within a runtime.
+    /// As [`Client::connect`], but connects with the first call, and again with the next call after the connection
+    /// broke. Must be called within a runtime.
     ///
     /// # Errors
     ///
@@ -112,7 +112,8 @@ impl Client {
         self.reply(self.resolver().resolve(request).await)
     }
 
-    /// Resolves up to [`RESOLVE_BATCH_MAX`](crate::protocol::grpc::RESOLVE_BATCH_MAX) identifiers; answers in their order.
+    /// Resolves up to [`RESOLVE_BATCH_MAX`](crate::protocol::grpc::RESOLVE_BATCH_MAX) identifiers; answers in their
+    /// order.
     ///
     /// # Errors
     ///
@@ -240,8 +241,8 @@ impl Client {
         self.complete(batch.len(), results)
     }
 
-    /// Carries out the commands of a batch, all or none; results in their order. A node that does not know of that gets none
-    /// of them.
+    /// Carries out the commands of a batch, all or none; results in their order. A node without atomic batches gets
+    /// none of them.
     ///
     /// # Errors
     ///
@@ -261,8 +262,8 @@ impl Client {
         self.complete(batch.len(), results)
     }
 
-    /// Sends an `ApplyBatchRequest`. The generated client encodes a message; this one is encoded already, so the call goes
-    /// below that client.
+    /// Sends an encoded `ApplyBatchRequest`. The generated client would encode a message, so the call goes below that
+    /// client.
     async fn apply_message(&self, message: Encoded) -> Result<Vec<pb::ApplyResult>, Status> {
         let mut client = Grpc::new(self.channel.clone())
             .max_encoding_message_size(APPLY_REQUEST_BYTES_MAX)

@@ -1,4 +1,4 @@
-//! Why a configuration cannot be used: where it was written, and the rule that broke, with its limit.
+//! Errors of configurations: the place of the value, and the broken rule with its limit.
 
 use std::{fmt, io, path::PathBuf};
 
@@ -9,7 +9,7 @@ use crate::{
     tlog::note::KeyError,
 };
 
-/// Why a configuration cannot be used.
+/// Error of a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -25,12 +25,12 @@ pub enum ConfigError {
     Syntax {
         /// The file.
         path: PathBuf,
-        /// The line, from 1 on.
+        /// Line number, from 1.
         line: usize,
-        /// The rule of TOML that broke.
+        /// Broken rule of TOML.
         reason: String,
     },
-    /// The file says a version that this build does not read.
+    /// The file has a version that this build does not read.
     #[error(
         "the configuration {} cannot be used: line {line}: version {found}; this build reads version {VERSION}",
         path.display()
@@ -38,69 +38,69 @@ pub enum ConfigError {
     Version {
         /// The file.
         path: PathBuf,
-        /// The line, from 1 on.
+        /// Line number, from 1.
         line: usize,
-        /// The version as written.
+        /// Version as written.
         found: String,
     },
-    /// The file has a key or a table that there is not.
+    /// The file has an unknown key or table.
     #[error("the configuration {} cannot be used: line {line}: {unknown}", path.display())]
     Unknown {
         /// The file.
         path: PathBuf,
-        /// The line, from 1 on.
+        /// Line number, from 1.
         line: usize,
-        /// The name, its table and the nearest known one.
+        /// The name, its kind and a suggestion.
         unknown: Box<UnknownName>,
     },
-    /// One layer says a key under its name and under its old name.
+    /// One layer has a key under its name and under its old name.
     #[error("{old} is the old form of {new}; keep the new one alone")]
     Twice {
-        /// Where the old name is written.
+        /// Place of the old name.
         old: Box<Place>,
-        /// Where the name is written.
+        /// Place of the name.
         new: Box<Place>,
     },
-    /// A key has a value that it cannot have.
+    /// The value of a key breaks a rule.
     #[error("{place}: {rule}")]
     Value {
-        /// Where the value is written.
+        /// Place of the value.
         place: Box<Place>,
-        /// The rule that it breaks.
+        /// The broken rule.
         rule: Box<Rule>,
     },
 }
 
-/// A name that no key or table has, and what may have been meant.
+/// An unknown name and a suggestion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownName {
-    /// The name as written.
+    /// Name as written.
     pub name: String,
-    /// What it stands for by its place in the file.
+    /// Kind of name, by its position in the file.
     pub kind: NameKind,
-    /// What may have been meant.
+    /// Suggestion.
     pub meant: Meant,
 }
 
-/// What an unknown name stands for.
+/// Kind of an unknown name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameKind {
-    /// A key of this table, or above all tables when it is empty.
+    /// A key of this table; empty above all tables.
     Key(&'static str),
     /// A table.
     Table,
 }
 
-/// What may have been meant by an unknown name.
+/// Suggestion for an unknown name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Meant {
-    /// The key with this name in other tables.
+    /// Keys with this name in other tables.
     Elsewhere(Vec<String>),
-    /// The key that had this name before there were tables.
+    /// Key with this old name, from before there were tables.
     OldName(String),
-    /// A table, not a key.
+    /// A table: the name is not that of a key.
     Table,
-    /// The nearest name in the same place.
+    /// The nearest name in the same position.
     Nearest(String),
 }
 
@@ -121,23 +121,23 @@ impl fmt::Display for UnknownName {
     }
 }
 
-/// Where a value is written.
+/// Place of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In a file.
     File {
         /// The file.
         path: PathBuf,
-        /// The line, from 1 on.
+        /// Line number, from 1.
         line: usize,
-        /// The key as written, with its table.
+        /// Key as written, with its table.
         key: String,
     },
     /// In an environment variable of this name.
     Environment(String),
     /// In an argument of this name.
     Argument(&'static str),
-    /// Nowhere: the default of this key.
+    /// No place: the default of this key.
     Default(String),
 }
 
@@ -152,7 +152,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// The rule that a value breaks.
+/// Rule broken by a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the message of each variant says what it is")]
 pub enum Rule {

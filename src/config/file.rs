@@ -1,7 +1,7 @@
-//! A configuration file: TOML with its version, its names looked up among the declared keys.
+//! Configuration files: TOML with a version; every name is looked up among the declared keys.
 //!
-//! A name that no key has is refused with its line and with what may have been meant. Names of the time when there were no tables stand
-//! above all tables and are still read; some of them are names of tables today (`dns = "127.0.0.1:53"`), and what stands under them
+//! An unknown name is rejected with its line and a suggestion. Old names, from before there were tables, stand above
+//! all tables and are still read. Some of them are now names of tables (`dns = "127.0.0.1:53"`); the type of the value
 //! tells which is meant.
 
 use std::{fs, path::Path};
@@ -17,11 +17,11 @@ use super::{
     tables::tables,
 };
 
-/// The key that says the version of the file.
+/// Name of the key with the version of the file.
 const VERSION_KEY: &str = "version";
 
 impl Layer {
-    /// Reads a file.
+    /// Reads a configuration file.
     ///
     /// # Errors
     ///
@@ -32,37 +32,37 @@ impl Layer {
         Self::from_toml(path, &text)
     }
 
-    /// Reads the text of a file.
+    /// Parses the text of a configuration file.
     ///
     /// # Errors
     ///
-    /// As for [`Layer::from_file`], but for [`ConfigError::Read`].
+    /// As for [`Layer::from_file`], except [`ConfigError::Read`].
     pub fn from_toml(path: &Path, text: &str) -> Result<Self, ConfigError> {
         let file = File { path, text, tables: tables() };
-        // Once for where every name stands, once for what it says.
+        // Parsed twice: for the position of every name, and for the values.
         let spans = DeTable::parse(text).map_err(|error| file.syntax(&error))?;
         let values: toml::Table = toml::from_str(text).map_err(|error| file.syntax(&error))?;
         file.layer(&file.names(spans.get_ref()), &values)
     }
 }
 
-/// A file as it is read.
+/// A file being read.
 struct File<'a> {
     path: &'a Path,
     text: &'a str,
     tables: Vec<Table>,
 }
 
-/// A name in a file.
+/// A name in a file, of a key or a table.
 struct Name<'a> {
     text: &'a str,
     line: usize,
-    /// The names in the table that it names, when it names one.
+    /// Names in the table, if the name is that of a table.
     below: Option<Vec<Name<'a>>>,
 }
 
 impl File<'_> {
-    /// The names in a table, in the order of the file.
+    /// Names in a table, in the order of the file.
     fn names<'t>(&self, table: &'t DeTable<'_>) -> Vec<Name<'t>> {
         let mut names: Vec<Name<'t>> = table
             .iter()
@@ -79,7 +79,7 @@ impl File<'_> {
         names
     }
 
-    /// The line of a byte, from 1 on.
+    /// Line of a byte offset, from 1.
     fn line(&self, at: usize) -> usize {
         self.text.get(..at).unwrap_or_default().matches('\n').count() + 1
     }
@@ -92,7 +92,7 @@ impl File<'_> {
         self.tables.iter().flat_map(|table| &table.keys)
     }
 
-    /// The key with a name in a table, or above all tables when that is empty.
+    /// Key with a name in a table; an empty `table` is above all tables.
     fn key(&self, table: &str, name: &str) -> Option<&Key> {
         self.keys().find(|key| key.table == table && key.name == name)
     }
@@ -115,7 +115,7 @@ impl File<'_> {
                 old.push((key.ok_or_else(|| self.unknown(name, NameKind::Key("")))?, name, value));
             }
         }
-        // Behind all others, so that a key that is there under both names is found in whatever order they stand.
+        // Old names come last, so that a key under both names is found in any order.
         for (key, name, value) in old {
             layer.put_old(key, value.clone(), self.place(name, shown("", name.text)), key.shown())?;
         }
@@ -145,12 +145,12 @@ impl File<'_> {
         }
     }
 
-    /// The error of a text that is not TOML.
+    /// Error of a text that is not TOML.
     fn syntax(&self, error: &toml::de::Error) -> ConfigError {
         let span = error.span().unwrap_or_default();
-        // The library quotes the line over several; the sentence alone is enough.
+        // The library's display quotes the line; the sentence alone is enough.
         let mut reason = error.message().trim().replace('\n', ", ");
-        // Such as `dns = "…"` above a table [dns].
+        // An old name can clash with a table: `dns = "…"` above a table [dns].
         let twice = self.text.get(span.clone()).unwrap_or_default();
         let is_table = self.tables.iter().any(|table| !table.name.is_empty() && table.name == twice);
         if let Some(key) = self.keys().find(|key| is_table && key.old_name() == Some(twice)) {
@@ -159,7 +159,7 @@ impl File<'_> {
         ConfigError::Syntax { path: self.path.into(), line: self.line(span.start), reason }
     }
 
-    /// The error of a name that is not known.
+    /// Error of an unknown name.
     fn unknown(&self, name: &Name<'_>, kind: NameKind) -> ConfigError {
         let meant = match kind {
             NameKind::Table => self.meant_table(name.text),
@@ -186,19 +186,19 @@ impl File<'_> {
             return Meant::Elsewhere(elsewhere);
         }
         let here = self.keys().filter(|key| key.table == table).map(|key| (key.name, format!("`{}`", key.name)));
-        // Above all tables there were all keys once.
+        // Old names stood above all tables.
         let old = self.keys().filter(|_| table.is_empty()).filter_map(|key| Some((key.old_name()?, key.shown())));
         Meant::Nearest(nearest(name, here.chain(old)))
     }
 }
 
-/// What is shown for the candidate that takes the fewest changes of a letter; the first one of several.
+/// Suggestion with the smallest edit distance to a name; the first of several.
 fn nearest<'a>(name: &str, candidates: impl Iterator<Item = (&'a str, String)>) -> String {
     let nearest = candidates.min_by_key(|(candidate, _)| distance(name, candidate));
     nearest.map(|(_, shown)| shown).unwrap_or_default()
 }
 
-/// How many letters have to be put in, taken out or changed to make one word of another (Levenshtein).
+/// Edit distance of two words: letters inserted, removed or changed (Levenshtein).
 fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();

@@ -1,7 +1,7 @@
-//! The forms that values are written in: how a value is read, and how the form is described.
+//! Forms of values: their parsing and description.
 //!
-//! A [`Form`] takes what a layer says ([`toml::Value`]) and gives the value that the node runs with, or the [`Rule`] that was
-//! broken, with its limit. A list is a text with commas in it or, in a file, an array of texts.
+//! A [`Form`] turns a value of a layer ([`toml::Value`]) into the type of the configuration, or returns the broken
+//! [`Rule`] with its limit. A list is one comma-separated text or, in a file, an array of texts.
 
 use std::{
     fmt::Display,
@@ -26,23 +26,23 @@ use crate::{
     tlog::note::{KeyType, VerifierKey},
 };
 
-/// The word for what the node chooses.
+/// Word for a value that the node chooses.
 pub(super) const AUTO: &str = "auto";
-/// The words of a switch.
+/// Words of a switch.
 const ON: &str = "on";
 const OFF: &str = "off";
 
-/// Reader of a value of one form.
+/// Parser of values of one form.
 type ReadValue<T> = Box<dyn Fn(&Value) -> Result<T, Rule>>;
 
-/// How the values of a key are written.
+/// Form of the values of a key.
 pub(super) struct Form<T> {
-    /// The values that there are, as a noun phrase.
+    /// Permitted values, as a noun phrase.
     pub(super) says: String,
-    /// Whether values are numbers, which the environment and the arguments give as text.
+    /// True if values are numbers, which environment and arguments give as text.
     pub(super) is_number: bool,
     read: ReadValue<T>,
-    /// The value of a key that no layer says; `None` when the defaults say it.
+    /// Value of a key that no layer has; `None` if the defaults have one.
     absent: Option<fn() -> T>,
 }
 
@@ -51,7 +51,7 @@ impl<T: 'static> Form<T> {
         Self { says: says.into(), is_number: false, read: Box::new(read), absent: None }
     }
 
-    /// A form of values that are one text.
+    /// A form of single texts.
     fn text(says: impl Into<String>, read: impl Fn(&str) -> Result<T, Rule> + 'static) -> Self {
         Self::new(says, move |value| match value {
             Value::String(text) => read(text),
@@ -59,11 +59,11 @@ impl<T: 'static> Form<T> {
         })
     }
 
-    /// Reads the value of a key; `None` when no layer says one.
+    /// Reads the value of a key; `None` is a key that no layer has.
     ///
     /// # Errors
     ///
-    /// The [`Rule`] that the value breaks.
+    /// The broken [`Rule`].
     pub(super) fn read(&self, value: Option<&Value>) -> Result<T, Rule> {
         match (value, self.absent) {
             (Some(value), _) => (self.read)(value),
@@ -72,14 +72,14 @@ impl<T: 'static> Form<T> {
         }
     }
 
-    /// The same values, and none when no layer says one.
+    /// Form of the same values, with `None` for a key that no layer has.
     pub(super) fn optional(self) -> Form<Option<T>> {
         let read = self.read;
         let some = move |value: &Value| read(value).map(Some);
         Form { says: self.says, is_number: self.is_number, read: Box::new(some), absent: Some(|| None) }
     }
 
-    /// The same values, and an empty one when no layer says one.
+    /// Form of the same values, with an empty one for a key that no layer has.
     pub(super) fn or_empty(self) -> Self
     where
         T: Default,
@@ -89,7 +89,7 @@ impl<T: 'static> Form<T> {
 }
 
 impl<T: 'static> Form<T> {
-    /// The same values, or "auto".
+    /// Form of the same values, or "auto".
     pub(super) fn or_auto(self) -> Form<Auto<T>> {
         let read = self.read;
         let auto = move |value: &Value| match value {
@@ -101,7 +101,7 @@ impl<T: 'static> Form<T> {
     }
 }
 
-/// A number of threads, or "auto", for which 0 stands, too.
+/// Form of a number of threads, or "auto"; 0 means "auto".
 pub(super) fn workers(most: usize) -> Form<Auto<usize>> {
     let form = number(0..=most, "threads").or_auto();
     let read = form.read;
@@ -112,7 +112,7 @@ pub(super) fn workers(most: usize) -> Form<Auto<usize>> {
     Form { is_number: true, ..Form::new(form.says, chosen) }
 }
 
-/// A value as errors show it.
+/// Value as shown in errors.
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => format!("`{}`", excerpt(text)),
@@ -125,7 +125,7 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// The items of a list, empty ones among them.
+/// Items of a list, empty ones included.
 fn items(value: &Value) -> Result<Vec<&str>, Rule> {
     let refused = || Rule::NotList { found: shown(value) };
     match value {
@@ -135,7 +135,7 @@ fn items(value: &Value) -> Result<Vec<&str>, Rule> {
     }
 }
 
-/// How many items a list may have.
+/// Maximum number of items in a list.
 #[derive(Clone, Copy)]
 struct Limit {
     most: usize,
@@ -151,7 +151,7 @@ impl Limit {
     }
 }
 
-/// A list that may have no items; empty items count for nothing.
+/// Form of a list that may be empty; empty items are skipped.
 fn list<T: 'static>(
     says: impl Into<String>,
     limit: Limit,
@@ -163,7 +163,7 @@ fn list<T: 'static>(
     })
 }
 
-/// A whole number in a range of some unit.
+/// Form of a whole number in a range, with its unit.
 pub(super) fn number<N>(range: RangeInclusive<N>, unit: &'static str) -> Form<N>
 where
     N: TryFrom<i64> + PartialOrd + Display + 'static,
@@ -181,7 +181,7 @@ where
     Form { is_number: true, ..Form::new(says, read) }
 }
 
-/// Whether something is done.
+/// Form of a switch.
 pub(super) fn switch() -> Form<bool> {
     Form::new(r#""on" or "off""#, |value| match value {
         Value::Boolean(switch) => Ok(*switch),
@@ -191,7 +191,7 @@ pub(super) fn switch() -> Form<bool> {
     })
 }
 
-/// One of these words, in any case.
+/// Form of one of these words, in any case.
 pub(super) fn choice<T: Copy + 'static>(choices: &'static [(&'static str, T)]) -> Form<T> {
     let words = |quote: &str| choices.iter().map(|(word, _)| format!("{quote}{word}{quote}")).collect::<Vec<_>>();
     Form::text(words("\"").join(" or "), move |text| {
@@ -201,31 +201,31 @@ pub(super) fn choice<T: Copy + 'static>(choices: &'static [(&'static str, T)]) -
     })
 }
 
-/// A path of a file.
+/// Form of a file path.
 pub(super) fn path() -> Form<PathBuf> {
     Form::text("", |text| Ok(text.into()))
 }
 
-/// The path of the data directory.
+/// Form of the path of the data directory.
 pub(super) fn directory() -> Form<PathBuf> {
     Form::text("", |text| if text.is_empty() { Err(Rule::NoDirectory) } else { Ok(text.into()) })
 }
 
-/// The name of a zone, which is brought to lower case with a dot at its end.
+/// Form of the name of a zone, normalised to lower case with a final dot.
 pub(super) fn zone_name() -> Form<String> {
     Form::text(format!("a DNS name of at most {ZONE_OCTETS_MAX} octets on the wire"), |text| Ok(zone(text)?))
 }
 
-/// Checks a zone and brings it to lower case with a dot at its end.
+/// Checks the name of a zone, and normalises it to lower case with a final dot.
 ///
 /// # Errors
 ///
-/// The [`ZoneError`] of the first rule that is broken.
+/// The [`ZoneError`] of the first broken rule.
 pub fn zone(text: &str) -> Result<String, ZoneError> {
     Ok(zone::labels(text)?.iter().flat_map(|label| [label, "."]).collect())
 }
 
-/// An origin, the first line of a checkpoint and the name of a key: no spaces, no plus (C2SP signed-note).
+/// Form of an origin, the first line of a checkpoint and the name of a key: no spaces, no plus (C2SP signed-note).
 pub(super) fn origin() -> Form<String> {
     Form::text(format!("1 to {ORIGIN_BYTES_MAX} bytes without spaces and +"), |text| {
         let well_formed = !text.contains(|letter: char| letter.is_whitespace() || letter.is_control() || letter == '+');
@@ -236,7 +236,7 @@ pub(super) fn origin() -> Form<String> {
     })
 }
 
-/// Which lines are logged: a level or a list of directives.
+/// Form of the log filter: a level or a list of directives.
 pub(super) fn log() -> Form<String> {
     let says = r#""error", "warn", "info", "debug", "trace" or directives such as "info,touchmark::ledger=debug""#;
     Form::text(says, |text| match tracing_subscriber::EnvFilter::try_new(text) {
@@ -246,7 +246,7 @@ pub(super) fn log() -> Form<String> {
     })
 }
 
-/// The name of a node.
+/// Form of the name of a node.
 pub(super) fn identity() -> Form<String> {
     Form::text(format!("at most {IDENTITY_BYTES_MAX} bytes"), |text| match text.len() {
         0..=IDENTITY_BYTES_MAX => Ok(text.into()),
@@ -254,12 +254,12 @@ pub(super) fn identity() -> Form<String> {
     })
 }
 
-/// An address with a port.
+/// Form of an address with a port.
 pub(super) fn address() -> Form<SocketAddr> {
     Form::text("an address with a port", socket)
 }
 
-/// An address with a port, or no address.
+/// Form of an address with a port, or "off".
 pub(super) fn address_or_off() -> Form<Option<SocketAddr>> {
     Form::text(r#"an address with a port, or "off""#, |text| match text {
         OFF => Ok(None),
@@ -267,7 +267,7 @@ pub(super) fn address_or_off() -> Form<Option<SocketAddr>> {
     })
 }
 
-/// One address with a port at least.
+/// Form of a list of addresses with ports, at least one.
 pub(super) fn addresses() -> Form<Vec<SocketAddr>> {
     let limit = Limit { most: DNS_ADDRESSES_MAX, what: "addresses" };
     Form::new(format!("1 to {DNS_ADDRESSES_MAX} addresses with ports"), move |value| {
@@ -283,7 +283,7 @@ fn socket(text: &str) -> Result<SocketAddr, Rule> {
     text.parse().map_err(|_| Rule::NotAddress { text: excerpt(text) })
 }
 
-/// Addresses without ports that others can ask.
+/// Form of a list of addresses without ports, unspecified ones excluded.
 pub(super) fn hosts() -> Form<Vec<IpAddr>> {
     let limit = Limit { most: DNS_ADDRESSES_MAX, what: "addresses" };
     list(format!("at most {DNS_ADDRESSES_MAX} addresses without ports"), limit, |text| {
@@ -292,13 +292,13 @@ pub(super) fn hosts() -> Form<Vec<IpAddr>> {
     })
 }
 
-/// Networks such as `192.0.2.0/24`.
+/// Form of a list of networks such as `192.0.2.0/24`.
 pub(super) fn networks() -> Form<Vec<Network>> {
     let limit = Limit { most: NETWORKS_MAX, what: "networks" };
     list(format!("at most {NETWORKS_MAX} networks"), limit, |text| Ok(text.parse::<Network>()?))
 }
 
-/// Witnesses: a verifier key, a space, a URL.
+/// Form of a list of witnesses: a verifier key, a space, a URL.
 pub(super) fn witnesses() -> Form<Vec<WitnessAddress>> {
     let limit = Limit { most: WITNESSES_MAX, what: "witnesses" };
     list(format!("at most {WITNESSES_MAX}, each a verifier key, a space and a URL"), limit, |text| {
@@ -321,12 +321,12 @@ fn url(text: &str) -> Result<&str, Rule> {
     }
 }
 
-/// The URL of a log, which is brought to a form without a slash at its end.
+/// Form of the URL of a log, normalised to no final slash.
 pub(super) fn log_url() -> Form<String> {
     Form::text("a URL that begins with http:// or https://", |text| Ok(url(text)?.trim_end_matches('/').into()))
 }
 
-/// The verifier key of a log.
+/// Form of the verifier key of a log.
 pub(super) fn log_key() -> Form<String> {
     Form::text("a verifier key (C2SP signed-note)", |text| {
         let key: VerifierKey = text.parse()?;
@@ -337,7 +337,7 @@ pub(super) fn log_key() -> Form<String> {
     })
 }
 
-/// Prefixes of identifiers.
+/// Form of a list of identifier prefixes.
 pub(super) fn prefixes() -> Form<Vec<String>> {
     let limit = Limit { most: MIRROR_PREFIXES_MAX, what: "prefixes" };
     list(format!("at most {MIRROR_PREFIXES_MAX} prefixes"), limit, |text| {

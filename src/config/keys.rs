@@ -1,85 +1,86 @@
-//! How a key is declared, once, and what is made of the declaration.
+//! Declaration of keys, and the code generated from it.
 //!
-//! [`configuration!`] takes every key with its documentation, type, form, default, old name and argument. It makes of them the
-//! structs that the node runs with, their reading from merged layers, and the list of [`Key`]s, from which files are printed
-//! and documented and in which unknown names are looked for.
+//! [`configuration!`] takes every key with its documentation, type, form, default, old name and argument. From these it
+//! generates the structs of the configuration, their reading from merged layers, and the list of [`Key`]s, which serves
+//! to print and document files and to look up unknown names.
 
 use toml::Value;
 
-/// What the names of environment variables begin with.
+/// Prefix of environment variables.
 const VARIABLE_PREFIX: &str = "TOUCHMARK_";
 
-/// A key of the configuration, as it is declared.
+/// Declaration of a key.
 #[derive(Clone, Debug)]
 pub(super) struct Key {
-    /// The table that it stands in; empty above all tables.
+    /// Table of the key; empty above all tables.
     pub(super) table: &'static str,
-    /// The name.
+    /// Name of the key.
     pub(super) name: &'static str,
     /// The documentation, line by line.
     pub(super) doc: &'static [&'static str],
-    /// The values that there are.
+    /// Permitted values, as a noun phrase.
     pub(super) says: String,
-    /// Whether values are numbers.
+    /// True if values are numbers.
     pub(super) is_number: bool,
-    /// The value when nothing is said.
+    /// Default value.
     pub(super) default: Option<Value>,
-    /// A value for a key without a default.
+    /// Example value for a key without a default.
     pub(super) example: Option<Value>,
-    /// The name that it had when there were no tables.
+    /// Old name, from before there were tables.
     pub(super) was: Option<&'static str>,
-    /// The argument of `touchmark serve`.
+    /// Argument of `touchmark serve`.
     pub(super) argument: Option<&'static str>,
 }
 
-/// A table of the configuration, as it is declared.
+/// Declaration of a table.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
-    /// The name; empty for what stands above all tables.
+    /// Name of the table; empty for the keys above all tables.
     pub(super) name: &'static str,
     /// The documentation, line by line.
     pub(super) doc: &'static [&'static str],
-    /// Its keys, in the order of their declaration.
+    /// Keys of the table, in the order of their declaration.
     pub(super) keys: Vec<Key>,
 }
 
 impl Key {
-    /// The environment variable.
+    /// Environment variable of the key.
     pub(super) fn variable(&self) -> String {
         let table = if self.table.is_empty() { String::new() } else { format!("{}_", self.table) };
         format!("{VARIABLE_PREFIX}{table}{}", self.name).to_ascii_uppercase()
     }
 
-    /// The environment variable of the old name; `None` where it is the same.
+    /// Environment variable of the old name; `None` if it is the same.
     pub(super) fn old_variable(&self) -> Option<String> {
         let old = format!("{VARIABLE_PREFIX}{}", self.was?).to_ascii_uppercase();
         (old != self.variable()).then_some(old)
     }
 
-    /// The old name where a file has it above all tables; `None` where it is the same.
+    /// Old name as a key above all tables; `None` if it is the same.
     pub(super) fn old_name(&self) -> Option<&'static str> {
         self.was.filter(|was| !(self.table.is_empty() && *was == self.name))
     }
 
-    /// The name with its table, as sentences have it.
+    /// Name with its table, as used in messages.
     pub(super) fn shown(&self) -> String {
         shown(self.table, self.name)
     }
 }
 
-/// A name with its table, as sentences have it.
+/// Name with its table, as used in messages.
 pub(super) fn shown(table: &str, name: &str) -> String {
     if table.is_empty() { format!("`{name}`") } else { format!("`{name}` in [{table}]") }
 }
 
-/// Declares the keys of the configuration; see the head of the file. A table stands as `[name] Struct { … }`, and a key as
+/// Declares the keys of the configuration, as the module's documentation says. A table is written
+/// `[name] Struct { … }`, and a key
 ///
 /// ```text
 /// /// Documentation.
 /// name: Type = form, default …, example …, was "old_name", argument "--name";
 /// ```
 ///
-/// of which everything behind the form may be left out.
+/// Everything after the form is optional.
 macro_rules! configuration {
     (
         $(#[doc = $rdoc:literal])+
@@ -139,7 +140,7 @@ macro_rules! configuration {
             }
         )+
 
-        /// The keys by tables, in the order of their declaration; those above all tables first.
+        /// Keys by table, in the order of their declaration; those above all tables first.
         pub(super) fn tables() -> Vec<Table> {
             vec![
                 Table {
@@ -164,7 +165,7 @@ macro_rules! configuration {
     };
 }
 
-/// One [`Key`] of a declaration.
+/// Expands to one [`Key`] of a declaration.
 macro_rules! key {
     ($table:expr, $name:ident, [$($doc:literal),+], $form:expr, [$($default:expr)?], [$($example:expr)?], [$($was:literal)?], [$($argument:literal)?]) => {{
         let form = $form;
@@ -182,7 +183,7 @@ macro_rules! key {
     }};
 }
 
-/// What is there, or `None`.
+/// Expands to `Some` of its argument, or `None` without one.
 macro_rules! maybe {
     () => {
         None

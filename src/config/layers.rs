@@ -1,7 +1,8 @@
-//! The layers of a configuration: what a file, the environment and the arguments say, and how they are merged.
+//! Layers of a configuration: the values of file, environment and arguments, and their merge.
 //!
-//! Every layer is a table of tables in the form of today. What a layer says under a name of the time when there were no tables is put
-//! under the name of today as the layer is read, with a [`Warning`]. Every value keeps the [`Place`] where it was written.
+//! Every layer is a table of tables with today's names. A value under an old name, from before there were tables, is
+//! moved to today's name when the layer is read, with a [`Warning`]. Every value keeps the [`Place`] where it was
+//! written.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -9,10 +10,10 @@ use toml::Value;
 
 use super::{ConfigError, Place, Rule, forms::Form, keys::Key, tables::tables};
 
-/// Which key is meant: its table, empty above all tables, and its name.
+/// Table and name of a key; the table is empty for keys above all tables.
 type KeyName = (&'static str, &'static str);
 
-/// What one source says.
+/// Values of one source.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Layer {
     values: toml::Table,
@@ -20,12 +21,12 @@ pub struct Layer {
     warnings: Vec<Warning>,
 }
 
-/// A name that is still read, and has another name now.
+/// Use of an old name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// Where the old name is written.
+    /// Place of the old name.
     pub old: Place,
-    /// The name of today.
+    /// Today's name.
     pub new: String,
 }
 
@@ -36,7 +37,7 @@ impl fmt::Display for Warning {
 }
 
 impl Layer {
-    /// Reads the environment, through `lookup`. A variable that is empty says nothing.
+    /// Reads the environment through `lookup`. An empty variable counts as unset.
     ///
     /// # Errors
     ///
@@ -57,7 +58,7 @@ impl Layer {
         Ok(layer)
     }
 
-    /// The arguments of `touchmark serve`, by name.
+    /// Collects the arguments of `touchmark serve`, by name.
     pub fn from_arguments(arguments: impl IntoIterator<Item = (&'static str, Option<String>)>) -> Self {
         let tables = tables();
         let mut layer = Self::default();
@@ -70,7 +71,7 @@ impl Layer {
         layer
     }
 
-    /// The lowest layer.
+    /// The lowest layer: the defaults.
     fn defaults() -> Self {
         let mut layer = Self::default();
         for key in tables().iter().flat_map(|table| &table.keys) {
@@ -93,7 +94,7 @@ impl Layer {
         }
     }
 
-    /// Puts a value that stands under an old name of a key, whose name of today is `new`.
+    /// Puts a value under the key of an old name; `new` is today's name, for the warning.
     pub(super) fn put_old(&mut self, key: &Key, value: Value, old: Place, new: String) -> Result<(), ConfigError> {
         if let Some(place) = self.places.get(&(key.table, key.name)) {
             return Err(ConfigError::Twice { old: old.into(), new: place.clone().into() });
@@ -105,7 +106,7 @@ impl Layer {
 }
 
 impl Key {
-    /// The value of a text: a number where the key wants one and it is one.
+    /// Value of a text: a number if the key takes one and the text is one.
     fn value_of(&self, text: String) -> Value {
         match text.parse() {
             Ok(number) if self.is_number => Value::Integer(number),
@@ -114,17 +115,17 @@ impl Key {
     }
 }
 
-/// All layers, merged.
+/// Result of merging all layers.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Merged {
     values: toml::Table,
     places: BTreeMap<KeyName, Place>,
-    /// The old names in all layers.
+    /// Old names in all layers.
     pub(super) warnings: Vec<Warning>,
 }
 
 impl Merged {
-    /// Puts layers on top of the defaults, later ones over earlier ones.
+    /// Merges layers on top of the defaults, later ones over earlier ones.
     pub(super) fn new(layers: impl IntoIterator<Item = Layer>) -> Self {
         let Layer { values, places, warnings } = Layer::defaults();
         let mut merged = Self { values, places, warnings };
@@ -136,7 +137,7 @@ impl Merged {
         merged
     }
 
-    /// What the highest layer that has a key says.
+    /// Value of a key in the highest layer that has one.
     pub(super) fn value(&self, table: &str, name: &str) -> Option<&Value> {
         match table {
             "" => self.values.get(name),
@@ -144,11 +145,11 @@ impl Merged {
         }
     }
 
-    /// Reads a key.
+    /// Reads a key in its form.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Value`] with the place where the value is written.
+    /// [`ConfigError::Value`] with the place of the value.
     pub(super) fn read<T: 'static>(
         &self,
         table: &'static str,
@@ -158,7 +159,7 @@ impl Merged {
         form.read(self.value(table, name)).map_err(|rule| self.refused(table, name, rule))
     }
 
-    /// The error of a key whose value breaks a rule.
+    /// Error of a key whose value breaks a rule.
     pub(super) fn refused(&self, table: &'static str, name: &'static str, rule: Rule) -> ConfigError {
         let nowhere = || Place::Default(super::keys::shown(table, name));
         let place = self.places.get(&(table, name)).cloned().unwrap_or_else(nowhere);
@@ -166,7 +167,7 @@ impl Merged {
     }
 }
 
-/// Puts one table on top of another, and the tables in it on top of those with their names.
+/// Merges a table over another, nested tables included.
 fn merge(below: &mut toml::Table, above: toml::Table) {
     for (name, value) in above {
         match (below.get_mut(&name), value) {

@@ -1,9 +1,9 @@
-//! What the machine gives this process: memory and cores, as far as control groups limit them.
+//! Memory and cores of the machine, within the limits of control groups.
 //!
-//! A limit of a control group holds for everything below it, so that every group from that of the process up to the root is asked, in
-//! version 2 (`memory.max`, `cpu.max`) and in version 1 (`memory.limit_in_bytes`, `cpu.cfs_quota_us`) of the interface. In a
-//! container the path of the group may lead nowhere; then the root that is mounted there has the limit. What cannot be read limits
-//! nothing.
+//! The limit of a control group holds for all groups below it, so every group from that of the process up to the root
+//! is read, in version 2 (`memory.max`, `cpu.max`) and version 1 (`memory.limit_in_bytes`, `cpu.cfs_quota_us`) of the
+//! interface. In a container the path of the group may not exist; then the mounted root has the limit. A file that
+//! cannot be read sets no limit.
 
 use std::{
     fmt, fs,
@@ -12,41 +12,41 @@ use std::{
     thread,
 };
 
-/// What the machine gives this process.
+/// Memory and cores of this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
-    /// Its memory.
+    /// Memory of the process.
     pub memory: Memory,
-    /// Its cores.
+    /// Cores of the process.
     pub cores: Cores,
 }
 
-/// The memory that a process may take.
+/// Memory that a process may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// In bytes; `None` when nothing says it.
+    /// Number of bytes; `None` if unknown.
     pub bytes: Option<u64>,
-    /// The file of a control group that limits it; `None` when it is all of the machine's.
+    /// Control group file with the limit; `None` if all memory of the machine may be used.
     pub limit: Option<PathBuf>,
 }
 
-/// The cores that a process may use.
+/// Cores that a process may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cores {
-    /// How many, at least one.
+    /// Number of cores, at least one.
     pub count: usize,
-    /// The file of a control group that limits them; `None` when only the processors do that the process may run on.
+    /// Control group file with the quota; `None` if only the processor affinity of the process limits it.
     pub quota: Option<PathBuf>,
 }
 
-/// Where the system says what there is.
+/// Paths of the system's files.
 #[derive(Clone, Debug)]
 pub(super) struct Paths {
-    /// The memory of the machine (`/proc/meminfo`).
+    /// Memory of the machine (`/proc/meminfo`).
     meminfo: PathBuf,
-    /// The control groups of the process (`/proc/self/cgroup`).
+    /// Control groups of the process (`/proc/self/cgroup`).
     groups: PathBuf,
-    /// Where control groups are mounted (`/sys/fs/cgroup`).
+    /// Mount point of control groups (`/sys/fs/cgroup`).
     mounted: PathBuf,
 }
 
@@ -57,18 +57,19 @@ impl Default for Paths {
 }
 
 impl Machine {
-    /// The machine that this process runs on.
+    /// The machine of this process.
     pub fn here() -> Self {
         Self::read(&Paths::default(), thread::available_parallelism().map_or(1, NonZero::get))
     }
 
-    /// The machine that these files describe, with so many processors for the process.
+    /// The machine described by these files, with `processors` for the process.
     pub(super) fn read(paths: &Paths, processors: usize) -> Self {
         let all = fs::read_to_string(&paths.meminfo).ok().and_then(|text| mem_total(&text));
         let limit = smallest(paths.directories("memory"), memory_limit);
         let memory = match (all, limit) {
             (Some(all), Some((limit, file))) if limit < all => Memory { bytes: Some(limit), limit: Some(file) },
-            // Version 1 says a huge number where there is no limit: of a machine that does not say its memory it says nothing.
+            // Version 1 writes a huge number for no limit: without the machine's memory to compare with, a limit is
+            // ignored.
             (all, _) => Memory { bytes: all, limit: None },
         };
         let quota = smallest(paths.directories("cpu"), cpu_quota);
@@ -81,7 +82,7 @@ impl Machine {
 }
 
 impl Paths {
-    /// The directories of the control groups of the process and of all above them, for a controller.
+    /// Directories of the process's control groups and of all groups above, for a controller.
     fn directories(&self, controller: &str) -> Vec<PathBuf> {
         let groups = fs::read_to_string(&self.groups).unwrap_or_default();
         let mut directories = Vec::new();
@@ -105,7 +106,7 @@ impl Paths {
     }
 }
 
-/// The smallest limit of directories, with the file that says it.
+/// Smallest limit in these directories, with its file.
 fn smallest<T: Ord>(directories: Vec<PathBuf>, read: fn(&Path) -> Option<(T, PathBuf)>) -> Option<(T, PathBuf)> {
     directories.iter().filter_map(|directory| read(directory)).min_by(|(one, _), (other, _)| one.cmp(other))
 }
@@ -125,17 +126,17 @@ fn cpu_quota(directory: &Path) -> Option<(usize, PathBuf)> {
         let (quota, period) = text.trim().split_once(' ')?;
         return Some((whole_cores(number(quota)?, number(period)?)?, directory.join("cpu.max")));
     }
-    // -1 is no number here, and no limit.
+    // -1 does not parse as unsigned, and is no limit.
     let quota = number(&read("cpu.cfs_quota_us")?)?;
     Some((whole_cores(quota, number(&read("cpu.cfs_period_us")?)?)?, directory.join("cpu.cfs_quota_us")))
 }
 
-/// A thread more than there are whole cores would only be held back.
+/// Whole cores of a quota, rounded down: one more thread would only be throttled.
 fn whole_cores(quota_us: u64, period_us: u64) -> Option<usize> {
     usize::try_from(quota_us.checked_div(period_us)?.max(1)).ok()
 }
 
-/// The line `MemTotal:  24683656 kB`, in bytes.
+/// Memory in bytes from the line `MemTotal:  24683656 kB`.
 fn mem_total(meminfo: &str) -> Option<u64> {
     let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     total.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1_024)
@@ -163,7 +164,7 @@ impl fmt::Display for Cores {
 mod tests {
     use super::*;
 
-    /// A machine with 8 GiB and 8 processors, of which these are the other files.
+    /// A machine with 8 GiB, 8 processors and these files.
     fn machine(files: &[(&str, &str)]) -> Machine {
         let root = tempfile::tempdir().unwrap();
         let meminfo = [("meminfo", "MemFree: 1 kB\nMemTotal:        8388608 kB\n")];

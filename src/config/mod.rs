@@ -1,17 +1,16 @@
-//! Configuration: every key of it, where it may be written, and what the node runs with ([`Config`]).
+//! Configuration: the declaration of its keys, its layers, and the resulting [`Config`].
 //!
 //! ```text
 //! defaults < file (--config, else TOUCHMARK_CONFIG) < environment (TOUCHMARK_DNS_LISTEN, …) < arguments
 //! ```
 //!
-//! Every key is declared once, with its documentation, form and default, in `tables`; parsing, `touchmark config print` and
-//! `docs/configuration.md` follow from the declaration. Each layer is a table of tables ([`Layer`]). They are merged, and every key is
-//! read once, so that an error names the key, and the file and line, variable or argument where its value was written. All keys are
-//! optional; unknown ones are refused with the nearest known one. Names of the time when there were no tables are still read, with
-//! a [`Warning`].
+//! Every key is declared once, with its documentation, form and default, in `tables`; parsing, `touchmark config print`
+//! and `docs/configuration.md` follow from the declaration. Each layer is a table of tables ([`Layer`]). The layers are
+//! merged, and every key is read once, so that an error names the key, and the file and line, variable or argument of
+//! its value. All keys are optional; an unknown key is rejected with the nearest known one. Old names, from before
+//! there were tables, are still read, with a [`Warning`].
 //!
-//! Deliberately absent: the types of listeners and protocols. Limits are plain numbers here; `app` gives them to the rooms that
-//! they bound.
+//! Deliberately absent: the types of listeners and protocols. Limits are plain numbers here; `app` converts them.
 
 mod error;
 mod file;
@@ -40,58 +39,59 @@ pub use tables::{Cache, Config, Dns, Grpc, Http, Index, Mirror, Recursion, Witne
 
 use crate::tlog::note::VerifierKey;
 
-/// The version of configuration files that this build reads.
+/// Version of configuration files that this build reads.
 pub const VERSION: i64 = 1;
-/// The environment variable that names the file.
+/// Environment variable with the path of the file.
 pub const FILE_VARIABLE: &str = "TOUCHMARK_CONFIG";
 
-/// The least that the caches can work with, in bytes (1 MiB).
+/// Minimum size of one cache, in bytes (1 MiB).
 pub const CACHE_BYTES_MIN: usize = 1 << 20;
-/// The most that a cache may take, in bytes (1 TiB).
+/// Maximum size of a cache, or of all together, in bytes (1 TiB).
 pub const CACHE_BYTES_MAX: usize = 1 << 40;
-/// The least that all caches can work with together, in bytes (16 MiB).
+/// Minimum size of all caches together, in bytes (16 MiB).
 pub const CACHES_BYTES_MIN: usize = 16 << 20;
-/// The bounds of the overlay, in entries.
+/// Bounds of the overlay, in entries.
 pub const OVERLAY_ENTRIES: RangeInclusive<usize> = 1_024..=16_777_216;
-/// The most threads that answer over UDP on one address.
+/// Maximum number of threads that answer over UDP on one address.
 pub const DNS_WORKERS_MAX: usize = 64;
-/// The bounds of answers of a kind a second, for one client network.
+/// Bounds of the rate limit: answers of a kind per second and client network.
 pub const RATE_PER_SECOND: RangeInclusive<u32> = 0..=10_000;
-/// The bounds of the time that a client network stays limited, in seconds.
+/// Bounds of the time that a client network stays limited, in seconds.
 pub const RATE_WINDOW_SECONDS: RangeInclusive<u32> = 1..=3_600;
-/// The bounds of how many limited answers there are to one that is sent truncated.
+/// Bounds of the slip: one of so many limited answers is sent truncated.
 pub const RATE_SLIP: RangeInclusive<u8> = 0..=10;
-/// The bounds of an answer over UDP to a client without a cookie, in octets (RFC 1035 section 4.2.1; 1,232 fits every path).
+/// Bounds of an answer over UDP to a client without a cookie, in octets (RFC 1035 section 4.2.1; 1,232 fits every
+/// path).
 pub const WITHOUT_COOKIE_OCTETS: RangeInclusive<u16> = 512..=1_232;
-/// The most connections of a client network.
+/// Maximum number of connections per client network.
 pub const CONNECTIONS_PER_SOURCE_MAX: usize = 65_536;
-/// The longest that an answer is kept past its time, in seconds: a week (RFC 8767 section 5 wants one to three days).
+/// Maximum time that an answer may be served stale, in seconds: a week (RFC 8767 section 5 wants one to three days).
 pub const STALE_SECONDS_MAX: u64 = 604_800;
-/// The bounds of a walk, in milliseconds.
+/// Bounds of the timeout of a walk, in milliseconds.
 pub const WALK_MS: RangeInclusive<u64> = 100..=60_000;
-/// The most addresses on which DNS listens, or which it says to be its own.
+/// Maximum number of addresses that DNS listens on, and of public addresses.
 pub const DNS_ADDRESSES_MAX: usize = 32;
-/// The most witnesses that are asked.
+/// Maximum number of witnesses.
 pub const WITNESSES_MAX: usize = 32;
-/// The most networks in one list: each is looked at for each answer.
+/// Maximum number of networks in one list: each answer compares them all.
 pub const NETWORKS_MAX: usize = 64;
-/// The most prefixes that an edge node is told to keep.
+/// Maximum number of prefixes that an edge node keeps.
 pub const MIRROR_PREFIXES_MAX: usize = 256;
-/// The longest origin, in bytes.
+/// Maximum length of an origin, in bytes.
 pub const ORIGIN_BYTES_MAX: usize = 255;
-/// The longest name of a node, in bytes.
+/// Maximum length of a node's name, in bytes.
 pub const IDENTITY_BYTES_MAX: usize = 255;
 
-/// A witness, and where it is.
+/// Key and address of a witness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WitnessAddress {
-    /// Its key.
+    /// Key of the witness.
     pub key: VerifierKey,
-    /// Its submission prefix (C2SP tlog-witness).
+    /// Submission prefix of the witness (C2SP tlog-witness).
     pub url: String,
 }
 
-/// An algorithm that signs the zone, with its mnemonic of the IANA registry.
+/// Signing algorithm of the zone, with its mnemonic of the IANA registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SigningAlgorithm {
     /// ECDSA on P-256 with SHA-256 (RFC 6605).
@@ -101,7 +101,7 @@ pub enum SigningAlgorithm {
 }
 
 impl SigningAlgorithm {
-    /// The words for them, with their numbers of the IANA registry.
+    /// Words for the algorithms, and their numbers of the IANA registry.
     const CHOICES: &[(&str, Option<Self>)] = &[
         ("off", None),
         ("ECDSAP256SHA256", Some(Self::EcdsaP256Sha256)),
@@ -111,15 +111,15 @@ impl SigningAlgorithm {
     ];
 }
 
-/// The proof that answers of other nodes need.
+/// Proof required of answers of other nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verify {
-    /// None.
+    /// No proof.
     #[default]
     Off,
-    /// That they stand in the ledger of the site.
+    /// Inclusion in the ledger of the site.
     Included,
-    /// And that no later entry is about the same identifier.
+    /// As [`Verify::Included`], and no later entry is about the same identifier.
     Latest,
 }
 
@@ -127,7 +127,7 @@ impl Verify {
     const CHOICES: &[(&str, Self)] = &[("off", Self::Off), ("included", Self::Included), ("latest", Self::Latest)];
 }
 
-/// The protocol over which a site is asked first that speaks both.
+/// Protocol of the first query to a site that speaks both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FirstProtocol {
     /// gRPC.
@@ -141,26 +141,26 @@ impl FirstProtocol {
     const CHOICES: &[(&str, Self)] = &[("grpc", Self::Grpc), ("dns", Self::Dns)];
 }
 
-/// A configuration, and how it came about.
+/// A configuration with its sources.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
-    /// What the node runs with.
+    /// The configuration.
     pub config: Config,
     merged: Merged,
 }
 
 impl Loaded {
-    /// The old names that were read.
+    /// Warnings about old names that were read.
     pub fn warnings(&self) -> &[Warning] {
         &self.merged.warnings
     }
 
-    /// The configuration as a file with comments: every key with the value in effect, and what "auto" is on a machine.
+    /// The configuration as a commented file: every key with the value in effect, and the value of "auto" on a machine.
     pub fn print(&self, machine: &Machine) -> String {
         print::file(self, machine)
     }
 
-    /// Puts layers on top of the defaults, later ones over earlier ones.
+    /// Merges layers on top of the defaults, later ones over earlier ones.
     fn new(layers: impl IntoIterator<Item = Layer>) -> Result<Self, ConfigError> {
         let merged = Merged::new(layers);
         let config = Config::settled(&merged)?;
@@ -169,14 +169,14 @@ impl Loaded {
 }
 
 impl Config {
-    /// Where DNS listens when nothing else is said.
+    /// Default address of DNS.
     pub const DNS_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5300);
 
-    /// The configuration that this process was given: file, environment, then `arguments`.
+    /// Loads the configuration of this process: file, environment, then `arguments`.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] names the key, where it is written, and the limit.
+    /// [`ConfigError`] with the key, its place and the broken rule.
     pub fn load(file: Option<&Path>, arguments: Layer) -> Result<Loaded, ConfigError> {
         let lookup = |name: &str| std::env::var(name).ok();
         let file = file.map(PathBuf::from).or_else(|| lookup(FILE_VARIABLE).map(PathBuf::from));
@@ -184,7 +184,7 @@ impl Config {
         Loaded::new(file.into_iter().chain([Layer::from_environment(lookup)?, arguments]))
     }
 
-    /// Puts layers on top of the defaults, later ones over earlier ones.
+    /// Merges layers on top of the defaults, later ones over earlier ones.
     ///
     /// # Errors
     ///
@@ -193,7 +193,7 @@ impl Config {
         Ok(Loaded::new(layers)?.config)
     }
 
-    /// Reads every key, and checks those that depend on others.
+    /// Reads every key, then checks rules across keys.
     fn settled(layers: &Merged) -> Result<Self, ConfigError> {
         let mut config = Self::read(layers)?;
         if config.origin.is_empty() {
@@ -206,7 +206,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Certificate and key come together.
+    /// Checks that certificate and key are both given, or neither.
     fn check_certificate(&self, layers: &Merged) -> Result<(), ConfigError> {
         let (alone, reason, missing) = match (&self.dns.certificate, &self.dns.certificate_key) {
             (Some(_), None) => ("certificate", "there is a certificate without its key", "certificate_key"),
@@ -238,7 +238,7 @@ impl Config {
         Ok(())
     }
 
-    /// What a mirror is told needs to say of which primary.
+    /// Checks that the other keys of a mirror come with the URL of its primary.
     fn check_mirror(&self, layers: &Merged) -> Result<(), ConfigError> {
         let Mirror { of, key, only, .. } = &self.mirror;
         let alone = match (of, key, only) {
@@ -259,14 +259,14 @@ impl Default for Config {
 }
 
 impl Dns {
-    /// The files of the certificate and its key, of which there are both or none.
+    /// Paths of the certificate and its key, if configured.
     pub fn certificate_files(&self) -> Option<[&Path; 2]> {
         Some([self.certificate.as_deref()?, self.certificate_key.as_deref()?])
     }
 }
 
 impl Recursion {
-    /// The file that says where walks begin, on a recursive node.
+    /// Path of the roots file, on a recursive node.
     pub fn roots_if_enabled(&self) -> Option<&Path> {
         self.roots.as_deref().filter(|_| self.enabled)
     }

@@ -1,4 +1,4 @@
-//! The configuration for people: as a file with comments and the values in effect, and as a reference of all keys.
+//! Printed forms of the configuration: a commented file with the values in effect, and a reference of all keys.
 
 use toml::Value;
 
@@ -9,13 +9,13 @@ use super::{
     tables::tables,
 };
 
-/// The first lines of a printed file.
+/// Head of a printed file.
 const FILE_HEAD: &str = "\
 # Configuration of a touchmark node. All keys are optional. A file is read with `touchmark serve --config FILE`, or when
 # TOUCHMARK_CONFIG names it; environment variables (TOUCHMARK_DNS_LISTEN for `listen` in [dns]) go before it, arguments before both.
 ";
 
-/// The first paragraphs of the reference.
+/// Head of the reference.
 const REFERENCE_HEAD: &str = "\
 # Configuration
 
@@ -46,7 +46,8 @@ Before there were tables, every key stood above all tables, most of them under o
 environment, each with a warning in the log that says the name of today. A key that is there under both names is refused.
 ";
 
-/// The configuration as a file: every key with its comment and the value in effect. A key without a value is commented out.
+/// The configuration as a file: every key with its documentation and the value in effect. A key without a value is
+/// commented out.
 pub(super) fn file(loaded: &Loaded, machine: &Machine) -> String {
     let sizes = Sizes::on(&loaded.config, machine);
     let mut out = format!("{FILE_HEAD}version = {VERSION}\n");
@@ -81,7 +82,7 @@ fn comment(line: &str) -> String {
     format!("#{line}\n")
 }
 
-/// Every key in Markdown.
+/// Reference of all keys, in Markdown.
 pub fn reference() -> String {
     let tables = tables();
     let mut out = REFERENCE_HEAD.to_owned();
@@ -119,7 +120,7 @@ fn entry(key: &Key) -> String {
     out
 }
 
-/// The table of old names.
+/// Markdown table of old names.
 fn old_names(tables: &[Table]) -> String {
     let mut out = "\n## Old names\n\n| old key | key | old variable | variable |\n|---|---|---|---|\n".to_owned();
     for key in tables.iter().flat_map(|table| &table.keys) {

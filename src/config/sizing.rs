@@ -1,48 +1,49 @@
-//! The sizes of caches and the number of workers where the configuration says "auto": what fits the machine.
+//! Sizes of caches and number of workers for the value "auto", by the machine.
 //!
 //! ```text
-//! for caches    = 3 % of the memory, less what the process takes beside them; on a small machine an eighth of the memory
-//! index         = a sixth of that;   recursion = a sixth of that, on a recursive node
-//! shared        = the rest: answers over gRPC and HTTP, and answers ready for the DNS, whoever needs them
-//! UDP workers   = half of the cores on each address
+//! for caches    = 3 % of the memory less 128 MiB for the rest of the process; on a small machine at least an eighth of
+//!                 the memory, up to 192 MiB
+//! index         = a sixth of that;   recursion = a sixth of that, on a recursive node only
+//! shared        = the rest: answers over gRPC and HTTP, and encoded DNS answers, as needed
+//! UDP workers   = half of the cores, on each address
 //! ```
 //!
-//! What is said counts into the whole, so that the sizes that are not said are smaller beside it. Pure: what the machine has is
-//! handed in ([`Machine`]).
+//! A configured size counts towards the total, so that the automatic sizes get smaller. Pure: the machine is a
+//! parameter ([`Machine`]).
 
 use std::fmt;
 
 use super::{CACHE_BYTES_MAX, CACHE_BYTES_MIN, Config, DNS_WORKERS_MAX, Machine};
 
-/// The part of the memory that the process may take, in percent.
+/// Share of the memory for the process, in percent.
 const MEMORY_PERCENT: u64 = 3;
-/// What the process takes beside its caches with a million identifiers, in bytes: the program, the table of the index and fresh
-/// entries, the verifiable index.
+/// Memory of the process beside its caches, in bytes, with a million identifiers: the program, the table of the index
+/// and its overlay, the verifiable index.
 const PROCESS_BYTES: u64 = 128 << 20;
-/// On a machine where 3 % are too little: an eighth of the memory, and at most so many bytes (192 MiB).
+/// Divisor of the memory, and upper bound in bytes (192 MiB), for caches on a small machine, where 3 % are too little.
 const SMALL_MEMORY_PART: u64 = 8;
 const SMALL_BYTES_MAX: u64 = 192 << 20;
-/// The memory of a machine that does not say how much it has, in bytes (2 GiB).
+/// Memory assumed for a machine of unknown memory, in bytes (2 GiB).
 const UNKNOWN_MEMORY_BYTES: u64 = 2 << 30;
-/// Of so many parts of the memory for caches one is for blocks of the index, and one for answers of other nodes.
+/// Divisors of the memory for caches: one part for index blocks, one for answers of other nodes.
 const INDEX_PART: usize = 6;
 const RECURSION_PART: usize = 6;
-/// The least that is shared, in bytes (16 MiB).
+/// Minimum size of the shared part, in bytes (16 MiB).
 const SHARED_BYTES_MIN: usize = 16 << 20;
-/// Of so many cores one is for a worker: each worker has a reading thread beside it, and the other listeners need cores, too.
+/// Cores per UDP worker: each worker has a thread for reads beside it, and the other listeners need cores, too.
 const CORES_PER_WORKER: usize = 2;
 
-/// A size or a number that is said, or left to the node.
+/// Configured value, or the choice of the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auto<T> {
-    /// What fits the machine.
+    /// The choice of the node, by the machine.
     Auto,
-    /// This.
+    /// The configured value.
     Set(T),
 }
 
 impl<T> Auto<T> {
-    /// What is said, or else this.
+    /// The configured value, or else `fitting`.
     pub fn or(self, fitting: T) -> T {
         match self {
             Self::Auto => fitting,
@@ -57,32 +58,32 @@ impl<T> From<T> for Auto<T> {
     }
 }
 
-/// The sizes of a node on a machine.
+/// Sizes of a node on a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// The memory for all caches, in bytes.
+    /// Size of all caches, in bytes.
     pub caches_bytes: usize,
-    /// The memory that the caches of answers share whose size is not said, in bytes.
+    /// Size shared by those caches of answers that have no configured size, in bytes.
     pub shared_bytes: usize,
-    /// The memory for answers over gRPC and HTTP, where it is said, in bytes.
+    /// Configured size of the cache for answers over gRPC and HTTP, in bytes.
     pub answers_bytes: Option<usize>,
-    /// The memory for answers that are ready for the DNS, where it is said, in bytes.
+    /// Configured size of the cache for encoded DNS answers, in bytes.
     pub dns_bytes: Option<usize>,
-    /// The memory for blocks of the index, in bytes.
+    /// Size of the cache for index blocks, in bytes.
     pub index_bytes: usize,
-    /// The memory for answers and delegations of other nodes, in bytes.
+    /// Size of the caches for answers and delegations of other nodes, in bytes.
     pub recursion_bytes: usize,
-    /// The number of threads that answer over UDP on each address.
+    /// Number of threads that answer over UDP on each address.
     pub dns_workers: usize,
 }
 
 impl Sizes {
-    /// The sizes of a node on the machine that this process runs on.
+    /// Sizes on the machine of this process.
     pub fn here(config: &Config) -> Self {
         Self::on(config, &Machine::here())
     }
 
-    /// The sizes of a node on a machine.
+    /// Sizes on a machine.
     pub fn on(config: &Config, machine: &Machine) -> Self {
         let cache = &config.cache;
         let caches_bytes = cache.memory_bytes_max.or(caches_bytes(machine));
@@ -108,7 +109,7 @@ impl Sizes {
         }
     }
 
-    /// What a key that says "auto" is here, as a noun phrase; `None` for keys that are never chosen.
+    /// Value of "auto" for a key, as a noun phrase; `None` for a key without "auto".
     pub(super) fn chosen(&self, table: &str, name: &str, machine: &Machine) -> Option<String> {
         let shared = || format!("a share of {}", mebibytes(self.shared_bytes));
         Some(match (table, name) {
@@ -121,7 +122,7 @@ impl Sizes {
         })
     }
 
-    /// What was chosen for a machine and from what, as a line of the log.
+    /// The sizes and their sources, as a log line.
     pub fn explained(&self, config: &Config, machine: &Machine) -> String {
         let how = |auto: bool, from: &dyn fmt::Display| match auto {
             true => format!("from {from}"),
@@ -144,7 +145,7 @@ impl Sizes {
     }
 }
 
-/// The memory for all caches on a machine, in bytes.
+/// Memory for all caches on a machine, in bytes.
 fn caches_bytes(machine: &Machine) -> usize {
     let memory = machine.memory.bytes.unwrap_or(UNKNOWN_MEMORY_BYTES);
     let part = (memory / 100).saturating_mul(MEMORY_PERCENT).saturating_sub(PROCESS_BYTES);
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn defaults_fit_the_machine() {
-        // Memory in MiB and cores; then all caches, what is shared, the index, in MiB, and workers.
+        // Memory in MiB and cores; then all caches, the shared part and the index in MiB, and workers.
         for (memory, cores, expected) in [
             (Some(64), 1, [16, 16, 2, 1]),
             (Some(512), 1, [64, 53, 10, 1]),
@@ -206,7 +207,7 @@ mod tests {
         assert_eq!((sizes.shared_bytes >> 20, sizes.dns_bytes, sizes.dns_workers), (450, Some(100 << 20), 5));
         config.recursion.enabled = true;
         assert_eq!(Sizes::on(&config, &machine(None, 1)).shared_bytes >> 20, 350);
-        // However little is left.
+        // The shared part has a minimum.
         config.cache.dns_bytes_max = Auto::Set(1 << 40);
         assert_eq!(Sizes::on(&config, &machine(None, 1)).shared_bytes, SHARED_BYTES_MIN);
     }

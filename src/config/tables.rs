@@ -1,7 +1,7 @@
-//! Every key of the configuration: the one place where a key is written.
+//! Declaration of every key of the configuration.
 //!
-//! The documentation of a key is what `touchmark config print` and `docs/configuration.md` say of it; the values that its form
-//! takes are added to it there. Names of environment variables follow from table and key (`TOUCHMARK_DNS_LISTEN`).
+//! The documentation of a key appears in `touchmark config print` and `docs/configuration.md`, which add the permitted
+//! values. Names of environment variables follow from table and key (`TOUCHMARK_DNS_LISTEN`).
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -23,16 +23,16 @@ use super::{
 };
 use crate::network::Network;
 
-/// The networks of loopback addresses.
+/// Networks of loopback addresses.
 const LOOPBACK: &str = "127.0.0.0/8, ::1/128";
 
-/// The form of the size of a cache.
+/// Form of the size of a cache.
 fn cache_bytes() -> forms::Form<Auto<usize>> {
     number(CACHE_BYTES_MIN..=CACHE_BYTES_MAX, "bytes").or_auto()
 }
 
 configuration! {
-    /// What a node runs with.
+    /// Configuration of a node.
     Config {
         /// The data directory: the ledger, its key and the index. A relative path begins where the node is started.
         data: PathBuf = directory(), default "touchmark-data", was "data", argument "--data";

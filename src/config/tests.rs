@@ -1,4 +1,4 @@
-//! What is read of files, environment and arguments, and how it is refused.
+//! Reading of files, environment and arguments, and their errors.
 
 use super::{keys::Key, *};
 
@@ -14,7 +14,7 @@ fn printed(loaded: &Loaded) -> String {
     loaded.print(&Machine::here())
 }
 
-/// A file in which every key stands that was printed as a comment, too.
+/// A printed file with every key set, commented examples included.
 fn uncommented(printed: &str) -> String {
     let is_name = |name: &str| name.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase());
     let line = |line: &str| match line.strip_prefix("# ") {
@@ -65,7 +65,7 @@ fn names_are_told_apart() {
     }
 }
 
-/// How many there are more than once.
+/// Number of names that repeat an earlier one.
 fn repeated<T: Ord>(names: &mut Vec<T>) -> usize {
     let before = names.len();
     names.sort();
@@ -144,7 +144,7 @@ fn a_key_under_both_names_is_refused() {
         Layer::from_environment(lookup).unwrap_err().to_string(),
         "environment variable TOUCHMARK_GRPC is the old form of environment variable TOUCHMARK_GRPC_LISTEN; keep the new one alone"
     );
-    // Where TOML itself refuses it.
+    // TOML itself rejects it.
     let refused = layer("dns = \"127.0.0.1:1\"\n[dns]\nidentity = \"b\"").unwrap_err();
     assert!(refused.ends_with("; `dns = …` is the old form of `listen` in [dns]"), "{refused}");
 }

@@ -1,4 +1,4 @@
-//! The chain of a log: the rules that hold from each entry to the next, for whoever recovers, audits or mirrors one.
+//! The chain of a log: rules that hold from each entry to the next, for recovery, audit and mirrors.
 //!
 //! ```text
 //! index     counts up from 0                                             [`Chain::place`]
@@ -10,86 +10,86 @@
 //! root      follows from the leaves                                      [`Chain::root`]
 //! ```
 //!
-//! What always holds: nothing is allocated for an entry that keeps the rules, beside the room for the longest text. Deliberately
-//! absent: where entries and leaf hashes are found, and which entry is the newest of an identifier, which each caller knows.
+//! Nothing is allocated for an entry that keeps the rules, beside the room for the longest text. Deliberately absent:
+//! reading entries and leaf hashes, and finding the newest entry of an identifier, which is up to each caller.
 
 use super::{StoredEntry, leaf_hash};
 use crate::tlog::{Frontier, Hash};
 
-/// The entries so far, as far as the next one has to fit to them.
+/// State of a chain: the part of all earlier entries that the next one must fit.
 #[derive(Debug, Default)]
 pub struct Chain {
     frontier: Frontier,
     time_ms: u64,
-    /// Room for the text of an entry.
+    /// Buffer for the text of an entry.
     text: Vec<u8>,
 }
 
-/// The rule that an entry breaks; the message goes on the sentence "entry … ".
+/// A rule that an entry breaks; the message completes the sentence "entry … ".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
-    /// Its index is not the next one.
+    /// The index is not the next one.
     #[error("bears the index {found}")]
     Index {
-        /// What it bears.
+        /// Index found.
         found: u64,
     },
-    /// Its time is before that of the entry before.
+    /// The time is before that of the entry before.
     #[error("is older than the entry before it")]
     Time,
-    /// It names another entry than the newest of its identifier.
+    /// The entry does not name the newest entry of its identifier.
     #[error("follows on entry {named}, and the newest entry of its identifier is {newest}")]
     NotNewest {
-        /// What it names.
+        /// Index of the named entry.
         named: u64,
-        /// The newest entry of its identifier.
+        /// Index of the newest entry of the identifier.
         newest: u64,
     },
-    /// It names an entry, and is the first of its identifier.
+    /// The entry names a previous one, but is the first of its identifier.
     #[error("follows on entry {named}, and none is about its identifier")]
     First {
-        /// What it names.
+        /// Index of the named entry.
         named: u64,
     },
-    /// It names no entry, and is not the first of its identifier.
+    /// The entry names no previous one, but is not the first of its identifier.
     #[error("follows on none, and entry {newest} is about its identifier")]
     NotFirst {
-        /// The newest entry of its identifier.
+        /// Index of the newest entry of the identifier.
         newest: u64,
     },
-    /// It names the right entry with a leaf hash that this entry does not have.
+    /// The entry names the right previous entry with a wrong leaf hash.
     #[error("names another leaf hash for entry {named}")]
     PreviousLeaf {
-        /// What it names.
+        /// Index of the named entry.
         named: u64,
     },
-    /// Its version is not one more than the version before.
+    /// The version is not one more than the version before.
     #[error("bears another version than the one that it makes")]
     Version,
 }
 
 impl Chain {
-    /// Goes on behind the entries of a tree, the last of which was taken at `time_ms` (milliseconds since 1970 UTC).
+    /// Continues behind the entries of a tree; `time_ms` is the time of the last one, in milliseconds since 1970 UTC.
     pub fn new(frontier: Frontier, time_ms: u64) -> Self {
         Self { frontier, time_ms, text: Vec::new() }
     }
 
-    /// The number of entries, which is the index of the next one.
+    /// Number of entries, which is the index of the next one.
     pub fn size(&self) -> u64 {
         self.frontier.size()
     }
 
-    /// The time of the last entry, milliseconds since 1970 UTC.
+    /// Time of the last entry, in milliseconds since 1970 UTC.
     pub fn time_ms(&self) -> u64 {
         self.time_ms
     }
 
-    /// The root of the tree of all entries.
+    /// Root of the tree of all entries.
     pub fn root(&self) -> Hash {
         self.frontier.root()
     }
 
-    /// The right edge of that tree.
+    /// Right edge of the tree of all entries.
     pub fn into_frontier(self) -> Frontier {
         self.frontier
     }
@@ -110,7 +110,8 @@ impl Chain {
         Ok(())
     }
 
-    /// The leaf hash of an entry: that of its text, which names the leaf hash of the entry before of its identifier.
+    /// Leaf hash of an entry: the hash of its text, which names the leaf hash of the previous entry of the same
+    /// identifier.
     pub fn leaf_of(&mut self, entry: &StoredEntry<'_>, previous: Option<Hash>) -> Hash {
         self.text.clear();
         entry.put_text(&mut self.text, previous);
@@ -138,7 +139,8 @@ pub fn check_previous(named: Option<u64>, newest: Option<u64>) -> Result<(), Bro
     }
 }
 
-/// Checks the leaf hash that an entry names for entry `named`, which has the leaf hash `leaf` if it is there.
+/// Checks the leaf hash `said` that an entry names for entry `named`, whose leaf hash is `leaf`; `None`: there is no
+/// such entry.
 ///
 /// # Errors
 ///
@@ -147,7 +149,7 @@ pub fn check_previous_leaf(named: u64, said: Hash, leaf: Option<Hash>) -> Result
     if leaf == Some(said) { Ok(()) } else { Err(Broken::PreviousLeaf { named }) }
 }
 
-/// Checks the version that an entry bears, after the version of the entry that it names.
+/// Checks the version of an entry against the version of the previous entry.
 ///
 /// # Errors
 ///
@@ -168,7 +170,7 @@ mod tests {
 
     #[test]
     fn indexes_count_up_and_times_do_not_decrease() {
-        // Index and time of entries, the time of the one before, and what comes of it behind two entries.
+        // Index and time of an entry, time of the entry before, and the expected result behind two entries.
         let table = [
             (2, 7, Ok(())),
             (2, 8, Ok(())),
@@ -184,7 +186,7 @@ mod tests {
                 chain.push(Hash([1; 32]), |_, _| {});
             }
             assert_eq!(chain.place(index, time_ms), expected, "{index} {time_ms}");
-            // What breaks a rule leaves the chain as it was.
+            // An entry that breaks a rule leaves the chain as it was.
             assert_eq!(chain.time_ms(), if expected.is_ok() { time_ms } else { 7 });
         }
     }

@@ -1,4 +1,4 @@
-//! The stored form of edges and of what comes out of an event ([`super`] has the layout).
+//! Stored form of edges and of an event's outputs (layout in [`super`]).
 
 use crate::{
     codec::{Reader, Torn, put_bytes, put_varint},
@@ -6,7 +6,7 @@ use crate::{
     record::{Edge, EdgeChange, EdgeType, Event, Flow, Outputs},
 };
 
-/// Added to the code of an edge type when the edge goes.
+/// Added to the code of an edge type for a removal.
 const REMOVAL: u8 = 0x80;
 
 pub(super) fn put_stored_edge(out: &mut Vec<u8>, change: &EdgeChange) {
@@ -22,7 +22,7 @@ pub(super) fn put_stored_edge(out: &mut Vec<u8>, change: &EdgeChange) {
     }
 }
 
-/// How much, and from when on.
+/// Appends quantity and start of validity.
 fn put_stored_details(out: &mut Vec<u8>, edge: &Edge) {
     let (quantity, unit) = match &edge.quantity {
         Some((quantity, unit)) => (quantity.as_str(), unit.as_ref().map_or("", |unit| unit.as_str())),
@@ -63,7 +63,7 @@ pub(super) fn read_stored_edge(reader: &mut Reader<'_>) -> Result<EdgeChange, To
         _ => return Err(Torn),
     };
     let edge = Edge { kind, to, quantity, valid_from_ms };
-    // A time that the text cannot say would give the same text as none.
+    // A time that the text cannot express would give the same text as no time.
     edge.check().map_err(|_| Torn)?;
     Ok(EdgeChange::Add(edge))
 }

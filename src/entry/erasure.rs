@@ -1,4 +1,4 @@
-//! Erasure: what an `erase` entry says. What is left of the entries before it stands in `redacted`.
+//! Erasure: content of an `erase` entry. The redacted form of the entries before it is in `redacted`.
 //!
 //! ```text
 //! erasure in the stored form  = 0, or 1 and the value's index (varint) and the record's status (1 byte)
@@ -14,12 +14,12 @@ use crate::{
     record::Status,
 };
 
-/// The longest reason of an erasure, in bytes.
+/// Maximum length of an erasure's reason, in bytes.
 pub const REASON_BYTES_MAX: usize = 200;
 const SCOPE_RECORD: u64 = 0;
 const SCOPE_VALUE: u64 = 1;
 
-/// Why something was erased, for everyone and for good: 1 to [`REASON_BYTES_MAX`] bytes of printable text.
+/// Reason of an erasure, public and permanent: 1 to [`REASON_BYTES_MAX`] bytes of printable text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason(Box<str>);
 
@@ -46,7 +46,7 @@ impl Reason {
     }
 }
 
-/// What is erased.
+/// Extent of an erasure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErasedValues {
     /// Every value of every version.
@@ -56,7 +56,7 @@ pub enum ErasedValues {
 }
 
 impl ErasedValues {
-    /// True when a value with this index is among them.
+    /// True if the value with this index is erased.
     pub fn has(self, index: u32) -> bool {
         match self {
             Self::All => true,
@@ -65,24 +65,24 @@ impl ErasedValues {
     }
 }
 
-/// What an `erase` entry says.
+/// Content of an `erase` entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Erasure {
-    /// What was erased, in this identifier's versions before this entry.
+    /// Values erased from this identifier's versions before this entry.
     pub values: ErasedValues,
-    /// What the record is from then on: [`Status::Erased`] with all values, else as it was.
+    /// Status of the record from then on: [`Status::Erased`] if all values were erased, else as before.
     pub status: Status,
-    /// Why.
+    /// Reason, public.
     pub reason: Reason,
 }
 
 impl Erasure {
-    /// Everything goes, and the record ends.
+    /// Erasure of the whole record, which ends it.
     pub fn of_record(reason: Reason) -> Self {
         Self { values: ErasedValues::All, status: Status::Erased, reason }
     }
 
-    /// One value goes from a record in this state; `None` when the record was erased.
+    /// Erasure of one value of a record with this status; `None` if the record is erased already.
     pub fn of_value(index: u32, status: Status, reason: Reason) -> Option<Self> {
         (status != Status::Erased).then_some(Self { values: ErasedValues::One(index), status, reason })
     }
@@ -133,7 +133,7 @@ impl Erasure {
 }
 
 impl StoredEntry<'_> {
-    /// Whether the record answers after this entry.
+    /// Status of the record after this entry.
     pub fn status(&self) -> Status {
         match (self.kind, &self.erasure) {
             (_, Some(erasure)) => erasure.status,
@@ -142,7 +142,7 @@ impl StoredEntry<'_> {
         }
     }
 
-    /// True when the entry still holds any of these values.
+    /// True if the entry still holds any of these values.
     pub fn holds_any(&self, values: ErasedValues) -> bool {
         self.values.iter().any(|value| values.has(value.index))
     }

@@ -1,8 +1,9 @@
-//! Entries of another node's ledger: the stored form without what holds in one directory alone, and what is kept of an entry that
-//! is none of this node's.
+//! Entries of another node's ledger: the stored form without its directory-specific parts, and the kept part of an
+//! entry outside a node's prefixes.
 //!
-//! Where the entry before lies differs from directory to directory, and whether edges leave the record is derived anew: both are
-//! blank on the way ([`without_place`], [`with_place`]). An edge node keeps of most entries only what the tree needs:
+//! The locator of the previous entry differs from directory to directory, and the flag for edges is derived anew: both
+//! are blank in transit ([`without_place`], [`with_place`]). Of an entry outside its prefixes, an edge node keeps only
+//! what the tree needs:
 //!
 //! ```text
 //! outside = 254 · index · time ms (varints) · leaf hash (32 bytes)
@@ -14,17 +15,17 @@ use crate::{
     tlog::Hash,
 };
 
-/// The first byte of what is kept of an entry outside; no entry begins with it, and no stub of an erased one (255).
+/// First byte of the kept part of an entry outside; no entry begins with it, and no stub of an erased entry (255).
 const OUTSIDE: u8 = 0xfe;
 
-/// What is kept of an entry outside the prefixes of an edge node.
+/// The kept part of an entry outside the prefixes of an edge node.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outside {
-    /// Its index in the ledger.
+    /// Index of the entry in the ledger.
     pub index: u64,
-    /// When the ledger took it, milliseconds since 1970 UTC.
+    /// Time of the entry, in milliseconds since 1970 UTC.
     pub time_ms: u64,
-    /// Its leaf hash.
+    /// Leaf hash of the entry.
     pub leaf_hash: Hash,
 }
 
@@ -37,7 +38,7 @@ impl Outside {
         out.extend_from_slice(&self.leaf_hash.0);
     }
 
-    /// True when the stored form is that of an entry outside.
+    /// True if the stored form is that of an entry outside.
     pub fn is(bytes: &[u8]) -> bool {
         bytes.first() == Some(&OUTSIDE)
     }
@@ -46,7 +47,7 @@ impl Outside {
     ///
     /// # Errors
     ///
-    /// [`Torn`] when they are no entry outside.
+    /// [`Torn`] if the bytes are no entry outside.
     pub fn read(bytes: &[u8]) -> Result<Self, Torn> {
         let mut reader = Reader::new(bytes);
         if reader.byte()? != OUTSIDE {
@@ -57,21 +58,21 @@ impl Outside {
     }
 }
 
-/// What lies in a segment in the place of an entry.
+/// Content of a segment at an entry's position.
 #[derive(Clone, Debug)]
 pub enum Kept<'a> {
-    /// All of it.
+    /// The whole entry.
     Entry(Box<StoredEntry<'a>>),
-    /// What the tree needs.
+    /// The part that the tree needs.
     Outside(Outside),
 }
 
 impl<'a> Kept<'a> {
-    /// Reads what is kept of an entry from exactly these bytes.
+    /// Reads an entry, whole or outside, from exactly these bytes.
     ///
     /// # Errors
     ///
-    /// [`Torn`] when they are neither form.
+    /// [`Torn`] if the bytes are neither form.
     pub fn read(bytes: &'a [u8]) -> Result<Self, Torn> {
         match Outside::is(bytes) {
             true => Outside::read(bytes).map(Self::Outside),
@@ -79,7 +80,7 @@ impl<'a> Kept<'a> {
         }
     }
 
-    /// The index of the entry in the ledger.
+    /// Index of the entry in the ledger.
     pub fn index(&self) -> u64 {
         match self {
             Self::Entry(entry) => entry.index,
@@ -88,20 +89,20 @@ impl<'a> Kept<'a> {
     }
 }
 
-/// The stored form of an entry without what holds in its own directory alone.
+/// Stored form of an entry with a blank place: no locator of the previous entry, no flag for edges.
 ///
 /// # Errors
 ///
-/// [`Torn`] when the bytes are no entry.
+/// [`Torn`] if the bytes are no entry.
 pub fn without_place(stored: &[u8]) -> Result<Vec<u8>, Torn> {
     replaced(stored, Locator(0), 0)
 }
 
-/// The stored form of an entry in a directory where the entry before lies at `previous`.
+/// Stored form of an entry in a directory where the previous entry lies at `previous`.
 ///
 /// # Errors
 ///
-/// [`Torn`] when the bytes are no entry.
+/// [`Torn`] if the bytes are no entry.
 pub fn with_place(stored: &[u8], previous: Option<Locator>, has_edges: bool) -> Result<Vec<u8>, Torn> {
     replaced(stored, previous.unwrap_or(Locator(0)), if has_edges { FLAG_EDGES } else { 0 })
 }

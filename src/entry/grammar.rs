@@ -1,16 +1,17 @@
-//! The words of an entry's text: numbers, hashes, base64, and percent-encoding, each with one spelling, written and read.
+//! Tokens of an entry's text: numbers, hashes, base64 and percent-encoding, each with one spelling, written and read.
 
 use std::{borrow::Cow, io::Write as _};
 
 use data_encoding::BASE64;
 
-/// How a whole record is written where the index of a value may stand.
+/// A whole record, in place of the index of a value.
 pub(super) const WHOLE_RECORD: &str = "*";
 
-/// The most decimal digits of a 64-bit number.
+/// Maximum number of decimal digits of a 64-bit number.
 const DIGITS_MAX: usize = 20;
 
-/// As `write!` does: each entry has several numbers, and for these few digits its machinery costs more than a hash.
+/// Appends a decimal number. Not `write!`: each entry has several short numbers, and its machinery costs more than a
+/// hash.
 pub(super) fn put_decimal(out: &mut Vec<u8>, mut number: u64) {
     let (mut digits, mut start) = ([b'0'; DIGITS_MAX], DIGITS_MAX - 1);
     for (place, digit) in digits.iter_mut().enumerate().rev() {
@@ -41,13 +42,13 @@ pub(super) fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     BASE64.encode_mut(bytes, &mut out[start..]);
 }
 
-/// A decimal number without a sign or leading zeros.
+/// Reads a decimal number without a sign or leading zeros.
 pub(super) fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
     let canonical = text == "0" || text.starts_with(|first: char| matches!(first, '1'..='9'));
     text.parse().ok().filter(|_| canonical)
 }
 
-/// 32 bytes in base64 are 44 characters, for which the decoder wants room for 33 bytes.
+/// Reads a hash: 32 bytes are 44 characters of base64, for which the decoder wants room for 33 bytes.
 pub(super) fn hash(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 33];
     let room = BASE64.decode_len(text.len()).ok().filter(|room| *room == bytes.len())?;
@@ -55,7 +56,8 @@ pub(super) fn hash(text: &str) -> Option<[u8; 32]> {
     bytes.first_chunk().filter(|hash| hash.len() == decoded).copied()
 }
 
-/// Undoes the percent-encoding of space, control characters and "%"; `None` where it is not what the writer makes.
+/// Undoes the percent-encoding of space, control characters and "%"; `None` for a spelling that the writer does not
+/// make.
 pub(super) fn unescape(text: &str) -> Option<Cow<'_, str>> {
     if !text.bytes().any(|byte| matches!(byte, b'%' | b' ')) {
         return Some(Cow::Borrowed(text));

@@ -1,12 +1,12 @@
 //! Entries: the canonical text that is hashed into the tree, and the stored form that lies in a segment.
 //!
-//! One entry is UTF-8 lines `keyword SP arguments LF`, keywords in a fixed order, absent ones left out, so that equal
-//! meaning gives equal bytes; at most [`TEXT_BYTES_MAX`] bytes, the bound of a C2SP entry bundle:
+//! The text of an entry is UTF-8 lines `keyword SP arguments LF`, keywords in a fixed order, absent ones left out, so
+//! that equal meaning gives equal bytes; at most [`TEXT_BYTES_MAX`] bytes, the bound of a C2SP entry bundle:
 //!
 //! ```text
 //! touchmark/1 <create|update|retire|event|erase|delegate|home|revoke>
 //! id <canonical identifier; space, control characters and "%" percent-encoded>
-//! ns <canonical prefix, in the same way>                  in the place of `id`, of a delegate, home or revoke and of nothing else
+//! ns <canonical prefix, in the same way>                  in place of `id`, only in a delegate, home or revoke
 //! at <milliseconds since 1970 UTC>
 //! by <kind>[:<name>]                                        (`Principal`)
 //! prev <index of the previous entry of this identifier> <base64 leaf hash>
@@ -14,19 +14,20 @@
 //! edge <add|remove> <type> <identifier> [<quantity> <unit, or "-">] [from <RFC 3339>]
 //! output <identifier> [<quantity> <unit, or "-">] [from <RFC 3339>]
 //! balance <unit>
-//! erased <value index, and "retired" when the record had ended before, or "*" for the whole record>   of an erase only
-//! reason <why it was erased; space, control characters and "%" percent-encoded>                       of an erase only
-//! ttl <seconds>, site …, ds …                             of a delegate only (`record::Delegation`)
+//! erased <value index, and "retired" if the record had ended before, or "*" for the whole record>  only in an erase
+//! reason <reason of the erasure; space, control characters and "%" percent-encoded>                only in an erase
+//! ttl <seconds>, site …, ds …                             only in a delegate (`record::Delegation`)
 //! request <base64 of the client's request id>
 //! ```
 //!
-//! An `event` says what was made of what: it is derived from its inputs (`edge add derived-from`, one at least, and no other
-//! edges), its `output`s (one at least) are derived from it. With `balance` the quantities in that unit come to the same on
-//! both sides. Only events have these two keywords, and no event has `prev`. What is said of a prefix has no values and no edges.
+//! An `event` states a transformation: it is derived from its inputs (`edge add derived-from`, at least one, and no
+//! other edges), and its `output`s (at least one) are derived from it. With `balance`, the quantities in that unit are
+//! equal on both sides. Only events have these two keywords, and no event has `prev`. A statement about a prefix has no
+//! values and no edges.
 //!
 //! The text commits to values and does not hold them: a commitment is HMAC-SHA256, keyed with the value's salt, over
 //! `type 0x00 canonical bytes` (`record::stored`); the salt of value i is HMAC-SHA256(entry salt, i as 4 bytes,
-//! big-endian). Salt and values lie in the stored form only, from which the text is derived while they are whole:
+//! big-endian). Salt and values lie only in the stored form, from which the text of an unredacted entry is derived:
 //!
 //! ```text
 //! kind (1 byte) · flags (1 byte) · index · time ms · version (varints) · [previous index · previous locator (varints)]
@@ -38,8 +39,8 @@
 //! outputs, of events only = count (varint) · stored edges of type derived-from · unit to balance (length, bytes), or empty
 //! ```
 //!
-//! When values of an entry are erased, a redacted form takes its place, which has a flag of its own, and neither the salt
-//! nor what was erased (`redacted`).
+//! If values of an entry are erased, a redacted form replaces it, which has a flag of its own, and neither the salt nor
+//! the erased values (`redacted`).
 
 pub mod chain;
 mod edges;
@@ -75,34 +76,34 @@ use crate::{
     tlog::{Hash, record_hash},
 };
 
-/// The longest entry text, in bytes (C2SP tlog-tiles: an entry's length is a 16-bit number).
+/// Maximum length of an entry's text, in bytes (C2SP tlog-tiles: an entry's length is a 16-bit number).
 pub const TEXT_BYTES_MAX: usize = 65_535;
-/// The longest request id, in bytes.
+/// Maximum length of a request id, in bytes.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
-/// Room that the lines need whose content is known only when the entry gets its place: `at`, `by`, `prev`.
+/// Room for the lines whose content is known only when the entry gets its place: `at`, `by`, `prev`; in bytes.
 const TEXT_BYTES_RESERVED: usize = 256;
 
 const FLAG_EDGES: u8 = 1;
 const FLAG_REDACTED: u8 = 2;
 
-/// What an entry says happened.
+/// Kind of change that an entry records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     /// An identifier was registered.
     Create = 1,
-    /// Its record was changed.
+    /// The record was changed.
     Update = 2,
-    /// Its record was retired.
+    /// The record was retired.
     Retire = 3,
-    /// An identifier was registered, which is an event.
+    /// An identifier was registered as an event.
     Event = 4,
-    /// Values of it were erased, or all of it.
+    /// Values of the record were erased, or the whole record.
     Erase = 5,
-    /// Others answer for a prefix.
+    /// Another node answers for a prefix.
     Delegate = 6,
     /// This node answers for a prefix.
     Home = 7,
-    /// Neither, any more.
+    /// A delegation or home statement about a prefix was withdrawn.
     Revoke = 8,
 }
 
@@ -118,7 +119,7 @@ impl EntryKind {
         Self::ALL.into_iter().find(|kind| kind.code() == code)
     }
 
-    /// True when it is about a prefix, and not about an identifier.
+    /// True if the entry is about a prefix, not an identifier.
     pub fn is_about_prefix(self) -> bool {
         matches!(self, Self::Delegate | Self::Home | Self::Revoke)
     }
@@ -138,82 +139,82 @@ impl EntryKind {
     }
 }
 
-/// A client's name for one change, 1 to [`REQUEST_ID_BYTES_MAX`] bytes.
+/// A client's id of one change, 1 to [`REQUEST_ID_BYTES_MAX`] bytes, by which a retry is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(Box<[u8]>);
 
 impl RequestId {
-    /// Checks a request id; `None` when it is empty or too long.
+    /// Checks a request id; `None` if it is empty or too long.
     pub fn new(bytes: &[u8]) -> Option<Self> {
         (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len()).then(|| Self(bytes.into()))
     }
 
-    /// The bytes that the client chose.
+    /// Bytes of the id.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// An entry's text would be longer than a ledger entry may be.
+/// The text of an entry would be too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the ledger entry would take {bytes} bytes of text; the limit is {TEXT_BYTES_MAX}: \
      spread the edges over several commands"
 )]
 pub struct EntryTooLong {
-    /// How long it would be.
+    /// Length that the text would have, at most, in bytes.
     pub bytes: usize,
 }
 
-/// What an entry is to say, without its place in the ledger.
+/// Content of an entry, without its place in the ledger.
 #[derive(Clone, Copy, Debug)]
 pub struct Statement<'a> {
-    /// What happened.
+    /// Kind of change.
     pub kind: EntryKind,
-    /// To which identifier, spelled as it was first registered.
+    /// The identifier, spelled as it was first registered.
     pub identifier: &'a Identifier,
-    /// Who did it.
+    /// Principal of the change.
     pub principal: &'a Principal,
     /// All values of the record from now on.
     pub values: &'a Values,
-    /// Edges that come and go; of an event its inputs.
+    /// Edges that are added and removed; for an event its inputs.
     pub edges: &'a [EdgeChange],
-    /// What came out, of an event and of nothing else.
+    /// Outputs of an event; `None` for every other kind.
     pub outputs: Option<&'a Outputs>,
-    /// The client's name for the change.
+    /// The client's id of the change.
     pub request: Option<&'a RequestId>,
-    /// What an erase destroys; `None` for every other kind.
+    /// Erasure, for an erase entry; `None` for every other kind.
     pub erasure: Option<&'a Erasure>,
 }
 
-/// Where and when an entry stands, known once the sequencer has given it its place.
+/// Place of an entry in the ledger, known once the sequencer has ordered it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Its index in the ledger, from 0.
+    /// Index in the ledger, from 0.
     pub index: u64,
-    /// Milliseconds since 1970 UTC.
+    /// Time, in milliseconds since 1970 UTC.
     pub time_ms: u64,
     /// Version of the record that the entry makes, from 1.
     pub version: u64,
-    /// The entry of the version before.
+    /// The previous entry of the same identifier.
     pub previous: Option<Previous>,
-    /// Whether any edge leaves the record after this entry.
+    /// True if any edge may leave the record after this entry.
     pub has_edges: bool,
 }
 
-/// Where another entry lies, in the terms of whoever keeps the entries: a number that the stored form carries for its reader.
-/// Nothing here knows what it means, and no text and no hash covers it.
+/// Locator of another entry, in the terms of the storage: a number that the stored form carries for its reader. This
+/// module gives it no meaning, and no text and no hash covers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Locator(pub u64);
 
-/// The entry before, of the same identifier.
+/// The previous entry of the same identifier.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Previous {
-    /// Its index in the ledger.
+    /// Index in the ledger.
     pub index: u64,
-    /// Where it lies.
+    /// Locator of the entry.
     pub locator: Locator,
-    /// Its leaf hash.
+    /// Leaf hash of the entry.
     pub leaf_hash: Hash,
 }
 
@@ -234,7 +235,7 @@ impl Draft {
     ///
     /// # Errors
     ///
-    /// [`EntryTooLong`] when the text would pass [`TEXT_BYTES_MAX`].
+    /// [`EntryTooLong`] if the text would pass [`TEXT_BYTES_MAX`].
     pub fn new(statement: &Statement<'_>, salt: [u8; 32]) -> Result<Self, EntryTooLong> {
         let Statement { kind, identifier, principal, values, edges, outputs, request, erasure } = *statement;
         let mut text_head = Vec::with_capacity(64 + identifier.as_str().len());
@@ -305,13 +306,13 @@ impl Draft {
         out.extend_from_slice(&self.stored_tail);
     }
 
-    /// The most bytes that [`Draft::put_stored`] appends.
+    /// Maximum number of bytes that [`Draft::put_stored`] appends.
     pub fn stored_len_max(&self) -> usize {
         self.stored_tail.len() + 64
     }
 }
 
-/// Appends what stands behind the values in the stored form, of a whole entry and of a redacted one.
+/// Appends the part of the stored form behind the values, of a whole or a redacted entry.
 fn put_stored_tail(
     out: &mut Vec<u8>,
     edges: &[EdgeChange],
@@ -330,40 +331,40 @@ fn put_stored_tail(
     put_bytes(out, request);
 }
 
-/// An entry as it lies in a segment; what can be borrowed is.
+/// An entry as it lies in a segment; borrowed where possible.
 #[derive(Clone, Debug)]
 pub struct StoredEntry<'a> {
-    /// What happened.
+    /// Kind of change.
     pub kind: EntryKind,
-    /// Whether any edge leaves the record after this entry.
+    /// True if any edge may leave the record after this entry.
     pub has_edges: bool,
-    /// Its index in the ledger.
+    /// Index in the ledger.
     pub index: u64,
-    /// When the ledger took it, milliseconds since 1970 UTC.
+    /// Time of the entry, in milliseconds since 1970 UTC.
     pub time_ms: u64,
     /// Version of the record, from 1.
     pub version: u64,
-    /// Index of the entry before, of the same identifier, and where it lies.
+    /// Index and locator of the previous entry of the same identifier.
     pub previous: Option<(u64, Locator)>,
-    /// The identifier as it was first registered; the prefix when the entry is about one ([`StoredEntry::subject`]).
+    /// The identifier as it was first registered, or the prefix if the entry is about one ([`StoredEntry::subject`]).
     pub identifier: &'a str,
-    /// Who made the change.
+    /// Principal of the change.
     pub principal: Principal,
-    /// Secrets of the commitments.
+    /// Salts of the commitments.
     pub salts: Salts,
-    /// All values of the record that were not erased later on.
+    /// All values of the record that are not erased.
     pub values: Vec<StoredValue<'a>>,
-    /// What is left of those that were, in order of index.
+    /// Index, type and commitment of the erased values, in order of index.
     pub erased: Vec<ErasedValue<'a>>,
-    /// Edges that came and went with this entry.
+    /// Edges that the entry adds and removes.
     pub edges: Vec<EdgeChange>,
-    /// What came out, when it is an event.
+    /// Outputs of an event; `None` for every other kind.
     pub outputs: Option<Outputs>,
-    /// What an erase destroyed in the versions before it; `None` for every other kind.
+    /// Erasure of values in the versions before this entry; `None` for every kind but an erase.
     pub erasure: Option<Erasure>,
-    /// Who answers for the prefix from now on; `None` for every kind but a delegate.
+    /// Delegation of the prefix from now on; `None` for every kind but a delegate.
     pub delegation: Option<Delegation>,
-    /// The client's request id, empty when it gave none.
+    /// The client's request id; empty if it gave none.
     pub request: &'a [u8],
 }
 
@@ -388,7 +389,7 @@ impl<'a> StoredEntry<'a> {
     ///
     /// # Errors
     ///
-    /// [`Torn`] when they are not an entry.
+    /// [`Torn`] if the bytes are not an entry.
     pub fn read(bytes: &'a [u8]) -> Result<Self, Torn> {
         let mut reader = Reader::new(bytes);
         let kind = EntryKind::from_code(reader.byte()?).ok_or(Torn)?;
@@ -441,7 +442,8 @@ impl<'a> StoredEntry<'a> {
         })
     }
 
-    /// Derives the text that the leaf hash covers. `previous_leaf` is the leaf hash of the entry before, when there is one.
+    /// Derives the text that the leaf hash covers. `previous_leaf` is the leaf hash of the previous entry, if there is
+    /// one.
     pub fn put_text(&self, out: &mut Vec<u8>, previous_leaf: Option<Hash>) {
         put_head(out, self.kind, self.identifier);
         let previous = self.previous.zip(previous_leaf).map(|((index, _), leaf)| (index, leaf));
@@ -462,16 +464,16 @@ impl<'a> StoredEntry<'a> {
         put_request_line(out, self.request);
     }
 
-    /// The values of the record that were not erased, dated.
+    /// Decodes the values that are not erased; a value without a time of its own gets that of the entry.
     ///
     /// # Errors
     ///
-    /// [`Torn`] when they break a rule that every record keeps.
+    /// [`Torn`] if the values break a rule of records.
     pub fn decode_values(&self) -> Result<Values, Torn> {
         stored::decode_values(&self.values, self.time_ms)
     }
 
-    /// The event, when the entry is one.
+    /// The event, if the entry is one.
     pub fn event(&self) -> Option<Event> {
         let inputs = self.edges.iter().filter_map(|change| match change {
             EdgeChange::Add(edge) => Some(Flow::from(edge.clone())),
@@ -481,7 +483,7 @@ impl<'a> StoredEntry<'a> {
     }
 }
 
-/// The RFC 6962 section 2.1 leaf hash of an entry's text.
+/// Leaf hash of an entry's text (RFC 6962 section 2.1).
 pub fn leaf_hash(text: &[u8]) -> Hash {
     record_hash(text)
 }
@@ -513,7 +515,7 @@ mod tests {
         Edge { kind, to: Identifier::parse(to).unwrap(), quantity, valid_from_ms }
     }
 
-    /// An update with everything that an entry can say.
+    /// An update with everything that an entry can contain.
     fn draft() -> (Draft, Place) {
         let identifier = Identifier::parse("88.118.8/Pump 7%").unwrap();
         let values = Values::new(vec![value(1, "NAME", b"Pump"), value(300, "URL", b"https://example.com/")]).unwrap();
@@ -561,8 +563,8 @@ mod tests {
         );
     }
 
-    /// The commitment by its definition, from the values' canonical bytes: permissions 14, TTL 3,600 as a varint, no time,
-    /// no references, the data.
+    /// The commitment by its definition, over the values' canonical bytes: permissions 14, TTL 3,600 as a varint, no
+    /// time, no references, the data.
     fn commitment(index: u32, kind: &str, data: &[u8]) -> String {
         let mac = |key: &[u8], message: &[u8]| {
             Hmac::<Sha256>::new_from_slice(key).unwrap().chain_update(message).finalize().into_bytes()
@@ -588,7 +590,7 @@ mod tests {
         assert!(entry.has_edges && entry.request == b"retry me");
     }
 
-    /// An event with everything that an event can say.
+    /// An event with everything that an event can contain.
     fn event_draft() -> (Draft, Place) {
         let identifier = Identifier::parse("88.118.8/Melt 7").unwrap();
         let flow = |to: &str, quantity| Flow::from(edge(EdgeType::DerivedFrom, to, quantity, Some(0)));

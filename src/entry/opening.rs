@@ -1,5 +1,5 @@
-//! The commitments to values, and what opens a single one: whoever has the salt of one value learns nothing of another's, for each is
-//! derived from the entry's salt, and none gives it back.
+//! Commitments to values, and openings of single ones. The salt of one value reveals nothing of another: each is
+//! derived from the entry's salt, which cannot be derived back.
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -7,16 +7,16 @@ use sha2::Sha256;
 use super::StoredEntry;
 use crate::record::stored::StoredValue;
 
-/// The secrets of an entry's commitments.
+/// Salts of an entry's commitments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Salts {
-    /// That of the entry; those of its values are derived from it.
+    /// Salt of the entry; the salts of its values are derived from it.
     Entry([u8; 32]),
-    /// Those of the values that are left, in their order; the entry's own was destroyed.
+    /// Salts of the values that are not erased, in order; the salt of the entry is destroyed.
     Values(Vec<[u8; 32]>),
 }
 
-/// Derives the salts of an entry's values from the entry's own.
+/// Derives the salts of an entry's values from the salt of the entry.
 pub(super) struct ValueSalts(Hmac<Sha256>);
 
 impl ValueSalts {
@@ -24,24 +24,24 @@ impl ValueSalts {
         Self(hmac(entry_salt))
     }
 
-    /// The salt of the value with an index.
+    /// Salt of the value with an index.
     pub(super) fn salt(&self, index: u32) -> [u8; 32] {
         self.0.clone().chain_update(index.to_be_bytes()).finalize().into_bytes().into()
     }
 
-    /// The commitment to one value.
+    /// Commitment to one value.
     pub(super) fn commitment(&self, value: &StoredValue<'_>) -> [u8; 32] {
         commitment(&self.salt(value.index), value.kind, value.canonical)
     }
 }
 
-/// The salt of one value of an entry.
+/// Salt of one value of an entry.
 pub(super) fn value_salt(entry_salt: &[u8; 32], index: u32) -> [u8; 32] {
     ValueSalts::new(entry_salt).salt(index)
 }
 
-/// What an entry's `value` line says about a value: HMAC-SHA256, keyed with the value's salt, over its type, a zero byte and its
-/// canonical bytes.
+/// Commitment to a value, as in an entry's `value` line: HMAC-SHA256, keyed with the value's salt, over its type, a
+/// zero byte and its canonical bytes.
 pub fn commitment(salt: &[u8; 32], kind: &str, canonical: &[u8]) -> [u8; 32] {
     hmac(salt).chain_update(kind).chain_update([0]).chain_update(canonical).finalize().into_bytes().into()
 }
@@ -51,17 +51,17 @@ fn hmac(key: &[u8; 32]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes a key of any length")
 }
 
-/// What shows that a commitment is one to a value, and nothing about any other value: the commitment is HMAC-SHA256, keyed with
-/// the salt, over `type 0x00 canonical bytes`.
+/// Opening of a commitment: proves its value, and reveals nothing of any other value. The commitment is HMAC-SHA256,
+/// keyed with the salt, over `type 0x00 canonical bytes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ValueOpening<'a> {
-    /// The value's index.
+    /// Index of the value.
     pub index: u32,
-    /// The salt of this value alone.
+    /// Salt of this value alone.
     pub salt: [u8; 32],
-    /// The value's type.
+    /// Type of the value.
     pub kind: &'a str,
-    /// The canonical bytes of the value (`record::stored`).
+    /// Canonical bytes of the value (`record::stored`).
     pub canonical: &'a [u8],
 }
 
@@ -73,7 +73,7 @@ impl ValueOpening<'_> {
 }
 
 impl<'a> StoredEntry<'a> {
-    /// What opens the commitment to the value with this index; `None` when there is none, or it was erased.
+    /// Opening of the commitment to the value with this index; `None` if there is no such value, or it is erased.
     pub fn opening(&self, value_index: u32) -> Option<ValueOpening<'a>> {
         let at = self.values.iter().position(|value| value.index == value_index)?;
         let value = self.values.get(at)?;

@@ -1,8 +1,8 @@
-//! Reading the text of an entry: what an auditor has who holds entry bundles or a proof, and no segment.
+//! Reader of an entry's text: for auditors, who have entry bundles or a proof, but no segment.
 //!
-//! Only canonical text is taken: what is read, written again, has to give the same bytes. So equal meaning has one leaf hash,
-//! and nothing hides in another spelling. Identifiers are taken as they stand; whether they are well-formed is for those
-//! who use them.
+//! Only canonical text is accepted: writing what was read gives the same bytes. So equal meaning has one leaf hash, and
+//! nothing hides in another spelling. Identifiers are accepted as they stand; callers check whether they are
+//! well-formed.
 
 use std::borrow::Cow;
 
@@ -17,42 +17,42 @@ use crate::{
     tlog::Hash,
 };
 
-/// What stands before the time of an edge.
+/// Keyword before the time of an edge.
 const FROM: &str = "from";
 
-/// The text of an entry, taken apart.
+/// Text of an entry, parsed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntryText<'a> {
-    /// What happened.
+    /// Kind of change.
     pub kind: EntryKind,
-    /// To which identifier; of what is said of a prefix, the prefix.
+    /// The identifier; the prefix, for a statement about one.
     pub identifier: Cow<'a, str>,
-    /// When the ledger took it, milliseconds since 1970 UTC.
+    /// Time of the entry, in milliseconds since 1970 UTC.
     pub time_ms: u64,
-    /// Who did it.
+    /// Principal of the change.
     pub principal: &'a str,
-    /// Index and leaf hash of the entry before, of the same identifier.
+    /// Index and leaf hash of the previous entry of the same identifier.
     pub previous: Option<(u64, Hash)>,
-    /// What it commits to, in order of index.
+    /// Commitments to values, in order of index.
     pub values: Vec<ValueLine<'a>>,
-    /// Edges that came and went with it; of an event its inputs.
+    /// Edges that the entry adds and removes; for an event its inputs.
     pub edges: Vec<EdgeLine<'a>>,
-    /// What came out of an event.
+    /// Identifiers of an event's outputs.
     pub outputs: Vec<Cow<'a, str>>,
-    /// In which unit an event balances.
+    /// Unit in which an event balances.
     pub balance: Option<&'a str>,
-    /// What an erase destroyed, and why; `None` for every other kind.
+    /// Erasure; `None` for every kind but an erase.
     pub erasure: Option<Erasure>,
-    /// Who answers for the prefix from now on; `None` for every kind but a delegate.
+    /// Delegation of the prefix from now on; `None` for every kind but a delegate.
     pub delegation: Option<Delegation>,
 }
 
-/// The commitment to one value.
+/// Commitment to one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ValueLine<'a> {
-    /// The value's index.
+    /// Index of the value.
     pub index: u32,
-    /// The value's type.
+    /// Type of the value.
     pub kind: &'a str,
     /// The commitment.
     pub commitment: [u8; 32],
@@ -61,47 +61,47 @@ pub struct ValueLine<'a> {
 /// A change of one edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeLine<'a> {
-    /// `add` or `remove`, and what belongs to it.
+    /// The change.
     pub op: EdgeLineOp,
-    /// The type, as written.
+    /// Type of the edge, as written.
     pub kind: &'a str,
-    /// The other identifier.
+    /// Identifier at the other end.
     pub to: Cow<'a, str>,
 }
 
-/// What happened to an edge.
+/// Kind of change of an edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EdgeLineOp {
-    /// It is there from now on.
+    /// The edge exists from now on.
     Add,
-    /// It is gone.
+    /// The edge is removed.
     Remove,
 }
 
-/// Why a text is no entry.
+/// Reason why a text is no entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EntryTextError {
-    /// It is longer than an entry may be.
+    /// The text is longer than an entry may be.
     #[error("the entry has {bytes} bytes; the limit is {TEXT_BYTES_MAX}")]
     TooLong {
-        /// How long it is.
+        /// Length of the text, in bytes.
         bytes: usize,
     },
-    /// It is not UTF-8.
+    /// The text is not UTF-8.
     #[error("the entry is not UTF-8")]
     NotText,
-    /// A line is not what it should be.
+    /// A line breaks a rule.
     #[error("line {line} of the entry: {what}")]
     Line {
-        /// The line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// The rule that broke.
+        /// The broken rule.
         what: &'static str,
     },
 }
 
 impl<'a> EntryText<'a> {
-    /// Takes an entry's text apart.
+    /// Parses an entry's text.
     ///
     /// # Errors
     ///
@@ -174,7 +174,7 @@ impl<'a> EntryText<'a> {
 /// The lines of a text, one after the other.
 struct Lines<'a> {
     rest: &'a str,
-    /// That of the line that was read last, from 1.
+    /// Number of the line that was read last, from 1.
     number: usize,
 }
 
@@ -183,13 +183,13 @@ impl<'a> Lines<'a> {
         EntryTextError::Line { line: self.number, what }
     }
 
-    /// What follows on a keyword that has to come now.
+    /// Arguments of a keyword that must be next.
     fn required(&mut self, keyword: &str, missing: &'static str) -> Result<&'a str, EntryTextError> {
         let found = self.optional(keyword)?;
         found.ok_or(EntryTextError::Line { line: self.number + 1, what: missing })
     }
 
-    /// What follows on a keyword, if it comes now.
+    /// Arguments of a keyword, if it is next.
     fn optional(&mut self, keyword: &str) -> Result<Option<&'a str>, EntryTextError> {
         let Some(rest) = self.rest.strip_prefix(keyword) else { return Ok(None) };
         self.number += 1;
@@ -221,10 +221,10 @@ fn read_erasure(lines: &mut Lines<'_>) -> Result<Option<Erasure>, EntryTextError
     erasure.map(Some).ok_or_else(|| lines.bad(BAD_LINES))
 }
 
-/// The rule that the lines of an erasure break.
+/// The rule for the lines of an erasure.
 const BAD_LINES: &str = "`erased` and `reason` do not say what was erased and why";
 
-/// Whether a text of this kind has to say what was erased.
+/// Checks that an erase, and no other kind, has the lines of an erasure.
 fn check_lines(
     kind: EntryKind,
     erasure: Option<&Erasure>,
@@ -237,7 +237,7 @@ fn check_lines(
     }
 }
 
-/// What happened, and to which identifier or prefix.
+/// Reads the kind, and the identifier or prefix.
 fn read_head<'a>(lines: &mut Lines<'a>) -> Result<(EntryKind, Cow<'a, str>), EntryTextError> {
     let kind = lines.required("touchmark/1 ", "it does not begin with `touchmark/1 `")?;
     let kind = EntryKind::ALL.into_iter().find(|known| known.as_str() == kind);
@@ -250,7 +250,7 @@ fn read_head<'a>(lines: &mut Lines<'a>) -> Result<(EntryKind, Cow<'a, str>), Ent
     Ok((kind, subject))
 }
 
-/// The lines of a delegation, which stand together.
+/// Reads the lines of a delegation, which stand together.
 fn read_delegation(lines: &mut Lines<'_>) -> Result<Delegation, EntryTextError> {
     let start = lines.rest;
     lines.required("ttl ", "there is no `ttl`")?;
@@ -276,7 +276,7 @@ fn read_edge(line: &str) -> Option<EdgeLine<'_>> {
     well_formed.then_some(EdgeLine { op, kind, to })
 }
 
-/// A quantity with its unit, if there is one, and then a time with its keyword, if there is one.
+/// True if the words are a quantity with its unit, a time with its keyword, both in this order, or nothing.
 fn is_details<'a>(mut words: impl Iterator<Item = &'a str>) -> bool {
     let mut first = words.next();
     if let Some(quantity) = first.filter(|first| *first != FROM) {
@@ -293,7 +293,7 @@ fn is_details<'a>(mut words: impl Iterator<Item = &'a str>) -> bool {
     }
 }
 
-/// What only an event has, and what it may not have.
+/// Reads outputs and balance, which only an event has, after a check of its inputs.
 fn read_event<'a>(
     lines: &mut Lines<'a>,
     previous: Option<(u64, Hash)>,

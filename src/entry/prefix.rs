@@ -1,4 +1,4 @@
-//! Entries about prefixes: others answer for one, this node does, or neither any more.
+//! Entries about prefixes: a prefix is delegated, homed on this node, or neither any more.
 
 use super::{
     Draft, EntryKind, EntryTooLong, Principal, RequestId, StoredEntry,
@@ -10,20 +10,20 @@ use crate::{
     record::{Delegation, PrefixChange},
 };
 
-/// What an entry is to say of a prefix, without its place in the ledger.
+/// Content of an entry about a prefix, without its place in the ledger.
 #[derive(Clone, Copy, Debug)]
 pub struct PrefixStatement<'a> {
-    /// Of which prefix.
+    /// The prefix.
     pub prefix: &'a Prefix,
-    /// What is said.
+    /// The statement.
     pub change: &'a PrefixChange,
-    /// Who says it.
+    /// Principal of the statement.
     pub principal: &'a Principal,
-    /// The client's name for the change.
+    /// The client's id of the change.
     pub request: Option<&'a RequestId>,
 }
 
-/// What an entry is about.
+/// Subject of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntrySubject {
     /// An identifier.
@@ -33,7 +33,7 @@ pub enum EntrySubject {
 }
 
 impl EntrySubject {
-    /// What an entry of a kind is about, as its text has it; `None` when this version knows nothing of that name.
+    /// Subject of an entry of a kind, from its text; `None` if this version cannot parse it.
     pub fn of(kind: EntryKind, text: &str) -> Option<Self> {
         match kind.is_about_prefix() {
             true => Prefix::parse(text).ok().map(Self::Prefix),
@@ -41,7 +41,7 @@ impl EntrySubject {
         }
     }
 
-    /// True when it is one of the identifiers of a subtree, or a prefix that has to do with any of them: below, or above.
+    /// True if the subject is an identifier in the subtree, or a prefix below or above any of its identifiers.
     pub fn concerns(&self, subtree: &Subtree) -> bool {
         match self {
             Self::Identifier(identifier) => subtree.covers(identifier.key()),
@@ -51,7 +51,7 @@ impl EntrySubject {
         }
     }
 
-    /// The key under which the index has it.
+    /// Key of the subject in the index.
     pub fn key(&self) -> Key {
         match self {
             Self::Identifier(identifier) => identifier.key().clone(),
@@ -69,7 +69,7 @@ impl EntrySubject {
 }
 
 impl Draft {
-    /// As [`Draft::new`], of what is said of a prefix. The salt is that of no value, and stands there as in every entry.
+    /// As [`Draft::new`], for a statement about a prefix. The salt belongs to no value; every entry has one.
     ///
     /// # Errors
     ///
@@ -101,12 +101,12 @@ impl Draft {
 }
 
 impl StoredEntry<'_> {
-    /// What the entry is about; `None` when it is about nothing that this version knows.
+    /// Subject of the entry; `None` if this version cannot parse it.
     pub fn subject(&self) -> Option<EntrySubject> {
         EntrySubject::of(self.kind, self.identifier)
     }
 
-    /// What the entry says of a prefix, when it is about one.
+    /// Statement of the entry about a prefix, if it is about one.
     pub fn prefix_change(&self) -> Option<PrefixChange> {
         match self.kind {
             EntryKind::Delegate => self.delegation.clone().map(PrefixChange::Delegate),

@@ -1,4 +1,4 @@
-//! Principals: who made a change, as the `by` line of an entry and its stored form say it.
+//! Principals: the maker of a change, as in the `by` line of an entry and in its stored form.
 //!
 //! ```text
 //! principal = kind [ ":" name ]
@@ -6,16 +6,16 @@
 //! name      = 1 to 96 bytes of printable ASCII without space (0x21 to 0x7E)
 //! ```
 //!
-//! The grammar is open: whoever reads a ledger takes every well-formed kind, whether it knows it or not, for what an entry says of its
-//! maker is covered by its leaf hash and changes nothing about the rest. What a kind is allowed to do is no part of the ledger.
+//! The grammar is open: a reader of the ledger accepts every well-formed kind, known or not, for the leaf hash covers
+//! the principal of an entry, and nothing else depends on it. The rights of a kind are no part of the ledger.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
-/// Who made a change.
+/// Maker of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Principal(Cow<'static, str>);
 
-/// A text names no principal.
+/// A text is no principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "who made a change is written <kind>[:<name>]: the kind has 1 to {} bytes, of a-z, 0-9 and `-`, and begins with a letter; the name \
@@ -26,11 +26,11 @@ pub struct Principal(Cow<'static, str>);
 pub struct BadPrincipal;
 
 impl Principal {
-    /// The longest kind, in bytes.
+    /// Maximum length of a kind, in bytes.
     pub const KIND_BYTES_MAX: usize = 32;
-    /// The longest name, in bytes.
+    /// Maximum length of a name, in bytes.
     pub const NAME_BYTES_MAX: usize = 96;
-    /// The longest principal, in bytes.
+    /// Maximum length of a principal, in bytes.
     pub const BYTES_MAX: usize = Self::KIND_BYTES_MAX + 1 + Self::NAME_BYTES_MAX;
     /// A client on a loopback address of the node's own machine.
     pub const LOOPBACK: Self = Self(Cow::Borrowed("loopback"));
@@ -41,14 +41,14 @@ impl Principal {
     ///
     /// [`BadPrincipal`].
     pub fn parse(text: &str) -> Result<Self, BadPrincipal> {
-        // Most entries have this one, and reading them takes no memory for it.
+        // Most entries have this principal, and reading it allocates nothing.
         if text == Self::LOOPBACK.as_str() {
             return Ok(Self::LOOPBACK);
         }
         if Self::is_well_formed(text) { Ok(Self(text.to_owned().into())) } else { Err(BadPrincipal) }
     }
 
-    /// True when [`Principal::parse`] takes a text.
+    /// True if [`Principal::parse`] accepts a text.
     pub fn is_well_formed(text: &str) -> bool {
         let (kind, name) = text.split_once(':').map_or((text, None), |(kind, name)| (kind, Some(name)));
         let is_kind = (1..=Self::KIND_BYTES_MAX).contains(&kind.len())
@@ -60,17 +60,17 @@ impl Principal {
         is_kind && name.is_none_or(is_name)
     }
 
-    /// The whole of it, as it stands in the entry.
+    /// The principal as it stands in the entry.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What it is: `loopback`.
+    /// Kind, such as `loopback`.
     pub fn kind(&self) -> &str {
         self.0.split_once(':').map_or(&*self.0, |(kind, _)| kind)
     }
 
-    /// Which of its kind, where there are several.
+    /// Name within the kind, if there is one.
     pub fn name(&self) -> Option<&str> {
         self.0.split_once(':').map(|(_, name)| name)
     }
@@ -103,7 +103,7 @@ mod tests {
         tlog::Hash,
     };
 
-    /// The longest of all.
+    /// The longest principal.
     fn longest() -> String {
         format!("{}:{}", "k".repeat(Principal::KIND_BYTES_MAX), "~".repeat(Principal::NAME_BYTES_MAX))
     }
@@ -131,7 +131,7 @@ mod tests {
         }
     }
 
-    /// Both readers, of an entry about an identifier and of one about a prefix.
+    /// Both readers, for an entry about an identifier and for one about a prefix.
     #[test]
     fn a_kind_of_tomorrow_is_read_today() {
         let place = Place {
@@ -167,7 +167,7 @@ mod tests {
                 entry.put_text(&mut derived, place.previous.map(|previous| previous.leaf_hash));
                 assert_eq!(leaf_hash(&written), leaf_hash(&derived));
                 assert_eq!(EntryText::parse(&written).unwrap().principal, text);
-                // A text that says it otherwise than the grammar has it is none, in either form.
+                // A text outside the grammar is no principal, in either form.
                 let spoiled = String::from_utf8(written).unwrap().replace(&format!("by {text}\n"), "by Permit:ab12\n");
                 assert!(EntryText::parse(spoiled.as_bytes()).unwrap_err().to_string().contains("line 4"));
             }

@@ -1,4 +1,4 @@
-//! The redacted form of an entry, of which values were erased.
+//! Redacted form of an entry, some or all of whose values are erased.
 //!
 //! ```text
 //! values of a redacted entry  = count · { index (varint) · type (length, bytes)
@@ -6,8 +6,8 @@
 //!                               · canonical bytes (length, bytes) }
 //! ```
 //!
-//! It holds neither the entry's salt nor anything of the values that were erased but what its text says: index, type, commitment.
-//! So the text, and with it the leaf hash, is the same as before.
+//! The redacted form holds neither the entry's salt nor anything of an erased value but what the entry's text shows:
+//! index, type, commitment. So the text, and with it the leaf hash, is the same as before.
 
 use super::{
     ErasedValues, FLAG_EDGES, FLAG_REDACTED, StoredEntry,
@@ -20,25 +20,25 @@ use crate::{
     record::{ValueType, Values, stored::StoredValue},
 };
 
-/// The longest redacted entry, in bytes: what an entry may be, and a salt and a mark for each value.
+/// Maximum length of a redacted entry, in bytes: the limit of an entry, and a salt and a mark for each value.
 pub const REDACTED_BYTES_MAX: usize = (2 << 20) + 40 * Values::COUNT_MAX;
 
 const VALUE_ERASED: u8 = 0;
 const VALUE_KEPT: u8 = 1;
 
-/// What is left of a value that was erased.
+/// The part of an erased value that is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErasedValue<'a> {
-    /// The value's index.
+    /// Index of the value.
     pub index: u32,
-    /// The value's type.
+    /// Type of the value.
     pub kind: &'a str,
-    /// The commitment to it.
+    /// Commitment to the value.
     pub commitment: [u8; 32],
 }
 
 impl<'a> StoredEntry<'a> {
-    /// The stored form of the entry without some of its values, and without its salt.
+    /// Redacted form of the entry, without the values in `gone`, and without the entry's salt.
     pub fn redacted(&self, gone: ErasedValues) -> Vec<u8> {
         let mut out = Vec::new();
         self.put_stored_head(&mut out);
@@ -57,7 +57,7 @@ impl<'a> StoredEntry<'a> {
                     put_bytes(&mut out, value.canonical);
                 }
                 (Err(erased), _) => put_erased(&mut out, erased.index, erased.kind, &erased.commitment),
-                // Every value that is there opens.
+                // Cannot happen: every value that is there opens.
                 (Ok(_), None) => {}
             }
         }
@@ -88,7 +88,7 @@ impl<'a> StoredEntry<'a> {
         }
     }
 
-    /// Appends what stands before the values in the stored form of a redacted entry.
+    /// Appends the part of a redacted entry's stored form before the values.
     fn put_stored_head(&self, out: &mut Vec<u8>) {
         out.push(self.kind.code());
         out.push(FLAG_REDACTED | if self.has_edges { FLAG_EDGES } else { 0 });
@@ -115,7 +115,7 @@ fn put_erased(out: &mut Vec<u8>, index: u32, kind: &str, commitment: &[u8; 32]) 
     out.extend_from_slice(commitment);
 }
 
-/// The values of an entry: those that are there, their salts, and what is left of the others.
+/// Values of an entry: those that are there, their salts, and the erased ones.
 pub(super) struct StoredValues<'a> {
     pub(super) values: Vec<StoredValue<'a>>,
     pub(super) salts: Salts,
@@ -133,7 +133,7 @@ pub(super) fn read_redacted<'a>(reader: &mut Reader<'a>, count_max: usize) -> Re
         let (index, kind) = (reader.varint_u32()?, reader.text()?);
         match reader.byte()? {
             VALUE_ERASED => {
-                // Anything else than a word would give the text other lines than its own.
+                // Anything but a type would give the text other lines than its own.
                 kind.parse::<ValueType>().map_err(|_| Torn)?;
                 erased.push(ErasedValue { index, kind, commitment: reader.array()? });
             }
@@ -257,7 +257,7 @@ mod tests {
         }
     }
 
-    /// What was erased is gone with its salts, the rest is there, and every byte counts.
+    /// Erased values are gone with their salts, the rest is there, and every byte counts.
     fn check_redacted(bytes: &[u8], order: &[ErasedValues]) {
         assert!(!holds(bytes, &[5; 32]), "the entry's salt");
         let entry = StoredEntry::read(bytes).unwrap();

@@ -1,4 +1,4 @@
-//! The lines of an entry's text, written.
+//! Writer of the lines of an entry's text.
 
 use std::io::Write as _;
 
@@ -11,7 +11,7 @@ use crate::{
     tlog::Hash,
 };
 
-// Writing to a Vec<u8> cannot fail; `let _ =` says that the result carries nothing.
+// Writing to a Vec<u8> cannot fail, so `let _ =` drops no error.
 
 pub(super) fn put_head(out: &mut Vec<u8>, kind: EntryKind, identifier: &str) {
     out.extend_from_slice(b"touchmark/1 ");
@@ -59,7 +59,7 @@ pub(super) fn put_edge_line(out: &mut Vec<u8>, change: &EdgeChange) {
     out.push(b'\n');
 }
 
-/// How much, and from when on.
+/// Appends quantity and start of validity.
 fn put_details(out: &mut Vec<u8>, edge: &Edge) {
     if let Some((quantity, unit)) = &edge.quantity {
         let _ = write!(out, " {} {}", quantity.as_str(), unit.as_ref().map_or("-", |unit| unit.as_str()));

@@ -1,12 +1,12 @@
-//! How far followers may go: to the end of what the index has applied.
+//! Horizon of followers: the end of the entries that the index has applied.
 
 use tokio::sync::watch;
 
-/// How far followers of one ledger may go.
+/// Horizon for all followers of one ledger.
 #[derive(Debug)]
 pub struct Horizon(watch::Sender<Reach>);
 
-/// How far followers may go, as one of them sees it.
+/// View of the horizon for one follower.
 #[derive(Clone, Debug)]
 pub struct Watch(watch::Receiver<Reach>);
 
@@ -18,17 +18,17 @@ struct Reach {
 }
 
 impl Horizon {
-    /// The horizon of a ledger of which the index has applied so many entries.
+    /// The horizon of a ledger; `entries` is the number that the index has applied.
     pub fn new(entries: u64) -> Self {
         Self(watch::Sender::new(Reach { entries, is_open: true }))
     }
 
-    /// Lets followers go as far as the index has come.
+    /// Moves the horizon to the number of entries that the index has applied.
     pub fn advance(&self, entries: u64) {
         self.0.send_modify(|reach| reach.entries = entries);
     }
 
-    /// Ends every follower: the node stops.
+    /// Ends every follower, as the node stops.
     pub fn close(&self) {
         self.0.send_modify(|reach| reach.is_open = false);
     }
@@ -40,18 +40,18 @@ impl Horizon {
 }
 
 impl Watch {
-    /// Entries that the index has applied.
+    /// Number of entries that the index has applied.
     pub fn entries(&self) -> u64 {
         self.0.borrow().entries
     }
 
-    /// Entries that the index has applied, which count as seen from now on; `None` when the node stops.
+    /// Number of entries that the index has applied, which counts as seen from now on; `None` if the node stops.
     pub fn look(&mut self) -> Option<u64> {
         let reach = *self.0.borrow_and_update();
         reach.is_open.then_some(reach.entries)
     }
 
-    /// Waits until there is more than was seen last. False when the node stops.
+    /// Waits until there are more entries than last seen. Returns false if the node stops.
     pub async fn changed(&mut self) -> bool {
         if !self.0.borrow().is_open {
             return false;

@@ -1,48 +1,48 @@
-//! Going through a part of the ledger, some entries at a time.
+//! Reading a span of the ledger, page by page.
 
 use crate::ledger::{EntryBytes, Ledger, LedgerError};
 
-/// Whoever makes something of every entry, one after the other.
+/// Consumer of the entries of a span, one after the other.
 pub trait Follower {
-    /// Why it cannot go on.
+    /// Error that ends the reading.
     type Error: From<LedgerError>;
 
     /// Takes the entry with this index.
     ///
     /// # Errors
     ///
-    /// Whatever the follower cannot make anything of.
+    /// Any error of the follower.
     fn take(&mut self, index: u64, entry: &EntryBytes) -> Result<Taken, Self::Error>;
 }
 
-/// What became of an entry.
+/// Result of offering an entry to a follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// It was taken, and the next one may come.
+    /// Taken, and the next one may come.
     More,
-    /// It was taken, and it is the last one for now.
+    /// Taken, as the last one for now.
     Last,
-    /// It was not taken: it comes again.
+    /// Not taken: the entry will be offered again.
     Refused,
 }
 
-/// A part of the ledger.
+/// A range of the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// The index of its first entry.
     pub start: u64,
     /// The index behind its last entry.
     pub end: u64,
-    /// How many entries are read from the disk at once.
+    /// Number of entries read from the disk at once.
     pub at_once: usize,
 }
 
-/// Gives the entries of a span to a follower, until it has enough or the span ends; gives the index behind the last one that was
-/// taken.
+/// Offers the entries of a span to a follower, until the follower stops or the span ends. Returns the index behind the
+/// last entry taken.
 ///
 /// # Errors
 ///
-/// [`LedgerError`] when an entry cannot be read; what the follower says.
+/// [`LedgerError`] if an entry cannot be read; any error of the follower.
 pub fn read<F: Follower>(ledger: &Ledger, span: Span, follower: &mut F) -> Result<u64, F::Error> {
     let mut next = span.start;
     while next < span.end {
@@ -63,17 +63,18 @@ pub fn read<F: Follower>(ledger: &Ledger, span: Span, follower: &mut F) -> Resul
     Ok(next)
 }
 
-/// How many erasures were finished when something was read: it may hold what was erased since.
+/// Number of erasures that were finished when something was read, to detect that the data read may have been erased
+/// since.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Erasures(u64);
 
 impl Erasures {
-    /// Those that are finished now; to be asked before anything is read.
+    /// The number now; take it before reading.
     pub fn now(ledger: &Ledger) -> Self {
         Self(ledger.erasures_finished())
     }
 
-    /// True if what was read then may hold what was erased since, and has to be read again.
+    /// True if data read since then may have been erased, and has to be read again.
     pub fn is_outdated(self, ledger: &Ledger) -> bool {
         self != Self::now(ledger)
     }
@@ -89,7 +90,7 @@ mod tests {
         record::Values,
     };
 
-    /// Takes entries until one that it was told of.
+    /// Takes entries up to a given one.
     struct Until {
         seen: Vec<u64>,
         index: u64,
@@ -131,7 +132,7 @@ mod tests {
             batch.push(&Draft::new(&statement, [7; 32]).unwrap(), 1, None, EdgesAfter::None).unwrap();
         }
         batch.commit().unwrap();
-        // From where, to where, where the follower stops and how; what it sees, and where it goes on.
+        // Start, end, entry at which the follower stops and its answer; then the entries seen, and the next index.
         let table = [
             (0, 7, 99, Taken::More, 0..7, 7),
             (2, 5, 99, Taken::More, 2..5, 5),

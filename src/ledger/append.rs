@@ -1,4 +1,4 @@
-//! Adding to the ledger: stage, commit point, publish.
+//! Appending to the ledger: stage, commit point, apply, publish.
 
 mod erase;
 
@@ -9,9 +9,9 @@ pub(super) use erase::{check as check_erasures, recover as recover_erasure};
 
 use super::{
     EntryBytes, Ledger, LedgerError, Position,
+    head::OwnHead,
     redactions::Group,
     segment::{BODY_BYTES_MAX, ENTRY_HEADER_BYTES, FRAME_HEADER_BYTES, FrameBuffer, FrameInfo, SegmentWriter},
-    signed_head::SignedHead,
     tree::{HashesMark, NewHashes},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     tlog::{Frontier, Hash, SignedCheckpoint},
 };
 
-/// The most bytes of one batch: what fits the body of one frame.
+/// Maximum size of one batch, in bytes: the body of one frame.
 pub const BATCH_BYTES_MAX: usize = BODY_BYTES_MAX;
 
 /// The one writer of a ledger.
@@ -28,7 +28,7 @@ pub struct Appender {
     ledger: Arc<Ledger>,
     writer: SegmentWriter,
     frontier: Frontier,
-    head: SignedHead,
+    head: OwnHead,
     last_time_ms: u64,
     stopped: Option<String>,
     /// An erasure that counts and whose overwriting is still to come.
@@ -43,7 +43,7 @@ impl Appender {
         ledger: Arc<Ledger>,
         writer: SegmentWriter,
         frontier: Frontier,
-        head: SignedHead,
+        head: OwnHead,
         last_time_ms: u64,
     ) -> Self {
         Self {
@@ -60,12 +60,12 @@ impl Appender {
         }
     }
 
-    /// Begins a batch; `now_ms` is the time of its entries, unless an earlier entry has a later one.
+    /// Begins a batch. `now_ms` is the time of its entries, unless an earlier entry has a later one.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Stopped`] after a failure that left the disk in doubt; [`LedgerError::Io`] when there is no room for
-    /// a new segment: try again later.
+    /// [`LedgerError::Stopped`] after a failure that left the disk in doubt; [`LedgerError::Io`] if there is no room
+    /// for a new segment: try again later.
     pub fn begin(&mut self, now_ms: u64) -> Result<Batch<'_>, LedgerError> {
         self.check()?;
         let start = self.writer.begin(self.frontier.size())?;
@@ -80,7 +80,7 @@ impl Appender {
         })
     }
 
-    /// Whether batches are taken, as far as is known without trying.
+    /// Tests whether batches are taken, as far as is known without trying.
     ///
     /// # Errors
     ///
@@ -101,7 +101,7 @@ impl Appender {
         self.head.sync().inspect_err(|error| self.stopped = Some(format!("could not sync the signed head ({error})")))
     }
 
-    /// Stops for good: whoever wrote last does not know what is on the disk.
+    /// Refuses all later batches: after this error the content of the disk is unknown.
     fn stop(&mut self, error: LedgerError) -> LedgerError {
         self.stopped = Some(format!("failed: {error}"));
         error
@@ -113,14 +113,14 @@ impl Appender {
 
     /// Writes the batch's tree hashes, and reads the leaves back.
     ///
-    /// A bit that flips between hashing and storing would make a tree that no entry fits; it is found here, before
-    /// anything is signed: a checksum is carried along from the moment at which a leaf was hashed. To compute the root again from
-    /// what was read would find the same, at the cost of hashing the tree twice.
+    /// A bit that flips between hashing and storing would make a tree that no entry fits. The comparison finds it
+    /// before anything is signed: it uses a checksum that was updated when each leaf was hashed. Computing the root
+    /// again from the stored hashes would find the same errors, at the cost of hashing the tree twice.
     fn store_hashes(&mut self) -> Result<(), LedgerError> {
         let size = self.frontier.size();
         let levels = &self.ledger.levels;
         levels.append(size, &self.hashes).map_err(|error| self.tree_error("cannot write", error))?;
-        // The text of the last entry is not needed any more.
+        // The buffer of the last entry's text is free again.
         let same = levels.give_back(size, &self.hashes, &mut self.text);
         match same.map_err(|error| self.tree_error("cannot read", error))? {
             true => Ok(()),
@@ -147,7 +147,7 @@ pub struct Batch<'a> {
     count: u32,
 }
 
-/// A point in a batch to go back to.
+/// A point of a batch, for [`Batch::rewind`].
 #[derive(Clone, Debug)]
 pub struct BatchMark {
     frontier: Frontier,
@@ -157,14 +157,14 @@ pub struct BatchMark {
     count: u32,
 }
 
-/// Where a pushed entry will stand once the batch is committed.
+/// Place of a pushed entry once the batch is committed.
 #[derive(Clone, Copy, Debug)]
 pub struct Pushed {
-    /// Its place in the ledger.
+    /// Index of the entry in the ledger.
     pub index: u64,
-    /// When the ledger takes it, milliseconds since 1970 UTC.
+    /// Time of the entry, in milliseconds since 1970 UTC.
     pub time_ms: u64,
-    /// Its leaf hash.
+    /// Leaf hash of the entry.
     pub leaf_hash: Hash,
 }
 
@@ -178,22 +178,22 @@ pub struct Committed {
 }
 
 impl Batch<'_> {
-    /// The number of entries pushed.
+    /// Number of entries pushed.
     pub fn len(&self) -> usize {
         self.count as usize
     }
 
-    /// True when no entry was pushed.
+    /// True if no entry was pushed.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The size of what was pushed, in bytes.
+    /// Size of the entries pushed, in bytes.
     pub fn bytes(&self) -> usize {
         self.appender.frame.len() - FRAME_HEADER_BYTES
     }
 
-    /// A point to go back to. It copies the right edge of the tree, some hundred bytes.
+    /// A point to go back to. It holds a copy of the right edge of the tree, some hundred bytes.
     pub fn mark(&self) -> BatchMark {
         BatchMark {
             frontier: self.frontier.clone(),
@@ -204,7 +204,8 @@ impl Batch<'_> {
         }
     }
 
-    /// Takes back every entry that was pushed since a mark of this batch was set. What follows is as if they had never been.
+    /// Takes back every entry that was pushed since a mark of this batch was set, as if the entry had never been
+    /// pushed.
     pub fn rewind(&mut self, mark: BatchMark) {
         let BatchMark { frontier, hashes, frame_len, time_ms, count } = mark;
         debug_assert!(count <= self.count && frame_len <= self.appender.frame.len(), "a mark of another batch");
@@ -229,19 +230,19 @@ impl Batch<'_> {
         self.appender.hashes.position(usize::try_from(nth).ok()?)
     }
 
-    /// Where an entry of this batch or of the ledger lies.
+    /// Position of an entry of this batch or of the ledger.
     pub(super) fn position(&self, index: u64) -> Result<Position, LedgerError> {
         self.staged_position(index).map_or_else(|| self.appender.ledger.position(index), Ok)
     }
 
-    /// Gives a draft the next place.
+    /// Gives a draft the next place in the batch.
     ///
     /// `previous` is the index of the entry of the version before, in this batch or in the ledger.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`] when the previous entry's leaf hash cannot be read; [`LedgerError::BatchTooLong`] when the batch has no
-    /// room for the entry.
+    /// [`LedgerError::Io`] if the previous entry's leaf hash cannot be read; [`LedgerError::BatchTooLong`] if the batch
+    /// has no room for the entry.
     pub fn push(
         &mut self,
         draft: &Draft,
@@ -271,7 +272,7 @@ impl Batch<'_> {
         Ok(Pushed { index, time_ms: self.time_ms, leaf_hash })
     }
 
-    /// Adds an entry in its stored form, with its leaf hash.
+    /// Adds an entry in its stored form, with its leaf hash; returns its position.
     pub(super) fn add(&mut self, leaf_hash: Hash, put: impl FnOnce(&mut Vec<u8>)) {
         let Appender { frame, hashes, .. } = &mut *self.appender;
         let position = Position(self.start.0 + frame.len() as u64);
@@ -282,7 +283,7 @@ impl Batch<'_> {
         self.count += 1;
     }
 
-    /// The leaf hash of entry `index`, of this batch or of the ledger.
+    /// Leaf hash of entry `index`, of this batch or of the ledger.
     ///
     /// # Errors
     ///
@@ -298,12 +299,13 @@ impl Batch<'_> {
     /// # Errors
     ///
     /// [`LedgerError::Io`]: nothing of the batch is in the ledger; try again later. After a failed sync or signature
-    /// [`LedgerError::Io`] too, and every later batch is refused with [`LedgerError::Stopped`].
+    /// [`LedgerError::Io`], too, and every later batch is refused with [`LedgerError::Stopped`].
     pub fn commit(self) -> Result<Committed, LedgerError> {
         self.commit_signed(None)
     }
 
-    /// As [`Batch::commit`], with a checkpoint that another node signed for the tree with the batch; it is durable, too.
+    /// As [`Batch::commit`], with a checkpoint of the tree with the batch that another node signed; that checkpoint is
+    /// made durable, too.
     ///
     /// The steps are those of sunlight's `sequencePool`: stage, commit point, apply, publish.
     pub(super) fn commit_signed(self, theirs: Option<&SignedCheckpoint>) -> Result<Committed, LedgerError> {
@@ -318,7 +320,7 @@ impl Batch<'_> {
         }
         let frame_len =
             appender.stage(&FrameInfo { count, first_index: entries.start, last_time_ms: time_ms, root })?;
-        // The commit point. After a failed sync nobody knows what the disk holds.
+        // The commit point. After a failed sync the content of the disk is unknown.
         if let Err(error) = appender.writer.commit(frame_len) {
             return Err(appender.stop(error));
         }
@@ -334,7 +336,8 @@ impl Batch<'_> {
 }
 
 impl Appender {
-    /// Stage: the batch's tree hashes and its frame lie in their files, and nobody counts on them. Gives the length of the frame.
+    /// Stage: writes the batch's tree hashes and its frame to their files; neither counts yet. Returns the length of
+    /// the frame.
     ///
     /// # Errors
     ///
@@ -355,8 +358,8 @@ impl Appender {
         Ok(frame_len)
     }
 
-    /// Apply: the head says what the segments hold. A checkpoint of this node's own key, or the one that a primary signed, whose
-    /// head is synced at once, for nobody here could sign it again.
+    /// Apply: stores the head for the written segments. The checkpoint is signed with this node's key, or it is the
+    /// primary's; the head of a primary's checkpoint is synced at once, for this node could not sign it again.
     fn sign(&mut self, root: Hash, theirs: Option<&SignedCheckpoint>) -> Result<SignedCheckpoint, LedgerError> {
         let Some(theirs) = theirs else {
             let signed = self.ledger.keys.signer()?.sign(self.frontier.size(), root)?;
@@ -369,12 +372,12 @@ impl Appender {
     }
 }
 
-/// Whether any edge leaves a record after a change.
+/// State of a record's edges after a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EdgesAfter {
-    /// None ever did.
+    /// No edge ever left the record.
     None,
-    /// Some may.
+    /// Edges may leave the record.
     Some,
 }
 

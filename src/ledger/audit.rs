@@ -1,9 +1,9 @@
-//! Checking a whole ledger, entry by entry, against everything that was said about it.
+//! Audit of a whole ledger, entry by entry, against everything that was said about it.
 //!
-//! Nothing is trusted and nothing is changed: checksums, order of indexes and times, the chain from each entry to the one
-//! before of the same identifier, every leaf hash derived again from values and salts, every hash in the tree files, the
-//! root that each frame names, both slots of the signed head; that an entry which holds no value any more is followed by one that
-//! erased it, and that none holds what was erased.
+//! Nothing is trusted and nothing is changed. Checked are: checksums; the order of indexes and times; the chain from
+//! each entry to the one before of the same identifier; every leaf hash, derived again from values and salts; every
+//! hash in the tree files; the root that each frame names; both slots of the signed head; that every value which an
+//! entry lacks was erased by a later entry; and that no entry holds an erased value.
 
 use super::{
     DataDir, Erasures, Keys, Ledger, LedgerError, Missing, Position, Unexplained,
@@ -23,26 +23,26 @@ use crate::{
     tlog::Hash,
 };
 
-/// What a whole and sound ledger holds.
+/// Findings about a sound ledger.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Audit {
-    /// The number of entries.
+    /// Number of entries.
     pub entries: u64,
-    /// Root of their tree.
+    /// Root of the tree.
     pub root: Hash,
-    /// How many of them the last signed checkpoint covers.
+    /// Number of entries that the last signed checkpoint covers.
     pub signed: u64,
-    /// The verifier key of the ledger.
+    /// Verifier key of the ledger.
     pub verifier_key: String,
     /// Bytes behind the last entry, of a write that was cut off before it was acknowledged.
     pub torn_bytes: u64,
 }
 
-/// Checks the ledger of a data directory; `visit` sees every sound entry, in order.
+/// Audits the ledger of a data directory; `visit` gets every sound entry, in order.
 ///
 /// # Errors
 ///
-/// [`LedgerError::Damaged`] names the first bad entry or file; [`LedgerError::BehindSignedHead`]; whatever `visit` says.
+/// [`LedgerError::Damaged`] names the first bad entry or file; [`LedgerError::BehindSignedHead`]; any error of `visit`.
 pub fn audit<E: From<LedgerError>>(
     directory: &DataDir,
     mut visit: impl FnMut(Position, &StoredEntry<'_>) -> Result<(), E>,
@@ -51,7 +51,7 @@ pub fn audit<E: From<LedgerError>>(
     let mut position = Segments::first();
     let torn_bytes = loop {
         match auditor.segments.scan(position) {
-            // A mirror never had a checkpoint for it: the next start cuts it.
+            // A mirror never had a checkpoint for this frame: the next start cuts it.
             Ok(Scanned::Frame(frame)) if frame.info.first_index >= auditor.limit => break frame.end().0 - position.0,
             Ok(Scanned::Frame(frame)) => {
                 auditor.frame(&frame, &mut visit)?;
@@ -73,9 +73,9 @@ struct Auditor {
     levels: Levels,
     keys: Keys,
     chain: Chain,
-    /// Bytes of redactions for an erasure that never counted.
+    /// Bytes of redactions of an erasure that never counted.
     torn_redactions: u64,
-    /// Where the ledger ends, whatever lies behind.
+    /// Number of entries at which the ledger ends; frames behind it are cut at the next start.
     limit: u64,
     unexplained: Unexplained,
 }
@@ -142,13 +142,13 @@ impl Auditor {
         Ok(())
     }
 
-    /// True when a checkpoint covers more than was found: then what follows is no write that was cut off.
+    /// True if a checkpoint covers more than was found: then the bytes that follow are no write that was cut off.
     fn is_more_signed(&self, directory: &DataDir) -> Result<bool, LedgerError> {
         let newest = read_slots(&directory.signed_head(), self.keys.verifier())?.newest;
         Ok(newest.is_some_and(|(_, newest)| newest.size > self.chain.size()))
     }
 
-    /// Names the first bad entry of a frame that is not whole.
+    /// Error that names the first bad entry of a damaged frame.
     fn bad_frame(&self, position: Position) -> Result<LedgerError, LedgerError> {
         let BadFrame { path, entry } = self.segments.bad_frame(position)?;
         let (first, path) = (self.chain.size(), path.display());
@@ -223,7 +223,7 @@ impl Auditor {
         }
     }
 
-    /// Checks that no version before an erase entry holds what it says was erased.
+    /// Checks that no version before an erase entry holds a value that the entry says was erased.
     fn check_erased(&self, erase: &StoredEntry<'_>, erasure: &Erasure) -> Result<(), LedgerError> {
         let mut next = previous(erase);
         while let Some((index, position)) = next {
@@ -245,7 +245,7 @@ impl Auditor {
             .map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
     }
 
-    /// Compares derived hashes with those in the tree files.
+    /// Compares derived hashes and positions with those in the tree files.
     fn compare(&self, start: u64, hashes: &NewHashes) -> Result<(), LedgerError> {
         for (level, derived) in hashes.levels() {
             let first = Levels::width(level, start);
@@ -280,7 +280,7 @@ impl Auditor {
             .sum()
     }
 
-    /// Checks that every value which an entry lacks was erased by one behind it.
+    /// Checks that every value which an entry lacks was erased by a later entry.
     fn check_explained(&self, directory: &DataDir) -> Result<(), LedgerError> {
         let first = match self.unexplained.next_pass() {
             Some(rest) => Ledger::open_to_read(directory)?.unexplained(rest)?.first(),

@@ -1,4 +1,4 @@
-//! The data directory: what it is, and that only one process has it open.
+//! The data directory: its format, its layout, and its lock.
 
 use std::{
     fs::{File, TryLockError},
@@ -8,15 +8,15 @@ use std::{
 
 use super::LedgerError;
 
-/// What the `FORMAT` file of a directory of this version says. Another layout takes another number.
+/// Content of the `FORMAT` file of a directory of this version. Another layout takes another number.
 pub(super) const FORMAT: &str = "touchmark data 1";
 
-/// What the `FORMAT` file is called until it is whole.
+/// Name of the `FORMAT` file until it is whole.
 const FORMAT_TEMPORARY: &str = "FORMAT.new";
-/// The folder of the ledger.
+/// Name of the ledger's folder.
 const LEDGER: &str = "ledger";
 
-/// An open data directory, locked until this is dropped.
+/// An open data directory, locked until dropped.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
@@ -25,18 +25,18 @@ pub struct DataDir {
 
 impl Drop for DataDir {
     fn drop(&mut self) {
-        // Closing the file is not enough: a child process that is being started at this moment has it open, too.
+        // Closing the file is not enough: a child process that is being started right now holds a copy of the handle.
         let _ = self.lock.unlock();
     }
 }
 
 impl DataDir {
-    /// Opens a data directory; makes it when it is missing or empty.
+    /// Opens a data directory; creates it if it is missing or empty.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Format`] for another version's directory, [`LedgerError::Foreign`], [`LedgerError::Locked`] when it is in use,
-    /// [`LedgerError::Io`].
+    /// [`LedgerError::Format`] for a directory of another version; [`LedgerError::Foreign`] for one that is no data
+    /// directory; [`LedgerError::Locked`] if it is in use; [`LedgerError::Io`].
     pub fn open_or_create(path: &Path) -> Result<Self, LedgerError> {
         std::fs::create_dir_all(path).map_err(|error| LedgerError::io("cannot create", path, error))?;
         if is_new(path).map_err(|error| LedgerError::io("cannot list", path, error))? {
@@ -72,27 +72,28 @@ impl DataDir {
         Ok(Self { path: path.into(), lock })
     }
 
-    /// Where the directory is.
+    /// Path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where the index lies.
+    /// Path of the index.
     pub fn index(&self) -> PathBuf {
         self.path.join("index")
     }
 
-    /// Where the output log of the verifiable index lies.
+    /// Path of the output log of the verifiable index.
     pub fn vindex(&self) -> PathBuf {
         self.path.join("vindex")
     }
 
-    /// True when the directory has a signing key: its ledger is its own.
+    /// True if the directory has a signing key.
     pub fn has_key(&self) -> bool {
         self.key().exists()
     }
 
-    /// Makes the files of the tree durable; called before the index is marked as applied (`ledger::recover`).
+    /// Returns a function that makes the files of the tree durable; called before the index is marked as applied
+    /// (`ledger::recover`).
     pub fn tree_sync(&self) -> impl Fn() -> io::Result<()> + Send + Sync + 'static {
         let tree = self.tree();
         move || {
@@ -125,7 +126,7 @@ impl DataDir {
         self.ledger().join("mirror")
     }
 
-    /// The note that the ledger went on under its key in this directory, which was a mirror's before.
+    /// Path of the note that this directory was a mirror's and its ledger continues under its primary's key.
     pub fn promoted(&self) -> PathBuf {
         self.ledger().join("promoted")
     }
@@ -135,12 +136,12 @@ impl DataDir {
     }
 }
 
-/// What the mirror of a data directory knows of its primary beside its ledger.
+/// Path of a mirror's state about its primary, beside its ledger.
 pub(super) fn seen(data: &Path) -> PathBuf {
     data.join(LEDGER).join("seen")
 }
 
-/// True when the directory holds nothing but what [`write_format`] leaves when it is cut off.
+/// True if the directory holds nothing but what [`write_format`] leaves when it is cut off.
 fn is_new(path: &Path) -> io::Result<bool> {
     for item in std::fs::read_dir(path)? {
         let item = item?;

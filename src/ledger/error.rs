@@ -1,4 +1,4 @@
-//! Why the ledger could not be opened, read or written: what is in the way, where, and what to do.
+//! Failures of opening, reading or writing the ledger: what is in the way, where, and what to do.
 
 use std::{
     io,
@@ -6,27 +6,30 @@ use std::{
 };
 
 use super::{BATCH_BYTES_MAX, Position, data_dir};
-use crate::{codec::Torn, tlog::BadOrigin};
+use crate::{
+    codec::Torn,
+    tlog::{BadOrigin, SignedCheckpoint},
+};
 
-/// Why the ledger could not be opened, read or written.
+/// Failure of opening, reading or writing the ledger.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// The file system refused. When writing failed, nothing of the batch is left.
+    /// The file system refused. After a failed write, nothing of the batch is left.
     #[error("{what} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The failed operation.
         what: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// A file holds what this program does not write.
+    /// A file holds something that this program does not write.
     #[error("{} {what}", path.display())]
     Damaged {
-        /// Which file or directory.
+        /// The file or directory.
         path: PathBuf,
-        /// What is wrong.
+        /// The damage, in words.
         what: String,
     },
     /// The directory was written by another version.
@@ -34,10 +37,10 @@ pub enum LedgerError {
     Format {
         /// The data directory.
         path: PathBuf,
-        /// What its `FORMAT` file says.
+        /// Content of its `FORMAT` file.
         found: String,
     },
-    /// The directory holds files, and none of them says that it is a data directory.
+    /// The directory holds files, but no `FORMAT` file: it is no data directory.
     #[error(
         "{} is not empty and has no FORMAT file, so it is no data directory; give one that is, or an empty or missing one",
         path.display()
@@ -46,7 +49,7 @@ pub enum LedgerError {
         /// The directory.
         path: PathBuf,
     },
-    /// Someone else has the directory open.
+    /// Another process has the directory open.
     #[error("{} is in use by another process; one node at a time may have it open", path.display())]
     Locked {
         /// The data directory.
@@ -58,20 +61,32 @@ pub enum LedgerError {
          given for are missing; refusing to sign a second history. Restore the newest copy of the data directory"
     )]
     BehindSignedHead {
-        /// Entries found.
+        /// Number of entries found.
         size: u64,
-        /// Entries signed.
+        /// Number of entries signed.
         signed: u64,
-        /// What differs, in words.
+        /// The difference, in words.
         difference: &'static str,
     },
-    /// An erasure counts, and not all of what it erased is gone yet.
+    /// The signed head is not the one that this process stored last: another one signs.
+    #[error(
+        "the signed head is that of {} where this process left that of {}: another process writes this ledger; stop one of \
+         them, then start the other again",
+        entries(*found), entries(*expected)
+    )]
+    HeadMoved {
+        /// Number of entries of the checkpoint that was expected; `None` for none at all.
+        expected: Option<u64>,
+        /// Number of entries of the checkpoint found; `None` for none at all.
+        found: Option<u64>,
+    },
+    /// An erasure counts, and some of the erased values may still be on the disk.
     #[error(
         "the erasure of entry {index} was cut off, and some of what it erased may still be there: start the node once, which \
          finishes it"
     )]
     ErasureCutOff {
-        /// The erase entry.
+        /// Index of the erase entry.
         index: u64,
     },
     /// A mirror has no key of its own.
@@ -79,51 +94,51 @@ pub enum LedgerError {
         "this directory is a mirror of `{origin}` and has no key to sign with: its primary signs, or `touchmark promote`"
     )]
     NoKey {
-        /// The ledger.
+        /// Origin of the ledger.
         origin: String,
     },
     /// A key is not that of the ledger.
     #[error("the key file holds the key {found}, and this ledger's is {expected}")]
     OtherKey {
-        /// The verifier key of what was found.
+        /// Verifier key found.
         found: String,
-        /// That of the ledger.
+        /// Verifier key of the ledger.
         expected: String,
     },
-    /// What the primary signed is not what was taken from it.
+    /// The primary's checkpoint does not fit the entries taken from it.
     #[error("the checkpoint of {signed} entries does not fit the {size} that were taken: nothing of them was written")]
     OtherTree {
-        /// Entries that the ledger would have.
+        /// Number of entries that the ledger would have.
         size: u64,
-        /// Entries that the checkpoint covers.
+        /// Number of entries that the checkpoint covers.
         signed: u64,
     },
-    /// A batch has no room for an entry.
+    /// The batch has no room for an entry.
     #[error(
         "a batch with the entry would take {bytes} bytes; the limit is {BATCH_BYTES_MAX}: nothing of it was written"
     )]
     BatchTooLong {
-        /// How long it would be.
+        /// Size of the batch with the entry, in bytes.
         bytes: usize,
     },
-    /// The node keeps chosen prefixes alone.
+    /// The entry is outside the prefixes that this node keeps.
     #[error("ledger entry {index} is outside the prefixes that this node keeps; ask its primary")]
     NotHeld {
-        /// The entry.
+        /// Index of the entry.
         index: u64,
     },
-    /// The origin cannot name a key.
+    /// The origin cannot be the name of a key.
     #[error(transparent)]
     Origin(#[from] BadOrigin),
-    /// A proof was asked for over a tree that is not there.
+    /// A proof was asked for over a tree that does not exist.
     #[error("{asked} entries were asked about; there are {entries}")]
     OutOfTree {
-        /// The tree or the entry, counted from 1.
+        /// Size of the tree, or number of the entry from 1, that was asked about.
         asked: u64,
-        /// How many there are.
+        /// Number of entries there.
         entries: u64,
     },
-    /// An earlier failure left the state of the disk unknown.
+    /// An earlier failure left the content of the disk unknown.
     #[error("the ledger takes no more entries until the node is started again, because earlier it {reason}")]
     Stopped {
         /// The earlier failure.
@@ -131,7 +146,17 @@ pub enum LedgerError {
     },
 }
 
+/// The extent of a signed head, in words.
+fn entries(size: Option<u64>) -> String {
+    size.map_or_else(|| "nothing".into(), |size| format!("{size} entries"))
+}
+
 impl LedgerError {
+    pub(super) fn head_moved(expected: Option<&SignedCheckpoint>, found: Option<&SignedCheckpoint>) -> Self {
+        let size = |head: Option<&SignedCheckpoint>| head.map(|head| head.size);
+        Self::HeadMoved { expected: size(expected), found: size(found) }
+    }
+
     pub(super) fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { what, path: path.into(), source }
     }

@@ -1,11 +1,12 @@
-//! Values that entries lack, and the `erase` entries that say why.
+//! Values that entries lack, and the `erase` entries that explain them.
 //!
-//! A redacted entry has the text, and so the leaf hash, of before: nothing in the tree tells a value that was erased from one that
-//! was withheld. What tells it is an `erase` entry of the same identifier behind the entry, and that one is in the tree. So of every
-//! value that an entry lacks, such an entry has to be there, or to come ([`Unexplained`]).
+//! A redacted entry has the same text, and so the same leaf hash, as before: nothing in the tree tells an erased value
+//! from a withheld one. The proof of an erasure is an `erase` entry of the same identifier behind the redacted entry;
+//! that one is in the tree. So for every value that an entry lacks, such an `erase` entry has to be there, or to come
+//! ([`Unexplained`]).
 //!
-//! Entries are looked at in the order of the ledger. What is remembered at once is bounded; where more is missing, another pass
-//! looks at the rest. Deliberately absent: when an erase entry is late (`mirror`).
+//! Entries are read in the order of the ledger. The number of values remembered at once is bounded; if more are
+//! missing, another pass checks the rest. Deliberately absent: the decision that an `erase` entry is late (`mirror`).
 
 use std::collections::HashMap;
 
@@ -15,9 +16,9 @@ use crate::{
     id::Key,
 };
 
-/// How many missing values are remembered at once; about 100 bytes each, and the identifiers.
+/// Maximum number of missing values remembered at once; about 100 bytes each, and the identifiers.
 const MISSING_VALUES_MAX: usize = 1 << 20;
-/// How many entries are read at once.
+/// Entries that are read at once.
 const ENTRIES_AT_ONCE: usize = 1_024;
 
 /// A value that an entry lacks.
@@ -29,7 +30,8 @@ pub struct Missing {
     pub value: u32,
 }
 
-/// What an entry says about erased values: those that it lacks, and those that it erases from the versions before it.
+/// Statements of an entry about erased values: the values it lacks, and those that it erases from the versions before
+/// it.
 #[derive(Clone, Debug)]
 pub struct Erasures {
     entry: u64,
@@ -39,7 +41,7 @@ pub struct Erasures {
 }
 
 impl Erasures {
-    /// Of an entry; `None` of most, which say nothing of the kind.
+    /// Reads the statements of an entry; `None` for most entries, which make none.
     pub fn of(entry: &StoredEntry<'_>) -> Option<Self> {
         let erases = entry.erasure.as_ref().map(|erasure| erasure.values);
         if entry.erased.is_empty() && erases.is_none() {
@@ -50,10 +52,10 @@ impl Erasures {
     }
 }
 
-/// Values that entries lack, and that no `erase` entry says were erased so far.
+/// Values that entries lack and that no `erase` entry has explained so far.
 #[derive(Debug, Default)]
 pub struct Unexplained {
-    /// Of each identifier; of each value the first entry that lacks it.
+    /// By identifier: each missing value, with the first entry that lacks it.
     missing: HashMap<Key, Vec<Missing>>,
     count: usize,
     /// The first entry whose missing values found no room.
@@ -61,7 +63,7 @@ pub struct Unexplained {
 }
 
 impl Unexplained {
-    /// Looks at the next entry.
+    /// Takes the next entry into account.
     pub fn see(&mut self, erasures: &Erasures) {
         let Erasures { entry, key, missing, erases } = erasures;
         if let Some(values) = erases
@@ -90,24 +92,25 @@ impl Unexplained {
         }
     }
 
-    /// The first value that no `erase` entry explains so far, in the order of entries.
+    /// The first unexplained value, in the order of entries.
     pub fn first(&self) -> Option<Missing> {
         self.missing.values().flatten().min().copied()
     }
 
-    /// True when every value that is missing is known to be erased.
+    /// True if every missing value is explained.
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.rest.is_none()
     }
 
-    /// The entry from which on another pass has to look, because all that was remembered is explained and more was missing.
+    /// Index of the entry from which another pass has to start, once all remembered values are explained and more were
+    /// missing.
     pub fn next_pass(&self) -> Option<u64> {
         self.rest.filter(|_| self.missing.is_empty())
     }
 }
 
 impl Ledger {
-    /// Values that the entries from an index on lack, and that no `erase` entry explains.
+    /// Values that the entries from index `from` on lack and that no `erase` entry explains.
     ///
     /// # Errors
     ///
@@ -117,7 +120,7 @@ impl Ledger {
         loop {
             let found = self.unexplained_pass(pass)?;
             match found.next_pass() {
-                // What found no room lies behind what did.
+                // A later pass starts behind the entries that this one remembered.
                 Some(next) if next > pass => pass = next,
                 _ => return Ok(found),
             }

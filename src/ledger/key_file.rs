@@ -11,12 +11,12 @@ use super::LedgerError;
 use crate::tlog::LedgerKey;
 
 impl LedgerKey {
-    /// Reads the key file, or makes a key from `seed` and writes it, readable by its owner alone.
+    /// Reads the key file; if there is none, makes a key from `seed` and writes it, readable by its owner alone.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], [`LedgerError::Damaged`] when the file holds no key, [`LedgerError::Origin`] when a new key cannot
-    /// have this origin.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if the file holds no key; [`LedgerError::Origin`] if a new key
+    /// cannot have this origin.
     pub fn open_or_create(path: &Path, origin: &str, seed: [u8; 32]) -> Result<Self, LedgerError> {
         match std::fs::read_to_string(path) {
             Ok(text) => text
@@ -39,7 +39,7 @@ impl LedgerKey {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], [`LedgerError::Damaged`] when the file holds no key.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if the file holds no key.
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
         match path.try_exists() {
             // The file exists, so neither origin nor seed is used.
@@ -53,17 +53,17 @@ impl LedgerKey {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`]; the file is then what it was.
+    /// [`LedgerError::Io`]; the file is unchanged then.
     pub fn write(&self, path: &Path) -> Result<(), LedgerError> {
         write_secret(path, &self.to_text()).map_err(|error| LedgerError::io("cannot write", path, error))
     }
 }
 
-/// Writes a file that only its owner may read, whole or not at all; a line end is added.
+/// Writes a file that only its owner may read, whole or not at all; a line end is appended to `text`.
 ///
 /// # Errors
 ///
-/// What the system said; the file is then what it was.
+/// Error of the system; the file is unchanged then.
 pub fn write_secret(path: &Path, text: &str) -> io::Result<()> {
     let temporary = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;

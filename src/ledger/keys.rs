@@ -1,13 +1,14 @@
-//! Whose ledger a data directory holds: its own, with the key that signs it, or a mirror's, with the key that verifies it.
+//! Keys of a data directory's ledger: its own key, which signs it, or on a mirror the primary's key, which verifies it.
 //!
 //! ```text
 //! touchmark mirror 1            DIR/ledger/mirror, written whole or not at all
 //! key <verifier key of the primary (C2SP signed-note vkey)>
-//! url <where the primary's log is: its checkpoint lies at <url>/checkpoint>
-//! only <prefix>                 an edge node keeps these prefixes alone; one line each, none for a whole mirror
+//! url <URL of the primary's log: its checkpoint lies at <url>/checkpoint>
+//! only <prefix>                 an edge node keeps only these prefixes; one line each, none for a whole mirror
 //! ```
 //!
-//! Where that file is the directory is a mirror's, whatever else there is: no private key is used, and nothing is signed.
+//! If that file exists, the directory is a mirror's, whatever else it holds: no private key is used, and nothing is
+//! signed.
 
 use std::{
     fs::{self, File},
@@ -21,28 +22,28 @@ use crate::{
     tlog::{LedgerKey, note::VerifierKey},
 };
 
-/// The first line of the file.
+/// First line of the file.
 const HEAD: &str = "touchmark mirror 1";
-/// The longest file, in bytes: a key, a URL, and prefixes.
+/// Maximum size of the file, in bytes: a key, a URL, and prefixes.
 const FILE_BYTES_MAX: u64 = 64 << 10;
-/// The most prefixes that an edge node is told to keep.
+/// Maximum number of prefixes that an edge node keeps.
 pub const PREFIXES_MAX: usize = 256;
 
-/// Who signs the checkpoints of a ledger.
+/// Key of a ledger's checkpoints.
 #[derive(Debug)]
 pub(super) enum Keys {
-    /// This node, with its key.
+    /// This node's own key, which signs.
     Own(Box<LedgerKey>),
-    /// The primary that it mirrors.
+    /// The key of the mirrored primary, which verifies.
     Mirrored(Box<VerifierKey>),
 }
 
 impl Keys {
-    /// The keys of a directory that has them.
+    /// Reads the key of a directory.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], [`LedgerError::Damaged`] when there are none, or they cannot be read.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if there is no key, or it cannot be read.
     pub(super) fn open(directory: &DataDir) -> Result<Self, LedgerError> {
         if let Some(mirror) = MirrorOf::read(directory)? {
             return Ok(Self::Mirrored(Box::new(mirror.key)));
@@ -54,7 +55,7 @@ impl Keys {
         LedgerKey::open(&path).map(|key| Self::Own(Box::new(key)))
     }
 
-    /// What verifies the ledger's checkpoints.
+    /// Key that verifies the ledger's checkpoints.
     pub(super) fn verifier(&self) -> &VerifierKey {
         match self {
             Self::Own(key) => key.verifier(),
@@ -62,7 +63,7 @@ impl Keys {
         }
     }
 
-    /// What signs them.
+    /// Key that signs the ledger's checkpoints.
     ///
     /// # Errors
     ///
@@ -75,23 +76,23 @@ impl Keys {
     }
 }
 
-/// What a mirror mirrors.
+/// Source of a mirror.
 #[derive(Clone, Debug)]
 pub struct MirrorOf {
-    /// What verifies the primary's checkpoints.
+    /// Key that verifies the primary's checkpoints.
     pub key: VerifierKey,
-    /// Where the primary's log is over HTTP.
+    /// URL of the primary's log.
     pub url: String,
-    /// The prefixes that an edge node keeps; empty when everything is kept.
+    /// Prefixes that an edge node keeps; empty if everything is kept.
     pub only: Vec<String>,
 }
 
 impl MirrorOf {
-    /// What the mirror of a directory mirrors; `None` when the directory is no mirror's.
+    /// Reads the source of a directory's mirror; `None` if the directory is no mirror's.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], [`LedgerError::Damaged`] when the file cannot be read.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if the file cannot be read.
     pub fn read(directory: &DataDir) -> Result<Option<Self>, LedgerError> {
         let path = directory.mirror();
         let text = match fs::metadata(&path).and_then(|found| match found.len() {
@@ -124,16 +125,16 @@ impl MirrorOf {
         format!("{HEAD}\nkey {}\nurl {url}\n{only}", key.text())
     }
 
-    /// What an edge node keeps; empty when everything is kept, `None` when a prefix is none.
+    /// Subtrees that an edge node keeps; empty if everything is kept, `None` if a prefix is malformed.
     pub fn subtrees(&self) -> Option<Vec<Subtree>> {
         self.only.iter().map(|prefix| Subtree::parse(prefix).ok()).collect()
     }
 
-    /// Writes the file: the directory is a mirror's from here on.
+    /// Writes the file: from here on the directory is a mirror's.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`]; the file is then what it was. [`LedgerError::Damaged`] when what it would say could not be read again.
+    /// [`LedgerError::Io`]; the file is unchanged then. [`LedgerError::Damaged`] if the file could not be read again.
     pub fn write(&self, directory: &DataDir) -> Result<(), LedgerError> {
         let (path, text) = (directory.mirror(), self.text());
         if Self::parse(&text).is_none() {
@@ -145,11 +146,11 @@ impl MirrorOf {
         write_whole(&path, text.as_bytes()).map_err(|error| LedgerError::io("cannot write", &path, error))
     }
 
-    /// Removes the file: the directory is its own from here on. Its key has to be there.
+    /// Removes the file: from here on the directory is its own. Its key must exist.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], [`LedgerError::Damaged`] when there is no key.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if there is no key.
     pub fn remove(directory: &DataDir) -> Result<(), LedgerError> {
         if !directory.key().exists() {
             return Err(LedgerError::damaged(&directory.key(), "is missing"));
@@ -160,7 +161,7 @@ impl MirrorOf {
     }
 }
 
-/// Removes a file, if it is there.
+/// Removes a file, if it exists.
 pub(super) fn remove(path: &Path) -> Result<(), LedgerError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(LedgerError::io("cannot remove", path, error)),

@@ -1,15 +1,15 @@
-//! A second, small log beside the ledger: leaves that are written one at a time, each signed for before anyone sees it.
+//! A second, small log beside the ledger: leaves are written one at a time, and each is signed before it is published.
 //!
 //! ```text
 //! DIR/leaves       { length (u32, LE) · CRC-32C of the leaf (u32, LE) · leaf }
 //! DIR/tree/        hashes of the Merkle tree, as the ledger's (`tree`); `positions` are offsets into `leaves`
-//! DIR/signed_head  the last checkpoint signed, as the ledger's (`checkpoint`)
+//! DIR/signed_head  the last checkpoint signed, as the ledger's (`signed_head`)
 //! ```
 //!
-//! [`LeafLogWriter::append`] writes and syncs the leaf, writes its hashes, signs, and syncs the signed head; only then the
-//! leaf counts and is published. What lies behind the signed head was never shown to anyone, and is cut at the next start. A
-//! log that does not hold what was signed is refused. The tree files follow from the leaves, and are made again when they do
-//! not fit. Deliberately absent: what the leaves say.
+//! [`LeafLogWriter::append`] writes and syncs the leaf, writes its hashes, signs, and syncs the signed head; only then
+//! the leaf counts and is published. Bytes behind the signed head were never published, and are cut at the next start.
+//! A log that does not hold what it has signed is refused. The tree files follow from the leaves, and are derived again
+//! if they do not fit. Deliberately absent: the content of the leaves.
 
 use std::{
     fs::{File, OpenOptions},
@@ -21,6 +21,7 @@ use std::{
 
 use super::{
     LedgerError, Position,
+    head::OwnHead,
     signed_head::{SignedHead, read_slots},
     tree::{Levels, NewHashes},
 };
@@ -32,18 +33,18 @@ use crate::{
 /// Length and checksum before a leaf, in bytes.
 const LEAF_HEADER_BYTES: usize = 8;
 
-/// The newest leaf of a log, with what proves it.
+/// The newest leaf of a log, with its proof.
 #[derive(Clone, Debug)]
 pub struct LastLeaf {
     /// The leaf.
     pub leaf: Arc<[u8]>,
-    /// Its inclusion path in the tree of the checkpoint, from its sibling up (RFC 6962 section 2.1.1).
+    /// Inclusion path of the leaf in the tree of the checkpoint, from its sibling up (RFC 6962 section 2.1.1).
     pub path: Arc<[Hash]>,
-    /// The checkpoint, whose last leaf it is.
+    /// The checkpoint whose last leaf this is.
     pub checkpoint: SignedCheckpoint,
 }
 
-/// The log as everyone may read it, from any thread.
+/// A log for reading, from any thread.
 #[derive(Debug)]
 pub struct LeafLog {
     path: PathBuf,
@@ -53,12 +54,12 @@ pub struct LeafLog {
     last: RwLock<Option<LastLeaf>>,
 }
 
-/// What a sound log holds.
+/// Findings about a sound log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeafLogCheck {
-    /// Leaves that were signed for.
+    /// Number of signed leaves.
     pub leaves: u64,
-    /// Bytes behind them, of a leaf that was not signed for.
+    /// Bytes behind the signed leaves, of a leaf that was never signed.
     pub unsigned_bytes: u64,
 }
 
@@ -67,17 +68,17 @@ pub struct LeafLogCheck {
 pub struct LeafLogWriter {
     log: Arc<LeafLog>,
     frontier: Frontier,
-    head: SignedHead,
+    head: OwnHead,
     end: u64,
     stopped: Option<String>,
 }
 
 impl LeafLog {
-    /// Opens a log, or makes an empty one, and cuts what was not signed for.
+    /// Opens a log, or creates an empty one, and cuts unsigned bytes.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] when the log does not hold what it has signed.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if the log does not hold what it has signed.
     pub fn open(directory: &Path, key: LedgerKey) -> Result<(Arc<Self>, LeafLogWriter), LedgerError> {
         std::fs::create_dir_all(directory).map_err(|error| LedgerError::io("cannot create", directory, error))?;
         let head_path = directory.join("signed_head");
@@ -89,13 +90,13 @@ impl LeafLog {
             ));
         }
         sync_directories(directory).map_err(|error| LedgerError::io("cannot sync", directory, error))?;
-        let (head, signed) = SignedHead::open(&head_path, log.key.verifier())?;
-        let size = signed.as_ref().map_or(0, |signed| signed.size);
-        let mut end = log.end_of(signed.as_ref());
+        let head = OwnHead::load(Box::new(SignedHead::open(&head_path, log.key.verifier())?))?;
+        let size = head.newest().map_or(0, |signed| signed.size);
+        let mut end = log.end_of(head.newest());
         if end.is_none() {
             tracing::warn!(path = %log.path.display(), "the tree files of the log do not fit: computing them again");
             log.derive_tree(size)?;
-            end = log.end_of(signed.as_ref());
+            end = log.end_of(head.newest());
         }
         let end = end.ok_or_else(|| {
             LedgerError::damaged(&log.path, &format!("does not hold the {size} leaves that were signed for"))
@@ -105,12 +106,12 @@ impl LeafLog {
             log.leaves.set_len(end).map_err(|error| LedgerError::io("cannot cut", &log.path, error))?;
         }
         let frontier = log.frontier(size)?;
-        log.publish_signed(signed)?;
+        log.publish_signed(head.newest().cloned())?;
         let log = Arc::new(log);
         Ok((Arc::clone(&log), LeafLogWriter { log, frontier, head, end, stopped: None }))
     }
 
-    /// Opens a log for reading alone, up to what was signed for; `None` when there is none.
+    /// Opens a log for reading only, up to its signed head; `None` if there is no log, or nothing was signed.
     ///
     /// # Errors
     ///
@@ -131,12 +132,12 @@ impl LeafLog {
         Ok(Some(log))
     }
 
-    /// Reads everything of a log, and compares leaves, tree files and both slots of the signed head with each other; `None` when
+    /// Reads all of a log, and compares leaves, tree files and both slots of the signed head with each other; `None` if
     /// there is no log.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Damaged`] names the first leaf or file that is not as it should be.
+    /// [`LedgerError::Damaged`] names the first bad leaf or file.
     pub fn check(directory: &Path, key: LedgerKey) -> Result<Option<LeafLogCheck>, LedgerError> {
         if !directory.exists() {
             return Ok(None);
@@ -177,22 +178,22 @@ impl LeafLog {
         Ok(Some(LeafLogCheck { leaves: size, unsigned_bytes }))
     }
 
-    /// Where the log lies.
+    /// Path of the file of leaves.
     pub fn directory(&self) -> &Path {
         &self.path
     }
 
-    /// The key that signs the log.
+    /// Key that signs the log.
     pub fn key(&self) -> &LedgerKey {
         &self.key
     }
 
-    /// The newest leaf; `None` when nothing was ever signed.
+    /// The newest leaf; `None` if nothing was ever signed.
     pub fn last(&self) -> Option<LastLeaf> {
         self.last.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The number of leaves that were signed for.
+    /// Number of signed leaves.
     pub fn size(&self) -> u64 {
         self.last().map_or(0, |last| last.checkpoint.size)
     }
@@ -201,7 +202,7 @@ impl LeafLog {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] when its checksum is wrong.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if there is no such leaf or its checksum is wrong.
     pub fn leaf(&self, index: u64) -> Result<Vec<u8>, LedgerError> {
         let position = self.levels.position(index);
         let position = position.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))?;
@@ -212,7 +213,7 @@ impl LeafLog {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], also when there are not so many.
+    /// [`LedgerError::Io`], also if there are fewer hashes.
     pub fn hashes(&self, level: usize, start: u64, count: usize) -> Result<Vec<Hash>, LedgerError> {
         let hashes = self.levels.read(level, start, count);
         hashes.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
@@ -230,7 +231,8 @@ impl LeafLog {
         Ok(self.leaves.metadata().map_err(|error| LedgerError::io("cannot read", &self.path, error))?.len())
     }
 
-    /// Where the last signed leaf ends, if the tree files give the root that was signed, and the leaf is there.
+    /// Offset of the end of the last signed leaf; `None` if the tree files do not give the signed root or the leaf is
+    /// not there.
     fn end_of(&self, signed: Option<&SignedCheckpoint>) -> Option<u64> {
         let Some(signed) = signed.filter(|signed| signed.size > 0) else { return Some(0) };
         if self.levels.whole().ok()? < signed.size || self.levels.frontier(signed.size).ok()?.root() != signed.root {
@@ -242,7 +244,7 @@ impl LeafLog {
         is_same.then_some(position.0 + (LEAF_HEADER_BYTES + leaf.len()) as u64)
     }
 
-    /// Makes the tree files again from the first `size` leaves.
+    /// Derives the tree files again from the first `size` leaves.
     fn derive_tree(&self, size: u64) -> Result<(), LedgerError> {
         let tree_error = |what, error| LedgerError::io(what, self.levels.directory(), error);
         self.levels.cut(0).map_err(|error| tree_error("cannot cut", error))?;
@@ -276,7 +278,7 @@ impl LeafLog {
         *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some(last);
     }
 
-    /// The leaf that begins at an offset; `None` when none that is whole does.
+    /// The leaf that begins at an offset; `None` if no whole leaf begins there.
     fn leaf_at(&self, offset: u64) -> Result<Option<Vec<u8>>, LedgerError> {
         let mut header = [0; LEAF_HEADER_BYTES];
         let io = |error| LedgerError::io("cannot read", &self.path, error);
@@ -300,13 +302,13 @@ impl LeafLog {
 }
 
 impl LeafLogWriter {
-    /// Adds a leaf: durable, then signed for, then published.
+    /// Appends a leaf: durable, then signed, then published.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`] when the leaf could not be written: try again later. After a failed sync, or when it was signed for
-    /// and that could not be kept, every later call is refused with [`LedgerError::Stopped`]; the next start cuts what was not
-    /// signed.
+    /// [`LedgerError::Io`] if the leaf could not be written: try again later. After a failed sync, or if the signature
+    /// could not be kept, every later call is refused with [`LedgerError::Stopped`]; the next start cuts unsigned
+    /// bytes.
     pub fn append(&mut self, leaf: &[u8]) -> Result<LastLeaf, LedgerError> {
         if let Some(reason) = &self.stopped {
             return Err(LedgerError::Stopped { reason: reason.clone() });
@@ -315,7 +317,7 @@ impl LeafLogWriter {
         self.sign(leaf, frame_len, path, frontier).inspect_err(|error| self.stopped = Some(format!("failed: {error}")))
     }
 
-    /// Writes a leaf and its hashes; nothing refers to them yet, and the next one may take their place.
+    /// Writes a leaf and its hashes; nothing refers to them yet, and the next leaf may overwrite them.
     fn write(&mut self, leaf: &[u8]) -> Result<(u64, Vec<Hash>, Frontier), LedgerError> {
         let log = &*self.log;
         if leaf.len() > TEXT_BYTES_MAX {
@@ -335,7 +337,7 @@ impl LeafLogWriter {
         Ok((frame.len() as u64, path, frontier))
     }
 
-    /// Makes a written leaf durable, signs for it, keeps the signature, and publishes.
+    /// Makes a written leaf durable, signs the log, keeps the signature, and publishes the leaf.
     fn sign(
         &mut self,
         leaf: &[u8],
@@ -356,7 +358,7 @@ impl LeafLogWriter {
     }
 }
 
-/// Adds a leaf to a frontier, and collects what the tree files get.
+/// Adds a leaf to a frontier, and collects its additions to the tree files.
 fn stage(frontier: &mut Frontier, new: &mut NewHashes, leaf: &[u8], offset: u64) {
     let hash = leaf_hash(leaf);
     new.clear();

@@ -1,36 +1,40 @@
-//! The ledger: every change, in order, hashed into a Merkle tree and signed. It is the truth; the index follows it.
+//! The ledger: every change, in order, hashed into a Merkle tree and signed. The ledger is the truth; the index is
+//! derived from it.
 //!
 //! ```text
-//! DIR/FORMAT            what this directory is; locked by whoever has it open      data_dir
-//! DIR/ledger/key        the signing key, made at the first start                   key_file
-//! DIR/ledger/mirror     in its place on a mirror: whose ledger it is                  keys
-//! DIR/ledger/seen       on a mirror, too: the largest checkpoint of its primary that it saw     seen
-//! DIR/ledger/signed_head  the last checkpoint signed                               signed_head
-//! DIR/ledger/promoted   that it was a mirror, and goes on under its primary's key       promote
-//! DIR/ledger/segments/  frames of entries with their values and salts              segment, entry
-//! DIR/ledger/redactions  what is left of entries that were erased                  redactions
-//! DIR/ledger/tree/      hashes of the Merkle tree, level by level; where entries lie  tree, tiles
-//! DIR/index/            where is what (`store`); disposable
-//! DIR/vindex/           the output log of the verifiable index (`vindex`)              leaf_log
+//! DIR/FORMAT             version of the layout; locked while the directory is open      data_dir
+//! DIR/ledger/key         the signing key, made at the first start                       key_file
+//! DIR/ledger/mirror      in place of the key on a mirror: key and URL of the primary    keys
+//! DIR/ledger/seen        also on a mirror: the largest checkpoint seen of its primary   seen
+//! DIR/ledger/signed_head the last checkpoint signed                                     signed_head
+//! DIR/ledger/promoted    note of a former mirror that signs under its primary's key     promote
+//! DIR/ledger/segments/   frames of entries with their values and salts                  segment, entry
+//! DIR/ledger/redactions  redacted entries, in place of erased ones                      redactions
+//! DIR/ledger/tree/       hashes of the Merkle tree, by level; positions of entries      tree, tiles
+//! DIR/index/             the index (`store`); disposable
+//! DIR/vindex/            the output log of the verifiable index (`vindex`)              leaf_log
 //! ```
 //!
-//! Writing goes one way: an [`Appender`] begins a [`Batch`], entries are pushed into it as [`Draft`](crate::entry::Draft)s, and
-//! [`Batch::commit`] writes tree hashes, writes the frame, syncs it, signs, remembers the signature, publishes. What it
-//! returns is durable. Reading ([`Ledger`]) is safe from any thread meanwhile and sees only what was published.
+//! Writing goes one way: an [`Appender`] begins a [`Batch`], entries are pushed into it as
+//! [`Draft`](crate::entry::Draft)s, and [`Batch::commit`] writes tree hashes, writes the frame, syncs it, signs, stores
+//! the signature, publishes. A committed batch is durable. Reading ([`Ledger`]) is safe from any thread meanwhile and
+//! sees only published entries.
 //!
-//! Opening ends before the first signature ([`Replayed`]), so that whoever knows of a later state of the ledger can be asked. Proofs
-//! come from the tree's files; which checkpoints are shown to the world, and with whose cosignatures, is kept in [`Publication`].
+//! Opening ends before the first signature ([`Replayed`]), so that witnesses and mirrors can be asked for a later state
+//! of the ledger first. Proofs come from the tree's files; [`Publication`] holds the published checkpoints and their
+//! cosignatures.
 //!
-//! What always holds: times never decrease; no checkpoint is signed for a tree that is not on the disk; none is signed
-//! that contradicts the one before; after a failed sync nothing is written any more. Formats: `segment`, `tree`,
-//! `signed_head`, and those of `entry` and `tlog`. Deliberately absent: the index, what an entry says, and any idea of who may
-//! write what.
+//! Invariants: times never decrease; no checkpoint is signed for a tree that is not on the disk; none is signed that
+//! contradicts the one before; after a failed sync nothing is written any more. Formats: `segment`, `tree`,
+//! `signed_head`, and those of `entry` and `tlog`. Deliberately absent: the index, the meaning of entries, and rights
+//! to write.
 
 mod append;
 mod audit;
 mod data_dir;
 mod error;
 mod explained;
+mod head;
 mod key_file;
 mod keys;
 mod leaf_log;
@@ -59,6 +63,7 @@ pub use audit::{Audit, audit};
 pub use data_dir::DataDir;
 pub use error::LedgerError;
 pub use explained::{Erasures, Missing, Unexplained};
+pub use head::Head;
 pub use key_file::write_secret;
 pub use keys::{MirrorOf, PREFIXES_MAX};
 pub use leaf_log::{LastLeaf, LeafLog, LeafLogCheck, LeafLogWriter};
@@ -83,7 +88,7 @@ use crate::{
     tlog::{Frontier, Hash, LedgerKey, SignedCheckpoint, note::VerifierKey},
 };
 
-/// Where an entry lies in the ledger's segments: opaque to everyone else, increasing from entry to entry.
+/// Position of an entry in the ledger's segments: opaque to other modules, increasing from entry to entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position(pub u64);
 
@@ -96,9 +101,9 @@ impl fmt::Display for Position {
 /// A point between two frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mark {
-    /// The number of entries before it.
+    /// Number of entries before the mark.
     pub entries: u64,
-    /// Where the frame behind it begins; 0 stands for the beginning of the ledger.
+    /// Position of the frame behind the mark; 0 is the beginning of the ledger.
     pub position: Position,
 }
 
@@ -128,22 +133,22 @@ impl From<Position> for Locator {
     }
 }
 
-/// Index and position of the entry before one that the ledger holds, of the same identifier.
+/// Index and position of the previous entry of the same identifier.
 fn previous(entry: &StoredEntry<'_>) -> Option<(u64, Position)> {
     entry.previous.map(|(index, locator)| (index, locator.into()))
 }
 
-/// What a read found that waits for no disk.
+/// Result of a read that waits for no disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resident<T> {
-    /// It was in memory.
+    /// Found in memory.
     Here(T),
-    /// It may be on the disk, or is too long to be read in passing: only a read that may wait can tell.
+    /// Possibly on the disk, or too long to be read in passing: only a read that may wait can tell.
     OnDisk,
 }
 
 impl<T> Resident<T> {
-    /// What `change` makes of what was in memory.
+    /// Applies `change` to a value found in memory.
     pub fn map<R>(self, change: impl FnOnce(T) -> R) -> Resident<R> {
         match self {
             Self::Here(found) => Resident::Here(change(found)),
@@ -152,7 +157,7 @@ impl<T> Resident<T> {
     }
 }
 
-/// The ledger as everyone may read it.
+/// The ledger, for reading.
 #[derive(Debug)]
 pub struct Ledger {
     segments: Arc<Segments>,
@@ -160,9 +165,9 @@ pub struct Ledger {
     prover: Prover,
     keys: Keys,
     published: RwLock<SignedCheckpoint>,
-    /// That of the checkpoint, for those who need no more and ask often.
+    /// Size of the published checkpoint, to be read without its lock.
     size: AtomicU64,
-    /// Why nothing may be signed any more.
+    /// Reason why nothing may be signed any more.
     halted: OnceLock<String>,
 }
 
@@ -180,7 +185,7 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when no entry lies there.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if no entry lies there.
     pub(crate) fn entry(&self, position: Position) -> Result<EntryBytes, LedgerError> {
         Ok(EntryBytes { bytes: self.segments.read_entry(position)?, position })
     }
@@ -194,8 +199,8 @@ impl Ledger {
         Ok(self.segments.read_entry_resident(position)?.map(|bytes| EntryBytes { bytes, position }))
     }
 
-    /// Reads consecutive entries from `index` on, with few reads of the disk: at most `count_max` of those that the last
-    /// checkpoint covers, fewer when they are long; at least one where there is one.
+    /// Reads consecutive entries from `index` on, with few reads of the disk: at most `count_max` of those that the
+    /// last checkpoint covers, fewer if they are long; at least one if there is one.
     ///
     /// # Errors
     ///
@@ -207,7 +212,7 @@ impl Ledger {
         Ok(entries.into_iter().zip(positions).map(|(bytes, position)| EntryBytes { bytes, position }).collect())
     }
 
-    /// Appends the text of an entry, which its leaf hash covers.
+    /// Appends the text of an entry to `out`; the leaf hash covers the text.
     ///
     /// # Errors
     ///
@@ -228,17 +233,16 @@ impl Ledger {
         self.levels.read_positions(indexes.start, count).map_err(|error| self.unreadable(error))
     }
 
-    /// Where entry `index` lies.
+    /// Position of entry `index`.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], also when there is no such entry.
+    /// [`LedgerError::Io`], also if there is no such entry.
     pub(crate) fn position(&self, index: u64) -> Result<Position, LedgerError> {
         self.levels.position(index).map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
     }
 
-    /// The number of entries that the ledger had taken at a time, in milliseconds since 1970 UTC: a binary search, for
-    /// times never decrease.
+    /// Number of entries taken up to a time, in milliseconds since 1970 UTC: a binary search, for times never decrease.
     ///
     /// # Errors
     ///
@@ -256,7 +260,7 @@ impl Ledger {
         Ok(before)
     }
 
-    /// When the last entry was taken, in milliseconds since 1970 UTC; `None` when there is none.
+    /// Time of the last entry, in milliseconds since 1970 UTC; `None` if there is none.
     ///
     /// # Errors
     ///
@@ -271,18 +275,18 @@ impl Ledger {
         self.published.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The number of entries that the last published checkpoint covers.
+    /// Number of entries that the newest signed checkpoint covers.
     pub fn size(&self) -> u64 {
         self.size.load(Ordering::Acquire)
     }
 
-    /// How many erasures were finished since the ledger was opened: what was read before the last of them may hold what is
-    /// erased.
+    /// Number of erasures finished since the ledger was opened: bytes read before the last of them may hold erased
+    /// values.
     pub fn erasures_finished(&self) -> u64 {
         self.segments.redactions().finished()
     }
 
-    /// The leaf hash of entry `index`.
+    /// Leaf hash of entry `index`.
     ///
     /// # Errors
     ///
@@ -296,17 +300,17 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], also when there are not so many.
+    /// [`LedgerError::Io`], also if there are fewer hashes.
     pub fn hashes(&self, level: usize, start: u64, count: usize) -> Result<Vec<Hash>, LedgerError> {
         let hashes = self.levels.read(level, start, count);
         hashes.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
     }
 
-    /// Opens the ledger of a data directory for reading alone, up to what was signed for; nothing is mended.
+    /// Opens the ledger of a data directory for reading only, up to its signed head; nothing is mended.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] when a file is missing or wrong.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if a file is missing or damaged.
     pub fn open_to_read(directory: &DataDir) -> Result<Self, LedgerError> {
         let keys = Keys::open(directory)?;
         for path in [directory.segments(), directory.tree(), directory.signed_head()] {
@@ -327,11 +331,12 @@ impl Ledger {
         Ok(Self { segments, levels, prover, keys, published, size, halted })
     }
 
-    /// The path from entry `index` to the root of the first `size` entries (RFC 9162 section 2.1.3.1), the leaf's sibling first.
+    /// Inclusion proof of entry `index` in the tree of the first `size` entries (RFC 9162 section 2.1.3.1), the leaf's
+    /// sibling first.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::OutOfTree`] when the entry is not among the first `size`, or the ledger has signed fewer;
+    /// [`LedgerError::OutOfTree`] if the entry is not among the first `size`, or the ledger has signed fewer;
     /// [`LedgerError::Io`].
     pub fn inclusion_proof(&self, index: u64, size: u64) -> Result<Vec<Hash>, LedgerError> {
         let entries = self.size();
@@ -344,12 +349,12 @@ impl Ledger {
         self.prover.inclusion(index, size, entries).map_err(|error| self.unreadable(error))
     }
 
-    /// What shows that the first `old` entries are a beginning of the first `new` (RFC 9162 section 2.1.4.1); empty when there
-    /// is nothing to show, because `old` is 0 or both are the same.
+    /// Consistency proof between the trees of the first `old` and the first `new` entries (RFC 9162 section 2.1.4.1);
+    /// empty if `old` is 0 or equal to `new`.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::OutOfTree`] when `old` is more than `new`, or the ledger has signed fewer than `new`;
+    /// [`LedgerError::OutOfTree`] if `old` is more than `new`, or the ledger has signed fewer than `new`;
     /// [`LedgerError::Io`].
     pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<Hash>, LedgerError> {
         let entries = self.size();
@@ -359,14 +364,14 @@ impl Ledger {
         self.prover.consistency(old, new, entries).map_err(|error| self.unreadable(error))
     }
 
-    /// Signs nothing more, for good: somebody holds a history of this ledger that is not the one on this disk. `reason` goes on
+    /// Stops all signing, for good: another history of this ledger exists than the one on this disk. `reason` completes
     /// the sentence "because earlier it …".
     pub fn halt(&self, reason: String) {
-        // The first reason is the one that counts.
+        // The first reason stays.
         let _ = self.halted.set(reason);
     }
 
-    /// Why nothing is signed any more, where that is so.
+    /// Reason why nothing is signed any more, if the ledger was halted.
     pub fn halted(&self) -> Option<&str> {
         self.halted.get().map(String::as_str)
     }
@@ -375,12 +380,12 @@ impl Ledger {
         LedgerError::io("cannot read", self.levels.directory(), error)
     }
 
-    /// What verifies this ledger's checkpoints.
+    /// Key that verifies this ledger's checkpoints.
     pub fn verifier(&self) -> &VerifierKey {
         self.keys.verifier()
     }
 
-    /// The key that signs them.
+    /// Key that signs this ledger's checkpoints.
     ///
     /// # Errors
     ///
@@ -398,11 +403,11 @@ impl Ledger {
         self.levels.frontier(self.size()).map_err(|error| self.unreadable(error))
     }
 
-    /// The root of the first `size` entries.
+    /// Root of the tree of the first `size` entries.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::OutOfTree`] when the ledger has signed fewer; [`LedgerError::Io`].
+    /// [`LedgerError::OutOfTree`] if the ledger has signed fewer; [`LedgerError::Io`].
     pub fn root(&self, size: u64) -> Result<Hash, LedgerError> {
         let entries = self.size();
         if size > entries {
@@ -425,18 +430,18 @@ pub struct EntryBytes {
 }
 
 impl EntryBytes {
-    /// How many there are.
+    /// Number of bytes.
     #[expect(clippy::len_without_is_empty, reason = "an entry is never empty")]
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Takes the entry apart.
+    /// Decodes the entry.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Damaged`] when the bytes are not an entry; [`LedgerError::NotHeld`] when it is outside the prefixes that
-    /// the node keeps.
+    /// [`LedgerError::Damaged`] if the bytes are not an entry; [`LedgerError::NotHeld`] if the entry is outside the
+    /// prefixes that the node keeps.
     pub fn decode(&self) -> Result<StoredEntry<'_>, LedgerError> {
         match self.outside()? {
             None => StoredEntry::read(&self.bytes).map_err(|torn| self.damaged(torn)),
@@ -444,7 +449,7 @@ impl EntryBytes {
         }
     }
 
-    /// What is kept of the entry when it is outside the prefixes that the node keeps; `None` when all of it is there.
+    /// The kept part of an entry outside the prefixes that the node keeps; `None` if the whole entry is there.
     ///
     /// # Errors
     ///
@@ -468,11 +473,11 @@ impl EntryBytes {
         }
     }
 
-    /// When the ledger took the entry, milliseconds since 1970 UTC.
+    /// Time of the entry, in milliseconds since 1970 UTC.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Damaged`] when the bytes are not an entry.
+    /// [`LedgerError::Damaged`] if the bytes are not an entry.
     pub fn time_ms(&self) -> Result<u64, LedgerError> {
         match self.outside()? {
             Some(outside) => Ok(outside.time_ms),
@@ -480,12 +485,12 @@ impl EntryBytes {
         }
     }
 
-    /// The stored form.
+    /// Stored form of the entry.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The error for a part of the entry that cannot be read.
+    /// Error for a part of the entry that cannot be read.
     pub fn damaged(&self, torn: Torn) -> LedgerError {
         LedgerError::entry(self.position, torn)
     }

@@ -1,8 +1,9 @@
-//! Making a mirror's directory a ledger of its own: with its primary's key from escrow, or with a new one under the same name.
+//! Promotion: makes a mirror's directory a ledger of its own, with its primary's key from escrow or with a new key
+//! under the same name.
 //!
-//! The order keeps the directory usable wherever it is cut off: the key first; then a signed head that both the old and the new key
-//! find their checkpoint in; then the mirror's file goes, which is the moment; then the old checkpoint. Whether the ledger holds
-//! all that was signed is for whoever calls this to have checked.
+//! The order keeps the directory usable wherever the promotion is cut off: the key first; then, for a new key, a signed
+//! head with a checkpoint under the old and one under the new key; then the mirror's file is removed, which is the
+//! commit point; then the old checkpoint goes. The caller must have checked that the ledger holds all that was signed.
 
 use std::path::Path;
 
@@ -14,21 +15,22 @@ use super::{
 };
 use crate::tlog::{LedgerKey, SignedCheckpoint};
 
-/// Which key signs from then on.
+/// Key that signs from the promotion on.
 #[derive(Clone, Copy, Debug)]
 pub enum PromotionKey<'a> {
-    /// The primary's own, of a file like `DIR/ledger/key`.
+    /// The primary's own key, in a file like `DIR/ledger/key`.
     Escrowed(&'a Path),
-    /// A new one of 32 random bytes, under the name of the old one.
+    /// A new key, from 32 random bytes, under the name of the old one.
     New([u8; 32]),
 }
 
-/// Makes a mirror's ledger its own; gives the newest checkpoint under the key that signs from now on, and its verifier key.
+/// Makes a mirror's ledger its own; returns the newest checkpoint under the key that signs from now on, and its
+/// verifier key.
 ///
 /// # Errors
 ///
-/// [`LedgerError::OtherKey`] when the escrowed key is not the primary's; [`LedgerError::Io`], [`LedgerError::Damaged`]. Do it
-/// again then.
+/// [`LedgerError::OtherKey`] if the escrowed key is not the primary's; [`LedgerError::Io`], [`LedgerError::Damaged`]:
+/// promote again then.
 pub fn promote(
     directory: &DataDir,
     mirror: &MirrorOf,
@@ -47,7 +49,8 @@ pub fn promote(
             (key, newest)
         }
         PromotionKey::New(seed) => {
-            // One that is there is of a promotion that was cut off; if that was to go on under the primary's, it does not count.
+            // A key that exists is of a promotion that was cut off. If that is the primary's key, it was the other kind
+            // of promotion.
             if path.exists() && LedgerKey::open(&path)?.verifier_key() == mirror.key.text() {
                 remove(&directory.promoted())?;
                 remove(&path)?;

@@ -1,21 +1,21 @@
-//! What the world gets to see of the ledger: its newest checkpoint, with what witnesses put their names under.
+//! Publication: the published checkpoints of the ledger, with the cosignatures of witnesses.
 //!
-//! A node signs a checkpoint for every batch; of these, one a second at most is published, after the witnesses were asked. Whoever
-//! asks for a proof gets it for a published checkpoint when that covers the entry, because only such a checkpoint has
-//! cosignatures. Who does the asking stands in `app`.
+//! A node signs a checkpoint for every batch; of these, at most one a second is published, after the witnesses were
+//! asked. A proof is given for a published checkpoint if that covers the entry, because only such a checkpoint has
+//! cosignatures. The witnesses are asked in `publish`.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::tlog::SignedCheckpoint;
 
-/// The checkpoints that are published. Cheap to ask, from any thread.
+/// The published checkpoints. Cheap to read, from any thread.
 #[derive(Debug)]
 pub struct Publication(RwLock<Checkpoints>);
 
 #[derive(Debug)]
 struct Checkpoints {
     newest: SignedCheckpoint,
-    /// The newest one that every witness cosigned, where there are witnesses.
+    /// The newest checkpoint that every witness cosigned, if there are witnesses.
     cosigned: Option<SignedCheckpoint>,
 }
 
@@ -25,25 +25,25 @@ impl Publication {
         Self(RwLock::new(Checkpoints { newest, cosigned: None }))
     }
 
-    /// The newest published checkpoint, with the cosignatures that it has (C2SP tlog-checkpoint).
+    /// Note of the newest published checkpoint, with its cosignatures (C2SP tlog-checkpoint).
     pub fn newest(&self) -> Arc<str> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).newest.note)
     }
 
-    /// As [`Publication::newest`], with its size and root.
+    /// As [`Publication::newest`], with size and root.
     pub fn newest_checkpoint(&self) -> SignedCheckpoint {
         self.0.read().unwrap_or_else(PoisonError::into_inner).newest.clone()
     }
 
-    /// The published checkpoint that says most about entry `index`: one that every witness cosigned, else the newest; `None` while
-    /// none covers the entry.
+    /// The best published checkpoint that covers entry `index`: the one that every witness cosigned, else the newest;
+    /// `None` while none covers the entry.
     pub fn covering(&self, index: u64) -> Option<SignedCheckpoint> {
         let checkpoints = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let candidates = [checkpoints.cosigned.as_ref(), Some(&checkpoints.newest)];
         candidates.into_iter().flatten().find(|checkpoint| checkpoint.size > index).cloned()
     }
 
-    /// Publishes a checkpoint. Smaller ones than the newest are ignored.
+    /// Publishes a checkpoint. A checkpoint smaller than the newest is ignored.
     pub fn publish(&self, checkpoint: SignedCheckpoint) {
         let mut checkpoints = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if checkpoint.size >= checkpoints.newest.size {

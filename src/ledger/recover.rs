@@ -1,8 +1,8 @@
-//! Opening a ledger: find its end, cut a torn tail, make sure of the tree, and never sign a second history.
+//! Recovery: opens a ledger, finds its end, cuts a torn tail, checks the tree, and never signs a second history.
 //!
-//! The index says up to where it has applied the ledger ([`Mark`]); the tree files were made durable before that mark was
-//! written. So opening reads the frames behind the mark only, hands them to whoever applies them, and checks the tree
-//! files against the root in the last frame. When they do not fit, they are derived again from the entries.
+//! The index records up to where it has applied the ledger ([`Mark`]); the tree files were made durable before that
+//! mark was written. So opening reads only the frames behind the mark, replays them into the index, and checks the tree
+//! files against the root in the last frame. If the tree files do not fit, they are derived again from the entries.
 
 use std::{
     path::{Path, PathBuf},
@@ -12,6 +12,7 @@ use std::{
 use super::{
     Appender, DataDir, Keys, Ledger, LedgerError, Mark, MirrorOf, Position, Replica,
     append::recover_erasure,
+    head::OwnHead,
     redactions::Redactions,
     segment::{BadEntry, Frame, FrameInfo, Scanned, SegmentWriter, Segments, Tail},
     signed_head::{SignedHead, read_slots},
@@ -22,36 +23,36 @@ use crate::{
     tlog::{Frontier, Hash, LedgerKey, SignedCheckpoint, empty_root, note::VerifierKey},
 };
 
-/// How many leaf hashes are read at once, when a tree is checked.
+/// Leaf hashes that are read at once when a tree is checked.
 const LEAVES_AT_ONCE: u64 = 65_536;
 
-/// Name and secret of a ledger that is opened for the first time; otherwise its own count.
+/// Name and secret for the key of a ledger that has none yet; ignored if it has one.
 #[derive(Clone, Copy, Debug)]
 pub struct KeySource<'a> {
-    /// The name of the ledger, such as `id.example.com/ledger`.
+    /// Name of the ledger, such as `id.example.com/ledger`.
     pub origin: &'a str,
     /// 32 random bytes.
     pub seed: [u8; 32],
 }
 
-/// A frame that is read again, at start or to make an index.
+/// A frame read again: at start, or to rebuild an index.
 #[derive(Debug)]
 pub struct ReplayedFrame<'a> {
     frame: &'a Frame,
 }
 
 impl ReplayedFrame<'_> {
-    /// Where it begins.
+    /// Beginning of the frame.
     pub fn mark(&self) -> Mark {
         Mark { entries: self.frame.info.first_index, position: self.frame.position }
     }
 
-    /// Where it ends, for progress.
+    /// Position behind the frame, for progress.
     pub fn end(&self) -> Position {
         self.frame.end()
     }
 
-    /// Its entries with their positions; on an edge node, those that it keeps.
+    /// Entries with their positions; on an edge node, only those that it keeps.
     pub fn entries(&self) -> impl Iterator<Item = Result<(Position, StoredEntry<'_>), LedgerError>> {
         decoded(self.frame).filter_map(|entry| match entry {
             Ok((position, Kept::Entry(entry))) => Some(Ok((position, *entry))),
@@ -79,12 +80,11 @@ pub struct Opening {
     segments: Arc<Segments>,
     levels: Arc<Levels>,
     keys: Keys,
-    head: SignedHead,
-    signed: Option<SignedCheckpoint>,
+    head: OwnHead,
 }
 
-/// A ledger that was read to its end and checked. Nothing was signed with its key yet, and nothing is before
-/// [`Replayed::sign`]: whoever knows of a later state of it can be asked first.
+/// A ledger that was read to its end and checked. Nothing has been signed yet, and nothing is before
+/// [`Replayed::sign`]: witnesses can be asked first whether they know a later state.
 #[derive(Debug)]
 pub struct Replayed {
     opening: Opening,
@@ -98,14 +98,14 @@ pub struct Replayed {
 /// A ledger that is ready, with its one writer.
 #[derive(Debug)]
 pub struct Recovered {
-    /// For reading.
+    /// The reading side.
     pub ledger: Arc<Ledger>,
-    /// For writing.
+    /// The one writer.
     pub appender: Appender,
 }
 
 impl Opening {
-    /// Opens the files of a ledger, or makes an empty one.
+    /// Opens the files of a ledger, or creates an empty one.
     ///
     /// # Errors
     ///
@@ -114,6 +114,7 @@ impl Opening {
         let segments = Segments::open(&directory.segments(), Redactions::open(&directory.redactions())?)?;
         let mirror = MirrorOf::read(directory)?;
         recover_erasure(&segments, limit(directory, mirror.as_ref().map(|mirror| &mirror.key))?)?;
+        // Without entries, a missing head or key is that of a new ledger; beside entries it is damage.
         if matches!(segments.scan(Segments::first())?, Scanned::Frame(_)) {
             refuse_missing(&[directory.signed_head()])?;
             Keys::open(directory).map_err(|error| match error {
@@ -130,11 +131,12 @@ impl Opening {
         };
         let tree = directory.tree();
         let levels = Levels::open(&tree).map_err(|error| LedgerError::io("cannot open", &tree, error))?;
-        let (head, signed) = SignedHead::open(&directory.signed_head(), keys.verifier())?;
-        Ok(Self { segments: Arc::new(segments), levels: Arc::new(levels), keys, head, signed })
+        let head = OwnHead::load(Box::new(SignedHead::open(&directory.signed_head(), keys.verifier())?))?;
+        Ok(Self { segments: Arc::new(segments), levels: Arc::new(levels), keys, head })
     }
 
-    /// True when a frame with the mark's first entry begins at the mark: it was made over this ledger.
+    /// True if a frame with the mark's first entry begins at the mark: the mark is of this ledger. [`Mark::START`]
+    /// always fits.
     ///
     /// # Errors
     ///
@@ -147,7 +149,7 @@ impl Opening {
         }
     }
 
-    /// The bytes that the segments take, for progress.
+    /// Bytes that the segments take, for progress.
     ///
     /// # Errors
     ///
@@ -156,23 +158,23 @@ impl Opening {
         self.segments.bytes()
     }
 
-    /// Reads every frame behind `from` and hands it to `replay`, and makes sure of the tree.
+    /// Reads every frame behind `from`, hands it to `replay`, and checks the tree.
     ///
     /// # Errors
     ///
-    /// What `replay` says; [`LedgerError::Damaged`], [`LedgerError::BehindSignedHead`], [`LedgerError::Io`].
+    /// Any error of `replay`; [`LedgerError::Damaged`], [`LedgerError::BehindSignedHead`], [`LedgerError::Io`].
     pub fn recover<E: From<LedgerError>>(
         self,
         from: Mark,
         mut replay: impl FnMut(&ReplayedFrame<'_>) -> Result<(), E>,
     ) -> Result<Replayed, E> {
         let mut last: Option<FrameInfo> = None;
-        // Where they are missing further back, all of them are derived again below.
+        // If positions are missing further back, all of them are derived again below.
         let knows_positions = self.positions_len()? >= from.entries;
-        // A mirror cannot sign what it took and had no checkpoint for yet: it is cut, and comes again.
+        // A mirror cannot sign entries for which it had no checkpoint yet: they are cut, and received again.
         let limit = match &self.keys {
             Keys::Own(_) => u64::MAX,
-            Keys::Mirrored(_) => self.signed.as_ref().map_or(0, |signed| signed.size),
+            Keys::Mirrored(_) => self.head.newest().map_or(0, |signed| signed.size),
         };
         let (end, tail) = for_each_frame::<E>(&self.segments, from, limit, |frame| {
             last = Some(frame.info);
@@ -195,14 +197,14 @@ impl Opening {
         Ok(Replayed { opening: self, prover, frontier, end, tail, last_time_ms })
     }
 
-    /// Writes where the entries of a frame lie; what a crash left there does not count.
+    /// Writes the positions of a frame's entries over whatever a crash left there.
     fn note_positions(&self, frame: &Frame) -> Result<(), LedgerError> {
         let mut new = NewHashes::default();
         frame.entries().map_while(Result::ok).for_each(|(position, _)| new.push_position(position));
         self.append_tree(frame.info.first_index, &new)
     }
 
-    /// Checks the tree files against the root that the last frame names. `None`: they have to be derived again.
+    /// Checks the tree files against the root that the last frame names. `None`: they must be derived again.
     fn check_tree(&self, from: Mark, size: u64, root: Hash) -> Result<Option<Frontier>, LedgerError> {
         if self.levels.whole().map_err(|error| self.tree_error("cannot read", error))? < size {
             return Ok(None);
@@ -218,14 +220,14 @@ impl Opening {
                 new.push(0, leaf);
                 frontier.push(leaf, |level, hash| new.push(level, hash));
             }
-            // The upper levels follow from the leaves; what a crash left of them does not count.
+            // The upper levels follow from the leaves, so whatever a crash left there is overwritten.
             self.append_tree(start, &new)?;
             start += count;
         }
         Ok((frontier.root() == root && self.frontier(size)?.root() == root).then_some(frontier))
     }
 
-    /// Computes the leaf hashes of all entries behind `from` again, from the entries.
+    /// Derives the leaf hashes of all entries behind `from` again, from the entries.
     fn derive_tree(&self, from: Mark, size: u64) -> Result<Frontier, LedgerError> {
         let whole = self.levels.whole().map_err(|error| self.tree_error("cannot read", error))?;
         let from = if whole < from.entries { Mark::START } else { from };
@@ -243,7 +245,7 @@ impl Opening {
     }
 
     fn derive_tree_from(&self, from: Mark, size: u64) -> Result<Frontier, LedgerError> {
-        // Index and time of each entry are for an audit: what counts here is that the tree gives the signed root.
+        // Index and time of each entry are left to the audit: here the tree has to give the signed root.
         let mut chain = Chain::new(self.frontier(from.entries)?, 0);
         self.cut_tree(from.entries)?;
         for_each_frame::<LedgerError>(&self.segments, from, size, |frame| {
@@ -276,9 +278,9 @@ impl Opening {
         self.levels.leaf_with(index, start, new).map_err(|error| self.tree_error("cannot read", error))
     }
 
-    /// Refuses to go on when the ledger does not hold what it has signed.
+    /// Fails if the ledger does not hold what it has signed.
     fn check_signed(&self, size: u64, root: Hash) -> Result<(), LedgerError> {
-        let Some(signed) = &self.signed else { return Ok(()) };
+        let Some(signed) = self.head.newest() else { return Ok(()) };
         let behind = |difference| LedgerError::BehindSignedHead { size, signed: signed.size, difference };
         if signed.size > size {
             return Err(behind("which is more"));
@@ -309,12 +311,12 @@ impl Opening {
 }
 
 impl Replayed {
-    /// The number of entries.
+    /// Number of entries.
     pub fn size(&self) -> u64 {
         self.frontier.size()
     }
 
-    /// The key that will sign.
+    /// Key that will sign.
     ///
     /// # Errors
     ///
@@ -323,21 +325,21 @@ impl Replayed {
         self.opening.keys.signer()
     }
 
-    /// What verifies the ledger's checkpoints.
+    /// Key that verifies the ledger's checkpoints.
     pub fn verifier(&self) -> &VerifierKey {
         self.opening.keys.verifier()
     }
 
-    /// The last checkpoint that was signed with it, as far as this directory knows.
+    /// The last checkpoint that was signed, as far as this directory knows.
     pub fn signed(&self) -> Option<&SignedCheckpoint> {
-        self.opening.signed.as_ref()
+        self.opening.head.newest()
     }
 
-    /// The root of the first `size` entries.
+    /// Root of the tree of the first `size` entries.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], also when there are fewer.
+    /// [`LedgerError::Io`], also if there are fewer.
     pub fn root(&self, size: u64) -> Result<Hash, LedgerError> {
         Ok(self.opening.frontier(size)?.root())
     }
@@ -346,7 +348,7 @@ impl Replayed {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], also when there are fewer than `new` entries.
+    /// [`LedgerError::Io`], also if there are fewer than `new` entries.
     pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<Hash>, LedgerError> {
         let proof = self.prover.consistency(old, new, self.size());
         proof.map_err(|error| self.opening.tree_error("cannot read", error))
@@ -359,10 +361,10 @@ impl Replayed {
     /// [`LedgerError::Io`]; [`LedgerError::NoKey`] on a mirror.
     pub fn sign(mut self) -> Result<Recovered, LedgerError> {
         let (size, root) = (self.frontier.size(), self.frontier.root());
-        let Opening { keys, head, signed, .. } = &mut self.opening;
+        let Opening { keys, head, .. } = &mut self.opening;
         let signer = keys.signer()?;
-        let checkpoint = match signed.take() {
-            Some(signed) if signed.size == size => signed,
+        let checkpoint = match head.newest() {
+            Some(signed) if signed.size == size => signed.clone(),
             _ => {
                 let checkpoint = signer.sign(size, root)?;
                 head.store(&checkpoint)?;
@@ -374,15 +376,15 @@ impl Replayed {
         Ok(Recovered { ledger, appender })
     }
 
-    /// Makes the ledger of a mirror ready, up to what its primary signed. A mirror that never had anything from it has a
-    /// checkpoint of nothing, with an empty note.
+    /// Makes the ledger of a mirror ready, up to its primary's checkpoint. A mirror that has received nothing yet has
+    /// an empty tree's checkpoint with an empty note.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Io`].
-    pub fn follow(mut self) -> Result<(Arc<Ledger>, Replica), LedgerError> {
+    pub fn follow(self) -> Result<(Arc<Ledger>, Replica), LedgerError> {
         let nothing = || SignedCheckpoint { size: 0, root: empty_root(), note: "".into() };
-        let checkpoint = self.opening.signed.take().unwrap_or_else(nothing);
+        let checkpoint = self.opening.head.newest().cloned().unwrap_or_else(nothing);
         let (ledger, appender) = self.ready(checkpoint)?;
         Ok((ledger, Replica::new(appender)))
     }
@@ -399,8 +401,8 @@ impl Replayed {
     }
 }
 
-/// Where a ledger ends, whatever lies behind: a mirror's with its primary's last checkpoint. Where that cannot be read nothing is
-/// cut on its account; opening says what is wrong.
+/// Number of entries at which a ledger ends, whatever lies behind: a mirror's ends with its primary's last checkpoint.
+/// If that cannot be read, there is no limit; opening reports the error.
 ///
 /// # Errors
 ///
@@ -413,7 +415,8 @@ pub(super) fn limit(directory: &DataDir, mirrored: Option<&VerifierKey>) -> Resu
     Ok(read_slots(&path, verifier)?.newest.map_or(u64::MAX, |(_, signed)| signed.size))
 }
 
-/// A ledger with entries has these files; without them nobody knows what it has signed, and as whom.
+/// Fails if a file is missing that every ledger with entries has: without it nobody knows what it has signed, and as
+/// whom.
 fn refuse_missing(paths: &[PathBuf]) -> Result<(), LedgerError> {
     match paths.iter().find(|path| !path.exists()) {
         Some(path) => Err(missing(path)),
@@ -428,8 +431,8 @@ fn missing(path: &Path) -> LedgerError {
     )
 }
 
-/// Visits all frames from a mark on that begin before entry `limit`, in order; says where the last one ends and what lies
-/// behind it.
+/// Visits all frames from a mark on that begin before entry `limit`, in order; returns the position behind the last one
+/// and the state of the tail.
 fn for_each_frame<E: From<LedgerError>>(
     segments: &Segments,
     from: Mark,

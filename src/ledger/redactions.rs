@@ -1,7 +1,7 @@
-//! What is left of erased entries: the file `DIR/ledger/redactions`.
+//! Redacted entries, in place of erased ones: the file `DIR/ledger/redactions`.
 //!
-//! A redacted entry is longer than the entry that it replaces, so it cannot lie in its place. There lies a stub that leads here
-//! (`segment::overwrite`).
+//! A redacted entry is longer than the entry that it replaces, so it does not fit in its place in the segment. A stub
+//! there leads to its record here (`segment::overwrite`).
 //!
 //! ```text
 //! file   = header · group · group …                       one group an erasure
@@ -13,9 +13,9 @@
 //!          · length of the entry in its segment (u32) · 4 zero bytes · redacted entry in its stored form
 //! ```
 //!
-//! Offsets never change: nothing is moved, and only the last group is ever cut. What lies behind "done up to" is the group of
-//! one erasure that is under way: it counts once its erase entry is in the ledger, and is cut otherwise. An entry that is
-//! redacted again gets another record, and the bytes of the one before are overwritten by zeros.
+//! Offsets never change: nothing is moved, and only the last group is ever cut. The group behind "done up to" is of an
+//! erasure that is under way: it counts once its erase entry is in the ledger, and is cut otherwise. An entry that is
+//! redacted again gets another record, and the bytes of the record before are overwritten by zeros.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -38,37 +38,37 @@ use super::{LedgerError, Position};
 use crate::entry::REDACTED_BYTES_MAX;
 
 const MAGIC: &[u8; 8] = b"TMRED/1\n";
-/// Where the first group begins.
+/// Offset of the first group.
 const HEADER_BYTES: u64 = 32;
 const RECORD_MAGIC: &[u8; 4] = b"TMRR";
 const RECORD_HEAD_BYTES: usize = 48;
 const DESTROYED: u32 = 1;
-/// How many zeros are written at once over a record.
+/// Zeros that are written at once over a record.
 const ZEROS_BYTES: usize = 64 << 10;
 
-/// The file, for reading from any thread; it is made with the first erasure.
+/// The file, for reading from any thread; it is created with the first erasure.
 #[derive(Debug)]
 pub(super) struct Redactions {
     path: PathBuf,
     file: OnceLock<File>,
-    /// How many erasures were finished since it was opened.
+    /// Number of erasures finished since the file was opened.
     finished: AtomicU64,
 }
 
-/// What a record says about itself, beside its bytes.
+/// Head of a record: everything but its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RecordHead {
-    /// Where the record lies in the file.
+    /// Offset of the record in the file.
     pub(super) at: u64,
-    /// The entry that it stands for.
+    /// Position of the redacted entry.
     pub(super) position: Position,
-    /// The frame of that entry.
+    /// Position of its frame.
     pub(super) frame: Position,
-    /// The record that it replaces.
+    /// Offset of the record that this one replaces.
     pub(super) replaced: Option<u64>,
-    /// The length of the entry in its segment.
+    /// Length of the entry in its segment, in bytes.
     pub(super) entry_len: u32,
-    /// The length of the bytes behind the head.
+    /// Length of the bytes behind the head.
     len: usize,
     destroyed: bool,
     checksum: u32,
@@ -89,7 +89,7 @@ impl RecordHead {
         head
     }
 
-    /// Reads a head; whether its checksum is right shows together with the bytes.
+    /// Decodes a head; its checksum can only be checked together with the bytes.
     fn decode(at: u64, head: &[u8; RECORD_HEAD_BYTES]) -> Option<Self> {
         let len = word(head, 8) as usize;
         let whole = &head[..4] == RECORD_MAGIC
@@ -108,23 +108,23 @@ impl RecordHead {
         })
     }
 
-    /// Where the next item begins.
+    /// Offset of the next item.
     fn end(&self) -> u64 {
         self.at + (RECORD_HEAD_BYTES + self.len) as u64
     }
 }
 
 impl Redactions {
-    /// Opens the file when there is one.
+    /// Opens the file if there is one.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when it is another file.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if it is another file.
     pub(super) fn open(path: &Path) -> Result<Self, LedgerError> {
         let redactions = Self { path: path.into(), file: OnceLock::new(), finished: AtomicU64::new(0) };
         match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => {
-                // A file whose header was never finished was never used.
+                // A file without a whole header was never used.
                 let len = file.metadata().map_err(|error| redactions.io("cannot read", error))?.len();
                 let mut magic = [0; MAGIC.len()];
                 if len >= HEADER_BYTES {
@@ -145,7 +145,7 @@ impl Redactions {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when there is no whole record for the position.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if there is no whole record for the position.
     pub(super) fn read(&self, at: u64, position: Position) -> Result<Vec<u8>, LedgerError> {
         let lost = || {
             self.damaged(&format!(
@@ -161,17 +161,18 @@ impl Redactions {
         self.bytes(&head)?.ok_or_else(lost)
     }
 
-    /// How many erasures were finished since the file was opened.
+    /// Number of erasures finished since the file was opened.
     pub(super) fn finished(&self) -> u64 {
         self.finished.load(Ordering::Acquire)
     }
 
-    /// Up to where every group is done. Nothing is guessed: what lies behind may be cut.
+    /// Offset up to which every group is done. A damaged header is an error, never a guess: bytes behind the offset may
+    /// be cut.
     fn done(&self) -> Result<u64, LedgerError> {
         self.noted()?.ok_or_else(|| self.damaged("has a wrong header"))
     }
 
-    /// What the header notes as done; `None` when its checksum is wrong.
+    /// Offset noted as done in the header; `None` if its checksum is wrong.
     fn noted(&self) -> Result<Option<u64>, LedgerError> {
         let Some(file) = self.file.get() else { return Ok(Some(HEADER_BYTES)) };
         let mut header = [0; HEADER_BYTES as usize];
@@ -187,7 +188,7 @@ impl Redactions {
         self.sync()
     }
 
-    /// Destroys the bytes of a record that another one replaced. It may have been begun before.
+    /// Destroys the bytes of a record that was replaced. An earlier attempt may have been cut off.
     fn destroy(&self, at: u64, position: Position) -> Result<(), LedgerError> {
         let file = self.made()?;
         let Some(head) = self.head(at)?.filter(|head| head.position == position) else {
@@ -212,7 +213,7 @@ impl Redactions {
         Ok(if self.fill(&mut head, at)? { RecordHead::decode(at, &head) } else { None })
     }
 
-    /// The bytes of a record; `None` when its checksum is wrong or the file ends before.
+    /// Bytes of a record; `None` if the checksum is wrong or the file ends before.
     fn bytes(&self, head: &RecordHead) -> Result<Option<Vec<u8>>, LedgerError> {
         let mut bytes = vec![0; head.len];
         if !self.fill(&mut bytes, head.at + RECORD_HEAD_BYTES as u64)? {
@@ -222,7 +223,7 @@ impl Redactions {
         Ok((word(&encoded, 4) == head.checksum).then_some(bytes))
     }
 
-    /// Reads exactly so many bytes; false when the file ends before, or there is none.
+    /// Fills `bytes` from offset `at`; false if the file ends before, or there is none.
     fn fill(&self, bytes: &mut [u8], at: u64) -> Result<bool, LedgerError> {
         let Some(file) = self.file.get() else { return Ok(false) };
         match file.read_exact_at(bytes, at) {
@@ -237,7 +238,7 @@ impl Redactions {
         Ok(file.metadata().map_err(|error| self.io("cannot read", error))?.len())
     }
 
-    /// The file, which is made durable before anything leads to it.
+    /// The file; created, and made durable, if there is none.
     fn made(&self) -> Result<&File, LedgerError> {
         if let Some(file) = self.file.get() {
             return Ok(file);

@@ -1,8 +1,9 @@
 //! A mirror's writer: entries of another node's ledger, under that node's checkpoints.
 //!
-//! It goes the way of every batch: tree hashes, frame, sync; then the primary's checkpoint is kept where a primary keeps its own,
-//! and published. What is written was verified before (`mirror`); here the root of the tree has to be the signed one once more, or
-//! nothing of the batch is written. An erasure of the primary destroys the same values here, with the same machinery.
+//! A mirror's batch takes the same steps as every batch: tree hashes, frame, sync; then the primary's checkpoint is
+//! stored in the signed head, and published. The entries were verified before (`mirror`); here the root of the tree is
+//! compared with the signed one once more, or nothing of the batch is written. An erasure of the primary destroys the
+//! same values here, by the same means.
 
 use super::{Appender, Batch, Committed, LedgerError, append::Erasing};
 use crate::{
@@ -51,7 +52,7 @@ impl Replica {
         staged.commit_signed(Some(checkpoint))
     }
 
-    /// Overwrites what the erasure that was committed last destroys.
+    /// Overwrites the values that the last committed erasure destroys.
     ///
     /// # Errors
     ///
@@ -60,7 +61,7 @@ impl Replica {
         self.appender.finish_erasing()
     }
 
-    /// Whether batches are taken, as far as is known without trying.
+    /// Tests whether batches are taken, as far as is known without trying.
     ///
     /// # Errors
     ///
@@ -73,13 +74,13 @@ impl Replica {
 /// An entry of another node's ledger, verified.
 #[derive(Clone, Copy, Debug)]
 pub struct Foreign<'a> {
-    /// The stored form, whose place is blank.
+    /// Stored form of the entry, with its place blank.
     pub stored: &'a [u8],
-    /// When the ledger took it, milliseconds since 1970 UTC.
+    /// Time of the entry, in milliseconds since 1970 UTC.
     pub time_ms: u64,
-    /// Its leaf hash.
+    /// Leaf hash of the entry.
     pub leaf_hash: Hash,
-    /// Whether any edge leaves the record after it.
+    /// True if edges may leave the record after the entry.
     pub has_edges: bool,
 }
 
@@ -94,22 +95,23 @@ impl ReplicaBatch<'_> {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Damaged`] when it is no entry.
+    /// [`LedgerError::Damaged`] if the bytes are not an entry.
     pub fn push(&mut self, entry: &Foreign<'_>, previous: Option<u64>) -> Result<(), LedgerError> {
         push(&mut self.batch, entry, previous)
     }
 
-    /// Adds what is kept of an entry outside the prefixes of the node.
+    /// Adds the kept part of an entry outside the prefixes of the node.
     pub fn push_outside(&mut self, outside: &Outside) {
         self.batch.time_ms = outside.time_ms;
         self.batch.add(outside.leaf_hash, |out| outside.put(out));
     }
 
-    /// Makes the batch durable, keeps the checkpoint, which has to be one of the tree with the batch, and publishes it.
+    /// Makes the batch durable, stores the checkpoint, which must be of the tree with the batch, and publishes it.
     ///
     /// # Errors
     ///
-    /// As for [`Batch::commit`]; [`LedgerError::OtherTree`] when the checkpoint is one of another tree, and nothing was written.
+    /// As for [`Batch::commit`]; [`LedgerError::OtherTree`] if the checkpoint is of another tree, and nothing is
+    /// written then.
     pub fn commit(self, checkpoint: &SignedCheckpoint) -> Result<Committed, LedgerError> {
         self.batch.commit_signed(Some(checkpoint))
     }
@@ -141,7 +143,7 @@ mod tests {
 
     const SECRET: &[u8] = b"a-secret-that-goes";
 
-    /// A registration, and the erasure of its value: the entries as a mirror gets them, each with a checkpoint.
+    /// A registration and the erasure of its value: the entries as a mirror receives them, each with a checkpoint.
     fn primary(data: &DataDir) -> (Vec<(Vec<u8>, Hash, SignedCheckpoint)>, VerifierKey) {
         let opening = Opening::new(data, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();
         let Recovered { ledger, mut appender } =
@@ -209,14 +211,14 @@ mod tests {
         drop((ledger, replica));
         let signed = std::fs::read(data.signed_head()).unwrap();
 
-        // As it is when the node dies between the frame and the checkpoint.
+        // The state if the node dies between the frame and the checkpoint.
         std::fs::write(data.signed_head(), &head).unwrap();
         let audited = audit::<LedgerError>(&data, |_, _| Ok(())).unwrap();
         assert!(audited.entries == 1 && audited.torn_bytes > 0, "{audited:?}");
         let (ledger, mut replica) = open(&data);
         assert_eq!(ledger.size(), 1);
         assert!(ledger.at(created).unwrap().as_bytes().windows(SECRET.len()).any(|part| part == SECRET));
-        // It comes again, and counts.
+        // The entry is received again, and counts.
         replica.erase(ErasedValues::One(1), created, &foreign(1), &entries[1].2).unwrap();
         drop((ledger, replica));
         assert_eq!(std::fs::read(data.signed_head()).unwrap(), signed);

@@ -1,13 +1,13 @@
-//! What a mirror knows of its primary beside the ledger that it holds: the file `DIR/ledger/seen`.
+//! State of a mirror about its primary, beside the ledger that it holds: the file `DIR/ledger/seen`.
 //!
 //! ```text
 //! touchmark seen 1                 written whole or not at all, at most once a second
-//! explained <entries>              of so many entries every value that is missing was erased by one of them
-//! <a signed checkpoint>            behind an empty line: the largest that was seen, where the mirror did not hold all of it
+//! explained <entries>              every value missing in so many entries was erased by one of them
+//! <a signed checkpoint>            behind an empty line: the largest that was seen and not held whole
 //! ```
 //!
-//! A primary that is gone may have signed more than its mirror received. The checkpoint says so when the mirror is promoted, and
-//! it is verified once more when it is read.
+//! A primary that is lost may have signed more than its mirror received. The checkpoint tells when the mirror is
+//! promoted; it is verified again when it is read.
 
 use std::{
     fs, io,
@@ -21,14 +21,14 @@ use super::{
 };
 use crate::tlog::{SignedCheckpoint, note::VerifierKey};
 
-/// The first line of the file.
+/// First line of the file.
 const HEAD: &str = "touchmark seen 1";
-/// The longest file, in bytes: a checkpoint and the lines before it.
+/// Maximum size of the file, in bytes: a checkpoint and the lines before it.
 const FILE_BYTES_MAX: u64 = CHECKPOINT_BYTES_MAX as u64 + 256;
-/// After how many entries it is written again that all of them are explained: what is not is looked at again at the next start.
+/// Number of newly explained entries after which the file is written again; the next start checks the rest again.
 const EXPLAINED_STEP: u64 = 65_536;
 
-/// What a mirror knows of its primary. Cheap to tell, from any thread; one thread writes it.
+/// State of a mirror about its primary. Cheap to update, from any thread; one thread writes the file.
 #[derive(Debug)]
 pub struct Seen {
     path: PathBuf,
@@ -39,17 +39,18 @@ pub struct Seen {
 struct Known {
     explained: u64,
     newest: Option<SignedCheckpoint>,
-    /// What the file says.
+    /// Number of explained entries in the file.
     explained_written: u64,
     is_newest_written: bool,
 }
 
 impl Seen {
-    /// Reads the file of a data directory; where there is none nothing is known.
+    /// Reads the file of a data directory; without a file nothing is known.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], [`LedgerError::Damaged`] when the file cannot be read, or the primary's key did not sign what it holds.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if the file cannot be read, or its checkpoint is not signed by the
+    /// primary's key.
     pub fn open(data: &Path, verifier: &VerifierKey) -> Result<Self, LedgerError> {
         let path = data_dir::seen(data);
         let text = match fs::metadata(&path).and_then(|found| match found.len() {
@@ -72,7 +73,7 @@ impl Seen {
         Ok(Self { path, known: Mutex::new(known) })
     }
 
-    /// Moves a damaged file away, and says where it is.
+    /// Renames a damaged file, and returns its new path.
     ///
     /// # Errors
     ///
@@ -84,17 +85,17 @@ impl Seen {
         Ok(aside)
     }
 
-    /// The largest checkpoint that was seen and not held, when it was seen.
+    /// The largest checkpoint seen that the mirror did not hold all of at that time.
     pub fn newest(&self) -> Option<SignedCheckpoint> {
         self.known().newest.clone()
     }
 
-    /// Of so many entries every value that is missing was erased by one of them.
+    /// Number of entries, from the first on, of which every missing value was erased by one of them.
     pub fn explained(&self) -> u64 {
         self.known().explained
     }
 
-    /// A checkpoint was verified that the mirror does not hold all of.
+    /// Notes a verified checkpoint that the mirror does not hold all of.
     pub fn see(&self, checkpoint: &SignedCheckpoint) {
         let mut known = self.known();
         if known.newest.as_ref().is_none_or(|newest| newest.size < checkpoint.size) {
@@ -102,17 +103,17 @@ impl Seen {
         }
     }
 
-    /// Of so many entries every value that is missing was erased by one of them.
+    /// Notes that every value missing in the first `entries` entries was erased by one of them.
     pub fn explain(&self, entries: u64) {
         let mut known = self.known();
         known.explained = known.explained.max(entries);
     }
 
-    /// Writes the file when there is something new that counts; when this returns it is durable.
+    /// Writes the file if it is out of date by a checkpoint or by many explained entries; it is durable on return.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`]; the file is then what it was.
+    /// [`LedgerError::Io`]; the file is unchanged then.
     pub fn write(&self) -> Result<(), LedgerError> {
         let known = self.known().clone();
         match known.is_newest_written && known.explained < known.explained_written.saturating_add(EXPLAINED_STEP) {
@@ -121,7 +122,7 @@ impl Seen {
         }
     }
 
-    /// Writes all that is known, at the end.
+    /// Writes the file if it is out of date at all, at the end.
     ///
     /// # Errors
     ///
@@ -139,11 +140,12 @@ impl Seen {
         done.map_err(|error| LedgerError::io("cannot write", &self.path, error))?;
         let mut known = self.known();
         known.explained_written = written.explained;
+        // A larger checkpoint may have been seen while the file was written.
         known.is_newest_written = known.size() == written.size();
         Ok(())
     }
 
-    /// Removes the file, with the directory's being a mirror's.
+    /// Removes the file, when the directory ceases to be a mirror's.
     ///
     /// # Errors
     ///
@@ -206,7 +208,7 @@ mod tests {
         assert_eq!((again.newest().unwrap().size, again.explained()), (9, 4));
         assert_eq!(again.newest(), seen.newest());
 
-        // Steps that are small wait for the end.
+        // Small steps are not written before the end.
         let written = fs::read(&path).unwrap();
         again.explain(7);
         again.write().unwrap();

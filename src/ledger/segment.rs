@@ -1,4 +1,4 @@
-//! Segments: the files that hold the ledger's entries, one checksummed frame a batch.
+//! Segments: the files that hold the ledger's entries, one checksummed frame for each batch.
 //!
 //! ```text
 //! segment = header · frame · frame · … · zeros        file name: base position, 20 digits, `.seg`
@@ -8,12 +8,13 @@
 //! body    = { entry length (u32) · CRC-32C of the entry (u32) · stored entry (`entry`) }
 //! ```
 //!
-//! A position is the base of a segment plus an offset into it; bases follow on each other, so positions increase through
-//! the whole ledger. A frame is written, then synced, then counts. The tail of the newest segment is written with zeros ahead
-//! of need, so that a small frame's sync changes no metadata (about half the time on the disks this was measured on).
+//! A position is the base of a segment plus an offset into it; the base of a segment is the end of the one before, so
+//! positions increase through the whole ledger. A frame is written, then synced, then counts. The tail of the newest
+//! segment is written with zeros ahead of need, so that a small frame's sync changes no metadata (about half the time
+//! on the disks this was measured on).
 //!
-//! An entry that was erased is overwritten by a stub of its length, which leads to what is left of it (`redactions`); whoever
-//! reads entries gets that in its place.
+//! An erased entry is overwritten by a stub of its length, which leads to the redacted entry (`redactions`); reading an
+//! entry returns that one.
 //!
 //! A torn frame can only be the last one: nothing is written behind a frame before its sync returned. Bad bytes with a
 //! good frame behind them, or in an older segment, are damage, and nothing is cut.
@@ -37,13 +38,13 @@ pub(super) use writer::{SegmentWriter, Tail};
 
 use super::{LedgerError, Position, redactions::Redactions};
 
-/// A new segment begins when the newest one has reached this length, in bytes.
+/// Length at which a new segment begins, in bytes.
 const SEGMENT_BYTES_MAX: u64 = 256 << 20;
-/// The longest body of a frame, in bytes: a batch of 16 MiB of commands fits several times.
+/// Maximum length of the body of a frame, in bytes: a batch of 16 MiB of commands fits several times.
 pub(super) const BODY_BYTES_MAX: usize = 128 << 20;
-/// How far zeros are written ahead, in bytes.
+/// Length of the zeros written ahead, in bytes.
 const PREWRITE_BYTES: u64 = 4 << 20;
-/// The longest stored entry, in bytes: a record of 1 MiB, its edges and its overhead.
+/// Maximum length of a stored entry, in bytes: a record of 1 MiB, its edges and its overhead.
 pub const ENTRY_BYTES_MAX: usize = 2 << 20;
 
 const SEGMENT_MAGIC: &[u8; 8] = b"TMSEG/1\n";
@@ -54,16 +55,16 @@ pub(super) const FRAME_HEADER_BYTES: usize = 64;
 /// Bytes before each entry of a body.
 pub(super) const ENTRY_HEADER_BYTES: usize = 8;
 
-/// What a frame says about itself, beside its entries.
+/// Header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct FrameInfo {
-    /// The number of entries.
+    /// Number of entries.
     pub(super) count: u32,
-    /// Index of the first of them.
+    /// Index of the first entry.
     pub(super) first_index: u64,
-    /// Time of the last of them, milliseconds since 1970 UTC.
+    /// Time of the last entry, in milliseconds since 1970 UTC.
     pub(super) last_time_ms: u64,
-    /// Root of the tree with them.
+    /// Root of the tree with these entries.
     pub(super) root: Hash,
 }
 
@@ -80,7 +81,7 @@ impl FrameBuffer {
         self.bytes.resize(FRAME_HEADER_BYTES, 0);
     }
 
-    /// Where the next entry will lie, from the frame's start.
+    /// Offset of the next entry from the frame's start.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -95,17 +96,17 @@ impl FrameBuffer {
         self.bytes[start..start + ENTRY_HEADER_BYTES].copy_from_slice(&header);
     }
 
-    /// Takes back the entries behind an offset that [`FrameBuffer::len`] gave before they were pushed.
+    /// Takes back the entries behind an offset that [`FrameBuffer::len`] returned before they were pushed.
     pub(super) fn rewind(&mut self, len: usize) {
         self.bytes.truncate(len.max(FRAME_HEADER_BYTES));
     }
 
-    /// The stored entry at an offset that [`FrameBuffer::len`] gave before it was pushed.
+    /// The stored entry at an offset that [`FrameBuffer::len`] returned before it was pushed.
     pub(super) fn entry(&self, offset: usize) -> Option<&[u8]> {
         split_entry(self.bytes.get(offset..)?).map(|(entry, _)| entry)
     }
 
-    /// Fills in the header; what is then in the buffer can be written.
+    /// Fills in the header; returns the frame, ready to be written.
     pub(super) fn finish(&mut self, info: &FrameInfo) -> &[u8] {
         let body_len = (self.bytes.len() - FRAME_HEADER_BYTES) as u32;
         let header = &mut self.bytes[..FRAME_HEADER_BYTES];
@@ -128,7 +129,7 @@ fn entry_header(len: usize, checksum: u32) -> [u8; ENTRY_HEADER_BYTES] {
     header
 }
 
-/// Splits the first entry off, when its length and checksum are right.
+/// Splits the first entry off, if its length and checksum are right.
 fn split_entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = bytes.split_first_chunk::<4>()?;
     let (checksum, rest) = rest.split_first_chunk::<4>()?;
@@ -139,31 +140,31 @@ fn split_entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// A frame that was read and whose checksum is right.
 #[derive(Debug)]
 pub(super) struct Frame {
-    /// What it says about itself.
+    /// Header of the frame.
     pub(super) info: FrameInfo,
-    /// Where it begins.
+    /// Position of the frame.
     pub(super) position: Position,
     bytes: Vec<u8>,
-    /// What is left of those of its entries that were erased, by position.
+    /// Redacted entries of the frame, by position.
     redacted: BTreeMap<u64, Result<Vec<u8>, LedgerError>>,
 }
 
-/// Why an entry of a frame cannot be read.
+/// Error of reading an entry of a frame.
 #[derive(Debug)]
 pub(super) enum BadEntry {
-    /// Its checksum is wrong.
+    /// The checksum is wrong.
     Checksum,
-    /// It was erased, and what is left of it is not there: in words.
+    /// The entry was erased, and its redacted form cannot be read: in words.
     Redaction(String),
 }
 
 impl Frame {
-    /// Where the next frame begins, if it lies in the same segment.
+    /// Position of the next frame, if it lies in the same segment.
     pub(super) fn end(&self) -> Position {
         Position(self.position.0 + self.bytes.len() as u64)
     }
 
-    /// The stored entries with their positions. One whose checksum is wrong ends the list.
+    /// The stored entries with their positions. The iterator ends behind an entry whose checksum is wrong.
     pub(super) fn entries(&self) -> impl Iterator<Item = Result<(Position, &[u8]), BadEntry>> {
         let mut rest = &self.bytes[FRAME_HEADER_BYTES..];
         let mut failed = false;
@@ -186,18 +187,18 @@ impl Frame {
     }
 }
 
-/// What lies at a position where a frame may begin.
+/// Result of a scan at a position where a frame may begin.
 #[derive(Debug)]
 pub(super) enum Scanned {
     /// A frame.
     Frame(Frame),
-    /// Nothing more: the ledger ends at this position.
+    /// The end of the ledger, at this position.
     End(Position),
-    /// Bytes that are no frame, with nothing good behind them, at the very end of the ledger.
+    /// Bytes that are no frame, with no good frame behind them, at the very end of the ledger.
     Torn {
-        /// Where the last good frame ends.
+        /// Position of the end of the last good frame.
         end: Position,
-        /// How many bytes follow that are not zero padding.
+        /// Number of bytes behind it, without zero padding.
         bytes: u64,
     },
 }
@@ -225,16 +226,17 @@ pub(super) struct Segments {
     directory: PathBuf,
     list: RwLock<Vec<Arc<Segment>>>,
     redactions: Arc<Redactions>,
-    /// Held while entries of a frame are overwritten; who read something torn reads it again under this.
+    /// Held for writing while entries of a frame are overwritten; a reader that found torn bytes reads again under this
+    /// lock.
     overwriting: RwLock<()>,
 }
 
 impl Segments {
-    /// Opens the segments in a directory, or makes the first one.
+    /// Opens the segments in a directory, or creates the first one.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when a header is wrong or a segment is missing.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if a header is wrong or a segment is missing.
     pub(super) fn open(directory: &Path, redactions: Redactions) -> Result<Self, LedgerError> {
         std::fs::create_dir_all(directory).map_err(|error| LedgerError::io("cannot create", directory, error))?;
         let mut bases = Vec::new();
@@ -293,7 +295,7 @@ impl Segments {
         self.directory.join(format!("{base:020}.seg"))
     }
 
-    /// Makes a new, empty segment durable: file, header, directory entry.
+    /// Creates an empty segment and makes it durable: file, header, directory entry.
     fn create(&self, base: u64, first_index: u64) -> Result<Arc<Segment>, LedgerError> {
         let path = self.path(base);
         let create = || -> io::Result<File> {
@@ -321,7 +323,7 @@ impl Segments {
         Some((Arc::clone(segment), after == list.len()))
     }
 
-    /// What is left of entries that were erased.
+    /// Redacted entries, in place of erased ones.
     pub(super) fn redactions(&self) -> &Arc<Redactions> {
         &self.redactions
     }
@@ -330,7 +332,7 @@ impl Segments {
         self.list.read().unwrap_or_else(PoisonError::into_inner).last().cloned()
     }
 
-    /// The bytes that all segments take.
+    /// Size of all segments, in bytes.
     ///
     /// # Errors
     ///
@@ -340,12 +342,12 @@ impl Segments {
         list.last().map_or(Ok(0), |newest| Ok(newest.base + newest.len()?))
     }
 
-    /// Where the first frame lies.
+    /// Position of the first frame.
     pub(super) fn first() -> Position {
         Position(SEGMENT_HEADER_BYTES as u64)
     }
 
-    /// Says what is wrong at a position where [`Segments::scan`] finds no whole frame.
+    /// Finds the damage at a position where [`Segments::scan`] finds no whole frame.
     ///
     /// # Errors
     ///
@@ -358,7 +360,7 @@ impl Segments {
         segment.read_exact(&mut bytes, start)?;
         let mut rest = bytes.as_slice();
         for entry in 0.. {
-            // Where the frame ends there is padding, the next frame, or nothing.
+            // Behind the frame there is padding, the next frame, or nothing.
             let ends = rest.is_empty() || rest.starts_with(&[0; ENTRY_HEADER_BYTES]) || rest.starts_with(FRAME_MAGIC);
             match split_entry(rest) {
                 _ if ends => break,
@@ -369,11 +371,11 @@ impl Segments {
         Ok(BadFrame { path: segment.path.clone(), entry: None })
     }
 
-    /// Reads what begins at a position, which must be that of a frame or of the end.
+    /// Reads the frame at a position, which must be that of a frame or of the end.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when bad bytes lie there that cannot be a torn tail.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if bad bytes lie there that cannot be a torn tail.
     pub(super) fn scan(&self, position: Position) -> Result<Scanned, LedgerError> {
         let outside = || LedgerError::damaged(&self.directory, &format!("end before position {position}"));
         let (segment, newest) = self.find(position).ok_or_else(outside)?;
@@ -401,16 +403,16 @@ impl Segments {
     }
 }
 
-/// What is wrong with bytes that should be a frame.
+/// Damage in a frame.
 #[derive(Debug)]
 pub(super) struct BadFrame {
-    /// The file that they lie in.
+    /// Path of the file.
     pub(super) path: PathBuf,
-    /// The first entry that is bad, counted from the frame's first; `None` when only the frame's header is.
+    /// Number of the first bad entry, counted from 0 in the frame; `None` if only the frame's header is bad.
     pub(super) entry: Option<u64>,
 }
 
-/// Reads the frame at an offset; `None` when its header, length or checksum is wrong.
+/// Reads the frame at an offset; `None` if its header, length or checksum is wrong.
 fn read_frame(segment: &Segment, offset: u64, len: u64) -> Result<Option<Frame>, LedgerError> {
     if len - offset < FRAME_HEADER_BYTES as u64 {
         return Ok(None);
@@ -434,7 +436,7 @@ fn read_frame(segment: &Segment, offset: u64, len: u64) -> Result<Option<Frame>,
     Ok(right.then_some(Frame { info, position: Position(segment.base + offset), bytes, redacted }))
 }
 
-/// True when a whole frame begins anywhere from `from` on; `rest` are the bytes from the one before `from`.
+/// True if a whole frame begins anywhere from `from` on; `rest` are the bytes from the one before `from`.
 fn holds_frame(segment: &Segment, from: u64, len: u64, rest: &[u8]) -> Result<bool, LedgerError> {
     for (at, _) in rest.windows(4).enumerate().skip(1).filter(|(_, window)| window == FRAME_MAGIC) {
         if read_frame(segment, from - 1 + at as u64, len)?.is_some() {
@@ -522,7 +524,7 @@ mod tests {
             self.segments.newest().unwrap().path.clone()
         }
 
-        /// Opens everything again, and compares all entries with what was appended.
+        /// Opens everything again, and compares all entries with those appended.
         fn check(&self) -> Scanned {
             let segments = open(self.directory.path()).unwrap();
             let (mut position, mut found) = (Segments::first(), Vec::new());
@@ -541,7 +543,7 @@ mod tests {
             assert!(found == self.positions, "scanned entries are the appended ones");
             for (position, entry) in &self.positions {
                 assert!(segments.read_entry(*position).unwrap() == *entry, "entry at {position}");
-                // Where the file system cannot tell what is in memory, nothing is.
+                // If the file system cannot tell what is in memory, nothing is.
                 if let Resident::Here(resident) = segments.read_entry_resident(*position).unwrap() {
                     assert!(resident == *entry, "resident entry at {position}");
                 }
@@ -622,7 +624,7 @@ mod tests {
             Overwritten { position: *position, len: bytes.len() as u32, record }
         };
         let gone = [overwritten(2, 77), overwritten(1, 78)];
-        // In a segment that is full, and not in the newest one.
+        // In a segment that is full, not the newest one.
         let path = files.segments.path(0);
         assert_ne!(path, files.newest_path());
         let before = std::fs::read(&path).unwrap();
@@ -642,7 +644,7 @@ mod tests {
         assert_eq!(files.segments.read_raw(files.positions[2].0).unwrap(), (90, Some(77)));
         assert!(matches!(files.segments.scan(frame), Ok(Scanned::Frame(_))), "the frame's checksum is right");
 
-        // Cut off anywhere, in any order of the pages, it goes on from there.
+        // An overwrite that was cut off anywhere, in any order of the pages, can be completed.
         let changed: Vec<usize> = (0..before.len()).filter(|&at| before[at] != after[at]).collect();
         for cut in (0..=changed.len()).step_by(7) {
             for backwards in [false, true] {
@@ -656,7 +658,7 @@ mod tests {
             }
         }
 
-        // Damage beside what is overwritten stays damage.
+        // Damage beside the overwritten entries stays damage.
         let (other, in_header) = (files.positions[0].0.0 as usize + 20, frame.0 as usize + 40);
         for (image, at, found) in [(&before, other, true), (&before, in_header, true), (&after, other, true)] {
             let mut damaged = image.clone();

@@ -1,9 +1,9 @@
-//! `signed_head`: the last checkpoint that the ledger signed.
+//! Signed head: the last checkpoint that the ledger signed, in the file `signed_head`.
 //!
-//! It is kept before anyone gets to see the checkpoint: two slots of 512 bytes, written in turn, each a whole note padded with
-//! zeros, so that a torn write leaves the other one. At start the ledger must hold at least what the newest readable slot
-//! signed, with the same root: otherwise entries that somebody holds a receipt for are gone, and the node refuses to sign
-//! anything that would contradict it.
+//! A checkpoint is stored here before it is published: in two slots of 512 bytes, written in turn, each a whole note
+//! padded with zeros, so that a torn write leaves the other slot. At start the ledger must hold at least what the
+//! newest readable slot signed, with the same root: otherwise entries with receipts are missing, and the node refuses
+//! to sign a contradiction.
 
 use std::{
     fs::{File, OpenOptions},
@@ -12,56 +12,81 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::LedgerError;
+use super::{Head, LedgerError};
 use crate::tlog::{SignedCheckpoint, note::VerifierKey};
 
-/// The longest checkpoint that is kept, in bytes.
+/// Maximum length of a checkpoint, in bytes.
 pub const SLOT_BYTES: usize = 512;
+/// Damage of a head that holds something else.
+const NO_CHECKPOINT: &str = "holds no checkpoint signed with this ledger's key";
 
-/// The file that remembers the last checkpoint signed.
+/// The file of the last signed checkpoint.
 #[derive(Debug)]
 pub(super) struct SignedHead {
     path: PathBuf,
+    key: VerifierKey,
     file: File,
     next_slot: usize,
     unsynced: bool,
 }
 
-/// What the slots of a `signed_head` file hold.
+/// Content of the slots of a `signed_head` file.
 #[derive(Debug)]
 pub(super) struct Slots {
-    /// The newest checkpoint that is whole, and the slot it lies in.
+    /// The newest whole checkpoint, and its slot.
     pub(super) newest: Option<(usize, SignedCheckpoint)>,
-    /// Slots that hold something else than a checkpoint.
+    /// Slots that hold something other than a checkpoint.
     pub(super) unreadable: Vec<usize>,
 }
 
 impl SignedHead {
-    /// Opens the file, or makes an empty one.
+    /// Opens the file, or creates an empty one.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when neither slot can be read though something was written.
-    pub(super) fn open(path: &Path, key: &VerifierKey) -> Result<(Self, Option<SignedCheckpoint>), LedgerError> {
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if the file is not empty and neither slot can be read.
+    pub(super) fn open(path: &Path, key: &VerifierKey) -> Result<Self, LedgerError> {
         let file = open_or_create(path).map_err(|error| LedgerError::io("cannot open", path, error))?;
         let slots = read_slots(path, key)?;
         if slots.newest.is_none() && !slots.unreadable.is_empty() {
-            return Err(LedgerError::damaged(path, "holds no checkpoint signed with this ledger's key"));
+            return Err(LedgerError::damaged(path, NO_CHECKPOINT));
         }
         if !slots.unreadable.is_empty() {
             tracing::warn!(file = %path.display(), "one slot of the signed head was torn; the other one is whole and counts");
         }
         let next_slot = slots.newest.as_ref().map_or(0, |(slot, _)| 1 - slot);
-        Ok((Self { path: path.into(), file, next_slot, unsynced: false }, slots.newest.map(|(_, newest)| newest)))
+        Ok(Self { path: path.into(), key: key.clone(), file, next_slot, unsynced: false })
     }
 
-    /// Remembers a checkpoint; it survives the process from here on, and a power cut after [`SignedHead::sync`].
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerError::Io`]; the checkpoint must then not be given to anyone.
-    pub(super) fn store(&mut self, checkpoint: &SignedCheckpoint) -> Result<(), LedgerError> {
-        let slot = slots(&self.path, &[checkpoint])?;
+    /// True if the slot that was written last holds this checkpoint, or nothing at all for `None`.
+    fn is(&self, expected: Option<&SignedCheckpoint>) -> Result<bool, LedgerError> {
+        let mut slot = [0; SLOT_BYTES];
+        let offset = ((1 - self.next_slot) * SLOT_BYTES) as u64;
+        let len =
+            self.file.read_at(&mut slot, offset).map_err(|error| LedgerError::io("cannot read", &self.path, error))?;
+        Ok(match expected {
+            Some(expected) => slot[..] == slots(&self.path, &[expected])?[..],
+            None => slot[..len].iter().all(|&byte| byte == 0),
+        })
+    }
+}
+
+impl Head for SignedHead {
+    fn load(&self) -> Result<Option<SignedCheckpoint>, LedgerError> {
+        let slots = read_slots(&self.path, &self.key)?;
+        match slots.newest {
+            None if !slots.unreadable.is_empty() => Err(LedgerError::damaged(&self.path, NO_CHECKPOINT)),
+            newest => Ok(newest.map(|(_, newest)| newest)),
+        }
+    }
+
+    /// The data directory is locked by the one process that has it open, but not every file system keeps locks: the slot
+    /// is read back, so that a second writer is found with its first checkpoint.
+    fn replace(&mut self, old: Option<&SignedCheckpoint>, new: &SignedCheckpoint) -> Result<(), LedgerError> {
+        if !self.is(old)? {
+            return Err(LedgerError::head_moved(old, self.load()?.as_ref()));
+        }
+        let slot = slots(&self.path, &[new])?;
         let written = self.file.write_all_at(&slot, (self.next_slot * SLOT_BYTES) as u64);
         written.map_err(|error| LedgerError::io("cannot write", &self.path, error))?;
         self.next_slot = 1 - self.next_slot;
@@ -69,12 +94,7 @@ impl SignedHead {
         Ok(())
     }
 
-    /// Makes the last checkpoint durable, if it is not yet.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerError::Io`].
-    pub(super) fn sync(&mut self) -> Result<(), LedgerError> {
+    fn sync(&mut self) -> Result<(), LedgerError> {
         if self.unsynced {
             self.file.sync_data().map_err(|error| LedgerError::io("cannot sync", &self.path, error))?;
             self.unsynced = false;
@@ -83,11 +103,11 @@ impl SignedHead {
     }
 }
 
-/// Checkpoints as they lie in their slots.
+/// Encodes checkpoints, one for each slot.
 ///
 /// # Errors
 ///
-/// [`LedgerError::Damaged`] when one is too long for a slot.
+/// [`LedgerError::Damaged`] if a checkpoint is too long for a slot.
 pub(super) fn slots(path: &Path, checkpoints: &[&SignedCheckpoint]) -> Result<Vec<u8>, LedgerError> {
     let mut bytes = vec![0; SLOT_BYTES * checkpoints.len()];
     for (slot, checkpoint) in bytes.chunks_exact_mut(SLOT_BYTES).zip(checkpoints) {
@@ -100,7 +120,8 @@ pub(super) fn slots(path: &Path, checkpoints: &[&SignedCheckpoint]) -> Result<Ve
     Ok(bytes)
 }
 
-/// A new file is durable by its name before anything is signed: later on, that it is missing means something.
+/// Opens the file; a new file's name is made durable before anything is signed, so that a missing file is a sign of
+/// damage.
 fn open_or_create(path: &Path) -> io::Result<File> {
     let is_new = !path.exists();
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
@@ -110,7 +131,7 @@ fn open_or_create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads both slots and verifies what they hold.
+/// Reads both slots and verifies their checkpoints.
 ///
 /// # Errors
 ///
@@ -138,23 +159,36 @@ pub(super) fn read_slots(path: &Path, key: &VerifierKey) -> Result<Slots, Ledger
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tlog::{Hash, LedgerKey};
+    use crate::{
+        ledger::head::contract,
+        tlog::{Hash, LedgerKey},
+    };
 
     fn key(directory: &Path) -> LedgerKey {
         LedgerKey::open_or_create(&directory.join("key"), "example.test/log", [7; 32]).unwrap()
     }
 
     #[test]
+    fn the_file_keeps_the_contract() {
+        let directory = tempfile::tempdir().unwrap();
+        let (key, path) = (key(directory.path()), directory.path().join("signed_head"));
+        contract::check(&key, &mut || Box::new(SignedHead::open(&path, key.verifier()).unwrap()));
+    }
+
+    #[test]
     fn the_signed_head_survives_a_torn_slot() {
         let directory = tempfile::tempdir().unwrap();
         let (key, path) = (key(directory.path()), directory.path().join("signed_head"));
-        let (mut head, none) = SignedHead::open(&path, key.verifier()).unwrap();
-        assert_eq!(none, None);
+        let mut head = SignedHead::open(&path, key.verifier()).unwrap();
+        assert_eq!(head.load().unwrap(), None);
+        let mut old = None;
         for size in 1..=5 {
-            head.store(&key.sign(size, Hash([size as u8; 32])).unwrap()).unwrap();
+            let new = key.sign(size, Hash([size as u8; 32])).unwrap();
+            head.replace(old.as_ref(), &new).unwrap();
+            old = Some(new);
         }
         let newest_is = |size: u64| {
-            let (_, newest) = SignedHead::open(&path, key.verifier()).unwrap();
+            let newest = SignedHead::open(&path, key.verifier()).unwrap().load().unwrap();
             assert_eq!(newest.map(|newest| newest.size), Some(size));
         };
         newest_is(5);

@@ -1,7 +1,7 @@
-//! Tiles of hashes and bundles of entries, as C2SP tlog-tiles has them, of the tree that the newest checkpoint covers.
+//! Tiles of hashes and bundles of entries (C2SP tlog-tiles), over the tree that the newest checkpoint covers.
 //!
-//! Level files are written in the layout of tiles, so a tile is one read, and every partial tile is the beginning of a
-//! later one: all that ever were are there. A tile without hashes is none.
+//! Level files are written in the layout of tiles, so a tile is one read, and every partial tile is a prefix of a later
+//! one: all partial tiles that ever existed are there. A tile of width 0 does not exist.
 
 use super::{LeafLog, Ledger, LedgerError, tree::Levels};
 
@@ -9,12 +9,12 @@ use super::{LeafLog, Ledger, LedgerError, tree::Levels};
 const TILE_WIDTH: u64 = 256;
 /// Entries of a bundle that are read together.
 const READ_ENTRIES: usize = 256;
-/// The room that is made for the text of an entry, in bytes: one with four values.
+/// Room reserved for the text of an entry, in bytes: one with four values.
 const ENTRY_BYTES_EXPECTED: usize = 448;
 
 impl Ledger {
-    /// The first `width` hashes, 32 bytes each, of tile `index` of a level; `None` when the newest checkpoint does not cover
-    /// them, or they are none or more than 256.
+    /// The first `width` hashes, 32 bytes each, of tile `index` of a level; `None` if the newest checkpoint does not
+    /// cover them, or if `width` is 0 or more than 256.
     ///
     /// # Errors
     ///
@@ -30,7 +30,7 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], [`LedgerError::Damaged`] when an entry cannot be read.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if an entry cannot be read.
     pub fn bundle(&self, index: u64, width: u16) -> Result<Option<Vec<u8>>, LedgerError> {
         let Some(start) = start(self.size(), index, width) else { return Ok(None) };
         let (mut next, end) = (start, start + u64::from(width));
@@ -56,7 +56,7 @@ impl Ledger {
 }
 
 impl LeafLog {
-    /// As [`Ledger::tile`], of what was signed for.
+    /// As [`Ledger::tile`], over the signed leaves.
     ///
     /// # Errors
     ///
@@ -67,16 +67,16 @@ impl LeafLog {
         Ok(Some(hashes.iter().flat_map(|hash| hash.0).collect()))
     }
 
-    /// As [`Ledger::bundle`], of the leaves that were signed for.
+    /// As [`Ledger::bundle`], over the signed leaves.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], [`LedgerError::Damaged`] when a leaf cannot be read.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if a leaf cannot be read.
     pub fn bundle(&self, index: u64, width: u16) -> Result<Option<Vec<u8>>, LedgerError> {
         let Some(start) = start(self.size(), index, width) else { return Ok(None) };
         let mut bundle = Vec::new();
         for index in start..start + u64::from(width) {
-            // A leaf is never longer: the log refuses it.
+            // Cannot happen: the log refuses a longer leaf.
             put_entry(&mut bundle, &self.leaf(index)?)
                 .ok_or_else(|| LedgerError::damaged(self.directory(), "holds a leaf too long"))?;
         }
@@ -84,14 +84,14 @@ impl LeafLog {
     }
 }
 
-/// Appends an entry to a bundle, behind its length; `None` when it is too long for that.
+/// Appends an entry to a bundle, behind its length; `None` if the entry is longer than 65,535 bytes.
 fn put_entry(bundle: &mut Vec<u8>, text: &[u8]) -> Option<()> {
     bundle.extend_from_slice(&u16::try_from(text.len()).ok()?.to_be_bytes());
     bundle.extend_from_slice(text);
     Some(())
 }
 
-/// Where a tile begins, if a level of `count` items covers it.
+/// Number of the first item of a tile, if a level of `count` items covers the tile.
 fn start(count: u64, index: u64, width: u16) -> Option<u64> {
     let width = Some(u64::from(width)).filter(|width| (1..=TILE_WIDTH).contains(width))?;
     let start = index.checked_mul(TILE_WIDTH)?;

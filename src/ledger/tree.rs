@@ -1,10 +1,10 @@
 //! The hashes of the Merkle tree (RFC 6962 section 2.1), in flat files.
 //!
-//! Level L of the files holds the hashes of full subtrees of 256^L leaves, 32 bytes each, one after the other: tile
-//! (L, N) of C2SP tlog-tiles is 8,192 bytes at offset 8,192·N, and every partial tile is a prefix of one. Beside them, in the
-//! same way, `positions` says where each entry lies (u64, LE). The files can be derived from the segments, so nothing
-//! waits for their fsync; [`Levels::sync`] is called before the index marks entries as applied, and what lies behind
-//! that mark is trusted at start. Proofs are made from these files by [`Prover`].
+//! Level L of the files holds the hashes of full subtrees of 256^L leaves, 32 bytes each, one after the other: tile (L,
+//! N) of C2SP tlog-tiles is 8,192 bytes at offset 8,192·N, and every partial tile is a prefix of one. Beside them, in
+//! the same way, `positions` holds the position of each entry (u64, LE). The files can be derived from the segments, so
+//! nothing waits for their fsync; [`Levels::sync`] is called before the index marks entries as applied, and hashes
+//! before that mark are trusted at start. Proofs are made from these files by [`Prover`].
 
 mod proofs;
 
@@ -20,21 +20,21 @@ pub use proofs::Prover;
 use super::Position;
 use crate::tlog::{Frontier, Hash, TILE_HEIGHT, node_hash};
 
-/// Levels that a tree can have: 256^8 entries are more than a 64-bit index counts.
+/// Maximum number of levels: 256^8 entries are more than a 64-bit index counts.
 const LEVEL_COUNT: usize = 8;
 const HASH_BYTES: u64 = 32;
 const POSITION_BYTES: u64 = 8;
 
-/// New hashes of one batch, level by level, and where its entries lie, before they are written.
+/// New hashes of one batch, level by level, and the positions of its entries, before they are written.
 #[derive(Clone, Debug, Default)]
 pub struct NewHashes {
     levels: [Vec<u8>; LEVEL_COUNT],
     positions: Vec<u8>,
-    /// CRC-32C of the leaf hashes, each taken as it was handed in.
+    /// CRC-32C of the leaf hashes, updated as each was pushed.
     leaves_checksum: u32,
 }
 
-/// How much a [`NewHashes`] held at one moment, in bytes of each of its lists, and the checksum of its leaves.
+/// A point of a [`NewHashes`]: length of each of its lists, in bytes, and the checksum of its leaves.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HashesMark {
     levels: [usize; LEVEL_COUNT],
@@ -43,7 +43,7 @@ pub struct HashesMark {
 }
 
 impl NewHashes {
-    /// Adds a hash to a level; level 0 are the leaves.
+    /// Adds a hash to a level; level 0 holds the leaves.
     pub fn push(&mut self, level: usize, hash: Hash) {
         if let Some(hashes) = self.levels.get_mut(level) {
             hashes.extend_from_slice(&hash.0);
@@ -53,22 +53,22 @@ impl NewHashes {
         }
     }
 
-    /// How many leaves there are.
+    /// Number of leaves.
     pub fn leaf_count(&self) -> usize {
         self.levels[0].len() / HASH_BYTES as usize
     }
 
-    /// Adds where the next entry lies.
+    /// Adds the position of the next entry.
     pub fn push_position(&mut self, position: Position) {
         self.positions.extend_from_slice(&position.0.to_le_bytes());
     }
 
-    /// Where the `nth` entry lies.
+    /// Position of the `nth` entry of the batch.
     pub fn position(&self, nth: usize) -> Option<Position> {
         self.positions.as_chunks().0.get(nth).map(|bytes| Position(u64::from_le_bytes(*bytes)))
     }
 
-    /// Where the entries lie.
+    /// Positions of the entries.
     pub fn positions(&self) -> impl Iterator<Item = Position> {
         self.positions.as_chunks().0.iter().map(|bytes| Position(u64::from_le_bytes(*bytes)))
     }
@@ -79,7 +79,7 @@ impl NewHashes {
         hashes.get(offset).copied().map(Hash)
     }
 
-    /// The hashes of every level that has any.
+    /// Hashes of every level that has any.
     pub fn levels(&self) -> impl Iterator<Item = (usize, &[[u8; 32]])> {
         self.levels
             .iter()
@@ -93,7 +93,7 @@ impl NewHashes {
         self.rewind(&HashesMark::default());
     }
 
-    /// A point to go back to: how much there is now.
+    /// A point to go back to.
     pub fn mark(&self) -> HashesMark {
         HashesMark {
             levels: std::array::from_fn(|level| self.levels[level].len()),
@@ -119,11 +119,11 @@ pub struct Levels {
 }
 
 impl Levels {
-    /// Opens the level files, or makes them.
+    /// Opens the level files; creates those that are missing.
     ///
     /// # Errors
     ///
-    /// Whatever the file system says.
+    /// Any error of the file system.
     pub fn open(directory: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(directory)?;
         let open = |name: &str| {
@@ -135,12 +135,12 @@ impl Levels {
         Ok(Self { directory: directory.into(), files, positions })
     }
 
-    /// Where the files lie.
+    /// Path of the files.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// The number of hashes that a level of a tree of `size` leaves holds.
+    /// Number of hashes in a level of a tree of `size` leaves.
     pub fn width(level: usize, size: u64) -> u64 {
         size.checked_shr(TILE_HEIGHT * level as u32).unwrap_or(0)
     }
@@ -149,7 +149,7 @@ impl Levels {
     ///
     /// # Errors
     ///
-    /// Whatever the file system says; the files may then be longer than the tree, which [`Levels::cut`] mends.
+    /// Any error of the file system; the files may then be longer than the tree, which [`Levels::cut`] mends.
     pub fn append(&self, size: u64, new: &NewHashes) -> io::Result<()> {
         for (level, (file, hashes)) in self.files.iter().zip(&new.levels).enumerate() {
             if !hashes.is_empty() {
@@ -159,8 +159,8 @@ impl Levels {
         self.positions.write_all_at(&new.positions, size * POSITION_BYTES)
     }
 
-    /// Whether the files give back the leaves that [`Levels::append`] wrote for a tree of `size` leaves, as they were handed in.
-    /// `buffer` is scratch.
+    /// True if the files hold the leaves that [`Levels::append`] wrote for a tree of `size` leaves, as they were
+    /// pushed. `buffer` is scratch.
     ///
     /// # Errors
     ///
@@ -172,7 +172,7 @@ impl Levels {
         Ok(crc32c::crc32c(buffer) == new.leaves_checksum)
     }
 
-    /// Reads where `count` entries lie, from entry `start` on.
+    /// Reads the positions of `count` entries, from entry `start` on.
     ///
     /// # Errors
     ///
@@ -183,7 +183,7 @@ impl Levels {
         Ok(bytes.as_chunks().0.iter().map(|bytes| Position(u64::from_le_bytes(*bytes))).collect())
     }
 
-    /// Where an entry lies.
+    /// Position of an entry.
     ///
     /// # Errors
     ///
@@ -194,11 +194,11 @@ impl Levels {
         Ok(Position(u64::from_le_bytes(bytes)))
     }
 
-    /// The number of entries whose position is known.
+    /// Number of entries whose position is known.
     ///
     /// # Errors
     ///
-    /// Whatever the file system says.
+    /// Any error of the file system.
     pub fn positions_len(&self) -> io::Result<u64> {
         Ok(self.positions.metadata()?.len() / POSITION_BYTES)
     }
@@ -207,14 +207,14 @@ impl Levels {
     ///
     /// # Errors
     ///
-    /// Whatever the file system says; an early end of the file is an `UnexpectedEof`.
+    /// Any error of the file system; an early end of the file is an `UnexpectedEof`.
     pub fn read(&self, level: usize, start: u64, count: usize) -> io::Result<Vec<Hash>> {
         let bytes = self.read_bytes(level, start, count)?;
         let (hashes, _) = bytes.as_chunks::<32>();
         Ok(hashes.iter().copied().map(Hash).collect())
     }
 
-    /// As [`Levels::read`], the hashes as they lie, 32 bytes each.
+    /// As [`Levels::read`], as raw bytes, 32 for each hash.
     ///
     /// # Errors
     ///
@@ -226,7 +226,7 @@ impl Levels {
         Ok(bytes)
     }
 
-    /// The hash of leaf `index`.
+    /// Hash of leaf `index`.
     ///
     /// # Errors
     ///
@@ -237,7 +237,7 @@ impl Levels {
         Ok(Hash(bytes))
     }
 
-    /// The hash of leaf `index`, from the hashes of a batch that begins at leaf `start` when it is one of them.
+    /// Hash of leaf `index`: from a batch that begins at leaf `start` if the leaf is in it, else from the files.
     ///
     /// # Errors
     ///
@@ -268,18 +268,18 @@ impl Levels {
         Ok(Frontier::of_subtrees(size, subtrees))
     }
 
-    /// The number of leaves whose hashes and positions the files hold whole: every level must be long enough.
+    /// Number of leaves whose hashes and positions the files hold whole: every level must be long enough.
     ///
     /// # Errors
     ///
-    /// Whatever the file system says.
+    /// Any error of the file system.
     pub fn whole(&self) -> io::Result<u64> {
         let leaves = self.files[0].metadata()?.len() / HASH_BYTES;
         let mut whole = leaves.min(self.positions_len()?);
         for (level, file) in self.files.iter().enumerate().skip(1) {
             let have = file.metadata()?.len() / HASH_BYTES;
             if have < Self::width(level, leaves) {
-                // One more full subtree at this level would need this many leaves; below that, it is not missed.
+                // One more full subtree at this level would need this many leaves; with fewer, none is missing.
                 whole = whole.min(((have + 1) << (TILE_HEIGHT * level as u32)) - 1);
             }
         }
@@ -290,7 +290,7 @@ impl Levels {
     ///
     /// # Errors
     ///
-    /// Whatever the file system says.
+    /// Any error of the file system.
     pub fn cut(&self, size: u64) -> io::Result<()> {
         for (level, file) in self.files.iter().enumerate() {
             let len = Self::width(level, size) * HASH_BYTES;
@@ -309,21 +309,21 @@ impl Levels {
     ///
     /// # Errors
     ///
-    /// Whatever the file system says.
+    /// Any error of the file system.
     pub fn sync(&self) -> io::Result<()> {
         self.files.iter().chain([&self.positions]).try_for_each(File::sync_data)
     }
 
-    /// The length of each file, in bytes: those of the levels, and that of the positions.
+    /// Length of each file, in bytes: those of the levels, then that of the positions.
     ///
     /// # Errors
     ///
-    /// Whatever the file system says.
+    /// Any error of the file system.
     pub fn file_lens(&self) -> io::Result<Vec<u64>> {
         self.files.iter().chain([&self.positions]).map(|file| Ok(file.metadata()?.len())).collect()
     }
 
-    /// The lengths that [`Levels::file_lens`] gives for a tree of `size` leaves.
+    /// The result of [`Levels::file_lens`] for a tree of `size` leaves.
     pub fn file_lens_of(size: u64) -> impl Iterator<Item = u64> {
         let levels = (0..LEVEL_COUNT).map(move |level| Self::width(level, size) * HASH_BYTES);
         levels.chain([size * POSITION_BYTES])

@@ -1,4 +1,4 @@
-//! Writing what was verified: ledger, index, caches, and what an erasure destroys.
+//! Writer of verified batches: ledger, index, caches, and the overwriting of erased values.
 
 use std::sync::Arc;
 
@@ -15,16 +15,16 @@ use crate::{
     tlog::Hash,
 };
 
-/// Why a verified batch could not be written.
+/// Error of writing a verified batch.
 #[derive(Debug, thiserror::Error)]
 pub enum MirrorError {
-    /// The ledger.
+    /// An error of the ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The index.
+    /// An error of the index.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What was verified says what this version cannot read.
+    /// This version cannot read a verified entry.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// An earlier batch is in the ledger and not in the index.
@@ -35,7 +35,8 @@ pub enum MirrorError {
     },
 }
 
-/// What the index, the caches, and those who ask who answers learn of a batch. All that can fail is done before the batch is written.
+/// Changes of a batch for the index, the caches and the prefixes. Everything that can fail is computed before the batch
+/// is written.
 #[derive(Debug, Default)]
 struct Learned {
     changes: Vec<IndexChange>,
@@ -44,30 +45,30 @@ struct Learned {
     erasures: Vec<Erasures>,
 }
 
-/// From when on a value that is missing without an erasure is withheld.
+/// Point from which on a value that is missing without an erasure counts as withheld.
 #[derive(Clone, Copy, Debug)]
 struct Due {
-    /// The size of the primary's ledger, which it said behind the entries that lack something.
+    /// Size of the primary's ledger, as reported after the entries that lack values had come.
     size: u64,
-    /// How many entries were there then.
+    /// Number of entries held at that time.
     entries: u64,
 }
 
-/// The one writer of a mirror.
+/// The only writer of a mirror.
 pub struct Applier {
     replica: Replica,
     ledger: Arc<Ledger>,
     entries: Arc<dyn Entries>,
     prefixes: Arc<Prefixes>,
     committer: Committer,
-    /// `None` until the entries were looked at that were there before.
+    /// `None` until the entries from earlier runs have been searched for missing values.
     unexplained: Option<Unexplained>,
     due: Option<Due>,
-    /// Why nothing is written any more: the ledger has entries that the index lacks.
+    /// Failure after which nothing is written any more: the ledger has entries that the index lacks.
     broken: Option<String>,
 }
 
-/// What a mirror holds: its ledger and its index.
+/// The ledger and index of a mirror.
 #[derive(Clone)]
 pub struct HeldLedger {
     ledger: Arc<Ledger>,
@@ -87,7 +88,8 @@ impl Held for HeldLedger {
 }
 
 impl Applier {
-    /// A writer over a ledger whose entries are all in the index; `committer` is told of every batch once it can be seen.
+    /// A writer over a ledger whose entries are all in the index; `committer` is called with every batch once the batch
+    /// is visible.
     pub fn new(
         replica: Replica,
         ledger: Arc<Ledger>,
@@ -98,7 +100,7 @@ impl Applier {
         Self { replica, ledger, entries, prefixes, committer, unexplained: None, due: None, broken: None }
     }
 
-    /// What is held already.
+    /// The ledger and index that the entries are written to.
     pub fn held(&self) -> HeldLedger {
         HeldLedger { ledger: Arc::clone(&self.ledger), entries: Arc::clone(&self.entries) }
     }
@@ -108,12 +110,13 @@ impl Applier {
         &self.ledger
     }
 
-    /// Makes sure of what is missing in the entries that are there, of which so many are known to lack nothing that was not erased.
-    /// It has to come before the first batch of every stream: what a new one brings may explain what an old one did not.
+    /// Searches the entries held for missing values; the first `explained` entries are known to lack only erased ones.
+    /// Call this before the first batch of every stream: a new stream may bring the erasure that explains what an old
+    /// one left open.
     ///
     /// # Errors
     ///
-    /// [`LedgerError`]; try again.
+    /// [`LedgerError`]; the call may be repeated.
     pub fn look_back(&mut self, explained: u64) -> Result<(), LedgerError> {
         self.due = None;
         if self.unexplained.is_none() {
@@ -122,12 +125,13 @@ impl Applier {
         Ok(())
     }
 
-    /// Writes a batch: when this returns it is durable, in the index, and what it erases is gone.
+    /// Writes a batch: when this returns, the batch is durable and in the index, and the values that it erases are
+    /// overwritten.
     ///
     /// # Errors
     ///
-    /// [`MirrorError`]. When the ledger has the batch and the index failed, every later batch is refused with
-    /// [`MirrorError::Broken`], and the next start goes on from there.
+    /// [`MirrorError`]. If the ledger has the batch and the index failed, every later batch is refused with
+    /// [`MirrorError::Broken`], and the next start brings the index up to date.
     pub fn apply(&mut self, batch: &VerifiedBatch) -> Result<(), MirrorError> {
         if let Some(reason) = &self.broken {
             return Err(MirrorError::Broken { reason: reason.clone() });
@@ -148,7 +152,7 @@ impl Applier {
         }
         let applied = self.entries.apply(changes, committed.entries);
         if let Err(error) = &applied {
-            // Another batch would be marked as applied, and this one with it.
+            // Applying another batch would mark this one as applied, too.
             self.broken = Some(error.to_string());
         }
         match prefixes.is_empty() {
@@ -162,20 +166,21 @@ impl Applier {
         Ok(applied?)
     }
 
-    /// The primary said how many entries it has.
+    /// Takes the size that the primary reports of its ledger.
     pub fn heard(&mut self, size: u64) {
         if !self.is_explained() && self.due.is_none() {
             self.due = Some(Due { size, entries: self.ledger.size() });
         }
     }
 
-    /// Whether every value that is missing here was erased.
+    /// True if every missing value was erased by an entry.
     pub fn is_explained(&self) -> bool {
         self.unexplained.as_ref().is_some_and(Unexplained::is_empty)
     }
 
-    /// The first value that is missing though no entry erased it, once everything is here that the primary had when it gave the entry
-    /// without it: a primary writes the erasure before it gives an entry without what was erased.
+    /// The first value that is missing though no entry erased it; `None` until the mirror holds every entry that the
+    /// primary had when it sent the entry without the value. A primary writes the erasure before it sends an entry
+    /// without the erased value.
     ///
     /// # Errors
     ///
@@ -186,7 +191,7 @@ impl Applier {
         if let Some(first) = unexplained.first().filter(|first| first.entry < entries) {
             return Ok(Some(first));
         }
-        // What came later is due later.
+        // Entries that came later get a deadline of their own.
         self.due = None;
         if let Some(rest) = unexplained.next_pass() {
             *unexplained = self.ledger.unexplained(rest)?;
@@ -207,7 +212,8 @@ impl Applier {
 }
 
 impl Learned {
-    /// What the index and the caches learn of a batch that is not written yet: an edge node knows of no identifier but its own.
+    /// Computes the changes of a batch that is not written yet. Entries outside the prefixes of an edge node change neither
+    /// index nor caches.
     fn of(batch: &VerifiedBatch) -> Result<Self, MirrorError> {
         let mut learned = Self::default();
         for checked in &batch.entries {

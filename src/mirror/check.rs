@@ -1,12 +1,14 @@
 //! The pure part: records in, verified batches out.
 //!
-//! Of every entry: its index is the next one; its time is not before the one before; the entry that it names as the previous one of
-//! its identifier is the newest that there is; its text is derived from its stored form. Of every batch: the primary's key signed
-//! a tree of exactly these entries. So another value, another salt, another order or an entry left out gives another root. What
-//! is not in the text (the version, whether edges leave the record, where the entry before lies) is derived here and not believed.
+//! Checked of every entry: its index is the next one; its time is not before that of the last entry; the entry that it
+//! names as the previous one of its identifier is the newest that there is; its text is derived from its stored form.
+//! Checked of every batch: the primary's key signed a tree of exactly these entries. So another value, another salt,
+//! another order or an entry left out gives another root. Facts that are not in the text (the version, whether edges
+//! leave the record, the position of the previous entry) are derived here and not believed.
 //!
-//! One thing a root does not tell: the text has commitments in the place of values, and an entry may come without some of them, as
-//! after an erasure. That an `erase` entry says so is for [`super::Applier`] to see, for it comes behind, and maybe much later.
+//! A root does not tell everything: the text has commitments in place of values, and an entry may come without some of
+//! them, as after an erasure. [`super::Applier`] checks that an `erase` entry explains that, for this entry comes
+//! later, maybe much later.
 
 use std::collections::HashMap;
 
@@ -24,101 +26,101 @@ use crate::{
     tlog::{Frontier, Hash, SignedCheckpoint, note::VerifierKey},
 };
 
-/// What a mirror holds already.
+/// Access to the entries that a mirror holds.
 pub trait Held {
     /// The leaf hash of an entry.
     ///
     /// # Errors
     ///
-    /// When it cannot be read.
+    /// [`LedgerError`] if the hash cannot be read.
     fn leaf_hash(&self, index: u64) -> Result<Hash, LedgerError>;
 
-    /// The newest entry of an identifier; `None` when there is none.
+    /// The newest entry of an identifier; `None` if there is none.
     ///
     /// # Errors
     ///
-    /// When it cannot be read.
+    /// [`ReadError`] if the entry cannot be read.
     fn newest(&self, key: &Key) -> Result<Option<HeldEntry>, ReadError>;
 }
 
 /// The newest entry of an identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeldEntry {
-    /// Its index in the ledger.
+    /// Index of the entry in the ledger.
     pub index: u64,
-    /// The version that it made.
+    /// Version of the record that the entry made.
     pub version: u64,
-    /// Whether any edge leaves the record after it.
+    /// True if any edge leaves the record after the entry.
     pub has_edges: bool,
 }
 
-/// Why what came is not taken; nothing of its batch is.
+/// Error of a record that does not verify; nothing of its batch is taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejected {
-    /// An entry is not what it has to be.
+    /// An entry breaks a rule.
     #[error("ledger entry {index} {what}")]
     Entry {
-        /// Its index.
+        /// Index of the entry.
         index: u64,
         /// The rule that broke.
         what: String,
     },
-    /// A checkpoint that the primary's key did not sign.
+    /// The primary's key did not sign the checkpoint.
     #[error(
         "the checkpoint behind ledger entry {size} is not signed with the key {key}: compare it with the `ledger key` that the primary \
          prints; if `key` in [mirror] was wrong, give the mirror a new directory"
     )]
     Signature {
-        /// Entries that came.
+        /// Number of entries received.
         size: u64,
         /// The key.
         key: String,
     },
-    /// The entries are not those that were signed.
+    /// The entries are not those that the primary signed.
     #[error(
         "the entries up to {size} are not those that the primary's key signed: {what}; one of the {count} that came last is altered, missing or in another place"
     )]
     Tree {
-        /// Entries that came.
+        /// Number of entries received.
         size: u64,
-        /// How many of them are not verified.
+        /// Number of those that are not verified yet.
         count: usize,
-        /// What differs.
+        /// The difference.
         what: String,
     },
-    /// The primary signed another tree than this mirror holds.
+    /// The primary signed another tree than the mirror holds.
     #[error(
         "the primary signed another tree of {size} entries than this mirror holds: one of the two is an old copy that was continued"
     )]
     Fork {
-        /// The entries that the mirror holds.
+        /// Number of entries that the mirror holds.
         size: u64,
     },
-    /// More came without a checkpoint than may.
+    /// Too many entries or bytes came without a checkpoint.
     #[error(
         "{entries} entries of {bytes} bytes came behind ledger entry {size} without a checkpoint, which is more than may"
     )]
     TooMuch {
-        /// Entries before.
+        /// Number of entries before.
         size: u64,
-        /// How many came.
+        /// Number of entries without a checkpoint.
         entries: usize,
-        /// How long they are.
+        /// Length of those entries, in bytes.
         bytes: usize,
     },
-    /// A value is not there, and nobody erased it.
+    /// A value is missing, and no entry erased it.
     #[error(
         "ledger entry {entry} came without its value {value}, and no entry of the ledger says that the value was erased: it was \
          withheld, by the primary or on the way. What is missing here stays missing: give a new mirror a new directory, and do \
          not promote this one"
     )]
     Withheld {
-        /// The entry.
+        /// Ledger index of the entry.
         entry: u64,
-        /// The value's index in the record.
+        /// Index of the value in the record.
         value: u32,
     },
-    /// What the mirror holds cannot be read.
+    /// The ledger or index of the mirror cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
 }
@@ -129,51 +131,51 @@ impl From<LedgerError> for Rejected {
     }
 }
 
-/// An entry that fits, if its batch does.
+/// An entry that is valid if its batch is.
 #[derive(Debug)]
 pub enum Checked {
-    /// All of it.
+    /// A whole entry.
     Entry(CheckedEntry),
-    /// What an edge node keeps of it.
+    /// The part that an edge node keeps of an entry outside its prefixes.
     Outside(Outside),
 }
 
 /// A whole entry.
 #[derive(Debug)]
 pub struct CheckedEntry {
-    /// The stored form, its place blank.
+    /// The stored form, without its place.
     pub stored: Vec<u8>,
-    /// When the ledger took it, milliseconds since 1970 UTC.
+    /// Time of the entry, milliseconds since 1970 UTC.
     pub time_ms: u64,
-    /// Its leaf hash.
+    /// Leaf hash of the entry.
     pub leaf_hash: Hash,
-    /// Whether any edge leaves the record after it.
+    /// True if any edge leaves the record after the entry.
     pub has_edges: bool,
-    /// The entry before, of the same identifier.
+    /// Ledger index of the previous entry of the same identifier.
     pub previous: Option<u64>,
-    /// What it erases from the versions before it.
+    /// Values that the entry erases from earlier versions.
     pub erases: Option<ErasedValues>,
 }
 
-/// Entries that the primary signed for.
+/// Entries under a checkpoint that the primary signed.
 #[derive(Debug)]
 pub struct VerifiedBatch {
-    /// The index of the first.
+    /// Ledger index of the first entry.
     pub start: u64,
-    /// The entries, none when the mirror had them all.
+    /// The entries; empty if the mirror had them all.
     pub entries: Vec<Checked>,
-    /// The checkpoint behind them.
+    /// The checkpoint of the tree that ends with the entries.
     pub checkpoint: SignedCheckpoint,
 }
 
-/// Checks the records of one stream. After a rejection it is of no use any more.
+/// Checks the records of one stream. After a rejection a checker must not be used any more.
 #[derive(Debug)]
 pub struct Checker {
     verifier: VerifierKey,
     only: Vec<Subtree>,
-    /// Everything that came.
+    /// The tree of all entries received.
     chain: Chain,
-    /// The root of what the mirror holds.
+    /// Root of the tree that the mirror holds.
     held_root: Hash,
     entries: Vec<Checked>,
     leaves: Vec<Hash>,
@@ -184,8 +186,8 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// Checks what comes behind the tree that the mirror holds, whose last entry has this time. An edge node keeps `only` what these
-    /// subtrees cover; a whole mirror has none.
+    /// A checker for the entries behind the tree that the mirror holds; `time_ms` is the time of its last entry. An
+    /// edge node keeps `only` the entries that these subtrees cover; for a whole mirror `only` is empty.
     pub fn new(verifier: VerifierKey, only: Vec<Subtree>, frontier: Frontier, time_ms: u64) -> Self {
         Self {
             verifier,
@@ -201,21 +203,21 @@ impl Checker {
         }
     }
 
-    /// The index of the entry that has to come next.
+    /// Index of the next entry.
     pub fn next_index(&self) -> u64 {
         self.chain.size()
     }
 
-    /// A checkpoint that the primary's key signed, and that what came does not fit; there is one behind a rejection only.
+    /// A checkpoint that the primary's key signed, and that does not fit the entries received; set by a rejection only.
     pub fn ahead(&self) -> Option<&SignedCheckpoint> {
         self.ahead.as_ref()
     }
 
-    /// Takes a record; gives a batch when it is the checkpoint of one.
+    /// Takes a record; returns a batch if the record is a checkpoint.
     ///
     /// # Errors
     ///
-    /// [`Rejected`]; nothing that came since the last batch may be used.
+    /// [`Rejected`]; nothing received since the last batch may be used.
     pub fn take(&mut self, record: Record, held: &impl Held) -> Result<Option<VerifiedBatch>, Rejected> {
         match record {
             Record::Entry(stored) => self.entry(stored, held)?,
@@ -284,7 +286,7 @@ impl Checker {
         Ok(())
     }
 
-    /// Makes sure that there is room for one more entry, and gives its index.
+    /// Checks that there is room for one more entry, and returns its index.
     fn begin(&mut self, bytes: usize) -> Result<u64, Rejected> {
         self.bytes += bytes;
         let (size, entries) = (self.chain.size(), self.entries.len());

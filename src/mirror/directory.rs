@@ -1,28 +1,28 @@
-//! What the data directory of a mirror says, and what the mirror is told when it starts.
+//! The data directory of a mirror: which ledger it mirrors, checked against the settings at every start.
 
 use crate::{
     ledger::{DataDir, LedgerError, MirrorOf},
     tlog::note::VerifierKey,
 };
 
-/// What a node is told to mirror.
+/// Settings of a mirror.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
-    /// Where the primary's log is: its checkpoint lies at `<url>/checkpoint`.
+    /// Base URL of the primary's log, whose checkpoint lies at `<url>/checkpoint`.
     pub url: &'a str,
-    /// The primary's verifier key; the first start needs it.
+    /// The primary's verifier key; required at the first start.
     pub key: Option<&'a str>,
-    /// The prefixes that an edge node keeps; `None` when nothing is said, empty when everything is kept.
+    /// Prefixes that an edge node keeps; empty for everything, `None` if the settings do not say.
     pub only: Option<&'a [String]>,
 }
 
-/// Why a directory cannot be that of this mirror, or cannot be promoted.
+/// Error of preparing or promoting a directory.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// What is asked does not fit the directory.
+    /// The settings do not fit the directory.
     #[error("{what}")]
     Refused {
-        /// What is in the way, and what to do.
+        /// The conflict, with advice.
         what: String,
     },
     /// The directory cannot be read or written.
@@ -30,8 +30,8 @@ pub enum DirectoryError {
     Ledger(#[from] LedgerError),
 }
 
-/// What a directory mirrors, as it says or as it is told to now; `None` when it is a ledger of its own. What is said at the first
-/// start is remembered, and the directory is a mirror's from then on.
+/// Returns the ledger that a directory mirrors, by the directory or the settings; `None` if the directory holds a
+/// ledger of its own. The first start writes the settings into the directory, which is a mirror's from then on.
 ///
 /// # Errors
 ///

@@ -1,10 +1,11 @@
-//! A mirror's connection to its primary: two threads that follow it, try again, and say what is wrong.
+//! A mirror's connection to its primary: two threads that follow it, retry, and log what is wrong.
 //!
-//! One takes the primary's stream, has every batch verified and written, and begins anew when it ends: at once after
-//! progress, later and later otherwise, each time a little otherwise than other mirrors. The other takes the primary's published
-//! checkpoint once a second, for its cosignatures, and compares it with the tree that came over the stream. A primary that shows
-//! another history is not followed, and asked again now and then; what was verified is served meanwhile. A checkpoint of more than
-//! the mirror holds is kept, for the day on which the primary is gone.
+//! One thread takes the primary's stream, has every batch verified and written, and opens a new stream when one ends:
+//! after 100 ms if there was progress, otherwise with exponential back-off up to 30 s, always with jitter. The other
+//! thread takes the primary's published checkpoint once a second, for its cosignatures, and compares it with the tree
+//! from the stream. A primary that shows another history is not followed, but asked again with back-off; the verified
+//! entries are served meanwhile. A checkpoint of more entries than the mirror holds is remembered, for a promotion
+//! after the loss of the primary.
 
 use std::{
     io,
@@ -22,27 +23,27 @@ use crate::{
     tlog::note::VerifierKey,
 };
 
-/// The shortest and the longest pause before the primary is asked again.
+/// Shortest and longest pause before a new stream is opened.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How often the published checkpoint is looked at.
+/// Interval at which the published checkpoint is taken.
 const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a mirror follows its primary with.
+/// Parts of a mirror that follow its primary.
 pub struct Follow {
-    /// Whose ledger it is.
+    /// The ledger that is mirrored.
     pub of: MirrorOf,
-    /// What writes the batches.
+    /// Writer of the batches.
     pub applier: Applier,
-    /// What they are written to.
+    /// Ledger of the mirror.
     pub ledger: Arc<Ledger>,
-    /// What the mirror publishes.
+    /// Checkpoints that the mirror publishes.
     pub publication: Arc<Publication>,
-    /// How far behind it is.
+    /// Lag of the mirror.
     pub lag: Arc<Lag>,
-    /// What it remembers of its primary.
+    /// Largest checkpoint seen of the primary.
     pub seen: Arc<Seen>,
-    /// For the jitter of the pauses.
+    /// Randomness for the jitter of the pauses.
     pub entropy: Entropy,
 }
 
@@ -53,7 +54,7 @@ pub struct Following {
     threads: Vec<thread::JoinHandle<()>>,
 }
 
-/// Tells threads to end, and wakes those that pause.
+/// Flag that tells threads to end, and wakes those that pause.
 #[derive(Default)]
 struct Stopping(Mutex<bool>, Condvar);
 
@@ -67,7 +68,7 @@ impl Stopping {
         self.1.notify_all();
     }
 
-    /// Waits; true when it was told to end.
+    /// Waits; returns true if told to end.
     fn pause(&self, pause: Duration) -> bool {
         let stopping = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.1.wait_timeout_while(stopping, pause, |stopping| !*stopping);
@@ -80,7 +81,7 @@ impl Following {
     ///
     /// # Errors
     ///
-    /// When the system gives no thread.
+    /// [`io::Error`] if a thread cannot be started.
     pub fn start(follow: Follow) -> io::Result<Self> {
         let Follow { of, applier, ledger, publication, lag, seen, entropy } = follow;
         let stopping = Arc::<Stopping>::default();
@@ -99,7 +100,7 @@ impl Following {
         let trouble = Trouble::default();
         let stopped = Arc::clone(&stopping);
         let stream = Stream { of, client, applier, ledger, lag, seen, entropy, stopping: stopped, trouble };
-        // Held from the first thread on: when the second cannot be had, the first ends.
+        // Held from the first thread on: if the second cannot be started, dropping this ends the first.
         let mut following = Self { stopping, lag: following_lag, threads: Vec::new() };
         let spawn = |name: &str| thread::Builder::new().name(name.into());
         following.threads.push(spawn("touchmark-mir").spawn(move || stream.run())?);
@@ -107,12 +108,12 @@ impl Following {
         Ok(following)
     }
 
-    /// How far behind the primary the mirror is.
+    /// Lag of the mirror behind its primary.
     pub fn lag(&self) -> &Arc<Lag> {
         &self.lag
     }
 
-    /// Ends the threads: a batch that is being written is finished, and a request that is under way is waited for.
+    /// Ends the threads: a batch that is being written is finished, and a request that is under way is awaited.
     pub fn stop(mut self) {
         self.stopping.set();
         for thread in std::mem::take(&mut self.threads) {
@@ -129,7 +130,7 @@ impl Drop for Following {
     }
 }
 
-/// Why the stream of a primary ended.
+/// Reason for the end of a stream.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
     #[error(transparent)]
@@ -183,7 +184,7 @@ impl Stream {
         }
     }
 
-    /// Follows one stream to its end; `progressed` when anything of it was written.
+    /// Follows one stream to its end; sets `progressed` once a batch is written.
     fn follow(&mut self, progressed: &mut bool) -> Result<(), Ended> {
         self.applier.look_back(self.seen.explained())?;
         self.lag.lacks(!self.applier.is_explained());
@@ -193,7 +194,7 @@ impl Stream {
         let mut checker = Checker::new(self.of.key.clone(), subtrees, frontier, time_ms);
         let mut stream = self.client.open(checker.next_index(), &self.of.only)?;
         let held = self.applier.held();
-        // A mirror that holds nothing is given no checkpoint of it first.
+        // The stream to an empty mirror does not begin with a checkpoint.
         let (mut fits, mut size) = (checker.next_index() == 0, None);
         loop {
             let record = stream.record()?;
@@ -221,7 +222,8 @@ impl Stream {
         }
     }
 
-    /// Takes a record. A checkpoint that what came does not fit is remembered: the primary has signed so much.
+    /// Takes a record. A checkpoint that does not fit the entries received is remembered: the primary signed so many
+    /// entries.
     fn take(
         &mut self,
         checker: &mut Checker,
@@ -235,7 +237,7 @@ impl Stream {
         taken
     }
 
-    /// Looks whether all is well, the primary having so many entries.
+    /// Checks for withheld values, and whether the mirror has caught up; `size` is that of the primary's ledger.
     fn look(&mut self, size: Option<u64>) -> Result<(), Ended> {
         if let Some(Missing { entry, value }) = self.applier.withheld()? {
             return Err(Rejected::Withheld { entry, value }.into());
@@ -251,7 +253,7 @@ impl Stream {
         Ok(())
     }
 
-    /// The primary is followed: what was the matter is over, unless values are still missing.
+    /// Notes that the primary is followed: the trouble is over, unless values are still missing.
     fn followed(&mut self) {
         if self.applier.is_explained() && self.trouble.end() {
             tracing::info!(primary = self.of.url, entries = self.ledger.size(), "the primary is followed again");
@@ -281,12 +283,13 @@ impl Stream {
     }
 }
 
-/// What was the matter last: it is said when it begins, at every power of two of its repetitions, and when it ends.
+/// The last trouble, for the log: it is logged when it begins, at every power of two of its repetitions, and when it
+/// ends.
 #[derive(Debug, Default)]
 struct Trouble(Option<(String, u64)>);
 
 impl Trouble {
-    /// Something is the matter; gives how often it was in a row, when that is to be said.
+    /// Notes trouble; returns the number of times in a row if that is to be logged.
     fn begin(&mut self, what: &str) -> Option<u64> {
         let times = match &mut self.0 {
             Some((known, times)) if known == what => {
@@ -301,18 +304,18 @@ impl Trouble {
         times.is_power_of_two().then_some(times)
     }
 
-    /// Nothing is the matter; true when something was.
+    /// Notes the end of any trouble; true if there was some.
     fn end(&mut self) -> bool {
         self.0.take().is_some()
     }
 }
 
-/// A pause of three quarters to five quarters of another.
+/// A pause of three to five quarters of another, by jitter.
 fn jittered(pause: Duration, random: u8) -> Duration {
     pause * 3 / 4 + pause * u32::from(random) / 512
 }
 
-/// What the primary publishes.
+/// The thread for the checkpoints that the primary publishes.
 struct Published {
     client: ReplicaClient,
     verifier: VerifierKey,
@@ -328,7 +331,7 @@ impl Published {
     fn run(mut self) {
         while !self.stopping.pause(PUBLISH_INTERVAL) {
             let known = self.lag.now().connected && self.take();
-            // Without the published one, the newest of the stream.
+            // Without a published checkpoint, the newest of the stream serves.
             let newest = self.ledger.checkpoint();
             if !known && newest.size > self.publication.newest_checkpoint().size {
                 self.publication.publish(newest);
@@ -344,7 +347,7 @@ impl Published {
         }
     }
 
-    /// Takes the published checkpoint; false when there is none that can be used.
+    /// Takes the published checkpoint; false if there is none that can be used.
     fn take(&mut self) -> bool {
         let Ok(note) = self.client.checkpoint() else { return false };
         let Some(theirs) = self.verifier.verify(&note) else {
@@ -354,7 +357,7 @@ impl Published {
         };
         if theirs.size > self.ledger.size() {
             self.seen.see(&theirs);
-            // The next round has it.
+            // The next round finds its entries here.
             return true;
         }
         match self.ledger.root(theirs.size) {

@@ -1,8 +1,8 @@
-//! How far a mirror is behind its primary, for whoever asks: metrics, and every answer.
+//! Lag of a mirror behind its primary, for metrics and for every answer.
 //!
-//! Times are the primary's as far as it says any, and go on with the mirror's own clock while it says none: clocks that differ do
-//! not make a lag. They are not verified, so they cannot hide one either: it is never less than what the mirror's own clock says
-//! since it was in step. A mirror that lacks values which nobody is known to have erased is not in step.
+//! Times are the primary's while it reports them, and advance with the mirror's own clock in between: clocks that
+//! differ make no lag. The reported times are not verified, but cannot hide a lag: it is never less than the time since
+//! the mirror was last in step, by its own clock. A mirror that lacks values without a known erasure is not in step.
 
 use std::{
     fmt,
@@ -14,10 +14,10 @@ use std::{
 
 use crate::{ledger::Ledger, registry::Clock};
 
-/// How long a mirror counts as in step behind a sign of life, in milliseconds: one comes each second.
+/// Time for which a mirror counts as in step after a sign of life, in milliseconds: one comes each second.
 const FRESH_MS: u64 = 2_500;
 
-/// What is known of the primary.
+/// Lag of a mirror, and the state of its primary behind it.
 pub struct Lag {
     primary: String,
     ledger: Arc<Ledger>,
@@ -31,30 +31,30 @@ pub struct Lag {
 struct Known {
     connected: bool,
     forked: bool,
-    /// Entries that the primary said it has.
+    /// Entries in the primary's ledger, as reported.
     size: u64,
-    /// The primary's time when it was heard last, and the mirror's.
+    /// Time of the last sign of life, by the primary's clock and by the mirror's.
     theirs_ms: u64,
     heard_ms: u64,
-    /// The primary's time up to which the mirror has everything, and the mirror's when it had it.
+    /// Time at which the mirror last had everything, by the primary's clock and by the mirror's.
     in_step_ms: u64,
     had_ms: u64,
-    /// Whether values are missing that no entry erased so far.
+    /// True if values are missing that no entry has erased so far.
     lacks: bool,
 }
 
-/// How far behind a mirror is.
+/// Lag of a mirror at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LagNow {
-    /// Entries that the primary is known to have and the mirror has not.
+    /// Number of entries that the primary has and the mirror lacks.
     pub entries: u64,
-    /// For how long it has not been in step; 0 while it is.
+    /// Time since the mirror was in step, in seconds; 0 while it is.
     pub seconds: u64,
-    /// Whether the primary's stream is open.
+    /// True if the primary's stream is open.
     pub connected: bool,
-    /// Whether the primary shows another history than the mirror holds.
+    /// True if the primary shows another history than the mirror holds.
     pub forked: bool,
-    /// Whether values are missing that no entry erased so far.
+    /// True if values are missing that no entry has erased so far.
     pub lacks: bool,
 }
 
@@ -71,7 +71,7 @@ impl fmt::Debug for Lag {
 }
 
 impl Lag {
-    /// Of a mirror that has not heard of its primary yet, and whose last entry has this time.
+    /// The lag of a mirror without contact to its primary yet; `last_time_ms` is the time of its last entry.
     pub fn new(primary: &str, ledger: Arc<Ledger>, last_time_ms: Option<u64>, clock: Clock) -> Self {
         let now = clock();
         let known = Known {
@@ -88,23 +88,23 @@ impl Lag {
         Self { primary: primary.into(), ledger, clock, known: Mutex::new(known), rejected, forks }
     }
 
-    /// Where the primary is.
+    /// URL of the primary.
     pub fn primary(&self) -> &str {
         &self.primary
     }
 
-    /// The primary gave a sign of life.
+    /// Notes a sign of life: size of the primary's ledger, and time of the primary in milliseconds since 1970 UTC.
     pub fn heard(&self, size: u64, time_ms: u64) {
         let now = (self.clock)();
         let held = self.ledger.size();
         let mut known = self.known();
         (known.connected, known.size, known.theirs_ms, known.heard_ms) = (true, size, time_ms, now);
-        // A clock that was set back, or a time that was none.
+        // The primary's clock was set back, or an earlier time was wrong.
         known.in_step_ms = known.in_step_ms.min(time_ms);
         known.has(held);
     }
 
-    /// A batch was applied.
+    /// Notes that a batch was applied.
     pub fn applied(&self) {
         let held = self.ledger.size();
         let mut known = self.known();
@@ -112,38 +112,38 @@ impl Lag {
         known.has(held);
     }
 
-    /// Whether values are missing that no entry erased so far.
+    /// Notes whether values are missing that no entry has erased so far.
     pub fn lacks(&self, lacks: bool) {
         self.known().lacks = lacks;
     }
 
-    /// The stream is over.
+    /// Notes the end of the stream.
     pub fn lost(&self) {
         self.known().connected = false;
     }
 
-    /// Something came that does not verify.
+    /// Counts a rejection: a record or checkpoint that does not verify.
     pub fn reject(&self) {
         self.rejected.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The primary shows another history; true when it did not before.
+    /// Counts a fork: the primary shows another history. Returns true if it did not before.
     pub fn fork(&self) -> bool {
         self.forks.fetch_add(1, Ordering::Relaxed);
         !std::mem::replace(&mut self.known().forked, true)
     }
 
-    /// How often something came that does not verify.
+    /// Number of rejections.
     pub fn rejected(&self) -> u64 {
         self.rejected.load(Ordering::Relaxed)
     }
 
-    /// How often the primary showed another history.
+    /// Number of times that the primary showed another history.
     pub fn forks(&self) -> u64 {
         self.forks.load(Ordering::Relaxed)
     }
 
-    /// How it stands.
+    /// The lag now.
     pub fn now(&self) -> LagNow {
         let (known, held, now) = (*self.known(), self.ledger.size(), (self.clock)());
         let silent_ms = now.saturating_sub(known.heard_ms);
@@ -161,7 +161,7 @@ impl Lag {
 }
 
 impl Known {
-    /// So many entries are held.
+    /// Notes the number of entries held.
     fn has(&mut self, held: u64) {
         if held >= self.size && !self.lacks {
             (self.in_step_ms, self.had_ms) = (self.theirs_ms, self.heard_ms);
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use crate::ledger::{DataDir, KeySource, LedgerError, Mark, Opening};
 
-    /// What a mirror hears, and when: own time, size and time of the primary; then what it says at a later time.
+    /// Signs of life as the mirror hears them: own time, size and time of the primary; then the lag at a later time.
     #[test]
     fn what_the_primary_says_of_the_time_hides_no_lag() {
         const NOW: u64 = 1_000_000;
@@ -206,7 +206,7 @@ mod tests {
             }
             time.store(NOW + at, Ordering::Relaxed);
             let now = lag.now();
-            // A lag that is too long is for the operator to see; one that is hidden is not.
+            // A lag shown too long is for the operator to see; a hidden one is not.
             let said = if seconds == u64::MAX { u64::from(now.seconds >= 9) * u64::MAX } else { now.seconds };
             assert_eq!((now.entries, said), (entries, seconds), "{name}");
         }

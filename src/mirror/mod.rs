@@ -1,18 +1,19 @@
-//! Mirrors: following the ledger of another node, and believing nothing of it that does not verify.
+//! Mirrors: they follow the ledger of another node, and believe nothing of it that does not verify.
 //!
 //! ```text
 //! records --Checker--> verified batch --Applier--> ledger (under the primary's checkpoint) -> index -> caches, feeds
 //!          (pure)       (whole or not)  (durable)
 //! ```
 //!
-//! [`Checker`] takes the records of the primary's stream (`protocol::replica`) and gives a batch once a checkpoint that the
-//! primary's key signed covers exactly what came: every leaf hash is derived again from values and salts. [`Applier`] writes it.
-//! [`Lag`] knows how far behind the mirror is. What does not fit is thrown away with its batch, and nothing of it was ever served.
+//! [`Checker`] takes the records of the primary's stream (`protocol::replica`) and returns a batch once a checkpoint
+//! that the primary's key signed covers exactly the entries received: every leaf hash is derived again from values and
+//! salts. [`Applier`] writes the batch. [`Lag`] measures how far behind the mirror is. A batch that does not verify is
+//! dropped as a whole, before any of it was served.
 //!
-//! [`Following`] is the loop around them: it asks the primary, tries again, and says what is wrong. What a directory mirrors is
-//! prepared in [`directory`]; one that becomes a primary's in [`promote`].
+//! [`Following`] is the loop around them: it connects to the primary, retries, and logs what is wrong. [`directory`]
+//! checks which ledger a directory mirrors; [`promote`] turns the directory of a mirror into that of a primary.
 //!
-//! Deliberately absent: connections (`client::replica`), and writing of its own.
+//! Deliberately absent: connections (`client::replica`), and writes of clients.
 
 mod apply;
 mod check;

@@ -1,7 +1,8 @@
-//! Promotion: a stopped mirror becomes a primary, after it was shown to hold everything that the primary is known to have signed.
+//! Promotion: a stopped mirror becomes a primary, once it is shown to hold everything that the primary is known to have
+//! signed.
 //!
-//! Known are the checkpoint of the mirror's own ledger, the largest that it ever saw (`ledger::Seen`), and one that the operator
-//! has. What the primary acknowledged after all of them cannot be known here.
+//! Known are the checkpoint of the mirror's own ledger, the largest that it ever saw (`ledger::Seen`), and one that the
+//! operator gives. Entries that the primary acknowledged after all of these are unknown here.
 
 use super::DirectoryError;
 use crate::{
@@ -9,63 +10,63 @@ use crate::{
     tlog::SignedCheckpoint,
 };
 
-/// What a mirror may lack that becomes a primary.
+/// Loss that a promotion accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// Nothing that its primary is known to have signed.
+    /// None: the mirror must hold everything that its primary is known to have signed.
     Refused,
-    /// Entries that it never received: there is nobody left who has them.
+    /// The loss of entries that the mirror never received, when no other node has them.
     Accepted,
 }
 
-/// What was proved, and what the directory is now.
+/// Result of a promotion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PromoteReport {
     /// Entries in the ledger, each read and hashed again.
     pub entries: u64,
-    /// Of these, how many the last checkpoint of the primary covers.
+    /// Number of those that the last checkpoint of the primary covers.
     pub signed: u64,
-    /// The root of their tree, base64.
+    /// Root of their tree, base64.
     pub root: String,
-    /// The largest checkpoint of the primary that is known covers so many entries; what the primary took later nobody knows here.
+    /// Size of the largest known checkpoint of the primary. Entries after it are unknown here.
     pub known: u64,
-    /// How many of those are not here, which the operator accepted.
+    /// Number of entries missing up to that size, as the operator accepted.
     pub missing: u64,
-    /// The entries that the operator's checkpoint covers, all of them here, when one was given.
+    /// Size of the operator's checkpoint, if one was given: its entries are all here.
     pub at_least: Option<u64>,
-    /// The verifier key of before.
+    /// The verifier key before the promotion.
     pub old_key: String,
-    /// The verifier key from now on.
+    /// The verifier key after the promotion.
     pub verifier_key: String,
 }
 
-/// What an operator asks of a promotion.
+/// Request of an operator for a promotion.
 #[derive(Clone, Copy, Debug)]
 pub struct Promotion<'a> {
-    /// Which key signs from then on.
+    /// The key that signs from then on.
     pub key: PromotionKey<'a>,
-    /// A checkpoint that somebody has from the primary: what it covers has to be here, and the same.
+    /// A checkpoint of the primary: the mirror must hold exactly the entries that it covers.
     pub at_least: Option<&'a [u8]>,
-    /// What may be missing.
+    /// Loss that is accepted.
     pub loss: Loss,
 }
 
-/// What a check of the whole directory found.
+/// Result of a check of the whole directory.
 #[derive(Clone, Debug)]
 pub struct Sound {
     /// Entries in the ledger, each read and hashed again.
     pub entries: u64,
-    /// Of these, how many the last checkpoint of the primary covers.
+    /// Number of those that the last checkpoint of the primary covers.
     pub signed: u64,
-    /// The root of their tree, base64.
+    /// Root of their tree, base64.
     pub root: String,
 }
 
-/// Whose ledger a directory mirrors that may be promoted: it keeps the whole of it.
+/// Returns the ledger that a directory mirrors, if the directory may be promoted: a mirror of the whole ledger.
 ///
 /// # Errors
 ///
-/// [`DirectoryError::Refused`] when it is no whole mirror's; [`DirectoryError::Ledger`].
+/// [`DirectoryError::Refused`] if the directory is not that of a whole mirror; [`DirectoryError::Ledger`].
 pub fn promotable(directory: &DataDir) -> Result<MirrorOf, DirectoryError> {
     let refused = |what: String| Err(DirectoryError::Refused { what });
     let Some(mirror) = MirrorOf::read(directory)? else {
@@ -83,15 +84,17 @@ pub fn promotable(directory: &DataDir) -> Result<MirrorOf, DirectoryError> {
     Ok(mirror)
 }
 
-/// Makes the directory of a stopped mirror that of a primary: with its primary's key, of a file, or with a new one.
+/// Turns the directory of a stopped mirror into that of a primary, with its primary's key from a file, or with a new
+/// one.
 ///
-/// Its tree gives the root that the primary's key signed last ([`Sound`]); it has to hold what the largest checkpoint that was ever
-/// seen covers, unless the loss is accepted, and what the operator's checkpoint covers.
+/// The root of the tree must be the one that the primary's key signed last ([`Sound`]). The mirror must hold the
+/// entries that the largest checkpoint ever seen covers, unless the loss is accepted, and those that the operator's
+/// checkpoint covers.
 ///
 /// # Errors
 ///
-/// [`DirectoryError::Refused`] when the directory holds less or something else; [`DirectoryError::Ledger`]. Nothing is changed
-/// then.
+/// [`DirectoryError::Refused`] if the directory holds fewer entries or others; [`DirectoryError::Ledger`]. Nothing is
+/// changed then.
 pub fn promote(
     directory: &DataDir,
     mirror: &MirrorOf,
@@ -115,7 +118,7 @@ pub fn promote(
     Ok(PromoteReport { entries, signed, root, known, missing, at_least, old_key, verifier_key })
 }
 
-/// How many entries are missing of a checkpoint that was seen.
+/// Number of entries of a seen checkpoint that are missing.
 fn missing(ledger: &Ledger, seen: &SignedCheckpoint, loss: Loss) -> Result<u64, DirectoryError> {
     let refused = |what: String| Err(DirectoryError::Refused { what });
     let held = ledger.size();
@@ -140,7 +143,7 @@ fn missing(ledger: &Ledger, seen: &SignedCheckpoint, loss: Loss) -> Result<u64, 
     Ok(missing)
 }
 
-/// A checkpoint that somebody has from the primary, whose entries are all here.
+/// Verifies a checkpoint from the operator, whose entries must all be here.
 fn covered(ledger: &Ledger, mirror: &MirrorOf, note: &[u8]) -> Result<SignedCheckpoint, DirectoryError> {
     let refused = |what: String| DirectoryError::Refused { what };
     let given = mirror.key.verify(note).ok_or_else(|| {

@@ -1,48 +1,49 @@
-//! What we put into the `extra` of a proof: the text of the entry, and what opens its commitments to some of the values.
+//! Content of a proof's `extra`: the text of the entry, and openings of its commitments to some of the values.
 //!
 //! ```text
 //! <entry text: its lines, the last one ending with LF>
-//! open <value index> <base64 salt> <base64 canonical bytes>        one a value, by index
+//! open <value index> <base64 salt> <base64 canonical bytes>        one for each value, by index
 //! ```
 //!
-//! No line of an entry begins with `open`, so the first that does ends the text. Nothing here is authenticated by itself: the text
-//! has to give the leaf hash, and each opening the commitment in the entry's `value` line. Each content has one spelling.
+//! No line of an entry begins with `open`, so the first line that does ends the text. Nothing here is authenticated by
+//! itself: the text has to give the leaf hash, and each opening the commitment in the entry's `value` line. Each
+//! content has one spelling.
 
 use data_encoding::BASE64;
 
 use crate::tlog::number;
 
-/// The most values that can be opened: those of a record.
+/// Maximum number of openings: the values of a record.
 pub const OPENINGS_MAX: usize = 256;
 
-/// What opens the commitment to one value.
+/// Opening of the commitment to one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {
-    /// The value's index.
+    /// Index of the value.
     pub index: u32,
-    /// The value's salt.
+    /// Salt of the value.
     pub salt: [u8; 32],
-    /// What the commitment covers beside the type (`record::stored`).
+    /// Canonical bytes of the value (`record::stored`), which the commitment covers beside its type.
     pub canonical: Vec<u8>,
 }
 
-/// Why the content of `extra` is none of ours.
+/// Reason why the content of `extra` cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpeningError {
-    /// It is not UTF-8.
+    /// The content is not UTF-8.
     #[error("what is added to the proof is not text")]
     NotText,
-    /// An `open` line is not what it should be.
+    /// An `open` line breaks a rule.
     #[error("opening {number} of the proof: {what}")]
     Line {
-        /// Which one, from 1.
+        /// Number of the opening, from 1.
         number: usize,
-        /// The rule that broke.
+        /// The broken rule.
         what: &'static str,
     },
 }
 
-/// The content of `extra`.
+/// Writes the content of `extra`.
 pub fn write(entry_text: &[u8], openings: &[Opening]) -> Vec<u8> {
     let mut extra = entry_text.to_vec();
     for Opening { index, salt, canonical } in openings {
@@ -52,7 +53,7 @@ pub fn write(entry_text: &[u8], openings: &[Opening]) -> Vec<u8> {
     extra
 }
 
-/// Parts the text of the entry from the openings.
+/// Splits the content of `extra` into the text of the entry and the openings.
 ///
 /// # Errors
 ///

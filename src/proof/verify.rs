@@ -1,4 +1,4 @@
-//! The check of a whole proof, and what can come of it.
+//! Verification of a whole proof, and its outcomes.
 
 use super::opening::{self, OpeningError};
 use crate::{
@@ -11,98 +11,98 @@ use crate::{
     },
 };
 
-/// What a file shows.
+/// Outcome of a verification.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// The entry stands in the ledger, and all its values are shown.
+    /// The entry is in the ledger, and all its values are shown.
     Disclosed(Proven),
-    /// The entry stands in the ledger, and some of its values are not shown: they were withheld, or erased.
+    /// The entry is in the ledger, and some of its values are not shown: they were withheld, or erased.
     Withheld {
-        /// What is shown.
+        /// The proven entry.
         proven: Proven,
-        /// The indexes of the values that are not.
+        /// Indexes of the values that are not shown.
         indexes: Vec<u32>,
     },
-    /// The file shows nothing.
+    /// The file proves nothing.
     Invalid(Defect),
 }
 
-/// What is proven about an entry.
+/// Proven facts about an entry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proven {
-    /// Its index in the ledger.
+    /// Index of the entry in the ledger.
     pub index: u64,
-    /// Its text, which the leaf hash covers.
+    /// Text of the entry, which the leaf hash covers.
     pub text: String,
-    /// What it says happened.
+    /// Kind of change.
     pub kind: EntryKind,
-    /// To which identifier.
+    /// The identifier, or the prefix.
     pub identifier: String,
-    /// When the ledger took it, milliseconds since 1970 UTC, as the ledger says.
+    /// Time at which the ledger took the entry, as the ledger says, in milliseconds since 1970 UTC.
     pub time_ms: u64,
-    /// Who did it.
+    /// Principal of the change.
     pub principal: String,
-    /// The index of the entry before, of the same identifier.
+    /// Index of the previous entry of the same identifier.
     pub previous: Option<u64>,
-    /// The values that are shown, in order of index.
+    /// Values that are shown, in order of index.
     pub values: Vec<Value>,
-    /// What was erased with it, and why.
+    /// Extent and reason of the erasure, for an erase entry.
     pub erasure: Option<Erasure>,
-    /// The checkpoint that covers it, and who stands for that.
+    /// The checkpoint that covers the entry, with the witnesses that cosigned it.
     pub accepted: Accepted,
 }
 
 impl Proven {
-    /// The entry's lines with this keyword, without it, as they are written (`entry::EntryText`).
+    /// Arguments of the entry's lines with this keyword, as they are written (`entry::EntryText`).
     pub fn lines_of(&self, keyword: &str) -> impl Iterator<Item = &str> {
         self.text.lines().filter_map(move |line| line.strip_prefix(keyword)?.strip_prefix(' '))
     }
 }
 
-/// Why a file shows nothing.
+/// Reason why a file proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Defect {
-    /// It is no proof.
+    /// The file is no proof.
     #[error(transparent)]
     File(#[from] TlogProofError),
-    /// What is added to it is none of ours.
+    /// The content of `extra` cannot be read.
     #[error(transparent)]
     Opening(#[from] OpeningError),
-    /// The text of the entry is none.
+    /// The text of the entry is no entry.
     #[error(transparent)]
     Entry(#[from] EntryTextError),
-    /// The checkpoint is not accepted.
+    /// The policy does not accept the checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] PolicyRefusal),
     /// Entry, path and checkpoint do not belong together.
     #[error("the path does not lead from entry {index} to the root of the checkpoint, which covers {size} entries")]
     NotIncluded {
-        /// The entry.
+        /// Index of the entry.
         index: u64,
-        /// The size of the checkpoint's tree.
+        /// Size of the checkpoint's tree.
         size: u64,
     },
-    /// A value is shown that the entry does not have.
+    /// An opened value is not in the entry.
     #[error("the proof opens value {index}, which the entry does not have")]
     NoSuchValue {
-        /// Its index.
+        /// Index of the value.
         index: u32,
     },
-    /// A value is shown that is not the one that the entry commits to.
+    /// An opened value is not the one that the entry commits to.
     #[error("value {index} is not what the entry commits to")]
     Commitment {
-        /// Its index.
+        /// Index of the value.
         index: u32,
     },
-    /// The entry commits to bytes that are no value.
+    /// The entry commits to bytes that this version cannot read as a value.
     #[error("value {index} is what the entry commits to, and not a value that this version can read")]
     Unreadable {
-        /// Its index.
+        /// Index of the value.
         index: u32,
     },
 }
 
-/// Checks a proof file (C2SP tlog-proof, "Verifying a tlog proof") against whom an auditor trusts.
+/// Verifies a proof file (C2SP tlog-proof, "Verifying a tlog proof") under an auditor's policy.
 pub fn verify(file: &[u8], policy: &Policy) -> Outcome {
     match TlogProof::parse(file) {
         Ok(proof) => check(&proof, policy),
@@ -110,7 +110,7 @@ pub fn verify(file: &[u8], policy: &Policy) -> Outcome {
     }
 }
 
-/// Checks a proof (C2SP tlog-proof, "Verifying a tlog proof") against whom an auditor trusts.
+/// Verifies a proof (C2SP tlog-proof, "Verifying a tlog proof") under an auditor's policy.
 pub fn check(proof: &TlogProof, policy: &Policy) -> Outcome {
     match proven(proof, policy) {
         Ok((proven, withheld)) if withheld.is_empty() => Outcome::Disclosed(proven),
@@ -137,7 +137,7 @@ fn proven(proof: &TlogProof, policy: &Policy) -> Result<(Proven, Vec<u32>), Defe
         }
         let stored = StoredValue { index, kind: line.kind, canonical: &opening.canonical };
         let mut value = stored.decode().map_err(|_| Defect::Unreadable { index })?;
-        // A value without a time of its own bears that of the entry.
+        // A value without a time of its own has that of the entry.
         if value.timestamp == 0 {
             value.timestamp = entry.time_ms / 1_000;
         }
@@ -189,7 +189,7 @@ mod tests {
         Policy::parse(text.as_bytes()).unwrap()
     }
 
-    /// A proof of an entry with values 1, 2 and 300, of which some are shown.
+    /// A proof of an entry with values 1, 2 and 300, some of which are shown.
     fn proof(shown: &[u32]) -> TlogProof {
         let identifier = Identifier::parse("88.118/Pump 7").unwrap();
         let value = |index: u32| Value {
@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(outcome(&swapped), Outcome::Invalid(Defect::Commitment { index: 1 }));
     }
 
-    /// No byte is there for nothing: a file with another one is refused, or shows exactly the same.
+    /// Every byte matters: a file with another byte is refused, or shows exactly the same.
     #[test]
     fn every_byte_counts() {
         let file = proof(&[1, 300]).write().into_bytes();
@@ -308,7 +308,8 @@ mod tests {
                 let mut flipped = file.clone();
                 flipped[at] ^= mask;
                 assert_eq!(shown(&flipped, "quorum w"), None, "byte {at}, {:?}", file[at] as char);
-                // Without a quorum, a cosignature may be made one by an unknown key, which says nothing; and no more than that.
+                // Without a quorum, a changed cosignature may pass for one by an unknown key, which proves nothing; no
+                // other change passes.
                 if let Some(Outcome::Withheld { proven, indexes }) = shown(&flipped, "quorum none") {
                     unnoticed += 1;
                     let Outcome::Withheld { proven: whole, indexes: whole_indexes } = &witnessed else { panic!() };
@@ -318,7 +319,7 @@ mod tests {
                 }
             }
         }
-        // Its name, and its key id in base64.
+        // Name of the key, and key id in base64.
         assert!(unnoticed > 0 && unnoticed < 9 * 24, "{unnoticed}");
     }
 }

@@ -1,12 +1,13 @@
-//! Records as comma-separated values (RFC 4180), for what a spreadsheet holds.
+//! Records as comma-separated values (RFC 4180), for data from spreadsheets.
 //!
 //! ```csv
 //! identifier,NAME,MASS
 //! 88.1000.LSN/GB120-3169,Gearbox,0.4 kg
 //! ```
 //!
-//! The column `identifier` stands first; every other column is named by a value type. A cell becomes a value whose index is
-//! the place of its column, from 1, so that a column has the same index in every record; an empty cell becomes none. Edges, TTLs and permissions have no place here: use JSON lines.
+//! The column `identifier` stands first; every other column is named by a value type. A cell becomes a value with the
+//! number of its column, from 1, as index, so that a column has the same index in every record; an empty cell becomes
+//! none. Edges, TTLs and permissions have no column: use JSON lines.
 
 use std::io::{self, Read};
 
@@ -18,22 +19,22 @@ use crate::{
     record::{ValueType, Values},
 };
 
-/// The longest row, in bytes (4 MiB).
+/// Maximum length of a row, in bytes (4 MiB).
 pub const ROW_BYTES_MAX: usize = super::json::LINE_BYTES_MAX;
 
-/// Why a file cannot be read on.
+/// Error that ends the reading of a file.
 #[derive(Debug, thiserror::Error)]
 pub enum CsvError {
-    /// The header does not say what the columns are.
+    /// The header is missing, or a column in it is wrong.
     #[error("line 1: {0}")]
     Header(String),
     /// A row does not end.
     #[error("line {line}: the row is longer than {ROW_BYTES_MAX} bytes (a quote that is not closed?)")]
     RowTooLong {
-        /// Where the row starts, from 1.
+        /// Line on which the row starts, from 1.
         line: u64,
     },
-    /// The system's word.
+    /// I/O error.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -43,7 +44,7 @@ pub enum CsvError {
 pub struct Row {
     /// The line on which the row starts, from 1.
     pub line: u64,
-    /// Why the row was refused; when absent, its command was added.
+    /// Reason of the refusal; `None` if the command of the row was added.
     pub refused: Option<String>,
 }
 
@@ -62,7 +63,8 @@ impl<R: Read> CsvRows<R> {
     /// [`CsvError`]: no header, no column `identifier`, or a column that is not named by a value type of its own.
     pub fn new(input: R) -> Result<Self, CsvError> {
         let input = Bounded { input, left: ROW_BYTES_MAX, taken: 0, last: 0 };
-        // Ended at CR LF as one, the library would count the LF to the next row, and every line one too low.
+        // With CR LF as one terminator, the library would count the LF to the next row, and report every line one too
+        // low.
         let mut reader = csv::ReaderBuilder::new()
             .flexible(true)
             .has_headers(false)
@@ -94,12 +96,13 @@ impl<R: Read> CsvRows<R> {
         }
     }
 
-    /// How many bytes of the file were taken.
+    /// Number of bytes of the file read so far.
     pub fn bytes_read(&self) -> u64 {
         self.reader.position().byte()
     }
 
-    /// The line on which the row starts. The library says where it began to look, which may be at empty lines before.
+    /// Line on which the row starts. The library reports the line where its search began, which may be an empty line
+    /// before the row.
     fn line(&self) -> u64 {
         let input = self.reader.get_ref();
         let cut_off = self.reader.position().byte() == input.taken && input.last != b'\n';
@@ -147,7 +150,7 @@ fn strip_cr(field: &[u8]) -> &[u8] {
     field.strip_suffix(b"\r").unwrap_or(field)
 }
 
-/// The value types that the header names.
+/// Returns the value types that the header names.
 fn header(row: &ByteRecord) -> Result<Vec<String>, String> {
     let mut names = fields(row);
     match names.next() {
@@ -172,13 +175,13 @@ fn header(row: &ByteRecord) -> Result<Vec<String>, String> {
     Ok(kinds)
 }
 
-/// A reader that refuses to go on when one row has taken too much of it.
+/// A reader that fails once a single row has taken more than its limit.
 struct Bounded<R> {
     input: R,
     left: usize,
-    /// How many bytes were read in all.
+    /// Number of bytes read in all.
     taken: u64,
-    /// The last of them.
+    /// The last byte read.
     last: u8,
 }
 
@@ -201,7 +204,7 @@ mod tests {
     use crate::protocol::grpc::pb;
     use prost::Message;
 
-    /// Each row as `line: outcome`, then what ended the file early.
+    /// Each row as `line: outcome`, then the error that ended the file early.
     fn rows(text: impl AsRef<[u8]>) -> Vec<String> {
         let mut batch = CommandBatch::default();
         let mut rows = match CsvRows::new(text.as_ref()) {

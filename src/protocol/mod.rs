@@ -1,7 +1,7 @@
 //! Codecs without sockets: bytes to queries and commands, answers and receipts to bytes.
 //!
-//! A protocol file decodes, calls nothing, encodes; it holds no policy. How an outcome is spelled in each protocol stands
-//! in one table ([`outcome`]).
+//! A protocol file decodes, calls nothing, encodes; it holds no policy. One table spells every outcome in every
+//! protocol ([`outcome`]).
 
 pub mod csv;
 pub mod dns;

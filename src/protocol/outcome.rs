@@ -1,11 +1,11 @@
-//! The one table: what each outcome is called in each protocol.
+//! The table of outcomes: the name and code of each in each protocol.
 
 use crate::{
     registry::Refusal,
     resolver::{Answer, AnswerKind, Busy, NoAnswer, ProveError, recursion::RecursionError},
 };
 
-/// What can come of a question or a command.
+/// Outcome of a query or a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A record was found, or a command carried out.
@@ -16,13 +16,13 @@ pub enum Outcome {
     Retired,
     /// The record was erased, with all its values.
     Erased,
-    /// Another node answers.
+    /// The node refers to another one.
     Delegated,
-    /// Neither this node answers, nor does it know who does.
+    /// The node does not answer for the identifier, and knows no node that does.
     NotResponsible,
     /// A permit is missing.
     Denied,
-    /// What was asked breaks a rule.
+    /// The query or command breaks a rule.
     Invalid,
     /// The identifier is registered already.
     AlreadyExists,
@@ -32,7 +32,7 @@ pub enum Outcome {
     TryLater,
     /// The node cannot do it now.
     Unavailable,
-    /// The node's program contradicts itself.
+    /// The program has a bug: an invariant does not hold.
     Internal,
 }
 
@@ -49,21 +49,21 @@ pub enum DnsRcode {
     Refused,
 }
 
-/// How one outcome is spelled.
+/// Codes and word of one outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spelling {
-    /// Status code of gRPC, as in `google.rpc.Code`. A single `Resolve` gives reads that end in not found, retired, delegated
-    /// or denied as variants of the answer, with status OK.
+    /// gRPC status code (`google.rpc.Code`). A single `Resolve` that ends in not found, retired, delegated or denied
+    /// has status OK, with the outcome as a variant of the answer.
     pub grpc: i32,
     /// DNS response code.
     pub dns: DnsRcode,
-    /// Extended DNS error (RFC 8914), where one helps.
+    /// Extended DNS error (RFC 8914), if one adds anything.
     pub dns_extended: Option<u16>,
     /// Status code of HTTP (RFC 9110 section 15).
     pub http: u16,
     /// Exit code of the command line.
     pub exit: u8,
-    /// The word for it.
+    /// The outcome in words.
     pub word: &'static str,
 }
 
@@ -85,7 +85,7 @@ impl Outcome {
         Self::Internal,
     ];
 
-    /// The outcome that a status or a refusal with this gRPC code stands for. Of those that share a code, it is the one
+    /// Returns the outcome of a status or a refusal with this gRPC code. Of outcomes that share a code, it is the one
     /// that is never a variant of an answer.
     pub fn of_grpc_code(code: i32) -> Option<Self> {
         let in_answers =
@@ -93,19 +93,19 @@ impl Outcome {
         Self::ALL.into_iter().find(|outcome| outcome.spelling().grpc == code && !in_answers(*outcome))
     }
 
-    /// The row of the table.
+    /// Returns the row of the table.
     pub fn spelling(self) -> Spelling {
         use DnsRcode::{NoError, NxDomain, Refused, ServFail};
         let row = |grpc, dns, dns_extended, http, exit, word| Spelling { grpc, dns, dns_extended, http, exit, word };
         match self {
             Self::Success => row(0, NoError, None, 200, 0, "ok"),
             Self::NotFound => row(5, NxDomain, None, 404, 3, "not found"),
-            // A retired name existed and answers with no data: it is never anything else again. 0: Other.
+            // RFC 8914 code 0, Other. A retired name stays in existence, with no data: it is never registered again.
             Self::Retired => row(9, NoError, Some(0), 410, 4, "retired"),
-            // As for a retired one: it is never anything else again.
+            // As for a retired name.
             Self::Erased => row(9, NoError, Some(0), 410, 4, "erased"),
-            // A referral, which says it all; 20, Not Authoritative, where there is none to give. 421: Misdirected Request; the answer
-            // names the sites, and HTTP has no redirection to several of them.
+            // A referral needs no extended error; 20, Not Authoritative, is for answers without one. 421: Misdirected
+            // Request; the answer names the sites, and HTTP has no redirection to several of them.
             Self::Delegated => row(9, NoError, Some(20), 421, 5, "delegated"),
             Self::NotResponsible => row(9, Refused, Some(20), 421, 5, "not responsible"),
             // 18: Prohibited.

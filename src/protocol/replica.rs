@@ -1,4 +1,4 @@
-//! The stream between a primary and its mirrors: records, one after the other.
+//! The replication stream from a primary to a mirror: a sequence of records.
 //!
 //! ```text
 //! record = type (1 byte) · length (4 bytes, big-endian) · bytes
@@ -8,62 +8,62 @@
 //!   4  alive       the size of the primary's ledger, and its time in ms since 1970 UTC (8 bytes each, big-endian)
 //! ```
 //!
-//! The first record is a checkpoint of the entries that the mirror has already, or `alive` where it has none. An erase entry
-//! stands alone between two checkpoints. Deliberately absent: what a mirror makes of it (`mirror`).
+//! The first record is a checkpoint of the entries that the mirror has already, or `alive` if the mirror has none. An
+//! erase entry stands alone between two checkpoints. Deliberately absent: applying the records (`mirror`).
 
 use crate::{
     entry::TEXT_BYTES_MAX,
     ledger::{CHECKPOINT_BYTES_MAX, ENTRY_BYTES_MAX},
 };
 
-/// Bytes before the bytes of a record.
+/// Length of the head of a record: type and length.
 pub const HEAD_BYTES: usize = 5;
 /// The path below that of the log, whose checkpoint lies at `<log>/checkpoint`.
 pub const PATH: &str = "replica";
-/// The most entries between two checkpoints.
+/// Maximum number of entries between two checkpoints.
 pub const BATCH_ENTRIES_MAX: usize = 4_096;
-/// The most bytes between two checkpoints: what a page is filled to, and one entry more.
+/// Maximum number of bytes between two checkpoints: a full page, one entry more, and 64 KiB.
 pub const BATCH_BYTES_MAX: usize = PAGE_BYTES_MAX + ENTRY_BYTES_MAX + (64 << 10);
-/// How many bytes of entries a primary reads ahead of a mirror, about.
+/// Number of bytes of entries that a primary reads ahead of a mirror, about.
 pub const PAGE_BYTES_MAX: usize = 1 << 20;
-/// How often a primary gives a sign of life while there is nothing else to give, in milliseconds.
+/// Interval of the `alive` records of a primary with nothing else to send, in milliseconds.
 pub const ALIVE_INTERVAL_MS: u64 = 1_000;
 
-/// One record.
+/// A record of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// A whole entry in its stored form.
     Entry(Vec<u8>),
-    /// The text of an entry that was not asked for.
+    /// The text of an entry outside the prefixes that were asked for.
     Outside(Vec<u8>),
     /// A signed note over all entries so far.
     Checkpoint(Vec<u8>),
-    /// The primary is there.
+    /// Sign of life of the primary.
     Alive {
-        /// Entries in its ledger.
+        /// Number of entries in the primary's ledger.
         size: u64,
-        /// Its time, milliseconds since 1970 UTC.
+        /// Time of the primary, milliseconds since 1970 UTC.
         time_ms: u64,
     },
 }
 
-/// What comes is no record.
+/// Error of a malformed record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRecord {
-    /// Of no type that is known.
+    /// Unknown type.
     #[error("a record of type {0}, which this version does not know")]
     Type(u8),
-    /// Longer than its type may be.
+    /// Longer than the limit of its type.
     #[error("a record of type {kind} with {bytes} bytes; the limit is {limit}")]
     TooLong {
         /// The type.
         kind: u8,
-        /// How long it is.
+        /// Length of the record, in bytes.
         bytes: usize,
         /// The limit.
         limit: usize,
     },
-    /// A sign of life of another length.
+    /// A sign of life whose length is not 16 bytes.
     #[error("a sign of life of {0} bytes; it has 16")]
     Alive(usize),
 }
@@ -75,7 +75,7 @@ const ALIVE: u8 = 4;
 const ALIVE_BYTES: usize = 16;
 
 impl Record {
-    /// Appends the record.
+    /// Appends the record to `out`.
     pub fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Entry(bytes) => put(out, ENTRY, bytes),
@@ -85,11 +85,11 @@ impl Record {
         }
     }
 
-    /// How many bytes follow a head.
+    /// Returns the number of bytes that follow a head.
     ///
     /// # Errors
     ///
-    /// [`BadRecord`], before any of them is read.
+    /// [`BadRecord`] for an unknown type or a length above its limit, before any byte behind the head is read.
     pub fn len_of(head: [u8; HEAD_BYTES]) -> Result<usize, BadRecord> {
         let [kind, len @ ..] = head;
         let bytes = u32::from_be_bytes(len) as usize;
@@ -103,7 +103,7 @@ impl Record {
         if bytes > limit { Err(BadRecord::TooLong { kind, bytes, limit }) } else { Ok(bytes) }
     }
 
-    /// The record of a head and the bytes that follow it.
+    /// Decodes the record of a head and the bytes behind it.
     ///
     /// # Errors
     ///

@@ -1,15 +1,16 @@
-//! The guard against forks: before a node signs anything, its witnesses are asked what they hold of its ledger.
+//! The guard against forks: before a node signs anything, it asks its witnesses how much of its ledger they hold.
 //!
-//! Somebody restores an old copy of the data directory: entries, tree and `signed_head` fit together, and nothing in it says that
-//! there was more. Continued, it would be a second history under the same key. A witness knows: it cosigned the later one.
+//! If an old copy of the data directory is restored, entries, tree and `signed_head` fit together, and nothing in it
+//! tells that there was more. Continued, it would be a second history under the same key. A witness knows: it cosigned
+//! the later one.
 //!
-//! The witness is shown a checkpoint that contradicts nothing, whatever happened: the last one that this directory signed, or,
-//! where nothing was signed, that of the empty tree, which is a beginning of every ledger. It answers with what it holds:
+//! The witness is shown a checkpoint that contradicts no history of the ledger: the last one that this directory
+//! signed, or, if nothing was signed, that of the empty tree. The witness answers with what it holds:
 //!
 //! * more entries than the ledger has, or another root for a size that the ledger has: the node does not start;
-//! * as much or less, and a beginning of it: the node starts;
-//! * more than was shown, and not more than there is (a power cut may take the last `signed_head`): its own copy is compared
-//!   where it shows one; otherwise it will compare when it is asked to cosign.
+//! * as many entries as shown or fewer, and a beginning of the ledger: the node starts;
+//! * more entries than shown, and not more than there is (a power cut may take the last `signed_head`): the node compares
+//!   the witness's own copy, if the witness shows one; otherwise the witness compares at the next cosignature.
 //!
 //! A witness that does not answer stops the node only when `required` in `[witnesses]` says so.
 
@@ -19,35 +20,35 @@ use crate::{
     tlog::{SignedCheckpoint, empty_root, merkle::TreeHead},
 };
 
-/// Why a node must not sign.
+/// Error of a ledger that must not be continued.
 #[derive(Debug, thiserror::Error)]
 pub enum GuardError {
-    /// A witness holds more than there is.
+    /// A witness cosigned more entries than there are.
     #[error(
         "the data directory is an old copy: the witness {witness} has cosigned {theirs} entries of this ledger, and here are \
          {ours}; refusing to sign a second history. Restore the newest copy of the data directory. What stands behind it: {evidence}"
     )]
     OldCopy {
-        /// The witness's name.
+        /// Name of the witness.
         witness: String,
-        /// Entries that it cosigned.
+        /// Number of entries that the witness cosigned.
         theirs: u64,
-        /// Entries that are here.
+        /// Number of entries here.
         ours: u64,
-        /// What the witness shows.
+        /// Evidence from the witness.
         evidence: String,
     },
-    /// A witness holds something else.
+    /// A witness cosigned another history.
     #[error(
         "the witness {witness} has cosigned another history of this ledger, of {size} entries or less: somebody continued a copy \
          of it, here or elsewhere; refusing to sign a second history. Restore the newest copy of the data directory. What stands behind it: {evidence}"
     )]
     OtherHistory {
-        /// The witness's name.
+        /// Name of the witness.
         witness: String,
         /// Size within which the histories differ.
         size: u64,
-        /// What the witness shows.
+        /// Evidence from the witness.
         evidence: String,
     },
     /// Too few witnesses answered.
@@ -55,11 +56,11 @@ pub enum GuardError {
         "{answered} of the witnesses answered, and `required` in [witnesses] is {required}; refusing to sign before they are asked: {reasons}"
     )]
     Silent {
-        /// How many answered.
+        /// Number of witnesses that answered.
         answered: usize,
-        /// How many have to.
+        /// Number of answers required.
         required: usize,
-        /// What was the matter with the others.
+        /// Errors of the other witnesses.
         reasons: String,
     },
     /// The ledger cannot be read.
@@ -67,7 +68,7 @@ pub enum GuardError {
     Ledger(#[from] LedgerError),
 }
 
-/// Asks the witnesses whether a ledger may be continued.
+/// Asks the witnesses whether the ledger may be continued.
 ///
 /// # Errors
 ///
@@ -117,7 +118,7 @@ pub fn ask(replayed: &Replayed, witnesses: &mut [Witness], required: usize) -> R
     Ok(())
 }
 
-/// Compares the ledger with what a witness shows of it, when it does and our key signed that.
+/// Compares the ledger with the checkpoint that a witness shows, if the witness shows one that our key signed.
 fn compare(replayed: &Replayed, witness: &Witness, shown: &SignedCheckpoint) -> Result<(), GuardError> {
     let Ok(theirs) = witness.shown(replayed.verifier()) else { return Ok(()) };
     let (size, witness, evidence) = (theirs.size, witness.name().to_owned(), signed(theirs));
@@ -130,7 +131,8 @@ fn compare(replayed: &Replayed, witness: &Witness, shown: &SignedCheckpoint) -> 
     Ok(())
 }
 
-/// What stands behind the word of a witness. Without evidence the node does not start either: nothing is lost by that.
+/// Evidence behind the word of a witness. Without evidence the node does not start either: a refused start loses
+/// nothing.
 fn evidence(replayed: &Replayed, witness: &Witness) -> String {
     witness.shown(replayed.verifier()).map_or_else(|reason| format!("its word alone ({reason})"), signed)
 }

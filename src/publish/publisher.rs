@@ -1,11 +1,12 @@
-//! The publisher: one thread that takes the newest checkpoint once a second and publishes it, and one for each witness, which has
-//! it cosigned.
+//! The publisher: one thread that takes and publishes the newest checkpoint once a second, and one thread for each
+//! witness.
 //!
-//! Witnesses have a moment for their answers. Who is slower keeps nothing back: the checkpoint goes out with the cosignatures that
-//! there are, and once more with those that come. A witness that fails is left alone for longer and longer. A witness that shows
-//! another history of the ledger, or more of it than there is, stops the ledger for good: from then on every receipt would be
-//! one for a second history. Its word is not enough for that, only a checkpoint that the ledger's own key signed: anyone can say
-//! 409. Nothing waits without bound: a witness has one question at most, and each question has a time.
+//! Witnesses have 300 ms for their answers. A slower witness delays nothing: the checkpoint is published with the
+//! cosignatures that there are, and again with late ones. A witness that fails is asked again with exponential
+//! back-off. A witness that shows another history of the ledger, or more of it than there is, stops the ledger for
+//! good: from then on every receipt would belong to a second history. The word of a witness is not enough for that,
+//! only a checkpoint that the ledger's own key signed: anyone can say 409. Nothing waits without bound: a witness has
+//! one request at most, and each request has a timeout.
 
 use std::{
     collections::VecDeque,
@@ -28,13 +29,13 @@ use crate::{
     },
 };
 
-/// How often a checkpoint is published, at most.
+/// Interval at which the newest checkpoint is taken.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long a checkpoint waits for its cosignatures.
+/// Time for which a checkpoint waits for cosignatures.
 const PATIENCE: Duration = Duration::from_millis(300);
-/// For how many rounds a witness that did not answer is left alone, at most (half a minute).
+/// Longest back-off of a witness, in rounds (half a minute).
 const ROUNDS_APART_MAX: u32 = 30;
-/// Of how many checkpoints the cosignatures are collected at once, for witnesses that take longer than a round.
+/// Maximum number of checkpoints whose cosignatures are collected at once, for witnesses that take longer than a round.
 const COLLECTED_MAX: usize = 16;
 
 /// The running threads.
@@ -45,25 +46,25 @@ pub struct Publisher {
     threads: Vec<thread::JoinHandle<()>>,
 }
 
-/// What the publisher is woken for.
+/// Event that wakes the publisher.
 #[derive(Debug)]
 enum Event {
-    /// A witness answered a question about the checkpoint of this size.
+    /// A witness answered about the checkpoint of this size.
     Answer { seat: usize, size: u64, answer: Answer },
-    /// It is to end.
+    /// The publisher is to end.
     Stop,
 }
 
-/// What came of a question.
+/// Answer of a witness.
 #[derive(Debug)]
 enum Answer {
-    /// The witness cosigned, with this signature line.
+    /// A cosignature: its signature line.
     Cosigned { line: String },
-    /// It holds a newer checkpoint of this ledger, of this size.
+    /// The witness holds a newer checkpoint of this ledger, of this size.
     Newer { size: u64 },
-    /// It showed that the ledger must sign no more, and why.
+    /// The witness showed that the ledger must sign no more; the reason.
     Contradiction { reason: String },
-    /// Nothing that helps.
+    /// No cosignature; the reason.
     Nothing { reason: String },
 }
 
@@ -72,10 +73,10 @@ impl Publisher {
     ///
     /// # Errors
     ///
-    /// When the system gives no thread.
+    /// [`io::Error`] if a thread cannot be started.
     pub fn start(ledger: Arc<Ledger>, publication: Arc<Publication>, witnesses: Vec<Witness>) -> io::Result<Self> {
         let stopping = Arc::<AtomicBool>::default();
-        // Room for an answer of each, and the end: nobody waits to put one in.
+        // Room for one answer of each witness, and for the end: no sender ever waits.
         let (events, woken) = mpsc::sync_channel(witnesses.len() + 1);
         let (mut seats, mut threads) = (Vec::new(), Vec::new());
         for (seat, mut witness) in witnesses.into_iter().enumerate() {
@@ -98,7 +99,7 @@ impl Publisher {
         Ok(Self { stopping, events, threads })
     }
 
-    /// Ends the threads; a request that is under way is waited for, and none is begun.
+    /// Ends the threads; a request that is under way is awaited, and none is begun.
     pub fn stop(mut self) {
         let threads = std::mem::take(&mut self.threads);
         drop(self);
@@ -113,12 +114,12 @@ impl Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Relaxed);
-        // There is room for it; when nobody takes it, the publisher has ended.
+        // There is room; if nobody receives the event, the publisher has ended.
         let _ = self.events.try_send(Event::Stop);
     }
 }
 
-/// Asks a witness, and for evidence where it speaks against the ledger.
+/// Asks a witness for a cosignature, and for evidence if its answer contradicts the ledger.
 fn ask(witness: &mut Witness, checkpoint: &SignedCheckpoint, ledger: &Ledger, stopping: &AtomicBool) -> Answer {
     let prove = |old, new| match stopping.load(Ordering::Relaxed) {
         true => Err("the node stops".into()),
@@ -144,10 +145,11 @@ fn ask(witness: &mut Witness, checkpoint: &SignedCheckpoint, ledger: &Ledger, st
     }
 }
 
-/// What a witness shows that contradicts the ledger, as a reason to sign no more; an error says why it shows nothing.
+/// Compares the ledger with the checkpoint that a witness shows. Returns the contradiction, if there is one, as a
+/// reason to sign no more; the error is the reason for showing nothing.
 fn contradiction(witness: &Witness, ledger: &Ledger) -> Result<Option<String>, String> {
     let theirs = witness.shown(ledger.verifier())?;
-    // Read later than theirs: what this process signed is in it.
+    // Read after theirs, so that it covers everything that this process signed before.
     let ours = ledger.checkpoint();
     let (name, size, entries) = (witness.name(), theirs.size, ours.size);
     if size > entries {
@@ -166,19 +168,19 @@ fn contradiction(witness: &Witness, ledger: &Ledger) -> Result<Option<String>, S
     }))
 }
 
-/// A witness, and how it stands.
+/// State of one witness.
 struct Seat {
     name: String,
     questions: mpsc::SyncSender<SignedCheckpoint>,
-    /// The size that it is being asked about.
+    /// Size of the checkpoint in the open request.
     busy: Option<u64>,
-    /// The size that it needs not be asked about any more, nor about smaller ones.
+    /// Largest size that needs no further request; smaller ones need none either.
     done: Option<u64>,
-    /// What was the matter when it was asked last: it is said when it begins, and when it ends.
+    /// Last error, for the log: logged when it begins and when it ends.
     trouble: Option<String>,
-    /// For how many rounds it is left alone still.
+    /// Remaining rounds of the back-off.
     pause: u32,
-    /// For how many it was the last time.
+    /// Rounds of the last back-off.
     paused: u32,
 }
 
@@ -187,7 +189,7 @@ impl Seat {
         Self { name, questions, busy: None, done: None, trouble: None, pause: 0, paused: 0 }
     }
 
-    /// Whether it is to be asked in this round.
+    /// True if the witness is to be asked in this round. Counts the back-off down.
     fn is_due(&mut self, size: u64) -> bool {
         if self.busy.is_some() || self.done >= Some(size) {
             return false;
@@ -222,12 +224,12 @@ impl Seat {
     }
 }
 
-/// A checkpoint, and what witnesses put under it so far.
+/// A checkpoint, with its cosignatures so far.
 struct Collected {
     checkpoint: SignedCheckpoint,
-    /// One for each seat.
+    /// One line for each seat.
     lines: Vec<Option<String>>,
-    /// Until when it waits for more before it is published.
+    /// Time until which the first publication waits for cosignatures; `None` once published.
     waits: Option<Instant>,
 }
 
@@ -262,7 +264,7 @@ impl Rounds {
         }
     }
 
-    /// Takes the newest checkpoint, and asks for cosignatures that are missing.
+    /// Takes the newest checkpoint, and asks for missing cosignatures.
     fn begin(&mut self, now: Instant) {
         if self.ledger.halted().is_some() {
             return;
@@ -289,8 +291,8 @@ impl Rounds {
         }
     }
 
-    /// What a witness is asked about: the newest checkpoint, or an older one that another witness is being asked about, so that
-    /// slow ones come to cosign the same.
+    /// The checkpoint to ask a witness about: an older one that another witness is being asked about, so that slow
+    /// witnesses cosign the same checkpoint, else the newest.
     fn asked_for(&self, seat: usize) -> Option<SignedCheckpoint> {
         let done = self.seats[seat].done;
         let is_asked = |size: u64| self.seats.iter().any(|other| other.busy == Some(size));

@@ -1,9 +1,9 @@
-//! Asking witnesses, from the node's side: one question each with a bounded time, all at once.
+//! Requests to witnesses, from the node's side: one each with a timeout, all at once.
 //!
-//! A witness says what it holds of this ledger before it cosigns more. When that is more than the ledger ever had, or something
-//! else, somebody continued a copy of it: [`Asked::Ahead`], [`Asked::OtherHistory`]. That is its word, or that of whoever answers in
-//! its place; a checkpoint that the ledger's own key signed is evidence ([`Witness::shown`]). What follows from either stands in
-//! `guard` (at start) and `publisher` (later on).
+//! A witness says how many entries of this ledger it has cosigned before it cosigns more. If these are more than the
+//! ledger ever had, or others, somebody continued a copy of the ledger: [`Asked::Ahead`], [`Asked::OtherHistory`]. That
+//! is the word of the witness, or of an impostor; a checkpoint that the ledger's own key signed is evidence
+//! ([`Witness::shown`]). The consequences stand in `guard` (at start) and `publisher` (later on).
 
 use std::thread;
 
@@ -17,28 +17,28 @@ use crate::{
     },
 };
 
-/// A configured witness, and what it is known to hold.
+/// A configured witness, and the size that it is known to hold.
 #[derive(Debug)]
 pub struct Witness {
     client: WitnessClient,
-    /// The size that it cosigned last, as far as this process knows.
+    /// Size of the checkpoint that the witness cosigned last, as far as this process knows.
     held: u64,
 }
 
-/// What came of asking a witness for a cosignature.
+/// Result of asking a witness for a cosignature.
 #[derive(Debug)]
 pub(super) enum Asked {
-    /// It cosigned, with this signature line.
+    /// A cosignature: its signature line.
     Cosigned { line: String },
-    /// It holds more than it was shown.
+    /// The witness holds more entries than it was shown.
     Ahead { size: u64 },
-    /// It holds something else of the size that it was shown, or of the size from which it was asked.
+    /// The witness holds another root for the size that it was shown, or for the old size of the request.
     OtherHistory { size: u64 },
-    /// It said nothing that helps.
+    /// No usable answer; the reason.
     Nothing { reason: String },
 }
 
-/// What shows that one size of the ledger follows on another.
+/// Returns the consistency proof between two sizes of the ledger.
 type Prove<'a> = &'a (dyn Fn(u64, u64) -> Result<Vec<Hash>, String> + Sync);
 
 impl Witness {
@@ -51,7 +51,8 @@ impl Witness {
         self.client.key().name()
     }
 
-    /// The last checkpoint of this ledger that the witness shows, when the ledger's key signed it; otherwise why there is none.
+    /// The last checkpoint of this ledger that the witness shows, if the ledger's key signed it; the error is the
+    /// reason for showing none.
     pub(super) fn shown(&self, key: &VerifierKey) -> Result<TreeHead, String> {
         let note = self.client.latest(key.name()).map_err(|error| error.to_string())?;
         let note = note.ok_or("it shows no checkpoint of this ledger")?;
@@ -61,13 +62,14 @@ impl Witness {
         Ok(verified.head)
     }
 
-    /// Asks for a cosignature, from the size that the witness is known to hold; once more from the size that it says.
+    /// Asks for a cosignature from the size that the witness is known to hold, and once more from the size that it
+    /// answers with.
     pub(super) fn ask(&mut self, checkpoint: &SignedCheckpoint, prove: Prove<'_>) -> Asked {
         match self.ask_from(self.held.min(checkpoint.size), checkpoint, prove) {
             Ok(Err(size)) if size > checkpoint.size => Asked::Ahead { size },
             Ok(Err(size)) => match self.ask_from(size, checkpoint, prove) {
                 Ok(Ok(asked)) => asked,
-                // Some witnesses say so when they hold another root of the same size.
+                // Some witnesses answer like this if they hold another root of the same size.
                 Ok(Err(again)) if again == size && size == checkpoint.size => Asked::OtherHistory { size },
                 Ok(Err(other)) => {
                     Asked::Nothing { reason: format!("it says that it holds {size}, then {other} entries") }
@@ -104,7 +106,7 @@ impl Witness {
     }
 }
 
-/// Asks all of them at once; answers in their order.
+/// Asks all witnesses at once; the answers are in their order.
 pub(super) fn ask_all<'a>(
     witnesses: impl IntoIterator<Item = &'a mut Witness>,
     checkpoint: &SignedCheckpoint,

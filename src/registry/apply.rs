@@ -1,7 +1,7 @@
-//! From a ledger entry to what it changes for those who read: the one place where that is derived.
+//! Effects of a ledger entry on the index and on prefixes: the one place where they are derived.
 //!
-//! It is derived from the entry as it is stored, and from nothing else. So the sequencer, which derives it from the bytes that it has just
-//! staged, a mirror, which derives it from what was verified, and whoever replays the ledger (start, `rebuild`, `fsck`) come to the
+//! Effects are derived from the stored bytes of the entry and from nothing else. So the sequencer (from the bytes that
+//! it has just staged), a mirror (from verified bytes) and a replay of the ledger (start, `rebuild`, `fsck`) derive the
 //! same. A field that joins [`IndexChange`] is filled in here.
 
 use super::{Changed, may_need_hash, request_key};
@@ -12,28 +12,28 @@ use crate::{
     store::{EdgeMove, EdgeOp, EdgeOrigin, IndexChange, PrefixVersion, ReadError, local::LocalIndex},
 };
 
-/// What one entry changes for those who read.
+/// Effects of one entry on index and prefixes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effects {
-    /// What it changes in the index.
+    /// Change of the index.
     pub index: IndexChange,
-    /// What it says of a prefix, when it is about one.
+    /// Statement about a prefix, if the entry is about one.
     pub prefix: Option<PrefixVersion>,
 }
 
 impl Effects {
-    /// What an entry changes.
+    /// Effects of an entry.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Ledger`] when it is about no identifier and no prefix.
+    /// [`ReadError::Ledger`] if the entry is about neither an identifier nor a prefix.
     pub fn of(entry: &StoredEntry<'_>) -> Result<Self, ReadError> {
         Ok(Self { index: change_of(entry)?, prefix: PrefixVersion::of(entry)? })
     }
 }
 
 impl Changed {
-    /// What a change of the index changes for those who keep answers.
+    /// The changed identifier, for caches of answers.
     pub fn by(change: &IndexChange) -> Self {
         Self { key: change.key.clone(), created: change.superseded.is_none() }
     }
@@ -48,11 +48,11 @@ pub fn apply_frame(index: &LocalIndex, frame: &ReplayedFrame<'_>) -> Result<(), 
     index.replay(frame, change_of)
 }
 
-/// What an entry changes in the index.
+/// Change of the index by an entry.
 ///
 /// # Errors
 ///
-/// [`LedgerError::Damaged`] when the entry is about no identifier.
+/// [`LedgerError::Damaged`] if the entry is about neither an identifier nor a prefix.
 pub fn change_of(entry: &StoredEntry<'_>) -> Result<IndexChange, LedgerError> {
     let subject = entry.subject().ok_or_else(|| LedgerError::Damaged {
         path: "ledger".into(),
@@ -74,7 +74,7 @@ pub fn change_of(entry: &StoredEntry<'_>) -> Result<IndexChange, LedgerError> {
     })
 }
 
-/// What an entry does to edges: those of its own record, and those of an event's outputs.
+/// Changes of edges by an entry: those of its own record, and those of an event's outputs.
 fn edge_moves(edges: &[EdgeChange], outputs: Option<&Outputs>) -> Vec<EdgeMove> {
     let own = edges.iter().map(|change| {
         let (kind, to) = change.subject();

@@ -1,4 +1,4 @@
-//! Commands: what a client wants changed.
+//! Commands: changes that a client asks for.
 
 use super::Refusal;
 use crate::{
@@ -10,75 +10,75 @@ use crate::{
 /// A change of one identifier.
 #[derive(Clone, Debug)]
 pub struct Command {
-    /// Which identifier.
+    /// The identifier to change.
     pub identifier: Identifier,
-    /// What to do with it.
+    /// The change.
     pub operation: Operation,
-    /// Refuse unless this is the record's version now; 0 stands for "never registered".
+    /// Version that the record must have now, else the command is refused; 0: never registered.
     pub expected_version: Option<u64>,
-    /// The client's name for this change.
+    /// The client's id of this change, by which a retry is recognised.
     pub request: Option<RequestId>,
 }
 
-/// What to do with an identifier.
+/// Change of an identifier.
 #[derive(Clone, Debug)]
 pub enum Operation {
-    /// Register it.
+    /// Register the identifier.
     Create {
-        /// What the record says.
+        /// Values of the record.
         values: Values,
-        /// Edges that leave it.
+        /// Edges that leave the record.
         edges: Vec<Edge>,
     },
-    /// Register it as an event: a transformation of some things into others. It is never changed.
+    /// Register the identifier as an event: a transformation of some things into others. An event is never changed.
     Event {
-        /// What the record says.
+        /// Values of the record.
         values: Values,
-        /// What was made of what.
+        /// Inputs and outputs.
         event: Event,
     },
-    /// Change its record.
+    /// Change the record.
     Update {
-        /// What happens to the values.
+        /// Change of the values.
         values: ValueChange,
-        /// What happens to the edges.
+        /// Changes of edges.
         edges: Vec<EdgeChange>,
     },
-    /// Retire its record for good.
+    /// Retire the record for good.
     Retire,
-    /// Destroy values of it, in every version, for good.
+    /// Destroy values of the record, in every version, for good.
     Erase {
-        /// Which.
+        /// The values to destroy.
         values: ErasedValues,
-        /// Why, for everyone.
+        /// The reason, public.
         reason: Reason,
     },
 }
 
-/// What an update does to the values.
+/// Change of a record's values by an update.
 #[derive(Clone, Debug)]
 pub enum ValueChange {
     /// These are all values from now on.
     Replace(Values),
-    /// Some come, some go, the others stay.
+    /// Some values are set, some removed, the others stay.
     Merge(Merging),
 }
 
-/// Values that are merged with those of a record: those with the same index are replaced, new ones added, the others kept.
+/// Merge with the values of a record: values with an index that is there are replaced, new ones added, the others kept.
 #[derive(Clone, Debug)]
 pub struct Merging {
-    /// Values that replace or join.
+    /// Values that replace others or are added.
     pub set: Values,
-    /// Indexes of values that go.
+    /// Indexes of values to remove.
     pub remove: Vec<u32>,
 }
 
 impl Merging {
-    /// The values after the change.
+    /// The values after the merge.
     ///
     /// # Errors
     ///
-    /// [`MergeError`] when an index to remove is not there, or the result would break a rule of records.
+    /// [`MergeError`] if there is no value with an index to remove, or if the result would break a rule of records.
     pub(super) fn apply(&self, current: Values) -> Result<Values, MergeError> {
         let Self { set, remove } = self;
         if let Some(&index) = remove.iter().find(|&&index| !current.iter().any(|value| value.index == index)) {
@@ -91,26 +91,27 @@ impl Merging {
     }
 }
 
-/// Why values cannot be merged.
+/// Failure to merge values.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MergeError {
-    /// A value to remove is not there.
+    /// There is no value with an index to remove.
     #[error("there is no value with index {index} to remove")]
     NoSuchValue {
-        /// Its index.
+        /// The index.
         index: u32,
     },
-    /// The result would break a rule.
+    /// The result would break a rule of records.
     #[error(transparent)]
     Record(#[from] RecordError),
 }
 
 impl Command {
-    /// Checks what the parts alone do not show.
+    /// Checks the rules that concern the command as a whole, not one part.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Invalid`] for an edge to the identifier itself, two changes of one edge, or an event that is none.
+    /// [`Refusal::Invalid`] for an edge to the identifier itself, two changes of one edge, or an event that breaks a
+    /// rule of events.
     pub(super) fn check(&self) -> Result<(), Refusal> {
         let invalid = |reason| Err(Refusal::Invalid { identifier: self.identifier.to_string(), reason });
         let subjects: Vec<_> = match &self.operation {

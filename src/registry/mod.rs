@@ -6,13 +6,14 @@
 //!           salts, commitments)                     version, idempotency)     signed)
 //! ```
 //!
-//! [`Registry::prepare`] does what needs no knowledge of other commands, on the caller's thread. The [`sequencer`] gives
-//! each command its place, one batch at a time: while one batch is being synced the next one gathers, so that one
-//! sync serves many. A receipt means durable, in the tree, signed, and visible to every later question on this node.
+//! [`Registry::prepare`] does all that needs no knowledge of other commands, on the caller's thread. The [`sequencer`]
+//! gives each command its place, one batch at a time: while one batch is being synced the next one gathers, so that one
+//! sync serves many commands. A receipt means: durable, in the tree, signed, and visible to every later query on this
+//! node.
 //!
 //! Commands that are submitted together are carried out each on its own, or all or none ([`Atomicity`]).
 //!
-//! Deliberately absent: transports, and how a refusal is spelled in each of them (`protocol::outcome`).
+//! Deliberately absent: transports, and the form of a refusal in each of them (`protocol::outcome`).
 
 pub mod apply;
 mod command;
@@ -45,63 +46,64 @@ use crate::{
     tlog::Hash,
 };
 
-/// Milliseconds since 1970 UTC, as whoever runs the node has it.
+/// Source of the time: milliseconds since 1970 UTC.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
-/// Fresh random bytes, unpredictable to anyone.
+/// Source of fresh random bytes, unpredictable to anyone.
 pub type Entropy = Arc<dyn Fn() -> [u8; 32] + Send + Sync>;
 
-/// The most commands of one submission (and of one ledger batch).
+/// Maximum number of commands in one submission (and in one ledger batch).
 pub const BATCH_COMMANDS_MAX: usize = 10_000;
-/// The most bytes that the entries of commands take which are carried out all or none, in their stored form (48 MiB): they have to
-/// fit one ledger batch, beside what is in it already.
+/// Maximum size of the entries of commands that are carried out all or none, in their stored form, in bytes (48 MiB).
+/// They have to fit one ledger batch, beside what is in that batch already.
 pub const ATOMIC_BYTES_MAX: usize = 48 << 20;
-/// The most commands that wait for the ledger.
+/// Maximum number of commands that wait for the ledger.
 pub const QUEUE_COMMANDS_MAX: usize = 65_536;
-/// The most bytes of commands that wait for the ledger, in KiB (64 MiB).
+/// Maximum size of the commands that wait for the ledger, in KiB (64 MiB).
 pub const QUEUE_KIB_MAX: usize = 65_536;
 
-/// Proof that a change was kept.
+/// Proof that a change was kept: it is durable, signed, and in the index.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Receipt {
     /// The identifier, spelled as it was first registered.
     pub identifier: Box<str>,
-    /// The version that the change made.
+    /// Version that the change made.
     pub version: Version,
-    /// Leaf hash of its ledger entry.
+    /// Leaf hash of the entry.
     pub leaf_hash: Hash,
-    /// The signed note of a checkpoint that covers the entry.
+    /// Signed note of a checkpoint that covers the entry.
     pub checkpoint: Arc<str>,
-    /// Whether this is the first receipt of a command that was sent again.
+    /// True if the command was carried out before and was sent again; the change is that of the first time.
     pub replayed: bool,
 }
 
 /// An identifier that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changed {
-    /// Its key.
+    /// Key of the identifier.
     pub key: Key,
-    /// Whether it was registered just now, and did not exist before.
+    /// True if the identifier was registered by this change.
     pub created: bool,
 }
 
-/// What a batch changed.
+/// Changes that a batch made.
 #[derive(Clone, Copy, Debug)]
 pub enum Changes<'a> {
-    /// Records.
+    /// Changed records.
     Identifiers(&'a [Changed]),
-    /// Who answers for a prefix: nothing that was answered before counts any more.
+    /// Responsibility for a prefix: every answer given before is stale.
     Prefix,
 }
 
-/// What becomes of the other commands of a submission when one is refused.
+/// Fate of the other commands of a submission if one is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Atomicity {
-    /// Each is carried out on its own.
+    /// Each command is carried out on its own.
     #[default]
     Each,
-    /// None of them is in the ledger then, and each says which one was in the way ([`Refusal::Withdrawn`]). They share one ledger
-    /// batch, so no checkpoint covers some of them alone. A command whose request id was carried out before counts as carried out.
-    /// An erasure among others is refused: it has a batch of its own.
+    /// No command of the submission is in the ledger then, and each one's refusal names the command that was in the way
+    /// ([`Refusal::Withdrawn`]). The commands share one ledger batch, so no checkpoint covers some of them alone. A
+    /// command whose request id was carried out before counts as carried out. An erasure among others is refused: it
+    /// has a batch of its own.
     All,
 }
 
@@ -114,7 +116,7 @@ struct Job {
     room: Room,
 }
 
-/// Room in the queue, given back when the job is done.
+/// Room in the queue, released when the job is done.
 #[derive(Debug)]
 struct Room {
     commands: OwnedSemaphorePermit,
@@ -122,67 +124,68 @@ struct Room {
 }
 
 impl Room {
-    /// Takes more room, of the same queue, to be given back at once.
+    /// Adds more room of the same queue, so that both are released in one step.
     fn merge(&mut self, more: Self) {
         self.commands.merge(more.commands);
         self.kib.merge(more.kib);
     }
 }
 
-/// What waits for the sequencer.
+/// Work for the sequencer.
 #[derive(Debug)]
 enum Work {
     Commands(Job),
     Prefix(Box<PrefixJob>),
-    /// Nothing more is to be waited for.
+    /// End of the queue: the sequencer waits for nothing more.
     Close,
 }
 
-/// Where the front ends hand in commands. Cheap to clone.
+/// The entrance to the write core, for the front ends. Cheap to clone.
 #[derive(Clone)]
 pub struct Registry {
     jobs: mpsc::Sender<Work>,
     stats: Arc<Stats>,
     entropy: Entropy,
-    /// Why no command is taken, for good.
+    /// Refusal of every command, for good (a mirror).
     refusal: Option<Refusal>,
 }
 
-/// What to do when the queue before the ledger is full.
+/// Behaviour when the queue before the ledger is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
     /// Refuse with [`Refusal::TryLater`].
     Refuse,
-    /// Wait for room; the asker's own flow control does the rest.
+    /// Wait for room; flow control of the client's connection does the rest.
     Wait,
 }
 
 impl Registry {
-    /// A registry that takes no command, and says why: that of a mirror.
+    /// Returns a registry that refuses every command with `refusal`: that of a mirror.
     pub fn refusing(refusal: Refusal, entropy: Entropy) -> Self {
-        // Nobody takes what is handed in; nothing is.
+        // No sequencer receives from this channel, and nothing is ever sent.
         let (jobs, _) = mpsc::channel();
         Self { jobs, stats: Arc::default(), entropy, refusal: Some(refusal) }
     }
 
-    /// What was done so far, and whether more can be. To keep it keeps no queue open.
+    /// Statistics of the write core. Holding them keeps no queue open.
     pub fn stats(&self) -> &Arc<Stats> {
         &self.stats
     }
 
-    /// Takes nothing more: whatever is handed in from now on is refused as on a node that is stopping, by every clone. What is in
-    /// the queue already is carried out, and then the sequencer ends, however many clones are left.
+    /// Closes the queue: every clone refuses new commands from now on, as on a node that is stopping. Commands already
+    /// in the queue are carried out; then the sequencer ends, however many clones are left.
     pub fn close(&self) {
         self.stats.close();
-        // A sequencer that has ended needs no word.
+        // The sequencer may have ended already.
         let _ = self.jobs.send(Work::Close);
     }
 
-    /// Checks a command and computes its draft. Costs a few microseconds of hashing a value; needs no lock.
+    /// Checks a command and computes its draft: a few microseconds of hashing for each value, no lock.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Invalid`] when the command contradicts itself or its entry would be too long; [`Refusal::Mirror`] on a mirror.
+    /// [`Refusal::Invalid`] if the command breaks a rule or its entry would be too long; [`Refusal::Mirror`] on a
+    /// mirror.
     pub fn prepare(&self, command: Command, principal: Principal) -> Result<Prepared, Refusal> {
         if let Some(refusal) = &self.refusal {
             return Err(refusal.clone());
@@ -191,8 +194,8 @@ impl Registry {
         Prepared::new(command, principal, &self.entropy)
     }
 
-    /// Hands prepared commands to the sequencer and waits for their results, one for each, in their order. Commands that
-    /// were refused already keep their place.
+    /// Hands prepared commands to the sequencer and waits for their results: one for each command, in order. Commands
+    /// that were refused already keep their place.
     pub async fn submit(
         &self,
         commands: Vec<Result<Prepared, Refusal>>,
@@ -258,7 +261,7 @@ impl From<AcquireError> for Refusal {
     }
 }
 
-/// Commands that have their place in the queue.
+/// Commands that are in the queue.
 #[derive(Debug)]
 pub struct Enqueued {
     count: usize,
@@ -267,7 +270,7 @@ pub struct Enqueued {
 }
 
 impl Enqueued {
-    /// Waits for the results, one for each command, in their order.
+    /// Waits for the results: one for each command, in order.
     pub async fn results(self) -> Vec<Result<Receipt, Refusal>> {
         let results = match self.replied {
             Ok(replied) => replied.await.map_err(|_| stopping()),
@@ -283,7 +286,7 @@ fn stopping() -> Refusal {
     Refusal::Unavailable { reason: "the node is stopping".into() }
 }
 
-/// Under which key a retry of the same request finds its entry: a client's request id counts for one identifier.
+/// Index key of a client's request id; the id counts for one identifier only.
 pub fn request_key(key: &Key, request_id: &[u8]) -> RequestKey {
     let mut hasher = Sha256::new();
     hasher.update((key.as_bytes().len() as u64).to_be_bytes());
@@ -295,7 +298,7 @@ pub fn request_key(key: &Key, request_id: &[u8]) -> RequestKey {
     request
 }
 
-/// Under which hash an identifier is found, when its DNS name may be one.
+/// Hash of an identifier, if its DNS name may be the hash form.
 pub(crate) use dns_name::may_need_hash;
 
 #[cfg(test)]

@@ -12,16 +12,16 @@ use crate::{
     store::RequestKey,
 };
 
-/// What a client wants said of a prefix.
+/// A statement about a prefix that a client asks for.
 #[derive(Clone, Debug)]
 pub struct PrefixCommand {
-    /// Of which prefix.
+    /// The prefix.
     pub prefix: Prefix,
-    /// What is to be said.
+    /// The statement.
     pub change: PrefixChange,
-    /// Refuse unless so much was said of the prefix before; 0: nothing was.
+    /// Number of statements about the prefix so far, else the command is refused; 0: none.
     pub expected_version: Option<u64>,
-    /// The client's name for the change, so that a retry is recognised.
+    /// The client's id of this change, by which a retry is recognised.
     pub request: Option<RequestId>,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct PrefixJob {
     pub(super) draft: Draft,
     pub(super) request: Option<RequestKey>,
     pub(super) reply: oneshot::Sender<Result<Receipt, Refusal>>,
-    /// Room in the queue, given back when the job is done.
+    /// Room in the queue, released when the job is done.
     pub(super) _room: OwnedSemaphorePermit,
 }
 
@@ -50,11 +50,12 @@ impl PrefixCommand {
 }
 
 impl Registry {
-    /// Says who answers for a prefix. Waits for its place, as every command does.
+    /// Homes, delegates or revokes a prefix. Takes its place in the queue as every command does, but never waits for
+    /// room.
     ///
     /// # Errors
     ///
-    /// [`Refusal`]: nothing was written.
+    /// [`Refusal`]; nothing was written then.
     pub async fn apply_prefix(&self, command: PrefixCommand, principal: Principal) -> Result<Receipt, Refusal> {
         let result = self.ask_prefix(command, principal).await;
         self.stats.count(std::slice::from_ref(&result));

@@ -1,8 +1,8 @@
 //! Prepared commands: checked on their own, with everything computed that does not depend on other commands.
 //!
-//! Each kind holds what its way through the sequencer needs and nothing else, so that no step has to ask whether a part is
-//! there. A [`Drafted`] command brings its entry along; a [`Merge`] becomes one when the record is known; an [`Erase`] has a
-//! batch of its own.
+//! Each kind holds exactly what the sequencer needs of it, so that no step has to test whether a part is there. A
+//! [`Drafted`] command brings its entry along; a [`Merge`] gets one when the record is known; an [`Erase`] has a batch
+//! of its own.
 
 use super::{Command, Entropy, Operation, Refusal, ValueChange, command::Merging, request_key};
 use crate::{
@@ -15,15 +15,15 @@ use crate::{
 /// A command that was checked on its own, with everything computed that does not depend on other commands.
 #[derive(Debug)]
 pub enum Prepared {
-    /// Its entry says the same whatever the record holds.
+    /// The entry is the same whatever the record holds.
     Drafted(Drafted),
-    /// Its entry depends on the values that the record holds.
+    /// The entry depends on the values that the record holds.
     Merge(Merge),
-    /// It destroys values in earlier entries.
+    /// The command destroys values in earlier entries.
     Erase(Erase),
 }
 
-/// What every command says, whatever it changes.
+/// Parts that every command has.
 #[derive(Debug)]
 pub struct Asked {
     pub(super) identifier: Identifier,
@@ -33,17 +33,17 @@ pub struct Asked {
     pub(super) request_key: Option<RequestKey>,
 }
 
-/// What an entry says: kind, all values from now on, edges that come and go.
+/// Content of an entry: kind, all values from now on, edges that are added and removed.
 #[derive(Debug)]
 pub struct Content {
     pub(super) kind: EntryKind,
     pub(super) values: Values,
     pub(super) edges: Vec<EdgeChange>,
-    /// Of an event, and of nothing else.
+    /// Outputs of an event; `None` for every other kind.
     pub(super) outputs: Option<Outputs>,
 }
 
-/// A [`Content`] whose parts lie elsewhere.
+/// A borrowed [`Content`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ContentRef<'a> {
     pub(super) kind: EntryKind,
@@ -57,7 +57,7 @@ pub(super) struct ContentRef<'a> {
 pub struct Drafted {
     pub(super) asked: Asked,
     pub(super) content: Content,
-    /// The entry, for the identifier as the command spells it.
+    /// The entry, with the identifier as the command spells it.
     pub(super) draft: Draft,
 }
 
@@ -78,11 +78,11 @@ pub struct Erase {
 }
 
 impl Prepared {
-    /// Takes a checked command apart and computes what can be computed now: salts, commitments, the key of the request.
+    /// Prepares a checked command: computes salts, commitments and the key of the request.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Invalid`] when the entry would be too long.
+    /// [`Refusal::Invalid`] if the entry would be too long.
     pub(super) fn new(command: Command, principal: Principal, entropy: &Entropy) -> Result<Self, Refusal> {
         let Command { identifier, operation, expected_version, request } = command;
         let request_key = request.as_ref().map(|id| request_key(identifier.key(), id.as_bytes()));
@@ -109,7 +109,7 @@ impl Prepared {
         Ok(Self::Drafted(Drafted { asked, content, draft }))
     }
 
-    /// About how many bytes it keeps in memory.
+    /// Approximate size in memory, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let values = |values: &Values| values.iter().map(|value| value.data.len() + 128).sum::<usize>();
         256 + match self {
@@ -121,11 +121,11 @@ impl Prepared {
 }
 
 impl Asked {
-    /// Computes the draft of an entry about the identifier as the command spells it.
+    /// Computes the draft of an entry, with the identifier as the command spells it.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Invalid`] when the entry would be too long.
+    /// [`Refusal::Invalid`] if the entry would be too long.
     fn draft(&self, content: &Content, salt: [u8; 32]) -> Result<Draft, Refusal> {
         self.draft_for(&self.identifier, content.as_ref(), salt)
     }
@@ -143,12 +143,12 @@ impl Asked {
         Draft::new(&statement, salt).map_err(|error: EntryTooLong| self.invalid(error.to_string()))
     }
 
-    /// Whether an entry may be what the command became, as far as the version tells.
+    /// True if the version of an entry is the one that this command would have made.
     pub(super) fn follows(&self, entry: &StoredEntry<'_>) -> bool {
         self.expected_version.is_none_or(|expected| expected.checked_add(1) == Some(entry.version))
     }
 
-    /// The refusal of a command that breaks a rule.
+    /// Refusal of a command that breaks a rule.
     pub(super) fn invalid(&self, reason: String) -> Refusal {
         Refusal::Invalid { identifier: self.identifier.to_string(), reason }
     }
@@ -159,18 +159,18 @@ impl Content {
         Self { kind: EntryKind::Retire, values: Values::default(), edges: Vec::new(), outputs: None }
     }
 
-    /// The same, borrowed.
+    /// Borrows the content.
     pub(super) fn as_ref(&self) -> ContentRef<'_> {
         let Self { kind, values, edges, outputs } = self;
         ContentRef { kind: *kind, values, edges, outputs: outputs.as_ref() }
     }
 
-    /// True when it registers something new.
+    /// True if the entry registers an identifier.
     pub(super) fn registers(&self) -> bool {
         matches!(self.kind, EntryKind::Create | EntryKind::Event)
     }
 
-    /// The event, when it is one.
+    /// The event, if the content is one.
     pub(super) fn event(&self) -> Option<Event> {
         let input = |change: &EdgeChange| match change {
             EdgeChange::Add(edge) => Some(Flow::from(edge.clone())),

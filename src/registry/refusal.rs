@@ -1,4 +1,4 @@
-//! Refusals: why a command was not carried out. Nothing was written for it.
+//! Refusals: reasons why a command was not carried out. Nothing was written for it.
 
 use super::{ATOMIC_BYTES_MAX, BATCH_COMMANDS_MAX};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     store::{ReadError, StoreError},
 };
 
-/// Why a command was refused, named for what the client can do about it.
+/// Reason of a refusal, named for what the client can do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The command breaks a rule; sending it again will not help.
@@ -14,22 +14,22 @@ pub enum Refusal {
     Invalid {
         /// The identifier, as far as it could be read.
         identifier: String,
-        /// Which rule, with its limit.
+        /// The broken rule, with its limit.
         reason: String,
     },
-    /// The bytes of the command are no message; mend the client.
+    /// The bytes of the command are no message of the protocol; mend the client.
     #[error("the command cannot be read: {reason}")]
     Unreadable {
-        /// Which field, and what is wrong with it.
+        /// The field, and what is wrong with it.
         reason: String,
     },
     /// Too many commands at once; send them in smaller batches.
     #[error("{count} commands in one batch; the limit is {BATCH_COMMANDS_MAX}")]
     TooMany {
-        /// How many there are.
+        /// Number of commands.
         count: usize,
     },
-    /// The entries of an atomic batch do not fit one ledger batch; send it in smaller ones.
+    /// The entries of an atomic batch do not fit one ledger batch; send fewer commands at once.
     #[error(
         "the entries of this atomic batch up to this command take more than {ATOMIC_BYTES_MAX} bytes, which is the limit of one \
          that is carried out whole; send fewer commands at once"
@@ -38,9 +38,9 @@ pub enum Refusal {
     /// Another command of an atomic batch was refused; mend or leave out that one.
     #[error("nothing of this atomic batch was written, because command {number} of it was refused: {reason}")]
     Withdrawn {
-        /// Which command was in the way, from 1.
+        /// Number of the refused command, from 1.
         number: usize,
-        /// Why it was refused.
+        /// Reason of its refusal.
         reason: String,
     },
     /// The identifier is registered; update it, or leave it.
@@ -48,7 +48,7 @@ pub enum Refusal {
     AlreadyExists {
         /// The identifier.
         identifier: String,
-        /// What is there.
+        /// The registered version.
         existing: Existing,
     },
     /// The identifier was never registered; create it first.
@@ -64,7 +64,7 @@ pub enum Refusal {
     Retired {
         /// The identifier.
         identifier: String,
-        /// Where the ledger says so.
+        /// Ledger index of the newest entry, by which the record is retired.
         ledger_index: u64,
     },
     /// The identifier is an event; retire it, and register the right one under another identifier.
@@ -75,7 +75,7 @@ pub enum Refusal {
     Immutable {
         /// The identifier.
         identifier: String,
-        /// Where the ledger says so.
+        /// Ledger index of the newest entry of the event.
         ledger_index: u64,
     },
     /// The record was erased; that is for good.
@@ -85,38 +85,38 @@ pub enum Refusal {
     Erased {
         /// The identifier.
         identifier: String,
-        /// Where the ledger says so.
+        /// Ledger index of the newest entry, by which the record is erased.
         ledger_index: u64,
     },
-    /// Someone else changed the record meanwhile; read it again.
+    /// The record has another version than expected: read it again.
     #[error("`{identifier}` is at version {found}, not at the expected version {expected}")]
     VersionMismatch {
         /// The identifier.
         identifier: String,
-        /// What the client expected.
+        /// Version that the client expected.
         expected: u64,
-        /// What is there; 0 when it was never registered.
+        /// Version found; 0 if never registered.
         found: u64,
     },
-    /// The request id names another change; a new change needs a new one.
+    /// The request id was used for another change; a new change needs a new id.
     #[error("the request id was used for another change of `{identifier}` (ledger index {ledger_index})")]
     RequestReused {
         /// The identifier.
         identifier: String,
-        /// The entry of the other change.
+        /// Ledger index of the other change.
         ledger_index: u64,
     },
-    /// Another node answers for it: register it there.
+    /// Another node answers for the identifier: register it there.
     #[error("`{identifier}` is not registered here: {prefix} is delegated; register it at one of its sites: {sites}")]
     Delegated {
         /// The identifier.
         identifier: String,
         /// The delegated prefix.
         prefix: String,
-        /// Endpoints of its sites.
+        /// Endpoints of the prefix's sites, separated by spaces.
         sites: String,
     },
-    /// It is below no prefix that is homed here.
+    /// The identifier is below no prefix that is homed here.
     #[error(
         "`{identifier}` is below no prefix that is homed on this node; `touchmark prefix list` shows those that are"
     )]
@@ -124,12 +124,12 @@ pub enum Refusal {
         /// The identifier.
         identifier: String,
     },
-    /// The ledger says the same of the prefix already.
+    /// The ledger's newest statement about the prefix is the same already.
     #[error("of {prefix} the same is said already (version {version}; 0: nothing was ever said of it)")]
     SaidAlready {
         /// The prefix.
         prefix: String,
-        /// How often something was said of it.
+        /// Number of statements about the prefix so far; 0: none.
         version: u64,
     },
     /// The queue before the ledger is full; try again later.
@@ -138,25 +138,25 @@ pub enum Refusal {
     /// The ledger takes no entries now: a full disk, a failed disk, a node that is stopping.
     #[error("no writes are accepted now, and nothing was written: {reason}")]
     Unavailable {
-        /// What the ledger said.
+        /// Reason given by ledger or index.
         reason: String,
     },
     /// This node mirrors another one; write there.
     #[error("this node is a mirror of the log at {primary}; write to the node of that log, over gRPC")]
     Mirror {
-        /// Where the primary is.
+        /// Address of the primary's log.
         primary: String,
     },
-    /// The writer may not do this.
+    /// The principal lacks a right.
     #[error("{reason}")]
     Denied {
-        /// Which right is missing.
+        /// The missing right.
         reason: String,
     },
-    /// The program contradicts itself. Sending the command again will not help; report it.
+    /// An error in the program: sending the command again will not help; report it.
     #[error("an error in the program, please report it; nothing was written: {what}")]
     Internal {
-        /// What cannot be.
+        /// The contradiction.
         what: String,
     },
 }
@@ -179,13 +179,13 @@ impl From<ReadError> for Refusal {
     }
 }
 
-/// What is registered already.
+/// State of an identifier that is registered already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Existing {
-    /// Its version.
+    /// Version of the record.
     pub version: u64,
-    /// The ledger entry of that version.
+    /// Ledger index of the entry of that version.
     pub ledger_index: u64,
-    /// Whether it says what the command would have written.
+    /// True if the record says what the command would have written.
     pub same_content: bool,
 }

@@ -1,4 +1,4 @@
-//! Whether a command says what the ledger says already: for retries, and for registering again what is there.
+//! Comparison of a command with entries in the ledger: for retries, and for registering again what is there.
 
 use super::prepared::{Content, Drafted, Erase, Merge};
 use crate::{
@@ -9,11 +9,11 @@ use crate::{
 };
 
 impl Drafted {
-    /// Whether an entry is what the command would have become.
+    /// True if the entry is the one that this command would have made.
     ///
     /// # Errors
     ///
-    /// [`Torn`] when the entry's values cannot be read.
+    /// [`Torn`] if the entry's values cannot be read.
     pub(super) fn is_said_by(&self, entry: &StoredEntry<'_>) -> Result<bool, Torn> {
         let Content { kind, values, edges, .. } = &self.content;
         if *kind != entry.kind || !self.asked.follows(entry) {
@@ -49,7 +49,7 @@ impl Merge {
 }
 
 impl Erase {
-    /// Whether an entry is what the command would have become.
+    /// True if the entry is the one that this command would have made.
     pub(super) fn is_said_by(&self, entry: &StoredEntry<'_>) -> bool {
         let same = |said: &Erasure| said.values == self.values && said.reason == self.reason;
         entry.kind == EntryKind::Erase && self.asked.follows(entry) && entry.erasure.as_ref().is_some_and(same)
@@ -57,12 +57,12 @@ impl Erase {
 }
 
 impl Content {
-    /// Whether what is registered says what a command would have registered. `edges_now` gives the edges of a record that was
-    /// changed since it was registered.
+    /// True if the registered record says what this content would have registered. `edges_now` returns the edges of a
+    /// record that was changed since it was registered.
     ///
     /// # Errors
     ///
-    /// When the entry or the edges cannot be read.
+    /// If the entry or the edges cannot be read.
     pub(super) fn is_registered_by<E: From<Torn>>(
         &self,
         entry: &StoredEntry<'_>,
@@ -90,7 +90,7 @@ impl Content {
     }
 }
 
-/// Whether an entry has these values, as far as that can be told: of what was erased since, nobody can tell any more.
+/// True if an entry has these values. Erased values are not compared: their content is gone.
 fn same_values(wanted: &Values, entry: &StoredEntry<'_>) -> Result<bool, Torn> {
     let values = entry.decode_values()?;
     let mut left = wanted.iter().filter(|value| !is_gone(entry, value.index)).zip(values.iter());
@@ -101,7 +101,8 @@ fn is_gone(entry: &StoredEntry<'_>, index: u32) -> bool {
     entry.erased.iter().any(|erased| erased.index == index)
 }
 
-/// Whether the edges of a create are those of its entry. An edge is known by its type and target; their order says nothing.
+/// True if the edges of a create command are those of its entry, in any order. An edge is identified by type and
+/// target.
 fn same_edges(wanted: &[EdgeChange], there: &[EdgeChange]) -> bool {
     let is_same = |(wanted, there): (&EdgeChange, &EdgeChange)| match (wanted, there) {
         (EdgeChange::Add(wanted), EdgeChange::Add(there)) => wanted == there,
@@ -116,7 +117,7 @@ fn by_subject(edges: &[EdgeChange]) -> Vec<&EdgeChange> {
     edges
 }
 
-/// What could not be read of what is there.
+/// The part of the registered record that could not be read.
 pub(super) enum Unreadable {
     Entry,
     Record(ReadError),

@@ -1,11 +1,12 @@
 //! The sequencer: the one thread that gives commands their place.
 //!
-//! It takes whole jobs from the queue until a batch is full or nothing waits, decides each command against the index and
-//! what the batch holds already ([`round`]), commits the batch to the ledger, applies it to the index, outdates cached answers,
-//! and only then answers ([`batch`]). There is no timer: while one batch is synced, the next one gathers, so batches grow with
-//! the load.
+//! The sequencer takes whole jobs from the queue until a batch is full or nothing waits, decides each command against
+//! the index and the entries already in the batch ([`round`]), commits the batch to the ledger, applies it to the
+//! index, invalidates cached answers, and only then replies ([`batch`]). There is no timer: while one batch is synced,
+//! the next one gathers, so batches grow with the load.
 //!
-//! What an entry changes is derived from the bytes that the batch holds of it ([`staged`]), as whoever replays the ledger derives it.
+//! The effects of an entry are derived from its bytes in the batch ([`staged`]), just as a replay of the ledger derives
+//! them.
 
 mod answerer;
 mod batch;
@@ -33,25 +34,25 @@ use crate::{
     store::{Prefixes, Records},
 };
 
-/// How long a signed checkpoint may wait for its own sync, once nothing else is to be done.
+/// Time until a signed checkpoint is synced, when the sequencer is otherwise idle.
 const HEAD_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Told of every batch after it was applied to the index and before its receipts go out: outdates cached answers.
+/// Called for every batch after it was applied to the index and before its receipts go out: invalidates cached answers.
 pub type Committer = Box<dyn Fn(&Changes<'_>) + Send>;
 
-/// What the sequencer works with.
+/// The sequencer's parts.
 pub struct Sequencer {
-    /// The ledger's one writer.
+    /// The one writer of the ledger.
     pub appender: Appender,
     /// The engine, for reading what is there and for applying what was committed.
     pub records: Records,
-    /// Which identifiers the node answers for.
+    /// Responsibility of the node for prefixes.
     pub prefixes: Arc<Prefixes>,
-    /// Told what changed before their receipts go out.
+    /// Called with the changes of a batch before its receipts go out.
     pub committer: Committer,
-    /// The time.
+    /// Source of entry times.
     pub clock: Clock,
-    /// Salts.
+    /// Source of salts.
     pub entropy: Entropy,
 }
 
@@ -62,8 +63,8 @@ pub struct SequencerHandle {
 }
 
 impl SequencerHandle {
-    /// Closes the queue ([`Registry::close`]), and waits until it is drained and the last checkpoint is synced. Whoever still
-    /// holds a [`Registry`] is refused from then on, and holds nothing up.
+    /// Closes the queue ([`Registry::close`]), and waits until it is drained and the last checkpoint is synced. Clones
+    /// of the [`Registry`] that are left refuse commands from then on and delay nothing.
     pub fn join(self) {
         self.registry.close();
         if self.thread.join().is_err() {
@@ -73,12 +74,12 @@ impl SequencerHandle {
 }
 
 impl Sequencer {
-    /// Starts the sequencer thread. It ends when the queue is closed and drained, or when every [`Registry`] and the handle are
-    /// dropped.
+    /// Starts the sequencer thread. The thread ends when the queue is closed and drained, or when every [`Registry`]
+    /// and the handle are dropped.
     ///
     /// # Errors
     ///
-    /// When the system gives no thread.
+    /// If the system cannot start a thread.
     pub fn spawn(self) -> std::io::Result<(Registry, SequencerHandle)> {
         let (jobs, queue) = mpsc::channel();
         let registry = Registry { jobs, stats: Arc::default(), entropy: Arc::clone(&self.entropy), refusal: None };
@@ -95,8 +96,8 @@ impl Sequencer {
         loop {
             let first = match carried.take() {
                 Some(work) => Ok(work),
-                // What was handed in before the queue was closed lies before the word that closed it. What slipped in behind it, because
-                // it had its room already, is carried out all the same.
+                // Jobs handed in before the queue was closed precede the closing message. A job that had its room
+                // already and slipped in behind that message is carried out all the same.
                 None if closed => queue.try_recv().map_err(|_| mpsc::RecvTimeoutError::Disconnected),
                 None => queue.recv_timeout(HEAD_SYNC_INTERVAL),
             };
@@ -125,7 +126,7 @@ impl Sequencer {
         }
     }
 
-    /// Notes whether a batch would be taken, as far as is known without one.
+    /// Records in the statistics whether a batch would be taken, as far as is known without one.
     fn look(&self, stats: &Stats) {
         let index = self.records.entries().ready().map_err(|error| error.to_string());
         match index.and_then(|()| self.appender.check().map_err(|error| error.to_string())) {
@@ -141,6 +142,7 @@ impl Sequencer {
         }
         let changed = staged.changed();
         let Staged { changes, prefix, .. } = staged;
+        // A failure of the engine is reported only behind the caches: the ledger has the change, so old answers are stale.
         let applied = self.records.entries().apply(changes, committed.entries);
         match prefix {
             Some(version) => {
@@ -160,7 +162,7 @@ impl Sequencer {
     }
 }
 
-/// Says that nothing is taken any more once the thread ends, however it does.
+/// Marks the write core as not ready when the thread ends, even by a panic.
 struct Ending<'a>(&'a Stats);
 
 impl Drop for Ending<'_> {
@@ -170,13 +172,13 @@ impl Drop for Ending<'_> {
 }
 
 impl Job {
-    /// True when one of its commands needs a batch of its own.
+    /// True if one of the commands needs a batch of its own.
     fn erases(&self) -> bool {
         self.commands.iter().flatten().any(|prepared| matches!(prepared, Prepared::Erase(_)))
     }
 }
 
-/// Takes whole jobs that wait already, as many as a batch holds. A job that erases is alone.
+/// Takes whole jobs that wait already, up to one batch of commands. A job that erases is taken alone.
 fn gather(first: Job, queue: &mpsc::Receiver<Work>, carried: &mut Option<Work>) -> Vec<Job> {
     let mut count = first.commands.len();
     let is_alone = first.erases();

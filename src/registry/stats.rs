@@ -1,7 +1,7 @@
-//! What the write core has done, counted, and whether it takes commands now.
+//! Statistics of the write core, and its readiness.
 //!
-//! Counting costs an addition or two for a batch. Whoever reads sees each number as it is at that moment; together they may
-//! be apart by a batch.
+//! Counting costs an addition or two for a batch. Each number is read as it is at that moment; two numbers may differ
+//! by a batch.
 
 use std::{
     sync::{
@@ -15,19 +15,19 @@ use tokio::sync::Semaphore;
 
 use super::{QUEUE_COMMANDS_MAX, QUEUE_KIB_MAX, Receipt, Refusal};
 
-/// Upper bounds of the classes that batches are counted in, in commands.
+/// Upper bounds of the histogram classes of batch sizes, in commands.
 pub const BATCH_CLASSES: [u64; 8] = [1, 4, 16, 64, 256, 1_024, 4_096, 10_000];
-/// Upper bounds of the classes that commits are counted in, in microseconds.
+/// Upper bounds of the histogram classes of commit times, in microseconds.
 pub const COMMIT_CLASSES: [u64; 10] = [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 250_000, 1_000_000];
-/// How long a refusal of the ledger counts when nothing was tried since.
+/// Time until a refusal by the ledger lapses, if nothing was tried since.
 const REFUSAL_COUNTS: Duration = Duration::from_secs(10);
 
-/// What came of a command, for counting.
+/// Result of a command, for counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resulted {
-    /// It was written.
+    /// The command was written.
     Written,
-    /// It had been written before, and got its first receipt.
+    /// The command had been written before, and got its first receipt again.
     Replayed,
     /// As [`Refusal::Invalid`].
     Invalid,
@@ -72,7 +72,7 @@ pub enum Resulted {
 }
 
 impl Resulted {
-    /// Everything that is counted, in order.
+    /// All results, in the order of their counters.
     pub const ALL: [Self; 22] = [
         Self::Written,
         Self::Replayed,
@@ -98,7 +98,7 @@ impl Resulted {
         Self::Internal,
     ];
 
-    /// One word for it.
+    /// One word for the result, as a metric label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Written => "written",
@@ -160,7 +160,7 @@ impl Resulted {
     }
 }
 
-/// Numbers sorted into classes by size.
+/// Histogram: numbers counted in classes by size.
 #[derive(Debug)]
 pub struct Histogram<const CLASSES: usize> {
     bounds: [u64; CLASSES],
@@ -169,10 +169,10 @@ pub struct Histogram<const CLASSES: usize> {
     sum: AtomicU64,
 }
 
-/// A [`Histogram`] at one moment.
+/// State of a [`Histogram`] at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counted {
-    /// Upper bounds of the classes, and how many numbers each holds; those of no class last, with no bound.
+    /// Upper bound of each class and the count of numbers in it; last, without a bound, the numbers above all classes.
     pub classes: Vec<(Option<u64>, u64)>,
     /// The sum of all numbers.
     pub sum: u64,
@@ -190,7 +190,7 @@ impl<const CLASSES: usize> Histogram<CLASSES> {
         self.sum.fetch_add(number, Ordering::Relaxed);
     }
 
-    /// What was counted so far.
+    /// State of the histogram now.
     pub fn counted(&self) -> Counted {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let classes = self.bounds.iter().zip(&self.counts).map(|(bound, count)| (Some(*bound), read(count)));
@@ -198,22 +198,22 @@ impl<const CLASSES: usize> Histogram<CLASSES> {
     }
 }
 
-/// What waits for the ledger.
+/// Commands in the queue before the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queued {
-    /// Commands.
+    /// Number of commands.
     pub commands: usize,
-    /// About how much memory they take, in KiB.
+    /// Their approximate size in memory, in KiB.
     pub kib: usize,
 }
 
-/// What the write core has done since it started, and how it is.
+/// Statistics of the write core since its start, and its readiness.
 #[derive(Debug)]
 pub struct Stats {
     results: [AtomicU64; Resulted::ALL.len()],
-    /// Entries of the batches that were committed.
+    /// Sizes of committed batches, in entries.
     pub batch_commands: Histogram<{ BATCH_CLASSES.len() }>,
-    /// How long it took to write, sync and sign them, in microseconds.
+    /// Times to write, sync and sign a batch, in microseconds.
     pub commit_us: Histogram<{ COMMIT_CLASSES.len() }>,
     pub(super) commands_room: Arc<Semaphore>,
     pub(super) kib_room: Arc<Semaphore>,
@@ -234,8 +234,8 @@ impl Default for Stats {
 }
 
 impl Stats {
-    /// Whether commands are taken now, as far as is known without trying. A refusal by the ledger or the index counts
-    /// until a batch is taken again, or for ten seconds when nothing is known against it any more.
+    /// Tests readiness as far as is known without trying: a refusal by the ledger or the index counts until a batch is
+    /// taken, or for ten seconds when nothing is known against batches any more.
     ///
     /// # Errors
     ///
@@ -245,7 +245,7 @@ impl Stats {
         refusal.as_ref().map_or(Ok(()), |(reason, _)| Err(reason.clone()))
     }
 
-    /// What waits for the ledger.
+    /// Load of the queue before the ledger.
     pub fn queued(&self) -> Queued {
         Queued {
             commands: QUEUE_COMMANDS_MAX - self.commands_room.available_permits(),
@@ -253,18 +253,18 @@ impl Stats {
         }
     }
 
-    /// How often something came of a command.
+    /// Number of commands with a result.
     pub fn results(&self, resulted: Resulted) -> u64 {
         self.results[resulted as usize].load(Ordering::Relaxed)
     }
 
-    /// Takes nothing more into the queue, and lets go who waits for room in it.
+    /// Closes the queue: nothing more enters, and callers that wait for room are refused.
     pub(super) fn close(&self) {
         self.commands_room.close();
         self.kib_room.close();
     }
 
-    /// Counts a command that was refused before it was handed in.
+    /// Counts a command that was refused before it was submitted.
     pub fn count_refusal(&self, refusal: &Refusal) {
         self.results[Resulted::of_refusal(refusal) as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -277,23 +277,24 @@ impl Stats {
         }
     }
 
-    /// Counts a batch that is durable.
+    /// Counts a durable batch.
     pub(super) fn committed(&self, commands: usize, took: Duration) {
         self.batch_commands.add(commands as u64);
         self.commit_us.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// A batch went through.
+    /// Notes that a batch was committed.
     pub(super) fn accepted(&self) {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// No batch can go through now.
+    /// Notes that no batch can be committed now.
     pub(super) fn refused(&self, reason: String) {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some((reason, Instant::now()));
     }
 
-    /// Nothing is known against a batch; whether one would go through shows the next one.
+    /// Notes that nothing is known against batches; a recent refusal still counts, for only a batch shows that one is
+    /// taken.
     pub(super) fn nothing_against(&self) {
         let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
         if refusal.as_ref().is_some_and(|(_, since)| since.elapsed() >= REFUSAL_COUNTS) {

@@ -1,4 +1,5 @@
-//! What the write core promises: the index says what the ledger says, jobs are whole or never were, a stop waits for no one.
+//! Tests of the write core's promises: the index agrees with the ledger, jobs are whole or never were, a stop waits for
+//! no one.
 
 use std::{
     mem,
@@ -90,7 +91,7 @@ impl Entries for Recording {
     }
 }
 
-/// Holds the sequencer up before it begins a batch.
+/// Holds the sequencer back before it begins a batch.
 #[derive(Default)]
 struct Gate {
     shut: Mutex<bool>,
@@ -173,10 +174,10 @@ impl Core {
         self.submit(vec![command], Atomicity::Each).remove(0).unwrap()
     }
 
-    /// Jobs that come into one batch, in their order.
+    /// Submits jobs so that they share one batch, in their order.
     fn together(&self, jobs: Vec<(Vec<Command>, Atomicity)>) -> Vec<Vec<Result<Receipt, Refusal>>> {
         self.gate.set(true);
-        // The sequencer takes this one alone, and waits with it at the gate; the others gather behind it.
+        // The sequencer takes this job alone and waits with it at the gate; the others gather behind it.
         let first = self.enqueue(vec![create("88.1/gate", "x")], Atomicity::Each);
         while self.registry.stats().queued().commands == 0 {
             std::thread::yield_now();
@@ -202,7 +203,7 @@ impl Core {
         self.runtime.block_on(self.registry.apply_prefix(command, Principal::LOOPBACK)).unwrap()
     }
 
-    /// Ends it, and gives what a replay of its ledger derives and what it had applied.
+    /// Ends the core; returns the changes derived by a replay of its ledger and those applied to the index.
     fn replay(self) -> (Vec<IndexChange>, Vec<IndexChange>) {
         let Self { sequencer, ledger, store, directory, registry, .. } = self;
         sequencer.join();
@@ -263,7 +264,7 @@ fn erase(identifier: &str, values: ErasedValues) -> Command {
     command(identifier, Operation::Erase { values, reason: Reason::new("r").unwrap() })
 }
 
-/// What a refusal is, in a word or two.
+/// One or two words for a result.
 fn word(result: &Result<Receipt, Refusal>) -> String {
     match result {
         Ok(receipt) if receipt.replayed => "replayed".into(),
@@ -298,14 +299,14 @@ fn what_the_sequencer_applied_is_what_a_replay_derives() {
     let batch = vec![
         create("88.1/plain", "x"),
         requested("r1", command("88.1/Record", with_edges)),
-        // The same again, and in another spelling, all in one batch.
+        // The same request again, and another spelling, all in one batch.
         requested("r2", replace("88.1/RECORD", "y")),
         requested("r2", replace("88.1/RECORD", "y")),
         requested("r3", command("88.1/record", Operation::Update { values: merged, edges: changes })),
         create(&long, "z"),
         requested("r4", command("88.1/event", Operation::Event { values: values(&[]), event })),
     ];
-    // The merge removes what the replacement took away: it is refused, and leaves nothing.
+    // The merge removes a value that the replacement took away: it is refused and leaves nothing.
     let told = ["version 1", "version 1", "version 2", "replayed", "Invalid", "version 1", "version 1"];
     assert_eq!(words(&core.submit(batch, Atomicity::Each)), told);
     let edges = vec![EdgeChange::Add(edge(EdgeType::TransferredTo, "88.1/owner"))];
@@ -344,14 +345,14 @@ fn a_job_is_carried_out_whole_or_not_at_all() {
     let told = results[0].as_ref().unwrap_err().to_string();
     assert!(told.contains("command 3 of it was refused: `88.1/there` is already registered"), "{told}");
     assert_eq!(core.ledger.size(), 1);
-    // Nothing is left of them, in the index or in what follows.
+    // Nothing is left of the refused commands, in the index or for later ones.
     let results =
         core.submit(vec![create("88.1/a", "x"), replace("88.1/a", "y"), create("88.1/b", "x")], Atomicity::All);
     assert_eq!(words(&results), ["version 1", "version 2", "version 1"]);
     let checkpoints: Vec<_> = results.iter().map(|result| &result.as_ref().unwrap().checkpoint).collect();
     assert!(checkpoints.windows(2).all(|pair| pair[0] == pair[1]));
     assert_eq!(core.ledger.size(), 4);
-    // What is wrong with a command before anything is decided is said of that command.
+    // A refusal from before the job is the command's own.
     let itself = Operation::Create { values: values(&[]), edges: vec![edge(EdgeType::MadeOf, "88.1/c")] };
     let results = core.submit(vec![create("88.1/d", "x"), command("88.1/c", itself)], Atomicity::All);
     assert_eq!(words(&results), ["withdrawn for 2", "Invalid"]);
@@ -388,19 +389,19 @@ fn what_a_job_took_back_never_was_for_the_jobs_behind_it() {
 fn an_atomic_job_may_be_sent_again() {
     let core = Core::start();
     let job = || vec![requested("1", create("88.1/a", "x")), requested("2", replace("88.1/A", "y"))];
-    // The same twice within a job, too.
+    // The same job twice within one submission, too.
     let twice = || [job(), job()].concat();
     assert_eq!(words(&core.submit(twice(), Atomicity::All)), ["version 1", "version 2", "replayed", "replayed"]);
     assert_eq!(words(&core.submit(twice(), Atomicity::All)), ["replayed"; 4]);
     assert_eq!(core.ledger.size(), 2);
-    // A request that was withdrawn was not carried out: it counts when it comes again.
+    // A request that was withdrawn was not carried out: sent again, it is new.
     let bad = || vec![requested("3", create("88.1/b", "x")), create("88.1/a", "x")];
     assert_eq!(words(&core.submit(bad(), Atomicity::All)), ["withdrawn for 2", "AlreadyExists"]);
     assert_eq!(words(&core.submit(vec![requested("3", create("88.1/b", "x"))], Atomicity::All)), ["version 1"]);
-    // One that was carried out counts as carried out, beside others that are new.
+    // A request that was carried out counts as carried out, beside new ones.
     let more = vec![requested("3", create("88.1/b", "x")), requested("4", create("88.1/c", "x"))];
     assert_eq!(words(&core.submit(more, Atomicity::All)), ["replayed", "version 1"]);
-    // Another change under the same name is in the way.
+    // Another change under a used request id is in the way.
     let other = vec![create("88.1/d", "x"), requested("4", create("88.1/c", "other"))];
     assert_eq!(words(&core.submit(other, Atomicity::All)), ["withdrawn for 2", "RequestReused"]);
 }
@@ -415,12 +416,12 @@ fn an_erasure_is_no_part_of_an_atomic_job() {
     assert_eq!(words(&results), ["Invalid", "withdrawn for 1"]);
     assert_eq!(core.ledger.size(), 1);
     assert_eq!(words(&core.submit(vec![erase("88.1/a", ErasedValues::All)], Atomicity::All)), ["version 2"]);
-    // In a job whose commands stand on their own, what comes behind an erasure comes behind it in the ledger.
+    // In a job whose commands stand on their own, commands behind an erasure come behind it in the ledger.
     let mixed = vec![create("88.1/b", "x"), erase("88.1/b", ErasedValues::One(1)), replace("88.1/b", "y")];
     assert_eq!(words(&core.submit(mixed, Atomicity::Each)), ["version 1", "version 2", "version 3"]);
 }
 
-/// A merge is short and its entry is long: the length of a batch does not follow from that of its commands.
+/// A merge is short and its entry long: the size of a batch does not follow from the size of its commands.
 #[test]
 fn a_batch_ends_before_a_frame_is_too_long() {
     let core = Core::start();
@@ -446,7 +447,7 @@ fn a_clone_that_is_left_over_does_not_hold_up_a_stop() {
     let waiting = core.enqueue(vec![create("88.1/a", "x")], Atomicity::Each);
     let Core { registry, sequencer, runtime, ledger, .. } = core;
     drop(registry);
-    // What is in the queue is carried out, and then it ends.
+    // Commands in the queue are carried out; then the sequencer ends.
     sequencer.join();
     assert_eq!(words(&runtime.block_on(waiting.results())), ["version 1"]);
     assert_eq!(ledger.size(), 1);
@@ -466,7 +467,7 @@ fn a_clone_that_is_left_over_does_not_hold_up_a_stop() {
 fn who_waits_for_room_is_let_go_when_the_queue_closes() {
     let core = Core::start();
     core.gate.set(true);
-    // As much as the queue takes, and one more.
+    // As many commands as the queue takes, and one more.
     let full = |from: usize, to: usize| (from..to).map(|nth| create(&format!("88.1/{nth}"), "x")).collect::<Vec<_>>();
     let mut enqueued = Vec::new();
     for start in (0..QUEUE_COMMANDS_MAX).step_by(BATCH_COMMANDS_MAX) {

@@ -1,8 +1,8 @@
-//! The answer: what an identifier resolves to, whoever says it.
+//! The answer: the result of resolving an identifier, from this node or another.
 //!
-//! The node's own record, a kept answer, and what a site of another node said are all an [`Answer`]; how it was come by stands
-//! beside it ([`super::How`]). [`AnswerView`] is the same, borrowed: its values lie where they were read, in the ledger's entry or in
-//! the cache. Both are of one [`AnswerKind`], which is what the table of outcomes maps.
+//! The node's own record, a cached answer and the reply of another node's site are all an [`Answer`]; its origin stands
+//! beside it ([`super::How`]). [`AnswerView`] is the borrowed form: its values lie in the ledger's entry or in the
+//! cache. Both have an [`AnswerKind`], which the table of outcomes maps.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,7 +15,7 @@ use crate::{
     store::PrefixVersion,
 };
 
-/// What an identifier resolves to.
+/// Result of resolving an identifier.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// An active record, with the values that may be read.
@@ -51,7 +51,7 @@ pub enum AnswerKind {
     Denied,
 }
 
-/// An [`Answer`] whose values lie where they were read.
+/// Borrowed form of an [`Answer`]: the values lie in the bytes that they were read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnswerView<'a> {
     /// [`Answer::Found`]: the values that may be read.
@@ -77,30 +77,30 @@ pub struct Found {
     rendered: OnceLock<Bytes>,
 }
 
-/// What is left of a record that was retired or erased.
+/// Remains of a record that was retired or erased.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tombstone {
-    /// The identifier, as it was first registered.
+    /// The identifier, as first registered.
     pub identifier: Identifier,
-    /// The version that ended it; its number is 0 where only the end is known, as over DNS.
+    /// The version that ended the record; its number is 0 if only the end is known, as over DNS.
     pub version: Version,
-    /// True when it ended by being erased.
+    /// True if the record was erased, false if it was retired.
     pub erased: bool,
 }
 
-/// A referral: the sites that answer for a prefix, as the node says that delegates it.
+/// A referral: the sites that answer for a prefix, as stated by the node that delegates the prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Referral {
     /// The prefix.
     pub prefix: Prefix,
     /// Its sites.
     pub delegation: Delegation,
-    /// The index of the ledger entry that delegates it; `None` when only NS records say it.
+    /// Index of the ledger entry that delegates the prefix; `None` if only NS records state it.
     pub ledger_index: Option<u64>,
 }
 
 impl Answer {
-    /// The answer about what is registered under an identifier, as these rights show it.
+    /// The answer about a record under these rights.
     pub fn of_record(record: Option<Record>, rights: Rights) -> Self {
         match record {
             None => Self::NotFound,
@@ -118,12 +118,12 @@ impl Answer {
         }
     }
 
-    /// The answer that is a record, all of which may be read.
+    /// The answer for a record all of whose values may be read.
     pub fn found(record: Record) -> Self {
         Self::Found(Arc::new(Found { record, rendered: OnceLock::new() }))
     }
 
-    /// Its kind.
+    /// Kind of the answer.
     pub fn kind(&self) -> AnswerKind {
         match self {
             Self::Found(_) => AnswerKind::Found,
@@ -136,7 +136,7 @@ impl Answer {
         }
     }
 
-    /// The record, when it is one.
+    /// The record of an [`Answer::Found`].
     pub fn record(&self) -> Option<&Record> {
         match self {
             Self::Found(found) => Some(found.record()),
@@ -144,12 +144,12 @@ impl Answer {
         }
     }
 
-    /// True if other nodes have to be asked.
+    /// True if only other nodes can answer.
     pub fn is_elsewhere(&self) -> bool {
         matches!(self, Self::Delegated(_) | Self::NotResponsible)
     }
 
-    /// The answer, borrowed.
+    /// The borrowed form of the answer.
     pub fn view(&self) -> AnswerView<'_> {
         match self {
             Self::Found(found) => AnswerView::Found(found.record.values.iter().map(Value::view).collect()),
@@ -162,12 +162,12 @@ impl Answer {
         }
     }
 
-    /// About how many bytes the answer takes in memory, its rendered form included.
+    /// Approximate size of the answer in memory, in bytes, its rendered form included.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Found(found) => found.bytes(),
             Self::Retired(tombstone) => 160 + 2 * tombstone.identifier.as_str().len(),
-            // The sites are shared with everything that says the same.
+            // The sites are shared with every copy of the delegation.
             Self::Delegated(referral) => 128 + 2 * referral.prefix.as_str().len(),
             Self::NotFound | Self::NotResponsible | Self::Denied => 0,
         }
@@ -175,7 +175,7 @@ impl Answer {
 }
 
 impl AnswerKind {
-    /// The word for it.
+    /// Name of the kind.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Found => "found",
@@ -190,7 +190,7 @@ impl AnswerKind {
 }
 
 impl AnswerView<'_> {
-    /// Its kind.
+    /// Kind of the answer.
     pub fn kind(&self) -> AnswerKind {
         match self {
             Self::Found(_) => AnswerKind::Found,
@@ -210,12 +210,12 @@ impl Found {
         &self.record
     }
 
-    /// The record as one front end writes it, written once and kept with the answer. One front end alone may use this.
+    /// The record as encoded by one front end, encoded once and kept with the answer. Only one front end may use this.
     pub fn rendered(&self, render: impl FnOnce(&Record) -> Bytes) -> Bytes {
         self.rendered.get_or_init(|| render(&self.record)).clone()
     }
 
-    /// About how many bytes the answer keeps in memory, its rendered form included.
+    /// Approximate size of the answer in memory, in bytes, its rendered form included.
     fn bytes(&self) -> usize {
         let reference = |reference: &Reference| 64 + 3 * reference.identifier.as_str().len();
         let value = |value: &Value| 2 * value.data.len() + 160 + value.references.iter().map(reference).sum::<usize>();
@@ -230,7 +230,7 @@ impl Found {
 }
 
 impl Referral {
-    /// The referral that the ledger's newest entry about a prefix makes; `None` when it delegates nothing.
+    /// The referral stated by the newest entry about a prefix; `None` if the entry delegates nothing.
     pub fn of(version: &PrefixVersion) -> Option<Self> {
         let (prefix, delegation) = (version.prefix.clone(), version.delegation()?.clone());
         Some(Self { prefix, delegation, ledger_index: Some(version.version.ledger_index) })

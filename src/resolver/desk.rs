@@ -1,36 +1,38 @@
-//! The desk: the one place where questions are asked, for all protocols.
+//! The desk: the single entry point for queries, for all protocols.
 //!
 //! ```text
-//!              front ends: DNS, gRPC, HTTP (and whoever comes next) hold the desk, and nothing beneath it
+//!              front ends (DNS, gRPC, HTTP) hold the desk, and nothing beneath it
 //!                    │ ask(Question)                                │ ask_resident(identifier)
 //!                    │ async; may wait for a disk or for others     │ never waits: loops over datagrams
 //!                    ▼                                              ▼
 //!   ┌───────────────────────────── Desk ──────────────────────────────────────────────────────────────┐
 //!   │ moment given ──► PAST   entry by entry, in the pool                                             │
-//!   │ homed here   ──► HERE   kept? ─► in memory? ─► one read in the pool; others who ask wait for it  │
-//!   │ elsewhere    ──► WALK   if wanted, and the caller may: kept? ─► room? ─► Recursor               │
+//!   │ homed here   ──► HERE   cached? ─► in memory? ─► one read in the pool, shared by all who ask    │
+//!   │ elsewhere    ──► WALK   if wanted, and the caller may: cached? ─► room? ─► Recursor             │
 //!   │              └─► REFER  otherwise: Answer::Delegated or Answer::NotResponsible                  │
-//!   │ then: evidence, in the pool; what is seen of a record has passed rights::view                   │
+//!   │ then: evidence, in the pool; every record has passed rights::view                               │
 //!   └──────┬─────────────────────────┬────────────────────────────┬───────────────────────────────────┘
 //!          ▼                         ▼                            ▼
 //!     Resolver (cache,          ReadPool (one, bounded;       Walks (bounded in all and for each
 //!     index, ledger)            a share for each kind)        client network) ─► Recursor
 //! ```
 //!
-//! [`Question`] in, [`Reply`] out: an [`Answer`], how it was come by ([`How`]), and its evidence ([`Proofs`]). Where there is no answer,
-//! [`NoAnswer`] says whether another try helps.
+//! A [`Question`] goes in, a [`Reply`] comes out: an [`Answer`], its origin ([`How`]), and its evidence ([`Proofs`]).
+//! Without an answer, [`NoAnswer`] says whether a retry helps.
 //!
-//! What always holds:
+//! Invariants:
 //!
-//! * No read of index or ledger blocks a thread of the runtime. What lies in memory is read at once; the rest goes to the pool.
-//! * Of many callers who miss the same identifier at once one reads, and the others wait for it without holding a thread.
-//! * Reads, those who wait for them, and walks are bounded; whoever comes beyond that is told to try later.
-//! * Only what everybody may read is kept. An answer under other [`Rights`](crate::rights::Rights) is made from the whole record each
-//!   time.
+//! * No read of index or ledger blocks a thread of the runtime. Data in memory is read at once; the rest is read in the
+//!   pool.
+//! * Of many callers that miss the same identifier at once, one reads; the others wait for the result without holding a
+//!   thread.
+//! * Running reads, waiting reads and walks are bounded; a caller beyond the bound is told to try later.
+//! * Only answers under public rights are cached. An answer under other [`Rights`](crate::rights::Rights) is made from
+//!   the whole record each time.
 //! * The same question gets the same answer over every protocol.
 //!
-//! Deliberately absent: transports and their encodings, how a walk goes ([`super::recursion`]), and who may write
-//! ([`crate::rights`]).
+//! Deliberately absent: transports and their encodings, the steps of a walk ([`super::recursion`]), and write
+//! permissions ([`crate::rights`]).
 
 mod others;
 mod pool;
@@ -59,30 +61,30 @@ use crate::{
     vindex::{Lookup, Lookups, NoLookup},
 };
 
-/// How a node follows delegations for its clients.
+/// Recursion for clients: the recursor, and its admission.
 #[derive(Clone)]
 pub struct Recursive {
-    /// Walks, and remembers.
+    /// Walks and caches for clients.
     pub recursor: Recursor,
-    /// The networks of clients for whom it does.
+    /// Networks of clients that may have walks made.
     pub allow: Vec<Network>,
-    /// How many walks may be under way.
+    /// Bounds on concurrent walks.
     pub limits: WalkLimits,
 }
 
-/// What a desk answers from.
+/// Parts that a desk is made of.
 pub struct DeskParts {
-    /// Index and ledger, and answers that are kept.
+    /// Index, ledger, and cached answers.
     pub resolver: Resolver,
-    /// What finds answers of other nodes, on a recursive node.
+    /// Recursion, on a recursive node.
     pub recursive: Option<Recursive>,
-    /// The checkpoints that proofs are made for.
+    /// Published checkpoints, against which proofs are made.
     pub publication: Arc<Publication>,
-    /// The verifiable index, when the node has one.
+    /// The verifiable index, if the node has one.
     pub lookups: Option<Lookups>,
 }
 
-/// Answers every question that a front end has. Cloning it is cheap, and gives the same one.
+/// Answers all queries of the front ends. A clone is cheap and shares everything.
 #[derive(Clone)]
 pub struct Desk {
     inner: Arc<Inner>,
@@ -98,7 +100,7 @@ struct Inner {
 }
 
 impl Desk {
-    /// A desk with nothing under way.
+    /// A desk without reads or walks in progress.
     pub fn new(parts: DeskParts) -> Self {
         let DeskParts { resolver, recursive, publication, lookups } = parts;
         let limits = recursive.as_ref().map(|recursive| recursive.limits.clone()).unwrap_or_default();
@@ -106,13 +108,13 @@ impl Desk {
         Self { inner: Arc::new(Inner { resolver, recursive, walks, publication, lookups, reads }) }
     }
 
-    /// Answers a question. It has to be called within a runtime.
+    /// Answers a question. Must be called within a runtime.
     ///
     /// # Errors
     ///
     /// [`NoAnswer`].
     pub async fn ask(&self, question: Question) -> Result<Reply, NoAnswer> {
-        // What may take long is boxed, so that a question whose answer lies ready costs no more than that.
+        // Boxing the slow paths keeps this future small: a cache hit does not pay for them.
         if let Some(moment) = question.moment {
             return Box::pin(self.ask_past(question.identifier, moment)).await;
         }
@@ -130,16 +132,16 @@ impl Desk {
         Ok(Reply { answer, how: How::Own, proofs })
     }
 
-    /// What this node itself says of an identifier, as far as it lies in memory. It never waits.
+    /// Reads what this node has about an identifier, only from memory; never waits.
     ///
     /// # Errors
     ///
-    /// [`ReadError`] when index or ledger cannot be read.
+    /// [`ReadError`] if index or ledger cannot be read.
     pub fn ask_resident(&self, identifier: &Identifier) -> Result<Resident<Reading>, ReadError> {
         self.inner.resolver.read_resident(identifier)
     }
 
-    /// The same from index and ledger, for a thread that may wait for a disk.
+    /// Reads what this node has about an identifier from index and ledger; for a thread that may wait for a disk.
     ///
     /// # Errors
     ///
@@ -148,7 +150,7 @@ impl Desk {
         self.inner.resolver.read_blocking(identifier)
     }
 
-    /// HERE, REFER or WALK: true for the last.
+    /// True if the question takes the branch WALK: another node answers, and the caller wants a walk and may have one.
     fn is_to_walk(&self, question: &Question) -> bool {
         question.follow != Follow::Never
             && self.walks_for(&question.caller)
@@ -159,7 +161,7 @@ impl Desk {
         self.prefixes().responsibility(key)
     }
 
-    /// The answer as far as it is kept or lies in memory, else what it takes.
+    /// The answer if it is cached or in memory, else the next step towards it.
     fn look(&self, identifier: &Identifier) -> Result<Looked, ReadError> {
         let (resolver, key) = (&self.inner.resolver, identifier.key());
         Ok(match resolver.board(key) {
@@ -175,14 +177,14 @@ impl Desk {
         })
     }
 
-    /// Waits for an answer that somebody reads, or reads it.
+    /// Waits for the answer of a read in progress, or reads it in the pool.
     async fn wait(&self, identifier: &Identifier, mut looked: Looked) -> Result<Answer, NoAnswer> {
         loop {
             match looked {
                 Looked::Answer(answer) => return Ok(answer),
                 Looked::Join(seat) => match seat.wait().await {
                     Some(answer) => return Ok(answer),
-                    // Whoever read has failed, or gone away: the next one reads.
+                    // The reader failed or was cancelled: the next caller reads.
                     None => looked = self.look(identifier)?,
                 },
                 Looked::Read(pilot) => {
@@ -215,26 +217,27 @@ impl Desk {
         Ok(Box::new(self.inner.reads.run(ReadShare::Past, read).await??))
     }
 
-    /// Reads about the past, in the pool.
+    /// Runs a read of the past in the pool.
     async fn past<T: Send + 'static>(&self, read: impl FnOnce(&Resolver) -> T + Send + 'static) -> Result<T, Busy> {
         let resolver = Arc::clone(&self.inner.resolver);
         self.inner.reads.run(ReadShare::Past, move || read(&resolver)).await
     }
 }
 
-/// How far an answer is.
+/// Progress towards an answer.
 enum Looked {
-    /// Here.
+    /// The answer itself.
     Answer(Answer),
-    /// Somebody else reads it.
+    /// Another caller reads; this one waits.
     Join(crate::cache::Seat<Answer>),
-    /// It takes a disk.
+    /// This caller reads, from disk.
     Read(crate::cache::Pilot<Key, Answer>),
 }
 
 /// The past, proofs, and whole parts of the ledger.
 impl Desk {
-    /// Versions of an identifier, newest first, at most `limit` of those before a ledger index.
+    /// Returns versions of an identifier, newest first: at most `limit`, and only those before the ledger index
+    /// `before`.
     ///
     /// # Errors
     ///
@@ -248,7 +251,7 @@ impl Desk {
         Ok(self.past(move |resolver| resolver.history(&identifier, before, limit)).await??)
     }
 
-    /// Proves an entry against a published checkpoint where one covers it, else against the newest one.
+    /// Proves an entry against a published checkpoint if one covers it, else against the newest checkpoint.
     ///
     /// # Errors
     ///
@@ -258,12 +261,15 @@ impl Desk {
         Ok(self.past(move |resolver| resolver.prove(&subject, &disclosure, &publication)).await??)
     }
 
-    /// The proof that the first `old` entries are a beginning of the first `new`; without `new`, of the newest published checkpoint
-    /// that has as many, which comes along.
+    /// The consistency proof from the first `old` entries to the first `new`; without `new`, to the newest published
+    /// checkpoint of at least `old` entries, which is returned beside the proof.
+    ///
+    /// If no published checkpoint is that large, the ledger's newest takes its place.
     ///
     /// # Errors
     ///
-    /// [`NoAnswer::Read`], also when `old` is more than `new`, or there are fewer; [`NoAnswer::Busy`].
+    /// [`NoAnswer::Read`], also if `old` is more than `new`, or the ledger has fewer entries than that;
+    /// [`NoAnswer::Busy`].
     pub async fn prove_consistency(
         &self,
         old: u64,
@@ -273,17 +279,17 @@ impl Desk {
         Ok(self.past(move |resolver| resolver.prove_consistency(old, new, &publication)).await??)
     }
 
-    /// Looks a key up in the verifiable index; `None` when the node has none.
+    /// Looks a key up in the verifiable index; `None` if the node has none.
     ///
     /// # Errors
     ///
-    /// [`NoAnswer::Busy`]; within, what the index says.
+    /// [`NoAnswer::Busy`]; the inner result is that of the index.
     pub async fn look_up(&self, key: [u8; 32]) -> Result<Option<Result<Lookup, NoLookup>>, NoAnswer> {
         let Some(lookups) = self.inner.lookups.clone() else { return Ok(None) };
         Ok(Some(self.inner.reads.run(ReadShare::Past, move || lookups.lookup(&key)).await?))
     }
 
-    /// Whole records below a prefix in order of their keys, whoever may read their values: for an export.
+    /// Whole records below a prefix in order of their keys, with values that are not public, too: for an export.
     ///
     /// # Errors
     ///
@@ -294,7 +300,7 @@ impl Desk {
         Ok(self.inner.reads.run(ReadShare::Scans, read).await??)
     }
 
-    /// Runs a trace or a recall in the pool, at once or not at all. `run` may wait for whoever takes its steps.
+    /// Starts a trace or a recall in the pool, or refuses it at once. `run` may block on the receiver of its steps.
     ///
     /// # Errors
     ///
@@ -304,13 +310,13 @@ impl Desk {
         self.inner.reads.start(ReadShare::Traces, move || run(&Tracer(&resolver)))
     }
 
-    /// The pool, for files that are given out as they are.
+    /// The read pool, for front ends that serve files.
     pub fn reads(&self) -> &ReadPool {
         &self.inner.reads
     }
 }
 
-/// Follows edges, on a thread of the pool.
+/// Runs traces and recalls on a thread of the pool.
 pub struct Tracer<'a>(&'a Resolver);
 
 impl Tracer<'_> {
@@ -337,29 +343,29 @@ impl Tracer<'_> {
     }
 }
 
-/// What lies in memory, and what is for threads that may wait.
+/// Reads from memory, and reads for threads that may wait for a disk.
 impl Desk {
     /// The name of the node's ledger.
     pub fn origin(&self) -> &str {
         self.inner.resolver.origin()
     }
 
-    /// What verifies the checkpoints of the node's ledger (C2SP signed-note vkey).
+    /// Verifier key of the checkpoints of the node's ledger (C2SP signed-note vkey).
     pub fn verifier_key(&self) -> &str {
         self.inner.resolver.verifier_key()
     }
 
-    /// Which identifiers this node answers for.
+    /// Prefixes that decide whether this node answers, refers, or is not responsible.
     pub fn prefixes(&self) -> &Arc<Prefixes> {
         self.inner.resolver.prefixes()
     }
 
-    /// The verifiable index, when the node has one.
+    /// The verifiable index, if the node has one.
     pub fn lookups(&self) -> Option<&Lookups> {
         self.inner.lookups.as_ref()
     }
 
-    /// The whole answer of a reading. It takes more than the reading when edges leave the record.
+    /// The whole answer of a reading. If edges leave the record, index and ledger are read again.
     ///
     /// # Errors
     ///
@@ -368,7 +374,7 @@ impl Desk {
         self.inner.resolver.whole(reading, depth)
     }
 
-    /// The identifier that is known by a hash of its key; it may wait for a disk.
+    /// The identifier whose key has this hash; may wait for a disk.
     ///
     /// # Errors
     ///
@@ -377,7 +383,7 @@ impl Desk {
         self.inner.resolver.by_name_hash(hash)
     }
 
-    /// True when anything is registered below a prefix; it may wait for a disk.
+    /// True if anything is registered below a prefix; may wait for a disk.
     ///
     /// # Errors
     ///
@@ -386,7 +392,7 @@ impl Desk {
         self.inner.resolver.any_below(prefix)
     }
 
-    /// True when any identifier is known by a hash; it may wait for a disk.
+    /// True if any identifier has a name hash; may wait for a disk.
     ///
     /// # Errors
     ///
@@ -395,12 +401,13 @@ impl Desk {
         self.inner.resolver.any_name_hash()
     }
 
-    /// Takes note that the index has applied the ledger as it is now, and forgets what is kept about identifiers that changed.
+    /// Records that the index has applied the whole ledger, and invalidates the cached answers about these keys.
     pub fn outdate<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) {
         self.inner.resolver.outdate(keys);
     }
 
-    /// As [`Desk::outdate`], when it changed who answers for a prefix: nothing that is kept counts any more, of this node or of others.
+    /// As [`Desk::outdate`], after a change of prefixes: invalidates all cached answers, those of walks and cached
+    /// delegations included.
     pub fn outdate_all(&self) {
         self.inner.resolver.outdate_all();
         if let Some(recursive) = &self.inner.recursive {
@@ -408,7 +415,7 @@ impl Desk {
         }
     }
 
-    /// What the cache has done and holds.
+    /// Counters and size of the cache of own answers.
     pub fn cache_stats(&self) -> CacheStats {
         self.inner.resolver.cache_stats()
     }

@@ -1,15 +1,15 @@
-//! Evidence: what shows that an answer of this node is true, and that nothing newer says otherwise.
+//! Evidence: proof that an answer of this node is true, and that no newer entry contradicts it.
 //!
 //! | answer | entry | lookup in the verifiable index |
 //! |---|---|---|
-//! | found, retired, erased | the one that says it | `id:` of the identifier, for [`Evidence::Latest`] |
-//! | denied | the newest one, none of its values shown | the same |
-//! | delegated | the one that delegates | `ns:` of the prefix, for [`Evidence::Latest`] |
-//! | not found | none: the index shows that there is none | `id:` of the identifier |
+//! | found, retired, erased | the entry behind the answer | `id:` of the identifier, for [`Evidence::Latest`] |
+//! | denied | the newest entry, without values | the same |
+//! | delegated | the entry that delegates | `ns:` of the prefix, for [`Evidence::Latest`] |
+//! | not found | none: the lookup shows absence | `id:` of the identifier |
 //! | not responsible | none | none |
 //!
-//! For [`Evidence::Latest`] the prefixes between the one that was delegated to this node and the identifier come along, each with
-//! what shows that it is not delegated further.
+//! For [`Evidence::Latest`] the reply also carries, for each prefix between the one delegated to this node and the
+//! identifier, proof that the prefix is not delegated further.
 
 use super::{Answer, Disclosure, EntryProof, ProveError, Resolver, Subject};
 use crate::{
@@ -22,26 +22,28 @@ use crate::{
     },
 };
 
-/// How much evidence comes along with an answer.
+/// Amount of evidence beside an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Evidence {
     /// None.
     #[default]
     None,
-    /// The proof that the entry which says it stands in the ledger. Not found has no entry: a lookup that finds none.
+    /// The inclusion proof of the entry behind the answer. Not found has no entry, and carries a lookup of absence
+    /// instead.
     Inclusion,
-    /// Beside it lookups in the verifiable index, which show that no later entry does, and that no longer prefix is delegated.
+    /// The inclusion proof, and lookups in the verifiable index: no later entry is about the subject, and no longer
+    /// prefix is delegated.
     Latest,
 }
 
-/// The evidence beside an answer, as far as there is any.
+/// The evidence beside an answer, as far as the node has any.
 #[derive(Clone, Debug, Default)]
 pub struct Proofs {
-    /// The entry that says it.
+    /// Proof of the entry behind the answer.
     pub entry: Option<EntryProof>,
-    /// The lookup that shows that no later entry is about the same.
+    /// Lookup that shows that no later entry is about the same subject.
     pub lookup: Option<Lookup>,
-    /// The prefixes that cover the identifier, from the longest down to the first that is homed.
+    /// Evidence for the prefixes that cover the identifier, from the longest down to the first that is homed.
     pub prefixes: Vec<ProvenPrefix>,
 }
 
@@ -50,27 +52,27 @@ pub struct Proofs {
 pub struct ProvenPrefix {
     /// The prefix.
     pub prefix: Prefix,
-    /// What the verifiable index has of it.
+    /// Lookup of the prefix in the verifiable index.
     pub lookup: Lookup,
-    /// The last entry about it, if there is one.
+    /// Proof of the last entry about the prefix, if there is one.
     pub last: Option<EntryProof>,
 }
 
-/// What evidence is made for.
+/// The answer for which evidence is made.
 pub(super) struct Claimed<'a> {
     pub(super) identifier: &'a Identifier,
     pub(super) answer: &'a Answer,
     pub(super) evidence: Evidence,
-    /// The prefix as whose site the node is asked.
+    /// The prefix for which the node is asked as a site.
     pub(super) delegated: &'a Prefix,
 }
 
 impl Resolver {
-    /// The evidence for an answer of this node. It may wait for the disk.
+    /// The evidence for an answer of this node; may wait for a disk.
     ///
     /// # Errors
     ///
-    /// [`ProveError`] when the ledger cannot be read. An index that is catching up is no error: the answer stands without it.
+    /// [`ProveError`] if the ledger cannot be read. An index that is catching up is no error: its lookups are left out.
     pub(super) fn proofs(
         &self,
         claimed: &Claimed<'_>,
@@ -90,7 +92,7 @@ impl Resolver {
         let is_latest = evidence == Evidence::Latest;
         let key = match answer {
             Answer::NotResponsible => None,
-            // No entry says that there is none: the index does.
+            // Absence has no entry to prove: the lookup shows it.
             Answer::NotFound => Some(LookupKind::Id.key(identifier)),
             _ if !is_latest => None,
             Answer::Delegated(referral) => Some(prefix_key(&referral.prefix)),
@@ -110,8 +112,9 @@ impl Resolver {
         Ok(Proofs { entry, lookup, prefixes })
     }
 
-    /// Evidence that the prefixes which cover an identifier and are longer than `upper` are not delegated, from the longest down to the
-    /// first that is homed, behind which none counts. Empty when they are too many, or the index has nothing to say.
+    /// Evidence that no prefix that covers an identifier and is longer than `upper` is delegated, from the longest down
+    /// to the first that is homed; shorter prefixes do not count behind a homed one. Empty if there are too many
+    /// prefixes, or the index has no lookup.
     fn prefix_proofs(
         &self,
         identifier: &Identifier,
@@ -122,7 +125,7 @@ impl Resolver {
         let Some(longer) = Prefix::covering(identifier, upper) else { return Ok(Vec::new()) };
         let mut shown = Vec::with_capacity(longer.len());
         for prefix in longer {
-            // First the lookup: what the ledger takes meanwhile stands behind its end.
+            // The lookup comes first: an entry that the ledger takes meanwhile lies behind the lookup's end.
             let Ok(lookup) = lookups.lookup(&prefix_key(&prefix)) else { return Ok(Vec::new()) };
             let last = match self.prove(&Subject::NewestOf(prefix.clone()), &Disclosure::Public, publication) {
                 Ok(last) => Some(last),

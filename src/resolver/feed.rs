@@ -1,13 +1,13 @@
-//! The feed of changes: every entry of the ledger from an index on, in order, each once; then those to come.
+//! The feed of changes: every entry of the ledger from an index on, in order, each once; then new entries as they come.
 //!
-//! A [`Feed`] reads the ledger itself, a page at a time, and keeps one page: whoever takes slowly is read for slowly, and
-//! nobody else waits. What is new it learns from [`Feeds::advance`], which is called when a batch was applied to the index and
-//! before its receipts go out: a feed never shows what a question would not see.
+//! A [`Feed`] reads the ledger itself, a page at a time, and keeps one page: a slow client slows down its own feed
+//! only. New entries are announced by [`Feeds::advance`], which is called after a batch was applied to the index and
+//! before its receipts go out: a feed never shows an entry that a query would not see.
 //!
-//! What an erasure takes away is not shown any more from its receipt on: a page from before is read again.
+//! From the receipt of an erasure on, erased values are not shown: a page read before is read again.
 //!
-//! What anyone may read is shown, as in a history. When a prefix lets nothing by for long, the feed says how far it has come
-//! ([`Fed::Upto`]), so that a client that comes back need not begin where it began.
+//! Only public values are shown, as in a history. While a prefix filters out all entries for long, the feed reports its
+//! position ([`Fed::Upto`]), so that a client need not resume from its old start.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -24,20 +24,20 @@ use crate::{
     store::{PastVersion, PrefixVersion, ReadError, Records},
 };
 
-/// The most feeds at once.
+/// Maximum number of feeds open at once.
 pub const FEEDS_MAX: usize = 64;
-/// The most entries that a feed has read ahead of its client; fewer when they are long.
+/// Maximum number of entries that a feed reads ahead of its client; fewer if they are long.
 pub const PAGE_ENTRIES_MAX: u64 = 256;
-/// How many bytes of entries a feed reads ahead; the last one may pass it.
+/// Bytes of entries that a feed reads ahead at most; the last entry may exceed them.
 const PAGE_BYTES_MAX: usize = 1 << 20;
-/// The most pages that are read for all feeds at once.
+/// Maximum number of pages that all feeds together read at once.
 const READS_MAX: usize = 4;
-/// How many entries a feed passes over before it says how far it has come.
+/// Number of filtered entries after which a feed reports its position.
 const PASSED_ENTRIES_MAX: u64 = 16_384;
-/// How often a feed that has nothing to give says how far it has come: a sign of life, too.
+/// Interval at which an idle feed reports its position, as a sign of life.
 pub const UPTO_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Where feeds begin, and where they learn what is new.
+/// All feeds of a ledger: opens them and tells them of new entries.
 pub struct Feeds {
     records: Records,
     horizon: Horizon,
@@ -45,18 +45,18 @@ pub struct Feeds {
     reads: Arc<Semaphore>,
 }
 
-/// Some entries from an index on.
+/// An open feed of one client.
 pub struct Feed {
     records: Records,
     reads: Arc<Semaphore>,
     watch: Watch,
     subtree: Subtree,
     page: VecDeque<Paged>,
-    /// Those that were finished before the page was read.
+    /// Erasures that were finished before the page was read.
     page_erasures: Erasures,
-    /// The entry behind the page.
+    /// Index of the entry after the page.
     next: u64,
-    /// The entry behind what the client was told of.
+    /// Index of the entry after the last one that the client was told of.
     told: u64,
     told_at: Instant,
     _place: OwnedSemaphorePermit,
@@ -77,44 +77,44 @@ impl Paged {
     }
 }
 
-/// What a feed gives.
+/// Item of a feed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fed {
     /// A change of a record.
     Change(Box<Shown>),
-    /// What was said of a prefix.
+    /// A statement about a prefix.
     Prefix(Box<PrefixVersion>),
-    /// Everything before this ledger index was given, or is not asked for.
+    /// Position: every entry before this ledger index was given or filtered out.
     Upto(u64),
 }
 
-/// A change as anyone may see it.
+/// A change under public rights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shown {
-    /// The version that it made; of its record, only values that anyone may read.
+    /// The version made by the change; its record holds only values that anyone may read.
     pub past: PastVersion,
-    /// How many of its values nobody may read without a permit.
+    /// Number of values of the version that are not public.
     pub withheld: usize,
 }
 
-/// Why there is no feed, or no more of it.
+/// Error of a feed.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
-    /// There are as many as there may be.
+    /// [`FEEDS_MAX`] feeds are open.
     #[error("{FEEDS_MAX} feeds are open, which is the limit; try again later")]
     TooMany,
-    /// Whoever knows of this entry has it from another ledger.
+    /// The start lies beyond the ledger's end: the client has the index from another ledger.
     #[error("ledger index {from} is still to come; the ledger has {entries} entries")]
     ToCome {
-        /// Where the feed was to begin.
+        /// The requested start.
         from: u64,
-        /// How many entries there are.
+        /// Number of entries that the index has applied.
         entries: u64,
     },
-    /// The node stops.
+    /// The node is stopping.
     #[error("the node is stopping; the feed goes on at ledger index {next}")]
     Closed {
-        /// The first entry that was not given.
+        /// Index of the first entry that was not given.
         next: u64,
     },
     /// The ledger cannot be read.
@@ -123,7 +123,7 @@ pub enum FeedError {
 }
 
 impl Feeds {
-    /// Feeds of a ledger whose entries are all in the index.
+    /// Feeds over a ledger whose entries are all in the index.
     pub fn new(records: Records) -> Self {
         let entries = records.ledger().size();
         Self {
@@ -134,27 +134,27 @@ impl Feeds {
         }
     }
 
-    /// Takes note that the index has applied the ledger as it is now.
+    /// Announces to all feeds that the index has applied the whole ledger.
     pub fn advance(&self) {
         self.horizon.advance(self.records.ledger().size());
     }
 
-    /// Ends every feed, and lets none begin.
+    /// Ends all feeds and refuses new ones.
     pub fn close(&self) {
         self.horizon.close();
     }
 
-    /// How far feeds may go, for whoever reads the ledger itself.
+    /// The horizon of the feeds, for other readers of the ledger.
     pub fn watch(&self) -> Watch {
         self.horizon.subscribe()
     }
 
-    /// How many are open.
+    /// Number of open feeds.
     pub fn count(&self) -> usize {
         FEEDS_MAX - self.places.available_permits()
     }
 
-    /// Begins a feed at a ledger index, or with what is to come.
+    /// Opens a feed at a ledger index; without one, at the end of the ledger.
     ///
     /// # Errors
     ///
@@ -183,11 +183,11 @@ impl Feeds {
 }
 
 impl Feed {
-    /// What comes next; waits for it. Must be called within a runtime.
+    /// Waits for the next item. Must be called within a runtime.
     ///
     /// # Errors
     ///
-    /// [`FeedError::Closed`] when the node stops, [`FeedError::Read`]; the feed is over then.
+    /// [`FeedError::Closed`] if the node is stopping, [`FeedError::Read`]; the feed ends with either.
     pub async fn next(&mut self) -> Result<Fed, FeedError> {
         loop {
             let Some(entries) = self.watch.look() else { return Err(FeedError::Closed { next: self.told }) };
@@ -227,7 +227,7 @@ impl Feed {
         Fed::Upto(self.next)
     }
 
-    /// Reads the next page, on the blocking pool.
+    /// Reads the next page on the blocking pool.
     async fn read(&mut self, end: u64) -> Result<(), FeedError> {
         let closed = FeedError::Closed { next: self.told };
         let Ok(permit) = Arc::clone(&self.reads).acquire_owned().await else { return Err(closed) };
@@ -238,18 +238,18 @@ impl Feed {
             drop(permit);
             page
         });
-        // A pool that takes no more work belongs to a runtime that ends.
+        // The blocking pool refuses work only while the runtime shuts down.
         let Ok(page) = read.await else { return Err(closed) };
         (self.page, self.next) = page?;
         Ok(())
     }
 }
 
-/// Entries of a subtree from `start` on, before `end`, and the index behind the last one that was looked at.
+/// Entries of a subtree from `start` on, before `end`, and the index after the last one looked at.
 fn read_page(records: &Records, subtree: &Subtree, start: u64, end: u64) -> Result<(VecDeque<Paged>, u64), ReadError> {
     let mut page = Page { subtree, entries: VecDeque::new(), bytes: 0 };
     let mut next = start;
-    // All that was read at once is looked at; more only while nothing of it is shown.
+    // Entries read at once are all looked at; reading goes on only while none of them is shown.
     while next < end && page.entries.is_empty() && next - start < PASSED_ENTRIES_MAX {
         let before = next;
         let span = Span { start: next, end: end.min(next + PAGE_ENTRIES_MAX), at_once: PAGE_ENTRIES_MAX as usize };
@@ -261,11 +261,11 @@ fn read_page(records: &Records, subtree: &Subtree, start: u64, end: u64) -> Resu
     Ok((page.entries, next))
 }
 
-/// What a feed shows of the entries that were read.
+/// Page under construction: the entries read that the feed shows.
 struct Page<'a> {
     subtree: &'a Subtree,
     entries: VecDeque<Paged>,
-    /// Bytes of these entries in the ledger.
+    /// Size of these entries in the ledger, in bytes.
     bytes: usize,
 }
 
@@ -273,7 +273,7 @@ impl Follower for Page<'_> {
     type Error = ReadError;
 
     fn take(&mut self, _index: u64, bytes: &EntryBytes) -> Result<Taken, ReadError> {
-        // An edge node has no more of it than its hash.
+        // An edge node holds only the hash of such an entry.
         if bytes.outside()?.is_some() {
             return Ok(Taken::More);
         }
@@ -292,7 +292,7 @@ impl Follower for Page<'_> {
 }
 
 impl Shown {
-    /// What anyone may see of a version.
+    /// The public form of a version.
     pub(super) fn new(mut past: PastVersion) -> Self {
         let View { values, withheld } = rights::view(std::mem::take(&mut past.record.values), Rights::PUBLIC);
         past.record.values = values;

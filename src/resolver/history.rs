@@ -1,4 +1,4 @@
-//! What an identifier resolved to at some point of the ledger, and all that ever happened to it.
+//! History of an identifier: its answer at a point of the ledger, and all its versions.
 
 use std::sync::atomic::Ordering;
 
@@ -13,21 +13,21 @@ use crate::{
 /// A point of the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// Behind the entry with this index.
+    /// After the entry with this index.
     Index(u64),
-    /// Behind everything that the ledger had taken by this time, milliseconds since 1970 UTC.
+    /// After every entry that the ledger had taken by this time, in milliseconds since 1970 UTC.
     Time(u64),
 }
 
-/// Why a moment has no answer.
+/// Error of a question about the past.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
-    /// The entry is still to come: what it changes is not known.
+    /// The index has not applied this entry yet.
     #[error("ledger index {index} is still to come; the ledger has {entries} entries")]
     ToCome {
-        /// What was asked for.
+        /// The requested index.
         index: u64,
-        /// The entries that the index has applied.
+        /// Number of entries that the index has applied.
         entries: u64,
     },
     /// Index or ledger cannot be read.
@@ -40,34 +40,34 @@ pub enum HistoryError {
 pub struct History {
     /// The versions.
     pub versions: Vec<Change>,
-    /// Ledger index below which there is more; `None` when the first version is among them.
+    /// Ledger index before which there are older versions; `None` if the first version is among them.
     pub before: Option<u64>,
 }
 
-/// A version of a record, as far as anyone may read it, and what is different from the version before.
+/// A version of a record under public rights, and its differences from the version before.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// The version; of its record, only values that anyone may read.
+    /// The version; its record holds only values that anyone may read.
     pub past: PastVersion,
-    /// How many of its values nobody may read without a permit.
+    /// Number of values of the version that are not public.
     pub withheld: usize,
-    /// Which values came, changed and went, by index.
+    /// Values that were added, changed and removed, by index.
     pub differences: Vec<(u32, Difference)>,
 }
 
-/// What happened to a value.
+/// Change of a value between two versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// It was not there before.
+    /// The version before has no such value.
     Added,
-    /// It says something else than before.
+    /// The value differs from the version before.
     Changed,
-    /// It is there no more.
+    /// The version has no such value any more.
     Removed,
 }
 
 impl Resolver {
-    /// What an identifier resolved to at a moment, with the edges that it had then.
+    /// Resolves an identifier as of a moment, with the edges of that time.
     ///
     /// # Errors
     ///
@@ -77,7 +77,8 @@ impl Resolver {
         Ok(Answer::of_record(self.records.as_of(identifier.key(), upto)?, Rights::PUBLIC))
     }
 
-    /// Versions of an identifier, newest first, at most `limit` of those before a ledger index.
+    /// Returns versions of an identifier, newest first: at most `limit`, and only those before the ledger index
+    /// `before`.
     ///
     /// # Errors
     ///
@@ -90,7 +91,7 @@ impl Resolver {
             },
             None => u64::MAX,
         };
-        // One more than is shown: the last one is compared with it.
+        // One more than is shown: the oldest one shown is compared with it.
         let mut versions = self.records.versions(identifier.key(), upto, limit.saturating_add(1))?;
         let mut history = History::default();
         let is_cut = versions.len() > 1 && versions.last().is_some_and(|past| past.record.version.number > 1);
@@ -106,8 +107,8 @@ impl Resolver {
         Ok(history)
     }
 
-    /// The index of the last entry at a moment; `None` before the first. Of a batch that the index has not taken yet none
-    /// counts: half of it would be seen.
+    /// Index of the last entry at a moment; `None` before the first. A batch that the index has not applied does not
+    /// count: a reader would see half of it.
     pub(super) fn last_entry(&self, moment: Moment) -> Result<Option<u64>, HistoryError> {
         let entries = self.applied.load(Ordering::Acquire);
         match moment {
@@ -126,7 +127,8 @@ impl Resolver {
     }
 }
 
-/// A version as anyone may see it, compared with the one before; gives the version back for the next one.
+/// The public form of a version with its differences from the one before, and the whole version for the next
+/// comparison.
 fn change(past: PastVersion, before: Option<PastVersion>) -> (Change, PastVersion) {
     let whole = past.clone();
     let Shown { past, withheld } = Shown::new(past);
@@ -181,7 +183,7 @@ mod tests {
             appender: recovered.appender,
             records: records.clone(),
             prefixes,
-            // Nobody says that the index has the batch.
+            // The committer does not report that the index has the batch.
             committer: Box::new(|_| {}),
             clock: Arc::new(|| 1_700_000_000_000),
             entropy: Arc::new(|| [7; 32]),

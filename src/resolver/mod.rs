@@ -1,11 +1,11 @@
 //! The read core: query in, answer out.
 //!
-//! Front ends ask the [`Desk`], which decides who answers and where what may wait is done; the [`Resolver`] beneath it reads index
-//! and ledger. Not found, retired, delegated and denied are answers like any other, and are kept like any other. A cached answer
-//! costs a hash, a short lock and a counter.
+//! Front ends ask the [`Desk`], which decides who answers and on which thread a read that may wait for a disk runs; the
+//! [`Resolver`] beneath it reads index and ledger. Not found, retired, delegated and denied are answers like any other,
+//! and are cached like any other. A cache hit costs a hash, a short lock and a counter.
 //!
-//! An answer is never older than the last change that was acknowledged: the write core calls [`Desk::outdate`] after it applied a
-//! change and before it gives out the receipt.
+//! An answer is never older than the last acknowledged change: the write core calls [`Desk::outdate`] after it has
+//! applied a change and before it gives out the receipt.
 //!
 //! Deliberately absent: transports, DNS names (`id::dns_name`), and the rules of who may read what ([`crate::rights`]).
 
@@ -33,6 +33,7 @@ pub use evidence::{Evidence, Proofs, ProvenPrefix};
 pub use history::{Change, Difference, History, HistoryError, Moment};
 pub use prove::{Disclosure, EntryProof, ProveError, Subject};
 pub use recall::{Holder, RecallRequest, RecallStep, Recalled};
+pub use recursion::Resolved;
 pub use trace::{
     Names, NodeState, NodeTotal, Sum, TimeRule, TraceDirection, TraceLimits, TraceRequest, TraceSink, TraceStep,
     TraceSummary, TracedEdge, TracedNode, Truncation,
@@ -51,22 +52,23 @@ fn is_public(permissions: Permissions) -> bool {
     Rights::PUBLIC.may_read(permissions)
 }
 
-/// Which values of a record are asked for: these types or these indexes; all when neither is given.
+/// Selection of a record's values by type or index; a value that matches either is taken, and an empty filter takes
+/// all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Types; ASCII case does not count, and one that ends in "." takes everything below it.
+    /// Types, compared without ASCII case; a type that ends in "." takes every type below it.
     pub types: Vec<String>,
     /// Indexes.
     pub indexes: Vec<u32>,
 }
 
 impl Filter {
-    /// True when every value is asked for.
+    /// True if the filter is empty.
     pub fn takes_all(&self) -> bool {
         self.types.is_empty() && self.indexes.is_empty()
     }
 
-    /// True when the value is asked for.
+    /// True if the filter takes the value.
     pub fn takes(&self, value: &Value) -> bool {
         self.takes_all()
             || self.indexes.contains(&value.index)
@@ -74,16 +76,16 @@ impl Filter {
     }
 }
 
-/// How far to go for an answer.
+/// Extent of a read of index and ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// What lies in memory, and nothing that may wait for a disk.
+    /// Data in memory only; such a read never waits for a disk.
     Resident,
-    /// All of index and ledger, which may wait for a disk.
+    /// All of index and ledger; such a read may wait for a disk.
     Whole,
 }
 
-/// What there is about an identifier: an answer that was kept, or the newest entry as it lies in the ledger.
+/// Result of a read: a cached answer, or the newest entry as stored in the ledger.
 #[derive(Debug)]
 pub struct Reading(Source);
 
@@ -98,11 +100,11 @@ impl Reading {
         Self(newest.map_or(Source::Answer(Answer::NotFound), Source::Newest))
     }
 
-    /// The answer, its values as they lie, as everybody may see it.
+    /// The answer under public rights, with its values borrowed from the stored bytes.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Ledger`] when the entry cannot be read.
+    /// [`ReadError::Ledger`] if the entry cannot be read.
     pub fn view(&self) -> Result<AnswerView<'_>, ReadError> {
         let newest = match &self.0 {
             Source::Answer(answer) => return Ok(answer.view()),
@@ -118,15 +120,15 @@ impl Reading {
     }
 }
 
-/// What an entry of the cache is counted for beside its key and its answer, in bytes.
+/// Bytes that a cache entry is charged on top of its key and its answer.
 const CACHE_ENTRY_BYTES: usize = 128;
 
-/// Answers questions about identifiers.
+/// Answers questions about identifiers from cache, index and ledger.
 pub struct Resolver {
     records: Records,
     prefixes: Arc<Prefixes>,
     cache: Arc<Cache<Key, Answer>>,
-    /// Entries that the index has applied: the ledger has those of a batch before the index has any of them.
+    /// Number of entries that the index has applied; the ledger's size runs ahead of it while a batch is being applied.
     applied: AtomicU64,
 }
 
@@ -143,21 +145,22 @@ impl Resolver {
         self.records.ledger().verifier().name()
     }
 
-    /// What verifies the checkpoints of the node's ledger (C2SP signed-note vkey).
+    /// Verifier key of the checkpoints of the node's ledger (C2SP signed-note vkey).
     pub fn verifier_key(&self) -> &str {
         self.records.ledger().verifier().text()
     }
 
-    /// Which identifiers this node answers for.
+    /// Prefixes that decide whether this node answers, refers, or is not responsible.
     pub fn prefixes(&self) -> &Arc<Prefixes> {
         &self.prefixes
     }
 
-    /// The answer about identifiers that others answer for; `None` when this node does.
+    /// The referral or [`Answer::NotResponsible`] for an identifier of another node; `None` if this node answers for
+    /// it.
     fn elsewhere(&self, key: &Key) -> Option<Answer> {
         match self.prefixes.responsibility(key) {
             Responsibility::Home => None,
-            // A prefix that delegates nothing is nobody's to ask for.
+            // A prefix without a delegation gives no site to refer to.
             Responsibility::Delegated(version) => Some(
                 Referral::of(&version).map_or(Answer::NotResponsible, |referral| Answer::Delegated(Arc::new(referral))),
             ),
@@ -165,12 +168,12 @@ impl Resolver {
         }
     }
 
-    /// The kept answer about a key, or what it takes to have one. See [`Cache::board`].
+    /// The cached answer about a key, or the part in filling the cache. See [`Cache::board`].
     fn board(&self, key: &Key) -> Boarded<Key, Answer> {
         self.cache.board(key)
     }
 
-    /// The answer about a key, read from index and ledger; it may wait for a disk.
+    /// The answer about a key from prefixes, index and ledger; may wait for a disk.
     fn answer_blocking(&self, key: &Key) -> Result<Answer, ReadError> {
         match self.elsewhere(key) {
             Some(answer) => Ok(answer),
@@ -178,11 +181,11 @@ impl Resolver {
         }
     }
 
-    /// The answer about an identifier from prefixes, index and ledger, past the cache, as far as it lies in memory.
+    /// The answer about a key from prefixes, index and ledger, without the cache and only from memory.
     ///
     /// # Errors
     ///
-    /// [`ReadError`] when index or ledger cannot be read.
+    /// [`ReadError`] if index or ledger cannot be read.
     fn answer_resident(&self, key: &Key) -> Result<Resident<Answer>, ReadError> {
         if let Some(answer) = self.elsewhere(key) {
             return Ok(Resident::Here(answer));
@@ -194,12 +197,11 @@ impl Resolver {
         }
     }
 
-    /// What there is about an identifier, for a front end with a cache of its own, as far as it lies in memory: nothing new is kept
-    /// here.
+    /// The reading of an identifier, only from memory, for a front end with its own cache: it adds nothing to this one.
     ///
     /// # Errors
     ///
-    /// [`ReadError`] when index or ledger cannot be read.
+    /// [`ReadError`] if index or ledger cannot be read.
     fn read_resident(&self, identifier: &Identifier) -> Result<Resident<Reading>, ReadError> {
         if let Some(answer) = self.at_hand(identifier.key()) {
             return Ok(Resident::Here(Reading(Source::Answer(answer))));
@@ -207,7 +209,7 @@ impl Resolver {
         Ok(self.records.newest_resident(identifier.key())?.map(Reading::of))
     }
 
-    /// As [`Resolver::read_resident`], from all of index and ledger.
+    /// As [`Resolver::read_resident`], from all of index and ledger; may wait for a disk.
     fn read_blocking(&self, identifier: &Identifier) -> Result<Reading, ReadError> {
         match self.at_hand(identifier.key()) {
             Some(answer) => Ok(Reading(Source::Answer(answer))),
@@ -215,16 +217,16 @@ impl Resolver {
         }
     }
 
-    /// The answer that is kept, or that needs no index.
+    /// The answer from the cache or the prefixes, without the index.
     fn at_hand(&self, key: &Key) -> Option<Answer> {
         self.cache.peek(key).or_else(|| self.elsewhere(key))
     }
 
-    /// The whole answer of a reading. It takes more than the reading when edges leave the record.
+    /// The whole answer of a reading. If edges leave the record, index and ledger are read again.
     ///
     /// # Errors
     ///
-    /// [`ReadError`] when index or ledger cannot be read.
+    /// [`ReadError`] if index or ledger cannot be read.
     pub fn whole(&self, reading: Reading, depth: Depth) -> Result<Resident<Answer>, ReadError> {
         let newest = match reading.0 {
             Source::Answer(answer) => return Ok(Resident::Here(answer)),
@@ -237,44 +239,43 @@ impl Resolver {
         Ok(record.map(|record| Answer::of_record(Some(record), Rights::PUBLIC)))
     }
 
-    /// The identifier that is known by a hash of its key; `None` when there is none.
+    /// The identifier whose key has this hash; `None` if there is none.
     ///
     /// # Errors
     ///
-    /// [`ReadError`] when index or ledger cannot be read.
+    /// [`ReadError`] if index or ledger cannot be read.
     pub fn by_name_hash(&self, hash: &NameHash) -> Result<Option<Identifier>, ReadError> {
         self.records.by_name_hash(hash)
     }
 
-    /// True when anything is registered below a prefix.
+    /// True if anything is registered below a prefix.
     ///
     /// # Errors
     ///
-    /// [`ReadError`] when index or ledger cannot be read.
+    /// [`ReadError`] if index or ledger cannot be read.
     pub fn any_below(&self, prefix: &KeyPrefix) -> Result<bool, ReadError> {
         self.records.entries().any_below(prefix)
     }
 
-    /// True when any identifier is known by a hash.
+    /// True if any identifier has a name hash.
     ///
     /// # Errors
     ///
-    /// [`ReadError`] when index or ledger cannot be read.
+    /// [`ReadError`] if index or ledger cannot be read.
     pub fn any_name_hash(&self) -> Result<bool, ReadError> {
         self.records.entries().any_name_hash()
     }
 
-    /// Whole records below a prefix in order of their keys, past the cache: for an export.
+    /// Whole records below a prefix in order of their keys, without the cache: for an export.
     ///
     /// # Errors
     ///
-    /// [`ReadError`] when index or ledger cannot be read.
+    /// [`ReadError`] if index or ledger cannot be read.
     pub fn scan(&self, prefix: &KeyPrefix, after: Option<&Key>, limit: usize) -> Result<Vec<Record>, ReadError> {
         self.records.scan(prefix, after, limit)
     }
 
-    /// Takes note that the index has applied the ledger as it is now, and forgets what is cached about identifiers that
-    /// changed.
+    /// Records that the index has applied the whole ledger, and invalidates the cached answers about these keys.
     pub fn outdate<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) {
         self.applied.store(self.records.ledger().size(), Ordering::Release);
         for key in keys {
@@ -282,13 +283,13 @@ impl Resolver {
         }
     }
 
-    /// As [`Resolver::outdate`], when it changed who answers for a prefix: nothing that is cached counts any more.
+    /// As [`Resolver::outdate`], after a change of prefixes: invalidates the whole cache.
     pub fn outdate_all(&self) {
         self.applied.store(self.records.ledger().size(), Ordering::Release);
         self.cache.clear();
     }
 
-    /// What the cache has done and holds.
+    /// Counters and size of the cache.
     pub fn cache_stats(&self) -> CacheStats {
         self.cache.stats()
     }

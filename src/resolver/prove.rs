@@ -1,4 +1,4 @@
-//! What shows that an entry stands in the ledger, with those of its values that anyone may read.
+//! Proofs of entries: inclusion in the ledger, with openings of the values that anyone may read.
 
 use std::{fmt, sync::Arc};
 
@@ -12,67 +12,67 @@ use crate::{
     tlog::{Hash, SignedCheckpoint, tlog_proof::TlogProof},
 };
 
-/// Which entry is to be proven.
+/// The entry to prove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// The newest one about an identifier.
+    /// The newest entry about an identifier.
     Newest(Identifier),
-    /// The newest one about a prefix.
+    /// The newest entry about a prefix.
     NewestOf(Prefix),
-    /// The one with this index.
+    /// The entry with this ledger index.
     Index(u64),
 }
 
-/// Which of its values are to be shown.
+/// The values to open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Disclosure {
-    /// All that anyone may read.
+    /// All values that anyone may read.
     Public,
-    /// Those with these indexes.
+    /// The values with these indexes.
     Listed(Vec<u32>),
 }
 
-/// A proof of an entry, in its parts.
+/// An inclusion proof of an entry, in its parts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntryProof {
     /// The entry's text.
     pub text: Vec<u8>,
-    /// What opens the commitments to the values that are shown, in order of index.
+    /// Openings of the commitments to the values shown, in order of index.
     pub openings: Vec<Opening>,
     /// The entry's index.
     pub index: u64,
-    /// From the leaf's sibling to the child of the root.
+    /// Hashes of the inclusion proof, from the leaf's sibling to the child of the root.
     pub path: Vec<Hash>,
-    /// The checkpoint, with its cosignatures.
+    /// The checkpoint as a signed note, with its cosignatures.
     pub checkpoint: Arc<str>,
 }
 
 impl EntryProof {
-    /// As a file (C2SP tlog-proof).
+    /// The proof as a file (C2SP tlog-proof).
     pub fn to_file(&self) -> TlogProof {
         let extra = opening::write(&self.text, &self.openings);
         TlogProof { extra, index: self.index, path: self.path.clone(), checkpoint: self.checkpoint.as_ref().into() }
     }
 }
 
-/// Why there is no proof.
+/// Error of a proof.
 #[derive(Debug, thiserror::Error)]
 pub enum ProveError {
-    /// Nothing was ever registered under the identifier, or said of the prefix.
+    /// No entry is about the identifier or the prefix.
     #[error("nothing is registered under {identifier}")]
     NotFound {
-        /// The identifier.
+        /// The identifier or prefix.
         identifier: String,
     },
-    /// The entry is still to come.
+    /// The ledger has no entry with this index yet.
     #[error("ledger index {index} is still to come; the ledger has {entries} entries")]
     ToCome {
-        /// What was asked for.
+        /// The requested index.
         index: u64,
         /// The size of the ledger.
         entries: u64,
     },
-    /// The record has no such value, or has it no more.
+    /// The record has no such value, or its payload was erased.
     #[error("ledger entry {entry} has no value {index} to show")]
     NoSuchValue {
         /// The entry.
@@ -80,7 +80,7 @@ pub enum ProveError {
         /// The value.
         index: u32,
     },
-    /// The value may not leave without a permit.
+    /// The value may not be shown without a permit.
     #[error("value {index} of ledger entry {entry} is not public")]
     NotPublic {
         /// The entry.
@@ -94,8 +94,8 @@ pub enum ProveError {
 }
 
 impl Resolver {
-    /// Proves an entry against a published checkpoint where one covers it, else against the newest one. It may wait for the
-    /// disk.
+    /// Proves an entry against a published checkpoint if one covers it, else against the newest checkpoint. May wait
+    /// for a disk.
     ///
     /// # Errors
     ///
@@ -132,12 +132,14 @@ impl Resolver {
         self.records.entries().newest(key)?.ok_or_else(|| ProveError::NotFound { identifier: subject.to_string() })
     }
 
-    /// What shows that the first `old` entries are a beginning of the first `new`; when it is left out, of the newest published
-    /// checkpoint that has as many, which comes along.
+    /// The consistency proof from the first `old` entries to the first `new`; without `new`, to the newest published
+    /// checkpoint of at least `old` entries, which is returned beside the proof.
+    ///
+    /// If no published checkpoint is that large, the ledger's newest takes its place.
     ///
     /// # Errors
     ///
-    /// [`ReadError`]; also when `old` is more than `new`, or there are fewer.
+    /// [`ReadError`]; also if `old` is more than `new`, or the ledger has fewer entries than that.
     pub fn prove_consistency(
         &self,
         old: u64,
@@ -148,7 +150,7 @@ impl Resolver {
         if let Some(new) = new {
             return Ok((ledger.consistency_proof(old, new)?, None));
         }
-        // A receipt's checkpoint may be newer than what was published last.
+        // A client may hold the checkpoint of a receipt that is newer than the last publication.
         let newest = Some(publication.newest_checkpoint()).filter(|newest| newest.size >= old);
         let newest = newest.unwrap_or_else(|| ledger.checkpoint());
         Ok((ledger.consistency_proof(old, newest.size)?, Some(newest)))
@@ -176,7 +178,7 @@ fn openings(entry: &StoredEntry<'_>, disclosure: &Disclosure) -> Result<Vec<Open
             (Some(_), _) if !is_public(index) => return Err(ProveError::NotPublic { entry: entry.index, index }),
             (Some(opening), _) => openings.push(opening),
             (None, Disclosure::Listed(_)) => return Err(ProveError::NoSuchValue { entry: entry.index, index }),
-            // Its payload is gone.
+            // The payload was erased.
             (None, Disclosure::Public) => {}
         }
     }

@@ -1,8 +1,8 @@
-//! Recall: from a bad lot to every finished product that it went into, and who has it now.
+//! Recall: from a bad lot to every finished product that contains the lot, and the holder of each product.
 //!
-//! The way is a trace up over made-of and derived-from, events included. A finished product is what nothing else contains
-//! or derives from; the lot itself, when nothing does. Who has it is the newest party that the product was transferred to,
-//! or, when it lies in a package, that the outermost package was transferred to.
+//! A recall is a trace up over made-of and derived-from, events included. A finished product is a node that nothing
+//! else contains or derives from; the lot itself may be one. The holder is the newest party that the outermost package
+//! around the product was transferred to, else that of the next package inside, down to the product itself.
 
 use std::{collections::HashMap, ops::ControlFlow, time::Instant};
 
@@ -17,65 +17,65 @@ use crate::{
     store::{Direction, EdgeQuery, Link, LinkReader, ReadError, Records},
 };
 
-/// The most packages around a product, one in the other.
+/// Maximum number of nested packages around a product.
 const PACKAGES_MAX: usize = 32;
-/// The most edges of packages that a recall remembers; then it begins anew.
+/// Maximum number of package edges in the memo of a recall; a full memo is cleared.
 const PACKAGES_KEPT_MAX: usize = 50_000;
-/// Edges that are read at once, between two looks at the clock.
+/// Number of edges that are read at once, between two checks of the deadline.
 const PAGE_EDGES: usize = 1_000;
 
-/// What to recall.
+/// Request for a recall.
 #[derive(Clone, Debug)]
 pub struct RecallRequest {
     /// The bad lot.
     pub start: Identifier,
-    /// As of when; now when `None`.
+    /// Point of the ledger; now if `None`.
     pub as_of: Option<Moment>,
-    /// How far to go; [`TraceLimits::WIDEST`] is right unless there is a reason.
+    /// Limits of the trace; [`TraceLimits::WIDEST`] is the usual choice.
     pub limits: TraceLimits,
 }
 
-/// A finished product, and who has it.
+/// A finished product and its holder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recalled {
     /// The product.
     pub node: TracedNode,
-    /// How much of the lot is in it, by unit.
+    /// Amount of the lot in the product, by unit.
     pub amounts: Vec<(Box<str>, Sum)>,
-    /// The packages that it lies in, from the innermost to the outermost.
+    /// Packages around the product, from the innermost to the outermost.
     pub packages: Vec<Identifier>,
-    /// Who has it, when somebody is known to.
+    /// Holder of the product, if known.
     pub holder: Option<Holder>,
 }
 
-/// Who has a product.
+/// Holder of a product.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Holder {
     /// The party.
     pub party: Identifier,
-    /// What was transferred to it: the product, or a package that it lies in.
+    /// The product, or the package around it, that was transferred to the party.
     pub transferred: Identifier,
-    /// The entry that says so.
+    /// Ledger index of the entry that states the transfer.
     pub ledger_index: u64,
-    /// From when on, milliseconds since 1970 UTC.
+    /// Time from which the transfer holds, in milliseconds since 1970 UTC.
     pub valid_from_ms: Option<i64>,
 }
 
-/// What a recall gives out.
+/// Step of a recall, as given to the sink.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RecallStep {
     /// A finished product.
     Product(Recalled),
-    /// The end: what the trace came to.
+    /// The end, with the summary of the trace.
     Summary(TraceSummary),
 }
 
 impl Resolver {
-    /// Finds every finished product that a lot went into. May take as long as its limits allow.
+    /// Finds every finished product that contains a lot. May run as long as the limits allow.
     ///
     /// # Errors
     ///
-    /// [`HistoryError`]; what was given out until then is a part of the recall only.
+    /// [`HistoryError`]; the steps given out before are an incomplete recall.
     pub fn recall(
         &self,
         request: &RecallRequest,
@@ -119,13 +119,13 @@ impl Resolver {
         }
         let mut summary = graph.summary;
         summary.cycles = order.cycles;
-        // Nobody is left to be told that the last step was not wanted.
+        // A break at the last step changes nothing.
         let _ = sink(RecallStep::Summary(summary));
         Ok(())
     }
 }
 
-/// The nodes that nothing else contains or derives from, as far as all of their edges were seen.
+/// Numbers of the nodes that nothing else contains or derives from, among those whose edges were all seen.
 fn finished(graph: &Graph, order: &Order) -> Vec<u32> {
     let counts = |edge: &u32| {
         let far = &graph.nodes[graph.edges[*edge as usize].far as usize].found;
@@ -139,9 +139,9 @@ fn finished(graph: &Graph, order: &Order) -> Vec<u32> {
     finished.map(|(number, _)| number).collect()
 }
 
-/// Why the whereabouts of a product are not known.
+/// Reason why the whereabouts of a product are unknown.
 enum Stop {
-    /// There was no more time.
+    /// The deadline has passed.
     Time,
     /// Index or ledger cannot be read.
     Failed(ReadError),
@@ -153,12 +153,12 @@ impl From<ReadError> for Stop {
     }
 }
 
-/// Finds where products are. What is known of a package is kept: many products lie in one.
+/// Finds packages and holders of products, with a memo of package edges: many products lie in one package.
 struct Whereabouts<'a> {
     reader: LinkReader<'a>,
     upto: u64,
     deadline: Instant,
-    /// The newest edge of a type from a package, if there is one.
+    /// The newest edge of a type from a package; `None` if there is none.
     packages: HashMap<(EdgeType, Key), Option<Link>>,
 }
 
@@ -167,7 +167,7 @@ impl<'a> Whereabouts<'a> {
         Self { reader: LinkReader::new(records, super::is_public), upto, deadline, packages: HashMap::new() }
     }
 
-    /// The packages around a product, and who has the outermost that somebody was given.
+    /// Packages around a product, and the holder by the outermost of them that was transferred.
     fn of(&mut self, product: &Identifier) -> Result<(Vec<Identifier>, Option<Holder>), Stop> {
         let mut things = vec![product.clone()];
         while let Some(inside) = things.last().filter(|_| things.len() <= PACKAGES_MAX) {
@@ -206,7 +206,7 @@ impl<'a> Whereabouts<'a> {
         Ok(newest)
     }
 
-    /// The edge of a type that the ledger took last; of one entry the one that holds from the latest time on.
+    /// The edge of a type with the highest ledger index; within one entry, the one that holds from the latest time.
     fn newest(&mut self, of: &Identifier, kind: EdgeType) -> Result<Option<Link>, Stop> {
         let types: EdgeTypes = [kind].into_iter().collect();
         let (mut newest, mut after): (Option<Link>, _) = (None, None);
@@ -253,7 +253,7 @@ mod tests {
         assert!(matches!(in_time.of(&product), Ok((packages, None)) if packages.is_empty()));
         assert!(in_time.packages.is_empty(), "a product is asked about once");
         assert!(matches!(in_time.newest_of(&product, &package, EdgeType::TransferredTo), Ok(None)));
-        // What is known of a package takes no more time.
+        // Package edges in the memo need no time.
         in_time.deadline = Instant::now() - Duration::from_millis(1);
         assert!(matches!(in_time.newest_of(&product, &package, EdgeType::TransferredTo), Ok(None)));
     }

@@ -1,14 +1,14 @@
-//! Following edges from record to record: what something is made of and came from, or what it went into.
+//! Traces: edges followed from record to record, down to parts and origins or up to products.
 //!
-//! A trace goes breadth-first from its start, over one direction and some types of edges, as of one point of the ledger: what
-//! is written meanwhile does not show. Every identifier is one node and is followed once, however many edges lead to it.
-//! Nodes and edges are given out as they are found, totals and the summary at the end.
+//! A trace goes breadth-first from its start, over one direction and some types of edges, as of one point of the
+//! ledger: later entries do not show. Every identifier is one node and is followed once, however many edges lead to the
+//! node. Nodes and edges are given out as they are found, totals and the summary at the end.
 //!
-//! What always holds: a node comes before the first edge that names it; an edge is given once; every bound that cut
-//! something off is named in the summary. An edge that closes a circle is given like any other, and the summary says that
-//! it does; what an event that was retired said is not followed.
+//! Invariants: a node comes before the first edge that names it; an edge is given once; the summary names every limit
+//! that cut something off. An edge that closes a cycle is given like any other, and listed in the summary. The edges of
+//! a retired event are not followed.
 //!
-//! [`walk`] finds the graph, [`mod@totals`] finds its circles and reckons quantities over all paths.
+//! [`walk`] finds the graph, [`mod@totals`] finds its cycles and computes quantities over all paths.
 
 mod totals;
 mod walk;
@@ -25,63 +25,63 @@ use crate::{
     store::EdgeOrigin,
 };
 
-/// Which way edges are followed.
+/// Direction in which edges are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TraceDirection {
-    /// Against the edges: from a part to what contains it, from an input to what came of it, from a package to what lies in
-    /// it, from a party to what it was given, from the old to the new.
+    /// Against the edges: from part to whole, from input to output, from package to content, from party to goods
+    /// received, from old to new.
     Up,
-    /// Along the edges, from the record that carries them: to the parts, the origins, the package, the party, the old.
+    /// Along the edges, from the record that carries them: to parts, origins, package, party, old record.
     Down,
 }
 
-/// Whether the times from which edges hold have a say.
+/// Effect of the times from which edges hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeRule {
-    /// They are shown, and that is all.
+    /// None: times are only shown.
     Ignored,
-    /// What a thing is made of counts only if it was so when the thing itself was built in: down the edges no edge holds
-    /// from a later time than the one before it, and up not from an earlier one. Edges without a time always count. Where
-    /// several edges lead to a node, the one that lets most through decides.
+    /// An edge is followed only if it fits in time behind the edge that led to its node: going down it must not hold
+    /// from a later time, going up not from an earlier one. So a part counts only if it was in the thing when the thing
+    /// was built in. Edges without a time always fit. If several edges lead to a node, the least strict one decides.
     Respected,
 }
 
-/// Whether nodes come with their names.
+/// Names beside nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
-    /// Without.
+    /// No names.
     Omitted,
-    /// With their first public value of type NAME.
+    /// The first public value of type NAME of each node.
     Included,
 }
 
-/// How far a trace goes.
+/// Limits of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceLimits {
-    /// The most edges between the start and a node, at most [`TraceLimits::DEPTH_MAX`].
+    /// Maximum number of edges between the start and a node, at most [`TraceLimits::DEPTH_MAX`].
     pub depth_max: u32,
-    /// The most nodes, at most [`TraceLimits::NODES_MAX`].
+    /// Maximum number of nodes, at most [`TraceLimits::NODES_MAX`].
     pub nodes_max: u32,
-    /// The most edges that are followed from one node, at most [`TraceLimits::FAN_OUT_MAX`].
+    /// Maximum number of edges followed from one node, at most [`TraceLimits::FAN_OUT_MAX`].
     pub fan_out_max: u32,
-    /// The most time, at most [`TraceLimits::TIME_MAX`].
+    /// Maximum duration, at most [`TraceLimits::TIME_MAX`].
     pub time_max: Duration,
 }
 
 impl TraceLimits {
-    /// The most that may be asked for.
+    /// Upper bound of [`TraceLimits::depth_max`].
     pub const DEPTH_MAX: u32 = 100;
-    /// The most that may be asked for.
+    /// Upper bound of [`TraceLimits::nodes_max`].
     pub const NODES_MAX: u32 = 100_000;
-    /// The most that may be asked for.
+    /// Upper bound of [`TraceLimits::fan_out_max`].
     pub const FAN_OUT_MAX: u32 = 100_000;
-    /// The most that may be asked for.
+    /// Upper bound of [`TraceLimits::time_max`].
     pub const TIME_MAX: Duration = Duration::from_secs(60);
-    /// The most edges of a trace; it may not be asked for more. Where times are respected, an edge that does not fit so far
-    /// counts for four.
+    /// Maximum number of edges of a trace; no request can raise it. With [`TimeRule::Respected`], an edge held back
+    /// because it does not fit in time counts as four.
     pub const EDGES_MAX: usize = 1_000_000;
 
-    /// The most that may be asked for, of everything but the time.
+    /// All limits at their upper bounds, except the time: 30 seconds.
     pub const WIDEST: Self = Self {
         depth_max: Self::DEPTH_MAX,
         nodes_max: Self::NODES_MAX,
@@ -89,7 +89,7 @@ impl TraceLimits {
         time_max: Duration::from_secs(30),
     };
 
-    /// With each limit at what may be asked for.
+    /// The limits, each cut to its bounds.
     fn clamped(self) -> Self {
         Self {
             depth_max: self.depth_max.min(Self::DEPTH_MAX),
@@ -106,169 +106,169 @@ impl Default for TraceLimits {
     }
 }
 
-/// What to trace.
+/// Request for a trace.
 #[derive(Clone, Debug)]
 pub struct TraceRequest {
-    /// Where to begin.
+    /// Start of the trace.
     pub start: Identifier,
-    /// Which way.
+    /// Direction of the trace.
     pub direction: TraceDirection,
-    /// Over which edges.
+    /// Types of the edges to follow.
     pub types: EdgeTypes,
-    /// As of when; now when `None`.
+    /// Point of the ledger; now if `None`.
     pub as_of: Option<Moment>,
-    /// How far.
+    /// Limits of the trace.
     pub limits: TraceLimits,
-    /// What becomes of edges that do not fit in time.
+    /// Treatment of edges that do not fit in time.
     pub time_rule: TimeRule,
-    /// What nodes come with.
+    /// Names beside nodes.
     pub names: Names,
 }
 
 impl TraceRequest {
-    /// The types that are followed unless others are asked for: what makes one thing out of others.
+    /// Default edge types: made-of and derived-from, which make one thing out of others.
     pub fn types_default() -> EdgeTypes {
         [EdgeType::MadeOf, EdgeType::DerivedFrom].into_iter().collect()
     }
 }
 
-/// How a node stands at the moment of the trace.
+/// State of a node at the moment of the trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeState {
-    /// A record.
+    /// An active record.
     Active,
-    /// An event; its values may have been erased, what it says of its inputs and outputs stands.
+    /// An event. Its values may have been erased; its inputs and outputs stand.
     Event,
-    /// A record that was retired. Its edges are followed: what it was made of stays true.
+    /// A retired record. Its edges are followed: its parts and origins stay true.
     Retired,
-    /// An event that was retired. Its edges are not followed: what it said does not count any more.
+    /// A retired event. Its edges are not followed: its statement is withdrawn.
     Withdrawn,
-    /// Nothing was registered here. Edges that others say are followed.
+    /// No record on this node. Edges stated by other records are followed.
     Missing,
-    /// The record was erased, and its edges stand.
+    /// An erased record, whose edges stand.
     Erased,
-    /// Other nodes answer for it, to which this prefix was delegated.
+    /// An identifier of other nodes, under this delegated prefix.
     Delegated(Prefix),
 }
 
-/// A node, when it was found.
+/// A node of the trace, as found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TracedNode {
-    /// Counts from 0, the start.
+    /// Number of the node, from 0 for the start.
     pub number: u32,
-    /// As it was first registered; as an edge spells it when nothing was registered.
+    /// The identifier as first registered, else as the edge spells it.
     pub identifier: Identifier,
-    /// The fewest edges from the start.
+    /// Minimum number of edges from the start.
     pub depth: u32,
-    /// How it stands.
+    /// State of the node.
     pub state: NodeState,
-    /// Version of its record and the version's ledger index, when something was registered.
+    /// Version number of the record and ledger index of the version, if there is a record.
     pub version: Option<(u64, u64)>,
-    /// Its name, if names are asked for and it has one.
+    /// Name of the node, if names are included and the node has one.
     pub name: Option<Box<str>>,
 }
 
-/// An edge, when it was found.
+/// An edge of the trace, as found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TracedEdge {
-    /// Counts from 0.
+    /// Number of the edge, from 0.
     pub number: u32,
     /// The node that the edge leaves.
     pub from: u32,
     /// The node that the edge leads to.
     pub to: u32,
-    /// What the relation says.
+    /// Type of the relation.
     pub kind: EdgeType,
-    /// Whose entry says it.
+    /// Source of the edge: the entry of the record or that of the event.
     pub origin: EdgeOrigin,
-    /// How many edges from the start this one is, from 1.
+    /// Distance from the start in edges, this one included: from 1.
     pub depth: u32,
-    /// The entry that says it.
+    /// Ledger index of the entry that states the edge.
     pub ledger_index: u64,
-    /// How much, with its unit if it has one.
+    /// Quantity, with its unit if there is one.
     pub quantity: Option<(Quantity, Option<Unit>)>,
-    /// From when on, milliseconds since 1970 UTC.
+    /// Time from which the edge holds, in milliseconds since 1970 UTC.
     pub valid_from_ms: Option<i64>,
-    /// Whether the node at the far end had been found before.
+    /// True if the node at the far end had been found before.
     pub repeated: bool,
 }
 
-/// How much of a node there is in all, over all paths from the start.
+/// Total quantity of a node over all paths from the start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeTotal {
-    /// The node.
+    /// Number of the node.
     pub number: u32,
-    /// The sums, by unit; the empty unit for what has none.
+    /// Sums by unit; the unit is empty for quantities without one.
     pub amounts: Vec<(Box<str>, Sum)>,
 }
 
-/// A sum of products of quantities.
+/// Sum of products of quantities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sum {
-    /// The exact number.
+    /// The exact sum.
     Exact(Amount),
-    /// It has more than 28 digits.
+    /// The sum has more than 28 digits.
     TooLong,
 }
 
-/// What cut a trace off.
+/// Limit that cut a trace off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Truncation {
-    /// Nodes at the depth limit have further edges.
+    /// Depth: nodes at the limit have further edges.
     Depth,
-    /// There are more nodes.
+    /// Nodes: more were to be found.
     Nodes,
-    /// Some node has more edges.
+    /// Fan-out: some node has more edges.
     FanOut,
-    /// There are more edges.
+    /// Edges: more were to be found.
     Edges,
-    /// There was no more time.
+    /// Time: none was left.
     Time,
 }
 
-/// What a trace came to.
+/// Summary of a trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TraceSummary {
-    /// Ledger index of the last entry that counted; `None` before the first.
+    /// Ledger index of the last entry that counts; `None` before the first entry.
     pub as_of: Option<u64>,
-    /// Nodes found.
+    /// Number of nodes found.
     pub nodes: u32,
-    /// Edges found.
+    /// Number of edges found.
     pub edges: u32,
-    /// Nodes that were never registered here.
+    /// Number of nodes without a record on this node, delegated ones aside.
     pub missing: u32,
-    /// Nodes that were retired, events withdrawn among them.
+    /// Number of retired nodes, withdrawn events among them.
     pub retired: u32,
-    /// Edges that were left out because they do not fit in time.
+    /// Number of edges left out because they do not fit in time.
     pub out_of_time: u32,
-    /// Numbers of the edges that lead back to where their path came from. They count for no total.
+    /// Numbers of the edges that lead back to a node of their own path, ascending. Such edges count for no total.
     pub cycles: Vec<u32>,
-    /// What cut it off; empty when it is complete.
+    /// Limits that cut the trace off; empty for a complete trace.
     pub truncated: Vec<Truncation>,
 }
 
-/// What a trace gives out.
+/// Step of a trace, as given to the sink.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TraceStep {
     /// A node was found.
     Node(TracedNode),
     /// An edge was found.
     Edge(TracedEdge),
-    /// How much there is of a node.
+    /// The total of a node.
     Total(NodeTotal),
-    /// The end.
+    /// The end of the trace.
     Summary(TraceSummary),
 }
 
-/// Takes the steps of a trace; whoever breaks off wants no more.
+/// Receiver of the steps of a trace; a break ends the trace.
 pub type TraceSink<'a> = &'a mut dyn FnMut(TraceStep) -> ControlFlow<()>;
 
 impl Resolver {
-    /// Follows edges from an identifier. May take as long as its limits allow: not for a thread that others wait for.
+    /// Traces edges from an identifier. May run as long as the limits allow: call it on a thread that may wait.
     ///
     /// # Errors
     ///
-    /// [`HistoryError`]; what was given out until then is a part of the trace only.
+    /// [`HistoryError`]; the steps given out before are an incomplete trace.
     pub fn trace(&self, request: &TraceRequest, sink: TraceSink<'_>) -> Result<(), HistoryError> {
         let upto = self.last_entry(request.as_of.unwrap_or(Moment::Time(u64::MAX)))?;
         let Some(graph) = Walk::new(&self.records, &self.prefixes, request, upto).run(sink)? else { return Ok(()) };
@@ -280,7 +280,7 @@ impl Resolver {
         }
         let mut summary = graph.summary;
         summary.cycles = order.cycles;
-        // Nobody is left to be told that the last step was not wanted.
+        // A break at the last step changes nothing.
         let _ = sink(TraceStep::Summary(summary));
         Ok(())
     }

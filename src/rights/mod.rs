@@ -1,16 +1,16 @@
-//! Rights: who may read, write, mirror, and have walks made. Every rule stands here, and front ends ask.
+//! Rights to read, write, mirror, and have walks made. Every rule stands here, and front ends ask.
 //!
 //! | rule | function | until there are permits |
 //! |---|---|---|
-//! | which values of a record are seen | [`view`] under [`Rights`] | those with the permission public-read |
-//! | who may write and export | [`may_write`] | callers on loopback addresses |
-//! | who may mirror the ledger, with what is not public | [`may_mirror`] | callers of the networks of `allow` in `[mirror]` |
-//! | for whom a recursive node walks | [`may_walk`] | callers of the networks of `allow` in `[recursion]` |
+//! | reading values of a record | [`view`] under [`Rights`] | values with the permission public-read |
+//! | writing and exporting | [`may_write`] | callers on loopback addresses |
+//! | mirroring the ledger, non-public values included | [`may_mirror`] | callers of the networks of `allow` in `[mirror]` |
+//! | recursive walks | [`may_walk`] | callers of the networks of `allow` in `[recursion]` |
 //!
-//! Always: a caller whose address is unknown has the rights of everybody and no more. The room is pure: it does no I/O, keeps no
-//! state, and knows no transport. What it denies comes back as a value ([`Denied`]), worded for the caller.
+//! Always: a caller whose address is unknown has the rights of everybody and no more. The room is pure: it does no I/O,
+//! keeps no state, and knows no transport. A denial is returned as a value ([`Denied`]), worded for the caller.
 //!
-//! Deliberately absent: how much one caller may have at once (`server`, [`crate::resolver::Desk`]), and permits.
+//! Deliberately absent: limits on the load of one caller (`server`, [`crate::resolver::Desk`]), and permits.
 
 use std::net::IpAddr;
 
@@ -25,7 +25,7 @@ use crate::{
 pub struct Caller {
     /// The principal; `None` for an anonymous caller.
     pub principal: Option<Principal>,
-    /// The address; `None` when the transport does not say.
+    /// The address; `None` if the transport does not tell it.
     pub address: Option<IpAddr>,
 }
 
@@ -35,13 +35,13 @@ impl Caller {
         Self { principal: None, address }
     }
 
-    /// What the caller may read. Nothing gives a principal more than everybody has until there are permits.
+    /// Rights of the caller to read. Until there are permits, no principal has more than everybody.
     pub fn rights(&self) -> Rights {
         Rights::PUBLIC
     }
 }
 
-/// What may be read.
+/// Rights to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rights {
     scope: Scope,
@@ -53,7 +53,7 @@ enum Scope {
 }
 
 impl Rights {
-    /// The rights of everybody. Answers under these are the only ones that are kept.
+    /// The rights of everybody. Only answers under these are cached.
     pub const PUBLIC: Self = Self { scope: Scope::Public };
 
     /// True if a value with these permissions may be read.
@@ -93,12 +93,12 @@ impl ValueList for Vec<ValueView<'_>> {
     }
 }
 
-/// What is seen of a record's values.
+/// The readable part of a record's values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View<V> {
     /// The values that may be read.
     pub values: V,
-    /// The number of values that may not.
+    /// Number of values that may not be read.
     pub withheld: usize,
 }
 
@@ -109,7 +109,7 @@ impl<V: ValueList> View<V> {
     }
 }
 
-/// The view of a record's values under these rights. Whatever leaves the node has passed through here, once.
+/// The view of a record's values under these rights. All values that leave the node pass through here, once.
 pub fn view<V: ValueList>(mut values: V, rights: Rights) -> View<V> {
     let all = values.count();
     values.keep(|permissions| rights.may_read(permissions));
@@ -121,7 +121,7 @@ pub fn view<V: ValueList>(mut values: V, rights: Rights) -> View<V> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Denied {
-    /// The rule, and who asked.
+    /// The rule, and the address of the caller.
     pub reason: String,
 }
 
@@ -144,7 +144,7 @@ pub fn may_write(address: Option<IpAddr>) -> Result<Principal, Denied> {
     }
 }
 
-/// Lets a caller of these networks mirror the ledger.
+/// Checks that a caller may mirror the ledger: its address is in these networks.
 ///
 /// # Errors
 ///
@@ -156,7 +156,7 @@ pub fn may_mirror(mirrors: &[Network], address: Option<IpAddr>) -> Result<(), De
     }
 }
 
-/// True if a recursive node walks for a caller: one of these networks. Others get the referral.
+/// True if a recursive node walks for a caller: its address is in these networks. Other callers get the referral.
 pub fn may_walk(allow: &[Network], address: Option<IpAddr>) -> bool {
     is_within(allow, address)
 }

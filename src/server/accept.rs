@@ -1,4 +1,4 @@
-//! The one accept loop: connections over TCP, with TLS where it is wanted, for every protocol that is spoken over them.
+//! The accept loop of all protocols over TCP, with TLS where configured.
 //!
 //! ```text
 //! accept -- place (network, listener, in all) -- handshake of TLS -- the protocol, until it ends
@@ -7,18 +7,18 @@
 //!   +-- pause while the system has no descriptors
 //! ```
 //!
-//! What always holds:
+//! Invariants:
 //!
-//! * A connection has a place ([`places`](super::places)) for as long as it has a descriptor: [`Stream`] holds both.
-//! * A connection without a request under way ends after [`Timeouts`]; it is asked first ([`Ending`]) and cut
-//!   [`CLOSING_TIMEOUT`] later. One that has to make room is cut at once.
-//! * When the server stops, the listening socket is closed, the connections are asked to end, and cut after
-//!   [`Timeouts::drain`].
+//! * A connection has a place ([`places`](super::places)) as long as it has a descriptor: [`Stream`] holds both.
+//! * A connection without a request under way ends after [`Timeouts`]: it is asked to end ([`Ending`]), and cut
+//!   [`CLOSING_TIMEOUT`] later. A connection that has to make room is cut at once.
+//! * When the server stops, it closes the listening socket, asks the connections to end, and cuts the remaining ones
+//!   after [`Timeouts::drain`].
 //!
-//! What a client may cost while it says nothing: a descriptor, a task, and what its protocol keeps, for [`Timeouts::handshake`]
-//! or [`Timeouts::first_request`], and less where others come ([`AdmissionLimits::room_after_ms`]).
+//! Cost of a silent client: a descriptor, a task, and the memory of its protocol, for [`Timeouts::handshake`] or
+//! [`Timeouts::first_request`]; less when other connections need the place ([`AdmissionLimits::room_after_ms`]).
 //!
-//! Deliberately absent: how slowly a response may be taken, which each protocol bounds itself; datagrams.
+//! Deliberately absent: a bound on slow readers of responses, which each protocol sets itself; datagrams.
 //!
 //! [`AdmissionLimits::room_after_ms`]: super::admission::AdmissionLimits::room_after_ms
 
@@ -45,62 +45,62 @@ use super::{
     places::{Gate, Place},
 };
 
-/// How long to wait before a connection is accepted again, after the system had no descriptor or no memory for one.
+/// Pause before the next accept after the system had no descriptor or no memory for a connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-/// How often the log says that the system has none, at most.
+/// Minimum time between two log lines about exhausted descriptors or memory.
 const EXHAUSTED_LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// How long a silent connection that was asked to end may take for that, such as for the end of TLS.
+/// Time that a silent connection has for an orderly end after it was asked, such as the end of TLS.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long the connections of a listener may take.
+/// Timeouts of a listener's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Timeouts {
-    /// From when a connection is accepted until its handshake is finished: that of TLS, and the opening of its protocol.
+    /// From the accept to the end of the handshake: that of TLS, and the opening of the protocol.
     pub(super) handshake: Duration,
-    /// From then until the first request was read.
+    /// From the end of the handshake until the first request has been read.
     pub(super) first_request: Duration,
-    /// From the end of a response until the next request was read.
+    /// From the end of a response until the next request has been read.
     pub(super) idle: Duration,
-    /// From when the server stops until connections are cut.
+    /// From the stop of the server until connections are cut.
     pub(super) drain: Duration,
 }
 
-/// A listener, bound.
+/// A bound listener.
 pub(super) struct Listener {
-    /// What log lines call it.
+    /// Name in log lines.
     pub(super) name: &'static str,
     /// The socket.
     pub(super) socket: TcpListener,
-    /// With whose certificate and for which protocol TLS is spoken, where it is.
+    /// TLS for one protocol, with its certificate; `None` for plain TCP.
     pub(super) tls: Option<TlsAcceptor>,
-    /// Where connections get their places.
+    /// Source of places for the connections.
     pub(super) gate: Gate,
-    /// How long they may take.
+    /// Timeouts of the connections.
     pub(super) timeouts: Timeouts,
 }
 
-/// A connection that was let in.
+/// A connection with a place and, if the listener has TLS, a finished TLS handshake.
 pub(super) struct Accepted {
-    /// What its protocol is spoken over.
+    /// Byte stream under the protocol.
     pub(super) stream: Stream,
-    /// Where it comes from.
+    /// Address of the client.
     pub(super) peer: SocketAddr,
-    /// Where the protocol notes what it does: [`Activity::opened`] when its own opening is finished, [`Activity::begin`] for
-    /// each request.
+    /// Record of the connection's activity. The protocol calls [`Activity::opened`] when its own opening is finished,
+    /// and [`Activity::begin`] for each request.
     pub(super) activity: Activity,
-    /// When it has to end.
+    /// Signal to end the connection.
     pub(super) ending: Ending,
 }
 
-/// Tells a connection when to end.
+/// Signal that tells a connection to end.
 pub(super) struct Ending {
     stopping: watch::Receiver<bool>,
     activity: Activity,
 }
 
 impl Ending {
-    /// Waits until the connection is to take no more requests, finish those under way and end: the server stops, or the
-    /// connection is silent for too long.
+    /// Waits until the connection must take no more requests, finish those under way and end: the server stops, or the
+    /// connection was silent for too long.
     pub(super) async fn asked(&mut self) {
         tokio::select! {
             () = stopped(&mut self.stopping) => {}
@@ -119,8 +119,8 @@ pub(super) async fn stopped(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-/// Serves connections until the server is told to stop, and then until they ended or the time for that is over. `attend` speaks
-/// the protocol on one connection; it is dropped where it stands when the connection is cut.
+/// Serves connections until the server stops, then waits up to [`Timeouts::drain`] for them to end. `attend` speaks the
+/// protocol on one connection; its future is dropped when the connection is cut.
 pub(super) async fn serve<F>(
     listener: Listener,
     mut stopping: watch::Receiver<bool>,
@@ -135,7 +135,7 @@ pub(super) async fn serve<F>(
     loop {
         let accepted = tokio::select! {
             () = stopped(&mut stopping) => break,
-            // Those that ended leave.
+            // Reaps connections that ended.
             Some(_) = connections.join_next() => continue,
             accepted = socket.accept() => accepted,
         };
@@ -149,13 +149,13 @@ pub(super) async fn serve<F>(
                 continue;
             }
         };
-        // The next one waits in the system's queue while this one waits for a place.
+        // The next connection waits in the system's backlog while this one waits for a place.
         let place = tokio::select! {
             () = stopped(&mut stopping) => break,
             place = gate.enter(peer.ip()) => place,
         };
         let Some(place) = place else { continue };
-        // Responses leave whole; there is nothing to wait for.
+        // Responses are written whole; Nagle's delay would gain nothing.
         let _ = stream.set_nodelay(true);
         let connection = Connection { stream, peer, place, tls: tls.clone(), timeouts };
         connections.spawn(connection.run(stop.clone(), attend.clone()));
@@ -168,7 +168,7 @@ pub(super) async fn serve<F>(
     }
 }
 
-/// A connection that has a place.
+/// A connection with a place.
 struct Connection {
     stream: TcpStream,
     peer: SocketAddr,
@@ -178,7 +178,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Shakes hands, has the protocol spoken, and sees to it that the connection ends.
+    /// Runs the handshake and the protocol of the connection, and enforces its timeouts.
     async fn run<F: Future<Output = ()> + Send>(
         self,
         stopping: watch::Receiver<bool>,
@@ -198,6 +198,7 @@ impl Connection {
             }
         };
         let mut work = pin!(work);
+        // One timer for all stages: when it fires, the stage decides how much longer the connection may stay.
         let mut timer = pin!(sleep_until(Instant::now() + timeouts.handshake));
         let mut was_asked = false;
         loop {
@@ -206,7 +207,7 @@ impl Connection {
                 () = watched.evicted() => return,
                 () = &mut timer => match timeouts.left(&watched) {
                     Some(left) => timer.as_mut().reset(Instant::now() + left),
-                    // There is nothing to finish in a connection that was never open.
+                    // A connection that was never open has nothing to finish.
                     None if was_asked || watched.stage() == Stage::Opening => return,
                     None => {
                         was_asked = true;
@@ -220,7 +221,7 @@ impl Connection {
 }
 
 impl Timeouts {
-    /// How long a connection may stay as it is, before it is looked at again; `None` when it was silent for too long.
+    /// Time until the connection has to be checked again; `None` if it was silent for too long.
     fn left(&self, activity: &Activity) -> Option<Duration> {
         let may_take = match activity.stage() {
             Stage::Opening => self.handshake,
@@ -235,15 +236,15 @@ impl Timeouts {
     }
 }
 
-/// What the system had no more of when a connection was to be accepted.
+/// State of the log about exhausted descriptors or memory.
 struct Exhausted {
     name: &'static str,
     said: Option<Instant>,
 }
 
 impl Exhausted {
-    /// Says in the log what to do about an error; true when it is one that stays for a while. Others are those of the
-    /// connection, which its client has given up.
+    /// Logs the remedy for an accept error, at most once in [`EXHAUSTED_LOG_INTERVAL`]. False for an error of one
+    /// connection, which its client gave up: the next accept may succeed at once.
     fn note(&mut self, error: &io::Error) -> bool {
         let advice = match Errno::from_io_error(error) {
             Some(Errno::MFILE) => {
@@ -266,10 +267,10 @@ impl Exhausted {
     }
 }
 
-/// What a protocol is spoken over; it holds the place of its connection.
+/// Byte stream under a protocol; holds the place of its connection.
 #[derive(Debug)]
 pub(super) struct Stream {
-    // Before the place: fields are dropped in this order.
+    // Before the place, as fields are dropped in this order: the descriptor must be closed before the place is free.
     octets: Octets,
     _place: Place,
 }
@@ -281,7 +282,7 @@ enum Octets {
 }
 
 impl Stream {
-    /// Shakes hands, where TLS is spoken.
+    /// Runs the TLS handshake, if the listener has TLS.
     async fn open(stream: TcpStream, place: Place, tls: Option<TlsAcceptor>) -> io::Result<Self> {
         let octets = match tls {
             None => Octets::Plain(stream),
@@ -290,7 +291,7 @@ impl Stream {
         Ok(Self { octets, _place: place })
     }
 
-    /// The connection below.
+    /// The TCP connection below.
     pub(super) fn tcp(&self) -> &TcpStream {
         match &self.octets {
             Octets::Plain(stream) => stream,

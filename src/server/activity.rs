@@ -1,12 +1,12 @@
-//! What a connection is doing: whether requests are under way on it, and since when nothing happened.
+//! Activity of a connection: the number of requests under way, and the time of the last sign of life.
 //!
 //! ```text
 //! opening --opened()--> open --begin()--> asked          stages; the way back does not exist
 //! ```
 //!
-//! The protocol of a connection says so itself, with two additions for each request; [`accept`](super::accept) ends what is
-//! silent for too long, and [`places`](super::places) decides by it who makes room. Bytes do not count: a request that comes
-//! byte by byte is no request yet.
+//! The protocol of a connection reports its activity, with two atomic additions per request. [`accept`](super::accept)
+//! ends connections that were silent for too long, and [`places`](super::places) chooses by activity which connection
+//! makes room. Received bytes do not count: a request that arrives byte by byte is no request yet.
 
 use std::{
     pin::Pin,
@@ -21,36 +21,36 @@ use std::{
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
 
-/// How far a connection has come.
+/// Stage of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Its handshake is not finished.
     Opening,
     /// No request was under way yet.
     Open,
-    /// There was one at least.
+    /// At least one request was read.
     Asked,
 }
 
-/// What one connection is doing. Clones are of the same connection.
+/// Activity of one connection. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Activity(Arc<Signs>);
 
 #[derive(Debug)]
 struct Signs {
-    /// What the milliseconds count from.
+    /// Zero of the milliseconds.
     epoch: Instant,
     sign_ms: AtomicU64,
     under_way: AtomicUsize,
     stage: AtomicU8,
-    /// The connection is to end at once, for another one needs its place.
+    /// The connection is to end at once, since another one needs its place.
     evicted: Notify,
     /// The connection is to end when nothing is under way.
     closing: Notify,
 }
 
 impl Activity {
-    /// A connection that was just accepted. Times are counted from `epoch`.
+    /// Activity of a connection that was just accepted. Times count from `epoch`.
     pub(super) fn new(epoch: Instant) -> Self {
         let activity = Self(Arc::new(Signs {
             epoch,
@@ -70,19 +70,19 @@ impl Activity {
         self.0.stage.fetch_max(Stage::Open as u8, Ordering::Relaxed);
     }
 
-    /// Notes that a request was read; it is under way until what comes back is dropped.
+    /// Notes that a request was read; the request is under way until the returned guard is dropped.
     pub fn begin(&self) -> UnderWay {
         self.0.under_way.fetch_add(1, Ordering::Relaxed);
         self.0.stage.fetch_max(Stage::Asked as u8, Ordering::Relaxed);
         UnderWay(self.clone())
     }
 
-    /// Notes that something happened: a part of a response left.
+    /// Notes a sign of life: a part of a response was sent.
     pub fn sign(&self) {
         self.0.sign_ms.store(self.0.epoch.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// How far the connection has come.
+    /// Stage of the connection.
     pub fn stage(&self) -> Stage {
         match self.0.stage.load(Ordering::Relaxed) {
             0 => Stage::Opening,
@@ -96,12 +96,12 @@ impl Activity {
         self.0.under_way.load(Ordering::Relaxed) > 0
     }
 
-    /// When something happened last, in milliseconds since the epoch.
+    /// Time of the last sign of life, in milliseconds since the epoch.
     pub(super) fn last_sign_ms(&self) -> u64 {
         self.0.sign_ms.load(Ordering::Relaxed)
     }
 
-    /// Now, in milliseconds since the epoch.
+    /// Current time, in milliseconds since the epoch.
     pub(super) fn now_ms(&self) -> u64 {
         self.0.epoch.elapsed().as_millis() as u64
     }
@@ -111,7 +111,7 @@ impl Activity {
         self.0.evicted.notify_one();
     }
 
-    /// Waits until the connection is told to end at once. One at a time may wait.
+    /// Waits until the connection is told to end at once. Only one task may wait.
     pub(super) async fn evicted(&self) {
         self.0.evicted.notified().await;
     }
@@ -121,18 +121,18 @@ impl Activity {
         self.0.closing.notify_one();
     }
 
-    /// Waits until the connection is told to end when nothing is under way. One at a time may wait.
+    /// Waits until the connection is told to end when nothing is under way. Only one task may wait.
     pub async fn closing(&self) {
         self.0.closing.notified().await;
     }
 }
 
-/// A request that is under way until this is dropped.
+/// Guard of a request, which is under way until the guard is dropped.
 #[derive(Debug)]
 pub struct UnderWay(Activity);
 
 impl UnderWay {
-    /// Notes that a part of the response left.
+    /// Notes that a part of the response was sent.
     pub fn sign(&self) {
         self.0.sign();
     }
@@ -140,13 +140,13 @@ impl UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        // In this order: a connection without requests is never taken for silent since before the last one.
+        // In this order: else a connection whose last request just ended would look silent since before that request.
         self.0.sign();
         self.0.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A body of a response whose request is under way until all of it left, or it is dropped.
+/// A response body; its request is under way until the body is dropped.
 #[derive(Debug)]
 pub struct Attended<B> {
     body: B,
@@ -154,7 +154,7 @@ pub struct Attended<B> {
 }
 
 impl<B> Attended<B> {
-    /// The body of the response to a request.
+    /// Body of the response to the request of `under_way`.
     pub fn new(body: B, under_way: UnderWay) -> Self {
         Self { body, under_way }
     }

@@ -1,17 +1,18 @@
-//! Admission: what counts as one client, and how much of everything one client may hold at a time.
+//! Admission: the definition of a client, and the bounds on the resources that one client holds at a time.
 //!
-//! A client is a network, for within one a client has as many addresses as it likes: by default the /24 of an IPv4 address and
-//! the /56 of an IPv6 one ([`ClientNetworks`]). All front ends use the same [`Admission`], which is configured once:
+//! A client is a network, since one host can use any number of addresses within its network: by default the /24 of an
+//! IPv4 address and the /56 of an IPv6 one ([`ClientNetworks`]). All front ends use the same [`Admission`], which is
+//! configured once:
 //!
 //! | bounded | by |
 //! |---|---|
 //! | connections in all, of each listener, of each network over a front end | [`places`](super::places) |
 //! | walks down the tree, feeds of changes: of each network | [`Shares`] |
 //!
-//! Exempt networks (this host, unless configured otherwise) have no share: a proxy speaks for many. Bounds in all hold for
-//! them, too.
+//! Exempt networks (the loopback networks by default) have no share limit, since a proxy stands for many clients.
+//! Bounds in all apply to them, too.
 //!
-//! Deliberately absent: rates. Answers over UDP are limited by `server::datagram::rate`, whose clients may be forged.
+//! Deliberately absent: rates. `server::datagram::rate` limits answers over UDP, where client addresses may be forged.
 
 use std::{
     collections::HashMap,
@@ -29,14 +30,14 @@ use crate::{
     resolver::feed::FEEDS_MAX,
 };
 
-/// What counts as one client.
+/// Definition of a client: the prefix lengths of its network, and the exempt networks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientNetworks {
-    /// How many bits of an IPv4 address are the network: 0 to 32.
+    /// Prefix length of a client network over IPv4: 0 to 32.
     pub ipv4_prefix_length: u8,
-    /// How many bits of an IPv6 address are the network: 0 to 128.
+    /// Prefix length of a client network over IPv6: 0 to 128.
     pub ipv6_prefix_length: u8,
-    /// Networks without shares.
+    /// Networks without a share limit.
     pub exempt: Vec<Network>,
 }
 
@@ -47,13 +48,13 @@ impl Default for ClientNetworks {
 }
 
 impl ClientNetworks {
-    /// The network that an address is in.
+    /// Client network of an address.
     pub fn network(&self, client: IpAddr) -> Network {
         let client = client.to_canonical();
         Network::of(client, if client.is_ipv4() { self.ipv4_prefix_length } else { self.ipv6_prefix_length })
     }
 
-    /// True for an address without a share.
+    /// True if the address has no share limit.
     pub fn is_exempt(&self, client: IpAddr) -> bool {
         self.exempt.iter().any(|network| network.contains(client))
     }
@@ -62,15 +63,15 @@ impl ClientNetworks {
 /// Bounds that all front ends share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmissionLimits {
-    /// The most connections at once, over all listeners. Each takes a file descriptor.
+    /// Maximum number of connections at once, over all listeners. Each takes a file descriptor.
     pub connections_max: usize,
-    /// How long a connection without a request under way stays before it has to make room when a new one needs its place, in
-    /// milliseconds: time enough for a first request to arrive.
+    /// Minimum silence, in milliseconds, before a connection without a request under way has to make room for a new
+    /// one: time enough for a first request to arrive.
     pub room_after_ms: u64,
-    /// How long a connection with requests under way stays without any part of a response before it has to make room,
-    /// in milliseconds.
+    /// Minimum time without any part of a response, in milliseconds, before a connection with requests under way has to
+    /// make room.
     pub stalled_after_ms: u64,
-    /// What counts as one client.
+    /// Definition of a client.
     pub clients: ClientNetworks,
 }
 
@@ -85,7 +86,7 @@ impl Default for AdmissionLimits {
     }
 }
 
-/// Who is let in. Clones share everything.
+/// Admission control of the node. Clones share all state.
 #[derive(Clone, Debug)]
 pub struct Admission {
     clients: Arc<ClientNetworks>,
@@ -99,29 +100,29 @@ impl Default for Admission {
 }
 
 impl Admission {
-    /// Nobody is in yet.
+    /// Admission with no connection open.
     pub fn new(limits: AdmissionLimits) -> Self {
         let clients = Arc::new(limits.clients.clone());
         Self { places: Places::new(&limits, Arc::clone(&clients)), clients }
     }
 
-    /// Places for the connections of one more front end; of a client network at most `per_network_max` over all its listeners,
-    /// and never more than an eighth of all places. 0 limits nothing.
+    /// Places for the connections of one more front end. A client network gets at most `per_network_max` over all its
+    /// listeners (0: no limit), and never more than an eighth of all places.
     pub fn frontend(&self, per_network_max: usize) -> FrontendPlaces {
         self.places.frontend(per_network_max)
     }
 
-    /// Shares of something else that clients hold for a while.
+    /// Shares of another resource that clients hold for a while.
     pub fn shares(&self, bounds: ShareBounds) -> Arc<Shares> {
         Arc::new(Shares { clients: Arc::clone(&self.clients), bounds, held: Mutex::default() })
     }
 
-    /// The most connections at once, over all listeners.
+    /// Maximum number of connections at once, over all listeners.
     pub fn connections_max(&self) -> usize {
         self.places.connections_max()
     }
 
-    /// What each listener has open, and has done with newcomers.
+    /// Counts of each listener: open, evicted and refused connections.
     pub fn counted(&self) -> Vec<ListenerCounts> {
         self.places.counted()
     }
@@ -131,7 +132,7 @@ impl Metered for Admission {
     fn put(&self, out: &mut Out<'_>) -> fmt::Result {
         let counted = self.counted();
         let by_listener = |number: fn(&ListenerCounts) -> u64| {
-            // Listeners of one name, on several addresses, are shown together.
+            // Several listeners of one name, on different addresses, are shown as one.
             let mut sums: Vec<([(&str, &str); 1], u64)> = Vec::new();
             for counts in &counted {
                 let label = [("listener", counts.name)];
@@ -153,24 +154,24 @@ impl Metered for Admission {
     }
 }
 
-/// Bounds of what client networks hold.
+/// Bounds of a resource that client networks hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShareBounds {
-    /// What is held, in the plural.
+    /// Name of the resource, in the plural.
     pub what: &'static str,
-    /// The most of one network at once.
+    /// Maximum number that one network holds at once.
     pub share_max: usize,
-    /// The most networks that hold some at once.
+    /// Maximum number of networks that hold any at once.
     pub networks_max: usize,
 }
 
-/// The most feeds of changes of one client network, over all front ends: nobody takes all.
+/// Maximum number of feeds of one client network, over all front ends: no network takes all.
 pub const FEEDS_PER_NETWORK_MAX: usize = FEEDS_MAX / 4;
 /// Bounds of feeds of changes.
 pub const FEED_SHARES: ShareBounds =
     ShareBounds { what: "feeds", share_max: FEEDS_PER_NETWORK_MAX, networks_max: FEEDS_MAX };
 
-/// What client networks hold at the moment. Only networks that hold something take memory.
+/// Resource counts of client networks. Only networks that hold something take memory.
 #[derive(Debug)]
 pub struct Shares {
     clients: Arc<ClientNetworks>,
@@ -178,15 +179,15 @@ pub struct Shares {
     held: Mutex<HashMap<Network, usize>>,
 }
 
-/// One thing that a client holds; dropping it gives it back.
+/// One unit of a resource that a client holds, until dropped.
 #[derive(Debug)]
 pub struct Share {
     shares: Arc<Shares>,
-    /// `None` for a client without a share.
+    /// `None` for a client without a share limit.
     network: Option<Network>,
 }
 
-/// The client's network holds all that it may, or too many networks hold something.
+/// Refusal: the client's network holds its maximum, or the maximum number of networks hold something.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} {} are open from {network}, which is the limit for one client network; end one of them",
@@ -201,11 +202,11 @@ pub struct ShareTaken {
 }
 
 impl Shares {
-    /// Takes one more for a client; one whose address is unknown has no share.
+    /// Takes one unit for a client; a client of unknown address has no share limit.
     ///
     /// # Errors
     ///
-    /// [`ShareTaken`].
+    /// [`ShareTaken`] if the client's network, or the table of networks, is full.
     pub fn enter(self: &Arc<Self>, client: Option<IpAddr>) -> Result<Share, ShareTaken> {
         let client = client.filter(|client| !self.clients.is_exempt(*client));
         let network = client.map(|client| self.clients.network(client));
@@ -223,7 +224,7 @@ impl Shares {
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<Network, usize>> {
-        // Nothing panics while the lock is held, and the counts are right after every step.
+        // A poisoned lock is safe to use: nothing panics while it is held, and every step leaves the counts right.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,40 +1,40 @@
-//! File descriptors: how many the process may have, and how many of them connections get.
+//! File descriptors: the limit of the process, and the part of it that client connections get.
 //!
-//! Every connection takes one, and so does every open file of the ledger and the index and every connection to another
-//! node. When connections took them all, nothing could be written any more and nobody could be let in; so a part is kept
-//! back, and [`AdmissionLimits::connections_max`](super::admission::AdmissionLimits::connections_max) is the rest.
+//! Every client connection takes one, and so do open files of ledger and index and connections to other nodes. If
+//! clients took them all, the node could neither write nor accept anyone; so a part is reserved, and
+//! [`AdmissionLimits::connections_max`](super::admission::AdmissionLimits::connections_max) is the rest.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What is kept back for ledger, index, witnesses and other nodes: of all descriptors one in so many, ...
+/// Part of all descriptors reserved for ledger, index, witnesses and other nodes: one in this many.
 const KEPT_BACK_DIVISOR: u64 = 4;
-/// ... this number at least, ...
+/// Minimum number of reserved descriptors.
 const KEPT_BACK_MIN: u64 = 160;
-/// ... and this number at most.
+/// Maximum number of reserved descriptors.
 const KEPT_BACK_MAX: u64 = 4_096;
-/// The fewest connections that a node is run with, however few descriptors there are.
+/// Minimum of client connections, however few descriptors there are.
 const CONNECTIONS_MIN: u64 = 32;
-/// The most connections, however many descriptors there are: each takes memory, too.
+/// Maximum of client connections, however many descriptors there are: each takes memory, too.
 const CONNECTIONS_MAX: u64 = 16_384;
 
-/// How a process divides its file descriptors.
+/// Division of a process's file descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptors {
-    /// How many the process may have.
+    /// Limit of the process.
     pub limit: u64,
-    /// How many of them are kept back for files and for connections to others.
+    /// Number reserved for files and for connections to other nodes.
     pub kept_back: u64,
-    /// The most connections of clients.
+    /// Maximum number of client connections.
     pub connections_max: usize,
 }
 
 impl Descriptors {
-    /// As many as the system lets this process have now.
+    /// Division of the current limit of this process.
     pub fn current() -> Self {
         Self::of(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
     }
 
-    /// Raises the limit of this process as far as the system lets it, and divides what there is.
+    /// Raises the limit of this process to the maximum that the system allows, and divides it.
     pub fn raise() -> Self {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         // Without a current limit there is nothing to raise.
@@ -47,14 +47,14 @@ impl Descriptors {
         Self::current()
     }
 
-    /// Divides a number of descriptors.
+    /// Divides a limit.
     fn of(limit: u64) -> Self {
         let kept_back = (limit / KEPT_BACK_DIVISOR).clamp(KEPT_BACK_MIN, KEPT_BACK_MAX);
         let connections = limit.saturating_sub(kept_back).clamp(CONNECTIONS_MIN, CONNECTIONS_MAX);
         Self { limit, kept_back, connections_max: connections.try_into().unwrap_or(usize::MAX) }
     }
 
-    /// True when there are too few for what is kept back and the fewest connections.
+    /// True if the limit is below the minimum reserve plus the minimum of connections.
     pub fn are_scarce(&self) -> bool {
         self.limit < KEPT_BACK_MIN + CONNECTIONS_MIN
     }

@@ -1,7 +1,7 @@
-//! What every front end is to the node that runs it, and what the node gives every front end.
+//! The interface between front ends and the node: [`Frontend`] and [`Services`].
 //!
-//! A front end is one protocol with all its listeners. The node keeps a list of them and knows no more of each than
-//! [`Frontend`] says; a new one is a type that implements it, and one more line where the list is made.
+//! A front end is one protocol with all its listeners. The node keeps a list of front ends and knows only [`Frontend`];
+//! a new front end is a type that implements it, and one more line where the list is made.
 //!
 //! Deliberately absent: ways from one front end to another.
 
@@ -20,23 +20,23 @@ use crate::{
 
 /// A running front end.
 pub trait Frontend: Send + Sync {
-    /// What log lines call it.
+    /// Name in log lines.
     fn name(&self) -> &'static str;
 
-    /// Where it listens.
+    /// Addresses that the front end listens on.
     fn addresses(&self) -> Vec<Listening>;
 
-    /// What it counts.
+    /// Counters of the front end.
     fn metrics(&self) -> Arc<dyn Metered>;
 
-    /// Takes no new connections and requests, finishes those under way as far as that can be waited for, and cuts the rest.
+    /// Takes no new connections and requests, waits for those under way up to the drain timeout, and cuts the rest.
     fn drain(self: Box<Self>) -> Draining;
 }
 
-/// The end of a front end, to be waited for.
+/// Future that ends when the front end has drained.
 pub type Draining = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// One address, and what is spoken there.
+/// A bound address and its protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listening {
     /// The protocol.
@@ -45,46 +45,46 @@ pub struct Listening {
     pub address: SocketAddr,
 }
 
-/// What front ends answer from. Clones are of the same services; each front end takes the handles that it needs.
+/// Services of the node that front ends use. Clones share the services; each front end takes the handles that it needs.
 #[derive(Clone)]
 pub struct Services {
-    /// Questions.
+    /// The read core.
     pub reads: ReadHandles,
-    /// Commands.
+    /// The write core.
     pub writes: Registry,
-    /// What shows that answers are true.
+    /// Ledger and checkpoints, the base of proofs.
     pub audit: AuditHandles,
-    /// News.
+    /// Feeds of changes.
     pub follow: FollowHandles,
-    /// Who is let in.
+    /// Admission control.
     pub admission: Admission,
-    /// What is counted.
+    /// Counters of the node.
     pub metrics: MetricList,
 }
 
-/// Where questions are answered.
+/// Handles of the read core.
 #[derive(Clone)]
 pub struct ReadHandles {
     /// The desk, which decides whether to answer here, to refer, or to walk.
     pub desk: Desk,
-    /// How far behind its primary the node is, when it is a mirror.
+    /// Lag behind the primary, if the node is a mirror.
     pub lag: Option<Arc<Lag>>,
 }
 
-/// Where proofs come from.
+/// Handles for proofs.
 #[derive(Clone)]
 pub struct AuditHandles {
     /// The ledger.
     pub ledger: Arc<Ledger>,
-    /// The checkpoints that proofs are made for.
+    /// Published checkpoints, to which proofs lead.
     pub publication: Arc<Publication>,
 }
 
-/// Where changes are followed.
+/// Handles for followers of changes.
 #[derive(Clone)]
 pub struct FollowHandles {
     /// The feed of changes.
     pub feeds: Arc<Feeds>,
-    /// What client networks have of it, over all front ends.
+    /// Shares of client networks in the feeds, over all front ends.
     pub shares: Arc<Shares>,
 }

@@ -1,7 +1,7 @@
-//! What is counted, in the text of OpenMetrics: a list of whom to ask, and what they write with.
+//! Metrics in OpenMetrics text: the list of sources, and their writer.
 //!
-//! Whoever counts implements [`Metered`] and is added to the [`MetricList`] that all front ends share; the one that shows metrics
-//! asks them all when somebody scrapes. Nothing is counted here.
+//! Every part with counters implements [`Metered`] and is added to the [`MetricList`] that all front ends share; a
+//! scrape asks all sources in turn. Nothing is counted here.
 
 mod cores;
 mod process;
@@ -25,17 +25,17 @@ use crate::registry::stats::Counted;
 /// Media type of the text (OpenMetrics 1.0).
 pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Something that counts.
+/// A source of metrics.
 pub trait Metered: Send + Sync {
-    /// Writes what was counted so far.
+    /// Writes the current values.
     ///
     /// # Errors
     ///
-    /// What the writer says.
+    /// Error of the writer.
     fn put(&self, out: &mut Out<'_>) -> fmt::Result;
 }
 
-/// Everything that counts, in the order in which it is shown. Clones share the list.
+/// All sources of metrics, in the order in which they are shown. Clones share the list.
 #[derive(Clone, Default)]
 pub struct MetricList(Arc<RwLock<Vec<Arc<dyn Metered>>>>);
 
@@ -46,16 +46,16 @@ impl fmt::Debug for MetricList {
 }
 
 impl MetricList {
-    /// Adds something that counts.
+    /// Adds a source.
     pub fn add(&self, metered: Arc<dyn Metered>) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).push(metered);
     }
 
-    /// Everything, as it is now.
+    /// Text of all metrics, with their current values.
     ///
     /// # Errors
     ///
-    /// What one of the sources says.
+    /// Error of one of the sources.
     pub fn text(&self) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self.clone()));
@@ -68,58 +68,58 @@ impl MetricList {
 impl Collector for MetricList {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut out = Out(encoder);
-        // A copy: who counts may ask for locks of its own.
+        // A copy, so that the list is not locked while a source takes locks of its own.
         let sources = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
         sources.iter().try_for_each(|source| source.put(&mut out))
     }
 }
 
-/// Writes one metric after the other. Every method fails when the text cannot be written.
+/// Writer of metrics. Every method fails if the text cannot be written.
 #[derive(Debug)]
 pub struct Out<'a>(DescriptorEncoder<'a>);
 
 impl Out<'_> {
-    /// A number that only grows.
+    /// Writes a counter.
     ///
     /// # Errors
     ///
-    /// What the writer says.
+    /// Error of the writer.
     pub fn counter(&mut self, name: &str, help: &str, count: u64) -> fmt::Result {
         ConstCounter::new(count).encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
     }
 
-    /// A number that only grows and has a fraction.
+    /// Writes a counter with a fraction.
     ///
     /// # Errors
     ///
-    /// What the writer says.
+    /// Error of the writer.
     pub fn counter_real(&mut self, name: &str, help: &str, sum: f64) -> fmt::Result {
         ConstCounter::new(sum).encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
     }
 
-    /// A number.
+    /// Writes a gauge.
     ///
     /// # Errors
     ///
-    /// What the writer says.
+    /// Error of the writer.
     pub fn gauge(&mut self, name: &str, help: &str, number: u64) -> fmt::Result {
         ConstGauge::new(number).encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
     }
 
-    /// A number that has a fraction.
+    /// Writes a gauge with a fraction.
     ///
     /// # Errors
     ///
-    /// What the writer says.
+    /// Error of the writer.
     pub fn real(&mut self, name: &str, help: &str, number: f64) -> fmt::Result {
         ConstGauge::new(number).encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
     }
 
-    /// Numbers that only grow, one for each set of labels.
+    /// Writes a family of counters, one for each set of labels.
     ///
     /// # Errors
     ///
-    /// What the writer says.
+    /// Error of the writer.
     pub fn counters<'a, const LABELS: usize>(
         &mut self,
         name: &str,
@@ -129,11 +129,11 @@ impl Out<'_> {
         self.family(name, help, MetricType::Counter, numbers)
     }
 
-    /// Numbers, one for each set of labels.
+    /// Writes a family of gauges, one for each set of labels.
     ///
     /// # Errors
     ///
-    /// What the writer says.
+    /// Error of the writer.
     pub fn gauges<'a, const LABELS: usize>(
         &mut self,
         name: &str,
@@ -161,15 +161,15 @@ impl Out<'_> {
         Ok(())
     }
 
-    /// Numbers by class; `scale` of them make one of the unit in the name.
+    /// Writes a histogram; `scale` counted units are one unit of the metric's name.
     ///
     /// # Errors
     ///
-    /// What the writer says.
+    /// Error of the writer.
     pub fn histogram(&mut self, name: &str, help: &str, counted: &Counted, scale: f64) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
         let count = counted.classes.iter().map(|(_, count)| count).sum();
-        // The library writes the largest number as +Inf.
+        // The library writes the largest number as `+Inf`.
         let bound = |bound: &Option<u64>| bound.map_or(f64::MAX, |bound| bound as f64 / scale);
         let classes: Vec<_> = counted.classes.iter().map(|(upper, count)| (bound(upper), *count)).collect();
         metric.encode_histogram::<NoLabelSet>(counted.sum as f64 / scale, count, &classes, None)

@@ -6,8 +6,8 @@
 //! all of them:  metrics, descriptors (how many connections there may be)
 //! ```
 //!
-//! Every front end takes its connections from [`accept`], so that the same bounds hold for all, and what it needs of
-//! [`frontend::Services`]. None uses another one.
+//! Every front end takes its connections from [`accept`], so that the same bounds hold for all, and takes its handles
+//! from [`frontend::Services`]. No front end uses another one.
 
 mod accept;
 pub mod activity;

@@ -1,30 +1,30 @@
-//! The table of places: which connections are open, and which of them makes room when a new one comes.
+//! The table of places: the open connections, and the choice of the one that makes room for a new one.
 //!
 //! # Bounds
 //!
-//! * In all: [`AdmissionLimits::connections_max`]. Half of it is divided among the listeners, each of which has its part at
-//!   any time ("own"); the other half is for whoever comes first. So no listener is shut out by what happens on another one.
-//! * Of a listener: what it was made with, and no more than its own part and the shared half.
-//! * Of a client network over all listeners of a front end: its share.
+//! * In all: [`AdmissionLimits::connections_max`]. Half of it is divided among the listeners, each of which can use its
+//!   part ("own") at any time; the other half is shared, first come, first served. So no listener can be starved by
+//!   another.
+//! * Of a listener: its configured maximum, and no more than its own part and the shared half.
 //!
-//! # Who makes room
+//! # Choice of the connection to evict
 //!
-//! Where a bound is reached and a new connection comes, another one is told to end: one without a request under way, for
-//! [`AdmissionLimits::room_after_ms`] at least, or with requests and without any part of a response for
-//! [`AdmissionLimits::stalled_after_ms`]. Of those the one that is silent for the longest time, of the network with the most
-//! connections. A half-open connection has no request under way, whatever it sends.
+//! When a bound is reached and a new connection arrives, an old one is evicted: one without a request under way that
+//! was silent for at least [`AdmissionLimits::room_after_ms`], or one with requests but without any part of a response
+//! for at least [`AdmissionLimits::stalled_after_ms`]. Candidates are taken from the network with the most connections,
+//! and of these the one that was silent longest. A half-open connection has no request under way, whatever it sends.
 //!
-//! | bound | who makes room | when nobody can |
+//! | bound | candidates | if there is none |
 //! |---|---|---|
-//! | share of a network | another one of the network | the new one is turned away |
-//! | of a listener | another one of the listener | the new one waits, and the system's queue with it |
-//! | in all | one of the listener that is the farthest beyond its own part | the same |
+//! | share of a network | connections of the network | the new one is refused |
+//! | of a listener | connections of the listener | the new one waits, and the system's backlog with it |
+//! | in all | connections of the listeners beyond their own part, the farthest first | the same |
 //!
-//! What a flood costs: an attacker with N addresses replaces at most [`AdmissionLimits::connections_max`] silent connections
-//! in every `room_after_ms`, and each replacement takes a logarithm of their number; who has a request under way loses
-//! nothing, and who comes waits for one replacement.
+//! Cost of a flood: an attacker with N addresses replaces at most [`AdmissionLimits::connections_max`] silent
+//! connections every `room_after_ms`, each in time logarithmic in their number. A client with a request under way loses
+//! nothing, and a new client waits for one replacement.
 //!
-//! A place is free when its connection is gone, and not before: there are never more connections than places.
+//! A place is freed only after its connection is closed: there are never more connections than places.
 
 mod table;
 
@@ -43,9 +43,9 @@ use super::{
     admission::{AdmissionLimits, ClientNetworks},
 };
 
-/// The part of all places that a client network has over one front end at most: one of so many.
+/// Maximum part of all places that one client network holds over one front end: one in this many.
 const PER_NETWORK_DIVISOR: usize = 8;
-/// How often a connection that waits for a place looks whether another one is due by now.
+/// Interval at which a connection that waits for a place checks again for one to evict.
 const RETRY: Duration = Duration::from_millis(20);
 
 /// All places of a node.
@@ -54,24 +54,24 @@ pub struct Places {
     connections_max: usize,
     clients: Arc<ClientNetworks>,
     times: Times,
-    /// What milliseconds are counted from.
+    /// Zero of the milliseconds.
     epoch: Instant,
     table: Mutex<Table>,
-    /// Told of every place that becomes free.
+    /// Notified of every place that is freed.
     freed: Notify,
 }
 
-/// The places of a front end: its listeners share what one client network may have.
+/// Places of a front end: its listeners share the limit of a client network.
 #[derive(Clone, Debug)]
 pub struct FrontendPlaces {
     places: Arc<Places>,
     frontend: usize,
-    /// The most connections of a network; 0 limits nothing.
+    /// Maximum number of connections of one network; 0: no limit.
     per_network_max: usize,
 }
 
 impl FrontendPlaces {
-    /// The places of one more listener, `connections_max` at most.
+    /// Adds a listener with at most `connections_max` places.
     pub fn listener(&self, name: &'static str, connections_max: usize) -> Gate {
         let Self { places, frontend, per_network_max } = self.clone();
         let line = Line { name, frontend, per_network_max, connections_max, ..Line::default() };
@@ -83,39 +83,39 @@ impl FrontendPlaces {
     }
 }
 
-/// Where the connections of one listener get their places.
+/// Entry of one listener to the places.
 #[derive(Clone, Debug)]
 pub struct Gate {
     places: Arc<Places>,
     listener: usize,
 }
 
-/// Why there is no place at once.
+/// Reasons why there is no place at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// The client's network has all that it may have, and all of it is at work or new: there will be none.
+    /// The client's network has its maximum, and all of its connections are busy or new: refuse.
     Network,
-    /// Another connection was told to make room: there is one soon.
+    /// Another connection was evicted: a place is free soon.
     MakingRoom,
-    /// All places are taken, and all connections are at work or new: there is one later.
+    /// All places are taken, and all connections are busy or new: wait.
     Busy,
 }
 
 impl Gate {
-    /// A place for a connection from this address.
+    /// Takes a place for a connection from this address.
     ///
     /// # Errors
     ///
-    /// [`Full`].
+    /// [`Full`] if there is no place at once.
     pub fn try_enter(&self, client: IpAddr) -> Result<Place, Full> {
         self.places.enter(self.listener, client)
     }
 
-    /// The same, waiting until there is one; `None` for a client whose network has all that it may have.
+    /// Waits for a place; `None` if the client's network has its maximum.
     pub async fn enter(&self, client: IpAddr) -> Option<Place> {
         loop {
             let mut freed = pin!(self.places.freed.notified());
-            // Before the table is asked, so that no place becomes free unnoticed in between.
+            // Before the table is asked, so that no place is freed unnoticed in between.
             freed.as_mut().enable();
             match self.try_enter(client) {
                 Ok(place) => return Some(place),
@@ -128,7 +128,7 @@ impl Gate {
         }
     }
 
-    /// Tells one connection to make room, of whichever listener: the system has no more to give.
+    /// Evicts one connection, of any listener: the system is out of descriptors or memory.
     pub fn relieve(&self) {
         let now_ms = self.places.now_ms();
         let mut table = self.places.table();
@@ -137,7 +137,7 @@ impl Gate {
     }
 }
 
-/// The place of one connection, free again when it is dropped. It has to be dropped after the connection's descriptor.
+/// Place of one connection, freed when dropped. Drop it after the connection's descriptor.
 #[derive(Debug)]
 pub struct Place {
     places: Arc<Places>,
@@ -147,7 +147,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// What the connection is doing.
+    /// Activity of the connection.
     pub fn activity(&self) -> &Activity {
         &self.activity
     }
@@ -160,18 +160,18 @@ impl Drop for Place {
     }
 }
 
-/// What a listener has open, and has done with newcomers since the start.
+/// Counts of a listener since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ListenerCounts {
-    /// What the listener is called.
+    /// Name of the listener.
     pub name: &'static str,
-    /// Connections that are open.
+    /// Open connections.
     pub open: usize,
-    /// The most that may be.
+    /// Maximum number of connections.
     pub connections_max: usize,
-    /// Connections that made room for others.
+    /// Connections evicted to make room for others.
     pub evicted: u64,
-    /// Connections that were turned away, for their network had all that it may have.
+    /// Connections refused because their network had its maximum.
     pub turned_away: u64,
 }
 
@@ -234,7 +234,7 @@ impl Places {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        // Nothing panics while the lock is held, and the counts are right after every step.
+        // A poisoned lock is safe to use: nothing panics while it is held, and every step leaves the counts right.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,13 +1,13 @@
-//! The certificate of DNS over TLS, HTTPS and QUIC: from two PEM files, or made at start.
+//! The certificate of DNS over TLS, HTTPS and QUIC: from two PEM files, or generated at start.
 //!
-//! * Files are looked at again with a handshake, at most once in [`CHECK_INTERVAL_MS`]; when one of them changed, both are
-//!   read. A pair that cannot be used is logged and the one before stays, so a renewal that writes the files one after
-//!   the other is never seen half done.
-//! * A certificate made at start is for tests and for looking around. Its key is never written; clients that do not pin
-//!   it refuse it.
+//! * Handshakes check the files for changes, at most once in [`CHECK_INTERVAL_MS`]; if one changed, both are read. A
+//!   pair that cannot be used is logged and the old one stays, so a renewal that writes the files one after the other
+//!   is never served half done.
+//! * A certificate generated at start is for tests and trials. Its key is never written; clients that do not pin it
+//!   refuse it.
 //!
-//! Deliberately absent: several certificates by name (SNI), client certificates, OCSP responses, a look at the dates: a
-//! certificate that ran out is served, and clients say so.
+//! Deliberately absent: several certificates by name (SNI), client certificates, OCSP responses, a check of dates: an
+//! expired certificate is served, and clients report it.
 
 use std::{
     fmt, fs, io,
@@ -32,50 +32,50 @@ use rustls::{
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
-/// How often the files are looked at, at most, in milliseconds.
+/// Minimum time between two checks of the files, in milliseconds.
 pub const CHECK_INTERVAL_MS: u64 = 60_000;
-/// The longest certificate or key file, in octets. A chain of four has some 8 KiB.
+/// Maximum length of a certificate or key file, in octets. A chain of four has some 8 KiB.
 pub const FILE_OCTETS_MAX: u64 = 1 << 20;
 
-/// Why there is no certificate to serve.
+/// Error of loading or generating a certificate.
 #[derive(Debug, Error)]
 pub enum CertificateError {
     /// A file could not be read.
     #[error("the {part} file `{path}` cannot be read: {error}", part = part.name(), path = path.display())]
     Read {
-        /// Which of the two files.
+        /// The certificate or the key file.
         part: Part,
-        /// Where it should be.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system.
         error: io::Error,
     },
     /// A file is no PEM file, or lacks what it should hold.
     #[error("the {part} file `{path}` holds no {what}: {why}", part = part.name(), path = path.display(), what = part.label())]
     Pem {
-        /// Which of the two files.
+        /// The certificate or the key file.
         part: Part,
-        /// Where it is.
+        /// Path of the file.
         path: PathBuf,
-        /// What is missing or wrong.
+        /// The missing or malformed part.
         why: String,
     },
-    /// Both files are read, and what they hold cannot be served.
+    /// Both files were read, but their contents cannot be served.
     #[error("certificate `{chain}` and key `{key}` cannot be used together: {why}", chain = chain.display(), key = key.display())]
     Unusable {
-        /// The file of the certificate chain.
+        /// Path of the certificate chain.
         chain: PathBuf,
-        /// The file of its key.
+        /// Path of its key.
         key: PathBuf,
-        /// What the TLS library says.
+        /// Error of the TLS library.
         why: rustls::Error,
     },
-    /// A certificate could not be made.
+    /// A certificate could not be generated.
     #[error("no certificate could be made for {names:?}: {why}")]
     Make {
-        /// The names that it was to hold.
+        /// The names for the certificate.
         names: Vec<String>,
-        /// What the library says.
+        /// Error of the library.
         why: String,
     },
 }
@@ -83,7 +83,7 @@ pub enum CertificateError {
 /// One of the two files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// The certificate, and those that lead from it to an authority.
+    /// The certificate, and its issuers up to an authority.
     Chain,
     /// The private key of the first certificate.
     Key,
@@ -97,7 +97,7 @@ impl Part {
         }
     }
 
-    /// What its PEM sections are called.
+    /// Description of the file's PEM section.
     fn label(self) -> &'static str {
         match self {
             Self::Chain => "`BEGIN CERTIFICATE` section",
@@ -133,29 +133,29 @@ struct Files {
     check_interval: Duration,
 }
 
-/// What tells that a file changed: the time of its last change and its length, of both files.
+/// Modification time and length of both files, to detect changes.
 type Stamp = [Option<(SystemTime, u64)>; 2];
 
 impl Certificate {
-    /// Reads a chain, its own certificate first, and the private key of that one.
+    /// Reads a certificate chain, the node's own certificate first, and that certificate's private key.
     ///
     /// # Errors
     ///
-    /// When a file cannot be read or lacks what it should hold, or when certificate and key do not belong together.
+    /// If a file cannot be read or lacks its section, or if certificate and key do not belong together.
     pub fn from_files(chain: &Path, key: &Path) -> Result<Self, CertificateError> {
         let check_interval = Duration::from_millis(CHECK_INTERVAL_MS);
         let files = Files { chain: chain.into(), key: key.into(), check_interval };
-        // Before the files are read: what changes meanwhile is read again with the next look.
+        // Before the files are read, so that a change made meanwhile is found by the next check.
         let stamp = files.stamp();
         let current = Arc::new(files.read()?);
         Ok(Self { state: Mutex::new(State { current, checked: Instant::now(), stamp }), files: Some(files) })
     }
 
-    /// Makes a certificate with a new ECDSA P-256 key, signed by itself, and says so in the log.
+    /// Generates a self-signed certificate with a new ECDSA P-256 key, and logs its pin.
     ///
     /// # Errors
     ///
-    /// When a name is no DNS name and no address.
+    /// If a name is neither a DNS name nor an address.
     pub fn self_signed(names: &[String]) -> Result<Self, CertificateError> {
         let refused = |why: String| CertificateError::Make { names: names.into(), why };
         let made = rcgen::generate_simple_self_signed(names).map_err(|error| refused(error.to_string()))?;
@@ -175,15 +175,15 @@ impl Certificate {
     /// SHA-256 of the public key (SubjectPublicKeyInfo) in base64 (RFC 7858 appendix A), as `kdig +tls-pin` takes it.
     pub fn pin(&self) -> String {
         let current = self.state().current.clone();
-        // A key that names no public half was not checked against its certificate either, and ring has no such keys.
+        // Without a public half the key was not checked against its certificate either; ring has no such keys.
         current.key.public_key().map_or_else(String::new, |key| BASE64.encode(&Sha256::digest(&key)))
     }
 
-    /// What a listener shakes hands with, for one protocol (RFC 7301).
+    /// TLS configuration of a listener for one protocol (ALPN, RFC 7301).
     ///
     /// # Errors
     ///
-    /// When the TLS library does not speak the versions.
+    /// If the TLS library does not support the versions.
     pub(super) fn server_config(self: &Arc<Self>, alpn: &[u8], versions: Versions) -> io::Result<ServerConfig> {
         let versions: &[&SupportedProtocolVersion] = match versions {
             Versions::Any => &[&TLS13, &TLS12],
@@ -198,7 +198,7 @@ impl Certificate {
         Ok(config)
     }
 
-    /// What to show to the next client.
+    /// Certificate for the next client, reloaded if the files changed.
     pub(super) fn current(&self) -> Arc<CertifiedKey> {
         let mut state = self.state();
         if let Some(files) = self.files.as_ref().filter(|files| state.checked.elapsed() >= files.check_interval) {
@@ -218,7 +218,7 @@ impl Certificate {
         state.current.clone()
     }
 
-    /// Nothing panics while the lock is held, and no change is left half done.
+    /// The state, even if poisoned: nothing panics while the lock is held, and no change is left half done.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -268,7 +268,7 @@ impl Files {
     }
 }
 
-/// A whole file, as far as it may be long.
+/// Reads a whole file, up to [`FILE_OCTETS_MAX`].
 fn read(part: Part, path: &Path) -> Result<Vec<u8>, CertificateError> {
     let refused = |error| CertificateError::Read { part, path: path.into(), error };
     let mut text = Vec::new();
@@ -353,7 +353,7 @@ mod tests {
         let second_pin = certificate.pin();
         assert_ne!(second_pin, pin);
 
-        // A renewal that has written one of its files: its length tells, where the clock of the files is coarse.
+        // A renewal that has written one of its files; if file times are coarse, the length shows the change.
         fs::write(&paths[0], format!("{}\n", first.0)).unwrap();
         certificate.current();
         assert_eq!(certificate.pin(), second_pin);

@@ -7,7 +7,10 @@ use std::{
     cmp::Reverse,
     collections::BTreeMap,
     ops::{Bound, Range},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{
@@ -163,12 +166,13 @@ impl PositionIndex for MemoryIndex {
 pub struct MemoryEntries {
     index: MemoryIndex,
     ledger: Arc<Ledger>,
+    closed: AtomicBool,
 }
 
 impl MemoryEntries {
     /// An engine without any entry.
     pub fn new(ledger: Arc<Ledger>) -> Self {
-        Self { index: MemoryIndex::new(), ledger }
+        Self { index: MemoryIndex::new(), ledger, closed: AtomicBool::new(false) }
     }
 
     /// The entry at what the index calls a position: the ledger index itself.
@@ -233,10 +237,14 @@ impl Entries for MemoryEntries {
     }
 
     fn ready(&self) -> Result<(), StoreError> {
-        self.index.ready()
+        match self.closed.load(Ordering::Acquire) {
+            false => self.index.ready(),
+            true => Err(StoreError::Engine { path: "in memory".into(), reason: "it is closed".into() }),
+        }
     }
 
     fn apply(&self, changes: Vec<IndexChange>, batch: Range<u64>) -> Result<(), ReadError> {
+        self.ready()?;
         let placed = |change: IndexChange| {
             let (position, superseded) = (Position(change.index), change.superseded.map(Position));
             PlacedChange { change, position, superseded }
@@ -250,6 +258,7 @@ impl Entries for MemoryEntries {
     }
 
     fn close(&self) -> Result<(), StoreError> {
+        self.closed.store(true, Ordering::Release);
         self.index.close()
     }
 }

@@ -1,7 +1,7 @@
-//! Checkpoints: a log's size and root, signed; and the key that signs them.
+//! Checkpoints: size and root of a log, signed; and the key that signs them.
 //!
-//! A checkpoint is a C2SP tlog-checkpoint in a C2SP signed note, made with `tlog_tiles` and `signed_note`. Deliberately absent:
-//! the files in which key and checkpoint are kept (`ledger`).
+//! A checkpoint is a C2SP tlog-checkpoint in a C2SP signed note, made with `tlog_tiles` and `signed_note`. Deliberately
+//! absent: the files in which key and checkpoint are kept (`ledger`).
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use super::note::{KeyType, VerifierKey, is_key_name};
 
 /// Type byte of an Ed25519 key in a signed note (C2SP signed-note).
 const ED25519: u8 = 0x01;
-/// The longest origin (the name of the ledger and its key), in bytes: a checkpoint must fit a slot.
+/// Maximum length of an origin (the name of the ledger and of its key), in bytes: a checkpoint must fit a slot.
 pub const ORIGIN_BYTES_MAX: usize = 100;
 
-/// The origin cannot name a key.
+/// Error of an origin that cannot name a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("origin `{origin}` is not 1 to {ORIGIN_BYTES_MAX} printable ASCII characters without spaces and `+`")]
 pub struct BadOrigin {
@@ -51,7 +51,7 @@ impl std::fmt::Debug for LedgerKey {
 }
 
 impl LedgerKey {
-    /// Makes the key of a ledger.
+    /// The key of a ledger from its origin and its seed.
     ///
     /// # Errors
     ///
@@ -62,13 +62,14 @@ impl LedgerKey {
         key.ok_or_else(|| BadOrigin { origin: origin.into() })
     }
 
-    /// Takes apart `PRIVATE+KEY+<origin>+<id>+<base64 of type and seed>`; `None` when it is not what [`LedgerKey::to_text`] gives.
+    /// Parses `PRIVATE+KEY+<origin>+<id>+<base64 of type and seed>`; `None` if the text is not in the form of
+    /// [`LedgerKey::to_text`].
     pub fn parse(text: &str) -> Option<Self> {
         // Neither name nor id can hold a plus; the base64 of the key can.
         let (origin, rest) = text.strip_prefix("PRIVATE+KEY+")?.split_once('+')?;
         let (_, key) = rest.split_once('+')?;
         let seed: [u8; 32] = BASE64.decode(key.as_bytes()).ok()?.get(1..)?.try_into().ok()?;
-        // Other spellings of the same key are refused, so that a flipped bit anywhere in the text is noticed.
+        // Other spellings of the same key are refused, so that a flipped bit anywhere in the text is detected.
         Self::new(origin, seed).ok().filter(|key| key.to_text() == text)
     }
 
@@ -83,12 +84,12 @@ impl LedgerKey {
         is_key_name(origin).then_some(Self { origin: origin.into(), seed, signer, verifier })
     }
 
-    /// The same key for a second log, whose name is longer by `suffix`. Signatures do not pass from one log to the other: the
-    /// name is the first line of what is signed.
+    /// The same key for a second log, whose name is longer by `suffix`. A signature for one log is not valid for the
+    /// other: the name is the first line of the signed text.
     ///
     /// # Errors
     ///
-    /// [`BadOrigin`] when the name cannot name a key.
+    /// [`BadOrigin`] if the name cannot name a key.
     pub fn with_suffix(&self, suffix: &str) -> Result<Self, BadOrigin> {
         let origin = format!("{}{suffix}", self.origin);
         Self::of_seed(&origin, self.seed).ok_or(BadOrigin { origin })
@@ -104,7 +105,7 @@ impl LedgerKey {
         self.verifier.text()
     }
 
-    /// What verifies this key's checkpoints.
+    /// The verifier key of this key's checkpoints.
     pub fn verifier(&self) -> &VerifierKey {
         &self.verifier
     }
@@ -113,7 +114,7 @@ impl LedgerKey {
     ///
     /// # Errors
     ///
-    /// [`BadOrigin`] when the origin cannot stand in a checkpoint.
+    /// [`BadOrigin`] if the origin cannot stand in a checkpoint.
     pub fn sign(&self, size: u64, root: Hash) -> Result<SignedCheckpoint, BadOrigin> {
         let origin = || BadOrigin { origin: self.origin.clone() };
         let text = Checkpoint::new(&self.origin, size, root, "").map_err(|_| origin())?.to_bytes();
@@ -123,7 +124,7 @@ impl LedgerKey {
         Ok(SignedCheckpoint { size, root, note: note.into() })
     }
 
-    /// Checks that a note is a checkpoint signed with this key.
+    /// Verifies that a note is a checkpoint signed with this key; `None` if not.
     pub fn verify(&self, note: &[u8]) -> Option<SignedCheckpoint> {
         self.verifier.verify(note)
     }
@@ -136,7 +137,7 @@ fn private_key(origin: &str, seed: [u8; 32]) -> String {
     format!("PRIVATE+KEY+{origin}+{id:08x}+{private}")
 }
 
-/// Reads origin, size and root of a signed note, and checks no signature.
+/// Reads origin, size and root of a signed note; no signature is verified.
 pub fn read_checkpoint(note: &[u8]) -> Option<(String, SignedCheckpoint)> {
     let parsed = Note::from_bytes(note).ok()?;
     let checkpoint = Checkpoint::from_bytes(parsed.text()).ok()?;

@@ -1,4 +1,4 @@
-//! The Merkle tree and its proofs as RFC 9162 defines them, word for word and slowly: what tests compare the rest with.
+//! The Merkle tree and its proofs as RFC 9162 defines them, word for word and slowly: the reference for tests.
 
 use tlog_tiles::{Hash, node_hash};
 

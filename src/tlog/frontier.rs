@@ -1,11 +1,11 @@
-//! The right edge of a Merkle tree (RFC 6962 section 2.1), from which its root follows and to which leaves are added.
+//! The right edge of a Merkle tree (RFC 6962 section 2.1): enough to compute the root and to add leaves.
 
 use tlog_tiles::{Hash, node_hash};
 
 /// Height of a tile (C2SP tlog-tiles): 256 hashes.
 pub(crate) const TILE_HEIGHT: u32 = 8;
 
-/// The right edge of a tree: roots of its full subtrees, largest first; one for each bit set in its size.
+/// The right edge of a tree: roots of its full subtrees, largest first; one for each bit set in the size of the tree.
 #[derive(Clone, Debug, Default)]
 pub struct Frontier {
     size: u64,
@@ -24,7 +24,7 @@ impl Frontier {
         self.size
     }
 
-    /// Adds a leaf. `full_tile(level, hash)` is called for the subtree of 256^level leaves that it completes.
+    /// Adds a leaf. `full_tile(level, hash)` is called for each subtree of 256^level leaves that the leaf completes.
     pub fn push(&mut self, leaf: Hash, mut full_tile: impl FnMut(usize, Hash)) {
         let merges = self.size.trailing_ones();
         let mut hash = leaf;
@@ -40,13 +40,13 @@ impl Frontier {
         self.size += 1;
     }
 
-    /// The inclusion path that the next leaf will have while it is the last one (RFC 6962 section 2.1.1): the subtrees on its
-    /// left, smallest first.
+    /// The inclusion path of the next leaf while that leaf is the last one (RFC 6962 section 2.1.1): the subtrees on
+    /// its left, smallest first.
     pub fn path_of_next(&self) -> Vec<Hash> {
         self.subtrees.iter().rev().copied().collect()
     }
 
-    /// The root (RFC 6962 section 2.1); of the empty tree, SHA-256 of nothing.
+    /// The root (RFC 6962 section 2.1); for the empty tree, SHA-256 of the empty string.
     pub fn root(&self) -> Hash {
         let mut subtrees = self.subtrees.iter().rev().copied();
         match subtrees.next() {

@@ -1,16 +1,17 @@
-//! Checking inclusion (RFC 9162 section 2.1.3.2) and consistency (section 2.1.4.2) against roots.
+//! Verification of inclusion proofs (RFC 9162 section 2.1.3.2) and consistency proofs (section 2.1.4.2).
 //!
-//! Where documents differ: the empty tree is a beginning of every tree, also of itself, and shown with an empty proof (C2SP
-//! tlog-witness); its root has to be that of the empty tree. Nothing is included in it.
+//! Documents differ on the empty tree. Here every tree, the empty one included, is consistent with the empty tree, by
+//! an empty proof (C2SP tlog-witness); the old root has to be that of the empty tree. No leaf is included in the empty
+//! tree.
 
 use sha2::{Digest, Sha256};
 
 use super::{Hash, empty_root};
 
-/// The longest path that a proof can have: one hash for each bit of a size, and for consistency one more.
+/// Maximum length of a proof, in hashes: one for each bit of a size, and one more for consistency.
 pub const PATH_HASHES_MAX: usize = 64;
 
-/// A tree of which the root is known.
+/// Size and root of a tree.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TreeHead {
     /// The number of leaves.
@@ -23,7 +24,7 @@ fn node(left: Hash, right: Hash) -> Hash {
     Hash(Sha256::new().chain_update([1]).chain_update(left.0).chain_update(right.0).finalize().into())
 }
 
-/// Whether a leaf stands at `index` of a tree, as `path` shows (RFC 9162 section 2.1.3.2).
+/// True if `path` proves that a tree has a leaf at `index` (RFC 9162 section 2.1.3.2).
 pub fn includes(tree: TreeHead, index: u64, leaf: Hash, path: &[Hash]) -> bool {
     if index >= tree.size {
         return false;
@@ -40,7 +41,7 @@ pub fn includes(tree: TreeHead, index: u64, leaf: Hash, path: &[Hash]) -> bool {
     walk.second == 0 && root == tree.root
 }
 
-/// Whether one tree is a beginning of another, as `proof` shows (RFC 9162 section 2.1.4.2).
+/// True if `proof` shows that one tree is a beginning of another (RFC 9162 section 2.1.4.2).
 pub fn is_consistent(old: TreeHead, new: TreeHead, proof: &[Hash]) -> bool {
     if old.size > new.size {
         return false;
@@ -53,7 +54,7 @@ pub fn is_consistent(old: TreeHead, new: TreeHead, proof: &[Hash]) -> bool {
     }
     let (&first, rest) = match proof.split_first() {
         None => return false,
-        // The old root is left out where it is a node of the new tree.
+        // The old root is left out of the proof if it is a node of the new tree.
         Some(_) if old.size.is_power_of_two() => (&old.root, proof),
         Some(split) => split,
     };
@@ -81,7 +82,7 @@ struct Walk {
     second: u64,
 }
 
-/// On which side of the node the next hash of a proof stands.
+/// Side of a node on which the next hash of a proof stands.
 enum Side {
     Left,
     Right,
@@ -93,7 +94,7 @@ impl Walk {
         self.second >>= 1;
     }
 
-    /// One hash further; `None` above the root.
+    /// Goes on by one hash; `None` above the root.
     fn step(&mut self) -> Option<Side> {
         if self.second == 0 {
             return None;
@@ -126,7 +127,7 @@ mod tests {
         TreeHead { size: leaves.len() as u64, root: root(leaves) }
     }
 
-    /// Everything that one step makes of a proof: a bit flipped, a hash dropped, doubled, added, two exchanged.
+    /// Proofs at one step from a valid one: a bit flipped, a hash dropped, doubled or added, two exchanged.
     fn mutations(proof: &[Hash]) -> Vec<Vec<Hash>> {
         let mut all = vec![[proof, &[Hash([7; 32])]].concat(), [&[Hash([7; 32])], proof].concat()];
         for at in 0..proof.len() {

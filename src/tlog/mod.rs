@@ -1,4 +1,4 @@
-//! Transparency logs as C2SP and RFC 9162 define them: what every log, witness and auditor shares.
+//! Transparency logs as C2SP and RFC 9162 define them: the formats and rules that logs, witnesses and auditors share.
 //!
 //! ```text
 //! checkpoint   size and root of a log, signed; the key that signs        C2SP tlog-checkpoint
@@ -11,8 +11,8 @@
 //! witness      the requests of witnesses, and their answers              C2SP tlog-witness
 //! ```
 //!
-//! What always holds: nothing here reads a file, a clock or a socket, and nothing knows what the entries of a log say or how they
-//! are kept. Deliberately absent: keys of ML-DSA.
+//! Always: nothing here reads a file, a clock or a socket, and nothing knows the meaning or the storage of a log's
+//! entries. Deliberately absent: keys of ML-DSA.
 
 mod checkpoint;
 #[cfg(test)]
@@ -36,7 +36,7 @@ pub(crate) fn number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|_| canonical)
 }
 
-/// A hash in base64, in its one spelling.
+/// A hash in base64, in its only spelling.
 pub(crate) fn hash(text: &str) -> Option<Hash> {
     let bytes = data_encoding::BASE64.decode(text.as_bytes()).ok()?;
     bytes.try_into().ok().map(Hash)

@@ -1,8 +1,9 @@
-//! Signed checkpoints: C2SP signed-note, tlog-checkpoint and tlog-cosignature, with the Ed25519 keys of logs and cosigners.
+//! Signed checkpoints: C2SP signed-note, tlog-checkpoint and tlog-cosignature, with the Ed25519 keys of logs and
+//! cosigners.
 //!
-//! Notes are taken apart and verified by `signed_note`, checkpoints by `tlog_tiles`; keys are ours, because cosigners have a type
-//! of their own: they sign a time together with the note. A signature by a known key that does not verify refuses the whole
-//! note; one by an unknown key is ignored. A note may have 100 signatures.
+//! `signed_note` parses and verifies notes, `tlog_tiles` parses checkpoints; keys are ours, because cosigners have a
+//! type of their own: they sign a time together with the note. A wrong signature by a known key refuses the whole note;
+//! a signature by an unknown key is ignored. A note may have 100 signatures.
 
 use data_encoding::BASE64;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
@@ -11,12 +12,12 @@ use tlog_tiles::Checkpoint;
 
 use super::{SignedCheckpoint, empty_root, merkle::TreeHead};
 
-/// The longest checkpoint with its signatures that is read, in bytes.
+/// Maximum length of a checkpoint with its signatures, in bytes.
 pub const CHECKPOINT_BYTES_MAX: usize = 64 << 10;
-/// The longest verifier key, in bytes.
+/// Maximum length of a verifier key, in bytes.
 pub const VERIFIER_KEY_BYTES_MAX: usize = 1_024;
 
-/// What a key signs, by the type byte of C2SP signed-note.
+/// Type of a key, and of the message that it signs (type byte of C2SP signed-note).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyType {
     /// 0x01: the note itself.
@@ -34,27 +35,27 @@ impl KeyType {
     }
 }
 
-/// A key that verifies (C2SP signed-note, "vkey").
+/// A verifier key (C2SP signed-note, "vkey").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifierKey {
     name: String,
     id: u32,
     kind: KeyType,
     key: VerifyingKey,
-    /// The key in its one spelling.
+    /// The key in its only spelling.
     text: Box<str>,
 }
 
-/// Why a text is no verifier key.
+/// Error of a text that is no verifier key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// It does not have the form.
+    /// The text is malformed.
     #[error("`{text}` is not a verifier key: name, +, eight hexadecimal digits, +, base64")]
     Form {
-        /// The beginning of what was given.
+        /// Beginning of the text.
         text: String,
     },
-    /// Its type is not one that is read here.
+    /// The type is not supported.
     #[error(
         "the verifier key of {name} is of type {kind:#04x}; only Ed25519 keys of logs (0x01) and witnesses (0x04) are read"
     )]
@@ -64,13 +65,13 @@ pub enum KeyError {
         /// The type byte.
         kind: u8,
     },
-    /// It is a cosigner's, and a log's was asked for.
+    /// The key is a cosigner's, and a log's is required.
     #[error("the verifier key of {name} is that of a witness, not of a log")]
     NotLog {
         /// The key's name.
         name: String,
     },
-    /// The digits do not belong to name and key.
+    /// The id does not belong to name and key.
     #[error("the verifier key of {name} has an id that does not belong to it: a character is wrong somewhere")]
     Id {
         /// The key's name.
@@ -132,11 +133,11 @@ impl VerifierKey {
         Self { name: name.into(), id, kind, key, text }
     }
 
-    /// Reads the key of a log, in the one spelling that [`VerifierKey::text`] gives.
+    /// Parses the key of a log, in the only spelling that [`VerifierKey::text`] gives.
     ///
     /// # Errors
     ///
-    /// [`KeyError`], [`KeyError::NotLog`] for a cosigner's.
+    /// [`KeyError`]; [`KeyError::NotLog`] for the key of a cosigner.
     pub fn of_log(text: &str) -> Result<Self, KeyError> {
         let key: Self = text.parse()?;
         match key.kind {
@@ -146,29 +147,30 @@ impl VerifierKey {
         }
     }
 
-    /// The same key for a second log, whose name is longer by `suffix`; `None` when that cannot name a key.
+    /// The same key for a second log, whose name is longer by `suffix`; `None` if that name cannot name a key.
     pub fn with_suffix(&self, suffix: &str) -> Option<Self> {
         let name = format!("{}{suffix}", self.name);
         is_key_name(&name).then(|| Self::new(&name, self.kind, self.key))
     }
 
-    /// Takes a note as a checkpoint of the log with this key: the key signed it, and its name is the checkpoint's origin.
+    /// Verifies a note as a checkpoint of the log with this key: the key signed it, and the name of the key is the
+    /// origin of the checkpoint.
     pub fn verify(&self, note: &[u8]) -> Option<SignedCheckpoint> {
         let TreeHead { size, root } = verify_checkpoint(note, [self]).ok()?.head;
         Some(SignedCheckpoint { size, root, note: std::str::from_utf8(note).ok()?.into() })
     }
 
-    /// The key as others write it down, `name+8 hexadecimal digits+base64 of type and key`.
+    /// The key as text: `name+8 hexadecimal digits+base64 of type and key`.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Who signs: the origin of a log, the name of a cosigner.
+    /// Name of the signer: the origin of a log, or the name of a cosigner.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it signs.
+    /// Type of the key.
     pub fn kind(&self) -> KeyType {
         self.kind
     }
@@ -201,14 +203,14 @@ impl Verifier for VerifierKey {
     }
 }
 
-/// Time, in seconds since 1970 UTC, and signature of a cosignature.
+/// Splits a cosignature into its time, in seconds since 1970 UTC, and its signature.
 fn split_time(cosignature: &[u8]) -> Option<(u64, &[u8; 64])> {
     let (time, signature) = cosignature.split_first_chunk::<8>()?;
     let time = u64::from_be_bytes(*time);
     Some((time, signature.try_into().ok()?)).filter(|_| time <= i64::MAX.cast_unsigned())
 }
 
-/// What a cosigner signs (C2SP tlog-cosignature, "Ed25519 signed message").
+/// The message that a cosigner signs (C2SP tlog-cosignature, "Ed25519 signed message").
 fn cosigned_message(time: u64, text: &[u8]) -> Vec<u8> {
     [format!("cosignature/v1\ntime {time}\n").as_bytes(), text].concat()
 }
@@ -226,7 +228,7 @@ impl std::fmt::Debug for CosignerKey {
 }
 
 impl CosignerKey {
-    /// Makes a key of 32 random bytes; `None` when no key can have this name.
+    /// A key from 32 random bytes; `None` if the name cannot name a key.
     pub fn new(name: &str, seed: [u8; 32]) -> Option<Self> {
         let printable = name.bytes().all(|byte| byte.is_ascii_graphic()) && name.len() <= 255;
         let secret = SigningKey::from_bytes(&seed);
@@ -234,7 +236,8 @@ impl CosignerKey {
         (printable && signed_note::is_key_name_valid(name)).then_some(Self { secret, verifier })
     }
 
-    /// Takes `PRIVATE+KEY+<name>+<id>+<base64 of type and seed>` apart; `None` when it is not what [`CosignerKey::encode`] gives.
+    /// Parses `PRIVATE+KEY+<name>+<id>+<base64 of type and seed>`; `None` if the text is not in the form of
+    /// [`CosignerKey::encode`].
     pub fn parse(text: &str) -> Option<Self> {
         let (name, rest) = text.strip_prefix("PRIVATE+KEY+")?.split_once('+')?;
         let (_, key) = rest.split_once('+')?;
@@ -248,12 +251,13 @@ impl CosignerKey {
         format!("PRIVATE+KEY+{}+{:08x}+{}", self.verifier.name, self.verifier.id, BASE64.encode(&secret))
     }
 
-    /// What others verify with.
+    /// The verifier key of this key's cosignatures.
     pub fn verifier(&self) -> &VerifierKey {
         &self.verifier
     }
 
-    /// Cosigns the text of a checkpoint at a time, in seconds since 1970 UTC; gives a signature line with its end.
+    /// Cosigns the text of a checkpoint at a time, in seconds since 1970 UTC; returns a signature line with its line
+    /// feed.
     pub fn cosign(&self, text: &[u8], time: u64) -> String {
         let signature = self.secret.sign(&cosigned_message(time, text));
         let id = self.verifier.id.to_be_bytes();
@@ -262,61 +266,61 @@ impl CosignerKey {
     }
 }
 
-/// A cosignature that was verified.
+/// A verified cosignature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cosignature {
     /// The key that made it.
     pub key: VerifierKey,
-    /// When, in seconds since 1970 UTC, as the cosigner says.
+    /// Time of the cosignature by the cosigner's clock, in seconds since 1970 UTC.
     pub time: u64,
-    /// Its line, with its end.
+    /// The signature line, with its line feed.
     pub line: String,
 }
 
-/// A checkpoint whose signatures were verified.
+/// A checkpoint with verified signatures.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerifiedCheckpoint {
     /// The log's name.
     pub origin: String,
     /// Size and root.
     pub head: TreeHead,
-    /// The log's keys that signed it, one at least.
+    /// Keys of the log that signed, at least one after [`verify_checkpoint`].
     pub log_keys: Vec<VerifierKey>,
-    /// Their lines, with their ends.
+    /// Signature lines of those keys, with their line feeds.
     pub log_lines: String,
-    /// Who else did, of those whose keys are known.
+    /// Cosignatures by known keys.
     pub cosignatures: Vec<Cosignature>,
-    /// What was signed: the note without its signatures.
+    /// The signed text: the note without its signatures.
     pub text: Vec<u8>,
 }
 
-/// Why a checkpoint is not accepted.
+/// Error of a checkpoint that is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
-    /// It is no signed note.
+    /// The text is no signed note.
     #[error("the checkpoint is not a signed note")]
     Note,
     /// The signed text is no checkpoint.
     #[error("the signed text is not a checkpoint")]
     Text,
-    /// A key that is known made no such signature.
+    /// A signature by a known key is wrong.
     #[error("the signature of {name} on the checkpoint is wrong")]
     Signature {
         /// The key's name.
         name: String,
     },
-    /// None of the known keys of the log signed it.
+    /// No known key of the log signed the checkpoint.
     #[error("no known key of the log `{origin}` signed the checkpoint")]
     NotSigned {
         /// The log's name.
         origin: String,
     },
-    /// It says that an empty tree has leaves.
+    /// The checkpoint of an empty tree has another root than the empty tree.
     #[error("the checkpoint of an empty tree has a root that no empty tree has")]
     EmptyRoot,
 }
 
-/// The origin of a checkpoint, before anything is verified.
+/// Origin of a checkpoint, without any verification.
 ///
 /// # Errors
 ///
@@ -326,7 +330,7 @@ pub fn origin(note: &[u8]) -> Result<String, CheckpointError> {
     Ok(checkpoint.origin().into())
 }
 
-/// Verifies a checkpoint: a log signed it under its own name, and every signature by one of `keys` holds.
+/// Verifies a checkpoint: a log signed it under its own name, and every signature by one of `keys` is right.
 ///
 /// # Errors
 ///
@@ -345,7 +349,7 @@ pub fn verify_checkpoint<'a>(
     Ok(verified)
 }
 
-/// Verifies that a cosigner cosigned a checkpoint, whoever else signed it.
+/// Verifies the cosignature of one cosigner on a checkpoint; other signatures are ignored.
 ///
 /// # Errors
 ///
@@ -358,13 +362,13 @@ pub fn verify_cosigned(note: &[u8], key: &VerifierKey) -> Result<VerifiedCheckpo
     Ok(verified)
 }
 
-/// Verifies every signature by one of `keys`; there is one at least.
+/// Verifies every signature by one of `keys`; there must be at least one.
 fn verify_signatures<'a>(
     note: &[u8],
     keys: impl IntoIterator<Item = &'a VerifierKey>,
 ) -> Result<VerifiedCheckpoint, CheckpointError> {
     let (parsed, checkpoint) = parse(note)?;
-    // The same key twice would be two keys for one name to the library.
+    // The library refuses the same key twice, as two keys with one name.
     let mut known: Vec<&VerifierKey> = Vec::new();
     for key in keys {
         if !known.contains(&key) {
@@ -527,7 +531,7 @@ mod tests {
         let witness = cosigner(2);
         let text = verify_checkpoint(note.as_bytes(), [&log]).unwrap().text;
         let late = witness.cosign(&text, 5);
-        // The time belongs to what is signed.
+        // The time is part of the signed message.
         let mut blob = BASE64.decode(late.trim_end().rsplit(' ').next().unwrap().as_bytes()).unwrap();
         blob[11] ^= 1;
         let forged = format!("{note}\u{2014} {} {}\n", witness.verifier().name(), BASE64.encode(&blob));

@@ -1,4 +1,4 @@
-//! Whom an auditor trusts: logs, witnesses, and how many of them have to have cosigned (C2SP tlog-policy).
+//! Trust policies of auditors: logs, witnesses, and the number of cosignatures required (C2SP tlog-policy).
 //!
 //! ```text
 //! log <vkey> [<url>]
@@ -7,20 +7,20 @@
 //! quorum <name|none>
 //! ```
 //!
-//! A name is defined before it is used, once; it stands in one group at most, so that a witness counts once. Names are
-//! octets, as the document says. Keys of types that are not read here refuse the file: a policy that is understood in
-//! part only is none.
+//! A name is defined once, before its use, and stands in one group at most, so that a witness counts once. Names are
+//! octets, as the document says. A key of an unsupported type refuses the file: a policy understood only in part is not
+//! a policy.
 
 use std::collections::HashMap;
 
 use super::note::{CheckpointError, KeyError, KeyType, VerifiedCheckpoint, VerifierKey, verify_checkpoint};
 
-/// The longest policy, in bytes.
+/// Maximum length of a policy, in bytes.
 pub const POLICY_BYTES_MAX: usize = 256 << 10;
-/// The most logs, witnesses and groups, each (C2SP tlog-policy recommends 32 at least).
+/// Maximum number of logs, of witnesses and of groups (C2SP tlog-policy recommends 32 at least).
 pub const POLICY_LINES_MAX: usize = 256;
 
-/// A policy.
+/// A trust policy.
 #[derive(Clone, Debug)]
 pub struct Policy {
     logs: Vec<VerifierKey>,
@@ -58,11 +58,11 @@ enum Quorum {
 pub struct Accepted {
     /// The checkpoint.
     pub checkpoint: VerifiedCheckpoint,
-    /// The policy's names of those who cosigned it, with their times, in seconds since 1970 UTC.
+    /// Witnesses that cosigned, by their names in the policy, with the times in seconds since 1970 UTC.
     pub witnesses: Vec<(String, u64)>,
 }
 
-/// Why a policy does not accept a checkpoint.
+/// Error of a checkpoint that a policy does not accept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyRefusal {
     /// A signature is missing or wrong.
@@ -71,29 +71,29 @@ pub enum PolicyRefusal {
     /// Too few of the witnesses cosigned.
     #[error("the checkpoint has {count} cosignatures of the policy's witnesses; that is not the quorum")]
     Quorum {
-        /// How many there are.
+        /// Number of cosignatures.
         count: usize,
     },
 }
 
-/// Why a text is no policy.
+/// Error of a text that is no policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
-    /// It is longer than any policy.
+    /// The text is too long.
     #[error("the policy has {bytes} bytes; the limit is {POLICY_BYTES_MAX}")]
     TooLong {
-        /// How long it is.
+        /// Length of the text, in bytes.
         bytes: usize,
     },
     /// A line breaks a rule.
     #[error("line {line} of the policy: {rule}")]
     Line {
-        /// The line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// The rule.
+        /// The rule that is broken.
         rule: LineError,
     },
-    /// No line says how many witnesses it takes.
+    /// No line gives the quorum.
     #[error("the policy has no `quorum` line; `quorum none` asks for no witness")]
     NoQuorum,
     /// The key of a log was expected.
@@ -107,28 +107,28 @@ pub enum PolicyError {
 /// The rule that a line of a policy breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
-    /// A control character stands in it.
+    /// A control character in the line.
     #[error("it holds a control character")]
     Control,
-    /// It begins with another word than the four.
+    /// The line begins with none of the four keywords.
     #[error("it begins with none of `log`, `witness`, `group`, `quorum`")]
     Keyword,
     /// Words are missing, or there are too many.
     #[error("it has too few words, or too many")]
     Words,
-    /// The key cannot be read.
+    /// The key is malformed, or of an unsupported type.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The key is that of a witness where one of a log is needed, or the other way.
+    /// A key of a witness in place of one of a log, or the reverse.
     #[error("the key is of the wrong type: logs have type 0x01, witnesses 0x04")]
     KeyType,
-    /// The key has been there.
+    /// The same key stands in an earlier line.
     #[error("the same key stands in an earlier line")]
     Duplicate,
-    /// The name has been there, or is `none`.
+    /// The name is defined already, or is `none`.
     #[error("the name is taken")]
     Name,
-    /// The name is not defined before.
+    /// The name is not defined in an earlier line.
     #[error("`{name}` is not defined in an earlier line")]
     Unknown {
         /// The name.
@@ -140,38 +140,38 @@ pub enum LineError {
         /// The name.
         name: String,
     },
-    /// The threshold is no number of members.
+    /// The threshold is not a number from 1 to that of the members.
     #[error("the group asks for {threshold} of {members} members")]
     Threshold {
-        /// What it asks for.
+        /// The threshold as written.
         threshold: String,
-        /// How many there are.
+        /// Number of members.
         members: usize,
     },
     /// A second quorum.
     #[error("there is a `quorum` already")]
     SecondQuorum,
-    /// Too many of a kind.
+    /// Too many lines of a kind.
     #[error("the policy has more than {POLICY_LINES_MAX} lines of this kind")]
     TooMany,
 }
 
 impl Policy {
-    /// Trusts one log, and asks for no witness.
+    /// A policy that trusts one log, and requires no witness.
     ///
     /// # Errors
     ///
-    /// [`PolicyError::NoLog`] when it is the key of a witness.
+    /// [`PolicyError::NoLog`] if the key is that of a witness.
     pub fn of_log(key: VerifierKey) -> Result<Self, PolicyError> {
         let nobody = Self { logs: Vec::new(), witnesses: Vec::new(), groups: Vec::new(), quorum: Quorum::None };
         nobody.and_log(key)
     }
 
-    /// Trusts one log more.
+    /// Adds a trusted log.
     ///
     /// # Errors
     ///
-    /// [`PolicyError::NoLog`] when it is the key of a witness.
+    /// [`PolicyError::NoLog`] if the key is that of a witness.
     pub fn and_log(mut self, key: VerifierKey) -> Result<Self, PolicyError> {
         if key.kind() != KeyType::Log {
             return Err(PolicyError::NoLog { name: key.name().into() });
@@ -180,11 +180,11 @@ impl Policy {
         Ok(self)
     }
 
-    /// Reads a policy file.
+    /// Parses a policy file.
     ///
     /// # Errors
     ///
-    /// [`PolicyError`] names the line and the rule.
+    /// [`PolicyError`] with the line and the rule.
     pub fn parse(file: &[u8]) -> Result<Self, PolicyError> {
         if file.len() > POLICY_BYTES_MAX {
             return Err(PolicyError::TooLong { bytes: file.len() });
@@ -197,11 +197,11 @@ impl Policy {
         Ok(Self { logs: parser.logs, witnesses: parser.witnesses, groups: parser.groups, quorum })
     }
 
-    /// Whether the policy accepts a checkpoint.
+    /// Verifies a checkpoint against the policy.
     ///
     /// # Errors
     ///
-    /// [`PolicyRefusal`] says why not.
+    /// [`PolicyRefusal`] with the reason.
     pub fn check(&self, note: &[u8]) -> Result<Accepted, PolicyRefusal> {
         let keys = self.logs.iter().chain(self.witnesses.iter().map(|witness| &witness.key));
         let checkpoint = verify_checkpoint(note, keys)?;
@@ -220,7 +220,7 @@ impl Policy {
         if met { Ok(Accepted { checkpoint, witnesses }) } else { Err(PolicyRefusal::Quorum { count: witnesses.len() }) }
     }
 
-    /// Whether a witness or enough of a group cosigned. Groups name earlier ones only, so this ends.
+    /// True if a witness, or enough members of a group, cosigned. The recursion ends: groups name earlier ones only.
     fn witnessed(&self, member: Member, times: &[Option<u64>]) -> bool {
         match member {
             Member::Witness(index) => times.get(index).is_some_and(Option::is_some),
@@ -240,7 +240,7 @@ struct Parser {
     groups: Vec<Group>,
     quorum: Option<Quorum>,
     names: HashMap<Vec<u8>, Member>,
-    /// Names that stand in a group.
+    /// Names that are members of a group.
     used: Vec<Vec<u8>>,
 }
 
@@ -328,7 +328,7 @@ impl Parser {
     }
 }
 
-/// The name that stands for no witness.
+/// The name of a quorum without witnesses.
 const NONE: &[u8] = b"none";
 
 fn has_room<T>(lines: &[T]) -> Result<(), LineError> {

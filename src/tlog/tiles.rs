@@ -6,24 +6,24 @@
 //! ```
 //!
 //! L is 0 to 63, N stands in groups of three digits, all but the last with an `x` before them (1234067 is
-//! `x001/x234/067`), W is 1 to 255. Whatever is read is written back digit for digit, so that a tile has one path and a
-//! cache keeps it once. Deliberately absent: which tiles there are (`ledger`).
+//! `x001/x234/067`), W is 1 to 255. A tile has exactly one path: other spellings are refused, so that a cache stores a
+//! tile once. Deliberately absent: which tiles exist (`ledger`).
 
 use std::fmt;
 
-/// Hashes of a full tile, and entries of a full bundle.
+/// Number of hashes in a full tile, and of entries in a full bundle.
 pub const TILE_WIDTH: u16 = 256;
-/// The highest level that a path can name.
+/// Maximum level in a path.
 pub const LEVEL_MAX: u8 = 63;
 
-/// What a path asks for.
+/// A parsed path of a tile or an entry bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TilePath {
     /// Hashes of subtrees of 256^level leaves.
     Hashes {
         /// 0 to [`LEVEL_MAX`].
         level: u8,
-        /// Which of them.
+        /// The tile.
         tile: Tile,
     },
     /// Entries.
@@ -43,12 +43,12 @@ impl Tile {
         (1..=TILE_WIDTH).contains(&width).then_some(Self { index, width })
     }
 
-    /// Its place among the tiles of its level.
+    /// Index of the tile in its level.
     pub fn index(self) -> u64 {
         self.index
     }
 
-    /// The number of its items; [`TILE_WIDTH`] when it is full.
+    /// Number of items; [`TILE_WIDTH`] for a full tile.
     pub fn width(self) -> u16 {
         self.width
     }
@@ -63,7 +63,7 @@ impl Tile {
         let mut is_first = true;
         while let Some(group) = groups.next() {
             let digits = if groups.peek().is_some() { group.strip_prefix('x')? } else { group };
-            // A group of zeros before another is one too many.
+            // Leading groups of zeros would be a second spelling.
             let is_padding = is_first && groups.peek().is_some() && digits == "000";
             if digits.len() != 3 || !digits.bytes().all(|byte| byte.is_ascii_digit()) || is_padding {
                 return None;
@@ -76,7 +76,7 @@ impl Tile {
 }
 
 impl TilePath {
-    /// Reads what stands behind `tile/`; `None` for what is not the one path of a tile.
+    /// Parses the path behind `tile/`; `None` for any other spelling than the one path of a tile.
     pub fn parse(path: &str) -> Option<Self> {
         let (head, groups) = path.split_once('/')?;
         let tile = Tile::parse(groups)?;
@@ -88,7 +88,7 @@ impl TilePath {
     }
 }
 
-/// A number from 1 to `max`, written without zeros before it.
+/// Parses a number from 1 to `max` without leading zeros.
 fn decimal(digits: &str, max: u64) -> Option<u64> {
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
     let number = if plain { digits.parse().ok()? } else { return None };

@@ -9,59 +9,59 @@
 //! <checkpoint with its signatures, to the end>
 //! ```
 //!
-//! Each proof has one spelling: what is read, written again, gives the same bytes. What stands in `extra` is for
-//! the log's own rules; nothing in a file is believed before it was verified.
+//! Each proof has one spelling: a file that is parsed and written again has the same bytes. The log's own rules give
+//! the meaning of `extra`; nothing in a file is believed before it is verified.
 
 use data_encoding::BASE64;
 
 use super::{Hash, hash, merkle::PATH_HASHES_MAX, note::CHECKPOINT_BYTES_MAX, number};
 
-/// The longest file that is read, in bytes: a record of 1 MiB is 1.8 MiB after base64 twice.
+/// Maximum length of a file, in bytes: a record of 1 MiB is 1.8 MiB after base64 twice.
 pub const PROOF_BYTES_MAX: usize = 4 << 20;
 
 const HEADER: &str = "c2sp.org/tlog-proof@v1";
 
-/// What a file holds.
+/// Content of a proof file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TlogProof {
-    /// What the log adds, by its own rules; empty for nothing.
+    /// Data of the log, by its own rules; empty for none.
     pub extra: Vec<u8>,
     /// The index of the entry.
     pub index: u64,
-    /// From the leaf's sibling to the child of the root.
+    /// The inclusion path, from the leaf's sibling to the child of the root.
     pub path: Vec<Hash>,
     /// The signed checkpoint.
     pub checkpoint: String,
 }
 
-/// Why a file is no proof.
+/// Error of a file that is no proof.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlogProofError {
-    /// It is longer than any proof.
+    /// The file is too long.
     #[error("the file has {bytes} bytes; a proof has {PROOF_BYTES_MAX} at most")]
     TooLong {
-        /// How long it is.
+        /// Length of the file, in bytes.
         bytes: usize,
     },
-    /// It is not UTF-8.
+    /// The file is not UTF-8.
     #[error("the file is not text")]
     NotText,
-    /// A line is not what it should be.
+    /// A line breaks a rule.
     #[error("line {line} of the file: {what}")]
     Line {
-        /// The line, from 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// The rule that broke.
+        /// The rule that is broken.
         what: &'static str,
     },
 }
 
 impl TlogProof {
-    /// Takes a file apart.
+    /// Parses a file.
     ///
     /// # Errors
     ///
-    /// [`TlogProofError`] names the line and the rule.
+    /// [`TlogProofError`] with the line and the rule.
     pub fn parse(file: &[u8]) -> Result<Self, TlogProofError> {
         if file.len() > PROOF_BYTES_MAX {
             return Err(TlogProofError::TooLong { bytes: file.len() });
@@ -96,7 +96,7 @@ impl TlogProof {
         Ok(Self { extra, index, path, checkpoint: lines.rest.into() })
     }
 
-    /// The file.
+    /// Writes the file.
     pub fn write(&self) -> String {
         let mut file = format!("{HEADER}\n");
         if !self.extra.is_empty() {
@@ -110,7 +110,7 @@ impl TlogProof {
     }
 }
 
-/// True when a file begins as a proof does.
+/// True if a file begins with the header of a proof.
 pub fn is_proof(file: &[u8]) -> bool {
     file.strip_prefix(HEADER.as_bytes()).is_some_and(|rest| rest.starts_with(b"\n"))
 }

@@ -1,4 +1,4 @@
-//! What a log asks a witness, and how a witness decides (C2SP tlog-witness, `add-checkpoint`).
+//! Requests to witnesses, and the decision of a witness (C2SP tlog-witness, `add-checkpoint`).
 //!
 //! ```text
 //! old <size>
@@ -7,9 +7,9 @@
 //! <checkpoint>
 //! ```
 //!
-//! [`judge`] is the whole of a witness but its memory: given what it cosigned last, it says whether it may cosign again. That
-//! what it cosigned is remembered before anyone hears of it, and that one log's requests are judged one after the other, is for
-//! whoever calls it (`crate::witness`).
+//! [`judge`] is all of a witness but its memory: given the last cosigned checkpoint, it decides whether the witness may
+//! cosign the next one. The caller (`crate::witness`) has to store a cosigned checkpoint before its cosignature leaves,
+//! and to judge the requests of one log one after the other.
 
 use data_encoding::{BASE64, HEXLOWER};
 use sha2::{Digest, Sha256};
@@ -21,52 +21,52 @@ use super::{
     number,
 };
 
-/// The most lines of a consistency proof in a request (C2SP tlog-witness).
+/// Maximum number of lines of a consistency proof in a request (C2SP tlog-witness).
 pub const PROOF_LINES_MAX: usize = 63;
-/// The longest request, in bytes.
+/// Maximum length of a request, in bytes.
 pub const REQUEST_BYTES_MAX: usize = CHECKPOINT_BYTES_MAX + 64 + PROOF_LINES_MAX * 45;
-/// Type of the body that says which size a witness holds.
+/// Content type of a response with the size that a witness holds.
 pub const SIZE_CONTENT_TYPE: &str = "text/x.tlog.size";
 
 /// A request to cosign a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AddCheckpoint {
-    /// The size that the witness cosigned last, as far as the log knows.
+    /// Size of the checkpoint that the witness cosigned last, as far as the log knows.
     pub old_size: u64,
-    /// What shows that the tree of that size is a beginning of the checkpoint's.
+    /// Consistency proof from that size to the checkpoint.
     pub proof: Vec<Hash>,
     /// The checkpoint, with the log's signature.
     pub checkpoint: String,
 }
 
-/// Why a witness does not cosign.
+/// Refusal of a witness to cosign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The request is not one.
+    /// The request is malformed.
     #[error("{what}")]
     Malformed {
-        /// The rule that broke.
+        /// The rule that is broken.
         what: &'static str,
     },
-    /// It knows no such log.
+    /// The log is unknown.
     #[error("this witness does not know the log")]
     UnknownOrigin,
-    /// The log did not sign it.
+    /// No known key of the log signed the checkpoint.
     #[error("no key that this witness knows of the log signed the checkpoint")]
     NotSigned,
-    /// It cosigned another size last.
+    /// The witness cosigned another size last.
     #[error("{size}")]
     Conflict {
-        /// Which.
+        /// Size that it cosigned last.
         size: u64,
     },
-    /// What it cosigned last is no beginning of what it is to cosign.
+    /// The tree that the witness cosigned last is not shown to be a beginning of the new one.
     #[error("the consistency proof does not lead from what this witness cosigned last to the checkpoint")]
     Inconsistent,
 }
 
 impl Refusal {
-    /// The status code of HTTP.
+    /// HTTP status code.
     pub fn status(self) -> u16 {
         match self {
             Self::Malformed { .. } => 400,
@@ -79,7 +79,7 @@ impl Refusal {
 }
 
 impl AddCheckpoint {
-    /// Takes a request apart.
+    /// Parses a request.
     ///
     /// # Errors
     ///
@@ -113,8 +113,8 @@ impl AddCheckpoint {
     }
 }
 
-/// Whether a witness that knows these keys of the log, and cosigned `latest` last, may cosign what is asked. It then has to
-/// remember the head of what comes back.
+/// Decides whether a witness may cosign; `log_keys` are the known keys of the log, `latest` is the tree that the
+/// witness cosigned last. The witness then has to remember the head of the checkpoint returned.
 ///
 /// # Errors
 ///
@@ -139,7 +139,7 @@ pub fn judge(
     if is_consistent(latest, verified.head, &request.proof) { Ok(verified) } else { Err(Refusal::Inconsistent) }
 }
 
-/// The name under which a log is known where its origin cannot stand: SHA-256 in hexadecimal.
+/// File-safe name of a log: SHA-256 of its origin in hexadecimal.
 pub fn origin_hash(origin: &str) -> String {
     HEXLOWER.encode(&Sha256::digest(origin))
 }
@@ -162,7 +162,7 @@ mod tests {
         crate::tlog::node_hash(left, right)
     }
 
-    /// Heads of a tree of made-up leaves with 1, 2 and 3 of them.
+    /// Heads of a tree of made-up leaves, with 1, 2 and 3 leaves.
     fn heads() -> [TreeHead; 3] {
         let [a, b, c] = [1, 2, 3].map(|leaf| Hash([leaf; 32]));
         let roots = [a, node(a, b), node(node(a, b), c)];

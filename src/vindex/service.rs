@@ -312,7 +312,7 @@ impl Keeper {
     }
 }
 
-/// The keys under which the entries that are read stand.
+/// Collector of the keys of the entries read, as updates of the map.
 struct Keys<'a>(&'a mut Vec<Update>);
 
 impl Follower for Keys<'_> {

@@ -1,7 +1,7 @@
 //! The trie of the verifiable index: its hashes, and proofs of presence and absence of a key.
 //!
-//! A crit-bit (path-compressed binary) trie over 256-bit keys, in the form of VIndex: an inner node stands where keys differ,
-//! at bit `b`, counted from the most significant. Its shape depends on the set of keys alone.
+//! A crit-bit (path-compressed binary) trie over 256-bit keys, in the form of VIndex: an inner node stands where keys
+//! differ, at bit `b`, counted from the most significant. Its shape depends on the set of keys alone.
 //!
 //! ```text
 //! empty tree = SHA-256("")        leaf = SHA-256(key || value)        inner = SHA-256(left || right || b), b as one byte

@@ -6,13 +6,12 @@
 //! DIR/<hex SHA-256 of origin>    the last cosigned checkpoint, with the log's signatures and the witness's own
 //! ```
 //!
-//! What always holds: a cosigned checkpoint is durable before anyone gets the cosignature: it is written beside the old
-//! one, synced, renamed over it, and the directory synced. Requests about one log are handled one after the other, from
-//! the judgement to the disk, so that a slow request cannot undo the promise of a fast one. Only state that is known to
-//! be durable is served; after a failed write the witness refuses the log until it is restarted. A file that is
-//! missing, or damaged, stops it at start, and so does a key that was used with another directory: a witness that has
-//! forgotten may contradict itself. Deliberately absent: HTTP (`server::http::witness`); the judgement itself
-//! ([`crate::tlog::witness`]).
+//! Always: a cosigned checkpoint is durable before its cosignature leaves: it is written beside the old one, synced,
+//! renamed over it, and the directory synced. Requests about one log are handled one after the other, from the
+//! judgement to the disk, so that a slow request cannot undo the promise of a fast one. Only state that is known to be
+//! durable is served; after a failed write the witness refuses the log until it is restarted. A missing or damaged file
+//! stops the start, and so does a key that was used with another directory: a witness that has forgotten may contradict
+//! itself. Deliberately absent: HTTP (`server::http::witness`); the judgement itself ([`crate::tlog::witness`]).
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -569,14 +568,14 @@ mod tests {
         for at in 0..note.len() {
             let mut flipped = note.clone();
             flipped[at] ^= 1;
-            // The log's own signature says nothing here: the witness checked it before it cosigned.
+            // The log's own signature does not count here: the witness checked it before it cosigned.
             if !refused(&flipped) {
                 let line = String::from_utf8_lossy(&note[..at]).matches('\n').count();
                 assert_eq!(line, 4, "byte {at}");
             }
         }
         assert!(refused(b""));
-        // What another log cosigned stands in for nothing.
+        // The cosigned checkpoint of another log does not replace it.
         fs::write(&path, &note).unwrap();
         fs::copy(&path, directory.path().join("state").join(origin_hash("b.test"))).unwrap();
         assert!(matches!(open(directory.path()), Err(WitnessError::Damaged { .. })));

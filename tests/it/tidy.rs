@@ -2,6 +2,7 @@
 //! headers. Every rule is shown to fail on a snippet that breaks it.
 
 mod names;
+mod prose;
 mod rooms;
 
 use std::{

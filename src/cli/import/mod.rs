@@ -4,8 +4,9 @@
 //! thread: lines -> commands, encoded --(bounded)--> tasks: ApplyBatch, 4 under way --> results, line by line
 //! ```
 //!
-//! Registration is idempotent: a record that is registered already with the same content counts as done. So an import
-//! that was interrupted is continued by running it again. With `--all-or-nothing` everything goes in one batch ([`whole`]).
+//! Registration is idempotent: a record that is registered already with the same content counts as done. So an
+//! interrupted import is continued by running it again. With `--all-or-nothing` everything goes in one batch
+//! ([`whole`]).
 
 mod send;
 mod source;

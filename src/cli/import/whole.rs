@@ -1,7 +1,7 @@
 //! An import that registers all records or none: one atomic batch.
 //!
-//! Nothing is sent before every line was read and made a command. Each command has a request id that follows from its line, so that a
-//! batch whose receipts were lost is sent again safely, and the same import run twice finds everything registered.
+//! Nothing is sent before every line was read and made a command. The request id of each command is derived from its
+//! line, so that a batch whose receipts were lost can be sent again, and a repeated import finds everything registered.
 
 use tokio::{sync::mpsc, time::sleep};
 
@@ -21,23 +21,23 @@ use crate::{
     registry::BATCH_COMMANDS_MAX,
 };
 
-/// All commands of an import, with the lines that they came from.
+/// All commands of an import, with their source lines.
 #[derive(Debug, Default)]
 struct Whole {
     batch: CommandBatch,
-    /// Source and line of each command; of a source that was read in pieces, once for each piece.
+    /// Source and lines of the commands, by chunk.
     lines: Vec<(String, Vec<u64>)>,
-    /// Lines that became no command.
+    /// Lines that gave no command.
     refused: Vec<FailedLine>,
-    /// How many bytes of the sources were read.
+    /// Number of bytes read from the sources.
     bytes: u64,
 }
 
-/// Registers the records of sources, all or none, and gives how many lines failed.
+/// Registers the records of sources, all or none; returns the number of failed lines.
 ///
 /// # Errors
 ///
-/// [`Failure`] when a file cannot be opened, there are more records than one batch takes, or the node cannot be reached.
+/// [`Failure`] if a file cannot be opened, there are more records than one batch takes, or the node cannot be reached.
 pub async fn import(client: &Client, sources: Vec<Source>, show: Show) -> Result<u64, Failure> {
     let mut report = Report::new(show, total_bytes(&sources)?);
     let (reader, chunks) = read(sources, BATCH_COMMANDS_MAX)?;
@@ -74,7 +74,7 @@ impl Whole {
             whole.lines.push((source, lines));
             whole.refused.extend(refused);
             whole.bytes += bytes;
-            // The reader ends when nobody takes its next chunk.
+            // The reader ends when its next chunk has no receiver.
             if whole.batch.len().max(whole.refused.len()) > BATCH_COMMANDS_MAX
                 || whole.batch.bytes_len() >= APPLY_REQUEST_BYTES_MAX
             {
@@ -90,7 +90,7 @@ impl Whole {
         Ok(whole)
     }
 
-    /// Sends the batch until it has its results.
+    /// Sends the batch, with back-off, until it has results.
     async fn send(&self, client: &Client) -> Result<ChunkResult, ClientError> {
         let mut pause = PAUSE_MIN;
         if self.batch.is_empty() {
@@ -131,7 +131,7 @@ impl Whole {
                 continue;
             }
             let outcome = outcome_of_refusal(&refusal);
-            // The ledger takes nothing now; every other command heard the same.
+            // The ledger refuses all writes now; every other command failed the same way.
             if outcome == Some(Outcome::Unavailable) {
                 return Err(ClientError::Refused { code: refusal.code, message: refusal.message });
             }

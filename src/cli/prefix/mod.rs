@@ -59,8 +59,8 @@ enum Action {
 struct DelegateArgs {
     #[command(flatten)]
     change: ChangeArgs,
-    /// A site: its serial, primary or mirror, its verifier key (all three may be left out), then its endpoints; an endpoint is
-    /// PROTOCOL://ADDRESS:PORT with grpc, dns, http, https, hdl-udp or hdl-tcp
+    /// A site: its serial, primary or mirror, its verifier key (all three may be left out), then its endpoints; an
+    /// endpoint is PROTOCOL://ADDRESS:PORT with grpc, dns, http, https, hdl-udp or hdl-tcp
     #[arg(long = "site", value_name = "SITE", required = true)]
     sites: Vec<Site>,
     /// A DS record of the zone below: key tag, algorithm, digest type, digest

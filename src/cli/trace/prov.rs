@@ -4,14 +4,15 @@
 //!
 //! | edge | relation |
 //! |---|---|
-//! | to what went into an event; from what came out | `used`; `wasGeneratedBy` |
+//! | to an input of an event; from an output of an event | `used`; `wasGeneratedBy` |
 //! | between events | `wasInformedBy` |
 //! | made-of, derived-from | `wasDerivedFrom` |
 //! | replaces | `wasDerivedFrom` of type `prov:Revision` |
 //! | packed-in | `hadMember`, the package being a `prov:Collection` |
 //! | transferred-to | `wasAttributedTo` |
 //!
-//! Relations carry type, ledger index, quantity and unit, but for `hadMember`, which takes no attributes (PROV-DM section 5.6.2).
+//! Relations carry type, ledger index, quantity and unit; `hadMember` alone takes no attributes (PROV-DM section
+//! 5.6.2).
 
 use std::collections::HashSet;
 

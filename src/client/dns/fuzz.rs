@@ -1,4 +1,4 @@
-//! Replies over DNS for fuzzing: any bytes behind the head of a reply that fits the question, and a referral in them.
+//! Fuzzing of replies over DNS: any bytes behind the head of a reply that fits the question, and a referral in them.
 
 use super::{
     packet::{Question, Recursion},
@@ -16,7 +16,7 @@ const HEADER_OCTETS: usize = 12;
 /// Reads flags, counts and records as a reply. True if they are one.
 pub(crate) fn reply(bytes: &[u8]) -> bool {
     let Some(question) = Question::new(NAME, Recursion::Unwanted) else { return false };
-    // Its id is random: whatever comes is given the right one, and the question itself.
+    // The question's id is random, so the input gets that id, and the question itself.
     let asked = &question.message()[HEADER_OCTETS..question.message().len() - crate::protocol::dns::wire::OPT_OCTETS];
     let head = bytes.len().min(HEADER_OCTETS - ID_OCTETS);
     let message = [&question.message()[..ID_OCTETS], &bytes[..head], asked, &bytes[head..]].concat();

@@ -6,9 +6,9 @@
 //!                                                                                     -> noted as done
 //! ```
 //!
-//! A crash before the commit leaves redactions that are cut at the next start: nothing was overwritten, nobody was told. A crash
-//! behind it leaves an erasure that counts: the next start overwrites what is left, before it looks at any frame
-//! ([`recover`]). So an erasure is whole or never was.
+//! A crash before the commit leaves redactions that are cut at the next start: nothing was overwritten, nothing was
+//! acknowledged. A crash behind the commit leaves an erasure that counts: the next start overwrites what is left,
+//! before it reads any frame ([`recover`]). So an erasure is whole or never was.
 
 use std::sync::Arc;
 
@@ -23,22 +23,22 @@ use crate::{
     tlog::{Hash, SignedCheckpoint},
 };
 
-/// How many positions are read at once when the beginning of a frame is looked for.
+/// Positions that are read at once to find the beginning of a frame.
 const POSITIONS_AT_ONCE: u64 = 256;
 
-/// An erasure under construction: every version, then the erase entry.
+/// An erasure under construction: a redaction of every version, then the erase entry.
 #[derive(Debug)]
 pub struct Erasing<'a> {
     batch: Batch<'a>,
     values: ErasedValues,
     group: GroupWriter,
     redacted: u64,
-    /// The frame of the version that was redacted last, and where that lies: the next one may lie in the same.
+    /// Frame and position of the version redacted last: the next version may lie in the same frame.
     frame: Option<(Position, Position)>,
 }
 
 impl Appender {
-    /// Begins an erasure. It is alone in its batch.
+    /// Begins an erasure; an erasure is alone in its batch.
     ///
     /// # Errors
     ///
@@ -50,11 +50,11 @@ impl Appender {
         Ok(Erasing { batch, values, group, redacted: 0, frame: None })
     }
 
-    /// Overwrites what the erasure that was committed last destroys. Nothing is acknowledged before.
+    /// Overwrites the values that the last committed erasure destroys. Nothing is acknowledged before.
     ///
     /// # Errors
     ///
-    /// [`LedgerError`]; the ledger then takes no more entries, and the next start goes on from there.
+    /// [`LedgerError`]; the ledger then takes no more entries, and the next start finishes the erasure.
     pub fn finish_erasing(&mut self) -> Result<(), LedgerError> {
         let Some(group) = self.erasing.take() else { return Ok(()) };
         finish(&self.ledger.segments, &group).map_err(|error| self.stop(error))
@@ -76,7 +76,7 @@ impl<'a> Erasing<'a> {
             if entry.holds_any(self.values) {
                 self.redact(position, &entry)?;
             }
-            // Entries lead back and never forward; anything else would go on for ever.
+            // The chain leads back and never forward; a damaged one could loop for ever.
             next = previous(&entry).map(|(_, before)| before).filter(|before| *before < position);
         }
         Ok(())
@@ -94,16 +94,17 @@ impl<'a> Erasing<'a> {
         self.group.push(&Redaction { position, frame, replaced, entry_len, bytes: entry.redacted(self.values) })
     }
 
-    /// In how many versions values were found that go.
+    /// Number of versions that held one of the values.
     pub fn redacted(&self) -> u64 {
         self.redacted
     }
 
-    /// Gives the erase entry its place. It is read with [`ErasureStaged::stored`], and counts with [`ErasureStaged::commit`].
+    /// Gives the erase entry its place: read it with [`ErasureStaged::stored`], make it count with
+    /// [`ErasureStaged::commit`].
     ///
     /// # Errors
     ///
-    /// As for [`Batch::push`]; the erasure is given up then.
+    /// As for [`Batch::push`]; the erasure is abandoned then.
     pub fn push(
         self,
         draft: &Draft,
@@ -114,7 +115,7 @@ impl<'a> Erasing<'a> {
         self.push_with(|batch| Ok(batch.push(draft, version, Some(previous), edges)?.leaf_hash))
     }
 
-    /// As [`Erasing::push`], for the entry that `push` gives its place.
+    /// As [`Erasing::push`], for an entry that `push` adds.
     pub(in crate::ledger) fn push_with(
         mut self,
         push: impl FnOnce(&mut Batch<'_>) -> Result<Hash, LedgerError>,
@@ -125,16 +126,16 @@ impl<'a> Erasing<'a> {
         }
     }
 
-    /// Gives the erasure up: nothing was changed.
+    /// Abandons the erasure: nothing is changed.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`] when what was prepared cannot be cut; the next erasure or start does it.
+    /// [`LedgerError::Io`] if the prepared redactions cannot be cut; the next erasure or start cuts them.
     pub fn abandon(self) -> Result<(), LedgerError> {
         self.batch.appender.ledger.segments.redactions().cut_pending()
     }
 
-    /// Where the frame of an entry begins: back from entry to entry, until there is a gap for a header.
+    /// Position of the frame of an entry: back from entry to entry, until there is a gap for a header.
     fn frame_of(&self, index: u64, position: Position) -> Result<Position, LedgerError> {
         let ledger = &self.batch.appender.ledger;
         let (mut end, mut last) = (index, position);
@@ -171,12 +172,12 @@ impl ErasureStaged<'_> {
         self.batch.staged(self.batch.appender.frontier.size()).unwrap_or_default()
     }
 
-    /// Its leaf hash.
+    /// Leaf hash of the erase entry.
     pub fn leaf_hash(&self) -> Hash {
         self.leaf_hash
     }
 
-    /// Makes the erase entry durable: from here on the erasure counts. [`Appender::finish_erasing`] has to follow.
+    /// Makes the erase entry durable: from here on the erasure counts. [`Appender::finish_erasing`] must follow.
     ///
     /// # Errors
     ///
@@ -191,7 +192,7 @@ impl ErasureStaged<'_> {
         let Batch { appender, start, frontier, time_ms, count } = batch;
         let group = match writer.end() {
             Ok(group) => group,
-            // A full disk, most likely: it has to be given back what was taken.
+            // Most likely the disk is full: give its room back.
             Err(error) => return appender.ledger.segments.redactions().cut_pending().and(Err(error)),
         };
         if let Err(error) = writer.sync() {
@@ -208,7 +209,7 @@ impl ErasureStaged<'_> {
         })
     }
 
-    /// Gives the erasure up: nothing was changed.
+    /// Abandons the erasure: nothing is changed.
     ///
     /// # Errors
     ///
@@ -218,7 +219,7 @@ impl ErasureStaged<'_> {
     }
 }
 
-/// Overwrites the entries that a group stands for, and notes that it is done. Doing it again changes nothing.
+/// Overwrites the entries of a group, and notes that the group is done. Doing it again changes nothing.
 fn finish(segments: &Segments, group: &Group) -> Result<(), LedgerError> {
     let redactions = segments.redactions();
     let mut frame = Position::default();
@@ -245,8 +246,9 @@ fn finish(segments: &Segments, group: &Group) -> Result<(), LedgerError> {
     redactions.finish(group)
 }
 
-/// Brings an erasure that was cut off to its end: it is finished when its erase entry is in the ledger and before `limit`, else it
-/// never was. A mirror's ledger ends where its primary's last checkpoint does: an entry behind it is cut, and comes again.
+/// Completes or removes an erasure that was cut off: it is finished if its erase entry is in the ledger before `limit`,
+/// else its redactions are cut. A mirror's ledger ends with its primary's last checkpoint: an entry behind that is cut,
+/// and is received again.
 ///
 /// # Errors
 ///
@@ -260,7 +262,7 @@ pub(in crate::ledger) fn recover(segments: &Segments, limit: u64) -> Result<(), 
             Pending::Nothing => return Ok(()),
             Pending::Group(group) if is_committed(group.erase, group.frame)? => {
                 tracing::warn!(entry = group.erase, "an erasure was cut off: finishing it");
-                // The entry that it rests on may not have been synced.
+                // The frame of the erase entry may not have been synced.
                 segments.sync(group.frame)?;
                 finish(segments, &group)?;
             }
@@ -275,8 +277,8 @@ pub(in crate::ledger) fn recover(segments: &Segments, limit: u64) -> Result<(), 
     }
 }
 
-/// Says what is wrong with erasures that were cut off, and how many bytes of one are left that never counted; `limit` as for
-/// [`recover`].
+/// Checks for erasures that were cut off; returns the size in bytes of the redactions of one that never counted.
+/// `limit` is as for [`recover`].
 ///
 /// # Errors
 ///
@@ -285,7 +287,7 @@ pub(in crate::ledger) fn check(segments: &Segments, limit: u64) -> Result<u64, L
     let redactions = segments.redactions();
     let is_committed = |erase, frame| is_committed(segments, limit, erase, frame);
     let pending = redactions.pending()?;
-    // It may have been cut off while it destroyed records of older groups; the next start heals those.
+    // The crash may have left older groups half destroyed; the next start heals those.
     if let Pending::Group(group) = &pending
         && is_committed(group.erase, group.frame)?
     {
@@ -308,7 +310,7 @@ fn torn(redactions: &Redactions, erase: u64) -> LedgerError {
     ))
 }
 
-/// True when the ledger holds the erase entry that a group was written for, before `limit`.
+/// True if the ledger holds the erase entry of a group, before `limit`.
 fn is_committed(segments: &Segments, limit: u64, erase: u64, frame: Position) -> Result<bool, LedgerError> {
     if erase >= limit {
         return Ok(false);
@@ -329,7 +331,7 @@ mod tests {
         record::{Permissions, Status, Value, Values},
     };
 
-    /// A create with values of these indexes, or the erase entry that they are left in.
+    /// A create entry with values of these indexes, or the erase entry that leaves them.
     fn draft(indexes: &[u32], erasure: Option<&Erasure>) -> Draft {
         let value = |&index: &u32| Value {
             index,
@@ -380,7 +382,7 @@ mod tests {
         erase(&mut appender, 2, &[], erased);
         let done = std::fs::read(&path).unwrap();
 
-        // The header of before, and of the first record the head of after: its bytes were still to be overwritten.
+        // The old header, and the new head of the first record: its bytes were still to be overwritten.
         let (header, record) = (32, 32 + 24 + 48);
         let cut_off = [&first[..header], &done[header..record], &first[record..], &done[first.len()..]].concat();
         assert_eq!(cut_off.len(), done.len());
@@ -390,7 +392,7 @@ mod tests {
         recover(segments, u64::MAX).unwrap();
         assert_eq!((std::fs::read(&path).unwrap(), check(segments, u64::MAX).unwrap()), (done.clone(), 0));
 
-        // Nothing is cut when the header does not say what is done and a group cannot be seen to count.
+        // Nothing is cut if the header does not say what is done and a group cannot be shown to count.
         let mut damaged = done.clone();
         damaged[9] ^= 1;
         std::fs::write(&path, &damaged).unwrap();

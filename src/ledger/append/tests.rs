@@ -1,4 +1,4 @@
-//! Batches that take back: what was pushed behind a mark leaves no trace.
+//! Batches that are rewound: entries pushed behind a mark leave no trace.
 
 use super::*;
 use crate::{
@@ -41,7 +41,8 @@ fn ledger(directory: &std::path::Path, before: usize) -> Recovered {
     recovered
 }
 
-/// Whatever was pushed behind a mark, and however many subtrees and tiles it completed, the ledger is the one in which it never was.
+/// Whatever was pushed behind a mark, and however many subtrees and tiles it completed, the ledger is as if it never
+/// was.
 #[test]
 fn what_was_taken_back_never_was() {
     for (before, kept, taken, after) in [(0, 0, 1, 1), (0, 1, 3, 2), (255, 0, 2, 1), (250, 3, 600, 5), (511, 1, 1, 0)] {

@@ -1,4 +1,4 @@
-//! The file of redactions for fuzzing: any bytes as groups, behind a header that is right, and with checksums that are.
+//! Fuzzing of the file of redactions: any bytes as groups, behind a valid header, with valid checksums.
 
 use super::{
     HEADER_BYTES, Path, Pending, Position, RECORD_HEAD_BYTES, RECORD_MAGIC, Redactions,
@@ -13,7 +13,7 @@ pub(crate) fn read(path: &Path, groups: &[u8]) -> bool {
         return false;
     };
     let Ok(Pending::Group(group)) = redactions.pending() else {
-        // What is torn can be cut.
+        // A torn group can be cut.
         assert!(redactions.cut_pending().is_ok() && redactions.check().is_ok());
         return false;
     };
@@ -29,7 +29,7 @@ pub(crate) fn read(path: &Path, groups: &[u8]) -> bool {
     true
 }
 
-/// Makes the checksums right, as far as the bytes have the shape of groups.
+/// Makes the checksums valid, as far as the bytes have the shape of groups.
 fn summed(groups: &[u8]) -> Vec<u8> {
     let mut bytes = groups.to_vec();
     let mut at = 0;
@@ -49,7 +49,7 @@ fn summed(groups: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Valid inputs: a group of no record, and one of two.
+/// Valid inputs: a group without records, and one with two.
 pub(crate) fn groups() -> Vec<Vec<u8>> {
     let head = [GROUP_MAGIC.as_slice(), &[0; 4], &7_u64.to_le_bytes(), &900_u64.to_le_bytes()].concat();
     let end = |count: u64| [END_MAGIC.as_slice(), &[0; 4], &count.to_le_bytes()].concat();

@@ -1,4 +1,4 @@
-//! Groups: the redactions of one erasure, written before it counts and looked up again when it was cut off.
+//! Groups: the redactions of one erasure, written before it counts, and read again if it was cut off.
 
 use std::{
     os::unix::fs::FileExt,
@@ -12,19 +12,19 @@ pub(super) const GROUP_MAGIC: &[u8; 4] = b"TMRG";
 pub(super) const GROUP_HEAD_BYTES: usize = 24;
 pub(super) const END_MAGIC: &[u8; 4] = b"TMRE";
 pub(super) const END_BYTES: usize = 16;
-/// How much is gathered before it is written, in bytes.
+/// Size at which the buffer is written, in bytes.
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// A redacted entry on its way into the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::ledger) struct Redaction {
-    /// The entry that it stands for.
+    /// Position of the entry.
     pub(in crate::ledger) position: Position,
-    /// The frame of that entry.
+    /// Position of its frame.
     pub(in crate::ledger) frame: Position,
-    /// The record that it replaces.
+    /// Offset of the record that this one replaces.
     pub(in crate::ledger) replaced: Option<u64>,
-    /// The length of the entry in its segment.
+    /// Length of the entry in its segment, in bytes.
     pub(in crate::ledger) entry_len: u32,
     /// The redacted entry in its stored form.
     pub(in crate::ledger) bytes: Vec<u8>,
@@ -33,44 +33,45 @@ pub(in crate::ledger) struct Redaction {
 /// The records of one erasure, whole and synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ledger) struct Group {
-    /// The index of its erase entry.
+    /// Index of the erase entry.
     pub(in crate::ledger) erase: u64,
-    /// The frame that the erase entry begins.
+    /// Position of the frame that the erase entry begins.
     pub(in crate::ledger) frame: Position,
     start: u64,
     end: u64,
 }
 
 impl Group {
-    /// How many bytes it takes.
+    /// Size of the group, in bytes.
     pub(in crate::ledger) fn bytes(&self) -> u64 {
         self.end - self.start
     }
 }
 
-/// What lies behind the groups that are done.
+/// State of the file behind the groups that are done.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::ledger) enum Pending {
-    /// Nothing.
+    /// Nothing lies there.
     Nothing,
-    /// A whole group: it counts when its erase entry is in the ledger.
+    /// A whole group: it counts if its erase entry is in the ledger.
     Group(Group),
     /// Bytes of a group that was never finished, or is damaged.
     Torn {
-        /// How many bytes.
+        /// Number of bytes.
         bytes: u64,
-        /// Index and frame of its erase entry, where that can be read.
+        /// Index and frame of the erase entry, if they can be read.
         erase: Option<(u64, Position)>,
     },
 }
 
 impl Redactions {
-    /// Makes a header anew that does not say what is done: every group is then done again, which changes nothing. This is
-    /// so only when all of them are whole and count; otherwise something of them could be cut.
+    /// Writes a new header if the old one is damaged: every group is then done again, which changes nothing. Only
+    /// allowed if every group is whole and counts; otherwise a group could be cut that counts.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when a group is not whole or does not count; nothing is changed then.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if a group is not whole or does not count; nothing is changed
+    /// then.
     pub(in crate::ledger) fn mend_header(
         &self,
         counts: impl Fn(u64, Position) -> Result<bool, LedgerError>,
@@ -96,7 +97,7 @@ impl Redactions {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when the header does not say what is done.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if the header is damaged.
     pub(in crate::ledger) fn pending(&self) -> Result<Pending, LedgerError> {
         let (start, len) = (self.done()?, self.len()?);
         if start >= len {
@@ -110,17 +111,17 @@ impl Redactions {
         })
     }
 
-    /// Cuts what lies behind the groups that are done.
+    /// Cuts everything behind the groups that are done.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when the header does not say what is done; nothing is cut then.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if the header is damaged, and nothing is cut then.
     pub(in crate::ledger) fn cut_pending(&self) -> Result<(), LedgerError> {
         self.cut(self.done()?)?;
         if self.len()? > HEADER_BYTES { self.sync() } else { Ok(()) }
     }
 
-    /// The records of a group, in their order.
+    /// The records of a group, in order.
     pub(in crate::ledger) fn records(&self, group: &Group) -> impl Iterator<Item = Result<RecordHead, LedgerError>> {
         let (mut at, end) = (group.start + GROUP_HEAD_BYTES as u64, group.end - END_BYTES as u64);
         std::iter::from_fn(move || {
@@ -150,7 +151,7 @@ impl Redactions {
             }
         }
         if replaced > 0 {
-            // The note must not be on the disk before them.
+            // The note must not reach the disk before the zeros.
             self.sync()?;
         }
         self.set_done(group.end)?;
@@ -179,7 +180,7 @@ impl Redactions {
         if at == done { Ok(()) } else { Err(self.damaged("has a group that ends elsewhere than its header says")) }
     }
 
-    /// Index and frame of the erase entry of the group that begins here.
+    /// Index and frame of the erase entry of the group at an offset; `None` if no whole head is there.
     fn group_head(&self, at: u64) -> Result<Option<(u64, Position)>, LedgerError> {
         let mut head = [0; GROUP_HEAD_BYTES];
         let whole =
@@ -187,7 +188,7 @@ impl Redactions {
         Ok(whole.then(|| (long(&head, 8), Position(long(&head, 16)))))
     }
 
-    /// Where the group ends that begins here, when all of it is whole.
+    /// Offset of the end of the group at an offset; `None` if the group is not whole.
     fn group_end(&self, start: u64) -> Result<Option<u64>, LedgerError> {
         let (mut at, mut count) = (start + GROUP_HEAD_BYTES as u64, 0);
         loop {
@@ -214,17 +215,17 @@ impl Redactions {
 pub(in crate::ledger) struct GroupWriter {
     redactions: Arc<Redactions>,
     group: Group,
-    /// Gathered and not written yet; it follows on `group.end`.
+    /// Bytes that are not written yet; they follow on `group.end`.
     buffer: Vec<u8>,
     count: u64,
 }
 
 impl GroupWriter {
-    /// Begins the group of an erase entry behind those that are done; what was left there is cut.
+    /// Begins the group of an erase entry behind the groups that are done; an unfinished group there is cut.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when the header does not say what is done; nothing is cut then.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if the header is damaged, and nothing is cut then.
     pub(in crate::ledger) fn begin(
         redactions: Arc<Redactions>,
         erase: u64,
@@ -266,7 +267,7 @@ impl GroupWriter {
         if self.buffer.len() >= BUFFER_BYTES { self.write() } else { Ok(()) }
     }
 
-    /// Writes what is left and its end.
+    /// Writes the rest of the group and its end.
     ///
     /// # Errors
     ///
@@ -286,7 +287,7 @@ impl GroupWriter {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`]; what is on the disk is then unknown.
+    /// [`LedgerError::Io`]; the content of the disk is then unknown.
     pub(in crate::ledger) fn sync(&self) -> Result<(), LedgerError> {
         self.redactions.sync()
     }

@@ -1,4 +1,4 @@
-//! Reading single entries: with a wait for the disk, or what the system holds in memory.
+//! Reading of single entries: waiting for the disk, or only from the system's memory.
 
 use std::{
     fs::File,
@@ -13,23 +13,24 @@ use super::{
 };
 use crate::ledger::{LedgerError, Position, Resident};
 
-/// What one read of an entry fetches at first; most entries are shorter.
+/// Bytes fetched by the first read of an entry; most entries are shorter.
 const ENTRY_READ_BYTES: usize = 512;
-/// The most that one read of consecutive entries fetches, in bytes.
+/// Maximum number of bytes fetched by one read of consecutive entries.
 const ENTRIES_READ_BYTES: usize = 1 << 20;
-/// The longest stored entry that is read without waiting, in bytes: to copy and check a longer one takes as long as a disk.
+/// Maximum length of a stored entry that is read without waiting, in bytes: copying and checking a longer one takes as
+/// long as a read of the disk.
 const RESIDENT_ENTRY_BYTES_MAX: usize = 16 << 10;
 
 impl Segments {
-    /// Reads the stored entry at a position and checks its checksum; of one that was erased, what is left.
+    /// Reads the stored entry at a position and checks its checksum; for an erased entry, its redacted form.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when no entry lies there.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if no entry lies there.
     pub(in crate::ledger) fn read_entry(&self, position: Position) -> Result<Vec<u8>, LedgerError> {
         let read = || self.resolve(self.read_unresolved(position)?, position);
         match read() {
-            // It may be overwritten at this moment.
+            // The entry may be in the middle of being overwritten.
             Err(LedgerError::Damaged { .. }) => {
                 let _still = self.overwriting.read().unwrap_or_else(PoisonError::into_inner);
                 read()
@@ -38,7 +39,7 @@ impl Segments {
         }
     }
 
-    /// What lies at a position: an entry, or the stub of one that was erased.
+    /// Reads the bytes at a position: an entry, or the stub of an erased one.
     pub(super) fn read_unresolved(&self, position: Position) -> Result<Vec<u8>, LedgerError> {
         let (segment, offset) = self.place(position)?;
         let mut bytes = vec![0; ENTRY_READ_BYTES];
@@ -54,7 +55,7 @@ impl Segments {
         segment.take_entry(bytes, offset)
     }
 
-    /// Reads entries whose positions follow on each other, many with one read; stops after about [`ENTRIES_READ_BYTES`].
+    /// Reads entries at consecutive positions, many with one read; stops after about [`ENTRIES_READ_BYTES`].
     ///
     /// # Errors
     ///
@@ -68,7 +69,7 @@ impl Segments {
         bytes.truncate(read.map_err(|error| LedgerError::io("cannot read", &segment.path, error))?);
         let mut entries = Vec::with_capacity(positions.len());
         for position in positions {
-            // What the one read does not hold whole lies in the next segment, or waits for the next call.
+            // An entry that is not whole in this read lies in the next segment, or is left to the next call.
             let here = usize::try_from(position.0 - first.0).ok().and_then(|start| bytes.get(start..));
             match here.and_then(split_entry).map(|(entry, _)| self.resolve(entry.into(), *position)) {
                 Some(Ok(entry)) => entries.push(entry),
@@ -99,12 +100,13 @@ impl Segments {
         if end > have && read_resident(&segment.file, &mut bytes[have..], offset + have as u64) < end - have {
             return Ok(Resident::OnDisk);
         }
-        // What cannot be read may be overwritten at this moment, and what is left of an erased entry lies elsewhere.
+        // An entry that cannot be read may be in the middle of being overwritten, and a redacted entry lies in another
+        // file.
         let entry = segment.take_entry(bytes, offset).ok().filter(|entry| record_of(entry).is_none());
         Ok(entry.map_or(Resident::OnDisk, Resident::Here))
     }
 
-    /// The entry, or what is left of it when a stub lies in its place.
+    /// The entry, or its redacted form if `stored` is a stub.
     fn resolve(&self, stored: Vec<u8>, position: Position) -> Result<Vec<u8>, LedgerError> {
         match record_of(&stored) {
             None => Ok(stored),
@@ -112,7 +114,7 @@ impl Segments {
         }
     }
 
-    /// Looks up what is left of the erased entries of a frame.
+    /// Looks up the redacted entries of a frame.
     pub(super) fn resolve_frame(&self, frame: &mut Frame) {
         let stub =
             |item: Result<(Position, &[u8]), _>| item.ok().and_then(|(at, stored)| Some((at, record_of(stored)?)));
@@ -121,7 +123,7 @@ impl Segments {
         frame.redacted = redacted.collect();
     }
 
-    /// The segment that a position lies in, and where in its file.
+    /// Segment of a position, and the offset in its file.
     pub(super) fn place(&self, position: Position) -> Result<(Arc<Segment>, u64), LedgerError> {
         let outside = || LedgerError::damaged(&self.directory, &format!("hold no entry at position {position}"));
         let (segment, _) = self.find(position).ok_or_else(outside)?;
@@ -131,14 +133,14 @@ impl Segments {
 }
 
 impl Segment {
-    /// Where the stored entry ends that these bytes, from this offset in the file, begin with.
+    /// Length of the stored entry, with its header, at the start of `bytes`; `offset` in the file is for errors.
     fn entry_end(&self, bytes: &[u8], offset: u64) -> Result<usize, LedgerError> {
         let len = bytes.first_chunk::<4>().map(|len| u32::from_le_bytes(*len) as usize);
         let len = len.filter(|len| *len <= ENTRY_BYTES_MAX).ok_or_else(|| self.no_entry(offset))?;
         Ok(ENTRY_HEADER_BYTES + len)
     }
 
-    /// The entry in its stored form, whose checksum has to be right.
+    /// Removes the header of a stored entry, after a check of its checksum.
     fn take_entry(&self, mut stored: Vec<u8>, offset: u64) -> Result<Vec<u8>, LedgerError> {
         split_entry(&stored).ok_or_else(|| self.no_entry(offset))?;
         stored.drain(..ENTRY_HEADER_BYTES);
@@ -150,8 +152,8 @@ impl Segment {
     }
 }
 
-/// Reads what the system holds in memory, without waiting for a disk; returns how much that was. It may be less than
-/// there is: then it is not in memory, or the file system cannot tell, or a read that waits will say what is wrong.
+/// Reads from the system's memory, without waiting for a disk; returns the number of bytes read. Fewer bytes than asked
+/// for mean: they are not in memory, or the file system cannot tell, or a read that waits will report the error.
 fn read_resident(file: &File, bytes: &mut [u8], offset: u64) -> usize {
     preadv2(file, &mut [IoSliceMut::new(bytes)], offset, ReadWriteFlags::NOWAIT).unwrap_or(0)
 }

@@ -1,12 +1,12 @@
-//! Overwriting entries that were erased.
+//! Overwriting of erased entries.
 //!
 //! ```text
 //! stub = 255 · offset of the record in `ledger::redactions` (u64, LE) · zeros, as long as the entry was
 //! ```
 //!
-//! Positions and lengths stay; the checksums of the entry and of its frame are made anew. Nothing else in the frame is
-//! vouched for unseen: every other entry has to have its own checksum right, and the frame's checksum may be wrong only when
-//! an overwriting was cut off there before.
+//! Positions and lengths stay; the checksums of the entry and of its frame are computed anew. The rest of the frame is
+//! checked before: every other entry must have a right checksum, and the frame's checksum may be wrong only if an
+//! earlier overwrite of this frame was cut off.
 
 use std::{collections::BTreeMap, os::unix::fs::FileExt, sync::Arc};
 
@@ -16,35 +16,35 @@ use super::{
 };
 use crate::ledger::{LedgerError, Position};
 
-/// The first byte of a stub; no entry begins with it.
+/// First byte of a stub; no entry begins with it.
 const STUB: u8 = 0xff;
-/// The shortest stub, in bytes; every entry is longer.
+/// Minimum length of a stub, in bytes; every entry is longer.
 const STUB_BYTES_MIN: usize = 9;
 
 /// An entry that is to be overwritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ledger) struct Overwritten {
-    /// Where it lies.
+    /// Position of the entry.
     pub(in crate::ledger) position: Position,
-    /// How long it is.
+    /// Length of the entry, in bytes.
     pub(in crate::ledger) len: u32,
-    /// Where the record lies that stands for it from then on.
+    /// Offset of the record with its redacted form.
     pub(in crate::ledger) record: u64,
 }
 
-/// Where a stub leads; `None` for an entry.
+/// Offset of the record that a stub leads to; `None` for an entry.
 pub(super) fn record_of(stored: &[u8]) -> Option<u64> {
     let (first, rest) = stored.split_first()?;
     rest.first_chunk().filter(|_| *first == STUB).map(|offset| u64::from_le_bytes(*offset))
 }
 
 impl Segments {
-    /// Overwrites entries of one frame by stubs. What was overwritten before is overwritten again.
+    /// Overwrites entries of one frame by stubs. Entries overwritten before are overwritten again.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Damaged`] when anything else in the frame is not as it was written; nothing is changed then.
-    /// [`LedgerError::Io`]: some may be overwritten; do it again.
+    /// [`LedgerError::Damaged`] if anything else in the frame is not as it was written; nothing is changed then.
+    /// [`LedgerError::Io`]: some entries may be overwritten; do it again.
     pub(in crate::ledger) fn overwrite(&self, frame: Position, entries: &[Overwritten]) -> Result<(), LedgerError> {
         let (segment, offset, mut bytes) = self.raw_frame(frame)?;
         let damaged = |what: String| LedgerError::damaged(&segment.path, &what);
@@ -76,13 +76,14 @@ impl Segments {
         }
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let (before, checksum) = (checksum, crc32c::crc32c(&bytes[8..]));
-        // A power cut keeps writes in any order: the frame's new checksum alone is a beginning, too.
+        // A power cut keeps writes in any order: the new checksum of the frame alone shows a begun overwrite, too.
         let begun = begun || word(4) == checksum;
         if !wanted.is_empty() || count != word(12) || (before != word(4) && !begun) {
             return Err(damaged(format!("holds a damaged frame at position {frame}: nothing there is overwritten")));
         }
         bytes[4..8].copy_from_slice(&checksum.to_le_bytes());
         edits.push(4..8);
+        // A reader that meets torn bytes reads again under this lock.
         let _alone = self.overwriting.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         for edit in edits {
             let written = segment.file.write_all_at(&bytes[edit.clone()], offset + edit.start as u64);
@@ -91,7 +92,7 @@ impl Segments {
         Ok(())
     }
 
-    /// Makes the segment durable that a position lies in.
+    /// Makes the segment of a position durable.
     ///
     /// # Errors
     ///
@@ -101,12 +102,12 @@ impl Segments {
         segment.file.sync_data().map_err(|error| LedgerError::io("cannot sync", &segment.path, error))
     }
 
-    /// The base of the segment that a position lies in.
+    /// Base of the segment of a position.
     pub(in crate::ledger) fn base(&self, position: Position) -> Option<u64> {
         self.find(position).map(|(segment, _)| segment.base)
     }
 
-    /// The whole frame that begins at a position, if there is one.
+    /// The whole frame that begins at a position, if there is one; its redacted entries are not looked up.
     ///
     /// # Errors
     ///
@@ -120,7 +121,7 @@ impl Segments {
         read_frame(&segment, offset, len)
     }
 
-    /// How long the entry at a position is in its segment, and where the record lies that stands for it, if it was erased.
+    /// Length in its segment of the entry at a position, and the offset of its record if it was erased.
     ///
     /// # Errors
     ///
@@ -130,12 +131,13 @@ impl Segments {
         Ok((bytes.len() as u32, record_of(&bytes)))
     }
 
-    /// Where the frame begins whose first entry lies at a position, given where the entry before lies: `None` when both are
-    /// in one frame.
+    /// Position of the frame whose first entry lies at `position`, given the position of the entry before; `None` if
+    /// both are in one frame.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], or [`LedgerError::Damaged`] when they do not follow on each other.
+    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if the entries neither adjoin nor have a frame header between
+    /// them.
     pub(in crate::ledger) fn frame_begins(
         &self,
         position: Position,
@@ -156,7 +158,7 @@ impl Segments {
         }
     }
 
-    /// The bytes of a frame whose checksum may be wrong, with its segment and its offset there.
+    /// Bytes of a frame, unchecked, with its segment and its offset there.
     fn raw_frame(&self, frame: Position) -> Result<(Arc<Segment>, u64, Vec<u8>), LedgerError> {
         let (segment, offset) = self.place(frame)?;
         let mut bytes = vec![0; FRAME_HEADER_BYTES];

@@ -1,25 +1,25 @@
-//! The writing end of the segments: write, commit, cut.
+//! The writer of segments: write, commit, cut.
 
 use std::{os::unix::fs::FileExt, sync::Arc};
 
 use super::{PREWRITE_BYTES, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, Segment, Segments};
 use crate::ledger::{LedgerError, Position};
 
-/// The end of the newest segment, where frames are added; there is only one.
+/// The end of the newest segment, where frames are appended; there is only one writer.
 #[derive(Debug)]
 pub(in crate::ledger) struct SegmentWriter {
     segments: Arc<Segments>,
     segment: Arc<Segment>,
     /// Offset behind the last good frame.
     end: u64,
-    /// Length of the file; what lies behind `end` are zeros.
+    /// Length of the file; all bytes behind `end` are zeros.
     allocated: u64,
-    /// A new segment begins when this one is so long.
+    /// Length at which a new segment begins, in bytes.
     pub(super) segment_bytes_max: u64,
 }
 
 impl SegmentWriter {
-    /// Starts to write at the end of the ledger, and cuts off whatever lies behind it.
+    /// Starts to write at the end of the ledger, and cuts a torn frame behind it.
     ///
     /// # Errors
     ///
@@ -33,16 +33,16 @@ impl SegmentWriter {
         if tail == Tail::Torn {
             writer.cut()?;
         }
-        // The last frame may have been written and not synced when the process died; what is found now is signed next.
+        // The process may have died between writing and syncing the last frame, which is signed next.
         writer.sync()?;
         Ok(writer)
     }
 
-    /// Where the next frame will lie. Starts a new segment when the newest one is long enough.
+    /// Position of the next frame. Starts a new segment if the newest one is long enough.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`] when a new segment cannot be made; the old one can then still be written.
+    /// [`LedgerError::Io`] if a new segment cannot be created; the old one can still be written then.
     pub(in crate::ledger) fn begin(&mut self, first_index: u64) -> Result<Position, LedgerError> {
         if self.end >= self.segment_bytes_max {
             self.cut()?;
@@ -54,16 +54,16 @@ impl SegmentWriter {
         Ok(Position(self.segment.base + self.end))
     }
 
-    /// Writes a frame at the end. It does not count before [`SegmentWriter::commit`].
+    /// Writes a frame at the end. The frame does not count before [`SegmentWriter::commit`].
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`]; then nothing of the frame is left in the file.
+    /// [`LedgerError::Io`]; nothing of the frame is left in the file then.
     pub(in crate::ledger) fn write(&mut self, frame: &[u8]) -> Result<(), LedgerError> {
         let needed = self.end + frame.len() as u64;
         if needed > self.allocated && (frame.len() as u64) < PREWRITE_BYTES / 4 {
             let zeros = vec![0; PREWRITE_BYTES as usize];
-            // Without the room for zeros ahead there may still be room for the frame.
+            // If there is no room for zeros ahead, there may still be room for the frame.
             if self.segment.file.write_all_at(&zeros, self.allocated).is_ok() {
                 self.allocated += PREWRITE_BYTES;
             }
@@ -76,11 +76,11 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Makes the written frame durable; from here on it is in the ledger.
+    /// Makes the written frame durable: from here on it is in the ledger. Returns the position behind it.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`]; what is on the disk is then unknown, and nothing may be written any more.
+    /// [`LedgerError::Io`]; the content of the disk is then unknown, and nothing may be written any more.
     pub(in crate::ledger) fn commit(&mut self, frame_len: usize) -> Result<Position, LedgerError> {
         self.sync()?;
         self.end += frame_len as u64;
@@ -99,7 +99,7 @@ impl SegmentWriter {
     }
 }
 
-/// What lies behind the last good frame.
+/// State of the bytes behind the last good frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ledger) enum Tail {
     /// Zeros or nothing.

@@ -1,10 +1,10 @@
 //! Proofs over the tree, made from the level files: inclusion (RFC 9162 section 2.1.3.1) and consistency (2.1.4.1).
 //!
-//! Every hash of a proof is the root of a full subtree, which lies inside one tile, or is folded from a few of them at the right
-//! edge. A tile is read with one read, and its inner nodes are computed once. Those of the upper levels are kept: a full subtree
-//! never changes, and 10 million entries have 153 such tiles. Of level 0 only the tile at the right edge is kept, which every
-//! proof for the newest tree needs; it grows with the tree. What lies behind the published size is never read, for
-//! it may still be cut away.
+//! Every hash of a proof is the root of a full subtree inside one tile, or is folded from a few such roots at the right
+//! edge. A tile is read with one read, and its inner nodes are computed once. Tiles of the upper levels are cached: a
+//! full subtree never changes, and 10 million entries have 153 such tiles. Of level 0 only the tile at the right edge
+//! is cached, which every proof for the newest tree needs; it grows with the tree. Hashes behind the published size are
+//! never read, for they may still be cut.
 
 use std::{
     io,
@@ -17,7 +17,7 @@ use lru::LruCache;
 use super::Levels;
 use crate::tlog::{Hash, TILE_HEIGHT, node_hash};
 
-/// The most tiles kept, of 16 KiB each (16 MiB): those of the upper levels of 67 million entries.
+/// Maximum number of cached tiles, of 16 KiB each (16 MiB): the upper levels of 67 million entries.
 const TILES_MAX: NonZero<usize> = NonZero::<usize>::MIN.saturating_add(1_023);
 /// Hashes of a full tile.
 const TILE_HASHES: usize = 1 << TILE_HEIGHT;
@@ -35,17 +35,17 @@ pub struct Prover {
 }
 
 impl Prover {
-    /// Makes proofs over these files.
+    /// Returns a prover over these files.
     pub fn new(levels: Arc<Levels>) -> Self {
         Self { levels, tiles: Mutex::new(LruCache::new(TILES_MAX)) }
     }
 
-    /// The path from leaf `index` to the root of the first `size` leaves, the leaf's sibling first. `written` is the number of
-    /// leaves that will not be cut away any more.
+    /// Inclusion path from leaf `index` to the root of the first `size` leaves, the leaf's sibling first. `written` is
+    /// the number of leaves that can no longer be cut.
     ///
     /// # Errors
     ///
-    /// Whatever the file system says; `InvalidInput` unless `index < size <= written`.
+    /// Any error of the file system; `InvalidInput` unless `index < size <= written`.
     pub fn inclusion(&self, index: u64, size: u64, written: u64) -> io::Result<Vec<Hash>> {
         if index >= size || size > written {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -67,12 +67,12 @@ impl Prover {
         Ok(path)
     }
 
-    /// What shows that the tree of `old` leaves is a beginning of the tree of `new` leaves; empty when either is empty or they
-    /// are the same.
+    /// Consistency proof between the trees of the first `old` and the first `new` leaves; empty if `old` is 0 or equal
+    /// to `new`.
     ///
     /// # Errors
     ///
-    /// Whatever the file system says; `InvalidInput` unless `old <= new <= written`.
+    /// Any error of the file system; `InvalidInput` unless `old <= new <= written`.
     pub fn consistency(&self, old: u64, new: u64, written: u64) -> io::Result<Vec<Hash>> {
         if old > new || new > written {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -93,7 +93,7 @@ impl Prover {
                 start = middle;
             }
         }
-        // The root of the old tree is known to the verifier; a part of it is not.
+        // The verifier knows the root of the whole old tree, but not that of a part.
         if start != 0 {
             path.push(reading.root(start, end)?);
         }
@@ -106,7 +106,7 @@ impl Prover {
     }
 }
 
-/// Where a range of leaves is cut in two: behind the largest power of two that is less than its length (RFC 9162 section 2.1.1).
+/// Splits a range of leaves behind the largest power of two that is less than its length (RFC 9162 section 2.1.1).
 fn split(start: u64, end: u64) -> u64 {
     start + (1 << (end - start - 1).ilog2())
 }
@@ -115,12 +115,12 @@ fn split(start: u64, end: u64) -> u64 {
 struct Reading<'a> {
     prover: &'a Prover,
     written: u64,
-    /// The tiles that it took so far.
+    /// Tiles used so far.
     used: Vec<(TileId, Arc<Tile>)>,
 }
 
 impl Reading<'_> {
-    /// The root of the leaves from `start` to before `end`, one of the ranges that [`split`] makes.
+    /// Root of the leaves from `start` to before `end`, one of the ranges that [`split`] makes.
     fn root(&mut self, start: u64, end: u64) -> io::Result<Hash> {
         let len = end - start;
         if len.is_power_of_two() {
@@ -131,7 +131,7 @@ impl Reading<'_> {
         Ok(node_hash(self.root(start, middle)?, self.root(middle, end)?))
     }
 
-    /// The root of full subtree `index` of 2^`height` leaves.
+    /// Root of full subtree `index` of 2^`height` leaves.
     fn node(&mut self, height: u32, index: u64) -> io::Result<Hash> {
         let (level, inside) = (height / TILE_HEIGHT, height % TILE_HEIGHT);
         let first = index << inside;
@@ -140,7 +140,7 @@ impl Reading<'_> {
         Ok(tile.nodes[nodes_below(inside) + (at >> inside)])
     }
 
-    /// A tile with `width` hashes at least.
+    /// A tile with at least `width` hashes.
     fn tile(&mut self, id: TileId, width: usize) -> io::Result<Arc<Tile>> {
         if let Some((_, tile)) = self.used.iter().find(|(used, tile)| *used == id && tile.width >= width) {
             return Ok(Arc::clone(tile));
@@ -159,7 +159,7 @@ impl Reading<'_> {
                 let known = before.as_ref().map_or(0, |tile| tile.width);
                 let new = self.prover.levels.read(level as usize, start + known as u64, there - known)?;
                 let tile = Arc::new(Tile::grown(before.as_deref(), &new));
-                // A whole tile of leaves is hardly ever asked for again before others took its place.
+                // A full tile of leaves is hardly ever asked for again before it would be evicted.
                 if level > 0 || there < TILE_HASHES {
                     let mut tiles = self.prover.tiles.lock().unwrap_or_else(PoisonError::into_inner);
                     tiles.put(id, Arc::clone(&tile));
@@ -172,17 +172,17 @@ impl Reading<'_> {
     }
 }
 
-/// The hashes of a tile, and the inner nodes above them as far as they are full.
+/// Hashes of a tile, and the inner nodes above them as far as they are full.
 #[derive(Debug)]
 struct Tile {
-    /// Hashes that it has, of 256.
+    /// Number of hashes, at most 256.
     width: usize,
-    /// Height by height, those of height 0 first.
+    /// Nodes, height by height, height 0 first.
     nodes: Box<[Hash]>,
 }
 
 impl Tile {
-    /// The tile before, with hashes that came behind its own.
+    /// An earlier state of the tile, extended by the hashes that follow.
     fn grown(before: Option<&Self>, new: &[Hash]) -> Self {
         let empty = || vec![Hash([0; 32]); TILE_NODES].into_boxed_slice();
         let (mut nodes, known) = before.map_or_else(|| (empty(), 0), |tile| (tile.nodes.clone(), tile.width));
@@ -198,7 +198,7 @@ impl Tile {
     }
 }
 
-/// How many nodes of a tile lie below a height.
+/// Number of nodes of a tile below a height.
 fn nodes_below(height: u32) -> usize {
     2 * TILE_HASHES - ((2 * TILE_HASHES) >> height)
 }
@@ -266,7 +266,7 @@ mod tests {
                 grown.check_consistency(index + 1, size);
             }
         }
-        // Trees of the past, over files that went on.
+        // Trees of the past, over files that grew since.
         for size in 1..=40 {
             (0..size).for_each(|index| grown.check_inclusion(index, size));
         }

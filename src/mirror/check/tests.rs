@@ -1,4 +1,4 @@
-//! What is taken, and that nothing else is: a small ledger, its records, and every way to alter them.
+//! Valid records and every way to alter them, on a small ledger.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -10,7 +10,7 @@ use crate::{
     record::{Edge, EdgeType, Permissions, Value, Values},
 };
 
-/// What a mirror holds, in memory.
+/// A mirror's ledger, in memory.
 #[derive(Default)]
 struct Memory {
     leaves: Vec<Hash>,
@@ -49,7 +49,8 @@ struct Primary {
     ledger: Arc<Ledger>,
 }
 
-/// Six entries: two registrations, one with an edge; two changes of the first; an erasure of its value; another registration.
+/// Six entries: two registrations, one with an edge; two changes of the first; an erasure of its value; another
+/// registration.
 fn primary(seed: u8) -> Primary {
     let directory = tempfile::tempdir().unwrap();
     let data = DataDir::open_or_create(directory.path()).unwrap();
@@ -94,7 +95,7 @@ fn primary(seed: u8) -> Primary {
     let a3 = push(&mut appender, 13, &draft(update, "88.1/a", "four", &[], None), 3, Some(&a2), none);
     let erasure = Erasure::of_record(Reason::new("r").unwrap());
     let gone = draft(EntryKind::Erase, "88.1/a", "", &[], Some(&erasure));
-    // The versions before keep their values here: what a mirror has to destroy.
+    // Earlier versions keep their values here, for the mirror to destroy.
     push(&mut appender, 14, &gone, 4, Some(&a3), none);
     push(&mut appender, 15, &draft(create, "88.2/c", "five", &[], None), 1, None, none);
     Primary { _directory: directory, ledger }
@@ -132,7 +133,7 @@ impl Primary {
     }
 }
 
-/// Feeds records to a checker; gives how many entries were verified, and what was rejected.
+/// Feeds records to a checker; returns the verified entries, and the rejection.
 fn feed(mut checker: Checker, records: Vec<Record>) -> (Memory, Option<Rejected>) {
     let mut memory = Memory::default();
     for record in records {
@@ -254,7 +255,8 @@ fn any_flipped_bit_is_found_or_changes_nothing_that_counts() {
         let mut records = primary.stream();
         records[2] = Record::Entry(altered);
         let (memory, rejected) = feed(primary.checker(&[]), records);
-        // Whether edges leave the record and where the entry before lies are not believed; all else is in the text.
+        // Whether edges leave the record, and the position of the previous entry, are not believed; all else is in the
+        // text.
         assert!(
             rejected.is_some() || memory.leaves == feed(primary.checker(&[]), primary.stream()).0.leaves,
             "bit {bit}"
@@ -279,7 +281,7 @@ fn a_mirror_that_holds_something_finds_a_fork() {
         let rejected = held(&primary, size).take(primary.checkpoint(size % 6 + 1), &memory).unwrap_err();
         assert!(matches!(rejected, Rejected::Tree { .. }), "{rejected}");
     }
-    // The same key signed something else.
+    // The same key signed another tree.
     let root = primary.ledger.root(2).unwrap();
     let signed = other.ledger.signer().unwrap().sign(3, root).unwrap();
     let rejected = held(&primary, 3).take(Record::Checkpoint(signed.note.as_bytes().into()), &memory).unwrap_err();

@@ -1,4 +1,4 @@
-//! What is asked of the zone, and the answers to what is not.
+//! Admission of a question to the zone, and the answers to the questions that are not admitted.
 
 use super::{
     answer::{AnswerHead, ExtendedError, Section, WireAnswer},
@@ -14,13 +14,13 @@ const NOT_AUTHORITATIVE: ExtendedError<'static> = ExtendedError { code: 20, text
 /// A type that nothing can have (RFC 9824 section 3.5).
 const INVALID_TYPE: ExtendedError<'static> = ExtendedError { code: INVALID_QUERY_TYPE, text: "a type of denials only" };
 
-/// Where the zone begins in the name that is asked, or the answer to what is not asked of the zone.
+/// Returns the offset of the zone in the name that is asked.
 ///
 /// # Errors
 ///
-/// That answer: an error, or what the node says about itself.
+/// The answer to a question outside the zone: an error, or the node's answer about itself.
 pub(super) fn admit(request: &Request<'_>, zone: &Zone, identity: &str) -> Result<usize, WireAnswer> {
-    // RFC 6891 section 6.1.3. Nothing else in the request can be relied on then.
+    // RFC 6891 section 6.1.3: with another version, nothing else in the request can be relied on.
     if request.edns.is_some_and(|edns| edns.version > 0) {
         return Err(WireAnswer::empty(rcode::BADVERS));
     }
@@ -41,7 +41,7 @@ pub(super) fn admit(request: &Request<'_>, zone: &Zone, identity: &str) -> Resul
     }
 }
 
-/// What the node says about itself (RFC 4892): its version and, where it has one, its name.
+/// The node's answer about itself (RFC 4892): its version and, if it has one, its name.
 fn chaos(question: Question<'_>, identity: &str) -> WireAnswer {
     let name = question.name().to_ascii_lowercase();
     let text = match name.as_slice() {
@@ -60,7 +60,7 @@ fn chaos(question: Question<'_>, identity: &str) -> WireAnswer {
     answer
 }
 
-/// True for types that only questions have, ANY aside (RFC 6895 section 3.1): transfers and the like.
+/// True for types that stand in questions only, ANY aside (RFC 6895 section 3.1): zone transfers and the like.
 fn is_meta(kind: u16) -> bool {
     (128..=254).contains(&kind)
 }

@@ -1,8 +1,8 @@
-//! Answers in wire form: what stands between the question and the OPT record of a response.
+//! Answers in wire form: the part of a response between the question and the OPT record.
 //!
-//! Records are written for one place, right behind the question of the name that was asked. So their owner is a pointer to
-//! the question (RFC 1035 section 4.1.4), and goes back in the client's own spelling, whatever that is next time. The SOA
-//! record of a negative answer is not part of it: it changes with every registration, and is written when the answer leaves
+//! Records are written for one place, right behind the question. So their owner is a pointer to the name in the
+//! question (RFC 1035 section 4.1.4), and goes back in the spelling of whichever client asks. The SOA record of a
+//! negative answer is no part of the answer: it changes with every registration, and is written when the answer leaves
 //! (`soa`).
 
 use super::wire::{
@@ -10,14 +10,15 @@ use super::wire::{
     RECORD_OCTETS, RecordHead, rcode,
 };
 
-/// The longest text of an extended error, in octets.
+/// Maximum length of the text of an extended error, in octets.
 pub const EXTENDED_TEXT_OCTETS_MAX: usize = 64;
-/// What the options of this node take together at most, in octets.
+/// Maximum length of all options of this node together, in octets.
 const OPTIONS_OCTETS_MAX: usize = 256;
-/// What a message may need beside its answer: header, the longest question, an OPT record with every option of this node.
+/// Maximum length of a message beside its answer: header, the longest question, an OPT record with every option of this
+/// node.
 const REST_OCTETS_MAX: usize =
     HEADER_OCTETS + NAME_OCTETS_MAX + QUESTION_FIXED_OCTETS + OPT_OCTETS + OPTIONS_OCTETS_MAX;
-/// What the records of an answer may take together, in octets.
+/// Maximum length of the records of an answer together, in octets.
 const RECORDS_OCTETS_MAX: usize = MESSAGE_OCTETS_MAX - REST_OCTETS_MAX;
 
 /// An extended DNS error (RFC 8914).
@@ -25,18 +26,18 @@ const RECORDS_OCTETS_MAX: usize = MESSAGE_OCTETS_MAX - REST_OCTETS_MAX;
 pub struct ExtendedError<'a> {
     /// INFO-CODE.
     pub code: u16,
-    /// EXTRA-TEXT; what is beyond [`EXTENDED_TEXT_OCTETS_MAX`] octets is cut off.
+    /// EXTRA-TEXT; the rest beyond [`EXTENDED_TEXT_OCTETS_MAX`] octets is cut off.
     pub text: &'a str,
 }
 
-/// Where in a response a record stands.
+/// Section of a response (RFC 1035 section 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Section {
-    /// What was asked for.
+    /// The records that were asked for.
     Answer = 0,
-    /// Who says so.
+    /// The records of the zone that answers, or of the one to ask.
     Authority = 1,
-    /// What helps.
+    /// Records that save a further question.
     Additional = 2,
 }
 
@@ -45,12 +46,12 @@ pub enum Section {
 pub struct RecordPlace {
     /// The section.
     pub section: Section,
-    /// Where in the message the owner stands.
+    /// Offset of the owner in the message.
     pub owner_offset: usize,
 }
 
 impl RecordPlace {
-    /// A place in a section for a record at the name that was asked.
+    /// Place in a section for a record at the name that was asked.
     pub fn at_question(section: Section) -> Self {
         Self { section, owner_offset: HEADER_OCTETS }
     }
@@ -61,20 +62,20 @@ impl RecordPlace {
 pub struct AnswerHead {
     /// The response code.
     pub rcode: u16,
-    /// Whether the node answers for the name (AA, RFC 1035 section 4.1.1).
+    /// True if the node answers for the name (AA, RFC 1035 section 4.1.1).
     pub authoritative: bool,
-    /// Whether the SOA record of the zone goes with the answer (RFC 2308 section 3).
+    /// True if the SOA record of the zone goes with the answer (RFC 2308 section 3).
     pub negative: bool,
-    /// Where in the name that was asked the zone begins that the answer is of; `None` for the zone of the node.
+    /// Offset in the name that was asked of the zone that answers; `None` for the zone of the node.
     pub apex_at: Option<u16>,
-    /// Where in the name that was asked the name of a delegated prefix begins, when the answer refers to others: all names below
-    /// it get the same.
+    /// For a referral, offset in the name that was asked of the name of the delegated prefix: all names below it get
+    /// the same referral.
     pub cut_at: Option<u16>,
     /// The extended error, for a client that speaks EDNS.
     pub extended: Option<ExtendedError<'static>>,
     /// The number of records in each section.
     pub(super) counts: [u16; 3],
-    /// Octets of the last record, when it is left out first; 0 otherwise.
+    /// Octets of the last record, if it may be left out first; else 0.
     pub(super) dispensable_octets: usize,
 }
 
@@ -84,22 +85,22 @@ impl AnswerHead {
         Self { rcode, ..Self::default() }
     }
 
-    /// The same, said with authority and without an error.
+    /// The head of an authoritative answer without an error and without records.
     pub fn authoritative() -> Self {
         Self { authoritative: true, ..Self::new(rcode::NOERROR) }
     }
 
-    /// The number of records in the answer section.
+    /// Number of records in the answer section.
     pub fn answer_count(&self) -> u16 {
         self.counts[Section::Answer as usize]
     }
 
-    /// The number of records, the SOA record of a negative answer aside.
+    /// Number of records, the SOA record of a negative answer aside.
     pub fn record_count(&self) -> u16 {
         self.counts.iter().sum()
     }
 
-    /// The head of the answer without the record that is left out first; `None` when there is none.
+    /// The head of the answer without the record that may be left out first; `None` if there is none.
     pub(super) fn without_dispensable(self) -> Option<Self> {
         let [answer, authority, additional] = self.counts;
         let additional = additional.checked_sub(1).filter(|_| self.dispensable_octets > 0)?;
@@ -107,16 +108,16 @@ impl AnswerHead {
     }
 }
 
-/// An answer: its head and its records, for any client who asks the same.
+/// An answer: its head and its records, for any client with the same question.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WireAnswer {
-    /// What there is beside the records.
+    /// Everything beside the records.
     pub head: AnswerHead,
     records: Vec<u8>,
 }
 
 impl From<AnswerHead> for WireAnswer {
-    /// The answer with this head, which has no records yet.
+    /// The answer with this head, without records yet.
     fn from(head: AnswerHead) -> Self {
         Self { head, records: Vec::new() }
     }
@@ -128,12 +129,12 @@ impl WireAnswer {
         AnswerHead::new(rcode).into()
     }
 
-    /// An answer said with authority, which has no records yet.
+    /// An authoritative answer without records yet.
     pub fn authoritative() -> Self {
         AnswerHead::authoritative().into()
     }
 
-    /// The same, with room for records of so many octets.
+    /// An authoritative answer, with memory reserved for records of `octets` octets.
     pub fn with_room(octets: usize) -> Self {
         Self { head: AnswerHead::authoritative(), records: Vec::with_capacity(octets) }
     }
@@ -143,24 +144,24 @@ impl WireAnswer {
         &self.records
     }
 
-    /// Adds a record whose owner is the name that was asked; `write` writes its data. False when it does not fit a message: then
-    /// it is left out.
+    /// Adds a record whose owner is the name that was asked; `write` writes its data. Returns false, and leaves the
+    /// record out, if it does not fit a message.
     pub fn push(&mut self, section: Section, kind: u16, ttl: u32, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         self.push_at(RecordPlace::at_question(section), kind, ttl, write)
     }
 
-    /// Adds a record whose owner stands at a place of its own; otherwise as [`WireAnswer::push`].
+    /// Adds a record with an owner at a place of its own; otherwise as [`WireAnswer::push`].
     pub fn push_at(&mut self, place: RecordPlace, kind: u16, ttl: u32, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         let head = RecordHead { owner_offset: place.owner_offset, kind, class: CLASS_IN, ttl };
         self.push_record(place.section, head, write)
     }
 
-    /// Adds a record of the class CHAOS, whose owner is the name that was asked.
+    /// Adds a record of class CHAOS whose owner is the name that was asked.
     pub fn push_chaos(&mut self, section: Section, kind: u16, ttl: u32, write: impl FnOnce(&mut Vec<u8>)) -> bool {
         self.push_record(section, RecordHead { owner_offset: HEADER_OCTETS, kind, class: CLASS_CHAOS, ttl }, write)
     }
 
-    /// Adds a last record to the additional section, which is left out first when the answer is too long.
+    /// Adds a last record to the additional section, to be left out first if the response is too long.
     pub fn push_dispensable(&mut self, owner_offset: usize, kind: u16, ttl: u32, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.records.len();
         if self.push_at(RecordPlace { section: Section::Additional, owner_offset }, kind, ttl, write) {
@@ -187,8 +188,8 @@ impl WireAnswer {
         }
     }
 
-    /// Gives every record of the answer section this TTL: records of a set have one (RFC 2181 section 5.2). All of them
-    /// must have been added with [`WireAnswer::push`].
+    /// Sets the TTL of every record of the answer section: records of a set have one TTL (RFC 2181 section 5.2). All of
+    /// them must have been added with [`WireAnswer::push`].
     pub fn set_ttl(&mut self, ttl: u32) {
         let mut at = 0;
         for _ in 0..self.head.answer_count() {
@@ -198,13 +199,13 @@ impl WireAnswer {
         }
     }
 
-    /// The TTL of the records of the answer section, in seconds; none without records.
+    /// TTL of the first record of the answer section, in seconds; `None` without records.
     pub fn answer_ttl(&self) -> Option<u32> {
         let octets = self.records.get(6..10).filter(|_| self.head.answer_count() > 0)?;
         Some(u32::from_be_bytes([octets[0], octets[1], octets[2], octets[3]]))
     }
 
-    /// Leaves out what stands behind the answer section.
+    /// Drops the records behind the answer section.
     pub fn keep_answer_section(&mut self) {
         let octets = self.answer_data().iter().map(|data| RECORD_OCTETS + data.len()).sum();
         self.records.truncate(octets);

@@ -1,5 +1,5 @@
-//! What the apexes of the node have: that of its own zone, and those of the prefixes that are homed on it (RFC 1035 section 3.3.13, RFC
-//! 4035 section 2.2).
+//! Records at the apexes of the node: that of its own zone, and those of the prefixes that are homed on it (RFC 1035
+//! section 3.3.13, RFC 4035 section 2.2).
 //!
 //! Deliberately absent: SOA records, which change with every registration (`authority`).
 
@@ -36,7 +36,8 @@ pub(super) fn own_apex(zone: &Zone, query: &ZoneQuery<'_>) -> ZoneAnswer {
     ZoneAnswer::with_types(or_no_data(answer), own_types(&keys))
 }
 
-/// What the apex of a homed prefix has as such; `None` for what an identifier of that name may have.
+/// The answer at the apex of a homed prefix from the apex itself; `None` if an identifier of the same name may have the
+/// type.
 pub(super) fn homed_apex(delegations: Delegations<'_>, query: &ZoneQuery<'_>) -> Option<ZoneAnswer> {
     let apex = delegations.zone.apex_of(query.question.name(), Some(0));
     let keys = query.key_sets(&apex);
@@ -51,7 +52,8 @@ pub(super) fn homed_apex(delegations: Delegations<'_>, query: &ZoneQuery<'_>) ->
     has_records.then(|| ZoneAnswer::with_types(answer, homed_types(delegations.zone, &keys)).of_zone(Some(0)))
 }
 
-/// What an identifier of that name has at the apex of a homed prefix, or that it has nothing of this type.
+/// Turns the answer for an identifier of the same name into one at the apex of a homed prefix: a missing name becomes
+/// no data, and the denial names the types of the apex, too.
 pub(super) fn beside_homed_apex(zone: &Zone, query: &ZoneQuery<'_>, mut found: ZoneAnswer) -> ZoneAnswer {
     if found.answer.head.rcode == rcode::NXDOMAIN {
         found.answer = or_no_data(WireAnswer::authoritative());
@@ -63,7 +65,7 @@ pub(super) fn beside_homed_apex(zone: &Zone, query: &ZoneQuery<'_>, mut found: Z
     found.of_zone(Some(0))
 }
 
-/// The data of the records of the answer section, with names in full, as they are signed.
+/// Data of the records in the answer section, with names in full, as signatures need them.
 pub(super) fn signed_data(zone: &Zone, kind: u16, answer: &WireAnswer) -> Vec<Vec<u8>> {
     match (kind, answer.head.apex_at) {
         (kind::NS, None) => vec![zone.name_server_data()],
@@ -74,21 +76,21 @@ pub(super) fn signed_data(zone: &Zone, kind: u16, answer: &WireAnswer) -> Vec<Ve
     }
 }
 
-/// The types that the apex of the zone of the node has.
+/// Types at the apex of the zone of the node.
 fn own_types(keys: &[KeySet]) -> Vec<u16> {
     let mut types = vec![kind::NS, kind::SOA];
     types.extend(keys.iter().map(|set| set.kind));
     types
 }
 
-/// The types that the apex of a homed prefix has as such.
+/// Types at the apex of a homed prefix, apart from those of an identifier of the same name.
 fn homed_types(zone: &Zone, keys: &[KeySet]) -> Vec<u16> {
     let mut types = own_types(keys);
     types.retain(|kind| *kind != kind::NS || !zone.addresses().is_empty());
     types
 }
 
-/// The DS records of a zone of this node in another one of this node; `None` where others have them.
+/// The DS records of a zone of this node in another zone of this node; `None` if another node has the zone above.
 fn homed_signers(delegations: Delegations<'_>, query: &ZoneQuery<'_>, apex: &[u8]) -> Option<ZoneAnswer> {
     let prefix = dns_name::prefix_of_name(&query.labels, delegations.zone.octets())?;
     let ZoneAbove::Ours(above) = delegations.zone_above(&query.labels, &prefix) else { return None };
@@ -99,8 +101,9 @@ fn homed_signers(delegations: Delegations<'_>, query: &ZoneQuery<'_>, apex: &[u8
     Some(ZoneAnswer::with_types(or_no_data(answer), vec![kind::NS]).of_zone(above))
 }
 
-/// Adds the NS records of a homed prefix, with the addresses of their names. A node that listens on no particular address returns no NS
-/// records: the name `ns.` + its zone means another node where the delegation is asked for, and the NS set of the parent remains in use.
+/// Adds the NS records of a homed prefix, with the addresses of their names. A node that listens on no particular
+/// address returns no NS records: `ns.` + its zone means another node where the delegation is asked for, and the NS set
+/// of the parent remains in use.
 fn push_homed_name_servers(zone: &Zone, query: &ZoneQuery<'_>, answer: &mut WireAnswer) {
     let mut glue = Vec::new();
     for &address in zone.addresses() {
@@ -114,7 +117,7 @@ fn push_homed_name_servers(zone: &Zone, query: &ZoneQuery<'_>, answer: &mut Wire
     }
 }
 
-/// Adds the set of keys of this type, if it is one.
+/// Adds the key set of this type, if there is one.
 fn push_keys(answer: &mut WireAnswer, kind: u16, keys: &[KeySet]) {
     for data in keys.iter().filter(|set| set.kind == kind).flat_map(|set| &set.rdatas) {
         answer.push(Section::Answer, kind, DNSKEY_TTL_SECONDS, |out| out.extend_from_slice(data));

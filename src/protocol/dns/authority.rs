@@ -1,7 +1,7 @@
-//! What the node says about a name and a type.
+//! The node's answers for a name and a type.
 //!
-//! Who answers for a name is decided first ([`super::delegation`]): the node, for its own zone or for that of a prefix that is homed
-//! on it; others, to whom it refers; or nobody that it knows.
+//! The standing of a name is decided first ([`super::delegation`]): this node answers, for its own zone or for that of
+//! a prefix homed on it; another node does, and the response is a referral; or no known node does.
 
 use std::net::IpAddr;
 
@@ -40,7 +40,7 @@ pub(super) struct Authority {
 }
 
 impl Authority {
-    /// What there is for a name in the zone.
+    /// Looks up a name in the zone.
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ impl Authority {
         }
     }
 
-    /// Signs an answer of this node where there is a signer, or adds the denial of what is not there.
+    /// Signs an answer of this node if there is a signer, or adds the denial of the missing name or type.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl Authority {
         Delegations { prefixes: self.desk.prefixes(), zone: &self.zone }
     }
 
-    /// The SOA record of a negative answer, which says how long it may be kept (RFC 2308 section 3).
+    /// The SOA record of a negative answer, which gives its TTL (RFC 2308 section 3).
     pub(super) fn negative_soa(&self, zone_at: usize, apex_at: Option<u16>) -> Soa {
         Soa {
             apex_offset: HEADER_OCTETS + apex_at.map_or(zone_at, usize::from),
@@ -104,8 +104,8 @@ impl Authority {
         }
     }
 
-    /// The answer to a question for the SOA record of an apex, and the serial number in it, which follows from the size of the ledger at
-    /// this moment. The zone of the node begins at this offset in the name.
+    /// The answer to a question for the SOA record of an apex, and the serial number in that record, taken from the
+    /// size of the ledger at this moment. The zone of the node begins at `zone_at` in the name.
     pub(super) fn soa(&self, zone_at: usize) -> (WireAnswer, u32) {
         let soa = self.negative_soa(zone_at, Some(0));
         let apex_at = (zone_at > 0).then_some(0);
@@ -119,11 +119,11 @@ impl Authority {
         (self.ledger_size)() as u32
     }
 
-    /// What there is for a name below the zone.
+    /// Looks up a name below the apex of the zone.
     fn below(&self, query: &ZoneQuery<'_>) -> Result<Resident<Lookup>, ReadError> {
         let meaning = dns_name::parse(&query.labels, self.zone.octets());
         if matches!(&meaning, Some(NameMeaning { target: Some(NameTarget::Hash(_)), .. })) {
-            // Only what is registered here says which identifier it is, and so who answers for it.
+            // Only the index tells which identifier a hash stands for, and so which node answers for it.
             return self.at_home(query, meaning.as_ref());
         }
         match self.delegations().standing(&query.labels, meaning.as_ref()) {
@@ -140,7 +140,8 @@ impl Authority {
         }
     }
 
-    /// What there is at the apex of a homed prefix: what it has as such, else what an identifier of that name has.
+    /// Looks up the apex of a homed prefix: the records of the apex itself, else those of an identifier of the same
+    /// name.
     fn at_homed_apex(
         &self,
         query: &ZoneQuery<'_>,
@@ -155,7 +156,7 @@ impl Authority {
         }))
     }
 
-    /// The answer for a name of which this node says what there is.
+    /// Looks up a name for which this node answers.
     fn at_home(&self, query: &ZoneQuery<'_>, meaning: Option<&NameMeaning>) -> Result<Resident<Lookup>, ReadError> {
         let Some(meaning) = meaning else { return Ok(Resident::Here(Lookup::no_name())) };
         let kind = query.kind();
@@ -173,7 +174,7 @@ impl Authority {
                 return Ok(Resident::Here(ZoneAnswer::with_types(answer, types).into()));
             }
             AnswerView::NotFound => return self.without_record(meaning, depth),
-            // One that was changed meanwhile leads nowhere.
+            // A delegation that was revoked meanwhile gives no referral.
             AnswerView::Delegated(referral) => match self.desk.prefixes().get(&referral.prefix) {
                 Some(version) => return Ok(Resident::Here(Lookup::Referral(Cut::without_name(&version)))),
                 None => Outcome::Delegated,
@@ -191,7 +192,7 @@ impl Authority {
             Resident::Here(ZoneAnswer::new(answer, Basis::NoRecord).into())
         };
         Ok(match (&meaning.below, depth) {
-            // Of a hash that is not known here, nobody can tell whose it is where others answer for a part.
+            // A hash that is not registered here may stand for an identifier that another node answers for.
             (None, _) if is_hash(meaning) && !answers_for_all(prefixes) => {
                 Resident::Here(ZoneAnswer::new(without_data(Outcome::NotResponsible), Basis::NoRecord).into())
             }
@@ -203,7 +204,7 @@ impl Authority {
         })
     }
 
-    /// Reads about the identifier that a name stands for; nothing when it stands for none.
+    /// Reads about the identifier that a name stands for; `None` if the name stands for none.
     fn read(
         &self,
         meaning: &NameMeaning,
@@ -224,7 +225,8 @@ impl Authority {
             Some(NameTarget::Hash(hash)) => hash,
         };
         let Some(identifier) = self.desk.by_name_hash(hash)? else { return Ok(Resident::Here(None)) };
-        // The index knows hashes for the longest zone; in this one the identifier may go by its own name.
+        // The index has the hashes of names in the longest possible zone; in this zone the name of the identifier may
+        // be a plain one.
         let name = dns_name::name_of(&identifier, self.zone.octets());
         let same = |(own, label): (&str, &&[u8])| label.eq_ignore_ascii_case(own.as_bytes());
         if name.labels().count() == labels.len() && name.labels().zip(labels).all(same) {
@@ -241,7 +243,7 @@ impl Authority {
         }
     }
 
-    /// True for the addresses that have a name here: those of the node, and those of others to whom it delegates.
+    /// True for an address that has a name here: an address of the node, or of a site to which it delegates.
     fn is_name_server(&self, address: IpAddr, depth: Depth) -> Resident<bool> {
         match self.zone.addresses().contains(&address) {
             true => Resident::Here(true),
@@ -269,13 +271,14 @@ fn record(answer: &Answer) -> Lookup {
     ZoneAnswer::new(answer, Basis::Record).into()
 }
 
-/// What others are asked instead of an answer, when they are.
+/// The walk in place of a referral or a refusal; `None` if the client wants none, or the name or type cannot be walked
+/// for.
 fn walk(query: &ZoneQuery<'_>, meaning: Option<NameMeaning>) -> Option<Lookup> {
     let meaning = meaning.filter(|_| query.recursion && can_be_walked(query.kind()))?;
     Walkable::of(meaning).map(Lookup::Walk)
 }
 
-/// What the name of an address has.
+/// The answer for the name of an address.
 fn addresses(kind: u16, addresses: &[IpAddr]) -> ZoneAnswer {
     let mut answer = WireAnswer::authoritative();
     match kind {

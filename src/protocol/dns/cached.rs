@@ -1,4 +1,4 @@
-//! Cached answers, what bounds their time in the cache, and what they are looked up by.
+//! Cached answers, their expiry, and their keys.
 
 use super::{
     answer::{AnswerHead, WireAnswer},
@@ -17,18 +17,18 @@ pub(super) struct CachedAnswer {
     pub(super) expiry: Expiry,
 }
 
-/// What ends the time of a cached answer, beside a change of what it follows from.
+/// Expiry of a cached answer, apart from a change that invalidates it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Expiry {
-    /// Nothing.
+    /// The answer does not expire.
     Never,
-    /// It has signatures or keys in it: those of another signer, or too old ones, do not count.
+    /// The answer holds signatures or keys: it expires with their signer, and at an age.
     WithSigner(SignerStamp),
-    /// It is one of others.
+    /// The answer is another node's: it expires with its TTL.
     AtTime(Lifetime),
 }
 
-/// The signer that an answer has signatures or keys of, and how long it may be kept.
+/// Signer of the signatures or keys in an answer, and the time for which the answer may be kept.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SignerStamp {
     pub(super) generation: u32,
@@ -37,7 +37,7 @@ pub(super) struct SignerStamp {
     pub(super) keep_seconds: u32,
 }
 
-/// From when to when an answer of others counts, in seconds since 1970 UTC.
+/// Lifetime of another node's answer, in seconds since 1970 UTC.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lifetime {
     pub(super) made_at: u64,
@@ -45,7 +45,7 @@ pub(super) struct Lifetime {
 }
 
 impl Lifetime {
-    /// How old the answer is; `None` when its time is over.
+    /// Age of the answer; `None` when it has expired.
     fn age(self, now_unix: u64) -> Option<Age> {
         let seconds = |from: u64, to: u64| u32::try_from(to.saturating_sub(from)).unwrap_or(u32::MAX);
         let left_seconds = seconds(now_unix, self.expires_at);
@@ -54,7 +54,7 @@ impl Lifetime {
 }
 
 impl Expiry {
-    /// Whose answer it is while it counts, with the signer of this generation; `None` when its time is over.
+    /// Source of the answer, given the current generation of the signer; `None` when the answer has expired.
     pub(super) fn origin(self, generation: u32, now_unix: u64) -> Option<Origin> {
         match self {
             Self::Never => Some(Origin::Ours),
@@ -67,7 +67,7 @@ impl Expiry {
     }
 }
 
-/// What is taken from the cache beside the records, which go to where they leave from.
+/// A cache hit without its records, which are copied straight into the output.
 pub(super) struct CacheHit {
     pub(super) head: AnswerHead,
     pub(super) origin: Origin,
@@ -79,23 +79,23 @@ impl Kept for CachedAnswer {
     }
 }
 
-/// Which of the answers to a question is meant.
+/// Variant of the answer to a question.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Variant {
-    /// Whether signatures go with it.
+    /// True for an answer with signatures.
     pub(super) is_signed: bool,
-    /// Whether others were asked where the node would refer to them.
+    /// True for an answer of other nodes where this node would otherwise refer to them.
     pub(super) is_recursive: bool,
 }
 
-/// What is looked up: the name in lower case, the type, and which of the answers.
+/// Key of the cache: the name in lower case, the type and the variant.
 pub(super) struct CacheKey {
     octets: [u8; Self::OCTETS_MAX],
     len: usize,
 }
 
 impl CacheKey {
-    /// The longest name, a type, and a variant.
+    /// The longest name, a type and a variant.
     const OCTETS_MAX: usize = NAME_OCTETS_MAX + 2 + 1;
 
     pub(super) fn new(question: Question<'_>, variant: Variant) -> Self {
@@ -103,7 +103,7 @@ impl CacheKey {
         let mut octets = [0; Self::OCTETS_MAX];
         // A question that was read has a name of at most 255 octets.
         octets[..name.len()].copy_from_slice(name);
-        // Length octets are no letters, so that they stay as they are.
+        // Length octets are below `A`, so that lower-casing leaves them as they are.
         octets[..name.len()].make_ascii_lowercase();
         octets[name.len()..name.len() + 2].copy_from_slice(&question.kind().to_be_bytes());
         octets[name.len() + 2] = u8::from(variant.is_signed) | u8::from(variant.is_recursive) << 1;

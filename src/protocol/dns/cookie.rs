@@ -1,5 +1,5 @@
-//! DNS cookies (RFC 7873) with the interoperable server cookie (RFC 9018): a client that sends back what it was given
-//! has shown that it receives what is sent to its address.
+//! DNS cookies (RFC 7873) with the interoperable server cookie (RFC 9018): a client that sends back the cookie it was
+//! given has shown that it receives what is sent to its address.
 //!
 //! ```text
 //!  0               8   9      12     16              24
@@ -7,19 +7,20 @@
 //!                  `---- server cookie, 16 octets ---'
 //! ```
 //!
-//! The hash is keyed with a secret of 16 octets and taken over everything before it and the address of the client, so the
-//! node keeps nothing for a client. The time is in seconds since 1970, modulo 2^32, and compared as a serial number (RFC
-//! 1982): a cookie is good for an hour, and up to five minutes ahead of the clock of this node, for it may come from
-//! another server of an anycast set.
+//! The hash is keyed with a secret of 16 octets and taken over everything before it and the address of the client, so
+//! the node stores nothing for a client. The time is in seconds since 1970, modulo 2^32, and compared as a serial
+//! number (RFC 1982): a cookie is valid for an hour, and up to five minutes ahead of the clock of this node, for it may
+//! come from another server of an anycast set.
 //!
 //! # Roll-over (RFC 9018 section 5)
 //!
 //! Cookies are made with the first secret; all secrets, two at the most, verify. So an anycast set goes from `old` to
-//! `new` without a client noticing in three steps, each finished on every server before the next begins: `old new`, then
-//! `new old`, then, an hour and the longest TTL later, `new`.
+//! `new` without a client noticing in three steps, each finished on every server before the next begins: `old new`,
+//! then `new old`, then, an hour and the longest TTL later, `new`.
 //!
-//! Deliberately absent: clocks, files, and what is done with a client whose cookie is no good (RFC 7873 sections 5.2.3
-//! and 5.2.4 leave that to the server). Of several COOKIE options the caller takes the first one (RFC 7873 section 5.2).
+//! Deliberately absent: clocks, files, and the treatment of a client without a valid cookie (RFC 7873 sections 5.2.3
+//! and 5.2.4 leave that to the server). Of several COOKIE options the caller takes the first one (RFC 7873 section
+//! 5.2).
 
 use std::{fmt, net::IpAddr, ops::RangeInclusive};
 
@@ -42,62 +43,63 @@ const HEAD_OCTETS: usize = 8;
 const VERSION: u8 = 1;
 /// Octets of an option with both cookies, of whatever making (RFC 7873 section 5.2.2).
 const OPTION_OCTETS: RangeInclusive<usize> = 16..=40;
-/// How old a cookie may be, and how far ahead, in seconds (RFC 9018 section 4.3).
+/// Age of a valid cookie, in seconds (RFC 9018 section 4.3); a negative age is ahead of the clock.
 const AGE_SECONDS: RangeInclusive<i32> = -300..=3_600;
-/// The age from which on a client is given a new one, in seconds (RFC 9018 section 4.3).
+/// Age from which on a client gets a new cookie, in seconds (RFC 9018 section 4.3).
 const RENEW_AGE_SECONDS: i32 = 1_800;
-/// The most secrets at once: two, of which one comes or goes.
+/// Maximum number of secrets: two, during a roll-over.
 const SECRETS_MAX: usize = 2;
 
-/// What a client made for itself; a response repeats it.
+/// The cookie that a client made; a response repeats it.
 pub type ClientCookie = [u8; CLIENT_OCTETS];
-/// What the server made for the client.
+/// The cookie that the server made for a client.
 pub type ServerCookie = [u8; SERVER_OCTETS];
 
-/// What the COOKIE option of a request is worth (RFC 7873 sections 5.2.1 to 5.2.5).
+/// Result of checking the COOKIE option of a request (RFC 7873 sections 5.2.1 to 5.2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CookieCheck {
-    /// There is no option.
+    /// No option.
     None,
-    /// The client has no server cookie yet. It asks for one; its address may be forged.
+    /// A client cookie alone: the client asks for a server cookie, and its address may be forged.
     ClientOnly(ClientCookie),
-    /// The client is where it says it is.
+    /// A valid cookie: the client receives what is sent to its address.
     Valid {
-        /// Its own cookie.
+        /// The client cookie.
         client: ClientCookie,
-        /// The server cookie that it sent.
+        /// The server cookie in the request.
         server: ServerCookie,
-        /// Whether the response should bring a new one: this one is older than half an hour, or made with the secret
-        /// that this node does not use itself.
+        /// True if the response should bring a new server cookie: this one is older than half an hour, or made with the
+        /// secret that this node only verifies with.
         renew: bool,
     },
-    /// The server cookie is too old, of another client, or made elsewhere: worth no more than [`CookieCheck::ClientOnly`].
+    /// The server cookie is too old, another client's, or made with an unknown secret: treated as
+    /// [`CookieCheck::ClientOnly`].
     Invalid(ClientCookie),
     /// The option has a length that no cookies have; the response is FORMERR.
     Malformed,
 }
 
-/// The secrets that cookies are made and verified with.
+/// The secrets that make and verify cookies.
 #[derive(Clone)]
 pub struct CookieSecrets {
     current: SipHasher24,
-    /// The secret before, or the one to come.
+    /// The secret before the roll-over, or the one to come.
     other: Option<SipHasher24>,
 }
 
-/// Why a text holds no secrets. The messages never repeat what may be one.
+/// Error of a text of secrets. The messages never repeat a part of the text, which may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CookieSecretError {
-    /// A line is no secret.
+    /// A line is not a secret.
     #[error("line {line} holds no secret of {} hexadecimal digits", 2 * SECRET_OCTETS)]
     Line {
-        /// Which one, from 1.
+        /// Number of the line, from 1.
         line: usize,
     },
-    /// There is none, or there are too many.
+    /// No secret, or too many.
     #[error("{count} secrets; 1 to {SECRETS_MAX} can be used, one a line, the first of which makes new cookies")]
     Count {
-        /// How many.
+        /// Number of secrets.
         count: usize,
     },
 }
@@ -109,18 +111,18 @@ impl fmt::Debug for CookieSecrets {
 }
 
 impl CookieSecrets {
-    /// Secrets from their octets: `current` makes cookies and verifies, `other` verifies only.
+    /// Secrets from their octets: `current` makes and verifies cookies, `other` verifies only.
     pub fn new(current: [u8; SECRET_OCTETS], other: Option<[u8; SECRET_OCTETS]>) -> Self {
         let keyed = |secret| SipHasher24::new_with_key(&secret);
         Self { current: keyed(current), other: other.map(keyed) }
     }
 
     /// Reads secrets as 32 hexadecimal digits each, one a line, the one that makes cookies first. Empty lines and lines
-    /// that begin with `#` say nothing.
+    /// that begin with `#` are skipped.
     ///
     /// # Errors
     ///
-    /// [`CookieSecretError`]: the line that is no secret, or the wrong number of them.
+    /// [`CookieSecretError`]: the line that is not a secret, or the wrong number of secrets.
     pub fn from_text(text: &str) -> Result<Self, CookieSecretError> {
         let lines = (1..).zip(text.lines().map(str::trim));
         let secret = |(line, text): (usize, &str)| {
@@ -136,7 +138,7 @@ impl CookieSecrets {
         }
     }
 
-    /// Looks at the data of a COOKIE option from `address`, at `now_seconds` since 1970.
+    /// Checks the data of a COOKIE option from `address`, at `now_seconds` since 1970.
     pub fn verify(&self, option: Option<&[u8]>, address: IpAddr, now_seconds: u64) -> CookieCheck {
         let Some(option) = option else { return CookieCheck::None };
         let Some((&client, rest)) = option.split_first_chunk() else { return CookieCheck::Malformed };
@@ -155,8 +157,8 @@ impl CookieSecrets {
         }
     }
 
-    /// The data of the option in a response to what [`CookieSecrets::verify`] found: the cookie that came, as long as it
-    /// is fresh, else a new one; `None` when the client sent no cookie.
+    /// The data of the option in a response, given the result of [`CookieSecrets::verify`]: the server cookie of the
+    /// request while it is fresh, else a new one; `None` if the client sent no cookie, or a malformed one.
     pub fn response_to(&self, check: &CookieCheck, address: IpAddr, now_seconds: u64) -> Option<[u8; RESPONSE_OCTETS]> {
         match *check {
             CookieCheck::None | CookieCheck::Malformed => None,
@@ -177,7 +179,7 @@ impl CookieSecrets {
         joined(client, server)
     }
 
-    /// Whether a server cookie is good, and if so, whether it is time for a new one.
+    /// For a valid server cookie, whether it should be renewed; `None` for an invalid one.
     fn renew(&self, client: ClientCookie, server: ServerCookie, address: IpAddr, now_seconds: u64) -> Option<bool> {
         let (head, found) = server.split_first_chunk::<HEAD_OCTETS>()?;
         let [version, _, _, _, time @ ..] = *head;
@@ -185,7 +187,7 @@ impl CookieSecrets {
         if version != VERSION || !AGE_SECONDS.contains(&age_seconds) {
             return None;
         }
-        // Compared as numbers, in one step: the time it takes tells nothing of how much was right.
+        // Compared as numbers, in one step: the time taken does not tell how much of the hash was right.
         let found = u64::from_le_bytes(found.try_into().ok()?);
         let good = |secret: &SipHasher24| u64::from_le_bytes(hash(secret, client, *head, address)) == found;
         if good(&self.current) {
@@ -195,7 +197,7 @@ impl CookieSecrets {
     }
 }
 
-/// RFC 9018 section 4.4. An IPv4 address that came through an IPv6 socket counts as what it is.
+/// The hash of RFC 9018 section 4.4. An IPv4 address that came through an IPv6 socket counts as IPv4.
 fn hash(secret: &SipHasher24, client: ClientCookie, head: [u8; HEAD_OCTETS], address: IpAddr) -> [u8; 8] {
     let mut input = [0; CLIENT_OCTETS + HEAD_OCTETS + 16];
     input[..CLIENT_OCTETS].copy_from_slice(&client);
@@ -250,7 +252,7 @@ mod tests {
         assert!(format!("{check:?}").starts_with(expected), "{option}: {check:?}");
         let sent = secrets.response_to(&check, address, now_seconds).unwrap();
         assert_eq!(HEXLOWER.encode(&sent), response);
-        // What was sent is good when it comes back.
+        // The cookie sent is valid when it comes back.
         let again = secrets.verify(Some(&sent), address, now_seconds);
         assert!(matches!(again, CookieCheck::Valid { renew: false, .. }), "{again:?}");
         assert_eq!(secrets.response_to(&again, address, now_seconds), Some(sent));

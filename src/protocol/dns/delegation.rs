@@ -1,4 +1,4 @@
-//! Who answers for a name: the zones that a node has, and the cuts below them (RFC 1034 section 4.2).
+//! Standing of a name: the zones of a node, and the cuts below them (RFC 1034 section 4.2).
 //!
 //! ```text
 //! id.test.                       the zone of the node, when nothing is homed on it, or everything is
@@ -6,21 +6,23 @@
 //!     8.118.88.hdl.id.test.      delegated: from here on others answer
 //! ```
 //!
-//! The longest prefix that covers a name decides, also for names that no identifier can have: labels are taken off from the left until
-//! the rest is the name of something. What lies at a cut or below it gets a referral (RFC 1034 section 4.3.2): the NS records of
-//! the cut, the addresses of their names (RFC 9471), and in a signed zone the DS records or the proof that there are none (RFC 4035
-//! section 3.1.4). Of the cut itself the zone above says DS (RFC 4035 section 3.1.4.1) and [`kind::DELEGATION`] with authority.
+//! The longest prefix that covers a name decides. For a name that no identifier can have, labels are taken off from the
+//! left until the rest is the name of an identifier or prefix. A name at a cut or below it gets a referral (RFC 1034
+//! section 4.3.2): the NS records of the cut, the addresses of their names (RFC 9471), and in a signed zone the DS
+//! records or the proof that there are none (RFC 4035 section 3.1.4). At the cut itself the zone above answers for DS
+//! (RFC 4035 section 3.1.4.1) and [`kind::DELEGATION`] with authority.
 //!
-//! An NS record has no port and no protocol: who follows it asks at port 53. So a delegation with an endpoint there has NS records of
-//! those alone; one that is asked over DNS at other ports only, as on one machine, has them of these, for those who know the port
-//! otherwise. The record [`kind::DELEGATION`] has all of it, the protobuf message `touchmark.v1.PrefixState`; a referral carries it for
-//! those who ask for types of ours, as far as it fits.
+//! An NS record has no port and no protocol: a resolver that follows it asks at port 53. So a delegation with endpoints
+//! at port 53 has NS records of those alone. A delegation that is asked over DNS at other ports only, as on one
+//! machine, has NS records of these, for clients that know the port otherwise. The record [`kind::DELEGATION`] has all
+//! of it, as the protobuf message `touchmark.v1.PrefixState`; a referral carries it for clients that ask for types of
+//! ours, as far as it fits.
 //!
-//! A delegation to nobody who is asked over DNS is no cut: the zone above says with authority that there is nothing of the type, and
-//! the extended error says "delegated".
+//! A delegation without an endpoint for DNS is no cut: the zone above says with authority that there is nothing of the
+//! type, and the extended error says "delegated".
 //!
-//! Deliberately absent: the records of a referral (`referral`) and those of an apex (`apex`). This file says who answers, and calls
-//! neither.
+//! Deliberately absent: the records of a referral (`referral`) and those of an apex (`apex`). This file finds the
+//! standing of a name, and calls neither.
 
 use std::{
     collections::HashSet,
@@ -39,44 +41,44 @@ use crate::{
     store::{PrefixVersion, Prefixes, Resident, Responsibility},
 };
 
-/// The most name servers of a referral: more make it longer than a datagram.
+/// Maximum number of name servers in a referral: more would make it longer than a datagram.
 const NAME_SERVERS_MAX: usize = 16;
-/// Where name servers that are known by NS records are asked.
+/// Port at which name servers in NS records are asked.
 const DNS_PORT: u16 = 53;
-/// Prefixes that are looked at together.
+/// Number of prefixes read at once.
 const PAGE_PREFIXES: usize = 1_000;
 
-/// Who answers for a name.
+/// Standing of a name: the node that answers for it.
 pub(super) enum Standing {
-    /// This node: the zone whose apex stands at this offset in the name; without one, the zone of the node.
+    /// This node. The offset is that of the zone's apex in the name; `None` is the zone of the node.
     Home(Option<usize>),
-    /// Others.
+    /// Another node, by the delegation at this cut.
     Referred(Cut),
-    /// Nobody that this node knows.
+    /// No node that this one knows.
     Elsewhere,
 }
 
-/// In which zone a cut lies.
+/// Zone in which a cut lies.
 pub(super) enum ZoneAbove {
-    /// One of this node: where its apex stands in the name, when it is not the zone of the node.
+    /// A zone of this node, by the offset of its apex in the name; `None` is the zone of the node.
     Ours(Option<usize>),
-    /// Somebody else's.
+    /// A zone of another node.
     Others,
 }
 
-/// Where a zone of this node ends.
+/// A cut: the name at which a zone of this node ends.
 #[derive(Clone, Debug)]
 pub(super) struct Cut {
-    /// What the ledger says of the prefix that makes the cut.
+    /// State in the ledger of the prefix that makes the cut.
     pub(super) version: Arc<PrefixVersion>,
-    /// Where in the name the name of the prefix begins; nothing when it has none.
+    /// Offset in the name of the name of the prefix; `None` if the prefix has no name here.
     pub(super) at: Option<usize>,
-    /// Where the zone above begins, when it is not that of the node.
+    /// Offset in the name of the zone above; `None` is the zone of the node.
     pub(super) above: Option<usize>,
 }
 
 impl Cut {
-    /// One of a prefix that has no name here.
+    /// The cut of a prefix that has no name here.
     pub(super) fn without_name(version: &Arc<PrefixVersion>) -> Self {
         Self { version: Arc::clone(version), at: None, above: None }
     }
@@ -93,8 +95,8 @@ impl Cut {
         self.version.delegation().map(name_servers).unwrap_or_default()
     }
 
-    /// The types that the zone above has at the name that is asked. Without servers there is no cut, and so no NS, which a validator
-    /// would take for one.
+    /// Types that the zone above has at the name that is asked, for a delegation without servers. Without servers there
+    /// is no cut, and so no NS, which a validator would take for a cut.
     pub(super) fn types_without_servers(&self) -> Vec<u16> {
         let has_signers = !self.signers().is_empty();
         match self.at {
@@ -105,7 +107,8 @@ impl Cut {
     }
 }
 
-/// The zones of a node and the cuts below them. Names are labels from left to right, without those of the zone of the node.
+/// The zones of a node and the cuts below them. Names are labels from left to right, without those of the zone of the
+/// node.
 #[derive(Clone, Copy)]
 pub(super) struct Delegations<'a> {
     pub(super) prefixes: &'a Prefixes,
@@ -113,10 +116,10 @@ pub(super) struct Delegations<'a> {
 }
 
 impl Delegations<'_> {
-    /// Who answers for a name that means this.
+    /// Standing of a name with this meaning.
     pub(super) fn standing(self, labels: &[&[u8]], meaning: Option<&NameMeaning>) -> Standing {
         let octets = self.zone.octets();
-        // A name that can be nobody's lies below one that is somebody's.
+        // A name that no identifier can have lies below a name that one can have.
         let above = match meaning {
             Some(_) => None,
             None => (1..labels.len()).find_map(|skip| dns_name::parse(labels.get(skip..)?, octets)),
@@ -138,7 +141,8 @@ impl Delegations<'_> {
         }
     }
 
-    /// Where the name of a prefix begins in a name; `None` when that is not below it, or it has none.
+    /// Offset in a name of the name of a prefix; `None` if the name does not lie at or below it, or the prefix has no
+    /// name.
     fn place_of(self, labels: &[&[u8]], prefix: &Prefix) -> Option<usize> {
         let name = dns_name::name_of_prefix(prefix, self.zone.octets())?;
         let before = labels.len().checked_sub(name.labels().count())?;
@@ -147,10 +151,11 @@ impl Delegations<'_> {
         is_same.then(|| before.iter().map(|label| label.len() + 1).sum())
     }
 
-    /// In which zone the cut at a prefix lies.
+    /// Zone in which the cut at a prefix lies.
     pub(super) fn zone_above(self, labels: &[&[u8]], prefix: &Prefix) -> ZoneAbove {
         let mut path = prefix.path().to_vec();
-        // Without its last octet it ends with a label, or within the one that makes the cut; what covers it is the same.
+        // A path without its last octet ends with a label, or within the label that makes the cut: the same prefixes
+        // cover both.
         while path.pop().is_some() {
             match self.prefixes.responsibility_for(&path) {
                 Responsibility::Home => {
@@ -171,7 +176,8 @@ impl Delegations<'_> {
     }
 }
 
-/// The addresses at which the sites of a delegation are asked over DNS, each once: those with port 53 if there are any, else all.
+/// Addresses at which the sites of a delegation are asked over DNS, each once and at most [`NAME_SERVERS_MAX`]: those
+/// with port 53 if there are any, else all.
 fn name_servers(delegation: &Delegation) -> Vec<IpAddr> {
     let mut servers = Vec::new();
     let endpoints = || delegation.sites().iter().flat_map(|site| site.speaking(SiteProtocol::Dns));
@@ -186,7 +192,7 @@ fn name_servers(delegation: &Delegation) -> Vec<IpAddr> {
     servers
 }
 
-/// The addresses of all sites that are asked over DNS. It is made again when something was said of a prefix.
+/// Addresses of the name servers of all delegations. Rebuilt after a change of any prefix.
 #[derive(Debug, Default)]
 pub(super) struct GlueIndex(RwLock<Option<Arc<Glue>>>);
 
@@ -197,9 +203,10 @@ struct Glue {
 }
 
 impl GlueIndex {
-    /// Whether a site has this address. Looking at all prefixes takes as long as a disk.
+    /// True if a delegation has this address among its name servers. Going through all prefixes takes as long as a read
+    /// of a disk.
     pub(super) fn contains(&self, prefixes: &Prefixes, address: IpAddr, depth: Depth) -> Resident<bool> {
-        // Taken before the prefixes are read: a change meanwhile makes the next one look again.
+        // Taken before the prefixes are read: after a change meanwhile, the next call rebuilds the index.
         let generation = prefixes.generation();
         let kept = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
         let glue = match (kept.filter(|glue| glue.generation == generation), depth) {

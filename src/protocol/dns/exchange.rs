@@ -1,49 +1,49 @@
-//! A request and its client, and what comes of it.
+//! A request, its client, and the result of answering it.
 
 use std::{net::IpAddr, sync::Arc};
 
 use super::{cookie::CookieCheck, request::Request, response::truncate, signing::Signing};
 use crate::id::Identifier;
 
-/// Who asks, and how.
+/// The client of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Client {
     /// The address.
     pub address: IpAddr,
-    /// What carries the response.
+    /// Transport of the response.
     pub transport: Transport,
-    /// When, in seconds since 1970 UTC.
+    /// Time of the request, in seconds since 1970 UTC.
     pub now_unix: u64,
-    /// Whether there are limits on what goes to the address while it may be forged: when there is no valid cookie, over
-    /// [`Transport::Datagram`].
+    /// True if responses to the address are limited while it may be forged: over [`Transport::Datagram`], without a
+    /// valid cookie.
     pub has_limits: bool,
 }
 
 impl Client {
-    /// True for a datagram whose sender has not shown that it gets what is sent to its address.
+    /// True for a datagram without a valid cookie: nothing shows that its sender receives what is sent to its address.
     pub(super) fn may_be_forged(&self, cookie: CookieCheck) -> bool {
         self.transport == Transport::Datagram && !matches!(cookie, CookieCheck::Valid { .. })
     }
 
-    /// True for a client whose answers are limited.
+    /// True for a client whose responses are limited.
     pub(super) fn is_limited(&self, cookie: CookieCheck) -> bool {
         self.has_limits && self.may_be_forged(cookie)
     }
 }
 
-/// A request with one question, and what is known of its client.
+/// A request with one question, and the facts known about its client.
 pub(super) struct Exchange<'a> {
     pub(super) request: Request<'a>,
     pub(super) client: &'a Client,
     pub(super) cookie: CookieCheck,
-    /// The signer, for a client that wants signatures of a zone that has them.
+    /// The signer, if the client wants signatures and the zone is signed.
     pub(super) signing: Option<Arc<Signing>>,
-    /// Whether this node walks for the client.
+    /// True if this node walks for the client.
     pub(super) recursion: bool,
 }
 
 impl Exchange<'_> {
-    /// Now, as signatures count (RFC 4034 section 3.1.5).
+    /// Time of the request, as signatures count time (RFC 4034 section 3.1.5).
     pub(super) fn now(&self) -> u32 {
         self.client.now_unix as u32
     }
@@ -59,52 +59,52 @@ impl Exchange<'_> {
     }
 }
 
-/// How much of an answer is sent.
+/// The part of a response that a client may get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowance {
-    /// All of it.
+    /// The whole response.
     Whole,
-    /// No records, and TC: who is really there asks again over TCP.
+    /// No records, and TC: a client that is really there asks again over TCP.
     Truncated,
-    /// Nothing.
+    /// No response.
     Nothing,
 }
 
-/// What carries a response.
+/// Transport of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// One datagram, from a sender that may not be who it says.
+    /// One datagram, from an address that may be forged.
     Datagram,
     /// A connection.
     Stream,
-    /// A connection that others see the lengths of, and nothing else: a response is padded when its request is (RFC 7830,
-    /// RFC 8467 section 4.1).
+    /// A connection whose observers see lengths and nothing else: a response is padded if its request is (RFC 7830, RFC
+    /// 8467 section 4.1).
     EncryptedStream,
 }
 
-/// What came of a request.
+/// Result of answering a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Responded {
-    /// Nothing is to be sent.
+    /// No response is sent.
     Silent,
-    /// The answer takes more than was wanted.
+    /// The answer needs more work than the caller's [`Depth`](crate::resolver::Depth) allows.
     Deferred,
-    /// The answer needs a recursive walk. What was written is for a client that may not cause one now: a response without records,
-    /// with TC.
+    /// The answer needs a recursive walk. For a limited client a response is written, without records and with TC: it
+    /// is sent in place of a walk that the client may not cause now.
     Walk {
-        /// What others have to be asked about; pass what they say to [`super::Responder::respond_walked`].
+        /// The identifier to walk for; pass the result of the walk to [`super::Responder::respond_walked`].
         identifier: Box<Identifier>,
-        /// What was written, for limits.
+        /// Summary of the response, for limits.
         summary: Summary,
     },
     /// The response was written.
     Written(Summary),
-    /// Nothing is to be sent, for the client has had enough.
+    /// No response is sent: the client's limit is used up.
     Withheld(Summary),
 }
 
 impl Responded {
-    /// What comes of it for a client that gets no more than this. A response that is to be truncated loses its records where it lies.
+    /// Applies an allowance to the result. A response that is to be truncated loses its records in place.
     #[must_use]
     pub fn within(self, allowance: Allowance, response: &mut Vec<u8>) -> Self {
         match (self, allowance) {
@@ -117,28 +117,28 @@ impl Responded {
     }
 }
 
-/// What a response says, for limits and counters.
+/// Summary of a response, for limits and counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// The response code.
     pub rcode: u16,
-    /// The type that was asked; 0 where that is not known.
+    /// The type in the question; 0 if unknown.
     pub kind: u16,
-    /// Whether limits count it: its client may be forged, and has limits.
+    /// True if the response counts against limits: its client has limits and may be forged.
     pub limited: bool,
-    /// Hash of name and type, or of the name alone where there are no records, or of that of the prefix where it is delegated; 0 for
-    /// what is no question of the zone.
+    /// Hash of name and type; of the name alone for an answer without records; of the name of the prefix for a
+    /// delegation; 0 for a request that is no question of the zone.
     pub hash: u64,
-    /// Whether there are records in the answer section.
+    /// True if the answer section has records.
     pub has_data: bool,
-    /// Whether it came from the cache.
+    /// True for a cache hit, and for a response that a cache could not have made cheaper.
     pub cached: bool,
-    /// Whether it left without its records, for its length or for the client's allowance.
+    /// True if the response was truncated, for its length or for the client's allowance.
     pub truncated: bool,
 }
 
 impl Summary {
-    /// What a response without a question says.
+    /// Summary of a response without a question.
     pub(super) fn without_question(rcode: u16, limited: bool) -> Self {
         Self { rcode, kind: 0, limited, hash: 0, has_data: false, cached: true, truncated: false }
     }

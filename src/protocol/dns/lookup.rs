@@ -1,5 +1,5 @@
-//! A question of the zone, and what was found for it: what the files that answer ([`super::authority`], `apex`, `referral`) have in
-//! common.
+//! A question of the zone and the result of its lookup, shared by the files that answer: [`super::authority`], `apex`,
+//! `referral`.
 
 use super::{
     answer::WireAnswer,
@@ -13,24 +13,24 @@ use super::{
 };
 use crate::{protocol::outcome::Outcome, resolver::Depth};
 
-/// A question for a name in the zone of the node, and how far to go for its answer.
+/// A question for a name in the zone of the node, with the depth to which its answer is read.
 pub(super) struct ZoneQuery<'a> {
     pub(super) question: Question<'a>,
-    /// Where the zone of the node begins in the name.
+    /// Offset of the zone of the node in the name.
     pub(super) zone_at: usize,
-    /// The labels before that, from left to right.
+    /// Labels of the name before the zone, from left to right.
     pub(super) labels: Vec<&'a [u8]>,
     /// The signer whose keys an apex shows, for a question that may be about them.
     pub(super) keys: Option<&'a Signing>,
     /// Seconds since 1970 UTC, mod 2^32.
     pub(super) now: u32,
-    /// Whether others are asked for what the node does not answer for.
+    /// True if the node walks for names that other nodes answer for.
     pub(super) recursion: bool,
     pub(super) depth: Depth,
 }
 
 impl<'a> ZoneQuery<'a> {
-    /// A question about which nothing else is known: no keys, no time, no recursion.
+    /// A query without keys, time or recursion.
     pub(super) fn new(question: Question<'a>, zone_at: usize, depth: Depth) -> Self {
         let labels = labels(&question.name()[..zone_at]).collect();
         Self { question, zone_at, labels, keys: None, now: 0, recursion: false, depth }
@@ -41,39 +41,39 @@ impl<'a> ZoneQuery<'a> {
         self.question.kind()
     }
 
-    /// The sets of keys at an apex, where they matter.
+    /// The key sets at an apex; none if the query does not need keys.
     pub(super) fn key_sets(&self, apex: &[u8]) -> Vec<KeySet> {
         self.keys.map(|signing| signing.key_sets(apex, self.now)).unwrap_or_default()
     }
 
-    /// Where the data of the next record of an answer will stand in the message.
+    /// Offset in the message of the data of the next record of an answer.
     pub(super) fn data_offset(&self, answer: &WireAnswer) -> usize {
         HEADER_OCTETS + self.question.octets().len() + answer.records().len() + RECORD_OCTETS
     }
 
-    /// Where the zone of the node stands in the message.
+    /// Offset of the zone of the node in the message.
     pub(super) fn zone_offset(&self) -> usize {
         HEADER_OCTETS + self.zone_at
     }
 }
 
-/// What was found for a question.
+/// Result of a lookup.
 pub(super) enum Lookup {
     /// An answer of this node.
     Answer(ZoneAnswer),
-    /// Others answer for the name: the question is referred to them.
+    /// Another node answers for the name: the response is a referral.
     Referral(Cut),
-    /// Others answer for the name, and they are to be asked for the client.
+    /// Another node answers for the name, and is asked for the client.
     Walk(Walkable),
 }
 
 impl Lookup {
-    /// That the name does not exist.
+    /// The name does not exist.
     pub(super) fn no_name() -> Self {
         Self::Answer(ZoneAnswer::new(without_data(Outcome::NotFound), Basis::NoRecord))
     }
 
-    /// The same, said by the zone whose apex stands at this offset in the name.
+    /// Sets the zone that answers, as [`ZoneAnswer::of_zone`] does; a referral or a walk stays as it is.
     pub(super) fn of_zone(self, apex_at: Option<usize>) -> Self {
         match self {
             Self::Answer(answer) => Self::Answer(answer.of_zone(apex_at)),
@@ -92,7 +92,7 @@ impl From<ZoneAnswer> for Lookup {
 pub(super) struct ZoneAnswer {
     pub(super) answer: WireAnswer,
     pub(super) basis: Basis,
-    /// The types that the name has, where the answer has no records: for the denial of the others.
+    /// Types at the name, for the denial of others if the answer has no records.
     pub(super) types: Vec<u16>,
 }
 
@@ -105,7 +105,7 @@ impl ZoneAnswer {
         Self { types, ..Self::new(answer, Basis::Record) }
     }
 
-    /// The same, said by the zone whose apex stands at this offset in the name; without an offset, by the zone of the node.
+    /// Sets the zone that answers, by the offset of its apex in the name; `None` is the zone of the node.
     pub(super) fn of_zone(mut self, apex_at: Option<usize>) -> Self {
         self.answer.head.apex_at = apex_at.map(|at| at as u16);
         self

@@ -1,10 +1,10 @@
-//! DNS: from the bytes of a request to the bytes of its response. No sockets; those are the server's.
+//! DNS: from the bytes of a request to the bytes of its response. No sockets; those belong to `server`.
 //!
 //! ```text
 //! bytes -- Request -- Responder --(hit)---- StampedCache --------------------------+-- Plan -- writing -- bytes
 //!                         +------(miss)--- Authority -- id::dns_name -- resolver --+
 //!                                              +------- delegation -- prefixes ----+
-//!                                              +------- walking --- what others said
+//!                                              +------- walking --- answers of others
 //! ```
 //!
 //! The node has one [`Zone`], and everything in it follows from what is registered, homed and delegated:
@@ -16,35 +16,39 @@
 //! | `192-0-2-1.ns.` + the zone | that address, if the node has it or delegates to it over DNS |
 //! | the name of an identifier (`id::dns_name`) | TXT, NAPTR, URI, TYPE65280 |
 //! | `ors-dummy.` + the name of an OID (X.672) | NAPTR only |
-//! | the name of a prefix that is homed here | as the zone: it is the apex of one of its own; NS only where the node has particular addresses |
+//! | the name of a prefix that is homed here | as the zone: an apex of its own; NS only if the node has particular addresses |
 //! | the name of a delegated prefix, and all below it | a referral (RFC 1034 section 4.3.2); at the name itself DS and TYPE65281 |
 //! | a name with only names below it | no data: it exists (RFC 8020) |
-//! | with something homed, names below none of it | refused: not responsible |
+//! | with homed prefixes, names below none of them | refused: not responsible |
 //!
-//! Who answers stands in [`delegation`], for which the longest prefix counts. A delegation to nobody who speaks DNS cannot be
-//! followed: the zone above says with authority that its names have no data, and the extended error 20 says "delegated". Of a hash
-//! that it does not know, a node that does not answer for everything says nothing: whose identifier it is cannot be told. On a node that walks for its clients
-//! ([`Desk::walks_for`](crate::resolver::Desk::walks_for)), a question with RD for the name of an identifier gets what others say instead of a referral or a refusal.
+//! [`delegation`] decides who answers for a name: the longest prefix counts. A delegation without a site that is asked
+//! over DNS cannot be followed: the zone above says with authority that its names have no data, and the extended error
+//! 20 says "delegated". A node that does not answer for every identifier refuses a name with an unknown hash: the hash
+//! does not tell the identifier. On a node that walks for its clients
+//! ([`Desk::walks_for`](crate::resolver::Desk::walks_for)), a query with RD for the name of an identifier gets the
+//! answer of a recursive walk in place of a referral or a refusal.
 //!
-//! * **TXT**: a record for each value: the string `<index> <type>`, then the data in strings of 255 octets; the data may
-//!   be any octets.
+//! * **TXT**: a record for each value: the string `<index> <type>`, then the data in strings of 255 octets; the data
+//!   may be any octets.
 //! * **NAPTR** (RFC 3403): a record for each `URL` and `SVC:<service>` value: order 100, the index as preference, flags
 //!   `u`, the service (of a `URL`: `EPC+html`), `!^.*$!<url>!`. One whose expression passes 255 octets is left out.
 //! * **URI** (RFC 7553): the same values at any length: the index as priority, weight 0, the target as it is.
 //! * **TYPE65280** (private use, RFC 6895 section 3.1): one record, the public record as the protobuf message
 //!   `touchmark.v1.Record`.
-//! * **TYPE65281** (private use): what the ledger says of a delegated prefix, as the protobuf message
-//!   `touchmark.v1.PrefixState`, with the ports, protocols and keys that NS records cannot have. A referral carries it in the
-//!   additional section for those who ask for a type of ours.
-//! * **ANY**: one HINFO record (RFC 8482 section 4.2), whatever is there.
+//! * **TYPE65281** (private use): the state of a delegated prefix in the ledger, as the protobuf message
+//!   `touchmark.v1.PrefixState`, with the ports, protocols and keys that NS records cannot have. A referral carries
+//!   the record in the additional section for queries for a type of ours.
+//! * **ANY**: one HINFO record (RFC 8482 section 4.2), for any existing name.
 //!
-//! All records of a set have the shortest TTL among their values, for they must have one (RFC 2181 section 5.2). A reply
-//! has to fit a message of 65,535 octets: what does not is left out, and the extended error "other" (RFC 8914 section
-//! 4.1) says so; gRPC carries everything. Owner names are spelled as the question was, in any mix of cases.
+//! All records of a set have the shortest TTL among their values, for a set has one TTL (RFC 2181 section 5.2). A
+//! response has to fit a message of 65,535 octets: records that do not fit are left out, and the extended error "other"
+//! (RFC 8914 section 4.1) says so; gRPC carries everything. Owner names are spelled as in the question, in any mix of
+//! cases.
 //!
-//! Outside: classes but IN and CHAOS, zone transfers and other zones are refused. What each outcome is called stands in
-//! [`super::outcome`]. The codec is our own ([`wire`], [`request`], `response`, [`answer`]): it is on the way of every datagram, and a
-//! library that builds a tree of names and records for each of them takes several times as long.
+//! Outside: classes other than IN and CHAOS, zone transfers and other zones are refused. The names and codes of
+//! outcomes stand in [`super::outcome`]. The codec is our own ([`wire`], [`request`], `response`, [`answer`]): every
+//! datagram passes through it, and a library that builds a tree of names and records for each of them takes several
+//! times as long.
 
 mod admission;
 pub mod answer;

@@ -1,13 +1,13 @@
-//! Names of name servers, and the addresses that they stand for.
+//! Names of name servers, made from their addresses.
 //!
 //! ```text
 //! 192.0.2.1      192-0-2-1.ns.<zone>
 //! 2001:db8::1    2001-db8-0-0-0-0-0-1.ns.<zone>
 //! ```
 //!
-//! A delegation knows addresses and no names, and an NS record needs one: it is made of the address, in the zone of the one who
-//! delegates, beside all names of identifiers. The four numbers of an IPv4 address and the eight of an IPv6 address are written in
-//! one way only, so that an address has one name and a name one address.
+//! A delegation has addresses and no names, and an NS record needs a name: it is made of the address, in the zone of
+//! the delegating node, beside all names of identifiers. The four numbers of an IPv4 address and the eight of an IPv6
+//! address are written in one way only, so that an address has one name and a name one address.
 
 use std::{fmt::Write as _, net::IpAddr};
 
@@ -17,7 +17,7 @@ use super::{
     zone::{NAME_SERVER_LABEL, ZONE_TTL_SECONDS},
 };
 
-/// What stands between the numbers of an address.
+/// Separator of the numbers of an address.
 const SEPARATOR: char = '-';
 
 /// The first label of the name of an address.
@@ -37,7 +37,7 @@ pub(super) fn label(address: IpAddr) -> String {
     label
 }
 
-/// The address that a label in any case stands for; `None` when it stands for none.
+/// The address that a label stands for, in any case of letters; `None` if the label stands for none.
 pub(super) fn address(label: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(label).ok()?.to_ascii_lowercase();
     let count = text.split(SEPARATOR).count();
@@ -72,7 +72,7 @@ pub(super) fn put_address(out: &mut Vec<u8>, address: IpAddr) {
     }
 }
 
-/// Adds the records of addresses, as far as their type is wanted.
+/// Adds the records of addresses whose type is wanted.
 pub(super) fn push_addresses(
     answer: &mut WireAnswer,
     place: RecordPlace,
@@ -87,7 +87,7 @@ pub(super) fn push_addresses(
     }
 }
 
-/// Writes the name of an address, where the zone stands at an offset in the message.
+/// Writes the name of an address, with a pointer to the zone at an offset in the message.
 pub(super) fn put_name(out: &mut Vec<u8>, address: IpAddr, zone_offset: usize) {
     put_labels(out, address);
     out.extend_from_slice(&pointer(zone_offset));

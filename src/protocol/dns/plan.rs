@@ -1,4 +1,4 @@
-//! What a response is to say, decided before any of it is written.
+//! Plan of a response, decided before the response is written.
 
 use super::{
     answer::{AnswerHead, ExtendedError},
@@ -7,7 +7,7 @@ use super::{
     soa::Soa,
 };
 
-/// A decided response, all but the records of its answer: those stand in the output already (`response::start`).
+/// Plan of a response without the records of its answer, which stand in the output already (`response::start`).
 pub(super) struct Plan<'a> {
     pub(super) head: AnswerHead,
     pub(super) origin: Origin,
@@ -15,40 +15,41 @@ pub(super) struct Plan<'a> {
     pub(super) soa: Option<Soa>,
     /// The extended error, for a client that speaks EDNS.
     pub(super) extended: Option<ExtendedError<'a>>,
-    /// Where the zone begins in the name that is asked, for a question of the zone.
+    /// Offset of the zone in the name, for a question of the zone.
     pub(super) zone_at: Option<usize>,
-    /// The hash of name and type; 0 where they do not matter for limits.
+    /// Hash of name and type; 0 if limits need none.
     pub(super) hash: u64,
-    /// Whether the answer came from the cache, or took nothing that a cache could save.
+    /// True for a cache hit, and for an answer that a cache could not have made cheaper.
     pub(super) cached: bool,
 }
 
 impl Plan<'_> {
-    /// The plan of an answer of this node that took no look into its zone.
+    /// Plan of an answer of this node without a lookup in its zone.
     pub(super) fn new(head: AnswerHead) -> Self {
         Self { head, origin: Origin::Ours, soa: None, extended: head.extended, zone_at: None, hash: 0, cached: true }
     }
 
-    /// The signer, for a client that wants signatures on an answer of this node: nothing that others say is signed.
+    /// The signer, if the client wants signatures and the answer is this node's own: answers of other nodes are never
+    /// signed.
     pub(super) fn signing<'a>(&self, exchange: &'a Exchange<'_>) -> Option<&'a Signing> {
         exchange.signing.as_deref().filter(|_| self.origin == Origin::Ours)
     }
 }
 
-/// Whose answer it is.
+/// Source of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// The node answers for itself.
+    /// This node.
     Ours,
-    /// Other nodes were asked, or were to be; of this age is what they said.
+    /// Other nodes, with the age of their answer; `None` if there is no answer, or none yet.
     Others(Option<Age>),
 }
 
-/// How old an answer of others is.
+/// Age of an answer of other nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Age {
-    /// For how many seconds it has been kept.
+    /// Time in the cache so far, in seconds.
     pub(super) kept_seconds: u32,
-    /// For how many more it may be.
+    /// Remaining lifetime, in seconds.
     pub(super) left_seconds: u32,
 }

@@ -1,23 +1,23 @@
-//! What a value says in the data of a resource record, in plain bytes.
+//! Data of the resource records of a value, encoded.
 
 use crate::record::ValueView;
 
 /// Order of all NAPTR records: they are alternatives.
 const NAPTR_ORDER: u16 = 100;
-/// The longest character-string (RFC 1035 section 3.3), in octets.
+/// Maximum length of a character-string (RFC 1035 section 3.3), in octets.
 const STRING_OCTETS_MAX: usize = 255;
 
 /// The service of a `URL` value in NAPTR records: a web page about the identifier, as the Object Name Service has it.
 ///
 /// ONS 1.0.1 and the clients of its federation (AFNIC's) know `EPC+html`. ONS 2.0.1 has a URI in this place and the OID
-/// resolution system (X.672) `ORS+COID`, `ORS+CINF`, `ORS+RINF`; neither has a service for a plain page. Whoever wants
-/// those, or a service that a sector agreed upon, registers the value as `SVC:<service>`.
+/// resolution system (X.672) `ORS+COID`, `ORS+CINF`, `ORS+RINF`; neither has a service for a plain page. A value for
+/// one of those services, or for one that a sector agreed upon, is registered as `SVC:<service>`.
 pub const URL_SERVICE: &str = "EPC+html";
 
-/// What the values of services have before the service in their type.
+/// Prefix of the types of values that name their service.
 const SERVICE_PREFIX: &str = "SVC:";
 
-/// The service under which a value is found, when it is a link: `URL` values and `SVC:<service>` values with data.
+/// The service of a value that is a link: `URL` values and `SVC:<service>` values with data.
 pub fn service<'a>(value: &ValueView<'a>) -> Option<&'a str> {
     let kind = value.kind;
     let service = match kind.split_at_checked(SERVICE_PREFIX.len()) {
@@ -28,7 +28,7 @@ pub fn service<'a>(value: &ValueView<'a>) -> Option<&'a str> {
     (!service.is_empty() && !value.data.is_empty()).then_some(service)
 }
 
-/// The place of a value among its like: lower ones are to be tried first.
+/// The preference of a value among those of one name: lower ones are tried first. It is the index, at most 65,535.
 pub fn preference(value: &ValueView<'_>) -> u16 {
     u16::try_from(value.index).unwrap_or(u16::MAX)
 }
@@ -46,7 +46,8 @@ pub fn put_text(out: &mut Vec<u8>, value: &ValueView<'_>) {
     value.data.chunks(STRING_OCTETS_MAX).for_each(|string| put_string(out, string));
 }
 
-/// Writes the data of a NAPTR record (RFC 3403 section 4.1): order, preference, flags, service, expression, replacement.
+/// Writes the data of a NAPTR record (RFC 3403 section 4.1): order, preference, flags, service, expression,
+/// replacement.
 pub fn put_naptr(out: &mut Vec<u8>, value: &ValueView<'_>, service: &str, regexp: &[u8]) {
     out.extend_from_slice(&NAPTR_ORDER.to_be_bytes());
     out.extend_from_slice(&preference(value).to_be_bytes());
@@ -76,12 +77,12 @@ fn put_number(out: &mut Vec<u8>, number: u32) {
     out[start..].reverse();
 }
 
-/// The substitution expression that gives a URL for whatever was asked (RFC 3402 section 3.2); `None` when it does not
-/// fit a character-string.
+/// The substitution expression that gives this URL for any name (RFC 3402 section 3.2); `None` if the expression does
+/// not fit a character-string.
 pub fn regexp(url: &[u8]) -> Option<Vec<u8>> {
     let mut regexp = b"!^.*$!".to_vec();
     for byte in url {
-        // In the replacement these two would end it, or refer back to a match.
+        // In the replacement, `!` would end the expression and `\` begin a reference to a match.
         if matches!(byte, b'!' | b'\\') {
             regexp.push(b'\\');
         }

@@ -1,4 +1,4 @@
-//! The records that an identifier has: what its values, its edges and its end are as records of the DNS.
+//! Records at the name of an identifier: its values, its whole record and its outcome as records of the DNS.
 
 use prost::Message as _;
 
@@ -15,17 +15,17 @@ use crate::{
     record::{Record, Value, ValueView},
 };
 
-/// How long the answer to ANY may be kept, in seconds: long, so that the same is not asked often (RFC 8482 section 4.2).
+/// TTL of the answer to ANY, in seconds: long, so that the question is not repeated often (RFC 8482 section 4.2).
 const ANY_TTL_SECONDS: u32 = 3_600;
-/// What the records of most answers take together, in octets.
+/// Usual length of the records of an answer together, in octets.
 const RECORDS_OCTETS_USUAL: usize = 384;
-/// INFO-CODE for what has no other (RFC 8914 section 4.1).
+/// INFO-CODE Other (RFC 8914 section 4.1).
 const OTHER: u16 = 0;
-/// A reply without some values.
+/// The extended error of an answer without some of the values.
 const LEFT_OUT: ExtendedError<'static> =
     ExtendedError { code: OTHER, text: "values too long for this type are left out" };
 
-/// The records of a type that a registered record with these values has; [`kind::RECORD`] aside.
+/// The answer of a type, [`kind::RECORD`] aside, for a record with these values.
 pub(super) fn found(kind: u16, values: &[ValueView<'_>], ors_dummy: bool) -> WireAnswer {
     let mut set = RecordSet::new();
     match kind {
@@ -47,7 +47,7 @@ pub(super) fn whole(record: &Record) -> WireAnswer {
     set.finish()
 }
 
-/// The types that the name of a record with these values has.
+/// Types at the name of a record with these values.
 pub(super) fn types(values: &[ValueView<'_>], ors_dummy: bool) -> Vec<u16> {
     let links = || values.iter().filter(|value| rdata::service(value).is_some());
     let has_naptr = links().any(|value| rdata::regexp(value.data).is_some());
@@ -65,13 +65,13 @@ pub(super) fn types(values: &[ValueView<'_>], ors_dummy: bool) -> Vec<u16> {
     types
 }
 
-/// An answer without records says that there are none (RFC 2308 section 2.2).
+/// Marks an answer without records as negative: no data (RFC 2308 section 2.2).
 pub(super) fn or_no_data(mut answer: WireAnswer) -> WireAnswer {
     answer.head.negative = answer.head.answer_count() == 0;
     answer
 }
 
-/// An outcome that has no records to show, as the table spells it.
+/// The answer for an outcome without records, as the table of outcomes spells it.
 pub(super) fn without_data(outcome: Outcome) -> WireAnswer {
     let code = match outcome.spelling().dns {
         DnsRcode::NoError => rcode::NOERROR,
@@ -79,13 +79,13 @@ pub(super) fn without_data(outcome: Outcome) -> WireAnswer {
         DnsRcode::NxDomain => rcode::NXDOMAIN,
         DnsRcode::Refused => rcode::REFUSED,
     };
-    // Of the other outcomes the node says nothing with authority.
+    // The node has no authority over the other outcomes.
     let is_ours = matches!(outcome, Outcome::NotFound | Outcome::Retired | Outcome::Erased);
     let extended = extended(outcome);
     AnswerHead { authoritative: is_ours, negative: is_ours, extended, ..AnswerHead::new(code) }.into()
 }
 
-/// The extended error of an outcome, as the table spells it.
+/// The extended error of an outcome, as the table of outcomes spells it.
 pub(super) fn extended(outcome: Outcome) -> Option<ExtendedError<'static>> {
     let spelling = outcome.spelling();
     spelling.dns_extended.map(|code| ExtendedError { code, text: spelling.word })
@@ -140,7 +140,7 @@ impl RecordSet {
         self.push(kind::RECORD, ttl, |out| message.encode_raw(out));
     }
 
-    /// The answer, with one TTL (RFC 2181 section 5.2).
+    /// The answer, with one TTL for all records (RFC 2181 section 5.2).
     fn finish(mut self) -> WireAnswer {
         if self.ttl != u32::MAX {
             self.answer.set_ttl(self.ttl);

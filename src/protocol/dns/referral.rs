@@ -1,6 +1,7 @@
-//! Referrals to those who answer for a delegated prefix (RFC 1034 section 4.3.2), and what the zone above says of the cut.
+//! Referrals to the servers of a delegated prefix (RFC 1034 section 4.3.2), and the answers of the zone above about the
+//! cut.
 //!
-//! Which cut it is stands in [`super::delegation`].
+//! [`super::delegation`] finds the cut.
 
 use prost::Message as _;
 
@@ -24,7 +25,8 @@ use crate::{
     store::PrefixVersion,
 };
 
-/// What the zone above a cut says of it with authority: DS and [`kind::DELEGATION`] at the cut itself; `None` for what is referred.
+/// The authoritative answer of the zone above a cut: DS and [`kind::DELEGATION`] at the cut itself; `None` if the
+/// question is referred.
 pub(super) fn above_cut(query: &ZoneQuery<'_>, cut: &Cut) -> Option<ZoneAnswer> {
     let mut answer = WireAnswer::authoritative();
     match query.kind() {
@@ -39,7 +41,7 @@ pub(super) fn above_cut(query: &ZoneQuery<'_>, cut: &Cut) -> Option<ZoneAnswer> 
         }
         _ => return None,
     }
-    // Of a cut without DS, the zone above has NS.
+    // A cut without DS has NS in the zone above.
     let types = if cut.name_servers().is_empty() { cut.types_without_servers() } else { vec![kind::NS] };
     Some(ZoneAnswer::with_types(or_no_data(answer), types).of_zone(cut.above))
 }
@@ -56,7 +58,7 @@ pub(super) fn referral(
     signing: Option<&Signing>,
 ) -> Result<WireAnswer, NoRandomness> {
     let mut answer = match cut.at {
-        // Nobody knows in which zone a prefix without a name would lie.
+        // The zone above is unknown: a prefix without a name lies in none.
         None => AnswerHead { extended: extended(Outcome::Delegated), ..AnswerHead::new(rcode::NOERROR) }.into(),
         Some(_) if cut.name_servers().is_empty() => without_servers(zone, query, cut, signing)?,
         Some(at) => to_servers(zone, query, &NamedCut { cut, at }, signing)?,
@@ -73,7 +75,7 @@ pub(super) fn referral(
 /// A cut whose prefix has a name.
 struct NamedCut<'a> {
     cut: &'a Cut,
-    /// Where in the name that is asked its name begins.
+    /// Offset of the name of the prefix in the name that is asked.
     at: usize,
 }
 
@@ -83,7 +85,7 @@ impl NamedCut<'_> {
     }
 }
 
-/// The referral to name servers: their NS records, what is signed of the cut, and their addresses.
+/// The referral to name servers: their NS records, the DS records or their denial, and the addresses.
 fn to_servers(
     zone: &Zone,
     query: &ZoneQuery<'_>,
@@ -109,7 +111,8 @@ fn to_servers(
     Ok(answer)
 }
 
-/// What the zone above says where nobody can be asked over DNS: that there is nothing of the type, and why.
+/// The answer of the zone above for a delegation that cannot be asked over DNS: no data, and the extended error
+/// "delegated".
 fn without_servers(
     zone: &Zone,
     query: &ZoneQuery<'_>,
@@ -172,7 +175,7 @@ fn signer_data(signer: &DelegationSigner) -> Vec<u8> {
     data
 }
 
-/// Writes what the ledger says of a prefix; who said it and when stays here.
+/// Writes the state of a prefix, without the principal and the time of the change.
 fn put_state(out: &mut Vec<u8>, version: &PrefixVersion) {
     pb::PrefixState { time: 0, by: String::new(), ..prefix_to_pb(version) }.encode_raw(out);
 }

@@ -1,9 +1,9 @@
-//! Requests: what is read of a message from a client (RFC 1035 section 4, RFC 6891).
+//! Requests: decoding of messages from clients (RFC 1035 section 4, RFC 6891).
 //!
-//! A request is looked at where it lies; nothing is copied. What cannot be read gets FORMERR as far as there is a header
-//! to answer to, a response gets silence: two servers would never stop.
+//! A request is read in place; nothing is copied. A request that cannot be read gets FORMERR if it has a header to
+//! answer to. A response gets silence: else two servers would answer each other without end.
 //!
-//! Deliberately absent: what the request is answered with (`responder`), and how that is written (`response`).
+//! Deliberately absent: the answer (`responder`) and its encoding (`response`).
 
 use super::wire::{
     HEADER_OCTETS, LABEL_OCTETS_MAX, NAME_OCTETS_MAX, OPTION_HEAD_OCTETS, QUESTION_FIXED_OCTETS, TYPE_OPT, edns_flag,
@@ -39,10 +39,10 @@ impl<'a> Question<'a> {
     }
 }
 
-/// What a request says by EDNS (RFC 6891).
+/// EDNS data of a request (RFC 6891).
 #[derive(Clone, Copy, Debug)]
 pub struct Edns<'a> {
-    /// The longest UDP response that the client takes, in octets.
+    /// Maximum length of a UDP response that the client takes, in octets.
     pub payload_octets_max: u16,
     /// The version.
     pub version: u8,
@@ -51,12 +51,12 @@ pub struct Edns<'a> {
 }
 
 impl<'a> Edns<'a> {
-    /// Whether signatures are wanted (RFC 3225).
+    /// True if the client wants signatures (RFC 3225).
     pub fn dnssec_ok(self) -> bool {
         self.flags & edns_flag::DNSSEC_OK != 0
     }
 
-    /// Whether a name that does not exist may be said to be so beside its compact denial (RFC 9824 section 5.1).
+    /// True if the client takes NXDOMAIN beside a compact denial (RFC 9824 section 5.1).
     pub fn compact_ok(self) -> bool {
         self.flags & edns_flag::COMPACT_OK != 0
     }
@@ -75,46 +75,46 @@ impl<'a> Edns<'a> {
     }
 }
 
-/// A request that asks one thing.
+/// A request with one question.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     pub(super) id: u16,
     pub(super) flags: u16,
-    /// What is asked.
+    /// The question.
     pub question: Question<'a>,
-    /// What the client says by EDNS, if it speaks it.
+    /// The EDNS data, if the request has any.
     pub edns: Option<Edns<'a>>,
 }
 
 impl Request<'_> {
-    /// Whether signatures are wanted.
+    /// True if the client wants signatures.
     pub fn dnssec_ok(&self) -> bool {
         self.edns.is_some_and(Edns::dnssec_ok)
     }
 
-    /// Whether others are to be asked for the answer (RFC 1035 section 4.1.1).
+    /// True if the client wants recursion (RFC 1035 section 4.1.1).
     pub fn recursion_desired(&self) -> bool {
         self.flags & flag::RECURSION_DESIRED != 0
     }
 }
 
-/// What is no request that can be answered from the zone.
+/// A message that is not answered from the zone.
 #[derive(Clone, Copy, Debug)]
 pub enum Rejected<'a> {
-    /// No header, or a response: silence.
+    /// No header, or a response: no answer is sent.
     Silent,
-    /// A header goes back, and nothing else.
+    /// The answer is a header alone.
     Header {
         /// The header.
         octets: [u8; HEADER_OCTETS],
-        /// Its response code.
+        /// The response code in the header.
         rcode: u16,
     },
-    /// There is no question; what is said by EDNS may ask for a cookie (RFC 7873 section 5.4).
+    /// A request without a question; its EDNS data may ask for a cookie (RFC 7873 section 5.4).
     NoQuestion {
         /// The header of the response, with FORMERR.
         octets: [u8; HEADER_OCTETS],
-        /// What is said.
+        /// The EDNS data.
         edns: Edns<'a>,
     },
 }
@@ -124,7 +124,8 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     ///
-    /// [`Rejected`] for what is no query with one question (RFC 9619 section 4), or cannot be read to its end.
+    /// [`Rejected`] for a message that is not a query with one question (RFC 9619 section 4), or cannot be read to its
+    /// end.
     pub fn read(message: &'a [u8]) -> Result<Self, Rejected<'a>> {
         if message.len() < HEADER_OCTETS {
             return Err(Rejected::Silent);
@@ -134,7 +135,7 @@ impl<'a> Request<'a> {
         if flags & flag::RESPONSE != 0 {
             return Err(Rejected::Silent);
         }
-        // The rest of another opcode's message may mean anything.
+        // The rest of a message with another opcode may have any meaning.
         if flags & flag::OPCODE != 0 {
             return Err(rejected(id, flags, rcode::NOTIMP));
         }
@@ -152,7 +153,7 @@ fn rejected(id: u16, flags: u16, rcode: u16) -> Rejected<'static> {
     Rejected::Header { octets: header_alone(id, flags, rcode), rcode }
 }
 
-/// The header of a response that says nothing else.
+/// The header of a response without any section.
 fn header_alone(id: u16, flags: u16, rcode: u16) -> [u8; HEADER_OCTETS] {
     let mut octets = [0; HEADER_OCTETS];
     let flags = flag::RESPONSE | flags & (flag::OPCODE | flag::RECURSION_DESIRED) | rcode;
@@ -161,13 +162,13 @@ fn header_alone(id: u16, flags: u16, rcode: u16) -> [u8; HEADER_OCTETS] {
     octets
 }
 
-/// What follows the header of a request, as far as it matters.
+/// The part of a request behind its header, without the records that do not matter.
 struct Body<'a> {
     question: Option<Question<'a>>,
     edns: Option<Edns<'a>>,
 }
 
-/// Reads what follows the header; `None` when it cannot be read.
+/// Reads the message behind its header; `None` if it is malformed.
 fn read_body(message: &[u8]) -> Option<Body<'_>> {
     let (question, mut at) = match word(message, 4) {
         0 => (None, HEADER_OCTETS),
@@ -195,7 +196,7 @@ fn read_body(message: &[u8]) -> Option<Body<'_>> {
     (at == message.len()).then_some(Body { question, edns })
 }
 
-/// A record, as far as it is looked at.
+/// The fields of a record that are used.
 pub(super) struct RawRecord<'a> {
     pub(super) kind: u16,
     class: u16,
@@ -204,7 +205,7 @@ pub(super) struct RawRecord<'a> {
     pub(super) end: usize,
 }
 
-/// Reads the record at an offset, whose name may be compressed.
+/// Reads the record at an offset; its name may be compressed.
 pub(super) fn read_record(message: &[u8], at: usize) -> Option<RawRecord<'_>> {
     let fixed = skip_name(message, at)?;
     let head = message.get(fixed..fixed + 10)?;
@@ -223,21 +224,21 @@ fn read_edns<'a>(record: &RawRecord<'a>) -> Option<Edns<'a>> {
     Some(Edns { payload_octets_max: record.class, version, flags: record.ttl as u16, options: record.data })
 }
 
-/// An option of EDNS (RFC 6891 section 6.1.2), and what follows it.
+/// An option of EDNS (RFC 6891 section 6.1.2), and the options behind it.
 struct RawOption<'a> {
     code: u16,
     data: &'a [u8],
     rest: &'a [u8],
 }
 
-/// Reads the first option.
+/// Splits off the first option.
 fn split_option(options: &[u8]) -> Option<RawOption<'_>> {
     let (head, rest) = options.split_at_checked(OPTION_HEAD_OCTETS)?;
     let (data, rest) = rest.split_at_checked(usize::from(word(head, 2)))?;
     Some(RawOption { code: word(head, 0), data, rest })
 }
 
-/// Where an uncompressed name ends. A pointer in the question could only point at itself or into the header.
+/// Offset of the end of an uncompressed name. A pointer in the question could only point at itself or into the header.
 pub(super) fn name_end(message: &[u8], start: usize) -> Option<usize> {
     let mut at = start;
     loop {
@@ -252,7 +253,7 @@ pub(super) fn name_end(message: &[u8], start: usize) -> Option<usize> {
     }
 }
 
-/// Where a name that may be compressed ends; where a pointer leads does not matter.
+/// Offset of the end of a name that may be compressed; the target of a pointer is not read.
 fn skip_name(message: &[u8], start: usize) -> Option<usize> {
     let mut at = start;
     loop {

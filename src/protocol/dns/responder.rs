@@ -1,18 +1,18 @@
-//! From the bytes of a request to the bytes of its response.
+//! The responder: from the bytes of a request to the bytes of its response.
 //!
-//! Most requests ask what was asked before: their answer lies ready in a cache, by name (in lower case) and type, and is
-//! copied behind the question as the client spelled it. Which change outdates which answers stands in [`super::topics`].
+//! Most requests repeat earlier ones: their answer lies ready in a cache, by name (in lower case) and type, and is
+//! copied behind the question as the client spelled it. [`super::topics`] says which change invalidates which answers.
 //!
 //! ```text
 //! request -- admit --+-- cache hit: records into the output --+-- Plan -- writing -- response
 //!                    +-- read: Authority, then the cache -----+
 //! ```
 //!
-//! A response is decided first, as a `Plan`, and then written. How much of it a client gets is decided after that, by whoever sends it
+//! A response is decided first, as a `Plan`, and then written. The sender applies the client's limits after that
 //! ([`Responded::within`]).
 //!
-//! What the node answers for is never older than the last change, so it leaves with the TTL that it was registered with, and not
-//! with what is left of it: counting down is for answers from other nodes, which are kept until their time is over.
+//! An answer of this node is never older than the last change, so that it leaves with the registered TTL and is not
+//! counted down. Only answers of other nodes are counted down; they are cached until they expire.
 
 use std::{
     fmt::Display,
@@ -56,7 +56,8 @@ use crate::{
     store::{ReadError, Resident},
 };
 
-/// How long an answer of the apex of a signed zone is kept, in seconds: what its keys do changes with time.
+/// Time for which an answer at the apex of a signed zone is cached, in seconds: the key sets at an apex change with
+/// time.
 const KEY_SETS_KEEP_SECONDS: u32 = 60;
 /// Answers requests about the names of a zone.
 pub struct Responder {
@@ -65,32 +66,32 @@ pub struct Responder {
     answers: StampedCache<CachedAnswer>,
     pub(super) topics: NameTopics,
     failures: AtomicU64,
-    /// What signs the zone, if it is signed.
+    /// The signer, if the zone is signed.
     signing: RwLock<Option<Arc<Signing>>>,
-    /// The generation of the signer, for those who look at cached answers: a lock must not wait for another one.
+    /// Generation of the signer, for reads of the cache, which must not wait for the lock above.
     signer_generation: AtomicU32,
 }
 
-/// How far to go for an answer.
+/// Depth of a lookup, and the state of its walk.
 #[derive(Clone, Copy)]
 struct Effort<'a> {
     depth: Depth,
     walking: Walking<'a>,
 }
 
-/// What came of reading an answer.
+/// Result of reading an answer.
 enum ReadOutcome {
-    /// This one.
+    /// The answer, and its source.
     Answer(WireAnswer, Origin),
-    /// It takes more than was wanted.
+    /// The answer needs more work than the depth allows, such as a read of a disk.
     OnDisk,
-    /// Others have to be asked.
+    /// The answer needs a walk for this identifier.
     Walk(Box<Identifier>),
 }
 
 impl Responder {
-    /// Answers for this zone from this resolver. The serial of the zone is what `ledger_size` gives, mod 2^32: it grows
-    /// with every change of a record (RFC 1982).
+    /// A responder for this zone, over this desk. The serial of the zone is the result of `ledger_size`, mod 2^32: it
+    /// grows with every change of a record (RFC 1982).
     pub fn new(
         desk: Desk,
         zone: Zone,
@@ -113,7 +114,7 @@ impl Responder {
         &self.authority.desk
     }
 
-    /// Signs the zone from now on, with these keys; the first ones are given before anything is asked.
+    /// Signs the zone with this signer from now on. The first signer is set before the first request.
     pub fn set_signer(&self, signer: Signer) {
         let mut signing = self.signing.write().unwrap_or_else(PoisonError::into_inner);
         let generation = signing.as_ref().map_or(0, |before| before.generation + 1);
@@ -130,7 +131,7 @@ impl Responder {
         self.respond_with(message, client, Effort { depth, walking: Walking::Ahead }, out)
     }
 
-    /// Writes the response to a request that needed a walk ([`Responded::Walk`]), with what came of it.
+    /// Writes the response to a request that needed a walk ([`Responded::Walk`]), given the result of the walk.
     pub fn respond_walked(
         &self,
         message: &[u8],
@@ -196,7 +197,7 @@ impl Responder {
         Responded::Written(Summary::without_question(rcode, client.is_limited(check)))
     }
 
-    /// Answers a question of the zone: from the cache, else from index and ledger, else from what others said.
+    /// Answers a question of the zone: from the cache, else from index and ledger, else with the result of a walk.
     fn respond_in_zone(
         &self,
         exchange: &Exchange<'_>,
@@ -207,7 +208,7 @@ impl Responder {
         let Effort { depth, walking } = effort;
         let question = exchange.request.question;
         if let Walking::Over(Err(failure)) = walking {
-            // Nothing has to be read for that: whoever has had enough gets it in no time.
+            // A failure needs no lookup: a client over its limit costs nothing more.
             return self.respond_failed_walk(exchange, zone_at, failure, out);
         }
         if question.kind() == kind::SOA && self.is_apex(question, zone_at) {
@@ -220,7 +221,7 @@ impl Responder {
             let plan = Plan { origin, zone_at: Some(zone_at), hash: key.hash(), ..Plan::new(head) };
             return self.conclude(exchange, plan, depth, out);
         }
-        // A signature takes as long as a disk.
+        // A signature takes as long as a read of a disk.
         if depth == Depth::Resident && exchange.signing.is_some() {
             return Responded::Deferred;
         }
@@ -237,7 +238,7 @@ impl Responder {
         self.conclude(exchange, plan, depth, out)
     }
 
-    /// Puts the records of a cached answer that still counts into the output.
+    /// Puts the records of a cached answer that is still valid into the output.
     fn cached(&self, exchange: &Exchange<'_>, key: HashedKey<'_>, out: &mut Vec<u8>) -> Option<CacheHit> {
         let generation = self.signer_generation.load(Ordering::Acquire);
         let question = exchange.request.question;
@@ -249,7 +250,8 @@ impl Responder {
         })
     }
 
-    /// Adds the SOA record of now to a negative answer, and writes the response. Nobody signs who is not to wait.
+    /// Adds the current SOA record to a negative answer, and writes the response. With [`Depth::Resident`] nothing is
+    /// signed: the response is deferred instead.
     fn conclude(&self, exchange: &Exchange<'_>, plan: Plan<'_>, depth: Depth, out: &mut Vec<u8>) -> Responded {
         match self.negative_soa(exchange, &plan, depth) {
             Ok(Resident::Here(soa)) => self.write(exchange, &Plan { soa, ..plan }, out),
@@ -262,7 +264,7 @@ impl Responder {
         }
     }
 
-    /// The SOA record that goes with a negative answer now; nothing where it has to be signed first and that is too much to wait for.
+    /// The SOA record of a negative answer; `OnDisk` if its signature is not cached and `depth` forbids to make one.
     ///
     /// # Errors
     ///
@@ -292,7 +294,7 @@ impl Responder {
         Ok(Resident::Here(Some(soa)))
     }
 
-    /// Writes a response as planned; its records stand in the output.
+    /// Writes a response by its plan; the records of the answer stand in the output already.
     fn write(&self, exchange: &Exchange<'_>, plan: &Plan<'_>, out: &mut Vec<u8>) -> Responded {
         let summary = self.summary(exchange, plan);
         let fit = write(out, exchange, plan, &self.options);
@@ -304,7 +306,8 @@ impl Responder {
         let limited = exchange.is_limited();
         let has_data = plan.head.answer_count() > 0;
         let hash = match plan.zone_at {
-            // Whoever asks for many types of one name gets the same, and for many names below a cut; only limits look at this.
+            // Different types of one name, and different names below a cut, get the same response: for limits they
+            // count as one.
             Some(zone_at) if limited && !has_data && plan.head.rcode == rcode::NOERROR => {
                 let same_at = plan.head.cut_at.map_or(0, usize::from).min(zone_at);
                 self.topics.hash(&question.name()[same_at..zone_at])
@@ -315,7 +318,7 @@ impl Responder {
         Summary { rcode, kind: question.kind(), limited, hash, has_data, cached: plan.cached, truncated: false }
     }
 
-    /// Answers that others could not be asked, and why.
+    /// Answers a walk that failed, with the reason in the extended error.
     fn respond_failed_walk(
         &self,
         exchange: &Exchange<'_>,
@@ -334,7 +337,7 @@ impl Responder {
         self.write(exchange, &plan, out)
     }
 
-    /// Asks for a walk. A client that may be forged could be told instead that it must come back over TCP: that stands in the output.
+    /// Defers to a walk. For a limited client, the output gets a truncated response, to send in place of a walk.
     fn respond_walk(
         &self,
         exchange: &Exchange<'_>,
@@ -361,7 +364,7 @@ impl Responder {
         }
     }
 
-    /// Reads an answer from index and ledger, and keeps it.
+    /// Reads an answer from index and ledger, and caches it.
     fn read(
         &self,
         exchange: &Exchange<'_>,
@@ -370,9 +373,9 @@ impl Responder {
         key: HashedKey<'_>,
     ) -> ReadOutcome {
         let question = query.question;
-        // Taken before the answer is read: a change meanwhile outdates it.
+        // Taken before the answer is read: a change meanwhile invalidates the answer.
         let stamps = self.topics.stamps(&question.name()[..query.zone_at]);
-        // The sets of keys go out unsigned, too.
+        // Key sets go out to clients that want no signatures, too.
         let has_keys = query.zone_at == 0 || is_of_keys(question.kind());
         let keys = if has_keys { self.signing() } else { exchange.signing.clone() };
         let query = ZoneQuery { keys: keys.as_deref(), ..query };
@@ -398,7 +401,8 @@ impl Responder {
             Ok(answer) => answer,
             Err(error) => return ReadOutcome::Answer(self.not_signed(question, error), Origin::Ours),
         };
-        // Names that were never registered are asked in any number, and hardly one twice.
+        // Unregistered names are asked in any number, and hardly ever twice: a cheap answer about one is not worth its
+        // place in the cache.
         if basis == Basis::NoRecord && keys.is_none() && query.depth == Depth::Resident {
             return ReadOutcome::Answer(answer, Origin::Ours);
         }
@@ -410,7 +414,7 @@ impl Responder {
         ReadOutcome::Answer(answer, Origin::Ours)
     }
 
-    /// Reads an answer of others, and keeps it until its time is over.
+    /// Makes an answer from the result of a walk, and caches it until it expires.
     fn read_walked(
         &self,
         exchange: &Exchange<'_>,
@@ -427,7 +431,7 @@ impl Responder {
         let Some(walked) = walked else { return ReadOutcome::Walk(Box::new(walkable.identifier.clone())) };
         let answer = walkable.answer(exchange.request.question.kind(), &walked);
         let left_seconds = answer.answer_ttl().unwrap_or(walked.ttl_seconds);
-        // A newer answer in place of one that is over may come at any time.
+        // A stale answer may be replaced by a newer one at any time.
         if left_seconds > 0 && !walked.stale {
             let made_at = exchange.client.now_unix;
             let expiry = Expiry::AtTime(Lifetime { made_at, expires_at: made_at + u64::from(left_seconds) });
@@ -436,7 +440,7 @@ impl Responder {
         ReadOutcome::Answer(answer, Origin::Others(Some(Age { kept_seconds: 0, left_seconds })))
     }
 
-    /// Answers with the SOA record of an apex, and its signature, which is kept for as long as the serial is the same.
+    /// Answers with the SOA record of an apex and its signature, which is cached while the serial stays the same.
     fn respond_soa(&self, exchange: &Exchange<'_>, zone_at: usize, depth: Depth, out: &mut Vec<u8>) -> Responded {
         let (mut answer, serial) = self.authority.soa(zone_at);
         if let Some(signing) = &exchange.signing {
@@ -461,14 +465,14 @@ impl Responder {
         self.failed(question, error, "check the disk, then run `touchmark fsck`")
     }
 
-    /// The answer in place of one without its signatures, which a validator would take for a forged one.
+    /// The answer in place of one that could not be signed: a validator would take an unsigned answer for a forged one.
     fn not_signed(&self, question: Question<'_>, error: NoRandomness) -> WireAnswer {
         self.failed(question, &error, "nothing can be signed")
     }
 
     fn failed(&self, question: Question<'_>, error: &dyn Display, advice: &str) -> WireAnswer {
         let count = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        // What is broken fails every question: the first is told, then the second, the fourth, the eighth.
+        // A fault fails every question: the first, second, fourth, eighth, … is logged.
         if count.is_power_of_two() {
             let name: String = labels(question.name()).map(|label| format!("{}.", label.escape_ascii())).collect();
             tracing::error!(%error, name, count, "questions over DNS cannot be answered; {advice}");
@@ -476,8 +480,8 @@ impl Responder {
         without_data(Outcome::Unavailable)
     }
 
-    /// Outdates cached answers about identifiers that changed: called after the index took a change, and before
-    /// anyone gets its receipt.
+    /// Invalidates cached answers about identifiers that changed. Called after the index took a change, and before its
+    /// receipt is sent.
     pub fn outdate(&self, changes: &Changes<'_>) {
         let Changes::Identifiers(changes) = changes else { return self.topics.outdate_all() };
         for Changed { key, created } in *changes {
@@ -487,13 +491,13 @@ impl Responder {
     }
 }
 
-/// The place of an answer in the cache, and what it depends on.
+/// Cache key of an answer, with the stamp of the topic on which it depends.
 struct StampedKey<'a> {
     key: HashedKey<'a>,
     stamp: NameStamp,
 }
 
-/// True for the types of which an apex has something that the keys say.
+/// True for the types whose answer at an apex follows from its keys.
 fn is_of_keys(kind: u16) -> bool {
     matches!(kind, kind::DNSKEY | kind::CDS | kind::CDNSKEY | kind::DS)
 }

@@ -1,12 +1,12 @@
-//! Responses: how a message to a client is put together (RFC 1035 section 4, RFC 6891).
+//! Encoding of responses (RFC 1035 section 4, RFC 6891).
 //!
-//! A response is written in two steps, so that a cached answer is copied once, to where it leaves from:
+//! A response is written in two steps, so that a cached answer is copied once, straight into the output:
 //!
 //! 1. [`start`] puts the question and the records of an answer behind room for the header;
-//! 2. [`finish`] adds what depends on the client and the moment: header, SOA record, OPT record, and it drops records that do not
-//!    fit.
+//! 2. [`finish`] adds what depends on the client and the moment: header, SOA record, OPT record, and it drops records
+//!    that do not fit.
 //!
-//! Deliberately absent: what the answer is, and which options go with it (`writing`).
+//! Deliberately absent: the choice of the answer and of the options that go with it (`writing`).
 
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ use super::{
 
 /// Option of padding (RFC 7830 section 3).
 pub const OPTION_PADDING: u16 = 12;
-/// The length that padded responses are a multiple of, in octets (RFC 8467 section 4.1).
+/// Block size of padded responses, in octets (RFC 8467 section 4.1).
 pub const PADDING_BLOCK_OCTETS: usize = 468;
 
 /// The options of the OPT record of a response (RFC 6891 section 6.1), encoded.
@@ -32,7 +32,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Adds an option made of these pieces; their lengths are bounded by whoever chose them.
+    /// Adds an option whose data is these pieces in a row; the caller bounds their lengths.
     pub fn push(&mut self, code: u16, pieces: [&[u8]; 2]) {
         let octets = pieces.iter().map(|piece| piece.len()).sum::<usize>();
         let Ok(octets) = u16::try_from(octets) else { return };
@@ -60,31 +60,32 @@ impl Options {
     }
 }
 
-/// What a response has beside the records of its answer.
+/// Parts of a response beside the records of its answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape<'a> {
     /// The SOA record of a negative answer.
     pub soa: Option<&'a Soa>,
-    /// The options, when the request spoke EDNS.
+    /// The options, if the request has EDNS.
     pub options: Option<&'a Options>,
-    /// Whether the zone is signed for this client: compact answers are only then understood.
+    /// True if the zone is signed for this client: only then is the flag of compact answers copied.
     pub is_signed: bool,
-    /// Whether others are asked for this client (RFC 1035 section 4.1.1).
+    /// True if the node walks for this client (RFC 1035 section 4.1.1).
     pub recursion_available: bool,
-    /// The longest response that may be sent, in octets.
+    /// Maximum length of the response, in octets.
     pub octets_max: usize,
 }
 
-/// How a response turned out.
+/// Result of fitting a response to its maximum length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
-    /// With all its records.
+    /// All records fit.
     Whole,
-    /// Without records, with TC: the client asks again over TCP (RFC 2181 section 9, RFC 7766).
+    /// No records, and TC: the client asks again over TCP (RFC 2181 section 9, RFC 7766).
     Truncated,
 }
 
-/// Starts the response to a question, in place of what `out` held: room for the header, the question, and the records of an answer.
+/// Starts the response to a question, in place of the contents of `out`: room for the header, the question, and the
+/// records of an answer.
 pub fn start(out: &mut Vec<u8>, question: Question<'_>, records: &[u8]) {
     out.clear();
     out.extend_from_slice(&[0; HEADER_OCTETS]);
@@ -92,7 +93,7 @@ pub fn start(out: &mut Vec<u8>, question: Question<'_>, records: &[u8]) {
     out.extend_from_slice(records);
 }
 
-/// Finishes a response that was started with the records of the answer that has this head.
+/// Finishes a response that was started with the records of an answer; `head` is the head of that answer.
 pub fn finish(out: &mut Vec<u8>, request: &Request<'_>, head: AnswerHead, shape: Shape<'_>) -> Fit {
     let records_at = HEADER_OCTETS + request.question.octets().len();
     let mut head = head;
@@ -141,8 +142,8 @@ pub fn finish(out: &mut Vec<u8>, request: &Request<'_>, head: AnswerHead, shape:
     fit
 }
 
-/// Writes records before those that stand from an offset on: the SOA record comes first in the authority section, and an answer with
-/// one has nothing in the answer section.
+/// Writes records in front of those that begin at an offset: the SOA record comes first in the authority section, and
+/// an answer with one has nothing in the answer section.
 fn put_before(out: &mut Vec<u8>, at: usize, put: impl FnOnce(&mut Vec<u8>)) {
     let end = out.len();
     put(out);
@@ -150,7 +151,7 @@ fn put_before(out: &mut Vec<u8>, at: usize, put: impl FnOnce(&mut Vec<u8>)) {
     out[at..].rotate_right(octets);
 }
 
-/// Writes the response to a request without a question: its header, made anew with this response code, and its options.
+/// Writes the response to a request without a question: the header with this response code, and the options.
 pub fn write_options_alone(out: &mut Vec<u8>, header: [u8; HEADER_OCTETS], rcode: u16, options: &Options) {
     out.clear();
     out.extend_from_slice(&header);
@@ -159,8 +160,8 @@ pub fn write_options_alone(out: &mut Vec<u8>, header: [u8; HEADER_OCTETS], rcode
     options.put(out, 0, rcode);
 }
 
-/// Takes the records out of a response, the OPT record aside, and sets TC: the client asks again over TCP. False for a response without a
-/// question, which has none.
+/// Removes all records but the OPT record from a response, and sets TC: the client asks again over TCP. Returns false
+/// for a response without a question, which has no records to remove.
 pub fn truncate(out: &mut Vec<u8>) -> bool {
     let Some(places) = record_places(out) else { return false };
     let octets = places.opt.len();
@@ -172,15 +173,15 @@ pub fn truncate(out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// Where the records of a response stand.
+/// Places of the records in a response.
 struct RecordPlaces {
-    /// The first one.
+    /// Offset of the first record.
     start: usize,
     /// The OPT record; empty without one.
     opt: Range<usize>,
 }
 
-/// Finds the records of a response; `None` when it has no question, or cannot be read.
+/// Finds the records of a response; `None` if it has no question, or cannot be read.
 fn record_places(message: &[u8]) -> Option<RecordPlaces> {
     let header = message.first_chunk::<HEADER_OCTETS>().filter(|header| word(*header, 4) == 1)?;
     let start = name_end(message, HEADER_OCTETS)? + QUESTION_FIXED_OCTETS;
@@ -196,7 +197,8 @@ fn record_places(message: &[u8]) -> Option<RecordPlaces> {
     Some(RecordPlaces { start, opt })
 }
 
-/// Takes seconds off the TTLs of the first records of a response, which have pointers for owners. The response has this question.
+/// Counts the TTLs of the first `records` records of a response down by `seconds`. Their owners are pointers, and the
+/// response has this question.
 pub fn count_down(out: &mut [u8], question: Question<'_>, records: u16, seconds: u32) {
     let mut at = HEADER_OCTETS + question.octets().len();
     for _ in 0..records {
@@ -207,7 +209,7 @@ pub fn count_down(out: &mut [u8], question: Question<'_>, records: u16, seconds:
     }
 }
 
-/// Fills a response up to a multiple of [`PADDING_BLOCK_OCTETS`], or to the longest message. Its last record has to be the
+/// Pads a response to a multiple of [`PADDING_BLOCK_OCTETS`], or to the longest message. Its last record has to be the
 /// OPT record with these options.
 pub fn pad(out: &mut Vec<u8>, options: &Options) {
     let octets = out.len() + OPTION_HEAD_OCTETS;
@@ -232,7 +234,7 @@ mod tests {
         wire::rcode,
     };
 
-    /// What is cut down afterwards is what would have been written for a client that gets no records.
+    /// A response that is truncated afterwards equals one that was written without records at once.
     #[test]
     fn a_response_that_is_truncated_has_header_question_and_options() {
         let mut answer = WireAnswer::from(AnswerHead { negative: true, ..AnswerHead::new(rcode::BADCOOKIE) });

@@ -1,6 +1,6 @@
-//! Signatures on answers, and the denial of what is not there (RFC 4035 section 3.1, RFC 9824).
+//! Signatures on answers, and the denial of missing names and types (RFC 4035 section 3.1, RFC 9824).
 //!
-//! What is signed comes in parts: this file knows neither the zone's contents nor how they are looked up.
+//! The sets to sign are passed in: this file knows neither the zone's contents nor how they are looked up.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::{
     zone::{NEGATIVE_TTL_SECONDS, ZONE_TTL_SECONDS, Zone},
 };
 
-/// A signer, and how many there were before it: answers that another one signed do not count any more.
+/// A signer, and the number of signers before it: answers signed by an earlier one are no longer valid.
 pub(super) struct Signing {
     pub(super) signer: Signer,
     pub(super) generation: u32,
@@ -24,7 +24,7 @@ pub(super) struct KeySet {
     pub(super) rdatas: Vec<Vec<u8>>,
 }
 
-/// The name that signatures are for, and when they are made.
+/// The name that is signed, its zone, and the time of the signatures.
 #[derive(Clone, Copy)]
 pub(super) struct SigningContext<'a> {
     /// The name on the wire, in any case.
@@ -36,8 +36,8 @@ pub(super) struct SigningContext<'a> {
 }
 
 impl Signing {
-    /// Signs the set in the answer section, whose records have this data with names in full. What stands behind that section is left
-    /// out: additional records are not signed, and would stand before the signatures.
+    /// Signs the set in the answer section; `rdatas` is the data of its records, with names in full. Records behind the
+    /// answer section are dropped: additional records are not signed, and would stand before the signatures.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl Signing {
         Ok(())
     }
 
-    /// Adds the denial of the type that was asked to a negative answer; the name has these other types.
+    /// Adds the denial of the type that was asked to a negative answer; `types` are the types that the name has.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl Signing {
         self.signer.denial(Denied { owner, apex, existence }, NEGATIVE_TTL_SECONDS, now)
     }
 
-    /// The SOA record of the zone with this apex with its signatures, which are kept for as long as the serial is the same.
+    /// The SOA record of the zone with this apex, and its signatures, which are cached while the serial stays the same.
     ///
     /// # Errors
     ///
@@ -107,12 +107,12 @@ impl Signing {
         self.signer.soa(apex, version, now, || soa::full_data(zone, serial))
     }
 
-    /// What [`Signing::soa`] gives, if that is signed already.
+    /// The result of [`Signing::soa`] if it is cached.
     pub(super) fn kept_soa(&self, apex: &[u8], serial: u32, now: u32) -> Option<Arc<SignedRecord>> {
         self.signer.kept_soa(apex, SoaVersion { serial, ttl: ZONE_TTL_SECONDS }, now)
     }
 
-    /// The sets of keys at an apex.
+    /// The key sets at an apex.
     pub(super) fn key_sets(&self, apex: &[u8], now: u32) -> Vec<KeySet> {
         let owned = |set: Vec<&[u8]>| set.into_iter().map(<[u8]>::to_vec).collect();
         vec![
@@ -123,8 +123,8 @@ impl Signing {
     }
 }
 
-/// Adds an NSEC record with its signatures to a negative answer. Its bitmap says that it and they are there, so who asks for
-/// them gets them as an answer (RFC 9824 section 3.2).
+/// Adds an NSEC record with its signatures to a negative answer. The bitmap of the NSEC record names NSEC and RRSIG, so
+/// that a question for one of these two gets them as an answer (RFC 9824 section 3.2).
 fn push_denial(answer: &mut WireAnswer, asked: u16, SignedRecord { rdata, rrsigs }: &SignedRecord) {
     let section = match asked {
         kind::NSEC | kind::RRSIG => {
@@ -140,7 +140,7 @@ fn push_denial(answer: &mut WireAnswer, asked: u16, SignedRecord { rdata, rrsigs
     push_signatures(answer, RecordPlace::at_question(section), NEGATIVE_TTL_SECONDS, rrsigs);
 }
 
-/// Adds signatures beside what they sign, with its TTL.
+/// Adds signatures beside the set that they sign, with its TTL.
 pub(super) fn push_signatures(answer: &mut WireAnswer, place: RecordPlace, ttl: u32, signatures: &[Vec<u8>]) {
     for signature in signatures {
         answer.push_at(place, kind::RRSIG, ttl, |out| out.extend_from_slice(signature));

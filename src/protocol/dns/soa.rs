@@ -1,7 +1,7 @@
 //! The SOA record (RFC 1035 section 3.3.13) of the zones of a node.
 //!
-//! It changes with every registration, for its serial number is the size of the ledger. So it is no part of a cached answer, and is
-//! written when a response leaves.
+//! The record changes with every registration: its serial number is the size of the ledger. So it is no part of a
+//! cached answer, and is written when a response leaves.
 
 use std::sync::Arc;
 
@@ -11,23 +11,24 @@ use super::{
     zone::{NAME_SERVER_LABEL, NEGATIVE_TTL_SECONDS, Zone},
 };
 
-/// Secondaries of a zone: ask again after, retry after, give up after so many seconds.
+/// Times for secondaries of a zone: refresh, retry and expire, in seconds.
 const REFRESH_RETRY_EXPIRE_SECONDS: [u32; 3] = [3_600, 600, 604_800];
-/// First label of the mailbox of whoever runs the node.
+/// First label of the mailbox of the node's operator.
 const MAILBOX_LABEL: &[u8] = b"hostmaster";
 
 /// The SOA record for one response.
 #[derive(Clone, Debug)]
 pub struct Soa {
-    /// Where the apex stands in the message.
+    /// Offset of the apex in the message.
     pub apex_offset: usize,
-    /// Where the zone of the node stands there, in which its name and that of its mailbox are.
+    /// Offset in the message of the zone of the node, which ends the names in the data: that of the node and that of
+    /// its mailbox.
     pub zone_offset: usize,
     /// The version of the zone.
     pub serial: u32,
-    /// How long the record may be kept, in seconds.
+    /// TTL, in seconds.
     pub ttl: u32,
-    /// The record with its signatures, when they are wanted.
+    /// The record with its signatures, if the client wants them.
     pub signed: Option<Arc<SignedRecord>>,
 }
 
@@ -77,7 +78,7 @@ impl Soa {
     }
 }
 
-/// The data of the SOA record of a zone with its names in full, as it is signed.
+/// Data of the SOA record of a zone with names in full, as signatures need it.
 pub(super) fn full_data(zone: &Zone, serial: u32) -> Vec<u8> {
     let mut data = Vec::new();
     for label in [NAME_SERVER_LABEL, MAILBOX_LABEL] {

@@ -48,12 +48,12 @@ impl Node {
         Self::listening(&["192.0.2.1", "2001:db8::1", "::"])
     }
 
-    /// The same on other addresses.
+    /// As [`Node::new`], on other addresses.
     fn listening(addresses: &[&str]) -> Self {
         Self::with(addresses, None)
     }
 
-    /// The same, which may ask others.
+    /// As [`Node::listening`], with recursion if given.
     fn with(addresses: &[&str], recursive: Option<Recursive>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let data = DataDir::open_or_create(directory.path()).unwrap();
@@ -133,7 +133,7 @@ impl Node {
         self.ask_in(name, kind, "IN")
     }
 
-    /// Asks twice, the second time of the cache where there is something to cache.
+    /// Asks twice, the second time for a cache hit if the answer can be cached.
     fn ask_in(&self, name: &str, kind: &str, class: &str) -> Message {
         let request = request(name, kind, class, Edns::new());
         let address = [192, 0, 2, 9].into();
@@ -149,7 +149,7 @@ impl Node {
         response
     }
 
-    /// Asks, and compares the reply in words; see [`shown`].
+    /// Asks, and compares the response as [`shown`] prints it.
     fn check(&self, name: &str, kind: &str, expected: &[&str]) {
         assert_eq!(shown(&self.ask(name, kind)), expected, "{name} {kind}");
     }
@@ -171,8 +171,8 @@ fn request(name: &str, kind: &str, class: &str, mut edns: Edns) -> Vec<u8> {
 
 const SOA_DATA: &str = "ns.id.test. hostmaster.id.test.";
 
-/// A response as lines: code, flags and extended error, then the records, those behind the answer section with its first
-/// letter.
+/// A response as lines: code, flags and extended error, then the records. A record behind the answer section begins
+/// with the name of its section.
 fn shown(response: &Message) -> Vec<String> {
     let flags = if response.metadata.authoritative { " aa" } else { "" };
     let code = match response.metadata.response_code {
@@ -186,7 +186,7 @@ fn shown(response: &Message) -> Vec<String> {
     std::iter::once(first).chain(answers).chain(authorities).chain(additionals).collect()
 }
 
-/// Code and text of the extended error, behind a space.
+/// Code and text of the extended error, preceded by a space.
 fn extended_shown(response: &Message) -> String {
     let option = response.edns.as_ref().and_then(|edns| edns.option(EdnsCode::Unknown(15)));
     let Some(EdnsOption::Unknown(15, data)) = option else { return String::new() };
@@ -209,7 +209,7 @@ fn record_shown(record: &ResourceRecord) -> String {
     format!("{} {} {} {data}", record.name, record.ttl, u16::from(record.record_type()))
 }
 
-/// What a name that exists answers for a type that it does not have, when the ledger has so many entries.
+/// The response for a missing type of an existing name, in a ledger of `size` entries.
 fn no_data(size: u64) -> [String; 2] {
     ["NoError aa".into(), format!("authority: id.test. 60 6 serial {size} minimum 60")]
 }
@@ -370,7 +370,7 @@ fn names_that_are_hashes() {
     assert_eq!(shown(&node.ask(&hash_of(&handle), "TXT")), no_name(2));
     assert_eq!(shown(&node.ask(&hash_of(&Identifier::parse("urn:none:x").unwrap()), "TXT")), no_name(2));
     assert_eq!(shown(&node.ask("h.id.test.", "TXT")), no_data(2));
-    // Where others answer for a part, the hash may be that of one of theirs; what is known here is answered as before.
+    // With a delegation, an unknown hash may be that of an identifier elsewhere; a known one is answered as before.
     node.delegate("88.118", "dns://192.0.2.7:53", &[]);
     let unknown = hash_of(&Identifier::parse("urn:none:x").unwrap());
     assert_eq!(shown(&node.ask(&unknown, "TXT")), ["Refused 20 not responsible"]);
@@ -479,7 +479,7 @@ fn a_change_outdates_what_was_answered() {
     for name in above {
         assert_eq!(shown(&node.ask(name, "TXT")), no_data(1), "{name}");
     }
-    // What is registered elsewhere changes nothing but the serial.
+    // A registration elsewhere changes nothing but the serial.
     node.create("88.1.3/x", &[]);
     assert_eq!(node.ask(name, "TXT").answers.len(), 1);
     assert_eq!(shown(&node.ask("88.hdl.id.test.", "TXT")), no_data(2));
@@ -495,7 +495,7 @@ fn a_change_outdates_what_was_answered() {
     }
 }
 
-/// The SOA record of a kept denial is that of now, with its signature.
+/// The SOA record of a cached denial is the current one, with its signature.
 #[test]
 fn denials_go_with_the_serial_of_now() {
     let node = Node::new();
@@ -513,7 +513,7 @@ fn denials_go_with_the_serial_of_now() {
         has_limits: false,
     };
     let mut out = Vec::new();
-    // The serial, the record whose registration makes it, whether the first answer after that is a kept one.
+    // The serial, the record whose registration makes it, and whether the first answer after that is a cache hit.
     for (serial, identifier, kept) in
         [(1, "88.118.8/bolt", false), (2, "88.118.8/nut", true), (3, "88.118.8/cog", true)]
     {
@@ -535,7 +535,7 @@ fn denials_go_with_the_serial_of_now() {
     }
 }
 
-/// What comes of a response whose client gets no more than this, if limits count it.
+/// The response after an allowance, if it counts against limits.
 fn limited(responded: Responded, allowance: Allowance, out: &mut Vec<u8>) -> Responded {
     match &responded {
         Responded::Written(summary) | Responded::Walk { summary, .. } if summary.limited => {
@@ -545,7 +545,7 @@ fn limited(responded: Responded, allowance: Allowance, out: &mut Vec<u8>) -> Res
     }
 }
 
-/// Whoever makes a node send to others could do so with messages that nobody can read, too.
+/// Messages that cannot be read could be used to make a node send to others, too.
 #[test]
 fn limits_hold_for_responses_without_a_question() {
     let node = Node::new();
@@ -571,7 +571,7 @@ fn limits_hold_for_responses_without_a_question() {
     }
 }
 
-/// RFC 8467 section 4.1: when the request is padded, and where others see the length alone.
+/// RFC 8467 section 4.1: padded if the request is, and only over connections whose observers see lengths alone.
 #[test]
 fn responses_are_padded_where_they_are_encrypted() {
     let node = Node::new();
@@ -595,7 +595,7 @@ fn responses_are_padded_where_they_are_encrypted() {
     }
 }
 
-/// The sets of keys follow the keys, for those who ask without DNSSEC OK, too (RFC 7344: a parent may).
+/// The key sets follow the keys, also for clients without DNSSEC OK (RFC 7344: a parent may be one).
 #[test]
 fn sets_of_keys_are_those_of_now() {
     let node = Node::new();

@@ -1,9 +1,9 @@
-//! Which change outdates which answers.
+//! Topics of cached answers: which change invalidates which answers.
 //!
-//! An answer follows from one identifier, or from there being none at a name and below it. So a change outdates two kinds of
-//! topics ([`crate::cache::stamped`]): the name of an identifier that changed, and, when it is new, its name and all names above
-//! it, for whoever was told that they do not exist. What is said of a prefix changes who answers for all below it, whatever was
-//! answered there: it outdates everything, what others said included, and is rare.
+//! An answer follows from one identifier, or from the absence of any at a name and below it. So a change invalidates
+//! two kinds of topics ([`crate::cache::stamped`]): the name of the identifier that changed, and, if it is new, its
+//! name and all names above it, whose absence may be cached. A change of a prefix changes who answers for all names
+//! below it: it invalidates every cached answer, those of other nodes included, and is rare.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -13,36 +13,36 @@ use crate::{
     id::dns_name::RelativeName,
 };
 
-/// First label of names that X.672 asks for.
+/// First label of the names that X.672 asks for.
 const ORS_DUMMY: &[u8] = b"ors-dummy";
 
-/// What an answer follows from, and so what outdates it.
+/// Basis of an answer, which decides what invalidates it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Basis {
     /// A record that exists, or the zone itself.
     Record,
-    /// That there is no record.
+    /// The absence of a record.
     NoRecord,
 }
 
 /// The topics of the names of a zone.
 #[derive(Debug)]
 pub(super) struct NameTopics {
-    /// What answers from records depend on: their names.
+    /// Topics of answers from records: the names of those.
     records: Topics,
-    /// What answers without a record depend on: that nothing was registered at or below a name.
+    /// Topics of answers without a record: the absence of registrations at or below a name.
     absences: Topics,
     seed: u64,
 }
 
-/// What an answer depends on, as it was before the answer was read.
+/// Topic of an answer, with its state before the answer was read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NameStamp {
     basis: Basis,
     stamp: Stamp,
 }
 
-/// Both stamps of a name, until it is known which one counts.
+/// Both stamps of a name, until the basis of its answer is known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NameStamps {
     record: Stamp,
@@ -50,7 +50,7 @@ pub(super) struct NameStamps {
 }
 
 impl NameStamps {
-    /// The one for an answer that follows from this.
+    /// The stamp for an answer with this basis.
     pub(super) fn on(self, basis: Basis) -> NameStamp {
         let stamp = if basis == Basis::Record { self.record } else { self.absence };
         NameStamp { basis, stamp }
@@ -70,7 +70,7 @@ impl NameTopics {
         NameStamps { record: self.records.stamp(topic), absence: self.absences.stamp(topic) }
     }
 
-    /// True while nothing has happened to what an answer depends on.
+    /// True if the topic has not changed since the stamp was taken.
     pub(super) fn is_current(&self, NameStamp { basis, stamp }: NameStamp) -> bool {
         match basis {
             Basis::Record => self.records.is_current(stamp),
@@ -78,7 +78,8 @@ impl NameTopics {
         }
     }
 
-    /// Outdates what was answered about an identifier with this name, and, when it is new, that there was nothing.
+    /// Invalidates answers about the identifier with this name, and, if it is new, answers that say that the name does
+    /// not exist.
     pub(super) fn outdate(&self, name: &RelativeName, created: bool) {
         let mut topic = self.seed;
         for label in name.labels().rev() {
@@ -90,7 +91,7 @@ impl NameTopics {
         self.records.outdate(topic);
     }
 
-    /// Outdates everything that was answered.
+    /// Invalidates every answer.
     pub(super) fn outdate_all(&self) {
         self.records.outdate_all();
         self.absences.outdate_all();
@@ -98,7 +99,7 @@ impl NameTopics {
 
     /// The topic of a name on the wire, without its zone, in any case.
     pub(super) fn hash(&self, relative: &[u8]) -> u64 {
-        // Below `ors-dummy.` the record of the name behind it answers (X.672).
+        // A name below `ors-dummy.` has the answer of the record of the name behind that label (X.672).
         let own = relative.strip_prefix(b"\x09").and_then(|rest| rest.split_at_checked(ORS_DUMMY.len()));
         let relative = match own {
             Some((label, rest)) if label.eq_ignore_ascii_case(ORS_DUMMY) => rest,
@@ -113,7 +114,7 @@ impl NameTopics {
 fn next(topic: u64, label: &[u8]) -> u64 {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let step = |hash: u64, octet: u8| (hash ^ u64::from(octet)).wrapping_mul(PRIME);
-    // A dot stands for the end of a label; in none of our own names is there one within.
+    // A dot stands for the end of a label; no name of ours has one within a label.
     let hash = label.iter().fold(step(topic, b'.'), |hash, octet| step(hash, octet.to_ascii_lowercase()));
     hash ^ hash >> 32
 }

@@ -1,11 +1,12 @@
-//! Recursion: answers for names that others answer for, to clients that ask for them and may (RFC 1034 section 4.3.1).
+//! Recursion: answers for names that other nodes answer for, to clients that ask for recursion and may have it (RFC
+//! 1034 section 4.3.1).
 //!
-//! The desk knows what was kept of others' answers. When that is not enough, whoever called the responder is told that it takes a
-//! walk ([`super::Responded::Walk`]), and comes back with what came of it ([`super::Responder::respond_walked`]).
+//! The desk has cached answers of other nodes. When those are not enough, the caller of the responder is told to walk
+//! ([`super::Responded::Walk`]), and comes back with the result ([`super::Responder::respond_walked`]).
 //!
-//! An answer of others is never authoritative and carries no signatures; it leaves with the rest of its time to live, and counts that
-//! down. A negative one goes with the SOA record of the zone of this node, which says for how long (RFC 2308 section 5): the zones of
-//! others are not seen from here. A client that validates asks without recursion and follows the referrals.
+//! An answer of other nodes is never authoritative and carries no signatures; its TTL is counted down. A negative
+//! answer goes with the SOA record of the zone of this node, which gives its TTL (RFC 2308 section 5): the zones of
+//! other nodes are not seen from here. A client that validates asks without recursion and follows the referrals.
 
 use super::{
     answer::{ExtendedError, WireAnswer},
@@ -25,23 +26,23 @@ use crate::{
     },
 };
 
-/// An answer whose time is over (RFC 8914 section 4.4).
+/// A stale answer (RFC 8914 section 4.4).
 const STALE: ExtendedError<'static> = ExtendedError { code: 3, text: "" };
-/// Nobody who answers for the name could be asked (RFC 8914 section 4.23).
+/// No reachable authority: no node that answers for the name could be asked (RFC 8914 section 4.23).
 const NO_REACHABLE_AUTHORITY: u16 = 22;
 /// Another reason (RFC 8914 section 4.1).
 const OTHER: u16 = 0;
 
-/// Why others gave no answer.
+/// Error of a walk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WalkFailure {
-    /// Nobody who answers for the identifier could be reached.
+    /// No node that answers for the identifier could be reached.
     #[error("{0}")]
     Unreachable(String),
-    /// Nobody is known who answers for the identifier.
+    /// No node is known that answers for the identifier.
     #[error("{}", Outcome::NotResponsible.spelling().word)]
     NotResponsible,
-    /// Something else, such as that too many walks are under way, or that what came does not verify.
+    /// Any other error, such as too many walks at once, or an answer that does not verify.
     #[error("{0}")]
     Other(String),
 }
@@ -52,7 +53,7 @@ impl From<NoAnswer> for WalkFailure {
         let NoAnswer::Walk(walk) = &none else { return Self::Other(none.to_string()) };
         match &walk.error {
             NotResponsible { .. } => Self::NotResponsible,
-            // Sites were reached: what they said is not believed.
+            // Sites were reached: their answers did not verify.
             Unverified { .. } | Overloaded { .. } | BrokenOff => Self::Other(none.to_string()),
             _ => Self::Unreachable(none.to_string()),
         }
@@ -67,7 +68,7 @@ impl WalkFailure {
         }
     }
 
-    /// The answer that says so; the reason goes beside it.
+    /// The answer for the failure, without its reason in words.
     pub(super) fn answer(&self) -> WireAnswer {
         let code = match self {
             Self::Unreachable(_) => NO_REACHABLE_AUTHORITY,
@@ -80,30 +81,30 @@ impl WalkFailure {
     }
 }
 
-/// How far a walk is when a request is answered.
+/// State of the walk when a request is answered.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Walking<'a> {
-    /// There may be one.
+    /// Not started: the answer may need one.
     Ahead,
-    /// It is over, and came to this.
+    /// Finished, with this result.
     Over(Result<&'a Resolved, &'a WalkFailure>),
 }
 
-/// A question that others can answer.
+/// A question that other nodes can answer.
 pub(super) struct Walkable {
     pub(super) identifier: Identifier,
     has_below: bool,
     ors_dummy: bool,
 }
 
-/// False for types that zones have and identifiers do not: with those, a client follows referrals itself.
+/// False for types that zones have and identifiers do not: for those, a client follows referrals itself.
 pub(super) fn can_be_walked(asked: u16) -> bool {
     use kind::{CDNSKEY, CDS, DELEGATION, DNSKEY, DS, NS, NSEC, RRSIG, SOA};
     !matches!(asked, NS | SOA | DS | RRSIG | NSEC | DNSKEY | CDS | CDNSKEY | DELEGATION)
 }
 
 impl Walkable {
-    /// What a name means; `None` when no identifier has it.
+    /// The question for the identifier that a name stands for; `None` if it stands for none.
     pub(super) fn of(meaning: NameMeaning) -> Option<Self> {
         let has_below = meaning.below.is_some();
         match meaning.target {
@@ -114,7 +115,7 @@ impl Walkable {
         }
     }
 
-    /// What others said, as an answer of this type.
+    /// The answer of this type from the result of a walk.
     pub(super) fn answer(&self, kind: u16, walked: &Resolved) -> WireAnswer {
         let mut answer = match &walked.resolution.answer {
             Answer::Found(answer) if kind == kind::RECORD && !self.ors_dummy => whole(answer.record()),
@@ -122,7 +123,8 @@ impl Walkable {
                 let values: Vec<_> = answer.record().values.iter().map(Value::view).collect();
                 found(kind, &values, self.ors_dummy)
             }
-            // Whether there are names below is not known; where there can be, the name may exist (RFC 8020).
+            // The zones of other nodes are not seen from here: a name that can have names below it may exist (RFC
+            // 8020).
             Answer::NotFound if self.has_below => or_no_data(WireAnswer::empty(rcode::NOERROR)),
             answer => without_data(Outcome::from(answer)),
         };

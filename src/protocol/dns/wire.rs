@@ -1,23 +1,23 @@
-//! The wire format of messages, as far as requests and responses share it (RFC 1035 section 4): numbers, sizes, names, and
-//! the head of a record.
+//! The part of the wire format that requests and responses share (RFC 1035 section 4): numbers, sizes, names, and the
+//! head of a record.
 //!
-//! This file is below all others of the room. Deliberately absent: whole messages (`request`, `response`).
+//! All other files of the room build on this one. Deliberately absent: whole messages (`request`, `response`).
 
 /// Octets of a header (RFC 1035 section 4.1.1).
 pub const HEADER_OCTETS: usize = 12;
-/// The longest message (RFC 1035 section 4.2.2), in octets.
+/// Maximum length of a message (RFC 1035 section 4.2.2), in octets.
 pub const MESSAGE_OCTETS_MAX: usize = 65_535;
-/// The longest name (RFC 1035 section 2.3.4), in octets.
+/// Maximum length of a name (RFC 1035 section 2.3.4), in octets.
 pub const NAME_OCTETS_MAX: usize = 255;
-/// The longest label (RFC 1035 section 2.3.4), in octets.
+/// Maximum length of a label (RFC 1035 section 2.3.4), in octets.
 pub const LABEL_OCTETS_MAX: u8 = 63;
 /// Octets of type and class behind the name of a question (RFC 1035 section 4.1.2).
 pub const QUESTION_FIXED_OCTETS: usize = 4;
 /// Octets of a record beside its data, with an owner that is a pointer.
 pub const RECORD_OCTETS: usize = 12;
-/// The longest UDP response, in octets: what passes every path in one piece (DNS flag day 2020).
+/// Maximum length of a UDP response, in octets: such a datagram passes every path unfragmented (DNS flag day 2020).
 pub const UDP_PAYLOAD_OCTETS_MAX: u16 = 1_232;
-/// The longest UDP response to a client without EDNS (RFC 1035 section 4.2.1), in octets.
+/// Maximum length of a UDP response to a client without EDNS (RFC 1035 section 4.2.1), in octets.
 pub const UDP_PLAIN_OCTETS_MAX: u16 = 512;
 /// The class of the Internet.
 pub const CLASS_IN: u16 = 1;
@@ -38,7 +38,7 @@ pub mod kind {
     pub const NS: u16 = 2;
     /// Start of a zone (RFC 1035).
     pub const SOA: u16 = 6;
-    /// What RFC 8482 answers to ANY.
+    /// Host information, the answer to ANY (RFC 8482).
     pub const HINFO: u16 = 13;
     /// Text (RFC 1035).
     pub const TXT: u16 = 16;
@@ -46,7 +46,7 @@ pub mod kind {
     pub const AAAA: u16 = 28;
     /// Services by rewriting (RFC 3403).
     pub const NAPTR: u16 = 35;
-    /// Which keys the zone below has (RFC 4034).
+    /// Delegation signer: a digest of a key of the zone below (RFC 4034).
     pub const DS: u16 = 43;
     /// Signature (RFC 4034).
     pub const RRSIG: u16 = 46;
@@ -54,11 +54,11 @@ pub mod kind {
     pub const NSEC: u16 = 47;
     /// Key (RFC 4034).
     pub const DNSKEY: u16 = 48;
-    /// What the parent should have as DS (RFC 7344).
+    /// Child's DS: the DS that the parent should have (RFC 7344).
     pub const CDS: u16 = 59;
-    /// The key that the parent should make DS records of (RFC 7344).
+    /// Child's DNSKEY: the key of which the parent should make DS records (RFC 7344).
     pub const CDNSKEY: u16 = 60;
-    /// Marks names that do not exist; it stands in the bitmaps of denials and nowhere else (RFC 9824).
+    /// Mark of names that do not exist; only in the bitmaps of denials (RFC 9824).
     pub const NXNAME: u16 = 128;
     /// Anything (RFC 8482).
     pub const ANY: u16 = 255;
@@ -80,7 +80,7 @@ pub mod rcode {
     pub const SERVFAIL: u16 = 2;
     /// The name does not exist.
     pub const NXDOMAIN: u16 = 3;
-    /// The server does not do this kind of request.
+    /// The server does not support this kind of request.
     pub const NOTIMP: u16 = 4;
     /// The server will not answer.
     pub const REFUSED: u16 = 5;
@@ -125,21 +125,21 @@ pub(super) fn word(octets: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([octets[at], octets[at + 1]])
 }
 
-/// What a record has before its data (RFC 1035 section 4.1.3), its length aside.
+/// The fields of a record before its data (RFC 1035 section 4.1.3), the length of the data aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordHead {
-    /// Where the owner stands in the message.
+    /// Offset of the owner in the message.
     pub owner_offset: usize,
     /// The type.
     pub kind: u16,
     /// The class.
     pub class: u16,
-    /// How long the record may be kept, in seconds.
+    /// TTL, in seconds.
     pub ttl: u32,
 }
 
 impl RecordHead {
-    /// Writes the head of a record with so many octets of data; the owner is written as a pointer.
+    /// Writes the head of a record with `data_octets` octets of data; the owner is written as a pointer.
     pub fn put(self, out: &mut Vec<u8>, data_octets: u16) {
         out.extend_from_slice(&pointer(self.owner_offset));
         out.extend_from_slice(&self.kind.to_be_bytes());
@@ -151,7 +151,8 @@ impl RecordHead {
 
 /// A pointer to an earlier place in the message (RFC 1035 section 4.1.4).
 pub fn pointer(offset: usize) -> [u8; 2] {
-    // Names are pointed to in the question and right behind it, far below the 16,384 octets that a pointer reaches.
+    // Only names in the question and right behind it are pointed to, far below the 16,384 octets that a pointer
+    // reaches.
     (0xc000 | offset as u16 & 0x3fff).to_be_bytes()
 }
 

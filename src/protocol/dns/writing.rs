@@ -1,6 +1,6 @@
-//! From a plan to the bytes of a response to one client: how long it may be, and which options go with it.
+//! From a plan to the bytes of a response to one client: its maximum length and its options.
 //!
-//! Everything that is needed comes in; this file looks nothing up and calls nobody back.
+//! Everything needed is passed in; this file looks nothing up and calls nobody back.
 
 use super::{
     answer::{AnswerHead, EXTENDED_TEXT_OCTETS_MAX, ExtendedError},
@@ -22,7 +22,7 @@ const OPTION_EXTENDED_ERROR: u16 = 15;
 pub(super) fn write(out: &mut Vec<u8>, exchange: &Exchange<'_>, plan: &Plan<'_>, own: &ResponderOptions) -> Fit {
     let request = &exchange.request;
     if let Origin::Others(Some(age)) = plan.origin {
-        // The SOA record of a negative answer is none of these, and has what is left of its time already.
+        // The SOA record of a negative answer comes later, and its TTL is the remaining one already.
         count_down(out, request.question, plan.head.record_count(), age.kept_seconds);
     }
     let options = request.edns.map(|edns| options(edns, exchange, plan, own));
@@ -30,7 +30,8 @@ pub(super) fn write(out: &mut Vec<u8>, exchange: &Exchange<'_>, plan: &Plan<'_>,
     let compact_ok = request.edns.is_some_and(Edns::compact_ok);
     let mut head = plan.head;
     if head.rcode == rcode::NXDOMAIN && is_signed && !compact_ok {
-        // RFC 9824 section 5.1: the denial says it, and a validator may know no better.
+        // RFC 9824 section 5.1: the denial says that the name does not exist, and a validator may not expect NXDOMAIN
+        // with it.
         head = AnswerHead { rcode: rcode::NOERROR, ..head };
     }
     let shape = Shape {
@@ -47,7 +48,7 @@ pub(super) fn write(out: &mut Vec<u8>, exchange: &Exchange<'_>, plan: &Plan<'_>,
     fit
 }
 
-/// The longest response that may be sent, in octets.
+/// Maximum length of the response, in octets.
 fn octets_max(exchange: &Exchange<'_>, own: &ResponderOptions) -> usize {
     if exchange.client.transport != Transport::Datagram {
         return MESSAGE_OCTETS_MAX;
@@ -61,13 +62,13 @@ fn octets_max(exchange: &Exchange<'_>, own: &ResponderOptions) -> usize {
     payload.clamp(UDP_PLAIN_OCTETS_MAX, most.max(UDP_PLAIN_OCTETS_MAX)).into()
 }
 
-/// True for a request that is padded, over a connection of which others see the lengths (RFC 8467 section 4.1).
+/// True if the request asks for padding, over a connection whose observers see lengths (RFC 8467 section 4.1).
 fn wants_padding(exchange: &Exchange<'_>) -> bool {
     let edns = exchange.request.edns.filter(|_| exchange.client.transport == Transport::EncryptedStream);
     edns.is_some_and(|edns| edns.option(OPTION_PADDING).is_some())
 }
 
-/// The options that go back: what was asked for, and what helps.
+/// Options of the response: those asked for, and an extended error.
 fn options(edns: Edns<'_>, exchange: &Exchange<'_>, plan: &Plan<'_>, own: &ResponderOptions) -> Options {
     let mut options = Options::default();
     if !own.identity.is_empty() && edns.option(OPTION_NSID).is_some() {
@@ -83,7 +84,7 @@ fn options(edns: Edns<'_>, exchange: &Exchange<'_>, plan: &Plan<'_>, own: &Respo
     options
 }
 
-/// As much of a text as an extended error holds.
+/// The part of a text that fits an extended error.
 fn cut_off(text: &str) -> &str {
     &text[..text.floor_char_boundary(EXTENDED_TEXT_OCTETS_MAX)]
 }

@@ -5,9 +5,9 @@ use std::{borrow::Cow, fmt, net::IpAddr};
 use super::wire::{self, pointer, put_label};
 pub use crate::id::dns_name::zone::{ZONE_OCTETS_MAX, ZoneError, labels};
 
-/// How long the records of the zone itself may be kept, in seconds.
+/// TTL of the records of the zone itself, in seconds.
 pub(super) const ZONE_TTL_SECONDS: u32 = 3_600;
-/// How long a negative answer may be kept, in seconds (RFC 2308 section 5): a registration shows within it.
+/// TTL of a negative answer, in seconds (RFC 2308 section 5): a registration shows within it.
 pub(super) const NEGATIVE_TTL_SECONDS: u32 = 60;
 /// First label of the name of the node.
 pub(super) const NAME_SERVER_LABEL: &[u8] = b"ns";
@@ -15,13 +15,13 @@ pub(super) const NAME_SERVER_LABEL: &[u8] = b"ns";
 /// The zone for which the node answers.
 #[derive(Clone, Debug)]
 pub struct Zone {
-    /// On the wire, in lower case, with the root octet.
+    /// The name on the wire, in lower case, with the root octet.
     apex: Box<[u8]>,
     addresses: Vec<IpAddr>,
 }
 
 impl Zone {
-    /// The zone of a node that was given no other.
+    /// Default name of the zone.
     pub const DEFAULT: &str = "id.test.";
 
     /// Reads the name of a zone, with or without the dot at its end.
@@ -38,8 +38,8 @@ impl Zone {
         Ok(Self { apex: apex.into(), addresses: Vec::new() })
     }
 
-    /// Gives `ns.` + the zone these addresses. Unspecified ones (`0.0.0.0`, `::`) say nothing to a client and are dropped;
-    /// when none is left, the name has no addresses, and whoever delegates the zone has to know them.
+    /// Sets the addresses of `ns.` + the zone. Unspecified ones (`0.0.0.0`, `::`) are of no use to a client and are
+    /// dropped; if none is left, the name has no addresses, and the parent of the zone has to know them.
     #[must_use]
     pub fn with_addresses(mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         self.addresses = addresses.into_iter().filter(|address| !address.is_unspecified()).collect();
@@ -51,8 +51,8 @@ impl Zone {
         &self.apex
     }
 
-    /// The name of the zone of this node whose apex stands at an offset in a name on the wire, in lower case; without an offset, the
-    /// zone of the node itself.
+    /// The name on the wire, in lower case, of the zone of this node whose apex stands at an offset in `name`; without
+    /// an offset, the zone of the node itself.
     pub(super) fn apex_of<'a>(&'a self, name: &[u8], apex_at: Option<u16>) -> Cow<'a, [u8]> {
         match apex_at {
             None => Cow::Borrowed(self.apex()),
@@ -70,18 +70,18 @@ impl Zone {
         self.apex.len()
     }
 
-    /// Where the zone begins in a name on the wire; `None` outside the zone.
+    /// Offset of the zone in a name on the wire; `None` outside the zone.
     pub(super) fn offset_in(&self, name: &[u8]) -> Option<usize> {
         let before = name.len().checked_sub(self.apex.len())?;
         let mut at = 0;
         while at < before {
             at += 1 + usize::from(*name.get(at)?);
         }
-        // Length octets are no letters, so that the comparison leaves them as they are.
+        // Length octets are below `A`, so that the comparison takes them as they are.
         (at == before && name[at..].eq_ignore_ascii_case(&self.apex)).then_some(at)
     }
 
-    /// The data of the NS record with its name in full, as it is signed.
+    /// Data of the NS record with its name in full, as signatures need it.
     pub(super) fn name_server_data(&self) -> Vec<u8> {
         let mut data = Vec::new();
         put_label(&mut data, NAME_SERVER_LABEL);
@@ -89,7 +89,7 @@ impl Zone {
         data
     }
 
-    /// Writes the name of the node, where the apex stands at an offset in the message.
+    /// Writes the name of the node, with a pointer to the apex at an offset in the message.
     pub(super) fn put_name_server(out: &mut Vec<u8>, apex_offset: usize) {
         put_label(out, NAME_SERVER_LABEL);
         out.extend_from_slice(&pointer(apex_offset));

@@ -1,7 +1,7 @@
-//! Commands that are encoded as they are read, for imports.
+//! Commands that are encoded while they are read, for imports.
 //!
-//! A bulk import spends its time on turning lines into messages. Here a line's parts are written straight to where they
-//! are sent from: no message is built between, nothing is allocated for each of them.
+//! A bulk import spends its time on turning lines into messages. Here the parts of a line are written straight into the
+//! buffer that is sent: no message is built in between, and nothing is allocated for each part.
 
 use std::ops::Range;
 
@@ -15,25 +15,25 @@ use sha2::{Digest, Sha256};
 use super::{Encoded, pb};
 use crate::record::EdgeType;
 
-/// A value that is to be registered, where it was read.
+/// A value to register, borrowed from the input.
 #[derive(Clone, Copy, Debug)]
 pub struct ValueParts<'a> {
-    /// From 1; 0 leaves the numbering to the node, for all values of the record or for none.
+    /// Index from 1; 0 leaves the numbering to the node, for all values of the record or for none.
     pub index: u32,
     /// The type, unchecked.
     pub kind: &'a str,
     /// The data.
     pub data: &'a [u8],
-    /// Seconds; the node's default when absent.
+    /// TTL in seconds; `None` for the node's default.
     pub ttl: Option<u32>,
-    /// The four bits; the node's default when absent.
+    /// The four permission bits; `None` for the node's default.
     pub permissions: Option<u8>,
 }
 
-/// An edge that is to be registered, where it was read.
+/// An edge to register, borrowed from the input.
 #[derive(Clone, Copy, Debug)]
 pub struct EdgeParts<'a> {
-    /// What the relation says.
+    /// Type of the relation.
     pub kind: EdgeType,
     /// The other identifier, unchecked.
     pub to: &'a str,
@@ -41,11 +41,11 @@ pub struct EdgeParts<'a> {
     pub quantity: &'a str,
     /// Unit of the quantity; empty for none.
     pub unit: &'a str,
-    /// Milliseconds since 1970 UTC.
+    /// Start of validity, milliseconds since 1970 UTC.
     pub valid_from_ms: Option<i64>,
 }
 
-/// What goes into an event or comes out of it, where it was read.
+/// An input or output of an event, borrowed from the input of the import.
 #[derive(Clone, Copy, Debug)]
 pub struct FlowParts<'a> {
     /// The identifier, unchecked.
@@ -54,18 +54,18 @@ pub struct FlowParts<'a> {
     pub quantity: &'a str,
     /// Unit of the quantity; empty for none.
     pub unit: &'a str,
-    /// Milliseconds since 1970 UTC.
+    /// Start of validity, milliseconds since 1970 UTC.
     pub valid_from_ms: Option<i64>,
 }
 
-/// An event that is to be registered, where it was read.
+/// An event to register, borrowed from the input of the import.
 #[derive(Clone, Copy, Debug)]
 pub struct EventParts<'a> {
-    /// What goes in.
+    /// The inputs.
     pub inputs: &'a [FlowParts<'a>],
-    /// What comes out.
+    /// The outputs.
     pub outputs: &'a [FlowParts<'a>],
-    /// The unit to balance in; empty for none.
+    /// Unit in which inputs and outputs must balance; empty for none.
     pub balance: &'a str,
 }
 
@@ -73,11 +73,12 @@ pub struct EventParts<'a> {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CommandBatch {
     bytes: Vec<u8>,
-    /// Where each command's field ends.
+    /// End of each command's field in `bytes`.
     ends: Vec<usize>,
 }
 
-/// What a request id adds to a command: a key, a length, a hash, and two bytes by which the lengths around it may grow.
+/// Bytes that a request id adds to a command: a key, a length, a hash, and two bytes by which the lengths around it may
+/// grow.
 const REQUEST_ID_FIELD_BYTES: usize = 1 + 1 + 32 + 2;
 
 /// Field numbers of the messages that are written here.
@@ -114,12 +115,12 @@ mod tag {
 }
 
 impl CommandBatch {
-    /// An empty batch with room for so many bytes.
+    /// An empty batch with room for `bytes` bytes.
     pub fn with_capacity(bytes: usize) -> Self {
         Self { bytes: Vec::with_capacity(bytes), ends: Vec::new() }
     }
 
-    /// Adds the command that registers an identifier; `references` are those of the value beside them.
+    /// Adds the command that registers an identifier; each value comes with its references.
     pub fn create<'a, R>(
         &mut self,
         identifier: &str,
@@ -142,7 +143,7 @@ impl CommandBatch {
         self.ends.push(self.bytes.len());
     }
 
-    /// Adds the command that registers an identifier as an event; `references` as for [`CommandBatch::create`].
+    /// Adds the command that registers an identifier as an event; values as for [`CommandBatch::create`].
     pub fn event<'a, R>(
         &mut self,
         identifier: &str,
@@ -168,12 +169,12 @@ impl CommandBatch {
         self.ends.push(self.bytes.len());
     }
 
-    /// How many commands there are.
+    /// Number of commands.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// True when there is no command.
+    /// True if there is no command.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
@@ -183,12 +184,12 @@ impl CommandBatch {
         self.bytes.len()
     }
 
-    /// Reads the identifier of a command back; empty when there is no such command.
+    /// Decodes the identifier of a command; empty if there is no such command.
     pub fn identifier(&self, position: usize) -> String {
         pb::Command::decode(self.command(position)).map_or_else(|_| String::new(), |command| command.identifier)
     }
 
-    /// The bytes of a command; none when there is no such command.
+    /// The bytes of a command; empty if there is no such command.
     fn command(&self, position: usize) -> &[u8] {
         // The field is a key of one byte, a length and the command.
         let field = self.bytes.get(self.range(position)).unwrap_or_default();
@@ -196,8 +197,8 @@ impl CommandBatch {
         if decode_varint(&mut command).is_ok() { command } else { &[] }
     }
 
-    /// The same commands, each with a request id that follows from what it says: the same line gets the same one, so that sending
-    /// it again is recognised as a retry.
+    /// The same commands, each with a request id derived from its bytes: the same line always gets the same id, so that
+    /// sending it again is recognised as a retry.
     pub fn with_request_ids(&self) -> Self {
         let mut named = Self::with_capacity(self.bytes.len() + self.len() * REQUEST_ID_FIELD_BYTES);
         for position in 0..self.len() {
@@ -211,7 +212,7 @@ impl CommandBatch {
         named
     }
 
-    /// Adds the commands of another batch behind those that are there.
+    /// Appends the commands of another batch.
     pub fn append(&mut self, more: &Self) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&more.bytes);
@@ -233,7 +234,7 @@ impl CommandBatch {
         Encoded(Bytes::copy_from_slice(&self.bytes))
     }
 
-    /// As [`CommandBatch::message`], for a batch that is carried out whole or not at all.
+    /// The message for a batch that is carried out as a whole or not at all.
     pub fn atomic_message(&self) -> Encoded {
         let mut bytes = Vec::with_capacity(self.bytes.len() + 2);
         bytes.extend_from_slice(&self.bytes);
@@ -304,8 +305,8 @@ fn put_bytes(out: &mut Vec<u8>, tag: u32, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Writes a message within a message. Its length stands before it and is known after it: one byte is kept free, and what
-/// was written moves on when the length takes more.
+/// Writes a nested message. Its length stands before it and is known only after it: one byte is kept free for the
+/// length, and the body is moved if the length takes more.
 fn put_message(out: &mut Vec<u8>, tag: u32, fill: impl FnOnce(&mut Vec<u8>)) {
     encode_key(tag, WireType::LengthDelimited, out);
     let length_at = out.len();

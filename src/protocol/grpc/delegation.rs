@@ -1,4 +1,4 @@
-//! Prefixes and delegations as messages, both ways.
+//! Conversion of prefixes and delegations to and from messages.
 
 use super::{pb, request_id};
 use crate::{
@@ -9,18 +9,18 @@ use crate::{
     tlog::note::VerifierKey,
 };
 
-/// What is wrong with a message that should be a delegation.
+/// Error of a message that is no valid delegation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DelegationFault {
-    /// It breaks a rule of every delegation.
+    /// The delegation breaks a rule.
     #[error(transparent)]
     Delegation(#[from] DelegationError),
-    /// A part of it is not what it should be.
+    /// A part of the message is malformed.
     #[error("{0}")]
     Part(String),
 }
 
-/// What is said of a prefix, as a message.
+/// The state of a prefix as a message.
 pub fn prefix_to_pb(version: &PrefixVersion) -> pb::PrefixState {
     use pb::prefix_state::Kind;
     let kind = match version.change {
@@ -87,7 +87,7 @@ fn site_to_pb(site: &Site) -> pb::Site {
 ///
 /// # Errors
 ///
-/// [`DelegationFault`] names the first rule that is broken.
+/// [`DelegationFault`] with the first rule that is broken.
 pub fn delegation_from_pb(message: &pb::Delegation) -> Result<Delegation, DelegationFault> {
     let sites = message.sites.iter().map(site_from_pb).collect::<Result<_, _>>()?;
     let signers = message.signers.iter().map(signer_from_pb).collect::<Result<_, _>>()?;

@@ -1,4 +1,4 @@
-//! From messages to the cores' types, checked.
+//! Conversion of messages to the cores' types, with checks.
 
 use bytes::Bytes;
 use prost::Message;
@@ -14,7 +14,7 @@ use crate::{
     registry::{Command, Merging, Operation, Refusal, ValueChange},
 };
 
-/// What is wrong with a part of a message; the caller adds the identifier.
+/// Error of a part of a message; the caller adds the identifier.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
     #[error(transparent)]
@@ -33,7 +33,7 @@ enum Fault {
 ///
 /// # Errors
 ///
-/// [`Refusal::Unreadable`] when it is no message, else as for [`command`].
+/// [`Refusal::Unreadable`] if the bytes are no message, else as for [`command`].
 pub fn decode_command(message: Bytes) -> Result<Command, Refusal> {
     let message = pb::Command::decode(message);
     command(message.map_err(|error| Refusal::Unreadable { reason: error.to_string() })?)
@@ -80,7 +80,7 @@ fn parts(
     Ok((operation, request))
 }
 
-/// Reads a request id; none when it is empty.
+/// Reads a request id; `None` if it is empty.
 pub(super) fn request_id(bytes: &[u8]) -> Result<Option<RequestId>, &'static str> {
     const { assert!(REQUEST_ID_BYTES_MAX == 64) };
     match bytes {
@@ -145,7 +145,7 @@ fn update(message: pb::Update) -> Result<Operation, Fault> {
 ///
 /// # Errors
 ///
-/// The sentence that says which rule is broken.
+/// A sentence with the rule that is broken.
 pub fn values_from_pb(messages: Vec<pb::Value>) -> Result<Values, String> {
     values(messages).map_err(|fault| fault.to_string())
 }
@@ -155,7 +155,7 @@ fn values(messages: Vec<pb::Value>) -> Result<Values, Fault> {
     Ok(Values::new(values)?)
 }
 
-/// Reads a value; its timestamp is the node's to set.
+/// Reads a value; the node sets its timestamp.
 fn value(message: pb::Value) -> Result<Value, Fault> {
     let permissions = message.permissions.map_or(Ok(Permissions::DEFAULT), Permissions::from_bits)?;
     let reference = |message: pb::Reference| {
@@ -194,11 +194,11 @@ fn at_most(limit: usize, count: usize, what: &'static str) -> Result<(), Fault> 
     if count > limit { Err(Fault::TooMany { what, count, limit }) } else { Ok(()) }
 }
 
-/// Reads a record that a node sent, as much of it as a node ever shows.
+/// Reads a record from another node, within the limits of what a node shows.
 ///
 /// # Errors
 ///
-/// The sentence that says which rule is broken.
+/// A sentence with the rule that is broken.
 pub fn record_from_pb(message: pb::Record) -> Result<Record, String> {
     let status = match message.status() {
         pb::Status::Retired => Status::Retired,

@@ -17,7 +17,7 @@ pub fn lookup_to_pb(lookup: &Lookup) -> pb::LookupResponse {
     }
 }
 
-/// The lookup that a message holds; `None` when a hash of it has not 32 bytes.
+/// The lookup in a message; `None` if one of its hashes is not 32 bytes long.
 pub fn lookup_from_pb(message: pb::LookupResponse) -> Option<Lookup> {
     let path: Option<Vec<Hash>> =
         message.output_path.iter().map(|hash| <[u8; 32]>::try_from(&hash[..]).ok().map(Hash)).collect();
@@ -30,7 +30,7 @@ pub fn lookup_from_pb(message: pb::LookupResponse) -> Option<Lookup> {
     })
 }
 
-/// The kind that a message names; `None` for one that is unknown.
+/// The kind that a message names; `None` for an unknown one.
 pub fn lookup_kind(kind: i32) -> Option<LookupKind> {
     Some(match Kind::try_from(kind).ok()? {
         Kind::Unspecified | Kind::Id => LookupKind::Id,

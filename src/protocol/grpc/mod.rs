@@ -1,7 +1,7 @@
-//! The gRPC messages, and what they mean in the cores' types, both ways.
+//! The gRPC messages, and their conversion to and from the cores' types.
 //!
-//! [`pb`] is generated from `proto/`. Requests are checked while they are converted: what comes out of here obeys the rules
-//! of `id` and `record`, or is a [`Refusal`](crate::registry::Refusal) that says why not. Answers leave as [`Encoded`] messages,
+//! [`pb`] is generated from `proto/`. Requests are checked while they are converted: the result obeys the rules of `id`
+//! and `record`, or is a [`Refusal`](crate::registry::Refusal) with the reason. Answers leave as [`Encoded`] messages,
 //! encoded once.
 
 mod commands;
@@ -46,23 +46,23 @@ pub mod services {
 /// The compiled definitions, for the reflection service.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/touchmark.bin"));
 
-/// The most identifiers of one `ResolveBatch`.
+/// Maximum number of identifiers in one `ResolveBatch`.
 pub const RESOLVE_BATCH_MAX: usize = 1_000;
-/// The most versions of one page of a history.
+/// Maximum number of versions in one page of a history.
 pub const HISTORY_LIMIT_MAX: u32 = 1_000;
-/// The versions of a page for which no number is given.
+/// Number of versions in a page of a history if the request gives none.
 pub const HISTORY_LIMIT_DEFAULT: u32 = 50;
-/// The most nodes of a trace.
+/// Maximum number of nodes in a trace.
 pub const TRACE_NODES_MAX: usize = TraceLimits::NODES_MAX as usize;
-/// The most edges of a trace.
+/// Maximum number of edges in a trace.
 pub const TRACE_EDGES_MAX: usize = TraceLimits::EDGES_MAX;
-/// The most prefixes of one page.
+/// Maximum number of prefixes in one page.
 pub const PREFIXES_LIMIT_MAX: u32 = 1_000;
-/// The longest request that resolves, in bytes.
+/// Maximum length of a request that resolves, in bytes.
 pub const RESOLVE_REQUEST_BYTES_MAX: usize = 4 << 20;
-/// The longest request that writes, in bytes.
+/// Maximum length of a request that writes, in bytes.
 pub const APPLY_REQUEST_BYTES_MAX: usize = 16 << 20;
-/// The longest reply, in bytes.
+/// Maximum length of a reply, in bytes.
 pub const REPLY_BYTES_MAX: usize = 16 << 20;
-/// The most calls at once on one connection.
+/// Maximum number of calls at once on one connection.
 pub const CALLS_PER_CONNECTION_MAX: u32 = 256;

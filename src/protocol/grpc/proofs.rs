@@ -1,4 +1,4 @@
-//! Proofs out of messages. What comes out is well-formed and proves nothing yet.
+//! Decoding of proofs from messages. The result is well-formed, but not verified.
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use crate::{
     tlog::{Hash, tlog_proof::TlogProof},
 };
 
-/// A proof as a file; `None` when a hash or a salt has not its length.
+/// A proof in the form of proof files; `None` if a hash or a salt has the wrong length.
 pub fn proof_from_pb(response: &pb::ProveResponse) -> Option<TlogProof> {
     let opening = |opening: &pb::Opening| {
         let salt = opening.salt.as_ref().try_into().ok()?;
@@ -23,7 +23,7 @@ pub fn proof_from_pb(response: &pb::ProveResponse) -> Option<TlogProof> {
     })
 }
 
-/// The hashes of a proof; `None` when one of them has not 32 bytes.
+/// The hashes of a proof; `None` if one of them is not 32 bytes long.
 pub fn path_from_pb(path: &[Bytes]) -> Option<Vec<Hash>> {
     path.iter().map(|hash| hash.as_ref().try_into().ok().map(Hash)).collect()
 }

@@ -1,4 +1,4 @@
-//! Answers that came from other nodes, as messages.
+//! Encoding of answers from other nodes.
 
 use super::{Encoded, answer_to_pb, pb, whole_answer};
 use crate::{
@@ -9,11 +9,12 @@ use crate::{
     },
 };
 
-/// Encodes an answer; what it says is encoded once and kept with it, how it was come by is said anew each time.
+/// Encodes an answer. The answer itself is encoded once and cached with it; TTL, staleness and cache hit are encoded
+/// anew each time.
 ///
 /// `asked` is the identifier as the client wrote it.
 pub fn encode_resolved(resolved: &Resolved, asked: &str, filter: &Filter) -> Encoded {
-    // What stays the same with every client, with how it was come by.
+    // The part that is the same for every client.
     let lasting = |answer: &Answer| {
         let lasting = pb::Resolution { ttl: 0, stale: false, cached: false, ..resolution_to_pb(resolved, &[]) };
         let lasting = pb::Answer { resolution: Some(lasting), ..pb::Answer::default() };
@@ -23,20 +24,20 @@ pub fn encode_resolved(resolved: &Resolved, asked: &str, filter: &Filter) -> Enc
         Answer::Found(_) if filter.takes_all() => Encoded(resolved.resolution.rendered(|answer| lasting(answer).0)),
         answer => lasting(answer),
     };
-    // Of a message that comes twice the fields add up (Protocol Buffers, "Last One Wins").
+    // Parsers merge a submessage field that occurs twice (Protocol Buffers, "Last One Wins").
     let (ttl, stale, cached) = (resolved.ttl_seconds, resolved.stale, resolved.source == Source::Cache);
     let now = pb::Resolution { ttl, stale, cached, ..pb::Resolution::default() };
     said.with(&pb::Answer { resolution: Some(now), ..pb::Answer::default() })
 }
 
-/// Encodes an answer with the way of the walk that brought it.
+/// Encodes an answer with the hops of the walk that brought it.
 pub fn encode_traced(resolved: &Resolved, hops: &[Hop], asked: &str, filter: &Filter) -> Encoded {
     let resolution = Some(resolution_to_pb(resolved, hops));
     let resolution = pb::Answer { resolution, ..pb::Answer::default() };
     whole_answer(answer_to_pb(&resolved.resolution.answer, asked, filter)).with(&resolution)
 }
 
-/// Encodes why there is no answer.
+/// Encodes the reason for a missing answer, with the hops of its walk if they were recorded.
 pub fn encode_failed(none: &NoAnswer, asked: &str) -> Encoded {
     let failed = whole_answer(failed_to_pb(none, asked));
     let NoAnswer::Walk(walk) = none else { return failed };
@@ -45,7 +46,7 @@ pub fn encode_failed(none: &NoAnswer, asked: &str) -> Encoded {
     failed.with(&pb::Answer { resolution: Some(resolution), ..pb::Answer::default() })
 }
 
-/// Why there is no answer, as a message.
+/// The reason for a missing answer as a message.
 pub fn failed_to_pb(none: &NoAnswer, asked: &str) -> pb::answer::Outcome {
     match Outcome::from(none) {
         Outcome::NotResponsible => pb::answer::Outcome::NotResponsible(pb::NotResponsible { identifier: asked.into() }),

@@ -1,4 +1,4 @@
-//! From the cores' types to messages.
+//! Conversion of the cores' types to messages.
 
 use bytes::Bytes;
 
@@ -49,7 +49,7 @@ fn outputs_to_pb(outputs: &Outputs) -> pb::EventOutputs {
     }
 }
 
-/// A quantity and its unit as texts, empty where there is none.
+/// A quantity and its unit as texts; each is empty if there is none.
 pub(super) fn quantity_to_pb(quantity: Option<&(Quantity, Option<Unit>)>) -> (String, String) {
     quantity.map_or_else(Default::default, |(quantity, unit)| {
         (quantity.as_str().to_owned(), unit.as_ref().map_or_else(String::new, |unit| unit.as_str().to_owned()))
@@ -109,7 +109,7 @@ fn change_to_pb(change: &Change) -> pb::VersionChange {
     pb::VersionChange { differences, ..past_to_pb(&change.past, change.withheld) }
 }
 
-/// What a feed gives as a message.
+/// An event of a feed as a message.
 pub fn fed_to_pb(fed: &Fed) -> pb::ChangeEvent {
     use pb::change_event::Event;
     let event = match fed {
@@ -120,7 +120,7 @@ pub fn fed_to_pb(fed: &Fed) -> pb::ChangeEvent {
     pb::ChangeEvent { event: Some(event) }
 }
 
-/// A change as a message, without its differences from the version before.
+/// A change as a message, without its differences from the previous version.
 pub fn shown_to_pb(shown: &Shown) -> pb::VersionChange {
     past_to_pb(&shown.past, shown.withheld)
 }
@@ -133,7 +133,7 @@ fn past_to_pb(past: &PastVersion, withheld: usize) -> pb::VersionChange {
         EntryKind::Retire => version_change::Kind::Retire,
         EntryKind::Event => version_change::Kind::Event,
         EntryKind::Erase => version_change::Kind::Erase,
-        // What is said of prefixes makes no version of a record.
+        // A change of a prefix makes no version of a record.
         EntryKind::Delegate | EntryKind::Home | EntryKind::Revoke => version_change::Kind::Unspecified,
     };
     let (mut edges_added, mut edges_removed) = (Vec::new(), Vec::new());
@@ -174,7 +174,7 @@ pub fn proof_to_pb(proof: &EntryProof) -> pb::ProveResponse {
     }
 }
 
-/// The evidence beside an answer, as fields that go with it.
+/// The proofs of an answer, as fields to append to it.
 pub fn proofs_to_pb(proofs: &Proofs) -> pb::Answer {
     let prefix = |proven: &ProvenPrefix| pb::PrefixEvidence {
         prefix: proven.prefix.to_string(),
@@ -189,7 +189,7 @@ pub fn proofs_to_pb(proofs: &Proofs) -> pb::Answer {
     }
 }
 
-/// The hashes of a proof as they stand in messages.
+/// The hashes of a proof as a message holds them.
 pub fn path_to_pb(path: &[Hash]) -> Vec<Bytes> {
     path.iter().map(|hash| Bytes::copy_from_slice(&hash.0)).collect()
 }
@@ -202,7 +202,7 @@ fn erasure_to_pb(erasure: &Erasure) -> pb::Erasure {
     pb::Erasure { index, reason: erasure.reason.as_str().into() }
 }
 
-/// A receipt as a message; the checkpoint is left out when it is that of the receipt before.
+/// A receipt as a message; its checkpoint is left out if it is that of the previous receipt.
 pub fn receipt_to_pb(receipt: Receipt, checkpoint_before: &str) -> pb::Receipt {
     let same = *receipt.checkpoint == *checkpoint_before;
     pb::Receipt {
@@ -256,8 +256,8 @@ fn refusal_kind(refusal: &Refusal) -> pb::refusal::Kind {
     }
 }
 
-/// What a refusal stands for: what its kind says, or, from a node of before that gives none, what its code does. `None` when it says
-/// nothing that this version knows.
+/// The outcome of a refusal: by its kind, or, from an older node that gives none, by its code. `None` if neither is
+/// known to this version.
 pub fn outcome_of_refusal(refusal: &pb::Refusal) -> Option<Outcome> {
     use pb::refusal::Kind;
     Some(match refusal.kind() {

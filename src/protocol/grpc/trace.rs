@@ -1,4 +1,4 @@
-//! Traces and recalls: requests checked, steps gathered into messages.
+//! Traces and recalls: checked requests, and steps gathered into messages.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// The sentence that says which rule is broken.
+/// A sentence with the rule that is broken.
 pub fn trace_request(message: &pb::TraceRequest) -> Result<TraceRequest, String> {
     use pb::trace_request::{At, Direction};
     let direction = match message.direction() {
@@ -54,7 +54,7 @@ pub fn trace_request(message: &pb::TraceRequest) -> Result<TraceRequest, String>
 ///
 /// # Errors
 ///
-/// The sentence that says which rule is broken.
+/// A sentence with the rule that is broken.
 pub fn recall_request(message: &pb::RecallRequest) -> Result<RecallRequest, String> {
     use pb::recall_request::At;
     Ok(RecallRequest {
@@ -88,7 +88,7 @@ fn limits(message: Option<&pb::TraceLimits>, default: TraceLimits) -> Result<Tra
     })
 }
 
-/// Adds a step to a message; gives about how many bytes that took.
+/// Adds a step to a message; returns about how many bytes the step takes.
 pub fn trace_step_to_pb(step: TraceStep, message: &mut pb::TraceResponse) -> usize {
     match step {
         TraceStep::Node(node) => {
@@ -112,7 +112,7 @@ pub fn trace_step_to_pb(step: TraceStep, message: &mut pb::TraceResponse) -> usi
     }
 }
 
-/// Adds a step to a message; gives about how many bytes that took.
+/// Adds a step to a message; returns about how many bytes the step takes.
 pub fn recall_step_to_pb(step: RecallStep, message: &mut pb::RecallResponse) -> usize {
     match step {
         RecallStep::Product(product) => {

@@ -1,4 +1,4 @@
-//! Messages as their bytes: answers that are encoded once, commands that are decoded one by one.
+//! Messages as bytes: answers that are encoded once, commands that are decoded one by one.
 
 use bytes::{Buf, BufMut, Bytes};
 use prost::{
@@ -13,11 +13,11 @@ use crate::{
     resolver::{Answer, Filter},
 };
 
-/// A message of any kind as its bytes, on its way out or in.
+/// An encoded message of any kind.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Encoded(pub Bytes);
 
-/// A `ResolveBatchResponse` whose answers are encoded.
+/// A `ResolveBatchResponse` with encoded answers.
 #[derive(Clone, PartialEq, Message)]
 pub struct EncodedAnswers {
     /// `Answer` messages.
@@ -25,18 +25,18 @@ pub struct EncodedAnswers {
     pub answers: Vec<Bytes>,
 }
 
-/// An `ApplyBatchRequest` whose commands are not decoded yet, so that one that cannot be read spoils only itself.
+/// An `ApplyBatchRequest` with encoded commands, so that a command that cannot be decoded does not spoil the others.
 #[derive(Clone, PartialEq, Message)]
 pub struct EncodedCommands {
     /// `Command` messages.
     #[prost(bytes = "bytes", repeated, tag = "1")]
     pub commands: Vec<Bytes>,
-    /// All or none.
+    /// True if all commands are carried out or none.
     #[prost(bool, tag = "2")]
     pub atomic: bool,
 }
 
-/// Encodes an answer; a whole record is encoded once and kept with the cached answer.
+/// Encodes an answer; a whole record is encoded once and cached with the answer.
 ///
 /// `asked` is the identifier as the client wrote it.
 pub fn encode_answer(answer: &Answer, asked: &str, filter: &Filter) -> Encoded {
@@ -46,7 +46,7 @@ pub fn encode_answer(answer: &Answer, asked: &str, filter: &Filter) -> Encoded {
     }
 }
 
-/// An answer as a message; as for [`encode_answer`].
+/// An answer as a message; `asked` as for [`encode_answer`].
 pub fn answer_to_pb(answer: &Answer, asked: &str, filter: &Filter) -> pb::answer::Outcome {
     use pb::answer::Outcome;
     let identifier = || asked.to_owned();
@@ -71,7 +71,7 @@ pub fn answer_to_pb(answer: &Answer, asked: &str, filter: &Filter) -> pb::answer
     }
 }
 
-/// Encodes that what was asked is no identifier.
+/// Encodes the answer to a text that is no identifier.
 pub fn encode_invalid(asked: &str, error: &ParseError) -> Encoded {
     let identifier = asked.chars().take(256).collect();
     encode(pb::answer::Outcome::Invalid(pb::Invalid { identifier, reason: error.to_string() }))
@@ -87,7 +87,7 @@ fn whole(record: &Record) -> Encoded {
     encode(pb::answer::Outcome::Found(record_to_pb(record)))
 }
 
-/// The record with those of its values that are asked for.
+/// The record with the values that the filter takes.
 fn filtered(record: &Record, filter: &Filter) -> pb::Record {
     let mut answer = record_to_pb(record);
     answer.values = record.values.iter().filter(|value| filter.takes(value)).map(value_to_pb).collect();
@@ -95,8 +95,8 @@ fn filtered(record: &Record, filter: &Filter) -> pb::Record {
 }
 
 impl Encoded {
-    /// The answer with more fields behind its outcome: parts of a message that follow on each other are one message
-    /// (Protocol Buffers, "Last One Wins").
+    /// The answer with more fields behind its outcome: concatenated parts of a message are one message (Protocol
+    /// Buffers, "Last One Wins").
     #[must_use]
     pub fn with(&self, fields: &pb::Answer) -> Self {
         let mut bytes = Vec::with_capacity(self.0.len() + fields.encoded_len());
@@ -115,13 +115,13 @@ impl Message for Encoded {
         self.0.len()
     }
 
-    /// Takes the message as it is.
+    /// Takes the message undecoded.
     fn merge(&mut self, mut buf: impl Buf) -> Result<(), DecodeError> {
         self.0 = buf.copy_to_bytes(buf.remaining());
         Ok(())
     }
 
-    /// Not called: no field is looked at.
+    /// Not called: [`Encoded`] decodes no fields.
     fn merge_field(
         &mut self,
         tag: u32,

@@ -1,6 +1,7 @@
-//! Bootstrap registries: which prefixes are answered for where, as one JSON document.
+//! Bootstrap registries: the endpoints of prefixes, as one JSON document.
 //!
-//! The form is that of the bootstrap registry of IIIDAP, which is that of RDAP (RFC 9224 section 3), with label-wise longest match:
+//! The format is that of the bootstrap registry of IIIDAP, which is that of RDAP (RFC 9224 section 3), with label-wise
+//! longest match:
 //!
 //! ```text
 //! { "version": "1.0", "publication": "2026-11-23T04:05:06Z", "description": "…",
@@ -8,9 +9,10 @@
 //!   "sites": { "<prefix>": { "ttl": 3600, "sites": ["1 primary <key> grpc://192.0.2.1:50051 …"] }, … } }
 //! ```
 //!
-//! `sites` is ours, and other clients pass it over: it holds each delegation whole, with keys and roles. A document without it is read,
-//! too; its URLs then are endpoints of one site each, and nothing they say can be verified. So one form serves as what a node
-//! publishes and as the root file of a recursive node.
+//! `sites` is our extension, and other clients ignore it: it holds each delegation in full, with keys and roles. A
+//! document without `sites` is read, too; each of its URLs is then the endpoint of a site of its own, whose answers
+//! cannot be verified. So one format serves for the document that a node publishes and for the root file of a recursive
+//! node.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -26,28 +28,29 @@ use crate::{
     store::PrefixVersion,
 };
 
-/// The form's version.
+/// Version of the format.
 const VERSION: &str = "1.0";
-/// The most prefixes of a document that is read.
+/// Maximum number of prefixes of a document that is read. A prefix may stand in both lists, so that up to twice as many
+/// entries are taken.
 pub const BOOTSTRAP_PREFIXES_MAX: usize = 1_000_000;
-/// The longest document that is read, in bytes (256 MiB).
+/// Maximum length of a document that is read, in bytes (256 MiB).
 pub const BOOTSTRAP_BYTES_MAX: u64 = 256 << 20;
 
-/// Why a text is no bootstrap registry.
+/// Error of reading a bootstrap registry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BootstrapError {
-    /// It does not have the form.
+    /// The document does not have the format.
     #[error("it is no bootstrap registry: {0}")]
     Form(String),
-    /// It holds too much.
+    /// The document has too many prefixes.
     #[error("it holds more than {BOOTSTRAP_PREFIXES_MAX} prefixes, which is the limit")]
     TooMany,
-    /// A prefix, or what is said of it.
+    /// A prefix or its delegation is invalid.
     #[error("prefix `{prefix}`: {rule}")]
     Prefix {
-        /// As it was written, as far as it is shown.
+        /// The prefix as written, shortened.
         prefix: String,
-        /// The rule that broke.
+        /// The rule that is broken.
         rule: String,
     },
 }
@@ -77,7 +80,8 @@ struct Sites {
     sites: Vec<String>,
 }
 
-/// The document of what a node delegates; `publication` is when it said the last of it, in milliseconds since 1970 UTC.
+/// Writes the document of a node's delegations; `publication_ms` is the time of the last of them, in milliseconds since
+/// 1970 UTC.
 pub fn bootstrap_to_json<'a>(
     origin: &str,
     publication_ms: u64,
@@ -99,7 +103,7 @@ pub fn bootstrap_to_json<'a>(
     })
 }
 
-/// Endpoints as base URLs: what clients of the form know first, and what is safer before that.
+/// Endpoints as base URLs: first the protocols that other clients of the format know, the safer one in front.
 fn urls(delegation: &Delegation) -> Vec<String> {
     let rank = |protocol| match protocol {
         SiteProtocol::Https => 0,
@@ -112,7 +116,7 @@ fn urls(delegation: &Delegation) -> Vec<String> {
     endpoints.iter().map(|endpoint| format!("{endpoint}/")).collect()
 }
 
-/// A prefix as the field writes it: of Handles without a scheme, where that reads as the same.
+/// A prefix in the usual spelling: for Handles without the scheme, if the text still parses as the same prefix.
 fn plain(prefix: &Prefix) -> String {
     let labels = prefix.as_str().strip_prefix("hdl:").unwrap_or(prefix.as_str());
     match Prefix::parse(labels) {
@@ -121,12 +125,12 @@ fn plain(prefix: &Prefix) -> String {
     }
 }
 
-/// Reads a document; names of hosts are looked up through `address_of`. A host without an address is left out, unless a prefix is left
-/// without any site.
+/// Reads a document; `address_of` resolves host names. A host without an address is left out, unless a prefix would be
+/// left without any site.
 ///
 /// # Errors
 ///
-/// [`BootstrapError`] names the first thing that is wrong.
+/// [`BootstrapError`] with the first error.
 pub fn bootstrap_from_json(
     text: &str,
     address_of: impl Fn(&str) -> Option<IpAddr>,
@@ -141,14 +145,14 @@ pub fn bootstrap_from_json(
         return Err(BootstrapError::TooMany);
     }
     let mut delegations: BTreeMap<Box<[u8]>, (Prefix, Delegation)> = BTreeMap::new();
-    // What is whole counts more, and nothing has to be looked up for it.
+    // A full delegation has precedence over URLs, and needs no host to be resolved.
     for (written, Sites { ttl, sites }) in &read.sites {
         let sites = sites.iter().map(|site| site.parse().map_err(|error| format!("{error}")));
         put(&mut delegations, written, *ttl, sites.collect())?;
     }
     let whole: HashSet<Box<[u8]>> = delegations.keys().cloned().collect();
     for (prefixes, urls) in &read.services {
-        // Once for all prefixes: a name of a host may have to be looked up.
+        // Once for all prefixes: resolving a host may take long.
         let mut sites = None;
         for written in prefixes {
             let prefix = Prefix::parse(written).map_err(|error| bad(written, error.rule_at()))?;
@@ -194,7 +198,7 @@ fn sites_of_urls(urls: &[String], address_of: &impl Fn(&str) -> Option<IpAddr>) 
     }
 }
 
-/// A base URL as a site of its own; the host, when it has no address.
+/// A base URL as a site of its own; the inner error is a host without an address.
 fn site_of_url(url: &str, address_of: &impl Fn(&str) -> Option<IpAddr>) -> Result<Result<Site, String>, String> {
     let (protocol, rest) = url.split_once("://").ok_or_else(|| format!("`{}` is no URL", excerpt(url)))?;
     let authority = rest.split('/').next().unwrap_or_default();
@@ -275,7 +279,7 @@ mod tests {
         let text = r#"{"version":"1.0",
             "services":[[["88.1","88.2"],["grpc://a.example:1"]],[["88.2"],["grpc://a.example:1","grpc://192.0.2.1:2"]]],
             "sites":{"88.1":{"ttl":60,"sites":["1 primary - grpc://192.0.2.1:1"]}}}"#;
-        // Of 88.2 the first service says nobody who can be asked.
+        // For 88.2, the first service has no host with an address.
         assert!(bootstrap_from_json(text, |_| None).unwrap_err().to_string().contains("prefix `88.2`: `a.example`"));
         let read = bootstrap_from_json(&text.replace("\"88.1\",\"88.2\"", "\"88.1\""), |_| None).unwrap();
         let shown: Vec<String> = read.iter().map(|(prefix, said)| format!("{prefix} {}", said.to_text())).collect();

@@ -1,5 +1,5 @@
-//! Lookups in the verifiable index, in the JSON of VIndex: what Go makes of its structs. `[]byte` is Base64, an array of
-//! 32 bytes is 32 numbers.
+//! Lookups in the verifiable index, in the JSON of VIndex, which is Go's encoding of its structs: `[]byte` is Base64,
+//! an array of 32 bytes is 32 numbers.
 //!
 //! ```json
 //! {"output_log_cp":"…","output_log_leaf":"…","output_log_proof":[[17,…],…],"index_value":[4,711],"index_proof":"…"}
@@ -13,14 +13,14 @@ use crate::{
     vindex::{LOOKUP_INDICES_MAX, Lookup},
 };
 
-/// The longest document that is read, in bytes: [`LOOKUP_INDICES_MAX`] indices and the proofs.
+/// Maximum length of a document that is read, in bytes: [`LOOKUP_INDICES_MAX`] indices and the proofs.
 pub const LOOKUP_BYTES_MAX: usize = 32 * LOOKUP_INDICES_MAX;
 
 #[derive(Deserialize, Serialize)]
 struct Document {
     output_log_cp: String,
     output_log_leaf: String,
-    // An empty list of Go may be null.
+    // Go writes an empty list as null.
     #[serde(default)]
     output_log_proof: Option<Vec<[u8; 32]>>,
     #[serde(default)]
@@ -46,7 +46,7 @@ pub fn lookup_to_json(lookup: &Lookup) -> String {
 ///
 /// # Errors
 ///
-/// A sentence that says what is wrong with the document.
+/// A sentence with the error in the document.
 pub fn lookup_from_json(json: &[u8]) -> Result<Lookup, String> {
     if json.len() > LOOKUP_BYTES_MAX {
         return Err(format!("the document has {} bytes; the limit is {LOOKUP_BYTES_MAX}", json.len()));

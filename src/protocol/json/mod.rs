@@ -7,7 +7,7 @@
 //!  "edges":[{"type":"made-of","to":"88.1000.LSN/C1-1","quantity":2,"unit":"unit:piece","valid_from":"2026-03-14T12:10:00.000Z"}]}
 //! ```
 //!
-//! An event has `inputs` and `outputs` in the place of `edges`, and perhaps `balance`:
+//! An event has `inputs` and `outputs` in place of `edges`, and optionally `balance`:
 //!
 //! ```json
 //! {"identifier":"88.1000.LSN/MELT-7","values":[],
@@ -15,13 +15,14 @@
 //!  "outputs":[{"identifier":"88.1000.LSN/SHEET-1","quantity":10.5,"unit":"unit:kilogram"}],"balance":"unit:kilogram"}
 //! ```
 //!
-//! What `export` writes is what `import` reads. `index` may be left out (values are then numbered from 1), `ttl` stands
-//! for 3600 when it is, `permissions` for `1110`, `edges` for none. Data that is not UTF-8 stands as `data_base64`. A
-//! quantity is the JSON number that it is, digit for digit; a string is read, too. What the node sets (`status`,
-//! `version`, `ledger_index`, `time`, `timestamp`) is written, and read over.
+//! `import` reads the lines that `export` writes. Defaults of missing fields: for `index` values are numbered from 1,
+//! `ttl` is 3600, `permissions` `1110`, and there are no `edges`. Data that is not UTF-8 stands as `data_base64`. A
+//! quantity is written as a JSON number, digit for digit; a string is read, too. Fields that the node sets (`status`,
+//! `version`, `ledger_index`, `time`, `timestamp`) are written, and ignored when read, except that `status` must be
+//! `active`.
 //!
-//! Anything else in a line is refused by its name: it is likelier that the line is of another kind than that the field
-//! does not matter. Identifiers are left to the node to check.
+//! Any unknown field is an error with its name: the line is more likely of another kind than the field of no
+//! importance. The node checks the identifiers.
 
 mod bootstrap;
 mod lookup;
@@ -45,17 +46,17 @@ pub use write::{
     record_to_json, signed_time_text, time_text,
 };
 
-/// The longest line that is read, in bytes (4 MiB).
+/// Maximum length of a line that is read, in bytes (4 MiB).
 pub const LINE_BYTES_MAX: usize = 4 << 20;
 
-/// Why a line was refused.
+/// Error of a line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct LineError {
-    /// Where in the line, in bytes from 1, when that is known.
+    /// Column of the error in bytes from 1, if known.
     pub column: Option<usize>,
-    /// The identifier of the line, when it could be read.
+    /// Identifier of the line, if it could be read.
     pub identifier: Option<String>,
-    /// Which rule broke, with the field and the limit.
+    /// The rule that is broken, with the field and the limit.
     pub rule: String,
 }
 

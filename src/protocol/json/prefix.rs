@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::write::{time_text, to_json};
 use crate::protocol::grpc::pb;
 
-/// Who answers for a prefix, within another line.
+/// The delegation of a prefix, within another line.
 #[derive(Debug, Serialize)]
 pub(super) struct LineDelegation<'a> {
     ttl: u32,
@@ -36,7 +36,7 @@ struct LinePrefix<'a> {
     delegation: Option<LineDelegation<'a>>,
 }
 
-/// What is said of a prefix as one line, without the line's end.
+/// The state of a prefix as one line, without the line's end.
 pub fn prefix_to_json(state: &pb::PrefixState) -> String {
     to_json(&LinePrefix {
         change: prefix_word(state),
@@ -49,7 +49,7 @@ pub fn prefix_to_json(state: &pb::PrefixState) -> String {
     })
 }
 
-/// The word for what is said: `delegate`, `home`, `revoke`.
+/// The operation that made the state of a prefix: `delegate`, `home`, `revoke`; `unknown` for another.
 pub fn prefix_word(state: &pb::PrefixState) -> &'static str {
     use pb::prefix_state::Kind;
     match state.kind() {
@@ -60,7 +60,7 @@ pub fn prefix_word(state: &pb::PrefixState) -> &'static str {
     }
 }
 
-/// An endpoint as it is written in arguments: `grpc://192.0.2.1:50051`.
+/// An endpoint in the spelling of command-line arguments: `grpc://192.0.2.1:50051`.
 pub fn endpoint_text(endpoint: &pb::Endpoint) -> String {
     use pb::endpoint::Protocol;
     let protocol = match endpoint.protocol() {
@@ -78,7 +78,7 @@ pub fn endpoint_text(endpoint: &pb::Endpoint) -> String {
     }
 }
 
-/// Whether a site takes changes, in a word.
+/// The role of a site: `primary`, `mirror`; `unknown` for another.
 pub fn site_role_text(site: &pb::Site) -> &'static str {
     use pb::site::Role;
     match site.role() {

@@ -1,4 +1,4 @@
-//! From a line to the command that registers its record.
+//! Decoding of a line into the command that registers its record.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use crate::{
     record::{EdgeType, Permissions, Quantity},
 };
 
-/// A line as it stands; texts without escapes are not copied.
+/// A line as written; texts without escapes are borrowed.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line<'a> {
@@ -111,7 +111,7 @@ impl Line<'_> {
 ///
 /// # Errors
 ///
-/// [`LineError`] with the column or the field, and the rule; nothing was added then.
+/// [`LineError`] with the column or the field, and the rule; the batch is unchanged then.
 pub fn create_from_line(line: &[u8], batch: &mut CommandBatch) -> Result<(), LineError> {
     let text = std::str::from_utf8(line).map_err(|error| LineError {
         column: Some(error.valid_up_to() + 1),
@@ -139,7 +139,7 @@ pub fn create_from_line(line: &[u8], batch: &mut CommandBatch) -> Result<(), Lin
     Ok(())
 }
 
-/// What the JSON library says, without its way of saying where.
+/// The message of the JSON library, without its wording of the position.
 fn syntax(error: &serde_json::Error) -> LineError {
     let said = error.to_string();
     let rule = said.rsplit_once(" at line ").map_or(said.as_str(), |(rule, _)| rule);
@@ -147,7 +147,7 @@ fn syntax(error: &serde_json::Error) -> LineError {
     LineError { column: Some(error.column()), identifier: None, rule }
 }
 
-/// Refuses records that cannot be registered from their line.
+/// Refuses lines whose record cannot be registered from them.
 fn whole(line: &Line<'_>) -> Result<(), String> {
     match line.status.as_deref() {
         None | Some("active") => {}
@@ -167,7 +167,7 @@ fn whole(line: &Line<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// A value whose parts were read.
+/// A value whose fields were checked.
 struct Checked<'a> {
     line: &'a LineValue<'a>,
     data: Cow<'a, [u8]>,
@@ -198,7 +198,7 @@ impl<'a> Checked<'a> {
     }
 }
 
-/// An edge whose parts were read.
+/// An edge whose fields were checked.
 struct CheckedEdge<'a> {
     line: &'a LineEdge<'a>,
     kind: EdgeType,
@@ -227,7 +227,7 @@ impl<'a> CheckedEdge<'a> {
     }
 }
 
-/// An input or output whose parts were read.
+/// An input or output whose fields were checked.
 struct CheckedFlow<'a> {
     line: &'a LineFlow<'a>,
     quantity: Cow<'a, str>,
@@ -266,16 +266,16 @@ fn quantity(raw: &RawValue) -> Result<Cow<'_, str>, String> {
         }
         plain => Cow::Borrowed(plain),
     };
-    // The node keeps the digits as they are; an exponent or a sign has no place there.
+    // The node keeps the digits as written: neither an exponent nor a sign is allowed.
     text.parse::<Quantity>().map_err(|error| error.to_string())?;
     Ok(text)
 }
 
-/// Milliseconds since 1970 of an RFC 3339 time; what is finer is cut off.
+/// Milliseconds since 1970 of an RFC 3339 time, truncated.
 ///
 /// # Errors
 ///
-/// A sentence, when the text is not a time or says no offset.
+/// A sentence, if the text is not a time or has no offset.
 pub fn time_ms(text: &str) -> Result<i64, String> {
     let time = text.parse::<Timestamp>().map_err(|_| {
         format!("`{}` is not an RFC 3339 time with its offset, such as 2026-03-14T12:10:00Z", excerpt(text))
@@ -286,17 +286,17 @@ pub fn time_ms(text: &str) -> Result<i64, String> {
 /// A point of the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
-    /// Behind the entry with this index.
+    /// The state after the entry with this index.
     Index(u64),
-    /// Behind what the ledger had taken by then, milliseconds since 1970 UTC.
+    /// The state at this time, milliseconds since 1970 UTC.
     Time(u64),
 }
 
-/// Reads a point of the ledger: an index, or a time as [`time_ms`] does.
+/// Reads a point of the ledger: an index, or a time in the form of [`time_ms`].
 ///
 /// # Errors
 ///
-/// A sentence, when the text is neither.
+/// A sentence, if the text is neither.
 pub fn point(text: &str) -> Result<Point, String> {
     match text.parse::<u64>() {
         Ok(index) => Ok(Point::Index(index)),

@@ -1,4 +1,4 @@
-//! How a recursive node came to its answer, as a part of a line.
+//! Resolution of a recursive node, as a part of a line: source, verification and hops.
 
 use serde::Serialize;
 
@@ -34,7 +34,7 @@ struct LineHop<'a> {
     cached: bool,
 }
 
-/// As [`answer_to_json`], with `resolution` beside it when another node answered.
+/// Writes [`answer_to_json`], with `resolution` beside it if another node answered.
 pub fn resolved_to_json(outcome: &Outcome, resolution: Option<&pb::Resolution>) -> String {
     let line = answer_to_json(outcome);
     match (line.strip_suffix('}'), resolution) {
@@ -69,7 +69,7 @@ fn line_hop(hop: &pb::Hop) -> LineHop<'_> {
     }
 }
 
-/// The word for what was verified.
+/// The verification in one word.
 pub fn verification_text(verification: Verification) -> &'static str {
     match verification {
         Verification::None | Verification::Unspecified => "none",

@@ -5,7 +5,7 @@ use prost::Message;
 use super::*;
 use crate::protocol::grpc::{CommandBatch, pb};
 
-/// The command that a line becomes.
+/// The command made from a line.
 fn read(line: impl AsRef<[u8]>) -> Result<pb::Command, LineError> {
     let mut batch = CommandBatch::default();
     let result = create_from_line(line.as_ref(), &mut batch);

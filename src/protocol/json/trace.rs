@@ -48,7 +48,7 @@ struct LineTotal<'a> {
 
 #[derive(Serialize)]
 struct LineAmount<'a> {
-    /// Absent: it has too many digits.
+    /// Absent if it has too many digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     quantity: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "str::is_empty")]
@@ -63,7 +63,7 @@ struct LineSummary<'a> {
     missing: u32,
     retired: u32,
     out_of_time: u32,
-    /// The edges that close a circle, by what they lead from and to.
+    /// Edges that close a cycle, each by its two ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     cycles: Option<Vec<[&'a str; 2]>>,
     truncated: Vec<&'static str>,
@@ -125,8 +125,8 @@ pub fn trace_total_to_json(total: &pb::TraceTotal, identifier: &str) -> String {
     to_json(&LineTotal { total: identifier, amounts: amounts(&total.amounts) })
 }
 
-/// The end of a trace or a recall as one line, without the line's end; `cycles` are the ends of the edges
-/// that close one, where they are known.
+/// The summary of a trace or a recall as one line, without the line's end; `cycles` are the ends of the edges that
+/// close a cycle, if they are known.
 pub fn trace_summary_to_json(summary: &pb::TraceSummary, cycles: Option<Vec<[&str; 2]>>) -> String {
     to_json(&LineSummary {
         as_of: summary.as_of,
@@ -140,7 +140,7 @@ pub fn trace_summary_to_json(summary: &pb::TraceSummary, cycles: Option<Vec<[&st
     })
 }
 
-/// A product that is recalled as one line, without the line's end.
+/// A recalled product as one line, without the line's end.
 pub fn recalled_to_json(recalled: &pb::RecalledProduct) -> String {
     let product = recalled.product.clone().unwrap_or_default();
     to_json(&LineProduct {
@@ -159,7 +159,7 @@ pub fn recalled_to_json(recalled: &pb::RecalledProduct) -> String {
     })
 }
 
-/// The word for how a node stands.
+/// The state of a node in one word.
 pub fn trace_state_text(state: State) -> &'static str {
     match state {
         State::Active => "active",
@@ -173,7 +173,7 @@ pub fn trace_state_text(state: State) -> &'static str {
     }
 }
 
-/// The word for what cut a trace off.
+/// The limit that truncated a trace, in one word.
 pub fn truncation_text(truncation: Truncation) -> &'static str {
     match truncation {
         Truncation::Depth => "depth",

@@ -1,4 +1,4 @@
-//! From messages to lines.
+//! Encoding of messages as lines.
 
 use data_encoding::{BASE64, HEXLOWER};
 use jiff::Timestamp;
@@ -73,7 +73,7 @@ struct LineEdge<'a> {
     valid_from: Option<String>,
 }
 
-/// What goes into an event, or comes out of it.
+/// An input or output of an event.
 #[derive(Serialize)]
 struct LineFlow<'a> {
     identifier: &'a str,
@@ -85,7 +85,7 @@ struct LineFlow<'a> {
     valid_from: Option<String>,
 }
 
-/// What is said of an identifier that has no record to show.
+/// The outcome for an identifier without a record to show.
 #[derive(Default, Serialize)]
 struct LineOutcome<'a> {
     identifier: &'a str,
@@ -143,7 +143,7 @@ fn line_record(record: &pb::Record) -> LineRecord<'_> {
 }
 
 /// An answer as one line, without the line's end: the record, or its `status` (`not found`, `retired`, `erased`,
-/// `delegated`, `not responsible`, `denied`, `invalid`, or why a recursive node has none) with what is known.
+/// `delegated`, `not responsible`, `denied`, `invalid`, or the error of a recursive node) with the known fields.
 pub fn answer_to_json(answer: &Found) -> String {
     let said = |outcome: Outcome, identifier| LineOutcome {
         identifier,
@@ -153,7 +153,7 @@ pub fn answer_to_json(answer: &Found) -> String {
     to_json(&match answer {
         Found::Found(record) => return record_to_json(record),
         Found::Retired(retired) => LineOutcome {
-            // The DNS says no more than that it was retired; versions count from 1.
+            // DNS tells only that the record was retired; versions count from 1.
             version: (retired.version > 0).then_some(retired.version),
             ledger_index: (retired.version > 0).then_some(retired.ledger_index),
             time: (retired.version > 0).then(|| time_text(retired.time)),
@@ -201,7 +201,7 @@ struct LineChange<'a> {
 
 #[derive(Serialize)]
 struct LineErasure<'a> {
-    /// Absent when everything was erased.
+    /// Absent if everything was erased.
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u32>,
     reason: &'a str,
@@ -211,7 +211,7 @@ fn is_none(count: &u32) -> bool {
     *count == 0
 }
 
-/// The word for what a change did: `create`, `update`, `retire`, `event`, `erase`.
+/// The kind of a change: `create`, `update`, `retire`, `event`, `erase`; `unknown` for another.
 pub fn change_word(change: &pb::VersionChange) -> &'static str {
     use pb::version_change::Kind;
     match change.kind() {
@@ -253,7 +253,8 @@ struct LinePage<'a> {
     next_before: Option<u64>,
 }
 
-/// A page of a history: `versions`, each as [`change_to_json`] writes it, and `next_before` when there are earlier ones.
+/// A page of a history: `versions`, each in the form of [`change_to_json`], and `next_before` if there are earlier
+/// ones.
 pub fn history_to_json(page: &pb::HistoryResponse) -> String {
     let lines = page.versions.iter().filter_map(|change| RawValue::from_string(change_to_json(change)).ok());
     let lines: Vec<Box<RawValue>> = lines.collect();
@@ -267,7 +268,7 @@ struct LineProblem<'a> {
     detail: &'a str,
 }
 
-/// What is wrong with a request over HTTP (RFC 9457 section 3).
+/// A problem with a request over HTTP (RFC 9457 section 3).
 pub fn problem_to_json(title: &str, status: u16, detail: &str) -> String {
     to_json(&LineProblem { title, status, detail })
 }
@@ -285,7 +286,8 @@ pub fn receipt_to_json(receipt: &pb::Receipt) -> String {
     })
 }
 
-/// A time as RFC 3339 in UTC with milliseconds, from milliseconds since 1970; as the number when no calendar has it.
+/// A time as RFC 3339 in UTC with milliseconds, from milliseconds since 1970; as the plain number if no calendar date
+/// exists for it.
 pub fn time_text(ms: u64) -> String {
     match i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()) {
         Some(time) => format!("{time:.3}"),
@@ -347,13 +349,14 @@ fn output(flow: &pb::Flow) -> LineFlow<'_> {
     }
 }
 
-/// A quantity that obeys its rule is a JSON number as it stands.
+/// A quantity as a JSON number, digit for digit; `None` if it is no valid quantity.
 pub(super) fn number(quantity: &str) -> Option<Box<RawValue>> {
     let quantity = quantity.parse::<Quantity>().ok()?;
     RawValue::from_string(quantity.as_str().to_owned()).ok()
 }
 
-/// A time before or after 1970 as RFC 3339 in UTC with milliseconds; as the number when no calendar has it.
+/// A time before or after 1970 as RFC 3339 in UTC with milliseconds; as the plain number if no calendar date exists for
+/// it.
 pub fn signed_time_text(ms: i64) -> String {
     match Timestamp::from_millisecond(ms) {
         Ok(time) => format!("{time:.3}"),

@@ -1,4 +1,4 @@
-//! Answers of the sequencer on their way back.
+//! The way of results back to the callers.
 
 use std::sync::Arc;
 
@@ -6,27 +6,27 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 use crate::registry::{Receipt, Refusal, stats::Stats};
 
-/// Results on their way to whoever asked.
+/// Results of jobs, each with the channel to its caller.
 type Answers = Vec<(oneshot::Sender<Vec<Result<Receipt, Refusal>>>, Vec<Result<Receipt, Refusal>>)>;
 
-/// Sends the results of a batch, from a task of the runtime that waits for them where there is one: waking tasks from
-/// another thread costs a lock and often a system call each, from within the runtime next to nothing.
+/// Sends the results of a batch, from a task of the runtime if there is one: waking waiting tasks from another thread
+/// costs a lock and often a system call each, from within the runtime next to nothing.
 pub(super) struct Answerer {
     runtime: Option<Handle>,
     pub(super) stats: Arc<Stats>,
 }
 
 impl Answerer {
-    /// Sends from the runtime of whoever calls this, when there is one.
+    /// Returns an answerer that sends from the current runtime, if there is one.
     pub(super) fn new(stats: Arc<Stats>) -> Self {
         Self { runtime: Handle::try_current().ok(), stats }
     }
 
-    /// Sends them.
+    /// Sends results to the callers.
     pub(super) fn send(&self, answers: Answers) {
         let send = move || {
             for (reply, results) in answers {
-                // Whoever asked may have gone; what was written stays written.
+                // The caller may have gone; what was written stays written.
                 let _ = reply.send(results);
             }
         };

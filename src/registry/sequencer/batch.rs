@@ -4,9 +4,9 @@
 //! begin -> stage: decide each command, push its entry -> commit: durable and signed -> publish: index, caches -> settle: receipts
 //! ```
 //!
-//! A batch ends when all commands are decided, when it is as long as a batch may be, or before an erasure, which has one of its own.
-//! A job that is carried out whole or not at all ([`Atomicity::All`]) is never divided: it begins only where there is room for as much as
-//! such a job may take, and is taken back when one of its commands is refused.
+//! A batch ends when all commands are decided, when it is full, or before an erasure, which has a batch of its own. A
+//! job that is carried out whole or not at all ([`Atomicity::All`]) is never divided: it begins only where the batch
+//! has room for the largest such job, and is taken back if one of its commands is refused.
 
 use std::sync::Arc;
 
@@ -21,50 +21,50 @@ use crate::{
     registry::{ATOMIC_BYTES_MAX, Atomicity, Job, Prepared, Receipt, Refusal, Room, stats::Stats},
 };
 
-/// A batch takes no further command once it is so long, in bytes: whatever one more job or command brings still fits a frame.
+/// Size at which a batch takes no further command, in bytes: one more job or command of any size still fits a frame.
 const BATCH_BYTES_FULL: usize = BATCH_BYTES_MAX / 2;
 
 const _: () = assert!(BATCH_BYTES_FULL + ATOMIC_BYTES_MAX + 2 * ENTRY_BYTES_MAX <= BATCH_BYTES_MAX);
 
-/// A job whose commands are carried out.
+/// A job whose commands are being carried out.
 struct OpenJob {
     commands: Vec<Result<Prepared, Refusal>>,
     atomicity: Atomicity,
-    /// Of the commands that were carried out or refused, which are the first ones.
+    /// Results of the first commands: those that were carried out or refused.
     results: Vec<Result<Receipt, Refusal>>,
     reply: oneshot::Sender<Vec<Result<Receipt, Refusal>>>,
 }
 
 impl OpenJob {
-    /// The commands that are still to be carried out.
+    /// Commands that are still to be carried out.
     fn rest(&self) -> &[Result<Prepared, Refusal>] {
         self.commands.get(self.results.len()..).unwrap_or_default()
     }
 
-    /// True when it is carried out whole or not at all.
+    /// True if the job is carried out whole or not at all.
     fn is_whole(&self) -> bool {
         self.atomicity == Atomicity::All && self.commands.len() > 1
     }
 }
 
-/// What was decided about the commands of a batch.
+/// Decisions about the commands of one batch.
 #[derive(Default)]
 struct Attempt {
-    /// Job after job, of each from the first command on that was left.
+    /// Decisions, job after job; for each job from its first undecided command on.
     decided: Vec<Result<Decided, Refusal>>,
-    /// How many of them belong to each job; jobs behind the last one come into a later batch.
+    /// Number of decisions for each job; jobs behind the last one are left for a later batch.
     counts: Vec<usize>,
 }
 
 impl Sequencer {
-    /// Carries out jobs and answers them.
+    /// Carries out jobs and replies to their callers.
     pub(super) fn round(&mut self, jobs: Vec<Job>, answerer: &Answerer) {
         let mut room: Option<Room> = None;
         let mut open: Vec<OpenJob> = Vec::with_capacity(jobs.len());
         for Job { commands, atomicity, reply, room: more } in jobs {
             let results = Vec::with_capacity(commands.len());
             open.push(OpenJob { commands, atomicity, results, reply });
-            // Given back at once, and not job by job: that costs a lock each.
+            // Released in one step at the end: job by job costs a lock each.
             match &mut room {
                 Some(room) => room.merge(more),
                 None => room = Some(more),
@@ -83,7 +83,7 @@ impl Sequencer {
         answerer.send(open.into_iter().map(|job| (job.reply, job.results)).collect());
     }
 
-    /// Carries out the next commands of the jobs as one batch: one of them at least.
+    /// Carries out the next commands of the jobs as one batch, at least one command.
     fn batch(&mut self, jobs: &mut [OpenJob], stats: &Stats) {
         let mut attempt = Attempt::default();
         let committed = match self.begin() {
@@ -97,7 +97,7 @@ impl Sequencer {
             }
         };
         let outcome = committed.and_then(|(staged, committed)| {
-            // A batch without entries tried nothing.
+            // A batch without entries wrote nothing, so it shows nothing about the ledger's health.
             let is_tried = !staged.is_empty();
             let checkpoint = self.publish(staged, committed)?;
             if is_tried {
@@ -114,7 +114,7 @@ impl Sequencer {
 }
 
 impl Attempt {
-    /// Decides commands of the jobs, in their order, until a batch has all it may have.
+    /// Decides commands of the jobs in order until the batch is full.
     fn stage(&mut self, jobs: &[OpenJob], round: &mut Round<'_>) {
         let count = jobs.iter().map(|job| job.rest().len()).sum();
         self.decided.reserve(count);
@@ -127,7 +127,7 @@ impl Attempt {
             }
             let count = self.decided.len() - before;
             self.counts.push(count);
-            // What comes behind it in the queue comes behind it in the ledger.
+            // The order of the queue is the order of the ledger: no later job may overtake the rest of this one.
             if count < job.rest().len() {
                 break;
             }
@@ -152,13 +152,13 @@ impl Attempt {
     }
 }
 
-/// What a command gets, once it is known what became of its batch.
+/// Result of a command, once the outcome of its batch is known.
 pub(super) fn settle(
     decided: Result<Decided, Refusal>,
     outcome: &Result<Arc<str>, Refusal>,
 ) -> Result<Receipt, Refusal> {
     let decided = match decided {
-        // What is wrong with the command itself is wrong whatever happened to the batch.
+        // A refusal of the command itself stands whatever happened to the batch.
         Err(refusal @ (Refusal::Invalid { .. } | Refusal::Unreadable { .. } | Refusal::Denied { .. })) => {
             return Err(refusal);
         }
@@ -168,14 +168,14 @@ pub(super) fn settle(
     Ok(decided?.receipt(checkpoint))
 }
 
-/// A point in a round to go back to.
+/// A point of a round, for [`Round::rewind`].
 struct RoundMark {
     batch: BatchMark,
     staged: usize,
 }
 
 impl Round<'_> {
-    /// Decides commands one by one, each on its own, until the batch is full or an erasure comes.
+    /// Decides commands one by one, each on its own, until the batch is full or an erasure is next.
     fn stage_each(&mut self, commands: &[Result<Prepared, Refusal>], decided: &mut Vec<Result<Decided, Refusal>>) {
         for command in commands {
             if self.is_full() {
@@ -190,7 +190,8 @@ impl Round<'_> {
         }
     }
 
-    /// Decides all commands of a job, or refuses all of them and takes back what was staged; nothing when the batch has no room.
+    /// Decides all commands of a job, or refuses all of them and takes back their entries. Decides nothing if the batch
+    /// is full.
     fn stage_whole(&mut self, commands: &[Result<Prepared, Refusal>], decided: &mut Vec<Result<Decided, Refusal>>) {
         if self.is_full() {
             return;
@@ -230,7 +231,7 @@ impl Round<'_> {
         }));
     }
 
-    /// True when the batch takes no further command.
+    /// True if the batch takes no further command.
     fn is_full(&self) -> bool {
         self.batch.bytes() >= BATCH_BYTES_FULL || self.broken.is_some()
     }
@@ -239,15 +240,15 @@ impl Round<'_> {
         RoundMark { batch: self.batch.mark(), staged: self.staged.mark() }
     }
 
-    /// Takes back everything since the mark, in the ledger's batch and in what is known of it.
+    /// Takes back all entries since the mark, from the ledger's batch and from the staged state.
     fn rewind(&mut self, mark: RoundMark) {
         self.staged.rewind(mark.staged, &self.batch);
         self.batch.rewind(mark.batch);
-        // Nothing was broken when the mark was set, and what came behind it is gone.
+        // Nothing was broken when the mark was set, and all entries behind the mark are gone.
         self.broken = None;
     }
 }
 
-/// Why an erasure is no part of a job that may be taken back.
+/// Reason why an erasure cannot be part of an atomic job.
 const NOT_TAKEN_BACK: &str =
     "an erasure has a batch of its own and is never taken back: send it in a call of its own, not in an atomic batch";

@@ -1,4 +1,4 @@
-//! The edges of a record as a batch sees them: what the index knows, and what the entries before in the batch say.
+//! The edges of a record as a batch sees them: those of the index, changed by earlier entries of the batch.
 
 use super::Round;
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Round<'_> {
-    /// The edges of a record behind its newest entry, which the index does not know yet when this batch has it.
+    /// Edges of a record as of its newest entry, which may be an entry of this batch that the index does not hold yet.
     pub(super) fn edges_now(&self, newest: &StoredEntry<'_>) -> Result<Vec<Edge>, Unreadable> {
         let identifier = Identifier::parse(newest.identifier).map_err(|_| Unreadable::Entry)?;
         let mut staged = Vec::new();

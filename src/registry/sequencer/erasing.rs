@@ -4,9 +4,10 @@
 //! decide -> redactions synced -> entry committed -> index, caches -> segments overwritten and synced -> receipt
 //! ```
 //!
-//! The sequencer is the ledger's one writer, so the overwriting happens here, on its thread: other commands wait meanwhile
-//! (each frame that holds a version is read and checked as a whole, once an erasure). What fails behind the commit leaves an
-//! erasure that counts; the ledger then takes nothing more, and the next start finishes it (`ledger::append::erase`).
+//! The sequencer is the one writer of the ledger, so the overwriting runs on its thread, and other commands wait
+//! meanwhile (each frame that holds a version is read and checked as a whole, once for an erasure). A failure behind
+//! the commit leaves an erasure that counts; the ledger then takes nothing more, and the next start finishes it
+//! (`ledger::append::erase`).
 
 use std::time::Instant;
 
@@ -23,21 +24,21 @@ use crate::{
     registry::{Receipt, Refusal, prepared::Erase, stats::Stats},
 };
 
-/// What comes of an erase command.
+/// Decision about an erase command.
 enum Plan {
-    /// It was carried out before.
+    /// The command was carried out before.
     Replayed(Decided),
-    /// It goes on from the newest entry.
+    /// The erasure starts at the newest entry.
     Erase(Going),
 }
 
-/// An erasure that can go on.
+/// An erasure that can be carried out.
 struct Going {
     /// Index of the newest entry of the identifier.
     newest: u64,
-    /// The version that the erasure makes.
+    /// Version that the erasure makes.
     version: u64,
-    /// The erase entry.
+    /// Draft of the erase entry.
     draft: Draft,
     edges: EdgesAfter,
 }
@@ -86,7 +87,7 @@ impl Sequencer {
 }
 
 impl Round<'_> {
-    /// Decides an erase command as far as the newest entry tells.
+    /// Decides an erase command against the newest entry of the identifier.
     fn plan(self, erase: &Erase) -> Result<Plan, Refusal> {
         let asked = &erase.asked;
         if let Some(request) = &asked.request_key
@@ -109,7 +110,7 @@ impl Round<'_> {
         Ok(Plan::Erase(Going { newest, version, draft: self.erase_draft(erase, &entry)?, edges }))
     }
 
-    /// The entry that says what was erased, with the values that stay.
+    /// Draft of the erase entry, with the values that stay.
     fn erase_draft(&self, erase: &Erase, entry: &StoredEntry<'_>) -> Result<Draft, Refusal> {
         let Erase { asked, values: gone, reason } = erase;
         let erasure = match gone {

@@ -1,4 +1,4 @@
-//! Commands about prefixes: one entry, one batch, and then everything that was answered is outdated.
+//! Commands about prefixes: one entry, one batch; then every cached answer is invalidated.
 
 use super::{Answerer, Decided, Sequencer, batch::settle, round::Round};
 use crate::{
@@ -19,12 +19,12 @@ impl Sequencer {
                 answerer.stats.refused(refusal.to_string());
                 tracing::error!(%refusal, "a command about a prefix was refused; clients may try again");
             }
-            // What is wrong with the command itself is the client's.
+            // A refusal of the command itself says nothing about the ledger's health.
             Err(_) => {}
         }
         let PrefixJob { reply, _room, .. } = job;
         drop(_room);
-        // Whoever asked may have gone; what was written stays written.
+        // The caller may have gone; what was written stays written.
         let _ = reply.send(result);
     }
 
@@ -38,7 +38,7 @@ impl Sequencer {
 }
 
 impl Round<'_> {
-    /// Refuses what another node answers for.
+    /// Refuses an identifier that another node answers for.
     pub(super) fn refuse_elsewhere(&self, identifier: &Identifier) -> Result<(), Refusal> {
         match self.prefixes.responsibility(identifier.key()) {
             Responsibility::Home => Ok(()),
@@ -73,7 +73,7 @@ impl Round<'_> {
         self.push(&job.draft, found + 1, previous, EdgesAfter::None)
     }
 
-    /// The receipt of a command that was carried out before.
+    /// Decision about a command that was carried out before: its first receipt.
     fn replay_prefix(&self, job: &PrefixJob, bytes: &EntryBytes) -> Result<Decided, Refusal> {
         let entry = bytes.decode()?;
         let command = &job.command;

@@ -1,4 +1,4 @@
-//! Deciding: what becomes of one command, against the index and what the batch holds already.
+//! Decisions: one command against the index and the entries already in the batch.
 
 use std::{borrow::Cow, time::Instant};
 
@@ -18,23 +18,23 @@ use crate::{
     store::{Prefixes, Records, RequestKey},
 };
 
-/// A batch while commands are decided.
+/// A batch while its commands are decided.
 pub(super) struct Round<'a> {
     pub(super) batch: Batch<'a>,
     pub(super) staged: Staged,
     pub(super) records: &'a Records,
     pub(super) prefixes: &'a Prefixes,
     pub(super) entropy: &'a Entropy,
-    /// Why the batch must not be committed: it holds an entry that cannot be read back.
+    /// Reason why the batch must not be committed: one of its entries cannot be read back.
     pub(super) broken: Option<Refusal>,
 }
 
-/// A command whose entry joins those of others in a batch.
+/// A command whose entry shares a batch with others.
 #[derive(Clone, Copy)]
 pub(super) enum Write<'a> {
-    /// Its entry is computed already.
+    /// The entry is computed already.
     Drafted(&'a Drafted),
-    /// Its entry depends on the record.
+    /// The entry depends on the record.
     Merge(&'a Merge),
 }
 
@@ -45,7 +45,7 @@ impl<'a> Write<'a> {
         }
     }
 
-    /// What it registers, when it does.
+    /// Content that the command registers, if it registers something.
     fn registers(self) -> Option<&'a Content> {
         match self {
             Self::Drafted(drafted) => Some(&drafted.content).filter(|content| content.registers()),
@@ -77,7 +77,7 @@ impl Sequencer {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Unavailable`].
+    /// [`Refusal::Unavailable`] if index or ledger take no entries now.
     pub(super) fn begin(&mut self) -> Result<Round<'_>, Refusal> {
         let now_ms = (self.clock)();
         self.records.entries().ready()?;
@@ -88,11 +88,12 @@ impl Sequencer {
 }
 
 impl Round<'_> {
-    /// Makes the batch durable, and signs for it.
+    /// Makes the batch durable and signed.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Unavailable`]; [`Refusal::Internal`] when the batch holds what cannot be read back. Nothing of it is written then.
+    /// [`Refusal::Unavailable`]; [`Refusal::Internal`] if an entry of the batch cannot be read back, and nothing is
+    /// written then.
     pub(super) fn commit(self, stats: &Stats) -> Result<(Staged, Committed), Refusal> {
         if let Some(refusal) = self.broken {
             return Err(refusal);
@@ -105,7 +106,7 @@ impl Round<'_> {
         Ok((self.staged, committed))
     }
 
-    /// Decides one command; its entry, if it gets one, is in the batch then.
+    /// Decides one command; if the command gets an entry, the entry is in the batch afterwards.
     pub(super) fn decide(&mut self, write: Write<'_>) -> Result<Decided, Refusal> {
         let asked = write.asked();
         if let Some(request) = &asked.request_key
@@ -120,7 +121,7 @@ impl Round<'_> {
         }
     }
 
-    /// A command about an identifier that was never registered.
+    /// Decides a command about an identifier that was never registered.
     fn create(&mut self, write: Write<'_>) -> Result<Decided, Refusal> {
         let asked = write.asked();
         let identifier = || asked.identifier.to_string();
@@ -131,12 +132,12 @@ impl Round<'_> {
         if let Some(expected) = asked.expected_version.filter(|&expected| expected != 0) {
             return Err(Refusal::VersionMismatch { identifier: identifier(), expected, found: 0 });
         }
-        // An event has edges: its inputs.
+        // The inputs of an event are edges, too.
         let edges_after = if drafted.content.edges.is_empty() { EdgesAfter::None } else { EdgesAfter::Some };
         self.push(&drafted.draft, 1, None, edges_after)
     }
 
-    /// A command about an identifier whose newest entry is `entry`.
+    /// Decides a command about an identifier whose newest entry is `entry`.
     fn change(&mut self, write: Write<'_>, entry: &StoredEntry<'_>) -> Result<Decided, Refusal> {
         let asked = write.asked();
         let identifier = || asked.identifier.to_string();
@@ -159,8 +160,8 @@ impl Round<'_> {
         self.push(&draft, entry.version + 1, Some(entry.index), edges_after)
     }
 
-    /// The entry of a command about a record: the one that was prepared, or a new one for a merge or another spelling of the
-    /// identifier.
+    /// Draft for a command about a record: the prepared one, or a new one for a merge or if the identifier was
+    /// registered in another spelling.
     fn draft<'w>(&self, write: Write<'w>, entry: &StoredEntry<'_>) -> Result<Cow<'w, Draft>, Refusal> {
         let asked = write.asked();
         let as_registered = || Identifier::parse(entry.identifier).map_err(|error| asked.invalid(error.to_string()));
@@ -182,7 +183,7 @@ impl Round<'_> {
         }
     }
 
-    /// Gives an entry its place, and takes note of what it changes.
+    /// Gives an entry its place in the batch, and stages its effects.
     pub(super) fn push(
         &mut self,
         draft: &Draft,
@@ -196,8 +197,8 @@ impl Round<'_> {
         noted.inspect_err(|refusal| self.broken = Some(refusal.clone()))
     }
 
-    /// Whether the identifier is an event, whatever was erased of it. An erasure has a batch of its own, so that what lies
-    /// beneath one is in the ledger.
+    /// True if the identifier is an event, even an erased one. An erasure has a batch of its own, so the entries
+    /// beneath one are in the ledger.
     fn is_event(&self, entry: &StoredEntry<'_>) -> Result<bool, Refusal> {
         match self.records.beneath_erasures(entry)? {
             None => Ok(entry.kind == EntryKind::Event),
@@ -205,7 +206,8 @@ impl Round<'_> {
         }
     }
 
-    /// The first receipt of a command that was sent again; `is_said_by` tells whether the entry is what it would have become.
+    /// First receipt of a command that was sent again; `is_said_by` is true if the entry is the one that the command
+    /// would have made.
     pub(super) fn replay(
         &self,
         asked: &Asked,
@@ -220,7 +222,7 @@ impl Round<'_> {
         Ok(Decided::before(&entry, self.batch.leaf_hash(entry.index)?))
     }
 
-    /// Whether what is registered says what a command would have registered.
+    /// True if the registered record says what the command would have registered.
     fn same_content(&self, entry: &StoredEntry<'_>, content: &Content) -> Result<bool, Refusal> {
         content.is_registered_by(entry, || self.edges_now(entry)).map_err(|error| match error {
             Unreadable::Entry => unreadable(entry),
@@ -249,7 +251,7 @@ pub(super) fn unreadable(entry: &StoredEntry<'_>) -> Refusal {
     Refusal::Unavailable { reason: format!("ledger entry {} cannot be read", entry.index) }
 }
 
-/// Refuses to change a record that has ended.
+/// Refuses to change a record that is retired or erased.
 fn refuse_ended(asked: &Asked, entry: &StoredEntry<'_>) -> Result<(), Refusal> {
     let (identifier, ledger_index) = (asked.identifier.to_string(), entry.index);
     match entry.status() {

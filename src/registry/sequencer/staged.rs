@@ -1,4 +1,4 @@
-//! What a batch under construction holds already, derived from its bytes entry by entry.
+//! State of a batch under construction, derived from its bytes entry by entry.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,38 +12,38 @@ use crate::{
     tlog::Hash,
 };
 
-/// What this batch holds already, for the commands that follow in it.
+/// Entries already in this batch, as later commands of the batch see them.
 #[derive(Debug, Default)]
 pub(super) struct Staged {
     newest: HashMap<Key, u64>,
     requests: HashMap<RequestKey, u64>,
     pub(super) changes: Vec<IndexChange>,
-    /// What was said of a prefix; such a batch holds nothing else.
+    /// Statement about a prefix; such a batch holds nothing else.
     pub(super) prefix: Option<PrefixVersion>,
 }
 
-/// What was decided about a command, waiting for the batch's commit.
+/// Decision about a command, before the batch is committed.
 #[derive(Debug)]
 pub(super) struct Decided {
     identifier: Box<str>,
     version: Version,
     leaf_hash: Hash,
-    /// Whether the command was carried out before.
+    /// True if the command was carried out before.
     pub(super) replayed: bool,
 }
 
 impl Staged {
-    /// Makes room for so many entries: a large batch does not grow its tables step by step.
+    /// Reserves room for `count` entries, so that a large batch does not grow its tables step by step.
     pub(super) fn reserve(&mut self, count: usize) {
         self.newest.reserve(count);
         self.changes.reserve(count);
     }
 
-    /// Takes note of an entry that a batch holds.
+    /// Stages the effects of an entry that the batch holds.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Internal`] when the entry cannot be read back: the batch must not be committed.
+    /// [`Refusal::Internal`] if the entry cannot be read back: the batch must not be committed then.
     pub(super) fn note(&mut self, stored: &[u8], leaf_hash: Hash) -> Result<Decided, Refusal> {
         let unreadable = |what: String| Refusal::Internal { what: format!("an entry that was just written {what}") };
         let entry = StoredEntry::read(stored).map_err(|torn| unreadable(format!("cannot be read: {torn}")))?;
@@ -72,25 +72,25 @@ impl Staged {
         self.changes.is_empty()
     }
 
-    /// What those learn who keep answers.
+    /// Changed identifiers, for caches of answers.
     pub(super) fn changed(&self) -> Vec<Changed> {
         self.changes.iter().map(Changed::by).collect()
     }
 
-    /// A point to go back to: how many entries were noted.
+    /// A point to go back to: the number of staged entries.
     pub(super) fn mark(&self) -> usize {
         self.changes.len()
     }
 
-    /// Forgets the entries that were noted since a mark was set; `batch` still holds them.
+    /// Forgets the entries that were staged since a mark was set; `batch` must still hold them.
     pub(super) fn rewind(&mut self, mark: usize, batch: &Batch<'_>) {
-        // Backwards, so that of two entries of one identifier the earlier one has the last word.
+        // Backwards, so that of two entries of one identifier the earlier one decides what is restored.
         for change in self.changes.drain(mark..).rev() {
             match change.superseded.filter(|before| batch.staged(*before).is_some()) {
                 Some(before) => self.newest.insert(change.key, before),
                 None => self.newest.remove(&change.key),
             };
-            // A request is noted once: whoever comes with it again is replayed.
+            // A request is staged once: a repeated one is replayed and stages nothing.
             if let Some(request) = change.request {
                 self.requests.remove(&request);
             }
@@ -104,12 +104,12 @@ impl Decided {
         Self { identifier: entry.identifier.into(), version, leaf_hash, replayed: false }
     }
 
-    /// That the command became this entry before.
+    /// Decision that the command became this entry before.
     pub(super) fn before(entry: &StoredEntry<'_>, leaf_hash: Hash) -> Self {
         Self { replayed: true, ..Self::of(entry, leaf_hash) }
     }
 
-    /// The receipt, under a checkpoint that covers the entry.
+    /// The receipt, with a checkpoint that covers the entry.
     pub(super) fn receipt(self, checkpoint: &Arc<str>) -> Receipt {
         let Self { identifier, version, leaf_hash, replayed } = self;
         Receipt { identifier, version, leaf_hash, checkpoint: Arc::clone(checkpoint), replayed }

@@ -1,4 +1,4 @@
-//! What other nodes answer for: WALK, or what is kept of earlier walks.
+//! Answers of other nodes: the branch WALK, and the cache of earlier walks.
 
 use super::{Desk, Follow, NoAnswer, NoRoom, Question, Recursive, Reply, question::FailedWalk, walks::WalkPlace};
 use crate::{
@@ -9,22 +9,22 @@ use crate::{
 };
 
 impl Desk {
-    /// True if this node walks for a caller.
+    /// True if this node walks for the caller.
     pub fn walks_for(&self, caller: &Caller) -> bool {
         self.inner.recursive.as_ref().is_some_and(|recursive| rights::may_walk(&recursive.allow, caller.address))
     }
 
-    /// What is kept of other nodes' answers about an identifier, as long as it counts. It never waits.
+    /// The cached answer of an earlier walk, while it is valid; never waits.
     pub fn kept(&self, identifier: &Identifier) -> Option<Resolved> {
         self.inner.recursive.as_ref()?.recursor.kept(identifier.key())
     }
 
-    /// Begins a walk for a caller for whom this node walks; the future ends by itself, in some seconds at most, and is nobody's but the
-    /// caller's. Without recursion there is nothing to walk for.
+    /// Begins a walk for a caller whom [`Desk::walks_for`] admits. The future ends by itself within seconds; dropping
+    /// it does not end a walk shared with other callers. Without recursion the future fails at once.
     ///
     /// # Errors
     ///
-    /// [`NoRoom`], before anything is done.
+    /// [`NoRoom`], before anything is sent.
     pub fn begin_walk(
         &self,
         identifier: Identifier,
@@ -66,14 +66,14 @@ impl Desk {
         }
     }
 
-    /// Where a walk begins when this node itself delegates; `None` when a root has to tell.
+    /// The node's own delegation for the identifier as start of a walk; `None` leaves the start to cache and roots.
     fn start_of(&self, identifier: &Identifier) -> Option<Start> {
         let Responsibility::Delegated(version) = self.responsibility(identifier.key()) else { return None };
         let delegation = version.delegation()?.clone();
         Some((version.prefix.clone().into(), delegation.into()))
     }
 
-    /// What recursion has done and holds, on a recursive node.
+    /// Counters and sizes of the recursor, on a recursive node.
     pub fn recursion_stats(&self) -> Option<RecursionStats> {
         self.inner.recursive.as_ref().map(|recursive| recursive.recursor.stats())
     }

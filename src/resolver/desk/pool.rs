@@ -1,11 +1,11 @@
-//! The read pool: whatever may wait for a disk runs here, and nowhere on a thread of the runtime.
+//! The read pool: every read that may wait for a disk runs here, never on a thread of the runtime.
 //!
-//! Each kind of work has a share of its own ([`ReadShare`]): so many reads at once, and so many that wait for their turn. Long work can
-//! therefore never take the places of short questions. A read that finds no place to wait in is refused at once ([`Busy`]). A read
-//! that has begun ends by itself, and gives its place back then, whether its caller is still there or not; one that still waits ends
-//! with its caller.
+//! Each kind of work has its own share ([`ReadShare`]): a maximum of concurrent reads, and a maximum backlog of waiting
+//! ones. So long work never takes the places of short queries. A read without a place in the backlog is refused at once
+//! ([`Busy`]). A running read keeps its place until it ends, even if its caller is gone; a waiting read ends with its
+//! caller.
 //!
-//! The threads are those that tokio keeps for blocking work, of which the shares bound the number. A slow disk shows as reads that wait
+//! The threads are tokio's blocking threads; the shares bound how many are used. A slow disk shows as waiting reads
 //! ([`ReadPool::counts`]).
 
 use std::sync::{
@@ -15,41 +15,44 @@ use std::sync::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The most single questions about the present that are read at once, and that wait for one of those to end.
+/// Maximum number of concurrent and of waiting reads of single answers about the present.
 const ANSWERS_AT_ONCE_MAX: usize = 16;
 const ANSWERS_WAITING_MAX: usize = 8_192;
-/// The same of questions about the past, and of evidence. A page of a history takes some megabytes.
+/// Maximum number of concurrent and of waiting reads about the past and for evidence. A page of a history takes some
+/// megabytes.
 const PAST_AT_ONCE_MAX: usize = 16;
 const PAST_WAITING_MAX: usize = 1_024;
-/// The same of files.
+/// Maximum number of concurrent and of waiting reads of files.
 const FILES_AT_ONCE_MAX: usize = 8;
 const FILES_WAITING_MAX: usize = 1_024;
-/// The same of pages of exports.
+/// Maximum number of concurrent and of waiting reads of export pages.
 const SCANS_AT_ONCE_MAX: usize = 4;
 const SCANS_WAITING_MAX: usize = 64;
-/// The most traces and recalls at once. Each holds what it found in memory until it ends, some tens of megabytes at most: none waits.
+/// Maximum number of concurrent traces and recalls; none waits. Each holds its graph in memory until it ends, some tens
+/// of megabytes at most.
 const TRACES_AT_ONCE_MAX: usize = 8;
 
 /// Kinds of work in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadShare {
-    /// Single questions about the present.
+    /// Single answers about the present.
     Answers,
-    /// Questions about the past, and evidence: many entries each.
+    /// Answers about the past, and evidence: many entries each.
     Past,
-    /// Files that are given out as they are: tiles, bundles, pages of the replica stream; and what is written of the node's state.
+    /// Files served as they are: tiles, entry bundles, pages of the replica stream; and documents about the node's
+    /// state.
     Files,
     /// Pages of an export.
     Scans,
-    /// Traces and recalls, which take seconds and tens of megabytes each.
+    /// Traces and recalls: seconds and tens of megabytes each.
     Traces,
 }
 
 impl ReadShare {
-    /// All of them.
+    /// All shares, in the order of [`ReadPool::counts`].
     pub const ALL: [Self; 5] = [Self::Answers, Self::Past, Self::Files, Self::Scans, Self::Traces];
 
-    /// The most reads at once.
+    /// Maximum number of concurrent reads.
     pub const fn threads_max(self) -> usize {
         match self {
             Self::Answers => ANSWERS_AT_ONCE_MAX,
@@ -60,19 +63,19 @@ impl ReadShare {
         }
     }
 
-    /// The most reads that wait for one of those to end.
+    /// Maximum number of waiting reads.
     pub const fn waiting_max(self) -> usize {
         match self {
             Self::Answers => ANSWERS_WAITING_MAX,
             Self::Past => PAST_WAITING_MAX,
             Self::Files => FILES_WAITING_MAX,
             Self::Scans => SCANS_WAITING_MAX,
-            // A trace takes too long to wait for.
+            // A trace runs for too long for another to wait for its place.
             Self::Traces => 0,
         }
     }
 
-    /// The word for it, in metrics.
+    /// Name of the share, in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Answers => "answers",
@@ -84,17 +87,17 @@ impl ReadShare {
     }
 }
 
-/// A read was refused, or never came to its end.
+/// Refusal or loss of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Busy {
-    /// As many wait as may.
+    /// The backlog of the share is full.
     #[error(
         "{running} reads of this kind are under way and {waiting} wait for them, which is the limit; try again later"
     )]
     Full {
-        /// The most at once.
+        /// Maximum number of concurrent reads.
         running: usize,
-        /// The most that wait.
+        /// Maximum number of waiting reads.
         waiting: usize,
     },
     /// The node is stopping.
@@ -102,7 +105,7 @@ pub enum Busy {
     Stopping,
 }
 
-/// The pool. Cloning it is cheap, and gives the same one.
+/// The read pool. A clone is cheap and shares the places.
 #[derive(Clone, Debug)]
 pub struct ReadPool {
     lanes: Arc<[Lane; ReadShare::ALL.len()]>,
@@ -116,16 +119,16 @@ struct Lane {
     refused: AtomicU64,
 }
 
-/// What the pool does in one share.
+/// Use of one share of the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadCounts {
     /// The share.
     pub share: ReadShare,
-    /// Reads under way.
+    /// Number of running reads.
     pub running: usize,
-    /// Reads that wait for their turn.
+    /// Number of waiting reads.
     pub waiting: usize,
-    /// Reads that were refused since the start.
+    /// Number of reads refused since the start.
     pub refused: u64,
 }
 
@@ -150,7 +153,7 @@ impl Lane {
     }
 }
 
-/// A read that waits, counted until it is dropped.
+/// A waiting read, counted until dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -173,7 +176,7 @@ impl Default for ReadPool {
 }
 
 impl ReadPool {
-    /// A pool in which nothing runs.
+    /// A pool without reads in progress.
     pub fn new() -> Self {
         Self { lanes: Arc::new(ReadShare::ALL.map(Lane::new)) }
     }
@@ -182,7 +185,7 @@ impl ReadPool {
         &self.lanes[share as usize]
     }
 
-    /// Runs a read on a thread that may wait for the disk. It has to be called within a runtime.
+    /// Runs a read on a thread that may wait for the disk. Must be called within a runtime.
     ///
     /// # Errors
     ///
@@ -195,14 +198,14 @@ impl ReadPool {
         let place = self.lane(share).enter().await?;
         let read = tokio::task::spawn_blocking(move || {
             let read = read();
-            // Not when the caller is gone, but when the work is done.
+            // The place is freed when the read ends, not when its caller goes away.
             drop(place);
             read
         });
         read.await.map_err(|_| Busy::Stopping)
     }
 
-    /// Runs work that nobody waits for, at once or not at all. It has to be called within a runtime.
+    /// Starts work without a result, or refuses it at once. Must be called within a runtime.
     ///
     /// # Errors
     ///
@@ -217,7 +220,7 @@ impl ReadPool {
         Ok(())
     }
 
-    /// What the pool does now, by share.
+    /// Current use of each share.
     pub fn counts(&self) -> [ReadCounts; ReadShare::ALL.len()] {
         ReadShare::ALL.map(|share| {
             let lane = self.lane(share);
@@ -237,7 +240,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes all places of a share; they come back when what is returned is dropped.
+    /// Takes all places of a share; dropping the result frees them.
     async fn fill(pool: &ReadPool, share: ReadShare) -> Vec<mpsc::Sender<()>> {
         let mut releases = Vec::new();
         for _ in 0..share.threads_max() {

@@ -1,4 +1,4 @@
-//! What the desk is asked, and what it says.
+//! Questions to the desk, and its replies.
 
 use super::{pool::Busy, walks::NoRoom};
 use crate::{
@@ -11,94 +11,94 @@ use crate::{
     store::ReadError,
 };
 
-/// A question about an identifier.
+/// A query for an identifier.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// The identifier.
     pub identifier: Identifier,
-    /// The point of the ledger that it is asked for; `None` for now.
+    /// Point of the ledger; `None` for now.
     pub moment: Option<Moment>,
-    /// The evidence that is to come along with an answer of this node.
+    /// Evidence to return with an answer of this node.
     pub evidence: Evidence,
-    /// The prefix as whose site this node is asked; `None` for everything. It matters for [`Evidence::Latest`] alone.
+    /// The prefix for which this node is asked as a site; `None` for everything. Only [`Evidence::Latest`] uses it.
     pub delegated: Option<Prefix>,
-    /// Who asks.
+    /// The caller.
     pub caller: Caller,
-    /// Whether delegations are to be followed.
+    /// Policy on delegations.
     pub follow: Follow,
 }
 
-/// Whether a caller wants delegations to be followed for it.
+/// Policy on following delegations for a caller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Follow {
-    /// Not at all: a referral is an answer.
+    /// No walk: a referral is the answer.
     Never,
-    /// Where this node does not answer itself, and may walk for the caller.
+    /// A walk, if another node answers and the caller may have walks made; cached answers count.
     #[default]
     Wanted,
-    /// The same past everything that is kept, with the way that was gone.
+    /// As [`Follow::Wanted`], but without the cache, and with the hops of the walk.
     Anew,
 }
 
-/// An answer with what belongs to it.
+/// An answer, its origin and its evidence.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// The answer.
     pub answer: Answer,
-    /// How it was come by.
+    /// Origin of the answer.
     pub how: How,
-    /// The evidence, when it was asked for.
+    /// Evidence, if requested; only for an answer of this node about the present.
     pub proofs: Option<Box<Proofs>>,
 }
 
-/// How an answer was come by.
+/// Origin of an answer.
 #[derive(Clone, Debug)]
 pub enum How {
-    /// This node said it itself.
+    /// This node.
     Own,
-    /// A site of another node said it.
+    /// A site of another node.
     Walked {
-        /// What the walk came to.
+        /// Result of the walk.
         resolved: Resolved,
-        /// The way; `None` but for [`Follow::Anew`].
+        /// Hops of the walk; `None` unless [`Follow::Anew`].
         hops: Option<Vec<Hop>>,
     },
 }
 
-/// Why a question has no answer.
+/// Reason why a question has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
     /// Index or ledger cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The entry that is asked for is still to come.
+    /// The index has not applied the requested entry yet.
     #[error("ledger index {index} is still to come; the ledger has {entries} entries")]
     ToCome {
-        /// What was asked for.
+        /// The requested index.
         index: u64,
-        /// The entries that the index has applied.
+        /// Number of entries that the index has applied.
         entries: u64,
     },
     /// The evidence cannot be made.
     #[error(transparent)]
     Proof(#[from] ProveError),
-    /// The pool has no place for the read.
+    /// The read pool has no place for the read.
     #[error(transparent)]
     Busy(#[from] Busy),
-    /// There is no room for one more walk.
+    /// No room for another walk.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
-    /// The walk came to nothing.
+    /// The walk failed.
     #[error("{}", .0.error)]
     Walk(Box<FailedWalk>),
 }
 
-/// A walk that came to nothing.
+/// A failed walk.
 #[derive(Clone, Debug)]
 pub struct FailedWalk {
-    /// Why.
+    /// Error of the walk.
     pub error: RecursionError,
-    /// The way; `None` but for [`Follow::Anew`].
+    /// Hops of the walk; `None` unless [`Follow::Anew`].
     pub hops: Option<Vec<Hop>>,
 }
 

@@ -1,7 +1,7 @@
-//! Room for walks: how many are under way at once in all, and for one client network, over all protocols.
+//! Admission of walks: bounds on concurrent walks in all and per client network, over all protocols.
 //!
-//! A walk costs this node and others many times what a question costs. A caller that finds no room is told so at once: a client that
-//! waits asks again.
+//! A walk costs this node and others many times as much as a query. A caller without room is refused at once and may
+//! retry.
 
 use std::{
     collections::HashMap,
@@ -13,18 +13,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::network::Network;
 
-/// Bounds of walks for callers.
+/// Bounds on concurrent walks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WalkLimits {
-    /// The most walks at once, over all protocols.
+    /// Maximum number of concurrent walks, over all protocols.
     pub walks_max: usize,
-    /// The most walks at once of a client network, over all protocols.
+    /// Maximum number of concurrent walks per client network, over all protocols.
     pub walks_per_network_max: usize,
-    /// The bits of an IPv4 address that are the client network: 0 to 32.
+    /// Prefix length of an IPv4 client network, in bits: 0 to 32.
     pub ipv4_prefix_length: u8,
-    /// The bits of an IPv6 address that are the client network: 0 to 128.
+    /// Prefix length of an IPv6 client network, in bits: 0 to 128.
     pub ipv6_prefix_length: u8,
-    /// Networks of clients without limits of their own.
+    /// Client networks that are exempt from the limit per network.
     pub exempt: Vec<Network>,
 }
 
@@ -40,7 +40,7 @@ impl Default for WalkLimits {
     }
 }
 
-/// There is no room for one more walk.
+/// Refusal of a walk: a bound is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{limit} walks are under way{whose}, the limit; ask again", whose = if *of_network { " for your network" } else { "" })]
 pub struct NoRoom {
@@ -48,7 +48,7 @@ pub struct NoRoom {
     of_network: bool,
 }
 
-/// The walks under way.
+/// Count of walks in progress.
 #[derive(Debug)]
 pub(super) struct Walks {
     limits: WalkLimits,
@@ -56,7 +56,7 @@ pub(super) struct Walks {
     by_network: Mutex<HashMap<Network, usize>>,
 }
 
-/// Room for one walk, until it is dropped.
+/// Place of one walk; dropping it frees the place.
 #[derive(Debug)]
 pub(super) struct WalkPlace {
     walks: Arc<Walks>,
@@ -70,15 +70,15 @@ impl Walks {
         Arc::new(Self { limits, room, by_network: Mutex::default() })
     }
 
-    /// Room for one more walk of a caller.
+    /// Takes a place for a walk of a caller.
     ///
     /// # Errors
     ///
-    /// [`NoRoom`] when its network has all that it may have, or all rooms are taken.
+    /// [`NoRoom`] if the network of the caller, or the node, has reached its limit.
     pub(super) fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Result<WalkPlace, NoRoom> {
         let WalkLimits { walks_max, walks_per_network_max, .. } = self.limits;
         let network = address.and_then(|address| self.network_of(address));
-        // Held until the count is taken: two callers of a network must not both take its last place.
+        // The lock is held until the count is taken: two callers of a network must not both take its last place.
         let mut open = network.map(|network| (network, self.by_network()));
         if let Some((network, open)) = &open
             && open.get(network).is_some_and(|count| *count >= walks_per_network_max)
@@ -94,7 +94,7 @@ impl Walks {
         Ok(WalkPlace { walks: Arc::clone(self), network, _permit: permit })
     }
 
-    /// The network that a caller's walks are counted for; `None` when they are not.
+    /// The network under which a caller's walks are counted; `None` for an exempt network.
     fn network_of(&self, address: IpAddr) -> Option<Network> {
         let address = address.to_canonical();
         if self.limits.exempt.iter().any(|network| network.contains(address)) {
@@ -105,7 +105,7 @@ impl Walks {
     }
 
     fn by_network(&self) -> MutexGuard<'_, HashMap<Network, usize>> {
-        // Nothing panics while the lock is held, and the counts are right after every step.
+        // No code panics under the lock, and the counts are valid after every step.
         self.by_network.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

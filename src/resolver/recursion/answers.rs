@@ -1,8 +1,8 @@
-//! Answers that walks came to, for as long as they count, and stale ones beyond that (RFC 8767).
+//! The cache of answers: valid for their TTL, then stale (RFC 8767).
 //!
-//! Only a record that was found is ever given out stale: that something is gone is said by those who know, and after its time they are
-//! asked again. A failure takes the place of nothing: it is kept only where no answer is, and beside a stale one it only says
-//! when to try again.
+//! Only found records are served stale: once their TTL is over, absence and retirement need a fresh answer. A failure
+//! never replaces an answer that may still be served stale: beside such an answer it only sets the time of the next
+//! try.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{cache::shelf::Shelf, id::Key, resolver::Answer};
 
-/// What an entry is counted for beside what it holds, in bytes.
+/// Bytes that an entry is charged on top of its content.
 const ENTRY_BYTES: usize = 192;
 
 #[derive(Debug)]
@@ -25,9 +25,9 @@ enum Entry {
     Answer {
         answer: Arc<Resolution>,
         until: Instant,
-        /// Until when it may be given out stale; not past `until` for what never is.
+        /// End of the time to serve the answer stale; equal to `until` if it never is.
         stale_until: Instant,
-        /// No refresh is tried before, after one failed.
+        /// Time before which no refresh is tried, after a failed one.
         recheck: Option<Instant>,
     },
     Failure {
@@ -36,18 +36,18 @@ enum Entry {
     },
 }
 
-/// What is kept about a key.
+/// Result of a cache lookup.
 #[derive(Debug)]
 pub(super) enum Kept {
-    /// An answer that counts; a stale one when a refresh failed not long ago.
+    /// A valid answer; or a stale one shortly after a failed refresh.
     Answer(Resolved),
-    /// A walk failed not long ago, and nothing else is there.
+    /// A recent failure, without an answer beside it.
     Failure(RecursionError),
-    /// An answer whose time is over: a refresh is due.
+    /// A stale answer: a refresh is due.
     Stale(Resolved),
 }
 
-/// The answers.
+/// The cache of answers and failures.
 #[derive(Debug)]
 pub(super) struct Answers {
     kept: Shelf<Key, Entry>,
@@ -66,12 +66,12 @@ impl Answers {
         Self { kept: Shelf::new(bytes_max, weigh), stale_max }
     }
 
-    /// What is kept about a key.
+    /// Looks a key up.
     pub(super) fn look(&self, key: &Key, now: Instant) -> Option<Kept> {
         self.kept.read(key, |entry| entry.look(now)).flatten()
     }
 
-    /// Keeps an answer from when it was asked for, and gives it out.
+    /// Caches an answer from the time of its query on, and returns it for the caller.
     pub(super) fn keep(&self, key: &Key, answer: &Arc<Resolution>, ttl_seconds: u32, asked: Instant) -> Resolved {
         let ttl = Duration::from_secs(u64::from(ttl_seconds.min(TTL_SECONDS_MAX)));
         let until = asked + ttl;
@@ -80,7 +80,7 @@ impl Answers {
             Resolved { resolution: answer, ttl_seconds, stale: false, source: Source::Network }
         };
         if ttl_seconds == 0 {
-            // What is older than the answer counts no more than the answer.
+            // An older cached answer is no better than one with a TTL of zero.
             self.kept.remove(key);
             return resolved(0);
         }
@@ -90,25 +90,26 @@ impl Answers {
         resolved(seconds_left(until, Instant::now()))
     }
 
-    /// Forgets an answer.
+    /// Invalidates a key.
     pub(super) fn forget(&self, key: &Key) {
         self.kept.remove(key);
     }
 
-    /// Forgets everything.
+    /// Invalidates everything.
     pub(super) fn clear(&self) {
         self.kept.clear();
     }
 
-    /// Gives an answer out that is not kept.
+    /// Wraps an answer for the caller without caching it.
     pub(super) fn pass(answer: Arc<Resolution>, ttl_seconds: u32) -> Resolved {
         Resolved { resolution: answer, ttl_seconds, stale: false, source: Source::Network }
     }
 
-    /// Takes note that a walk failed.
+    /// Records a failed walk.
     pub(super) fn fail(&self, key: &Key, error: &RecursionError, now: Instant) {
         let note = |entry: &mut Entry| match entry {
-            // Stale is given out when nobody can be reached, and not when somebody was who does not answer for it any more.
+            // Stale answers cover unreachable sites, but not sites that were reached and do not answer for the
+            // identifier any more.
             Entry::Answer { stale_until, recheck, .. } if *stale_until > now && !error.was_reached() => {
                 *recheck = Some(now + FAILURE_RECHECK);
                 true
@@ -120,7 +121,7 @@ impl Answers {
         }
     }
 
-    /// How many entries there are, and what they take in bytes.
+    /// Number of entries, and their size in bytes.
     pub(super) fn size(&self) -> (usize, usize) {
         self.kept.size()
     }
@@ -155,7 +156,7 @@ impl Resolution {
     }
 }
 
-/// For how long what a site said may be kept, in seconds, by what it said.
+/// TTL of a reply in seconds, by its answer.
 pub(super) fn ttl_seconds(answer: &Answer) -> u32 {
     let ttl = match answer {
         Answer::Found(found) => {

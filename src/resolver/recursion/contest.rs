@@ -1,11 +1,12 @@
-//! The sites of one delegation, asked until one gives an answer that counts.
+//! The contest: the sites of one delegation are asked until one gives a valid reply.
 //!
-//! The fastest one that is known comes first, and one that was never asked before it. When it takes longer than it should, the next
-//! one is asked, too, while the first may still win. Now and then another one is asked beside the first: one of those that rest and
-//! may be tried again, or, for one question in twenty, any: so that what has become faster is found, and nobody waits for it.
+//! The fastest known endpoint comes first; an endpoint that was never asked comes before it. If the first exceeds its
+//! patience, the next is asked as well, and the first may still win. Now and then a probe goes to another endpoint
+//! beside the first: to a resting one that may be tried again, or, for one query in twenty, to any. So an endpoint that
+//! became faster is found, and no client waits for it.
 //!
-//! A try ends by itself, after two seconds at most, and tells the tables how the endpoint did, whether anyone still waits for it
-//! or not: the contest carries its tries along, and those that outlast it go on in a task of their own.
+//! A try ends by itself, after two seconds at most, and always reports to the health tables: the contest polls its
+//! tries, and a task of their own takes over those that outlast it.
 
 use std::{
     collections::VecDeque,
@@ -34,28 +35,28 @@ use crate::{
     record::{Endpoint, Site, SiteProtocol},
 };
 
-/// How long one try may take.
+/// Timeout of one try.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often an endpoint is asked the same question in one walk, because no answer came.
+/// Maximum number of tries at an endpoint in one contest; only silence leads to a second.
 const TRIES_MAX: u32 = 2;
-/// One question in so many asks another site beside the first.
+/// Average number of queries per probe.
 const PROBE_EVERY: f64 = 20.0;
-/// A probe needs so many times the patience that the first one needs.
+/// Factor of the first endpoint's patience that must remain for a probe.
 const PROBE_PATIENCE: u32 = 2;
 
-/// One whom the question may go to.
+/// An endpoint that may be asked.
 #[derive(Debug)]
 struct Candidate {
     target: Arc<Target>,
     post: Post,
     patience: Duration,
     standing: Standing,
-    /// Whether it is there for when what goes first at the same site is of no use.
+    /// True if another endpoint of the same site, over the preferred protocol, goes first.
     second_choice: bool,
     tries: u32,
 }
 
-/// What came of a try.
+/// Result of a try.
 #[derive(Debug)]
 struct Report {
     candidate: usize,
@@ -64,36 +65,36 @@ struct Report {
     reply: Result<SiteReply, UpstreamError>,
 }
 
-/// A contest under way.
+/// A contest in progress.
 struct Contest<'a> {
     inner: &'a Arc<Inner>,
     walk: &'a mut Walk,
     place: &'a Place,
     candidates: Vec<Candidate>,
     queue: VecDeque<usize>,
-    /// Tries that were not heard of yet, with the time they began.
+    /// Tries without a result, each with the time it began.
     running: Vec<(usize, Instant)>,
     reasons: Vec<Reason>,
-    /// Those who said what does not count. What every site says may lie in the question, which anyone may ask: it is held against one
-    /// only when another one knew better.
+    /// Posts that gave invalid replies. A fault of all sites may lie in the query, which any client can send: it counts
+    /// against a post only if another site gave a valid reply.
     wrong: Vec<Post>,
     tries: Tries,
 }
 
-/// Tries under way. Whatever becomes of the contest, they end.
+/// Tries in progress; they outlive the contest.
 #[derive(Default)]
 struct Tries(FuturesUnordered<BoxFuture<'static, Report>>);
 
 impl Drop for Tries {
     fn drop(&mut self) {
-        // Without a runtime nothing goes on.
+        // Without a runtime no task can take over.
         if let (false, Ok(runtime)) = (self.0.is_empty(), Handle::try_current()) {
             runtime.spawn(std::mem::take(&mut self.0).for_each(async |_| {}));
         }
     }
 }
 
-/// Asks the sites of a delegation until one gives an answer that counts, or the time is over.
+/// Asks the sites of a delegation until one gives a valid reply, or until `until`.
 pub(super) async fn ask_sites(
     inner: &Arc<Inner>,
     walk: &mut Walk,
@@ -147,7 +148,7 @@ impl Contest<'_> {
         Err(self.defeat())
     }
 
-    /// Asks the first one, and maybe another one beside it; gives when to ask the next one.
+    /// Asks the first candidate, and maybe a probe beside it; returns the time to ask the next.
     fn ask_first(&mut self, until: Instant) -> Option<Instant> {
         let next = self.ask_next()?;
         let first = self.running.first().and_then(|(first, _)| self.candidates.get(*first))?;
@@ -164,7 +165,7 @@ impl Contest<'_> {
         let is_healthy = |candidate: &Candidate| candidate.standing == Standing::Closed && !candidate.second_choice;
         let healthy = self.queue.iter().filter(|&&number| is_healthy(&candidates[number])).count();
         let chosen = ready.or_else(|| {
-            // Those stand in front.
+            // Healthy candidates stand at the front of the queue.
             let probes = healthy > 0 && self.inner.chance() * PROBE_EVERY < 1.0;
             probes.then(|| ((self.inner.chance() * healthy as f64) as usize).min(healthy - 1))
         });
@@ -174,7 +175,7 @@ impl Contest<'_> {
         }
     }
 
-    /// Asks the next one that may be asked, and gives how long to wait for it; when nobody is left, those again that said nothing.
+    /// Asks the next candidate and returns the time to ask another; with an empty queue, retries a silent one.
     fn ask_next(&mut self) -> Option<Instant> {
         while let Some(number) = self.queue.pop_front() {
             if let Some(next) = self.start(number) {
@@ -183,7 +184,7 @@ impl Contest<'_> {
         }
         let mut silent = self.running.iter().map(|(number, _)| *number);
         let again = silent.find(|&number| self.candidates[number].tries < TRIES_MAX)?;
-        // It is being waited for, and only when that was long enough asked again.
+        // A silent candidate is asked again only when its patience is over.
         let waited = self
             .running
             .iter()
@@ -196,7 +197,7 @@ impl Contest<'_> {
         }
     }
 
-    /// Asks one, if it may be asked.
+    /// Starts a try at a candidate, if it may be asked; returns the end of its patience.
     fn start(&mut self, number: usize) -> Option<Instant> {
         let (now, inner) = (Instant::now(), Arc::clone(self.inner));
         let candidate = self.candidates.get_mut(number)?;
@@ -216,7 +217,7 @@ impl Contest<'_> {
         Some(now + patience)
     }
 
-    /// Hears what came of a try, and gives it when it counts.
+    /// Handles the result of a try; returns the reply if it is valid.
     fn hear(&mut self, report: Report) -> Option<Judged> {
         let Report { candidate: number, asked, took, reply } = report;
         self.running.retain(|(running, began)| (*running, *began) != (number, asked));
@@ -234,7 +235,7 @@ impl Contest<'_> {
         match judged {
             Ok(judged) => {
                 self.inner.health.was_right(&candidate.post);
-                // Where another site knew better, the fault was not in the question.
+                // Another site gave a valid reply, so the fault did not lie in the query.
                 for post in std::mem::take(&mut self.wrong) {
                     self.inner.health.was_wrong(&post, Instant::now(), self.inner.chance());
                 }
@@ -250,14 +251,14 @@ impl Contest<'_> {
                 hop.outcome = HopOutcome::Failed { reason: reason.what.clone() };
                 self.walk.tell(hop);
                 self.reasons.push(reason);
-                // What it said once it would say again.
+                // A repeated try would give the same reply.
                 self.running.retain(|(running, _)| *running != number);
                 None
             }
         }
     }
 
-    /// Tells the tables of those that have not answered, so that others do not begin with them.
+    /// Reports slow endpoints to the health tables, so that other walks do not begin with them.
     fn note_waits(&self) {
         for (number, asked) in &self.running {
             let candidate = &self.candidates[*number];
@@ -267,7 +268,7 @@ impl Contest<'_> {
         }
     }
 
-    /// Adds those to the way that were waited for in vain.
+    /// Adds a hop for each endpoint that exceeded its patience in silence.
     fn tell_of_silent(&mut self) {
         for (number, asked) in std::mem::take(&mut self.running) {
             let candidate = &self.candidates[number];
@@ -289,7 +290,7 @@ impl Contest<'_> {
         }
     }
 
-    /// Why nobody is left.
+    /// The error of a contest without candidates left.
     fn defeat(self) -> RecursionError {
         let (prefix, reasons) = (Arc::clone(&self.place.prefix), Reasons::new(&self.reasons));
         let has = |kind| self.reasons.iter().any(|reason| reason.kind == kind);
@@ -307,7 +308,7 @@ impl Contest<'_> {
 }
 
 impl Inner {
-    /// One try, with what the tables learn of it.
+    /// Runs one try and reports it to the health tables.
     async fn ask_one(
         &self,
         target: &Target,
@@ -319,7 +320,7 @@ impl Inner {
         let reply = timeout(TRY_TIMEOUT, self.upstream.ask(target, question)).await.unwrap_or_else(|_| Err(silent()));
         match &reply {
             Ok(_) => self.health.answered(&target.endpoint, asked.elapsed()),
-            // It is there, and of no use: others are asked before it.
+            // The endpoint is up but of no use: the report ranks others before it.
             Err(UpstreamError::Refused { .. }) => self.health.waits(&target.endpoint, TRY_TIMEOUT),
             Err(UpstreamError::Unreachable { .. } | UpstreamError::Garbled { .. }) => {
                 self.health.failed(&target.endpoint, Instant::now(), self.chance());
@@ -329,7 +330,7 @@ impl Inner {
     }
 }
 
-/// Those who may be asked, in order, and those who rest.
+/// Candidates in the order to ask them, and reasons for the resting endpoints.
 fn candidates(inner: &Inner, place: &Place, question: &SiteQuestion, now: Instant) -> (Vec<Candidate>, Vec<Reason>) {
     let (mut ranked, mut resting) = (Vec::new(), Vec::new());
     let protocols = protocols(inner.options.first, question);
@@ -356,12 +357,12 @@ fn candidates(inner: &Inner, place: &Place, question: &SiteQuestion, now: Instan
             ));
         }
     }
-    // A chance is never a NaN.
+    // The random number is never NaN.
     ranked.sort_by(|(a, _), (b, _)| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
     (ranked.into_iter().map(|(_, candidate)| candidate).collect(), resting)
 }
 
-/// Over what sites are asked, in order. Proofs come over gRPC alone.
+/// Protocols to ask over, in order of preference. Evidence requires gRPC.
 fn protocols(first: FirstProtocol, question: &SiteQuestion) -> &'static [SiteProtocol] {
     match first {
         _ if question.evidence != Evidence::None => &[SiteProtocol::Grpc],
@@ -372,7 +373,7 @@ fn protocols(first: FirstProtocol, question: &SiteQuestion) -> &'static [SitePro
     }
 }
 
-/// Where a site is asked, in the order of the protocols.
+/// Endpoints of a site, in the order of the protocols.
 fn endpoints(site: &Site, protocols: &[SiteProtocol]) -> impl Iterator<Item = (SiteProtocol, Endpoint)> {
     protocols.iter().flat_map(|&protocol| {
         let spoken = site.endpoints.iter().filter(move |endpoint| endpoint.protocol == protocol);

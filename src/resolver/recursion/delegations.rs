@@ -1,7 +1,7 @@
-//! Delegations that walks have found, for as long as they count.
+//! The cache of delegations found by walks, valid for their TTL.
 //!
-//! The longest prefix that covers an identifier is looked for from the longest down, over the lengths that were ever kept: a tree has
-//! few. What is past its time is as if it were not there; nothing stale leads anywhere.
+//! The longest covering prefix is searched from the longest down, over those path lengths that were ever cached: a tree
+//! has few. An expired delegation counts as absent; none is used stale.
 
 use std::sync::{
     Arc,
@@ -17,34 +17,34 @@ use crate::{
     record::{Delegation, Endpoint},
 };
 
-/// What an entry is counted for beside what it holds, in bytes.
+/// Bytes that an entry is charged on top of its content.
 const ENTRY_BYTES: usize = 256;
 const LENGTH_WORDS: usize = Prefix::BYTES_MAX / 64 + 1;
 
-/// A delegation that was found.
+/// A delegation found by a walk.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
-    /// What was delegated.
+    /// The delegated prefix.
     pub(super) prefix: Arc<Prefix>,
-    /// To whom.
+    /// Its sites and signers.
     pub(super) delegation: Arc<Delegation>,
-    /// The weakest link of the chain that led to it, itself included.
+    /// Weakest verification of the chain, this delegation included.
     pub(super) verification: Verification,
-    /// Until when it counts.
+    /// End of validity.
     pub(super) until: Instant,
-    /// Who said so, at which prefix.
+    /// Prefix and endpoint of the site that gave the referral.
     pub(super) said_by: (Arc<Prefix>, Endpoint),
-    /// Until then its parent is not asked whether it still holds, though none of its sites is of use.
+    /// Time before which the parent is not asked again, even if no site is of use.
     pub(super) quiet_until: Option<Instant>,
-    /// Held by the walk that asks its parent, while others wait for what it learns.
+    /// Held by the walk that asks the parent; other walks wait for it.
     pub(super) turn: Arc<Mutex<()>>,
 }
 
-/// The delegations.
+/// The cache of delegations.
 #[derive(Debug)]
 pub(super) struct Delegations {
     known: Shelf<Box<[u8]>, Known>,
-    /// A bit for every length of a path that was ever kept.
+    /// One bit for each path length that was ever cached.
     lengths: [AtomicU64; LENGTH_WORDS],
 }
 
@@ -60,7 +60,7 @@ impl Delegations {
         Self { known: Shelf::new(bytes_max, weigh), lengths: [const { AtomicU64::new(0) }; LENGTH_WORDS] }
     }
 
-    /// The one with the longest prefix that covers an identifier; only shorter ones than `shorter_than`, if that is given.
+    /// The delegation with the longest prefix that covers an identifier; with `shorter_than`, only shorter paths.
     pub(super) fn deepest(&self, key: &Key, shorter_than: Option<usize>, now: Instant) -> Option<Known> {
         let bytes = key.as_bytes();
         let end = shorter_than.unwrap_or(usize::MAX).min(bytes.len() + 1);
@@ -71,7 +71,7 @@ impl Delegations {
         })
     }
 
-    /// Keeps a delegation; one whose time is over already is not.
+    /// Caches a delegation, unless it has expired.
     pub(super) fn keep(&self, known: Known, now: Instant) {
         let path = known.prefix.path();
         if known.until <= now || path.len() > Prefix::BYTES_MAX {
@@ -81,27 +81,27 @@ impl Delegations {
         self.known.put(path.into(), known);
     }
 
-    /// Forgets all of them.
+    /// Invalidates everything.
     pub(super) fn clear(&self) {
         self.known.clear();
     }
 
-    /// Forgets a delegation.
+    /// Invalidates a delegation.
     pub(super) fn forget(&self, prefix: &Prefix) {
         self.known.remove(prefix.path());
     }
 
-    /// What is kept of a prefix, if its time is not over.
+    /// The cached delegation of a prefix, unless it has expired.
     pub(super) fn of(&self, prefix: &Prefix, now: Instant) -> Option<Known> {
         self.known.read(prefix.path(), |known| (known.until > now).then(|| known.clone())).flatten()
     }
 
-    /// Says that the parent of a delegation is not to be asked before a time whether it still holds.
+    /// Keeps walks from asking the parent of a delegation until a time; never shortens an earlier call.
     pub(super) fn hush(&self, prefix: &Prefix, until: Instant) {
         self.known.change(prefix.path(), |known| known.quiet_until = known.quiet_until.max(Some(until)));
     }
 
-    /// How many there are, and what they take in bytes.
+    /// Number of entries, and their size in bytes.
     pub(super) fn size(&self) -> (usize, usize) {
         self.known.size()
     }
@@ -113,7 +113,7 @@ impl Delegations {
 }
 
 impl Known {
-    /// Whether its parent is not to be asked now.
+    /// True if the parent is not to be asked now.
     pub(super) fn is_quiet(&self, now: Instant) -> bool {
         self.quiet_until.is_some_and(|until| now < until)
     }

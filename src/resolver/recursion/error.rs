@@ -1,10 +1,10 @@
-//! Why a walk came to nothing, in words that an operator can act on.
+//! Errors of walks, in words that an operator can act on.
 
 use std::{fmt, sync::Arc};
 
 use crate::{id::Prefix, record::Endpoint};
 
-/// Why there is no answer.
+/// Error of a walk.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RecursionError {
     /// No root covers the identifier.
@@ -13,125 +13,125 @@ pub enum RecursionError {
         /// The identifier.
         identifier: String,
     },
-    /// The delegation names nobody who could be asked.
+    /// The delegation has no site that can be asked.
     #[error("no site of {prefix} {missing}")]
     NoSite {
         /// The prefix.
         prefix: Arc<Prefix>,
-        /// What none of them has.
+        /// Part that none of the sites has.
         missing: &'static str,
     },
-    /// Nobody gave an answer of use.
+    /// No site gave a valid reply.
     #[error("no site of {prefix} gave an answer: {reasons}")]
     AllFailed {
         /// The prefix.
         prefix: Arc<Prefix>,
-        /// What each of them did.
+        /// Fault of each site.
         reasons: Reasons,
     },
-    /// The sites lead back to where the walk was, or to another part of the tree.
+    /// The sites refer back to where the walk was, or to another part of the tree.
     #[error("the sites of {prefix} lead nowhere: {reasons}")]
     Loop {
         /// The prefix.
         prefix: Arc<Prefix>,
-        /// What each of them did.
+        /// Fault of each site.
         reasons: Reasons,
     },
-    /// Nobody gave an answer that verifies, and no other is wanted.
+    /// No site gave a reply that verifies, and evidence is required.
     #[error("no site of {prefix} gave an answer that verifies: {reasons}")]
     Unverified {
         /// The prefix.
         prefix: Arc<Prefix>,
-        /// What each of them did.
+        /// Fault of each site.
         reasons: Reasons,
     },
-    /// Nobody gave an answer of use, and nobody above could say who else might.
+    /// No site gave a valid reply, and no parent could point to others.
     #[error("{below}; and nobody could be asked whether that still holds: {above}")]
     DeadEnd {
-        /// Why the deepest sites were of no use.
+        /// Error of the deepest sites.
         below: Box<RecursionError>,
-        /// Why those above them were of none.
+        /// Error of the sites above.
         above: Box<RecursionError>,
     },
-    /// The time for a walk is over.
+    /// The timeout of the walk has passed.
     #[error("no answer from the sites of {prefix} within {limit_ms} ms, which the walk had left for them: {reasons}")]
     Timeout {
-        /// How far the walk had come.
+        /// Prefix that the walk had reached.
         prefix: Arc<Prefix>,
         /// The limit, in milliseconds.
         limit_ms: u64,
-        /// What the sites that did answer said.
+        /// Faults of the sites up to then.
         reasons: Reasons,
     },
-    /// The walk is too long.
+    /// The walk exceeds a bound.
     #[error("the walk to {prefix} passed {limit} {what}, the limit; the tree is deeper than it may be")]
     TooManyHops {
-        /// How far the walk had come.
+        /// Prefix that the walk had reached.
         prefix: Arc<Prefix>,
-        /// The limit.
+        /// The bound.
         limit: usize,
-        /// Of what.
+        /// Unit of the bound.
         what: &'static str,
     },
-    /// Too much is under way.
+    /// Too many walks, waiters or traces are in progress.
     #[error("{limit} {what} are under way, which is the limit; ask again later")]
     Overloaded {
-        /// The limit.
+        /// The bound.
         limit: usize,
-        /// Of what.
+        /// Unit of the bound.
         what: &'static str,
     },
-    /// The walk was broken off: the node is going down, or something in it failed.
+    /// The walk was cancelled: the node is stopping, or a task failed.
     #[error("the walk was broken off; ask again")]
     BrokenOff,
 }
 
-/// What several sites did wrong.
+/// Faults of several sites.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reasons(Arc<[Reason]>);
 
-/// What one site did wrong.
+/// Fault of one site.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reason {
-    /// Which one.
+    /// The endpoint.
     pub endpoint: Endpoint,
-    /// What kind of wrong it is.
+    /// Kind of the fault.
     pub kind: ReasonKind,
-    /// What it did.
+    /// Text of the fault.
     pub what: Box<str>,
 }
 
-/// Kinds of what a site can do wrong.
+/// Kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReasonKind {
-    /// It was not asked: it failed too often before.
+    /// Not asked: the back-off after earlier failures is not over.
     Resting,
-    /// It did not answer.
+    /// No reply.
     Silent,
-    /// It answered that it will not.
+    /// The site refused to answer.
     Refused,
-    /// What it said cannot be read, or does not belong to the question.
+    /// The reply is unreadable, or does not belong to the query.
     Garbled,
-    /// It does not answer for what was delegated to it.
+    /// The site does not answer for the prefix delegated to it.
     Lame,
-    /// It leads back, or elsewhere.
+    /// The referral leads back, or to another part of the tree.
     Loop,
-    /// What it said does not verify.
+    /// The reply does not verify.
     Unverified,
 }
 
 impl Reasons {
-    /// The most reasons that are kept.
+    /// Maximum number of reasons kept.
     pub const COUNT_MAX: usize = 8;
-    /// The longest reason that is kept, in characters.
+    /// Maximum length of a reason, in characters.
     pub const CHARS_MAX: usize = 240;
 
-    /// Takes the first reasons.
+    /// Keeps the first reasons, up to [`Reasons::COUNT_MAX`].
     pub(super) fn new(reasons: &[Reason]) -> Self {
         Self(reasons.iter().take(Self::COUNT_MAX).cloned().collect())
     }
 
-    /// The reasons, the first one first.
+    /// The reasons in their order.
     pub fn as_slice(&self) -> &[Reason] {
         &self.0
     }
@@ -142,7 +142,7 @@ impl Reasons {
 }
 
 impl RecursionError {
-    /// One word for the kind, for counters.
+    /// Name of the kind, for counters; that of the deepest sites for a dead end.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::NotResponsible { .. } => "not-responsible",
@@ -158,13 +158,13 @@ impl RecursionError {
         }
     }
 
-    /// True when every site was reached, and none of them answers for what was delegated to it.
+    /// True if every site was reached and none answers for the prefix delegated to it.
     pub(super) fn was_reached(&self) -> bool {
         let lame = |reason: &Reason| reason.kind == ReasonKind::Lame;
         matches!(self, Self::AllFailed { reasons, .. } if !reasons.0.is_empty() && reasons.0.iter().all(lame))
     }
 
-    /// About how many bytes it keeps in memory.
+    /// Approximate size in memory, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let more = match self {
             Self::NotResponsible { identifier } => identifier.len(),

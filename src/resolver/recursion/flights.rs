@@ -1,7 +1,7 @@
-//! One walk at a time for a key: whoever asks meanwhile waits for it.
+//! Single flight: one walk at a time per key, whose result all callers share.
 //!
-//! A flight belongs to nobody who waits: they may go away, it ends all the same. What it comes to is in the cache before the flight
-//! is off the board; so whoever finds neither there under the board's lock is the first.
+//! A flight does not depend on its waiters: if they go away, it still ends. Its result is in the cache before the
+//! flight is removed: a caller who finds neither flight nor cache hit under the shard's lock is the first.
 
 use std::{
     collections::HashMap,
@@ -16,21 +16,21 @@ use crate::id::Key;
 
 const SHARD_COUNT: usize = 16;
 
-/// What a flight comes to.
+/// Result of a flight.
 pub(super) type Landing = Result<Resolved, RecursionError>;
 
-/// Flights under way.
+/// Flights in progress.
 #[derive(Debug)]
 pub(super) struct Flights {
     shards: [Mutex<HashMap<Key, watch::Receiver<Option<Landing>>>>; SHARD_COUNT],
     hasher: RandomState,
 }
 
-/// A place among those who wait.
+/// Seat of a waiter.
 #[derive(Debug)]
 pub(super) struct Seat(watch::Receiver<Option<Landing>>);
 
-/// Whoever flies. It lands in any case, so that nobody waits for what died.
+/// Owner of a flight. Dropping it lands the flight with an error, so that no waiter hangs.
 #[derive(Debug)]
 pub(super) struct Pilot {
     flights: Arc<Flights>,
@@ -39,14 +39,14 @@ pub(super) struct Pilot {
     landed: bool,
 }
 
-/// What becomes of one who comes to the board.
+/// Result of boarding.
 #[derive(Debug)]
 pub(super) enum Boarded<T> {
-    /// It was there meanwhile.
+    /// The cache was filled meanwhile.
     Kept(T),
-    /// Another one flies.
+    /// Another caller's flight.
     Joined(Seat),
-    /// Nobody does yet.
+    /// A new flight, to be landed by this caller.
     First(Pilot, Seat),
 }
 
@@ -55,7 +55,8 @@ impl Flights {
         Self { shards: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
     }
 
-    /// Joins the flight of a key, or begins one when `look` finds nothing, which runs under a lock.
+    /// Joins the flight of a key; else returns the cache hit of `look`, or begins a flight. `look` runs under the
+    /// shard's lock.
     pub(super) fn board<T>(self: &Arc<Self>, key: &Key, look: impl FnOnce() -> Option<T>) -> Boarded<T> {
         let mut shard = self.shard(key);
         if let Some(landing) = shard.get(key) {
@@ -69,7 +70,7 @@ impl Flights {
         Boarded::First(Pilot { flights: Arc::clone(self), key: key.clone(), landing, landed: false }, Seat(seat))
     }
 
-    /// How many there are.
+    /// Number of flights in progress.
     pub(super) fn count(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
@@ -84,7 +85,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Seat {
-    /// Waits until the flight lands.
+    /// Waits for the landing.
     pub(super) async fn wait(mut self) -> Landing {
         let landed = self.0.wait_for(Option::is_some).await;
         landed.ok().and_then(|landing| landing.clone()).unwrap_or(Err(RecursionError::BrokenOff))
@@ -92,7 +93,7 @@ impl Seat {
 }
 
 impl Pilot {
-    /// Ends the flight.
+    /// Removes the flight and wakes its waiters with the result.
     pub(super) fn land(mut self, landing: Landing) {
         self.finish(landing);
     }

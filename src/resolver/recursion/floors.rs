@@ -1,8 +1,8 @@
-//! How much of each ledger was shown: what was true once is not shown again as the latest.
+//! Size floors of ledgers: a state that was true once is not accepted again as the latest.
 //!
-//! A site that has shown a tree of some size, and any other with the same key, shows no smaller one some seconds later. So an old lookup
-//! with an old checkpoint, both signed and both true in their time, is refused by whoever has seen more. Whoever has seen nothing yet
-//! believes what it is shown first.
+//! Once a site has shown a tree of some size, the least size accepted under its key rises to it some seconds later. So
+//! an old lookup with an old checkpoint, both signed and once true, is rejected by a verifier that has seen more. A
+//! verifier that has seen nothing accepts the first state it is shown.
 
 use std::time::Duration;
 
@@ -11,23 +11,23 @@ use tokio::time::Instant;
 use super::verify::Unproven;
 use crate::cache::shelf::Shelf;
 
-/// After how long a size that was shown is the least that counts: answers pass each other on their way, and the verifiable index
-/// follows the ledger within some seconds.
+/// Time until a shown size becomes the floor: replies overtake each other, and the verifiable index lags the ledger by
+/// some seconds.
 const SETTLES_AFTER: Duration = Duration::from_secs(15);
-/// How many entries a lookup may be behind the checkpoint of the proof beside it.
+/// Maximum number of entries by which a lookup may lag the checkpoint of the proof beside it.
 const BEHIND_MAX: u64 = 65_536;
-/// Of how many ledgers is remembered what they showed; the one that was not asked for longest is forgotten.
+/// Maximum number of ledgers with a floor; the least recently used is forgotten.
 const LEDGERS_MAX: usize = 65_536;
 
-/// The least size that counts of each ledger, by its key.
+/// Least accepted size of each ledger, by verifier key.
 #[derive(Debug)]
 pub(super) struct Floors(Shelf<Box<str>, Seen>);
 
-/// What a ledger has shown.
+/// Sizes shown by a ledger.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     newest: u64,
-    /// A size, and when it was the newest.
+    /// A size, and the time at which it was the newest.
     candidate: Option<(u64, Instant)>,
     settled: u64,
 }
@@ -37,7 +37,7 @@ impl Floors {
         Self(Shelf::new(LEDGERS_MAX, |_, _| 1))
     }
 
-    /// Checks a lookup of so many entries, beside a proof whose checkpoint covers `size`, and takes note of it.
+    /// Checks a lookup over `entries` entries beside a proof whose checkpoint covers `size`, and records the size.
     pub(super) fn check(&self, key: &str, entries: u64, size: u64) -> Result<(), Unproven> {
         let behind = size.saturating_sub(entries);
         if behind > BEHIND_MAX {

@@ -1,8 +1,8 @@
-//! How endpoints did: how fast they answer, and which of them rest.
+//! Health of endpoints: response times, and circuit breakers with back-off.
 //!
-//! Two tables. That of endpoints knows times and whether they answer at all, whoever asks them and for what. That of posts (an
-//! endpoint with a key, for one prefix) knows who gives wrong answers: a delegation that names an endpoint of somebody else, or
-//! a wrong key for it, harms that post alone. Both are bounded, what was used longest ago is forgotten.
+//! The table of endpoints holds times and silence, whoever asked and for which prefix. The table of posts (an endpoint
+//! with a key, for one prefix) holds wrong answers: a delegation that names a foreign endpoint, or a wrong key for it,
+//! harms that post alone. Both are bounded, least recently used first out.
 //!
 //! ```text
 //!            5 failures in a row          pause over, one try
@@ -13,7 +13,7 @@
 //!     └────────────────────────── succeeded ─────────────────────┘
 //! ```
 //!
-//! Deliberately absent: what a failure is. The time is given in, and so is the chance that spreads pauses.
+//! Deliberately absent: the definition of a failure. The caller passes in the time and the random number for jitter.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -25,34 +25,34 @@ use tokio::time::Instant;
 use super::upstream::Target;
 use crate::{cache::shelf::Shelf, id::Prefix, record::Endpoint};
 
-/// So many failures in a row open a breaker.
+/// Number of failures in a row that open a breaker.
 const FAILURES_MAX: u32 = 5;
-/// How long a breaker stays open the first time, and at most.
+/// Minimum and maximum back-off of an open breaker, before jitter.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// When nobody heard of a try that was to decide, another one may.
+/// Time until a deciding try without a result makes way for another.
 const TRYING_MAX: Duration = Duration::from_secs(10);
-/// How long to wait for an endpoint before the next one is asked, too.
+/// Bounds and default of the patience: the wait for an endpoint until the next one is asked as well.
 const PATIENCE_MIN: Duration = Duration::from_millis(50);
 const PATIENCE_MAX: Duration = Duration::from_secs(1);
 const PATIENCE_UNKNOWN: Duration = Duration::from_millis(400);
-/// As a multiple of the smoothed time.
+/// Patience as a multiple of the smoothed response time.
 const PATIENCE_FACTOR: u32 = 3;
-/// An endpoint that failed counts as at least so slow, until it answers.
+/// Minimum response time assumed for a failed endpoint, until it answers.
 const FAILED_TIME_MIN: Duration = Duration::from_secs(1);
-/// The weight of a new time in the smoothed one, as one part of so many.
+/// Divisor of a new time's weight in the smoothed one: 1/4.
 const SMOOTHING: u32 = 4;
 
-/// What is known of one endpoint.
+/// Health of one endpoint.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Health {
     smoothed: Option<Duration>,
-    /// Whether the smoothed time is a guess, because the last try failed.
+    /// True if the smoothed time is a guess from a wait or failure.
     guessed: bool,
     breaker: Breaker,
 }
 
-/// Whether someone is asked, after what happened before.
+/// Circuit breaker of an endpoint or a post.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Breaker {
     failures_in_row: u32,
@@ -73,14 +73,14 @@ enum State {
     },
 }
 
-/// Whether someone may be asked.
+/// Permission to ask, in order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Standing {
-    /// By anyone.
+    /// Any caller may ask.
     Closed,
-    /// By one, whose try decides.
+    /// One caller may ask, and its try decides.
     Ready,
-    /// By nobody.
+    /// No caller may ask.
     Open,
 }
 
@@ -93,7 +93,7 @@ impl Breaker {
         }
     }
 
-    /// Takes the one try; false when another one has it.
+    /// Takes the deciding try if one is due; false if no caller may ask now.
     pub(super) fn take(&mut self, now: Instant) -> bool {
         match (self.standing(now), self.state) {
             (Standing::Open, _) => false,
@@ -109,14 +109,14 @@ impl Breaker {
         *self = Self::default();
     }
 
-    /// `chance` is between 0 and 1, and makes the pause up to a quarter longer.
+    /// Counts a failure. `chance`, from 0 to 1, is the jitter: it lengthens the back-off by up to a quarter.
     pub(super) fn failed(&mut self, now: Instant, chance: f64) {
         self.failures_in_row = self.failures_in_row.saturating_add(1);
         let pause = match self.state {
             State::Closed if self.failures_in_row < FAILURES_MAX => return,
             State::Closed => PAUSE_MIN,
             State::Trying { pause, .. } => (pause * 2).min(PAUSE_MAX),
-            // One that was asked before it opened.
+            // The failed query began before the breaker opened.
             State::Open { .. } => return,
         };
         self.state = State::Open { until: now + pause.mul_f64(1.0 + chance.clamp(0.0, 1.0) / 4.0), pause };
@@ -128,12 +128,12 @@ impl Breaker {
 }
 
 impl Health {
-    /// How long it takes to answer; `None` when it was never asked.
+    /// Smoothed response time; `None` if the endpoint was never asked.
     pub(super) fn smoothed(&self) -> Option<Duration> {
         self.smoothed
     }
 
-    /// How long to wait for it before another one is asked, too.
+    /// Wait for the endpoint until another one is asked as well.
     pub(super) fn patience(&self) -> Duration {
         let smoothed = |time: Duration| (time * PATIENCE_FACTOR).clamp(PATIENCE_MIN, PATIENCE_MAX);
         self.smoothed.map_or(PATIENCE_UNKNOWN, smoothed)
@@ -148,7 +148,7 @@ impl Health {
         self.breaker.succeeded();
     }
 
-    /// It has been asked for so long, and has not answered yet.
+    /// Notes that a query has been without an answer for so long.
     fn waits(&mut self, since: Duration) {
         if self.smoothed.is_none_or(|smoothed| smoothed < since) {
             self.smoothed = Some(since);
@@ -169,7 +169,7 @@ pub(super) struct Post {
     scope: u64,
 }
 
-/// The two tables.
+/// Health of all endpoints and posts.
 #[derive(Debug)]
 pub(super) struct HealthTables {
     endpoints: Shelf<Endpoint, Health>,
@@ -191,7 +191,7 @@ impl HealthTables {
         Post { endpoint: target.endpoint, scope }
     }
 
-    /// What is known of an endpoint, and whether it may be asked from this post.
+    /// Health of a post's endpoint, and the stricter permission of post and endpoint.
     pub(super) fn look(&self, post: &Post, now: Instant) -> (Health, Standing) {
         let health = self.endpoints.read(&post.endpoint, Health::clone).unwrap_or_default();
         let standing = self.posts.read(post, |breaker| breaker.standing(now)).unwrap_or(Standing::Closed);
@@ -199,38 +199,38 @@ impl HealthTables {
         (health, standing)
     }
 
-    /// Takes the right to ask; false when somebody else's try is to decide first.
+    /// Takes the permission to ask; false if another caller's try decides first.
     pub(super) fn take(&self, post: &Post, now: Instant) -> bool {
         let may_post = self.posts.change(post, |breaker| breaker.take(now)).unwrap_or(true);
         may_post && self.endpoints.change(&post.endpoint, |health| health.breaker.take(now)).unwrap_or(true)
     }
 
-    /// The endpoint answered, whatever it said.
+    /// Notes an answer of the endpoint, valid or not.
     pub(super) fn answered(&self, endpoint: &Endpoint, took: Duration) {
         self.endpoints.change_or_default(endpoint, |health| health.answered(took));
     }
 
-    /// The endpoint has not answered yet.
+    /// Notes that the endpoint has not answered yet.
     pub(super) fn waits(&self, endpoint: &Endpoint, since: Duration) {
         self.endpoints.change_or_default(endpoint, |health| health.waits(since));
     }
 
-    /// The endpoint did not answer, or nothing that could be read.
+    /// Notes silence of the endpoint, or an unreadable reply.
     pub(super) fn failed(&self, endpoint: &Endpoint, now: Instant, chance: f64) {
         self.endpoints.change_or_default(endpoint, |health| health.failed(now, chance));
     }
 
-    /// What the endpoint said counted.
+    /// Notes a valid reply.
     pub(super) fn was_right(&self, post: &Post) {
         self.posts.change(post, Breaker::succeeded);
     }
 
-    /// What the endpoint said was wrong.
+    /// Notes an invalid reply.
     pub(super) fn was_wrong(&self, post: &Post, now: Instant, chance: f64) {
         self.posts.change_or_default(post, |breaker| breaker.failed(now, chance));
     }
 
-    /// How many breakers are not closed.
+    /// Number of breakers that are not closed.
     pub(super) fn open(&self) -> usize {
         self.endpoints.count(|health| health.breaker.is_open()) + self.posts.count(Breaker::is_open)
     }

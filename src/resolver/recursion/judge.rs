@@ -1,4 +1,4 @@
-//! Whether what a site said counts: it belongs to the question, to what was delegated to the site, and verifies, when that is asked for.
+//! Validation of replies: relevance to the query, scope of the site's delegation, and proofs if evidence is required.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,43 +21,43 @@ use crate::{
     resolver::{Answer, Evidence},
 };
 
-/// What a site said, and counts.
+/// A valid reply.
 #[derive(Debug)]
 pub(super) enum Judged {
-    /// It leads on.
+    /// A referral: the walk goes on.
     Referral(Lead),
-    /// It ends the walk.
+    /// An answer: the walk ends.
     Answer(Final),
 }
 
-/// Where it leads.
+/// Content of a valid referral.
 #[derive(Debug)]
 pub(super) struct Lead {
     pub(super) known: Known,
     pub(super) ttl_seconds: u32,
-    /// Of the referral alone.
+    /// Verification of the referral alone.
     pub(super) verification: Verification,
 }
 
-/// How it ends.
+/// Content of a valid answer.
 #[derive(Debug)]
 pub(super) struct Final {
     pub(super) answer: Answer,
-    /// Of the whole chain.
+    /// Verification of the whole chain.
     pub(super) verification: Verification,
     pub(super) withheld: Box<[u32]>,
     pub(super) endpoint: Endpoint,
     pub(super) lag_seconds: Option<u32>,
     pub(super) ttl_seconds: u32,
-    /// When it was asked for, which its time begins with.
+    /// Time of the query, from which the TTL counts.
     pub(super) asked: Instant,
 }
 
-/// What is wrong with it.
+/// Kind and text of a fault.
 type Wrong = (ReasonKind, String);
 
 impl Inner {
-    /// Judges the reply to a question that was asked at a time.
+    /// Validates the reply to a query that was sent at `asked`.
     pub(super) fn judge(
         &self,
         question: &SiteQuestion,
@@ -85,7 +85,7 @@ impl Inner {
         let said_ttl = reply.ttl_seconds.unwrap_or(TTL_SECONDS_MAX);
         let ttl_seconds = ttl_seconds(&reply.answer).min(said_ttl);
         let verification = shown.verification.min(place.verification);
-        // Nobody speaks for longer than it was delegated to him; what he proves counts no longer than the delegation that it rests on.
+        // A delegation is valid no longer than its parent's; a proven answer no longer than the delegation it rests on.
         let until = asked + Duration::from_secs(u64::from(ttl_seconds));
         let until = place.until.map_or(until, |bound| bound.min(until));
         let ttl_bound = u32::try_from(until.saturating_duration_since(asked).as_secs()).unwrap_or(ttl_seconds);
@@ -118,7 +118,7 @@ impl Inner {
 }
 
 impl Judged {
-    /// As a hop shows it.
+    /// Outcome, TTL in seconds and verification for the hop.
     pub(super) fn shown(&self) -> (HopOutcome, u32, Verification) {
         match self {
             Self::Referral(lead) => {
@@ -140,7 +140,7 @@ fn kind_of(error: &UpstreamError) -> ReasonKind {
     }
 }
 
-/// Whether what was said is about the identifier, and for the site to say.
+/// Checks that the answer is about the identifier and within the site's delegation.
 fn belongs(identifier: &Identifier, place: &Place, answer: &Answer) -> Result<(), Wrong> {
     let about = |other: &Identifier| match other.key() == identifier.key() {
         true => Ok(()),
@@ -159,7 +159,7 @@ fn belongs(identifier: &Identifier, place: &Place, answer: &Answer) -> Result<()
             if !from.contains(to) || !to.covers(identifier.key()) {
                 return Err((ReasonKind::Loop, format!("leads to {to}, which is elsewhere")));
             }
-            // Strictly longer, so that no walk comes twice to one place.
+            // A strictly longer prefix: no walk comes twice to one place.
             match to.path().len() > from.path().len() {
                 true => Ok(()),
                 false => Err((ReasonKind::Loop, format!("leads back to {to}"))),
@@ -168,7 +168,8 @@ fn belongs(identifier: &Identifier, place: &Place, answer: &Answer) -> Result<()
     }
 }
 
-/// What of an answer its proof covers: edges come with any entry, and no proof of one says that these are all.
+/// The proven part of an answer. Edges are left out: any entry may carry some, and no proof shows that they are
+/// complete.
 fn only_proven(answer: Answer) -> Answer {
     let Answer::Found(found) = answer else { return answer };
     let record = found.record();

@@ -1,26 +1,26 @@
-//! Recursion: answers to what other nodes know, by walking down the tree of delegations for a client, and remembering.
+//! Recursion: resolves identifiers of other nodes for clients, by walking down the tree of delegations, with a cache.
 //!
 //! ```text
-//! question ─► answers kept? ─► flights: one walk a key ─► walk ─► contest: sites of one delegation ─► Upstream
-//!               │ stale one       others wait                │       health: fastest first, who fails rests
-//!               ▼                                            ├─► judge, verify: does what was said count
-//!             out after 1.8 s, or when the walk fails        └─► delegations kept
+//! query ─► answers cached? ─► flights: one walk a key ─► walk ─► contest: sites of one delegation ─► Upstream
+//!            │ stale one        others wait                │       health: fastest first, back-off
+//!            ▼                                             ├─► judge, verify: is the reply valid
+//!          out after 1.8 s, or when the walk fails         └─► delegations cached
 //! ```
 //!
-//! What always holds:
+//! Invariants:
 //!
-//! * Every referral leads strictly deeper, within what was delegated to the site that says it. So no walk goes in a circle, and
-//!   no site speaks for what is not its own.
-//! * A walk is bounded in referrals, in questions and in time; walks and those who wait for them are bounded in number, and
-//!   everything that is kept in bytes.
-//! * What is kept counts from when it was asked for, for two days at most. Stale is only what was found (RFC 8767), and only while
-//!   nothing newer can be had.
-//! * With [`Evidence`] asked for, what does not verify is as if it had not been said, and an answer is as much verified as the
-//!   weakest link of its chain from a root.
-//! * A client that goes away ends nothing; a try at a site ends by itself.
+//! * Every referral leads strictly deeper, within the prefix delegated to the site that gives it. So no walk goes in a
+//!   circle, and no site speaks for a prefix that is not its own.
+//! * A walk is bounded in referrals, in upstream queries and in time; walks and their waiters are bounded in number,
+//!   and the caches in bytes.
+//! * A cached item is valid from the time of its query, for two days at most. Only found records are served stale (RFC
+//!   8767), and only while no newer answer can be had.
+//! * With [`Evidence`] required, a reply that does not verify is ignored, and an answer counts as verified only as far
+//!   as the weakest link of its chain from a root.
+//! * A client that goes away ends no walk; a try at a site ends by itself.
 //!
-//! Everything outside comes through [`Upstream`] and [`Verifier`]; the clock is tokio's, the randomness comes from a seed.
-//! Deliberately absent: sockets and connections; which clients may ask; what this node itself is responsible for.
+//! All input from outside comes through [`Upstream`] and [`Verifier`]; the clock is tokio's, randomness comes from a
+//! seed. Deliberately absent: sockets and connections, admission of clients, and the prefixes of this node itself.
 
 mod answers;
 mod contest;
@@ -72,10 +72,10 @@ pub use walk::Start;
 pub use super::Evidence;
 use crate::id::{Identifier, Key};
 
-/// The most walks at once that pass by what is kept: they are for those who look at the tree, and take nothing from the others.
+/// Maximum number of concurrent traces, which bypass the cache. Their places are apart from those of other walks.
 pub const TRACES_MAX: usize = 64;
 
-/// Resolves what other nodes answer for. Cloning it is cheap, and gives the same one.
+/// Resolves identifiers that other nodes answer for. A clone is cheap and shares everything.
 #[derive(Clone)]
 pub struct Recursor {
     inner: Arc<Inner>,
@@ -91,26 +91,26 @@ struct Inner {
     health: HealthTables,
     flights: Arc<Flights>,
     walks: Arc<Semaphore>,
-    /// Places for walks that pass by what is kept.
+    /// Places for traces.
     traces: Arc<Semaphore>,
     waiters: Semaphore,
-    /// Counts how often everything that was kept was outdated.
+    /// Number of times that the whole cache was invalidated.
     generation: AtomicU64,
     chances: Mutex<StdRng>,
     counters: Counters,
 }
 
-/// A walk with its way, for those who want to see it.
+/// Result of a walk with its hops.
 #[derive(Clone, Debug)]
 pub struct Traced {
-    /// What it came to.
+    /// Result of the walk.
     pub result: Result<Resolved, RecursionError>,
-    /// The way, in order of time.
+    /// Hops of the walk, in order of time.
     pub hops: Vec<Hop>,
 }
 
 impl Recursor {
-    /// A recursor that knows its roots and nothing else.
+    /// A recursor with empty caches.
     pub fn new(
         roots: Roots,
         upstream: Arc<dyn Upstream>,
@@ -136,8 +136,8 @@ impl Recursor {
         Self { inner: Arc::new(inner) }
     }
 
-    /// What is kept, when it still counts: costs two hashes of the key and one short lock, and never waits. `None` says that
-    /// [`Recursor::resolve`] is to be asked.
+    /// The cached answer, if it is valid; costs two hashes of the key and one short lock, and never waits. On `None`,
+    /// ask [`Recursor::resolve`].
     pub fn kept(&self, key: &Key) -> Option<Resolved> {
         match self.inner.answers.look(key, Instant::now()) {
             Some(Kept::Answer(resolved)) => {
@@ -148,18 +148,19 @@ impl Recursor {
         }
     }
 
-    /// Resolves an identifier: from what is kept, or by a walk from the deepest delegation that is known. It has to be called within
-    /// a runtime.
+    /// Resolves an identifier: from the cache, or by a walk from the deepest known delegation. Must be called within a
+    /// runtime.
     ///
     /// # Errors
     ///
-    /// [`RecursionError`], also for a while after a walk has failed.
+    /// [`RecursionError`], also from the cache for a while after a walk has failed.
     pub async fn resolve(&self, identifier: &Identifier) -> Result<Resolved, RecursionError> {
         self.resolve_from(identifier, || None).await
     }
 
-    /// As [`Recursor::resolve`], when the local node itself has a delegation that covers the identifier: it goes before the roots.
-    /// It is asked for here, so that nothing is kept of a walk from one that was changed meanwhile.
+    /// As [`Recursor::resolve`], with a delegation of the local node as `start`, which takes precedence over the roots.
+    /// `start` is called after the generation is read: a walk from a delegation that changes meanwhile leaves nothing
+    /// in the cache.
     ///
     /// # Errors
     ///
@@ -180,7 +181,8 @@ impl Recursor {
         }
     }
 
-    /// Walks from the root, or from the local node's own delegation, whatever is kept, and tells the way. What it finds is kept.
+    /// Walks from a root, or from the local node's own delegation, without reading the cache, and returns the hops. The
+    /// results are cached.
     pub async fn trace(&self, identifier: &Identifier, start: impl FnOnce() -> Option<Start>) -> Traced {
         self.inner.counters.questions.fetch_add(1, Relaxed);
         let begin = Begin::new(&self.inner, identifier, start, false);
@@ -202,15 +204,15 @@ impl Recursor {
         Traced { result, hops }
     }
 
-    /// Forgets everything that is kept: who answers for what was changed by the local node. What walks under way come to is given out,
-    /// and neither that nor a delegation they meet is kept.
+    /// Invalidates the whole cache, after the local node changed a prefix. Walks in progress still give their results,
+    /// and leave neither these nor delegations in the cache.
     pub fn outdate_all(&self) {
         self.inner.generation.fetch_add(1, SeqCst);
         self.inner.answers.clear();
         self.inner.delegations.clear();
     }
 
-    /// What was done, and is held.
+    /// Counters, and sizes of the caches.
     pub fn stats(&self) -> RecursionStats {
         let inner = &self.inner;
         let ((answers, answer_bytes), (delegations, delegation_bytes)) =
@@ -241,12 +243,12 @@ impl Recursor {
             Err(error) => return stale.ok_or(error),
         };
         let Some(stale) = stale else { return seat.wait().await };
-        // The walk goes on without those who have got the stale answer.
+        // On a timeout the client takes the stale answer; the walk goes on and refreshes the cache.
         let landing = timeout(CLIENT_RESPONSE_TIMEOUT, seat.wait()).await;
         Ok(landing.ok().and_then(Result::ok).unwrap_or(stale))
     }
 
-    /// A seat in the flight for an identifier, which begins when there is none.
+    /// A seat in the walk for a key; starts the walk if there is none.
     fn seat(&self, begin: Begin) -> Result<Seated<'_>, RecursionError> {
         let inner = &self.inner;
         let limit = inner.options.waiters_max;
@@ -284,16 +286,16 @@ impl Recursor {
     }
 }
 
-/// What becomes of one who has to wait.
+/// Outcome of taking a seat.
 enum Seated<'a> {
-    /// It was there meanwhile.
+    /// The cache was filled meanwhile.
     Kept(Resolved),
-    /// A flight is under way; the place is given back when it is dropped.
+    /// A walk is in progress; dropping the permit frees the waiter's place.
     Waits(Seat, SemaphorePermit<'a>),
 }
 
 impl Inner {
-    /// A number from 0 up to 1.
+    /// A random number from 0 up to, but not including, 1.
     fn chance(&self) -> f64 {
         let bits = self.chances.lock().unwrap_or_else(PoisonError::into_inner).next_u64();
         (bits >> 11) as f64 / (1_u64 << 53) as f64
@@ -303,7 +305,7 @@ impl Inner {
         RecursionError::Overloaded { limit: self.options.walks_max, what: "walks" }
     }
 
-    /// Counts an answer.
+    /// Counts an answer by its source.
     fn counted(&self, resolved: Resolved) -> Resolved {
         match (resolved.stale, resolved.source) {
             (true, _) => &self.counters.stale,

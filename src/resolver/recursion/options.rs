@@ -1,4 +1,4 @@
-//! Where walks begin, and every bound of theirs.
+//! Roots, bounds and options of recursion.
 
 use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Duration};
 
@@ -8,33 +8,33 @@ use crate::{
     record::Delegation,
 };
 
-/// The most referrals of one walk.
+/// Maximum number of referrals in one walk.
 pub const HOPS_MAX: usize = 16;
-/// The longest that anything is kept, in seconds: two days.
+/// Maximum TTL of any cached item, in seconds: two days.
 pub const TTL_SECONDS_MAX: u32 = 172_800;
-/// How long an answer without values to say it may be kept, in seconds: not found, and a record that has none.
+/// TTL of an answer without values, in seconds: not found, and a record that shows none.
 pub const TTL_SECONDS_NOT_FOUND: u32 = 60;
-/// How long retired and denied may be kept, in seconds.
+/// TTL of retired, erased and denied, in seconds.
 pub const TTL_SECONDS_ENDED: u32 = 300;
-/// How long a failure is kept (RFC 9520 section 3.2: 1 s to 5 min).
+/// TTL of a cached failure (RFC 9520 section 3.2: 1 s to 5 min).
 pub const FAILURE_TTL: Duration = Duration::from_secs(5);
-/// What a stale answer says it may be kept for, in seconds (RFC 8767 section 4).
+/// TTL in a stale answer, in seconds (RFC 8767 section 4).
 pub const STALE_TTL_SECONDS: u32 = 30;
-/// How long one who could have a stale answer waits for a fresh one (RFC 8767 section 5, client response timer).
+/// Time that a client with a stale answer waits for a fresh one (RFC 8767 section 5, client response timer).
 pub const CLIENT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(1_800);
-/// How long after a failed refresh none is tried (RFC 8767 section 5, failure recheck timer).
+/// Pause after a failed refresh (RFC 8767 section 5, failure recheck timer).
 pub const FAILURE_RECHECK: Duration = Duration::from_secs(30);
 
-/// Where walks begin: of those that cover an identifier the longest prefix counts.
+/// Configured starts of walks; the longest prefix that covers an identifier counts.
 #[derive(Clone, Debug, Default)]
 pub struct Roots {
     by_path: HashMap<Box<[u8]>, Start>,
-    /// Every length of a path, longest first: there are few.
+    /// Path lengths, longest first: there are few.
     lengths: Vec<usize>,
 }
 
 impl Roots {
-    /// The roots; of two for one prefix the later one counts.
+    /// The roots; of two for the same prefix the later one counts.
     pub fn new(roots: Vec<(Prefix, Delegation)>) -> Self {
         let by_path: HashMap<Box<[u8]>, _> = roots
             .into_iter()
@@ -46,47 +46,48 @@ impl Roots {
         Self { by_path, lengths }
     }
 
-    /// The longest one that covers an identifier.
+    /// The root with the longest prefix that covers an identifier.
     pub(super) fn covering(&self, key: &Key) -> Option<&Start> {
         let at = |length: &usize| self.by_path.get(key.as_bytes().get(..*length)?);
         self.lengths.iter().filter_map(at).find(|(prefix, _)| prefix.covers(key))
     }
 }
 
-/// Over what a site is asked first.
+/// Protocol of the first query to a site that speaks both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FirstProtocol {
-    /// gRPC: everything that a site knows comes along, proofs too.
+    /// gRPC: a reply carries everything, proofs included.
     #[default]
     Grpc,
-    /// DNS: a hop takes less. Not for what needs a proof, or has a name of the DNS that does not tell who delegates it.
+    /// DNS: a hop is faster. Identifiers whose DNS name may be a hash still go to gRPC first, and queries with evidence
+    /// to gRPC only.
     Dns,
 }
 
-/// The bounds of a recursor.
+/// Options and bounds of a recursor.
 #[derive(Clone, Debug)]
 pub struct RecursionOptions {
-    /// What every answer and every referral has to bring along and to be verified by; without it nothing is verified.
+    /// Evidence required of every answer and referral; [`Evidence::None`] verifies nothing.
     pub evidence: Evidence,
-    /// Over what a site is asked first that is asked over both.
+    /// Protocol of the first query to a site that speaks both.
     pub first: FirstProtocol,
-    /// How long a walk may take.
+    /// Timeout of a walk.
     pub walk_timeout: Duration,
-    /// The most walks at once; beyond, those who need one are told to come later.
+    /// Maximum number of concurrent walks; beyond it, a caller that needs one is told to try later.
     pub walks_max: usize,
-    /// The most who wait for walks.
+    /// Maximum number of callers waiting for walks.
     pub waiters_max: usize,
-    /// The most questions to sites in one walk, repeated ones included.
+    /// Maximum number of queries to sites in one walk, repeats included.
     pub questions_max: usize,
-    /// What answers may take in memory, in bytes.
+    /// Maximum size of the cache of answers, in bytes.
     pub answer_bytes_max: usize,
-    /// What delegations may take in memory, in bytes.
+    /// Maximum size of the cache of delegations, in bytes.
     pub delegation_bytes_max: usize,
-    /// Of how many endpoints is known how they did.
+    /// Maximum number of endpoints, and of posts, with health records.
     pub endpoints_max: usize,
-    /// How long past its time an answer is kept, for when nothing newer can be had; zero for not at all.
+    /// Time after its TTL for which an answer may be served stale; zero for never.
     pub stale_max: Duration,
-    /// Where the randomness begins that spreads probes and pauses.
+    /// Seed of the randomness for probes and jitter.
     pub seed: u64,
 }
 

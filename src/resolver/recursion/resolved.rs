@@ -1,4 +1,4 @@
-//! What a walk comes to, and the way that it took.
+//! Results of walks, and the hops that led to them.
 
 use std::{fmt, sync::Arc, sync::OnceLock, time::Duration};
 
@@ -10,131 +10,132 @@ use crate::{
     resolver::{Answer, Evidence},
 };
 
-/// An answer as one who asked gets it.
+/// An answer of another node, as given to one caller.
 #[derive(Clone, Debug)]
 pub struct Resolved {
-    /// What the walk came to; shared with everyone who asked the same.
+    /// Result of the walk, shared by all who asked for the same identifier.
     pub resolution: Arc<Resolution>,
-    /// For how many seconds it may still be kept.
+    /// Remaining TTL in seconds.
     pub ttl_seconds: u32,
-    /// True when its time is over, and nothing newer can be had (RFC 8767).
+    /// True if the TTL is over and no newer answer can be had (RFC 8767).
     pub stale: bool,
-    /// Whether it was here already.
+    /// Source of the answer.
     pub source: Source,
 }
 
-/// Where something came from.
+/// Source of an answer or a hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// It was kept from an earlier question.
+    /// The cache, filled by an earlier query.
     Cache,
-    /// It was asked for.
+    /// A query to a site.
     Network,
 }
 
-/// What a walk came to.
+/// Result of a walk.
 #[derive(Debug)]
 pub struct Resolution {
-    /// The answer, and never [`Answer::Delegated`] or [`Answer::NotResponsible`]. When it is verified, a record holds what is proven
-    /// of it and no more: no edges and no outputs, which [`Record::edges_truncated`] says if there were any.
+    /// The answer; never [`Answer::Delegated`] or [`Answer::NotResponsible`]. With required evidence, a record holds
+    /// only proven parts: no edges and no outputs. If there were any, [`Record::edges_truncated`] is set.
     pub answer: Answer,
-    /// What was verified of it, and of all referrals that led to it.
+    /// Verification of the answer and of all referrals that led to it.
     pub verification: Verification,
-    /// Indexes of values that the entry has and the site did not show, when it was verified: they are not public, or were erased,
-    /// or the site keeps them back.
+    /// Indexes of values that the entry has and the site did not show, with required evidence: they are not public,
+    /// were erased, or are withheld by the site.
     pub withheld: Box<[u32]>,
-    /// The prefix of the delegation that led there.
+    /// Prefix of the delegation that led to the answering site.
     pub prefix: Arc<Prefix>,
-    /// Who said it.
+    /// Endpoint that gave the answer.
     pub endpoint: Endpoint,
-    /// How far that one says it is behind its primary, in seconds.
+    /// Lag of that site behind its primary, in seconds, as stated by the site.
     pub lag_seconds: Option<u32>,
-    /// The walk that brought it, in order of time; at most [`Hop::SHOWN_MAX`].
+    /// Hops of the walk, in order of time; at most [`Hop::SHOWN_MAX`].
     pub hops: Box<[Hop]>,
     pub(super) rendered: OnceLock<Bytes>,
 }
 
-/// What was verified.
+/// Degree of verification.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verification {
     /// Nothing.
     #[default]
     None,
-    /// The ledger of the one who answers for it has an entry that says so.
+    /// An entry that states the answer is in the ledger of the responsible site.
     Included,
-    /// And none that says otherwise later, nor one that delegates a longer prefix, up to the checkpoint of the lookup.
+    /// As [`Verification::Included`], and up to the checkpoint of the lookup no later entry contradicts the answer and
+    /// no longer prefix is delegated.
     Latest,
 }
 
-/// One question on the way.
+/// One step of a walk: a query to a site, or a cached delegation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hop {
-    /// The prefix of the delegation that led to whom was asked.
+    /// Prefix of the delegation that led to the endpoint.
     pub prefix: Arc<Prefix>,
-    /// Who was asked.
+    /// Endpoint that was asked.
     pub endpoint: Endpoint,
-    /// How long it took; nothing for what was kept.
+    /// Duration of the query; zero for a cached delegation.
     pub took: Duration,
-    /// What came of it.
+    /// Outcome of the query.
     pub outcome: HopOutcome,
-    /// How long it may be kept, in seconds.
+    /// TTL of the outcome, in seconds.
     pub ttl_seconds: u32,
-    /// What was verified of it alone.
+    /// Verification of this hop alone.
     pub verification: Verification,
-    /// Whether it was here already.
+    /// Source of the hop.
     pub source: Source,
 }
 
-/// What came of a question on the way.
+/// Outcome of a hop.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HopOutcome {
-    /// It leads on.
+    /// A referral.
     Referral {
-        /// To the sites of this prefix.
+        /// Prefix of the sites referred to.
         prefix: Arc<Prefix>,
     },
-    /// It ends the walk.
+    /// An answer, which ends the walk.
     Answer {
-        /// As [`AnswerKind::as_str`](crate::resolver::AnswerKind::as_str).
+        /// Kind of the answer, as [`AnswerKind::as_str`](crate::resolver::AnswerKind::as_str).
         said: &'static str,
     },
-    /// It was of no use.
+    /// A failure.
     Failed {
-        /// Why.
+        /// Reason of the failure.
         reason: Box<str>,
     },
 }
 
 impl Resolution {
-    /// The record, when there is one.
+    /// The record of an answer that found one.
     pub fn record(&self) -> Option<&Record> {
         self.answer.record()
     }
 
-    /// The answer as one front end writes it, written once and kept with it. One front end alone may use this.
+    /// The answer as encoded by one front end, encoded once and kept with the answer. Only one front end may use this.
     pub fn rendered(&self, render: impl FnOnce(&Answer) -> Bytes) -> Bytes {
         self.rendered.get_or_init(|| render(&self.answer)).clone()
     }
 
-    /// About how many bytes it keeps in memory, its rendered form included.
+    /// Approximate size in memory, in bytes, the rendered form included.
     pub(super) fn bytes(&self) -> usize {
         let reasons = |hop: &Hop| match &hop.outcome {
             HopOutcome::Failed { reason } => reason.len(),
             _ => 0,
         };
-        // Prefixes are shared with the delegations, and counted here as if they were not.
+        // Prefixes are shared with the delegations, yet counted here as if they were not.
         let hops: usize = self.hops.iter().map(|hop| size_of::<Hop>() + reasons(hop) + hop.prefix.as_str().len()).sum();
         size_of::<Self>() + self.answer.bytes() + hops + 4 * self.withheld.len()
     }
 }
 
 impl Hop {
-    /// The most hops that are shown of a walk.
+    /// Maximum number of hops kept of a walk.
     pub const SHOWN_MAX: usize = 48;
 }
 
 impl Verification {
-    /// The word for it.
+    /// Name of the degree.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -143,7 +144,7 @@ impl Verification {
         }
     }
 
-    /// What evidence shows, when it holds.
+    /// Verification that holds when this evidence verifies.
     pub(super) fn by(evidence: Evidence) -> Self {
         match evidence {
             Evidence::None => Self::None,
@@ -154,7 +155,7 @@ impl Verification {
 }
 
 impl Source {
-    /// The word for it.
+    /// Name of the source.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Cache => "cache",
@@ -175,7 +176,7 @@ impl fmt::Display for HopOutcome {
 
 #[cfg(test)]
 impl Resolved {
-    /// An answer that a walk brought just now.
+    /// An answer of a walk that has just ended.
     pub(crate) fn fresh(answer: Answer, ttl_seconds: u32) -> Self {
         let (prefix, endpoint) = (Prefix::parse("88.118").unwrap(), "grpc://192.0.2.7:50051".parse().unwrap());
         let resolution = Resolution {

@@ -1,43 +1,43 @@
-//! What a recursor has done.
+//! Counters of a recursor.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::error::RecursionError;
 
-/// Counters since the start, and what is held now.
+/// Counters since the start, and current sizes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecursionStats {
-    /// Questions of clients.
+    /// Queries of clients.
     pub questions: u64,
-    /// Of these, those that were answered with what was kept and still counts.
+    /// Queries answered from the cache within the TTL.
     pub from_cache: u64,
-    /// Of these, those that were answered with what had passed its time.
+    /// Queries answered with a stale answer.
     pub stale: u64,
-    /// Of these, those that waited for the walk of another one.
+    /// Queries that joined the walk of another query.
     pub flights_joined: u64,
-    /// Walks.
+    /// Walks started.
     pub walks: u64,
-    /// Questions to sites.
+    /// Queries to sites.
     pub upstream_questions: u64,
-    /// Of these, those that were asked beside another one, to know how the site does.
+    /// Queries to sites that were probes.
     pub probes: u64,
-    /// Questions of clients that came to nothing, by the kind of error; only kinds that occurred.
+    /// Failed queries of clients by kind of error; only kinds that occurred.
     pub failures: Vec<(&'static str, u64)>,
     /// Breakers that are not closed.
     pub breakers_open: usize,
-    /// Walks that are under way and shared.
+    /// Shared walks in progress.
     pub flights: usize,
-    /// Answers held.
+    /// Cached answers, failures included.
     pub answers: usize,
-    /// Their weight in bytes.
+    /// Size of the cached answers, in bytes.
     pub answer_bytes: usize,
-    /// Delegations held.
+    /// Cached delegations.
     pub delegations: usize,
-    /// Their weight in bytes.
+    /// Size of the cached delegations, in bytes.
     pub delegation_bytes: usize,
 }
 
-/// The counters.
+/// Counters since the start.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) questions: AtomicU64,
@@ -50,7 +50,7 @@ pub(super) struct Counters {
     failures: [AtomicU64; KINDS.len()],
 }
 
-/// Kinds of errors, as [`RecursionError::kind`] says them.
+/// Kinds of errors, as in [`RecursionError::kind`].
 const KINDS: [&str; 9] = [
     "not-responsible",
     "no-site",

@@ -1,4 +1,4 @@
-//! The rules of recursion, one by one, over sites that say what a test wants, on a clock that a test drives.
+//! Tests of the rules of recursion, over scripted sites and a paused clock.
 
 use std::{
     collections::HashMap,
@@ -20,10 +20,10 @@ const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const NOBODY: [u16; 0] = [];
 
-/// What an endpoint does with a question: how long it takes, and what it says.
+/// Script of an endpoint: duration and result of a query.
 type Site = Box<dyn Fn(&SiteQuestion) -> (Duration, Result<SiteReply, UpstreamError>) + Send + Sync>;
 
-/// Sites by port.
+/// Scripted sites by port.
 #[derive(Default)]
 struct Fake {
     sites: Mutex<HashMap<u16, Site>>,
@@ -47,12 +47,12 @@ impl Fake {
         self.set(port, move |_| (took, Err(UpstreamError::Unreachable { reason: "down".into() })));
     }
 
-    /// Any record that is asked for is there, for a minute.
+    /// Scripts a site that finds any record, with a TTL of a minute.
     fn finds(&self, port: u16, took: Duration) {
         self.set(port, move |question| (took, Ok(SiteReply::bare(found(question.identifier.as_str(), 60)))));
     }
 
-    /// The ports that were asked since the last time, in order.
+    /// Ports asked since the last call, in order.
     fn asked(&self) -> Vec<u16> {
         self.asked.lock().unwrap().drain(..).map(|(port, _)| port).collect()
     }
@@ -77,12 +77,12 @@ impl Upstream for Fake {
     }
 }
 
-/// What passes for a proof by a key.
+/// A stand-in for a proof by a key.
 fn proof_by(key: &str) -> TlogProof {
     TlogProof { checkpoint: format!("by {key}"), ..TlogProof::default() }
 }
 
-/// Believes what the reply itself says of its proof.
+/// Verifier that accepts a stand-in for a proof by the site's key.
 struct Believer;
 
 impl Verifier for Believer {
@@ -144,7 +144,7 @@ struct Bed {
     recursor: Recursor,
 }
 
-/// A recursor whose root has sites at these ports.
+/// A recursor whose roots have these delegations.
 fn bed_with(roots: &[(&str, Delegation)], options: RecursionOptions) -> Bed {
     let fake = Arc::new(Fake::default());
     let roots = roots.iter().map(|(prefix, delegation)| (Prefix::parse(prefix).unwrap(), delegation.clone()));
@@ -161,7 +161,7 @@ impl Bed {
         self.recursor.resolve(&identifier(text)).await
     }
 
-    /// What is said, whether it is stale, and its TTL.
+    /// Kind of the answer, staleness, and TTL.
     async fn said(&self, text: &str) -> (&'static str, bool, u32) {
         match self.resolve(text).await {
             Ok(resolved) => (resolved.resolution.answer.kind().as_str(), resolved.stale, resolved.ttl_seconds),
@@ -360,7 +360,7 @@ async fn grpc_goes_before_dns_of_the_same_site_unless_told_otherwise() {
     let bed = bed_with(&[(".", both.clone())], RecursionOptions { first, ..Default::default() });
     bed.fake.says(1, MS, Answer::NotFound);
     bed.fake.says(2, MS, Answer::NotFound);
-    // Nobody on the way can tell over DNS whose a URI is.
+    // Over DNS, no site on the way can tell the zone of a URI.
     for (text, asked) in [("1/a", 2), ("https://example.com/a", 1)] {
         assert_eq!((bed.said(text).await.0, bed.fake.asked()), ("not found", vec![asked]), "{text}");
     }
@@ -415,7 +415,7 @@ async fn what_was_outdated_on_the_way_is_not_kept() {
     let bed = bed(&[1]);
     bed.fake.says(1, 10 * MS, referral("88", at(600, &[2])));
     bed.fake.finds(2, 10 * MS);
-    // Before the delegation is said, and before the answer is.
+    // Before the delegation is given, and before the answer is.
     for meanwhile in [5, 15] {
         let recursor = bed.recursor.clone();
         let asked = tokio::spawn(async move { recursor.resolve(&identifier("88/a")).await });
@@ -426,14 +426,14 @@ async fn what_was_outdated_on_the_way_is_not_kept() {
         let stats = bed.recursor.stats();
         assert_eq!((stats.answers, stats.delegations), (0, 0), "after {meanwhile} ms");
     }
-    // While it is asked where to begin.
+    // While the start is read.
     let start = || {
         bed.recursor.outdate_all();
         None
     };
     assert_eq!(bed.recursor.resolve_from(&identifier("88/b"), start).await.unwrap().ttl_seconds, 0);
     assert!(bed.recursor.kept(identifier("88/b").key()).is_none());
-    // Nor is a failure.
+    // Failures are not kept either.
     bed.fake.is_down(2, 10 * MS);
     assert!(bed.recursor.resolve_from(&identifier("88/c"), start).await.is_err());
     bed.fake.finds(2, 10 * MS);
@@ -574,7 +574,7 @@ async fn when_a_whole_branch_has_moved_the_walk_goes_up_as_far_as_it_has_to() {
     assert_eq!((bed.said("88.2/c").await.0, bed.fake.asked()[0]), ("loop", 4));
 }
 
-/// A bed that knows that 88 is at port 2, where any record is found.
+/// A bed with the delegation of 88 to port 2 in its cache; port 2 finds any record.
 async fn bed_below_88() -> Bed {
     let bed = bed(&[1]);
     bed.fake.says(1, MS, referral("88", at(1_000, &[2])));

@@ -1,4 +1,4 @@
-//! What is asked of the sites of others, and what they can say.
+//! The upstream contract: queries to sites of other nodes, and their replies.
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -10,94 +10,95 @@ use crate::{
     vindex::Lookup,
 };
 
-/// A future that is owned by whoever waits for it.
+/// A boxed future, polled by its owner.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Asks one question of one endpoint of one site.
+/// Sends one query to one endpoint of a site.
 ///
-/// An implementation keeps its connections and bounds what it reads. It need not know any limit of time: a future that takes too
-/// long is dropped. What it gives back is believed in nothing: the walk checks that it belongs to the question, and, when asked
-/// for, what proves it.
+/// An implementation keeps its connections and bounds how much it reads. It needs no timeout: the caller drops a future
+/// that takes too long. The caller trusts no part of the reply: the walk checks that the reply belongs to the query,
+/// and verifies its proofs if evidence is required.
 pub trait Upstream: Send + Sync + 'static {
-    /// Asks.
+    /// Asks the target and returns its reply.
     fn ask<'a>(&'a self, to: &'a Target, question: &'a SiteQuestion)
     -> BoxFuture<'a, Result<SiteReply, UpstreamError>>;
 }
 
-/// Whom to ask.
+/// Target of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Where.
+    /// Endpoint to ask.
     pub endpoint: Endpoint,
-    /// The key that signs the checkpoints of the site (C2SP signed-note vkey), as its delegation says it.
+    /// Key that signs the site's checkpoints (C2SP signed-note vkey), as stated by the delegation.
     pub key: Option<Box<str>>,
-    /// As whom: the prefix that was delegated to it.
+    /// Prefix that is delegated to the site.
     pub prefix: Arc<Prefix>,
 }
 
-/// What to ask.
+/// Query to a site.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SiteQuestion {
-    /// About which identifier.
+    /// Identifier to resolve.
     pub identifier: Identifier,
-    /// What is to come along.
+    /// Evidence to return.
     pub evidence: Evidence,
 }
 
-/// What a site said.
+/// Reply of a site.
 #[derive(Clone, Debug)]
 pub struct SiteReply {
-    /// The answer; never one that others gave the site.
+    /// The answer of the site itself; never one that it has from other nodes.
     pub answer: Answer,
-    /// What proves its entry (C2SP tlog-proof).
+    /// Proof of the entry behind the answer (C2SP tlog-proof).
     pub proof: Option<TlogProof>,
-    /// What shows that no later entry is about the same: of an answer `id:` of the identifier, of a referral `ns:` of its prefix.
+    /// Lookup that shows the last entry about the subject: under `id:` of the identifier for an answer, under `ns:` of
+    /// the prefix for a referral.
     pub lookup: Option<Lookup>,
-    /// What shows that prefixes are not delegated which cover the identifier, and are longer than the one of the site, or of the
-    /// referral: from the longest down to the first that is homed.
+    /// Evidence that prefixes which cover the identifier are not delegated, if they are longer than the site's prefix,
+    /// or than that of a referral: from the longest down to the first that is homed.
     pub prefixes: Vec<PrefixEvidence>,
-    /// How long it may be kept at most, in seconds, when the site says less than what it said does: from its own cache, over DNS.
+    /// TTL in seconds, if the site gives one below that of the answer: from its own cache, over DNS.
     pub ttl_seconds: Option<u32>,
-    /// How far the site says it is behind its primary, in seconds; `None` for a primary.
+    /// Lag of the site behind its primary, in seconds, as stated by the site; `None` for a primary.
     pub lag_seconds: Option<u32>,
 }
 
-/// What shows that a prefix is not delegated.
+/// Evidence that a prefix is not delegated.
 #[derive(Clone, Debug)]
 pub struct PrefixEvidence {
     /// The prefix.
     pub prefix: Prefix,
-    /// What the verifiable index has under `ns:` of the prefix.
+    /// Lookup of `ns:` of the prefix in the verifiable index.
     pub lookup: Lookup,
-    /// What proves the last entry about it (C2SP tlog-proof); `None` when there is none.
+    /// Proof of the last entry about the prefix (C2SP tlog-proof); `None` if there is none.
     pub last: Option<TlogProof>,
 }
 
-/// Why a site said nothing of use.
+/// Error of a query to a site.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
-    /// Nothing came back.
+    /// No reply came.
     #[error("it cannot be reached: {reason}")]
     Unreachable {
-        /// Why.
+        /// Reason of the failure.
         reason: String,
     },
-    /// It answered that it will not.
+    /// The site refused to answer.
     #[error("it refuses: {reason}")]
     Refused {
-        /// Why.
+        /// Reason given by the site.
         reason: String,
     },
-    /// What came back is no answer.
+    /// The reply cannot be read.
     #[error("its answer cannot be read: {reason}")]
     Garbled {
-        /// Why.
+        /// Reason of the failure.
         reason: String,
     },
 }
 
 impl SiteReply {
-    /// An answer with nothing beside it.
+    /// A reply with an answer only.
     pub fn bare(answer: Answer) -> Self {
         Self { answer, proof: None, lookup: None, prefixes: Vec::new(), ttl_seconds: None, lag_seconds: None }
     }

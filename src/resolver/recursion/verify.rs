@@ -1,23 +1,26 @@
-//! What proves what a site said.
+//! Verification of replies: proofs of what a site said.
 //!
 //! | said | proven by |
 //! |---|---|
 //! | found | its entry: in the ledger, about the identifier, with the index, the time and the values that were said |
 //! | retired, erased | its entry, which says so |
-//! | denied | its entry, which has not ended the record: that there is one; not to show it is for the site to say |
+//! | denied | its entry, which leaves the record active: the record exists; showing values is up to the site |
 //! | not found | a lookup of `id:` that finds none |
-//! | referral | the entry that delegates, with the text of the delegation that was said |
+//! | referral | the entry that delegates, with exactly this delegation |
 //!
-//! Everything under the key that the delegation of the site names. For [`Evidence::Latest`] a lookup shows beside it that the
-//! entry is the last one about its subject, as of the checkpoint in the lookup. And of every prefix that covers the identifier and
-//! is longer than the one of the site, or of the referral, a lookup of `ns:` that finds none, or the last entry that is found
-//! shows that the site has not delegated it: else an old record, an absence or a shorter referral from the ledger of a parent
-//! would do for what it has given away. The longest prefix counts: behind one that the site homes no shorter one is looked at.
+//! Every proof verifies under the key in the site's delegation. For [`Evidence::Latest`] a lookup shows in addition
+//! that the entry is the last one about its subject, as of the checkpoint in the lookup.
 //!
-//! What is not proven: edges and outputs (a walk leaves them out), the number of a version, that values which were not shown may
-//! not be shown, how old the newest checkpoint of the site is; but it is
-//! not much older than one that was shown before, nor than that of the proof beside it ([`super::floors`]). [`Evidence::Inclusion`] shows nothing of longer prefixes: whoever can
-//! forge the answers of a parent can pass off what is in its ledger as the answer to what it has delegated.
+//! For [`Evidence::Latest`] every prefix that covers the identifier and is longer than that of the site, or of the
+//! referral, needs a lookup of `ns:` that finds nothing, or the last entry that it finds, to show that the site has not
+//! delegated the prefix. Otherwise an old record, an absence or a shorter referral from a parent's ledger would pass
+//! for what the parent has delegated. The longest prefix counts: behind one that the site homes, shorter prefixes are
+//! not checked.
+//!
+//! Not proven: edges and outputs (a walk leaves them out), version numbers, that withheld values may not be shown, and
+//! the age of the site's newest checkpoint; but a checkpoint is not much older than one shown before, or than that of
+//! the proof beside it ([`super::floors`]). [`Evidence::Inclusion`] proves nothing about longer prefixes: an attacker
+//! who can forge a parent's replies can pass off an entry of its ledger as the answer to what the parent has delegated.
 
 use super::{
     floors::Floors,
@@ -34,50 +37,50 @@ use crate::{
     vindex::{Lookup, LookupKind, keys::prefix_key},
 };
 
-/// Says what a reply proves. Pure: it asks nobody.
+/// Checks the proofs in a reply. Pure: a check sends no query.
 pub trait Verifier: Send + Sync + 'static {
-    /// Checks the evidence that a question asked for.
+    /// Checks the evidence that the query required.
     ///
     /// # Errors
     ///
-    /// [`Unproven`] when there is less than that.
+    /// [`Unproven`] if the reply proves less.
     fn verify(&self, claim: &Claim<'_>) -> Result<Shown, Unproven>;
 }
 
-/// What a site claims.
+/// Claim of a site.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'a> {
-    /// The key of the site.
+    /// Verifier key of the site.
     pub key: Option<&'a str>,
-    /// The prefix that was delegated to it.
+    /// Prefix delegated to the site.
     pub prefix: &'a Prefix,
-    /// What it was asked about.
+    /// Identifier in the query.
     pub identifier: &'a Identifier,
-    /// What was to come along.
+    /// Evidence that the query required.
     pub evidence: Evidence,
-    /// What it said.
+    /// Reply of the site.
     pub reply: &'a SiteReply,
 }
 
-/// What was shown.
+/// Result of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
-    /// How much.
+    /// Degree of verification.
     pub verification: Verification,
-    /// Indexes of values that the entry has and that were not shown.
+    /// Indexes of values of the entry that were not shown.
     pub withheld: Box<[u32]>,
 }
 
-/// Why something is not proven.
+/// Error of a verification.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("gives an answer that does not verify: {reason}")]
 pub struct Unproven {
-    /// The first thing that does not hold.
+    /// Text of the first fault.
     pub reason: String,
 }
 
-/// Checks real proofs: inclusion in a ledger, and lookups in its verifiable index. It remembers how much of each ledger it was shown,
-/// so that [`Evidence::Latest`] does not go back to an older state that was true once.
+/// Verifies inclusion proofs and lookups. It keeps the size that each ledger has shown, so that [`Evidence::Latest`]
+/// rejects an older state that was true once.
 #[derive(Debug)]
 pub struct LedgerVerifier {
     floors: Floors,
@@ -130,12 +133,12 @@ fn unproven(reason: impl Into<String>) -> Unproven {
     Unproven { reason: reason.into() }
 }
 
-/// The entry that a reply proves, and the values of it that it does not show.
+/// The entry proven by a reply, and the indexes of its values that are not shown.
 fn included(claim: &Claim<'_>, key: &str) -> Result<(Proven, Vec<u32>), Unproven> {
     entry_in(claim.reply.proof.as_ref().ok_or_else(|| unproven("no proof came along"))?, key)
 }
 
-/// The entry that a proof shows, and the values of it that it does not show.
+/// The entry proven by a file, and the indexes of its values that are not shown.
 fn entry_in(file: &TlogProof, key: &str) -> Result<(Proven, Vec<u32>), Unproven> {
     let key = VerifierKey::of_log(key).map_err(|error| unproven(error.to_string()))?;
     let policy = Policy::of_log(key).map_err(|error| unproven(error.to_string()))?;
@@ -146,17 +149,17 @@ fn entry_in(file: &TlogProof, key: &str) -> Result<(Proven, Vec<u32>), Unproven>
     }
 }
 
-/// What a lookup shows.
+/// Content of a verified lookup.
 struct LookedUp {
-    /// The last entry under the key.
+    /// Index of the last entry under the key.
     last: Option<u64>,
-    /// Of how many entries of the ledger it speaks.
+    /// Number of ledger entries that the lookup covers.
     entries: u64,
 }
 
 impl LookedUp {
-    /// Whether an entry under the key is the last one. The index follows the ledger; what stands behind its end is later than all that
-    /// it knows.
+    /// Checks that an entry is the last one under the key. The index lags the ledger: an entry beyond the lookup's end
+    /// is later than all that the lookup covers.
     fn ends_with(&self, index: u64) -> Result<(), Unproven> {
         if self.last == Some(index) || index >= self.entries {
             return Ok(());
@@ -166,22 +169,22 @@ impl LookedUp {
     }
 }
 
-/// What the verifiable index has under a key, as a reply's lookup shows it.
+/// The content of a reply's lookup, verified for a subject.
 fn looked_up(claim: &Claim<'_>, key: &str, subject: &[u8; 32]) -> Result<LookedUp, Unproven> {
     const NONE: &str = "no lookup came along: the site has no verifiable index (a mirror, one promoted under its old key, \
                         `verifiable` in [index] off), or still makes it after a start";
     shown_by(claim.reply.lookup.as_ref().ok_or_else(|| unproven(NONE))?, key, subject)
 }
 
-/// What the verifiable index has under a key, as a lookup shows it.
+/// The content of a lookup, verified for a subject.
 fn shown_by(lookup: &Lookup, key: &str, subject: &[u8; 32]) -> Result<LookedUp, Unproven> {
     let verifier = VerifierKey::of_log(key).map_err(|error| unproven(error.to_string()))?;
     let verified = lookup.verify(subject, &verifier).map_err(|error| unproven(error.to_string()))?;
     Ok(LookedUp { last: verified.indices.last().copied(), entries: verified.covers.size })
 }
 
-/// Checks that the site has delegated no prefix which covers the identifier and is longer than `upper`, as of so many entries of its
-/// ledger at least.
+/// Checks that the site has delegated no prefix that covers the identifier and is longer than `upper`, by lookups over
+/// at least `entries` entries.
 fn none_longer(claim: &Claim<'_>, key: &str, upper: &Prefix, entries: u64) -> Result<(), Unproven> {
     let longer = Prefix::covering(claim.identifier, upper).ok_or_else(|| {
         unproven(format!(
@@ -196,7 +199,7 @@ fn none_longer(claim: &Claim<'_>, key: &str, upper: &Prefix, entries: u64) -> Re
         let of_prefix = |unproven: Unproven| self::unproven(format!("of {prefix}: {}", unproven.reason));
         match last_said(shown, key, entries).map_err(of_prefix)? {
             None | Some((EntryKind::Revoke, _)) => {}
-            // The longest one counts.
+            // The longest prefix counts: behind a homed one no shorter one is checked.
             Some((EntryKind::Home, _)) if !matches!(claim.reply.answer, Answer::Delegated(_)) => break,
             Some((kind, index)) => {
                 let said = claim.reply.answer.kind().as_str();
@@ -207,10 +210,11 @@ fn none_longer(claim: &Claim<'_>, key: &str, upper: &Prefix, entries: u64) -> Re
     Ok(())
 }
 
-/// What the last entry about a prefix is, and its index, as of so many entries of the ledger at least; `None` when there is none.
+/// Kind and index of the last entry about a prefix, by a lookup over at least `entries` entries; `None` if there is
+/// none.
 fn last_said(shown: &PrefixEvidence, key: &str, entries: u64) -> Result<Option<(EntryKind, u64)>, Unproven> {
     let found = shown_by(&shown.lookup, key, &prefix_key(&shown.prefix))?;
-    // Else an old one would do beside the newest answer.
+    // Otherwise an old lookup would pass beside the newest answer.
     if found.entries < entries {
         let older = found.entries;
         return Err(unproven(format!("its lookup covers {older} entries, and that of the answer {entries}")));
@@ -236,7 +240,7 @@ fn about(identifier: &Identifier, proven: &Proven) -> Result<(), Unproven> {
     }
 }
 
-/// What the record is behind an entry about it; `None` when the entry is about something else than a record.
+/// Status of a record after an entry about it; `None` if the entry is about a prefix.
 fn status_behind(proven: &Proven) -> Option<Status> {
     match proven.kind {
         EntryKind::Create | EntryKind::Update | EntryKind::Event => Some(Status::Active),
@@ -278,7 +282,7 @@ fn denied_proven(identifier: &Identifier, proven: &Proven) -> Result<(), Unprove
     }
 }
 
-/// What a referral's key in the verifiable index is, when the entry delegates the prefix to these sites.
+/// Checks that the entry delegates the prefix to exactly these sites; returns the lookup key of the prefix.
 fn referral_proven(referral: &Referral, proven: &Proven) -> Result<[u8; 32], Unproven> {
     let entry = EntryText::parse(proven.text.as_bytes()).map_err(|error| unproven(error.to_string()))?;
     let (index, prefix) = (proven.index, &referral.prefix);

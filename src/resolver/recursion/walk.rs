@@ -1,18 +1,19 @@
-//! The walk: from the deepest delegation that is known, down to the one who answers.
+//! The walk: from the deepest known delegation down to the site that answers.
 //!
 //! ```text
-//! begin: kept delegation, else that of the local node, else a root ──► ask its sites ──► answer
+//! begin: deepest of cached delegation, that of the local node, root ──► ask its sites ──► answer
 //!           ▲                                                            │    │ ▲
-//!           │ no site of a kept one is of use: from above it             │    │ │ nobody above helps, or says the same again:
+//!           │ no site of a cached one is of use: from above it           │    │ │ no parent helps, or repeats the same:
 //!           └────────────────────────────────────────────────────────────┘    │ │ back to sites that were only slow
-//!                                                                             └─┴─► referral, strictly deeper: keep it, go on
+//!                                                                             └─┴─► referral, strictly deeper: cache it
 //! ```
 //!
-//! A kept delegation may be out of date, and its sites silent: after [`KEPT_PATIENCE`] those above are asked. One walk asks them, all
-//! others that found the same sites of no use wait for what it learns. Sites that were only slow get the time that is left.
+//! A cached delegation may be out of date, and its sites silent: after [`KEPT_PATIENCE`] the sites of its parent are
+//! asked. One walk asks them; all other walks that found the same sites of no use wait for the result. Sites that were
+//! only slow get the remaining time.
 //!
-//! A kept delegation is forgotten only when its parent says something else: a parent that is silent takes nothing away. Parents are
-//! left alone for a while when they said the same again ([`FAILURE_RECHECK`]), or nothing ([`FAILURE_TTL`]).
+//! A cached delegation is forgotten only if its parent contradicts it; a silent parent changes nothing. A parent is
+//! left alone for a while after it repeated the delegation ([`FAILURE_RECHECK`]) or said nothing ([`FAILURE_TTL`]).
 
 use std::{
     sync::{Arc, OnceLock, atomic::Ordering::SeqCst},
@@ -40,58 +41,58 @@ use crate::{
     record::Delegation,
 };
 
-/// How long the sites of a kept delegation are waited for before those above are asked whether it still holds. Two levels that have
-/// moved and the way from a root take less than a client waits who could have a stale answer
+/// Time until a walk leaves the silent sites of a cached delegation and asks those of its parent. Two moved levels and
+/// the way from a root then fit into the time that a client with a stale answer waits
 /// ([`CLIENT_RESPONSE_TIMEOUT`](super::options::CLIENT_RESPONSE_TIMEOUT)).
 const KEPT_PATIENCE: Duration = Duration::from_millis(800);
 
-/// A delegation from which a walk begins, because the local node itself has it.
+/// The local node's own delegation for an identifier, from which a walk may begin.
 pub type Start = (Arc<Prefix>, Arc<Delegation>);
 
-/// A walk under way.
+/// A walk in progress.
 #[derive(Debug)]
 pub(super) struct Walk {
     pub(super) question: Arc<SiteQuestion>,
     pub(super) questions_left: usize,
     deadline: Instant,
     hops: Vec<Hop>,
-    /// As of the beginning: what is outdated since then is not kept.
+    /// Generation of the cache at the start of the walk; the results of an older generation are not cached.
     generation: u64,
 }
 
-/// Where a walk is: at the sites of a delegation.
+/// Position of a walk: the sites of a delegation.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) prefix: Arc<Prefix>,
     pub(super) delegation: Arc<Delegation>,
-    /// The weakest link of the chain that led here.
+    /// Weakest verification of the chain that led here.
     pub(super) verification: Verification,
-    /// Until when the delegation counts; nothing when it was configured.
+    /// End of the delegation's validity; `None` for a configured root or a delegation of the local node.
     pub(super) until: Option<Instant>,
     stage: Stage,
 }
 
-/// How a walk came to a place, and so whether it may leave it for one above.
+/// Origin of a place, which decides if the walk may go up to the parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// It was kept from an earlier walk; those above may know better, and may be asked.
+    /// From the cache: the parent may know better, and may be asked.
     Kept,
-    /// The same, and those above were asked not long ago.
+    /// From the cache, and the parent is not to be asked now.
     Quiet,
-    /// It was said in this walk, or is where all walks begin.
+    /// From a referral in this walk, or the place where the walk began without the cache.
     Fresh,
-    /// Nothing else is left.
+    /// The last try at sites that were left early; no other place is left.
     Last,
 }
 
-/// What a walk begins with.
+/// Parameters of a walk.
 #[derive(Clone, Debug)]
 pub(super) struct Begin {
     pub(super) identifier: Identifier,
     pub(super) start: Option<Start>,
-    /// Whether what is kept counts; without it, the way is gone from the root.
+    /// True if cached delegations count; without them, the walk starts at a root or at `start`.
     pub(super) use_kept: bool,
-    /// How often everything that was kept had been outdated before `start` was asked for.
+    /// Generation of the cache before `start` was read.
     generation: u64,
 }
 
@@ -111,25 +112,25 @@ impl Begin {
 struct Dead {
     place: Place,
     error: RecursionError,
-    /// Whether it was left while its sites might still have answered.
+    /// True if the walk left the place while its sites might still have answered.
     left_early: bool,
-    /// Whether its parent has said it again, with other sites.
+    /// True if the parent returned this delegation with a different site set, or another walk learned so.
     moved: bool,
     turn: Option<OwnedMutexGuard<()>>,
 }
 
-/// Whether a walk may ask those above a kept delegation.
+/// Right of a walk to ask the parent of a cached delegation.
 enum Turn {
-    /// It may; until the guard is gone all others wait.
+    /// Granted; other walks wait until the guard is dropped.
     Mine(Option<OwnedMutexGuard<()>>),
-    /// Another walk has, and learned this.
+    /// Not needed: another walk learned this newer delegation.
     Moved(Known),
-    /// Nobody may now.
+    /// Denied for now: the parent was asked lately, or the deadline has passed.
     Over,
 }
 
 impl Walk {
-    /// Adds a hop to the way, as far as it is shown.
+    /// Adds a hop, up to [`Hop::SHOWN_MAX`].
     pub(super) fn tell(&mut self, hop: Hop) {
         if self.hops.len() < Hop::SHOWN_MAX {
             self.hops.push(hop);
@@ -137,7 +138,7 @@ impl Walk {
     }
 }
 
-/// Walks to the answer, keeps it, and gives it with the way.
+/// Walks to an answer, caches it, and returns it with the hops.
 pub(super) async fn walk(inner: &Arc<Inner>, begin: Begin) -> (Result<Resolved, RecursionError>, Vec<Hop>) {
     let question = SiteQuestion { identifier: begin.identifier.clone(), evidence: inner.options.evidence };
     let mut walk = Walk {
@@ -158,7 +159,7 @@ pub(super) async fn walk(inner: &Arc<Inner>, begin: Begin) -> (Result<Resolved, 
             let (answer, ttl_seconds, asked) = resolution(prefix, end, &walk.hops);
             let answer = Arc::new(answer);
             let kept = inner.answers.keep(key, &answer, ttl_seconds, asked);
-            // What was outdated meanwhile is not kept, even when that was just now.
+            // The generation is compared after the write: an invalidation during the write counts as well.
             if inner.is_outdated(&walk) {
                 inner.answers.forget(key);
                 return (Ok(Answers::pass(answer, 0)), walk.hops);
@@ -181,7 +182,7 @@ async fn go(
     walk: &mut Walk,
     begin: &Begin,
     mut place: Place,
-    // Each level is left upwards once, and one is come back to: no more than a tree is deep.
+    // Each level is left upwards once, and one is returned to: no more entries than the tree is deep.
     dead: &mut Vec<Dead>,
 ) -> Result<(Arc<Prefix>, Final), RecursionError> {
     let mut referrals = 0;
@@ -190,7 +191,7 @@ async fn go(
         let left = walk.deadline.saturating_duration_since(now);
         let until = match place.stage {
             Stage::Kept => now + KEPT_PATIENCE.min(left / 2),
-            // Time is left for those below, if those above do not help.
+            // If the parents do not help, the slow sites below need time.
             Stage::Quiet | Stage::Fresh if dead.iter().any(Dead::may_be_slow) => now + left / 2,
             Stage::Quiet | Stage::Fresh | Stage::Last => walk.deadline,
         };
@@ -235,7 +236,8 @@ impl Dead {
     }
 }
 
-/// Why nobody was of use: what the deepest sites did, and what those did who could have said that they are not the right ones.
+/// The error of a walk without a useful site: that of the deepest sites, with that of the highest place, which could
+/// have pointed elsewhere.
 fn dead_end(dead: &[Dead], error: RecursionError) -> RecursionError {
     let length = |dead: &&Dead| dead.place.prefix.path().len();
     let still = || dead.iter().filter(|dead| !dead.moved);
@@ -248,7 +250,8 @@ fn dead_end(dead: &[Dead], error: RecursionError) -> RecursionError {
 }
 
 impl Inner {
-    /// The deepest delegation that covers the identifier: kept, the local node's own, or a root; only above a length, if one is given.
+    /// The deepest delegation that covers the identifier: cached, the local node's own, or a root. With `above`, only
+    /// prefixes whose path is shorter.
     fn place(&self, walk: &mut Walk, begin: &Begin, above: Option<usize>) -> Option<Place> {
         let (key, now): (&Key, _) = (begin.identifier.key(), Instant::now());
         let is_above = |prefix: &Prefix| above.is_none_or(|length| prefix.path().len() < length);
@@ -257,7 +260,7 @@ impl Inner {
         let given = given.map(|(prefix, delegation)| Place {
             prefix: Arc::clone(prefix),
             delegation: Arc::clone(delegation),
-            // It is believed because it was configured, or because the local node says it.
+            // The start of the chain is trusted: configured, or in the local node's own ledger.
             verification: Verification::Latest,
             until: None,
             stage: Stage::Fresh,
@@ -282,12 +285,12 @@ impl Inner {
         }
     }
 
-    /// Whether what a walk finds stands no more on what it began with.
+    /// True if the cache was invalidated after the walk began.
     fn is_outdated(&self, walk: &Walk) -> bool {
         self.generation.load(SeqCst) != walk.generation
     }
 
-    /// Keeps a delegation, unless everything was outdated meanwhile, even just now.
+    /// Caches a delegation, unless the cache was invalidated after the walk began.
     fn keep(&self, walk: &Walk, known: &Known, now: Instant) {
         self.delegations.keep(known.clone(), now);
         if self.is_outdated(walk) {
@@ -295,7 +298,7 @@ impl Inner {
         }
     }
 
-    /// Keeps the delegation that a referral says, and goes there; not when it leads to the very sites of which none was of use.
+    /// Caches the delegation of a referral and moves there, unless its sites are those that were just of no use.
     fn follow(&self, walk: &Walk, mut known: Known, dead: &mut Vec<Dead>) -> Result<Place, RecursionError> {
         let now = Instant::now();
         let before = dead.iter().position(|dead| dead.place.prefix == known.prefix && !dead.moved);
@@ -303,7 +306,7 @@ impl Inner {
             self.keep(walk, &known, now);
             return Ok(Place::of(known, Stage::Fresh));
         };
-        // Those who wait for their turn look at what is kept: it is there before the turn is given back.
+        // Waiting walks read the cache: the delegation is stored before the turn is released.
         if dead[before].place.delegation != known.delegation {
             self.keep(walk, &known, now);
             (dead[before].moved, dead[before].turn) = (true, None);
@@ -324,7 +327,7 @@ impl Inner {
         }
     }
 
-    /// Where to go on from a place where no site was of use: above it, or back to one that was left early.
+    /// The next place after one where no site was of use: above it, or a place that was left early.
     async fn leave(
         &self,
         walk: &mut Walk,
@@ -351,7 +354,7 @@ impl Inner {
         if stage == Stage::Last { Err(dead_end(dead, error)) } else { self.come_back(walk, dead, error) }
     }
 
-    /// Nobody above helps: what is left are sites that were left early, the deepest ones first.
+    /// Returns to the first place that was left early, or fails: no parent helps.
     fn come_back(&self, walk: &Walk, dead: &mut Vec<Dead>, error: RecursionError) -> Result<Place, RecursionError> {
         let slow = dead.iter().position(Dead::may_be_slow);
         match slow.filter(|_| Instant::now() < walk.deadline) {
@@ -363,7 +366,7 @@ impl Inner {
         }
     }
 
-    /// Waits for the turn to ask those above a place.
+    /// Waits for the turn to ask the parent of a place.
     async fn turn(&self, walk: &Walk, place: &Place) -> Turn {
         let kept = || self.delegations.of(&place.prefix, Instant::now());
         let learned = |known: Known| match known.delegation == place.delegation {
@@ -381,7 +384,7 @@ impl Inner {
         }
     }
 
-    /// Those above had nothing to say: for a short time nobody asks them again for the sake of these places.
+    /// Keeps all walks from asking the parents of these places for [`FAILURE_TTL`].
     fn leave_parents_alone(&self, dead: &[Dead]) {
         let until = Instant::now() + FAILURE_TTL;
         for Dead { place, .. } in dead.iter().filter(|dead| !dead.moved && dead.place.stage == Stage::Kept) {

@@ -1,9 +1,9 @@
-//! How much there is of each node, over all paths: the sum of the products of the quantities along each.
+//! Totals of each node over all paths: the sum of the products of the quantities along each path.
 //!
-//! An edge without a quantity counts as one. Units are those of the edge at the part's end: going down the last edge of a
-//! path, going up the first. Edges that close a circle count for nothing. An event does not say how much of which input went
-//! into which output. So going down an event counts as one, whatever leads to it, and its inputs count whole; going up
-//! nothing is reckoned over an event.
+//! An edge without a quantity counts as one. The unit is that of the edge at the part's end: going down the last edge
+//! of a path, going up the first. Edges that close a cycle do not count. An event does not say how much of which input
+//! went into which output. So going down, an event counts as one whatever leads to it, and its inputs count whole;
+//! going up, nothing is computed across an event.
 
 use super::{
     NodeState, NodeTotal, Sum, TraceDirection,
@@ -11,39 +11,39 @@ use super::{
 };
 use crate::record::Amount;
 
-/// The nodes of a graph so that each comes before those that it leads to, but for circles.
+/// Topological order of a graph without the edges that close cycles.
 #[derive(Debug)]
 pub(in crate::resolver) struct Order {
     nodes: Vec<u32>,
-    /// The edges that lead back to where their path came from, by number.
+    /// Numbers of the edges that close cycles, ascending.
     pub(in crate::resolver) cycles: Vec<u32>,
 }
 
 impl Order {
-    /// True when an edge closes a circle.
+    /// True if an edge closes a cycle.
     pub(in crate::resolver) fn is_cycle(&self, edge: u32) -> bool {
         self.cycles.binary_search(&edge).is_ok()
     }
 }
 
-/// The sums of each node, by unit.
+/// Sums of each node, by unit.
 #[derive(Debug)]
 pub(in crate::resolver) struct Totals(Vec<Vec<(Box<str>, Sum)>>);
 
 impl Totals {
-    /// Those of one node.
+    /// Sums of one node.
     pub(in crate::resolver) fn of(&self, node: u32) -> &[(Box<str>, Sum)] {
         self.0.get(node as usize).map_or(&[], |amounts| amounts)
     }
 
-    /// A step for each node but the start.
+    /// A total for each node but the start.
     pub(in crate::resolver) fn into_steps(self) -> impl Iterator<Item = NodeTotal> {
         let numbered = (0..).zip(self.0).skip(1);
         numbered.map(|(number, amounts)| NodeTotal { number, amounts })
     }
 }
 
-/// Orders the nodes, and finds the circles: depth-first from the start, an edge to a node on the path there closes one.
+/// Orders the nodes and finds the cycles depth-first from the start: an edge to a node on the current path closes one.
 pub(in crate::resolver) fn order(graph: &Graph) -> Order {
     #[derive(Clone, Copy, PartialEq)]
     enum Seen {
@@ -81,7 +81,7 @@ pub(in crate::resolver) fn order(graph: &Graph) -> Order {
     order
 }
 
-/// Reckons the totals.
+/// Computes the totals of all nodes.
 pub(in crate::resolver) fn totals(graph: &Graph, order: &Order, direction: TraceDirection) -> Totals {
     let mut totals = Totals(vec![Vec::new(); graph.nodes.len()]);
     for &number in &order.nodes {

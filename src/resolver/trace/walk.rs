@@ -1,4 +1,4 @@
-//! The way of a trace: from node to node, breadth-first, within its limits.
+//! The walk of a trace: breadth-first from node to node, within the limits.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -19,14 +19,14 @@ use crate::{
     },
 };
 
-/// Edges of a node that are read at once.
+/// Number of edges of a node that are read at once.
 const PAGE_EDGES: usize = 1_000;
-/// Edges between two looks at the clock, those that are held back among them.
+/// Number of edges between two checks of the deadline, held-back edges included.
 const CLOCK_EDGES: usize = 64;
-/// How many edges of the graph an edge counts for that is held back: it takes about as much memory.
+/// Edges of the graph that a held-back edge is counted as: it takes about as much memory.
 const HELD_EDGES: usize = 4;
 
-/// What was found.
+/// The graph found by a walk.
 #[derive(Debug, Default)]
 pub(in crate::resolver) struct Graph {
     pub(in crate::resolver) nodes: Vec<Node>,
@@ -38,51 +38,51 @@ pub(in crate::resolver) struct Graph {
 #[derive(Debug)]
 pub(in crate::resolver) struct Node {
     pub(in crate::resolver) found: TracedNode,
-    /// The edges by which the trace went on from here, by number.
+    /// Numbers of the edges by which the trace went on from the node.
     pub(in crate::resolver) edges: Vec<u32>,
-    /// Whether all its edges were followed, as far as they fit in time.
+    /// True if all edges of the node were followed, as far as they fit in time.
     pub(in crate::resolver) complete: bool,
-    /// From when on the edge held that led here, where the rule of times has a say.
+    /// Time from which the edge that led here holds, in milliseconds since 1970 UTC; `None` lets every edge through.
     bound: Option<i64>,
-    /// Edges that did not fit in time so far.
+    /// Edges held back because they do not fit in time so far.
     held: Vec<Link>,
-    /// Whether the walk comes back to them.
+    /// True if a turn to follow the held-back edges again is queued.
     again: bool,
 }
 
-/// An edge of the graph, as the trace went along it.
+/// An edge of the graph, as the trace followed it.
 #[derive(Debug)]
 pub(in crate::resolver) struct Reached {
-    /// The node at its far end.
+    /// Number of the node at the far end.
     pub(in crate::resolver) far: u32,
-    /// By how much it multiplies.
+    /// Factor of the edge's quantity.
     pub(in crate::resolver) factor: Factor,
-    /// The unit of its quantity; empty for none.
+    /// Unit of the quantity; empty for none.
     pub(in crate::resolver) unit: Box<str>,
 }
 
-/// By how much an edge multiplies.
+/// Factor by which an edge multiplies amounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::resolver) enum Factor {
-    /// By this much.
+    /// The exact factor.
     By(Amount),
-    /// By a number of too many digits.
+    /// A number of too many digits.
     TooLong,
 }
 
-/// What is next.
+/// Next step of a walk.
 enum Turn {
     /// Follow all edges of a node.
     Expand(u32),
-    /// Look again at the edges of a node that did not fit in time.
+    /// Follow the held-back edges of a node again.
     Again(u32),
 }
 
-/// Why the walk ends before all is seen.
+/// Reason why a walk ends early.
 enum Stop {
-    /// A limit of the whole walk.
+    /// A limit of the whole walk was reached.
     Limit(Truncation),
-    /// Nobody wants more.
+    /// The sink broke off.
     Unwanted,
     /// Index or ledger cannot be read.
     Failed(ReadError),
@@ -106,14 +106,14 @@ pub(in crate::resolver) struct Walk<'a> {
     graph: Graph,
     turns: VecDeque<Turn>,
     edges_max: usize,
-    /// Edges that are held back, of all nodes.
+    /// Number of held-back edges of all nodes.
     held: usize,
-    /// Edges that were looked at, each as often as it was.
+    /// Number of edges looked at, repeats included.
     looked_at: usize,
 }
 
 impl<'a> Walk<'a> {
-    /// A trace up to the entry with this index; before the first entry when there is none.
+    /// A walk as of the entry with this index; `None` is before the first entry.
     pub(in crate::resolver) fn new(
         records: &'a Records,
         prefixes: &'a Prefixes,
@@ -137,7 +137,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Goes all the way; `None` when the sink wants no more.
+    /// Runs the walk to its end; `None` if the sink broke off.
     ///
     /// # Errors
     ///
@@ -171,7 +171,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Looks again at the edges of a node that are held back.
+    /// Follows the held-back edges of a node again.
     fn again(&mut self, number: u32, sink: TraceSink<'_>) -> Result<(), Stop> {
         let node = &mut self.graph.nodes[number as usize];
         node.again = false;
@@ -202,11 +202,11 @@ impl<'a> Walk<'a> {
         };
         let mut after: Option<EdgeEnd> = None;
         let mut left = if at_the_end { 0 } else { self.limits.fan_out_max as usize };
-        // What both ends say is one edge. What records say comes first.
+        // An edge stated by both ends counts once. Edges of records come first.
         let mut said: HashSet<Key> = HashSet::new();
         loop {
             self.look_at_the_clock()?;
-            // One more than is followed, to know whether there is more.
+            // One more than is followed shows if there are further edges.
             let limit = PAGE_EDGES.min(left + 1);
             let query = EdgeQuery { types: self.request.types, origin: None, upto, after: after.as_ref(), limit };
             let mut links = self.reader.links(&key, direction, &query)?;
@@ -240,7 +240,7 @@ impl<'a> Walk<'a> {
         if Instant::now() < self.deadline { Ok(()) } else { Err(Stop::Limit(Truncation::Time)) }
     }
 
-    /// Goes along an edge from a node.
+    /// Follows an edge from a node.
     fn follow(&mut self, near: u32, link: Link, sink: TraceSink<'_>) -> Result<(), Stop> {
         self.looked_at += 1;
         if self.looked_at.is_multiple_of(CLOCK_EDGES) {
@@ -286,7 +286,7 @@ impl<'a> Walk<'a> {
         given(sink(TraceStep::Edge(edge)))
     }
 
-    /// Notes that another edge leads to a node, which may let more of its own edges through.
+    /// Relaxes the time bound of a node that another edge leads to, which may let held-back edges through.
     fn loosen(&mut self, number: u32, valid_from_ms: Option<i64>) {
         let node = &mut self.graph.nodes[number as usize];
         let Some(bound) = node.bound else { return };
@@ -304,7 +304,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Finds a new node.
+    /// Adds a new node and queues its edges.
     fn node(
         &mut self,
         identifier: &Identifier,
@@ -372,7 +372,7 @@ fn given(taken: ControlFlow<()>) -> Result<(), Stop> {
     if taken.is_break() { Err(Stop::Unwanted) } else { Ok(()) }
 }
 
-/// Whether an edge fits in time behind the one that led to its node.
+/// True if an edge fits in time behind the edge that led to its node.
 fn fits(request: &TraceRequest, bound: Option<i64>, valid_from_ms: Option<i64>) -> bool {
     match (request.time_rule, bound, valid_from_ms) {
         (TimeRule::Respected, Some(bound), Some(time)) => match request.direction {

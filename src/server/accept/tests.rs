@@ -1,4 +1,5 @@
-//! The loop with a protocol of its own: an octet is a request, and the same octet the response; `w` waits to be told.
+//! The accept loop with a test protocol: an octet is a request, and the same octet the response; `w` waits for a
+//! signal.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use tokio::{
 use super::*;
 use crate::server::admission::{Admission, AdmissionLimits, ClientNetworks};
 
-/// What everything here takes at most.
+/// Timeout of every wait in these tests.
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_secs(60);
 const TIMEOUTS: Timeouts = Timeouts { handshake: LONG, first_request: LONG, idle: LONG, drain: LONG };
@@ -21,11 +22,11 @@ struct Server {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
-    /// Lets requests that wait go on.
+    /// Releases requests that wait.
     go: Arc<Notify>,
 }
 
-/// Who says nothing makes room after 50 ms; nobody is exempt when `shared`.
+/// Silent connections make room after 50 ms; nobody is exempt if `shared`.
 fn admission(shared: bool) -> Admission {
     let mut clients = ClientNetworks::default();
     if shared {
@@ -83,7 +84,7 @@ async fn ask(stream: &mut TcpStream, octets: &[u8]) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// What comes until the server ends the connection.
+/// Reads until the server ends the connection.
 async fn rest(mut stream: TcpStream) -> Vec<u8> {
     let mut octets = Vec::new();
     let _ = timeout(TEST_TIMEOUT, stream.read_to_end(&mut octets)).await.expect("the connection stays");
@@ -99,7 +100,7 @@ async fn silent_connections_make_room_wherever_they_come_from() {
         let mut working = connect_from([127, 9, 9, 9], &server).await;
         assert_eq!(ask(&mut working, b"a").await.unwrap(), b"a");
         working.write_all(b"w").await.unwrap();
-        // Half of them got an answer before.
+        // Half of them got an answer first.
         let mut silent = Vec::new();
         for number in 0..80 {
             let mut stream = connect_from(source(number), &server).await;
@@ -112,7 +113,7 @@ async fn silent_connections_make_room_wherever_they_come_from() {
         assert_eq!(ask(&mut newcomer, b"a").await.unwrap(), b"a");
         let counts = admission.counted()[0];
         assert!(counts.open <= 8 && counts.evicted >= 70, "{counts:?}");
-        // Who had a request under way is where it was.
+        // The connection with a request under way was not evicted.
         server.go.notify_one();
         assert_eq!(timeout(TEST_TIMEOUT, working.read_u8()).await.unwrap().unwrap(), b'w');
     }
@@ -134,7 +135,7 @@ async fn a_network_has_its_share_and_the_others_theirs() {
     let mut other = connect_from([127, 0, 2, 1], &server).await;
     assert_eq!(ask(&mut other, b"a").await.unwrap(), b"a");
     assert_eq!(admission.counted()[0].turned_away, 1);
-    // One of its own that is silent makes room.
+    // A silent connection of the same network makes room.
     server.go.notify_one();
     let mut again = connect_from([127, 0, 1, 9], &server).await;
     let answered = async {
@@ -148,7 +149,7 @@ async fn a_network_has_its_share_and_the_others_theirs() {
 #[tokio::test]
 async fn silence_ends_a_connection_by_stage() {
     let short = Duration::from_millis(100);
-    // what is said before the silence, what of the bounds is short, what comes before the end
+    // sent before the silence, the short timeout, received before the end
     let table = [
         ("", Timeouts { handshake: short, ..TIMEOUTS }, ""),
         ("o", Timeouts { first_request: short, handshake: short * 2, ..TIMEOUTS }, "."),
@@ -160,7 +161,7 @@ async fn silence_ends_a_connection_by_stage() {
         stream.write_all(said.as_bytes()).await.unwrap();
         assert_eq!(rest(stream).await, answered.as_bytes(), "{said}");
     }
-    // A request under way is no silence.
+    // A connection with a request under way is not silent.
     let timeouts = Timeouts { handshake: short, first_request: short, idle: short, ..TIMEOUTS };
     let server = server(admission(false).frontend(0).listener("test", 8), timeouts).await;
     let mut stream = connect_from([127, 0, 0, 1], &server).await;

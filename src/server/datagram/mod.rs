@@ -1,4 +1,4 @@
-//! Protocols over UDP: a loop that answers a batch of datagrams at a time, whatever they say.
+//! UDP transport of any protocol: a loop that answers datagrams in batches.
 //!
 //! ```text
 //!             +-> service: what is in memory -> sendmmsg ------------------------> client
@@ -7,18 +7,21 @@
 //!             +-> waits for others -> LateReply -> sendmsg -> client
 //! ```
 //!
-//! A protocol is a [`DatagramService`]. The loop knows nothing of it; it is compiled for each service, so that a datagram costs no
-//! indirect call.
+//! A protocol is a [`DatagramService`]. The loop is generic over the service and compiled for each one, so that a
+//! datagram costs no indirect call.
 //!
-//! Each worker is two threads over one socket; several workers share the port (SO_REUSEPORT), and the system divides the clients
-//! among them. The loop takes what has arrived, has answered what takes no disk, sends all of it with one call, and hands the rest
-//! to the reader, which may wait. When that one falls behind, what it would read is dropped, and the others are answered as before.
-//! A socket that is bound to no particular address answers from the one that was asked.
+//! Each worker is two threads over one socket; several workers share the port (SO_REUSEPORT), and the system divides
+//! the clients among them. The loop takes the datagrams that have arrived, answers those that need no disk, sends all
+//! responses with one call, and hands the other requests to the reader, which may wait. When the reader falls behind,
+//! its new requests are dropped, and the loop goes on. A socket bound to the unspecified address answers from the
+//! address that the client asked.
 //!
-//! A client over UDP may not be who it says. So a response is written first, then the service says on which account it counts
-//! ([`DatagramService::rate_key`]), and the verdict of the [`RateLimiter`] decides how much of it leaves.
+//! Source addresses over UDP can be forged. So a response is written first, then the service names the bucket that it
+//! counts against ([`DatagramService::rate_key`]), and the verdict of the [`RateLimiter`] decides how much of it is
+//! sent.
 //!
-//! Deliberately absent: what the answers are, and who is exempt from limits because it proved where it is: the service says so.
+//! Deliberately absent: the content of responses, and the exemption of clients with a proven address: both are the
+//! service's.
 
 pub mod rate;
 mod sender;
@@ -44,37 +47,37 @@ use worker::{Desk, LateDesk, READING_BATCHES_MAX, Reader, Worker};
 
 use crate::resolver::Depth;
 
-/// What answers the datagrams of a protocol.
+/// A protocol that answers datagrams.
 ///
-/// For each datagram, `answer`, `rate_key`, `within` and `conclude` are called in this order; `rate_key` and `within` only for a client
-/// that has limits.
+/// For each datagram, `answer`, `rate_key`, `within` and `conclude` are called in this order; `rate_key` and `within`
+/// only for a client with limits.
 pub trait DatagramService: Send + Sync + Sized + 'static {
-    /// What came of a request.
+    /// Result of answering a request.
     type Answer;
 
-    /// The same service for others who use it; counters of a single thread can be plain additions.
+    /// A further instance of the service; with a single user its counters can be plain additions.
     fn instance(&self, users: Users) -> Self;
 
-    /// Answers a request as far as `depth` goes; writes the response, if there is one, in place of what `out` held.
+    /// Answers a request within `depth`; replaces the content of `out` with the response, if there is one.
     fn answer(&self, request: &[u8], client: &DatagramClient, depth: Depth, out: &mut Vec<u8>) -> Self::Answer;
 
-    /// The account that an answer counts on; `None` for what limits do not count.
+    /// Rate-limit key of an answer; `None` if the answer is not limited.
     fn rate_key(&self, answer: &Self::Answer) -> Option<RateKey>;
 
-    /// What becomes of an answer by the verdict of the limits; a response that slips is cut down where it stands.
+    /// Applies the verdict of the rate limit to an answer; cuts a response that slips in place.
     fn within(&self, answer: Self::Answer, verdict: Verdict, response: &mut Vec<u8>) -> Self::Answer;
 
-    /// Counts an answer, begins what has to be waited for, and says what is done with the response.
+    /// Counts an answer, starts the work that the client has to wait for, and decides about the response.
     fn conclude(&self, answer: Self::Answer, request: &[u8], path: &ReplyPath<'_, Self>) -> Sent;
 
-    /// Counts datagrams that cannot be requests: they are too long, or come from nobody.
+    /// Counts datagrams that cannot be requests: too long, or without a source address.
     fn ignored(&self, datagrams: u64);
 
-    /// Counts requests that are dropped because the reader has fallen behind.
+    /// Counts requests that were dropped because the reader has fallen behind.
     fn shed(&self, requests: u64);
 }
 
-/// Who uses an instance of a service.
+/// Users of an instance of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Users {
     /// One thread.
@@ -83,29 +86,29 @@ pub enum Users {
     AnyThread,
 }
 
-/// What is done with a response.
+/// Decision about a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// It leaves.
+    /// Send the response.
     Response,
-    /// Nothing leaves, at least not now.
+    /// Send nothing, at least not now.
     Nothing,
-    /// Nothing yet: the request is answered again with [`Depth::Whole`], by a thread that may wait.
+    /// Send nothing yet: answer the request again with [`Depth::Whole`], on a thread that may wait.
     Deferred,
 }
 
-/// Who sent a datagram.
+/// Sender of a datagram.
 #[derive(Clone, Copy, Debug)]
 pub struct DatagramClient {
-    /// The address.
+    /// Source address.
     pub address: IpAddr,
-    /// When, in seconds since 1970 UTC.
+    /// Time of receipt, in seconds since 1970 UTC.
     pub now_unix: u64,
-    /// Whether there are limits on what goes to the address.
+    /// True if responses to the address are rate-limited.
     pub has_limits: bool,
 }
 
-/// The way back to a client, as long as its request is looked at.
+/// Return path to a client while its request is processed.
 pub struct ReplyPath<'a, S> {
     path: Path,
     client: IpAddr,
@@ -118,21 +121,21 @@ impl<S: DatagramService> ReplyPath<'_, S> {
         self.client
     }
 
-    /// A way back that stays, for a response that has to be waited for; `None` for what is a late response itself.
+    /// Return path for a late response; `None` if the response is already late.
     pub fn later(&self) -> Option<LateReply<S>> {
         Some(LateReply { desk: Arc::clone(self.late?), path: self.path })
     }
 }
 
-/// The way back to a client that waits for a response.
+/// Return path to a client that waits for a late response.
 pub struct LateReply<S> {
     desk: Arc<LateDesk<S>>,
     path: Path,
 }
 
 impl<S: DatagramService> LateReply<S> {
-    /// Answers the request now, and sends the response within the limits of the client. What cannot be sent is dropped: the client
-    /// asks again.
+    /// Answers the request now, and sends the response within the client's limits. A response that cannot be sent is
+    /// dropped: the client asks again.
     pub fn respond(self, request: &[u8], answer: impl FnOnce(&S, &DatagramClient, &mut Vec<u8>) -> S::Answer) {
         self.desk.respond(request, self.path, answer);
     }
@@ -145,11 +148,11 @@ pub struct DatagramListener {
 }
 
 impl DatagramListener {
-    /// Starts a worker on each socket, which answers with the service.
+    /// Starts a worker with this service on each socket.
     ///
     /// # Errors
     ///
-    /// When the system gives no thread or no second handle of a socket.
+    /// If the system gives no thread or no second handle of a socket.
     pub fn run<S: DatagramService>(
         sockets: Vec<UdpSocket>,
         service: &S,
@@ -164,7 +167,7 @@ impl DatagramListener {
             let reading = Desk::new(service, Arc::clone(limiter), Some(Arc::clone(&late)));
             let answering = Desk::new(service, Arc::clone(limiter), Some(late));
             let reading_socket = socket.try_clone()?;
-            // What a thread sends with holds pointers, and so is made on the thread itself.
+            // A sender holds pointers and so is created on its own thread.
             listener.spawn("touchmark-read", move || {
                 Reader::new(reading, Sender::new(reading_socket, is_unbound), queued).run();
             })?;
@@ -181,8 +184,8 @@ impl DatagramListener {
         Ok(())
     }
 
-    /// Stops after what was taken has been answered. Datagrams that still wait in the system are dropped; a client
-    /// asks again.
+    /// Stops after the received requests have been answered. Datagrams still in the system's queue are dropped; clients
+    /// ask again.
     pub fn shutdown(mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in mem::take(&mut self.threads) {
@@ -194,7 +197,7 @@ impl DatagramListener {
 }
 
 impl Drop for DatagramListener {
-    /// Whoever does not wait for the threads does not keep them either.
+    /// Stops the threads without waiting for them.
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }

@@ -1,43 +1,44 @@
-//! Response-rate limiting (ISC-TN-2012-1): a client network gets the same kind of answer only so often over UDP, so that
-//! whoever forges its address cannot bury it under our answers.
+//! Response-rate limiting (ISC-TN-2012-1): bounds the rate of equal answers to a client network over UDP, so that an
+//! attacker who forges its address cannot flood it with our answers.
 //!
 //! # Accounts
 //!
-//! Each client network has an account for each kind of answer, which tells apart what repeats in an attack:
+//! Each client network has one account, a token bucket, for each kind of answer, by what repeats in an attack:
 //!
 //! | answer | account by |
 //! |---|---|
 //! | positive | network, name and type |
 //! | no data | network and name |
 //! | referral | network and the name of the delegated prefix: the names below it are random |
-//! | NXDOMAIN | network and the zone or the closest name above that exists: the names asked for are random |
+//! | NXDOMAIN | network: the names asked for are random |
 //! | error | network |
-//! | before others are asked (a walk) | network; the answer counts once more when it is there |
+//! | walk, before other nodes are asked | network; the answer counts once more when it is sent |
 //!
-//! An account is given `responses_per_second` a second and holds no more than that; every request takes one, answered or
-//! not, down to `window_seconds` seconds of debt. In debt nothing is answered in full. So over any stretch of a window an
-//! account pays for at most `responses_per_second * (window_seconds + 1)` answers, and a flood that goes on gets none but
-//! the slips: every `slip`-th limited answer is sent truncated, so that a client whose address is being forged can come
-//! back over TCP.
+//! An account gains `responses_per_second` tokens a second and holds no more than that; every request takes one,
+//! answered or not, down to a debt of `window_seconds` seconds. In debt nothing is answered in full. So in any window
+//! an account pays for at most `responses_per_second * (window_seconds + 1)` answers, and a lasting flood gets only
+//! slips: every `slip`-th limited answer is sent truncated, so that a client whose address is forged can retry over
+//! TCP.
 //!
 //! # The table
 //!
-//! It is made once, of a fixed size, and never grows. An account is one 64-bit word that is changed by
-//! compare-and-exchange: any number of threads may check at once, none waits for another.
+//! The table has a fixed size and never grows. An account is one 64-bit word, changed by compare-and-exchange: any
+//! number of threads may check at once, and none waits for another.
 //!
 //! ```text
-//! | tag, 20 bits | limited answers since the last slip, 4 bits | when the account will be full, 40 bits, in µs |
+//! | tag, 20 bits | limited answers since the last slip, 4 bits | time at which the account is full, 40 bits, in µs |
 //! ```
 //!
-//! "When it will be full" is all of an account: in debt when that is further away than a second, idle when it is past.
-//! An account may stand in eight places, which are one cache line. When they are taken, the one that is closest to full
-//! makes room: **what the table forgets is sent**, so more attackers than places cost protection, never service. Two
-//! accounts fall together when set and tag are the same: a chance of 1 in 130,000 for an account in a full table, and
-//! nobody can bring it about, for places are hashed with a secret. The time in a word starts again after 12 days: an account
-//! that was idle just as long, and that no other replaced, may look in debt for the length of a window.
+//! The time at which it is full is the whole state of an account: in debt if that time is more than a second ahead,
+//! idle if it is past. An account may stand in one of eight places, which share a cache line. If all are taken, the
+//! account closest to full is replaced: **an answer of a forgotten account is sent**, so more attackers than places
+//! cost protection, never service. Two accounts collide if set and tag are equal: a chance of 1 in 130,000 for an
+//! account in a full table, and no attacker can provoke it, as places are hashed with a secret. The time in a word
+//! wraps after 12 days: an account that was idle just as long, and was not replaced, may look in debt for the length of
+//! a window.
 //!
-//! Deliberately absent: clocks, counters (the caller sees each verdict), rates that differ by kind. Who has a valid cookie
-//! or came over TCP is not forged: the caller does not ask for those.
+//! Deliberately absent: clocks, counters (the caller sees each verdict), rates that differ by kind. Clients with a
+//! valid cookie or over TCP are not forged: the caller does not ask for those.
 
 use std::{
     fmt,
@@ -51,54 +52,54 @@ use siphasher::sip::SipHasher13;
 
 use crate::network::{Network, loopback};
 
-/// What `responses_per_second` may be; 0 limits nothing.
+/// Range of `responses_per_second`; 0: no limit.
 pub const RESPONSES_PER_SECOND: RangeInclusive<u32> = 0..=10_000;
-/// What `window_seconds` may be.
+/// Range of `window_seconds`.
 pub const WINDOW_SECONDS: RangeInclusive<u32> = 1..=3_600;
-/// What `slip` may be; 0 sends nothing.
+/// Range of `slip`; 0: no slips.
 pub const SLIP: RangeInclusive<u8> = 0..=10;
-/// What `table_entries` may be.
+/// Range of `table_entries`.
 pub const TABLE_ENTRIES: RangeInclusive<usize> = 1_024..=16_777_216;
-/// The most networks without limits: each is looked at for each answer.
+/// Maximum number of networks without limits: every answer checks all of them.
 pub const EXEMPT_NETWORKS_MAX: usize = 64;
 
-/// Accounts of a set: as many as a cache line holds.
+/// Number of accounts of a set: those of one cache line.
 const SET_ENTRIES: usize = 8;
-/// The parts of an account, in bits from the right.
+/// Fields of an account's word, in bits from the right.
 const DUE_BITS: u32 = 40;
 const LIMITED_BITS: u32 = 4;
 const TAG_BITS: u32 = 64 - DUE_BITS - LIMITED_BITS;
 const DUE_MASK: u64 = (1 << DUE_BITS) - 1;
 const LIMITED_MASK: u64 = (1 << LIMITED_BITS) - 1;
-/// How far the clocks of two threads may be apart, in microseconds.
+/// Maximum difference between the clocks of two threads, in microseconds.
 const SKEW_US: u64 = 1_000_000;
-/// How often an account is tried that other threads change at the same time.
+/// Maximum number of attempts to change an account that other threads change at the same time.
 const ATTEMPTS_MAX: usize = 64;
 const US_PER_SECOND: u64 = 1_000_000;
 const US_PER_MS: u64 = 1_000;
 
 const _: () = assert!(*SLIP.end() as u64 <= LIMITED_MASK);
-// The longest debt must be told from the past.
+// The longest debt must be distinguishable from a past time.
 const _: () = assert!((*WINDOW_SECONDS.end() as u64 + 2) * 2 * US_PER_SECOND + SKEW_US < DUE_MASK);
-// Place and tag come from different bits of the hash.
+// Place and tag are taken from different bits of the hash.
 const _: () = assert!(*TABLE_ENTRIES.end() / SET_ENTRIES <= 1 << (64 - TAG_BITS));
 
-/// What is limited, and how far. Values outside the ranges of this module count as the closest inside.
+/// Limits of responses. Values outside the ranges of this module count as the closest inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimits {
-    /// How many answers of a kind a client network gets a second ([`RESPONSES_PER_SECOND`]).
+    /// Answers of one kind per second for a client network ([`RESPONSES_PER_SECOND`]).
     pub responses_per_second: u32,
-    /// How many seconds a client network that asked too much pays for at most ([`WINDOW_SECONDS`]).
+    /// Maximum debt of an account, in seconds ([`WINDOW_SECONDS`]).
     pub window_seconds: u32,
-    /// Of so many limited answers one is sent truncated ([`SLIP`]): 1 is all of them, 0 none.
+    /// One in this many limited answers is sent truncated ([`SLIP`]): 1 is all of them, 0 none.
     pub slip: u8,
-    /// How many bits of an IPv4 address are the client network: 0 to 32.
+    /// Prefix length of a client network over IPv4: 0 to 32.
     pub ipv4_prefix_length: u8,
-    /// How many bits of an IPv6 address are the client network: 0 to 128.
+    /// Prefix length of a client network over IPv6: 0 to 128.
     pub ipv6_prefix_length: u8,
     /// Networks without limits, at most [`EXEMPT_NETWORKS_MAX`].
     pub exempt: Vec<Network>,
-    /// How many accounts the table holds, of 8 bytes each ([`TABLE_ENTRIES`]); rounded up to a power of two.
+    /// Number of accounts in the table, of 8 bytes each ([`TABLE_ENTRIES`]); rounded up to a power of two.
     pub table_entries: usize,
 }
 
@@ -116,48 +117,48 @@ impl Default for RateLimits {
     }
 }
 
-/// The kinds of answers that are counted apart.
+/// Kinds of answers with accounts of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerClass {
-    /// There are records; the hash is of name and type.
+    /// Records; the hash is of name and type.
     Positive,
-    /// The name has no records of the type, or others have; the hash is of the name, or of that of the delegated prefix.
+    /// No records of the type, or a referral; the hash is of the name, or of the name of the delegated prefix.
     NoData,
-    /// The name does not exist; the hash is of the zone or of the closest name above that exists.
+    /// No such name; the hash is 0 for DNS, so that random names share an account.
     NxDomain,
-    /// Refused, or not understood; the hash does not count.
+    /// A refusal or an error; the hash is ignored.
     Error,
-    /// None yet: others have to be asked; the hash does not count.
+    /// A walk that is about to start; the hash is ignored.
     Walk,
 }
 
-/// What tells apart the accounts of one client network.
+/// Key of an account within a client network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateKey {
-    /// The kind of the answer.
+    /// Kind of the answer.
     pub class: AnswerClass,
-    /// The hash of what it is about.
+    /// Hash of the subject of the answer.
     pub name_hash: u64,
 }
 
-/// What to do with an answer.
+/// Decision about an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Send it.
+    /// Send the answer.
     Send,
-    /// Send it without records and with TC; or BADCOOKIE to a client that sent a cookie that is not valid.
+    /// Send the answer without records and with TC; BADCOOKIE to a client with an invalid cookie.
     Slip,
     /// Send nothing.
     Drop,
 }
 
-/// Counts answers by client network and kind.
+/// Rate limiter: counts answers by client network and kind.
 pub struct RateLimiter {
     sets: Box<[Set]>,
     hasher: SipHasher13,
     limits: RateLimits,
-    /// What an answer takes, what an account holds when it is full, and that and the deepest debt together, all as the
-    /// time that it takes to be given back.
+    /// Cost of an answer, capacity of an account, and capacity plus the deepest debt, all as the time in which they are
+    /// regained.
     cost_us: u64,
     full_us: u64,
     owed_us_max: u64,
@@ -168,10 +169,10 @@ pub struct RateLimiter {
 #[repr(align(64))]
 struct Set([AtomicU64; SET_ENTRIES]);
 
-/// An account, out of its word.
+/// An account, unpacked from its word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Account {
-    /// Never 0, which is the tag of a place that was never taken.
+    /// Never 0, the tag of an empty place.
     tag: u64,
     limited: u64,
     due_us: u64,
@@ -184,14 +185,14 @@ impl fmt::Debug for RateLimiter {
 }
 
 impl RateLimiter {
-    /// A limiter with an empty table. `seed` decides where accounts lie: it must be random and nobody's else.
+    /// Limiter with an empty table. `seed` keys the hash of places: it must be random and secret.
     pub fn new(limits: RateLimits, seed: [u8; 16]) -> Self {
         let within = |number: u32, range: RangeInclusive<u32>| u64::from(number.clamp(*range.start(), *range.end()));
         let rate = within(limits.responses_per_second, RESPONSES_PER_SECOND);
         let entries = limits.table_entries.clamp(*TABLE_ENTRIES.start(), *TABLE_ENTRIES.end()).next_power_of_two();
         let sets = if rate == 0 { 0 } else { entries / SET_ENTRIES };
-        // Rounded up: rather a little less a second than a little more. What that loses a second is less than one answer,
-        // at most rates, and an account holds that much more.
+        // Rounded up, so that the rate is never exceeded. At most rates the loss per second is less than one answer,
+        // and an account holds that much more.
         let cost_us = US_PER_SECOND.div_ceil(rate.max(1));
         let full_us = rate * cost_us + cost_us - 1;
         Self {
@@ -204,9 +205,9 @@ impl RateLimiter {
         }
     }
 
-    /// Counts an answer over UDP to a client without a valid cookie, and says what to do with it. `now_ms` is of a clock
-    /// that does not go back by itself, the same for all threads to within a second. An account that many threads change at
-    /// once lets an answer through after 64 attempts.
+    /// Counts an answer over UDP to a client without a valid cookie, and returns the decision about it. `now_ms` is of
+    /// a clock that does not run backwards, equal for all threads to within a second. If many threads change an account
+    /// at once, the answer is sent after 64 attempts.
     pub fn check(&self, client: IpAddr, class: AnswerClass, name_hash: u64, now_ms: u64) -> Verdict {
         if !self.limits(client) {
             return Verdict::Send;
@@ -226,12 +227,12 @@ impl RateLimiter {
         Verdict::Send
     }
 
-    /// Whether a client has limits at all.
+    /// True if the client has limits.
     pub fn limits(&self, client: IpAddr) -> bool {
         !self.sets.is_empty() && !self.limits.exempt.iter().any(|network| network.contains(client))
     }
 
-    /// The size of the table, in bytes. It never changes.
+    /// Size of the table, in bytes. It never changes.
     pub fn table_bytes(&self) -> usize {
         size_of_val(&*self.sets)
     }
@@ -251,7 +252,7 @@ impl RateLimiter {
         hasher.finish()
     }
 
-    /// The place of an account; when it has none, of the one that is closest to full. And what stands there.
+    /// Finds the place and word of an account; if it has none, those of the account closest to full.
     fn find<'a>(&self, places: &'a [AtomicU64; SET_ENTRIES], tag: u64, now_us: u64) -> (&'a AtomicU64, u64) {
         let mut closest = (&places[0], 0, u64::MAX);
         for place in places {
@@ -268,7 +269,7 @@ impl RateLimiter {
         (closest.0, closest.1)
     }
 
-    /// Takes one from the account, which belongs to another when its tag is another: then it starts full.
+    /// Takes a token from the account. An account with another tag is replaced by a full one.
     fn count(&self, account: Account, tag: u64, now_us: u64) -> (Verdict, Account) {
         let (owed_us, limited) =
             if account.tag == tag { (self.owed_us(account, now_us), account.limited) } else { (0, 0) };
@@ -282,10 +283,10 @@ impl RateLimiter {
         (verdict, Account { tag, limited: (limited + 1) % slip.max(1), due_us })
     }
 
-    /// How long it takes until an account is full, in microseconds.
+    /// Time until an account is full, in microseconds.
     fn owed_us(&self, account: Account, now_us: u64) -> u64 {
         let owed_us = account.due_us.wrapping_sub(now_us) & DUE_MASK;
-        // More than an account can owe is a time that is past.
+        // More than an account can owe is a time in the past.
         if owed_us > self.owed_us_max + SKEW_US { 0 } else { owed_us }
     }
 }
@@ -320,7 +321,7 @@ mod tests {
         RateLimiter::new(limits, [7; 16])
     }
 
-    /// The verdicts on positive answers to one client, at these times.
+    /// Verdicts on positive answers to one client, at these times.
     fn verdicts(limiter: &RateLimiter, times_ms: impl IntoIterator<Item = u64>) -> Vec<Verdict> {
         times_ms.into_iter().map(|now_ms| limiter.check(CLIENT, AnswerClass::Positive, 1, now_ms)).collect()
     }

@@ -1,4 +1,4 @@
-//! Responses that leave together, with one call of the system.
+//! Batches of responses, sent with one system call.
 
 use std::{io::IoSlice, net::UdpSocket, os::fd::AsRawFd as _};
 
@@ -13,13 +13,13 @@ use super::{
     worker::BATCH_DATAGRAMS,
 };
 
-/// What most responses take at most, in octets: what passes every path in one piece.
+/// Usual maximum length of a response, in octets: what passes every path in one piece.
 pub(super) const RESPONSE_OCTETS_USUAL: usize = 1_232;
 
-/// Responses that leave together.
+/// A batch of responses.
 pub(super) struct Sender {
     pub(super) socket: UdpSocket,
-    /// Whether the socket is bound to no particular address, so that each answer has to say where it comes from.
+    /// True if the socket is bound to the unspecified address, so that each response must name its source address.
     pub(super) is_unbound: bool,
     headers: MultiHeaders<SockaddrStorage>,
     responses: Vec<Vec<u8>>,
@@ -39,7 +39,7 @@ impl Sender {
         }
     }
 
-    /// Where to write the next response; it leaves once [`Sender::keep`] was called.
+    /// Buffer for the next response; the response is sent if [`Sender::keep`] is called.
     pub(super) fn next(&mut self) -> &mut Vec<u8> {
         if self.paths.len() == BATCH_DATAGRAMS {
             self.flush();
@@ -51,7 +51,7 @@ impl Sender {
         self.paths.push(path);
     }
 
-    /// Sends everything, answers from one of the node's addresses at a time.
+    /// Sends the batch, in runs of responses from the same local address.
     pub(super) fn flush(&mut self) {
         let mut start = 0;
         while let Some(first) = self.paths.get(start) {
@@ -61,8 +61,8 @@ impl Sender {
         self.paths.clear();
     }
 
-    /// Sends as many of these responses as the system takes at once; says how many are done with. One that cannot be sent
-    /// is dropped: the client asks again.
+    /// Sends as many of these responses as the system takes at once; returns the number sent or dropped. A response
+    /// that cannot be sent is dropped: the client asks again.
     fn send(&mut self, start: usize, count: usize) -> usize {
         let responses = self.responses.iter().skip(start).take(count);
         let slices: Vec<_> = responses.map(|response| [IoSlice::new(response)]).collect();
@@ -72,7 +72,7 @@ impl Sender {
             let flags = MsgFlags::MSG_DONTWAIT;
             sendmmsg(fd, &mut self.headers, slices.iter(), peers, control, flags).map(Iterator::count)
         });
-        // When even the first one failed, it is that one which is left out.
+        // If even the first one failed, drop that one: the loop must make progress.
         sent.unwrap_or(0).max(1)
     }
 }

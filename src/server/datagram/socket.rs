@@ -1,4 +1,4 @@
-//! UDP sockets: how they are bound, and the way of a datagram through one.
+//! UDP sockets: binding, and the addresses of a datagram.
 
 use std::{
     io,
@@ -17,22 +17,22 @@ use nix::{
     },
 };
 
-/// How much may wait in the system for a socket to be read, in bytes, as far as the system allows it.
+/// Size of a socket's receive buffer, in bytes, as far as the system allows it.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
-/// How often an idle loop looks whether it is to stop, in milliseconds.
+/// Interval at which an idle loop checks for its stop, in milliseconds.
 const STOP_CHECK_MS: i64 = 200;
 
-/// Binds a socket. When it is to share its port, every other one on the port has to say so, too.
+/// Binds a socket. To share a port, every socket on the port must ask for it.
 ///
 /// # Errors
 ///
-/// When the system gives no socket, or the address cannot be bound.
+/// If the system gives no socket, or the address cannot be bound.
 pub fn open(address: SocketAddr, shares_port: bool) -> io::Result<UdpSocket> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let fd: OwnedFd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&fd, sockopt::ReusePort, &shares_port)?;
     if address.is_ipv6() {
-        // So that `[::]` and `0.0.0.0` can be listened on side by side.
+        // Lets `[::]` and `0.0.0.0` be listened on side by side.
         setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
     }
     if address.ip().is_unspecified() {
@@ -41,14 +41,14 @@ pub fn open(address: SocketAddr, shares_port: bool) -> io::Result<UdpSocket> {
             SocketAddr::V6(_) => setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?,
         }
     }
-    // Less than wanted is no reason not to serve.
+    // A smaller buffer is no reason not to serve.
     let _ = setsockopt(&fd, sockopt::RcvBuf, &RECEIVE_BUFFER_BYTES);
     setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::milliseconds(STOP_CHECK_MS))?;
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(UdpSocket::from(fd))
 }
 
-/// Who sent a datagram, and to which of the node's addresses, where that has to be said when it is answered.
+/// Addresses of a datagram: its source, and the node's address if the response must name it.
 #[derive(Clone, Copy)]
 pub(super) struct Path {
     pub(super) peer: SockaddrStorage,
@@ -56,7 +56,7 @@ pub(super) struct Path {
 }
 
 impl Path {
-    /// The address of the client; `None` for families that nothing listens on.
+    /// Address of the client; `None` for other families than IPv4 and IPv6.
     pub(super) fn client(&self) -> Option<IpAddr> {
         let v4 = self.peer.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
         v4.or_else(|| self.peer.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
@@ -67,12 +67,12 @@ impl Path {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct LocalAddress {
     address: IpAddr,
-    /// Matters for addresses that count on one link only.
+    /// Interface; matters for link-local addresses.
     interface: u32,
 }
 
 impl LocalAddress {
-    /// Where a datagram arrived.
+    /// The local address at which a datagram arrived.
     pub(super) fn of(message: &ControlMessageOwned) -> Option<Self> {
         match *message {
             ControlMessageOwned::Ipv4PacketInfo(info) => {
@@ -88,12 +88,12 @@ impl LocalAddress {
     }
 }
 
-/// Sends with what says from which of the node's addresses.
+/// Calls `send` with the control message that sets the source address.
 pub(super) fn with_control<T>(local: Option<LocalAddress>, send: impl FnOnce(&[ControlMessage<'_>]) -> T) -> T {
     match local {
         None => send(&[]),
         Some(LocalAddress { address: IpAddr::V4(address), .. }) => {
-            // The interface is left to the routes: an answer may have to leave through another one.
+            // The route decides about the interface: a response may have to leave through another one.
             send(&[ControlMessage::Ipv4PacketInfo(&in_pktinfo {
                 ipi_ifindex: 0,
                 ipi_spec_dst: in_addr { s_addr: u32::from_ne_bytes(address.octets()) },

@@ -1,4 +1,4 @@
-//! The loop with a service that is not DNS: it sends back what came, in capitals.
+//! The loop with a test service that is not DNS: it sends requests back in capitals.
 
 use std::{
     collections::BTreeMap,
@@ -12,13 +12,13 @@ use super::{
     *,
 };
 
-/// Sends requests back, by the first octet: `d` takes a disk, `l` comes later, `s` gets nothing.
+/// Service that sends requests back, by the first octet: `d` takes a disk, `l` comes late, `s` gets no response.
 struct Echo {
     users: Users,
     counts: Arc<Mutex<BTreeMap<&'static str, u64>>>,
 }
 
-/// What came of a request to [`Echo`].
+/// Answer to a request to [`Echo`].
 #[derive(Clone, Copy)]
 enum Echoed {
     Written,
@@ -153,7 +153,7 @@ fn any_protocol_is_answered() {
         for (request, expected) in [("hello", "HELLO"), ("disk", "DISK"), ("later", "late later"), ("x", "X")] {
             assert_eq!(served.ask(request.as_bytes()), expected.as_bytes());
         }
-        // Nothing comes for these two: what comes next is for the third.
+        // These two get no response: the next response is to the third.
         served.client.send(b"silence").unwrap();
         served.client.send(&[b'x'; 1_233]).unwrap();
         assert_eq!(served.ask(&[b'y'; 1_232]), [b'Y'; 1_232]);
@@ -175,7 +175,7 @@ fn many_are_answered_in_batches() {
     assert_eq!(responses, requests.iter().map(|request| request.to_uppercase()).collect::<Vec<_>>());
 }
 
-/// What is over the limit is decided after it was written: one in two is cut, the other is not sent.
+/// Responses over the limit are decided about after they were written: one in two is cut, the other dropped.
 #[test]
 fn limits_are_those_of_the_loop() {
     let limits = RateLimits { responses_per_second: 1, slip: 2, exempt: Vec::new(), ..RateLimits::default() };
@@ -196,14 +196,14 @@ fn limits_are_those_of_the_loop() {
     assert_eq!(responses.iter().filter(|response| response.as_slice() == b"M").count() as u64, cut);
 }
 
-/// Whoever drops a listener without waiting does not keep its threads.
+/// A dropped listener does not keep its threads.
 #[test]
 fn a_dropped_listener_stops() {
     let served = serve(RateLimits::default(), 1);
     let address = served.client.peer_addr().unwrap();
     drop(served.listener);
     let until = Instant::now() + Duration::from_secs(10);
-    // Its port is free once the last thread is gone.
+    // The port is free once the last thread is gone.
     while UdpSocket::bind(address).is_err() {
         assert!(Instant::now() < until, "the socket is still open");
         thread::sleep(Duration::from_millis(20));

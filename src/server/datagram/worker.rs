@@ -1,4 +1,4 @@
-//! The threads of a socket: the loop that answers what is in memory, and the reader that answers what takes longer.
+//! The threads of a socket: the loop, which answers from memory, and the reader, which may wait.
 
 use std::{
     io::{IoSlice, IoSliceMut},
@@ -28,21 +28,21 @@ use super::{
 };
 use crate::resolver::Depth;
 
-/// Datagrams that are taken and answered together.
+/// Maximum number of datagrams that are received and answered together.
 pub(super) const BATCH_DATAGRAMS: usize = 64;
-/// How many batches may wait for the disk.
+/// Maximum number of batches that wait for the reader.
 pub(super) const READING_BATCHES_MAX: usize = 64;
-/// The longest request, in octets. A longer one is dropped.
+/// Maximum length of a request, in octets. A longer one is dropped.
 const REQUEST_OCTETS_MAX: usize = 1_232;
-/// How long to wait after a socket failed, in milliseconds.
+/// Pause after a socket failed, in milliseconds.
 const RECEIVE_PAUSE_MS: u64 = 50;
 
-/// The time at which a batch is answered.
+/// Time at which a batch is answered.
 #[derive(Clone, Copy)]
 pub(super) struct Now {
     /// Seconds since 1970 UTC.
     unix: u64,
-    /// Milliseconds since some time.
+    /// Milliseconds since an arbitrary time.
     ms: u64,
 }
 
@@ -54,11 +54,11 @@ impl Now {
     }
 }
 
-/// A service with the limits of its clients, as a thread uses it.
+/// A service and its rate limiter, as one thread uses them.
 pub(super) struct Desk<S> {
     service: S,
     limiter: Arc<RateLimiter>,
-    /// Where responses are sent from that have to be waited for; nothing where that is this one.
+    /// Sender of late responses; `None` in that sender itself.
     late: Option<Arc<LateDesk<S>>>,
 }
 
@@ -68,7 +68,7 @@ impl<S: DatagramService> Desk<S> {
         Self { service: service.instance(users), limiter, late }
     }
 
-    /// Has a request answered within the limits of its client, into `out`.
+    /// Answers a request within the limits of its client, into `out`.
     fn answer(
         &self,
         request: &[u8],
@@ -89,7 +89,7 @@ impl<S: DatagramService> Desk<S> {
         self.service.conclude(answered, request, &path)
     }
 
-    /// Answers a request as far as `depth` goes, into what leaves next; says whether it takes more.
+    /// Answers a request within `depth`, into the next batch; true if the request must be deferred.
     fn serve(&self, request: &[u8], path: Path, depth: Depth, now: Now, sender: &mut Sender) -> bool {
         let sent = self.answer(request, path, now, sender.next(), |service, client, out| {
             service.answer(request, client, depth, out)
@@ -101,7 +101,7 @@ impl<S: DatagramService> Desk<S> {
     }
 }
 
-/// What sends responses that were waited for, one by one, from any thread.
+/// Sender of late responses, one by one, from any thread.
 pub(super) struct LateDesk<S> {
     desk: Desk<S>,
     socket: UdpSocket,
@@ -121,7 +121,7 @@ impl<S: DatagramService> LateDesk<S> {
         let mut response = Vec::with_capacity(RESPONSE_OCTETS_USUAL);
         if self.desk.answer(request, path, Now::get(), &mut response, answer) == Sent::Response {
             let slices = [IoSlice::new(&response)];
-            // What cannot be sent is dropped: the client asks again.
+            // A response that cannot be sent is dropped: the client asks again.
             let _ = with_control(path.local, |control| {
                 sendmsg(self.socket.as_raw_fd(), &slices, control, MsgFlags::MSG_DONTWAIT, Some(&path.peer))
             });
@@ -135,7 +135,7 @@ pub(super) struct DeferredRequest {
     path: Path,
 }
 
-/// A datagram of a batch: how long it is, and its way.
+/// A datagram of a batch: its length and its addresses.
 #[derive(Clone, Copy)]
 struct Datagram {
     octets: usize,
@@ -150,7 +150,7 @@ pub(super) struct Worker<S> {
     stop: Arc<AtomicBool>,
     headers: MultiHeaders<SockaddrStorage>,
     requests: Vec<[u8; REQUEST_OCTETS_MAX]>,
-    /// The requests of the batch; nothing for what is not looked at.
+    /// The datagrams of the batch; `None` for one that is ignored.
     received: Vec<Option<Datagram>>,
 }
 
@@ -173,7 +173,7 @@ impl<S: DatagramService> Worker<S> {
         }
     }
 
-    /// Goes on until the listener stops.
+    /// Runs until the listener stops.
     pub(super) fn run(mut self) {
         let mut failing = false;
         while !self.stop.load(Ordering::Relaxed) {
@@ -184,7 +184,8 @@ impl<S: DatagramService> Worker<S> {
                 }
                 Err(Errno::EAGAIN | Errno::EINTR) => {}
                 Err(error) => {
-                    // Told once until it works again; a pause keeps a broken socket from taking the processor.
+                    // Logged once until the socket works again; the pause keeps a broken socket from taking the
+                    // processor.
                     if !failing {
                         tracing::error!(%error, "datagrams cannot be received; trying again");
                     }
@@ -195,7 +196,7 @@ impl<S: DatagramService> Worker<S> {
         }
     }
 
-    /// Takes what has arrived, and waits for the first datagram when nothing has.
+    /// Receives the datagrams that have arrived; waits for the first one if there are none.
     fn receive(&mut self) -> Result<(), Errno> {
         self.received.clear();
         let mut slices: Vec<_> = self.requests.iter_mut().map(|request| [IoSliceMut::new(request)]).collect();
@@ -213,7 +214,7 @@ impl<S: DatagramService> Worker<S> {
         Ok(())
     }
 
-    /// Answers a batch as far as memory goes, and hands on the rest.
+    /// Answers a batch from memory, and hands the other requests to the reader.
     fn answer(&mut self) {
         let now = Now::get();
         let mut waiting = Vec::new();
@@ -231,14 +232,14 @@ impl<S: DatagramService> Worker<S> {
         if waiting.is_empty() {
             return;
         }
-        // A full queue means that the disk does not keep up: clients ask again, and what is in memory goes on.
+        // A full queue means that the disk does not keep up: clients ask again, and answers from memory go on.
         if let Err(TrySendError::Full(shed) | TrySendError::Disconnected(shed)) = self.queue.try_send(waiting) {
             self.desk.service.shed(shed.len() as u64);
         }
     }
 }
 
-/// The thread that answers what takes a disk or a signature.
+/// The thread that answers requests that take a disk or a signature.
 pub(super) struct Reader<S> {
     desk: Desk<S>,
     sender: Sender,
@@ -250,7 +251,7 @@ impl<S: DatagramService> Reader<S> {
         Self { desk, sender, queued }
     }
 
-    /// Goes on until the worker is gone.
+    /// Runs until the worker is gone.
     pub(super) fn run(mut self) {
         while let Ok(waiting) = self.queued.recv() {
             let now = Now::get();

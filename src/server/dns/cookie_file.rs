@@ -1,7 +1,7 @@
-//! The file with the secrets of DNS cookies ([`CookieSecrets`]): a set of servers that answer on one address shares it.
+//! The file with the secrets of DNS cookies ([`CookieSecrets`]), shared by a set of servers that answer on one address.
 //!
-//! A node without such a file makes a secret at every start: after a restart its clients are given new cookies, and notice
-//! nothing else.
+//! A node without such a file generates a secret at every start: after a restart its clients get new cookies, and
+//! notice nothing else.
 
 use std::{
     fs::File,
@@ -11,43 +11,43 @@ use std::{
 
 use crate::protocol::dns::cookie::{CookieSecretError, CookieSecrets};
 
-/// The longest file, in bytes: two secrets and what is said about them.
+/// Maximum length of the file, in bytes: two secrets and comments.
 const FILE_BYTES_MAX: u64 = 4_096;
 
-/// Why there are no secrets.
+/// Error of reading the secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum CookieFileError {
     /// The file cannot be read or written.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// Operation that failed.
         action: &'static str,
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
-    /// The file is no such file.
+    /// The file is too long to be such a file.
     #[error("{} is not a file of DNS cookie secrets: it has more than {FILE_BYTES_MAX} bytes", path.display())]
     TooLong {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// The file holds no secrets.
+    /// The file holds no usable secrets.
     #[error("the DNS cookie secrets in {} cannot be used: {source}", path.display())]
     Secrets {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with them.
+        /// Error in the secrets.
         source: CookieSecretError,
     },
 }
 
-/// Reads a file.
+/// Reads the secrets from a file.
 ///
 /// # Errors
 ///
-/// [`CookieFileError`].
+/// [`CookieFileError`] if the file cannot be read, or holds no usable secrets.
 pub fn read(path: &Path) -> Result<CookieSecrets, CookieFileError> {
     let mut text = String::new();
     let file = File::open(path).map_err(|source| CookieFileError::io("open", path, source))?;

@@ -1,7 +1,7 @@
-//! What was asked over DNS and what came of it, counted.
+//! Counters of DNS requests and their outcomes.
 //!
-//! Every worker over UDP has counters of its own, so that counting costs no more than an addition; connections of a listener share
-//! theirs, and so do walks, and add with a locked operation. Whoever reads adds them up.
+//! Every worker over UDP has counters of its own, so that counting is a plain addition; the connections of a listener
+//! share counters, and so do walks, and add atomically. A reader sums all of them.
 
 use std::{
     fmt,
@@ -17,29 +17,29 @@ use crate::{
     server::metrics::{Metered, Out},
 };
 
-/// What a worker, or several that share it, have counted since the start.
+/// Counters since the start, of one worker or of several that share them.
 #[derive(Debug, Default)]
 pub struct Counters {
     counts: [AtomicU64; Count::ALL.len()],
     adders: Adders,
 }
 
-/// How many threads add to counters.
+/// Number of threads that add to counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Adders {
-    /// One alone.
+    /// One thread.
     #[default]
     One,
-    /// Any number.
+    /// Any number of threads.
     Several,
 }
 
-/// What is counted.
+/// Quantities that are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
     /// Requests that were read, answered or not.
     Requests,
-    /// Those that were answered from the cache.
+    /// Cache hits.
     Cached,
     /// By type: TXT.
     Txt,
@@ -63,18 +63,18 @@ pub enum Count {
     Malformed,
     /// By outcome: index or ledger could not be read.
     Failed,
-    /// Responses without their records, for their length or for a limit.
+    /// Truncated responses, for their length or for a rate limit.
     Truncated,
-    /// Requests that were not answered, for their client had had enough.
+    /// Requests left unanswered by the rate limit.
     Withheld,
-    /// Requests that were not answered, for too many others waited for the disk.
+    /// Requests dropped because too many others waited for the disk.
     Shed,
-    /// Datagrams that were no requests.
+    /// Datagrams that are not requests.
     Ignored,
 }
 
 impl Count {
-    /// Everything that is counted, in order.
+    /// All quantities, in order.
     pub const ALL: [Self; 17] = [
         Self::Requests,
         Self::Cached,
@@ -95,7 +95,7 @@ impl Count {
         Self::Ignored,
     ];
 
-    /// What it is called in the log.
+    /// Name in the log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Requests => "requests",
@@ -145,14 +145,14 @@ impl Count {
 pub struct AllCounters(Mutex<Vec<Arc<Counters>>>);
 
 impl AllCounters {
-    /// Counters for one more thread, or for several that share them.
+    /// Adds counters for one more thread, or for several that share them.
     pub fn add(&self, adders: Adders) -> Arc<Counters> {
         let counters = Arc::new(Counters { adders, ..Counters::default() });
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
         counters
     }
 
-    /// What all of them have counted so far.
+    /// Sums of all counters so far.
     pub fn counted(&self) -> Counted {
         let mut sum = Counted::default();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|counters| sum += counters.counted());
@@ -177,17 +177,17 @@ impl Metered for AllCounters {
     }
 }
 
-/// Counts at one time.
+/// Values of all counters at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted([u64; Count::ALL.len()]);
 
 impl Counted {
-    /// The number of one thing.
+    /// Value of one counter.
     pub fn get(&self, count: Count) -> u64 {
         self.0[count as usize]
     }
 
-    /// What was counted since an earlier time.
+    /// Increase since an earlier time.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         Self(std::array::from_fn(|place| self.0[place].saturating_sub(before.0[place])))
@@ -195,7 +195,7 @@ impl Counted {
 }
 
 impl fmt::Display for Counted {
-    /// What was counted, without the zeros: `requests 12, cached 3, txt 12, data 12`.
+    /// Writes the counts without the zeros: `requests 12, cached 3, txt 12, data 12`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counted = Count::ALL.into_iter().map(|count| (count, self.get(count))).filter(|(_, number)| *number > 0);
         for (place, (count, number)) in counted.enumerate() {
@@ -213,11 +213,11 @@ impl AddAssign for Counted {
 }
 
 impl Counters {
-    /// Counts what came of a request.
+    /// Counts a request by type and outcome.
     pub fn count(&self, responded: &Responded) {
         let summary = match responded {
             Responded::Silent => return self.add(Count::Ignored, 1),
-            // It is counted by whoever reads it, or asks others.
+            // Counted when the reader or the walk has answered it.
             Responded::Deferred | Responded::Walk { .. } => return,
             Responded::Withheld(summary) => {
                 self.add(Count::Withheld, 1);
@@ -236,17 +236,17 @@ impl Counters {
         }
     }
 
-    /// Adds to a count.
+    /// Adds to one counter.
     pub fn add(&self, count: Count, number: u64) {
         let counter = &self.counts[count as usize];
         match self.adders {
-            // Nobody else writes, so that nothing has to be locked.
+            // No other thread writes, so that no atomic addition is needed.
             Adders::One => counter.store(counter.load(Ordering::Relaxed) + number, Ordering::Relaxed),
             Adders::Several => _ = counter.fetch_add(number, Ordering::Relaxed),
         }
     }
 
-    /// What was counted so far.
+    /// Current values.
     pub fn counted(&self) -> Counted {
         Counted(std::array::from_fn(|place| self.counts[place].load(Ordering::Relaxed)))
     }

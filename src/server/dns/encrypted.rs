@@ -1,4 +1,4 @@
-//! DNS over TLS (RFC 7858), over HTTPS (RFC 8484) and over QUIC (RFC 9250), each where the configuration says so.
+//! DNS over TLS (RFC 7858), HTTPS (RFC 8484) and QUIC (RFC 9250), each if configured.
 //!
 //! ```text
 //! TLS:   accept -- handshake -- length, message ([`super::tcp`]) ---------+
@@ -6,13 +6,13 @@
 //! QUIC:  limits -- handshake -- stream: length, message ([`quic`]) -------+
 //! ```
 //!
-//! * Connections are bounded by [`DnsLimits`]: those of each listener and, together with TCP, of each client network, the time
-//!   of a handshake and between requests, the length of a request, and over QUIC and HTTPS the requests that are answered
-//!   at once on one connection. A listener that has all its connections lets silent ones make room; while none is
-//!   silent, further ones wait (TLS, HTTPS) or are refused (QUIC). A client that falls silent in a handshake delays nobody.
-//! * Over TLS and QUIC, a response is padded when its request is (RFC 8467). None is cut off: these are streams.
+//! * [`DnsLimits`] bounds the connections of each listener and, together with TCP, of each client network; the time of
+//!   a handshake and between requests; the length of a request; and over QUIC and HTTPS the requests answered at once
+//!   on one connection. A listener with all its connections open evicts silent ones; if none is silent, new ones wait
+//!   (TLS, HTTPS) or are refused (QUIC). A client that stalls in a handshake delays no other.
+//! * Over TLS and QUIC a response is padded if its request is (RFC 8467). No response is truncated, as all are streams.
 //!
-//! Deliberately absent: HTTP/3, client certificates, early data, a bound on the requests of a connection in a given time.
+//! Deliberately absent: HTTP/3, client certificates, early data, a bound on the request rate of a connection.
 
 mod https;
 mod quic;
@@ -35,14 +35,14 @@ use crate::server::{
 
 /// The name of DNS over TLS in the handshake (IANA, TLS ALPN protocol IDs).
 const TLS_ALPN: &[u8] = b"dot";
-/// What the listener for TLS is called.
+/// Name of the listener for TLS.
 pub const TLS: &str = "DNS over TLS";
-/// What the listener for HTTPS is called.
+/// Name of the listener for HTTPS.
 pub const HTTPS: &str = "DNS over HTTPS";
-/// What the listener for QUIC is called.
+/// Name of the listener for QUIC.
 pub const QUIC: &str = "DNS over QUIC";
 
-/// Where to listen; what is left out is not served.
+/// Addresses of the listeners; `None` for a protocol that is not served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EncryptedAddresses {
     /// DNS over TLS, TCP; its registered port is 853.
@@ -53,11 +53,11 @@ pub struct EncryptedAddresses {
     pub quic: Option<SocketAddr>,
 }
 
-/// What the listeners are made of.
+/// Parts of the listeners.
 pub(super) struct EncryptedParts {
-    /// Answers over TLS and QUIC, with padding.
+    /// Responder over TLS and QUIC, with padding.
     pub(super) respond: Arc<Respond>,
-    /// Answers over HTTPS, without.
+    /// Responder over HTTPS, without padding.
     pub(super) respond_https: Arc<Respond>,
     pub(super) certificate: Arc<Certificate>,
     pub(super) places: FrontendPlaces,
@@ -65,7 +65,7 @@ pub(super) struct EncryptedParts {
 }
 
 impl EncryptedParts {
-    /// A listener over TCP and TLS.
+    /// Binds a listener over TCP and TLS.
     async fn listener(&self, name: &'static str, address: SocketAddr, alpn: &[u8]) -> io::Result<Listener> {
         let tls = TlsAcceptor::from(Arc::new(self.certificate.server_config(alpn, Versions::Any)?));
         let gate = self.places.listener(name, self.limits.connections_max);
@@ -74,7 +74,7 @@ impl EncryptedParts {
     }
 }
 
-/// Running listeners.
+/// The running listeners.
 pub(super) struct EncryptedServer {
     addresses: EncryptedAddresses,
     stop: watch::Sender<bool>,
@@ -82,11 +82,11 @@ pub(super) struct EncryptedServer {
 }
 
 impl EncryptedServer {
-    /// Binds the addresses and starts to answer. With port 0 the system chooses.
+    /// Binds the addresses and starts to answer. With port 0 the system chooses the port.
     ///
     /// # Errors
     ///
-    /// When an address cannot be bound.
+    /// If an address cannot be bound.
     pub(super) async fn start(addresses: EncryptedAddresses, parts: &EncryptedParts) -> Result<Self, ListenError> {
         let (stop, _) = watch::channel(false);
         let mut server = Self { addresses: EncryptedAddresses::default(), stop, listeners: JoinSet::new() };
@@ -136,12 +136,12 @@ impl EncryptedServer {
         Ok(bound)
     }
 
-    /// Where the listeners are.
+    /// Bound addresses of the listeners.
     pub(super) fn addresses(&self) -> EncryptedAddresses {
         self.addresses
     }
 
-    /// Stops listening, answers the requests that were read, and waits for that.
+    /// Stops listening, answers the requests that were read, and returns.
     pub(super) async fn shutdown(mut self) {
         self.stop.send_replace(true);
         while let Some(stopped) = self.listeners.join_next().await {

@@ -1,9 +1,9 @@
-//! The keys of the signed zone in the data directory, `DIR/dnssec/keys`: made at the first start, read again when a command
-//! has changed them.
+//! The keys of the signed zone in the data directory, `DIR/dnssec/keys`: generated at the first start, reloaded after a
+//! command has changed them.
 //!
-//! The file holds all keys of the zone (`protocol::dns::dnssec::key_ring` says in which form), is readable by its owner
-//! alone, and is always replaced as a whole, so that a roll happens or does not. Whoever changes it holds a lock on the
-//! folder meanwhile; readers need none. The commands work beside a running node, for its lock is another one.
+//! The file holds all keys of the zone (format: `protocol::dns::dnssec::key_ring`), is readable by its owner alone, and
+//! is always replaced as a whole, so that a roll happens or does not. A writer holds a lock on the folder; readers need
+//! none. The commands work beside a running node, whose lock is another one.
 
 use std::{
     fs::{DirBuilder, File},
@@ -24,30 +24,30 @@ use crate::{
     },
 };
 
-/// The keys of a zone in their file, as a node has them open.
+/// The key file of a zone, as a node has it open.
 #[derive(Debug)]
 pub struct KeyStore {
     path: PathBuf,
     read: Stamp,
 }
 
-/// What tells one state of the file from another: inode, length, and when it was changed, in seconds and nanoseconds.
+/// State of the file, to detect changes: inode, length, and time of the last change, in seconds and nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp(u64, u64, i64, i64);
 
-/// Why the keys could not be read or changed.
+/// Error of reading or changing the keys.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
-    /// There are none.
+    /// The key file does not exist.
     #[error("{} does not exist; `touchmark serve --dnssec` makes the keys of the zone when it starts", path.display())]
     Missing {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// The file holds what this program does not write.
+    /// The file is not in the format of this program.
     #[error("{} holds no keys of this format", path.display())]
     Damaged {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
     /// The keys are those of another zone.
@@ -56,30 +56,30 @@ pub enum KeysError {
         path.display()
     )]
     OtherZone {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Whose they are.
+        /// Zone of the keys.
         found: String,
-        /// Whose they should be.
+        /// Zone that was expected.
         zone: String,
     },
     /// The zone is no DNS name.
     #[error(transparent)]
     Zone(#[from] ZoneError),
-    /// There can be no new key.
+    /// A new key could not be generated.
     #[error("cannot make a key: {0}")]
     Make(#[from] NoRandomness),
-    /// This is not the time for it.
+    /// The roll cannot begin or finish now.
     #[error(transparent)]
     Roll(#[from] RollError),
-    /// The file system refused.
+    /// The file system failed.
     #[error("cannot {what} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// Operation that failed.
         what: &'static str,
-        /// On which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
 }
@@ -91,11 +91,11 @@ impl KeysError {
 }
 
 impl KeyStore {
-    /// Reads the keys below a data directory; makes the first one for this algorithm when there are none.
+    /// Reads the keys below a data directory; generates a first key with this algorithm if there is no file.
     ///
     /// # Errors
     ///
-    /// [`KeysError`], [`KeysError::OtherZone`] when the zone of the keys is another one.
+    /// [`KeysError`]; [`KeysError::OtherZone`] if the keys are those of another zone.
     pub fn open_or_create(data: &Path, zone: &str, algorithm: Algorithm) -> Result<(Self, KeyRing), KeysError> {
         let path = file(data);
         let opened = match read(&path) {
@@ -113,12 +113,12 @@ impl KeyStore {
         Ok((Self { path, read }, ring))
     }
 
-    /// Reads the keys again when the file is another one than at the last call; `None` when it is not. It costs one look
-    /// at the folder then: once a second is nothing.
+    /// Reloads the keys if the file changed since the last call; `None` if it did not. An unchanged file costs one
+    /// `stat`: a call per second is cheap.
     ///
     /// # Errors
     ///
-    /// [`KeysError`]; the keys that were read before are still those of the node, and the next call tries again.
+    /// [`KeysError`]; the node keeps the keys read before, and the next call tries again.
     pub fn reload_if_changed(&mut self) -> Result<Option<KeyRing>, KeysError> {
         if stamp(&self.path)? == self.read {
             return Ok(None);
@@ -129,33 +129,33 @@ impl KeyStore {
     }
 }
 
-/// Where the keys of a data directory lie.
+/// Path of the key file of a data directory.
 pub fn file(data: &Path) -> PathBuf {
     data.join("dnssec").join("keys")
 }
 
-/// What the time is, in seconds since 1970 UTC, as keys and signatures count it.
+/// Current time in seconds since 1970 UTC, as keys and signatures count it.
 pub fn now_unix() -> u32 {
     // A clock before 1970 counts as 1970.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    // DNSSEC counts mod 2^32 (RFC 4034 section 3.1.5); the cast does, too.
+    // DNSSEC counts modulo 2^32 (RFC 4034 section 3.1.5), as does the cast.
     now as u32
 }
 
-/// The keys below a data directory.
+/// Reads the keys below a data directory.
 ///
 /// # Errors
 ///
-/// [`KeysError`].
+/// [`KeysError`] if the file is missing or damaged, or cannot be read.
 pub fn keys(data: &Path) -> Result<KeyRing, KeysError> {
     Ok(read(&file(data))?.0)
 }
 
-/// Begins a roll to a new key, of the algorithm of the old one when none is given.
+/// Begins a roll to a new key, of the algorithm of the old one if none is given.
 ///
 /// # Errors
 ///
-/// [`KeysError`].
+/// [`KeysError`]; [`KeysError::Roll`] if a roll is under way.
 pub fn roll(data: &Path, algorithm: Option<Algorithm>) -> Result<KeyRing, KeysError> {
     let path = file(data);
     let _lock = lock(&path)?;
@@ -167,11 +167,11 @@ pub fn roll(data: &Path, algorithm: Option<Algorithm>) -> Result<KeyRing, KeysEr
     Ok(rolled)
 }
 
-/// Finishes the roll that is under way; gives the keys that are left and the one that was dropped.
+/// Finishes the roll under way; returns the remaining keys and the dropped one.
 ///
 /// # Errors
 ///
-/// [`KeysError`].
+/// [`KeysError`]; [`KeysError::Roll`] if no roll is under way, or it is too early.
 pub fn finish_roll(data: &Path, haste: Haste) -> Result<(KeyRing, ZoneKey), KeysError> {
     let path = file(data);
     let _lock = lock(&path)?;
@@ -181,11 +181,11 @@ pub fn finish_roll(data: &Path, haste: Haste) -> Result<(KeyRing, ZoneKey), Keys
     Ok((left, dropped))
 }
 
-/// Begins a roll to a key that was not there before.
+/// Begins a roll to a newly generated key.
 fn with_new_key(ring: &KeyRing, algorithm: Algorithm, now_unix: u32) -> Result<KeyRing, KeysError> {
     loop {
         match ring.roll(Key::generate(algorithm)?, now_unix) {
-            // Another one has another tag.
+            // Another key has another tag.
             Err(RollError::SameTag { .. }) => {}
             rolled => return Ok(rolled?),
         }
@@ -203,13 +203,13 @@ fn create(path: &Path, zone: &str, algorithm: Algorithm) -> Result<(), KeysError
         return Ok(());
     }
     write(path, &ring)?;
-    // The folder is new: its name has to survive, too.
+    // The folder is new: its name must be durable, too.
     let parent = directory.parent().unwrap_or(directory);
     let synced = File::open(parent).and_then(|parent| parent.sync_all());
     synced.map_err(|error| KeysError::io("sync", parent, error))
 }
 
-/// Waits until nobody else changes the keys; until the file is dropped, nobody does.
+/// Waits for the lock on the key folder; the lock is held until the file is dropped.
 fn lock(path: &Path) -> Result<File, KeysError> {
     let directory = path.parent().unwrap_or(path);
     let locked = File::open(directory).and_then(|directory| directory.lock().map(|()| directory));
@@ -224,7 +224,7 @@ fn write(path: &Path, ring: &KeyRing) -> Result<(), KeysError> {
 }
 
 fn read(path: &Path) -> Result<(KeyRing, Stamp), KeysError> {
-    // Should the file be replaced between the two, the next look sees another stamp, and reads it again.
+    // If the file is replaced between the two, the next check sees another stamp and reads again.
     let stamp = stamp(path)?;
     let bytes = std::fs::read(path).map_err(|error| KeysError::io("read", path, error))?;
     let text = std::str::from_utf8(&bytes).ok().and_then(|text| text.strip_suffix('\n'));

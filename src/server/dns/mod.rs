@@ -9,17 +9,16 @@
 //! HTTPS: stream, body ------+
 //! ```
 //!
-//! A client over UDP may not be who it says: without a valid cookie (`protocol::dns::cookie`) its answers are limited
-//! ([`rate`]). Connections are limited by client network, over all listeners together ([`crate::server::admission`]). What was
-//! asked is counted ([`counters`]).
+//! Source addresses over UDP can be forged: without a valid cookie (`protocol::dns::cookie`) a client's answers are
+//! rate-limited ([`rate`]). Connections are limited by client network, over all listeners together
+//! ([`crate::server::admission`]). Requests are counted ([`counters`]).
 //!
-//! [`udp`] answers what the loop of [`crate::server::datagram`] takes, on threads of its own: most of what the node is asked comes that
-//! way. [`tcp`] is for
-//! what does not fit a datagram, and for clients that prove where they are (RFC 7766). [`encrypted`] is TLS, HTTPS and QUIC,
-//! with the certificate of [`crate::server::tls`].
+//! [`udp`] answers the datagrams of [`crate::server::datagram`], on threads of its own: most requests come that way.
+//! [`tcp`] is for responses that do not fit a datagram, and for clients that prove their address (RFC 7766).
+//! [`encrypted`] is TLS, HTTPS and QUIC, with the certificate of [`crate::server::tls`].
 //!
-//! On a node that walks for its clients, what takes a walk ([`walks`]) is answered when that is over, on a task where nobody waits
-//! for it. Who may be forged is limited before that, too.
+//! On a recursive node, a request that needs a walk ([`walks`]) is answered when the walk ends, on a task of its own
+//! for datagrams. Clients without a valid cookie are rate-limited before a walk is started.
 //!
 //! Deliberately absent: zone transfers, updates.
 
@@ -54,7 +53,7 @@ use self::{
 pub use crate::server::datagram::rate;
 use crate::{
     protocol::dns::{Client, Responded, Responder, Transport, WalkFailure},
-    resolver::{Depth, ReadPool, ReadShare, recursion::Resolved},
+    resolver::{Depth, ReadPool, ReadShare, Resolved},
     server::{
         accept::{self, Listener, Timeouts},
         admission::Admission,
@@ -65,36 +64,38 @@ use crate::{
     },
 };
 
-/// Log directives that keep the lines of libraries about single requests and packets out of the log.
+/// Log directives that keep libraries' lines about single requests and packets out of the log.
 pub const LOG_DIRECTIVES: &str = "hickory_server=error,hickory_net=error,hickory_proto=error,quinn_proto=error";
-/// What the front end is called; over UDP and TCP, it listens on the same addresses.
+/// Name of the front end; UDP and TCP listen on the same addresses.
 pub const DNS: &str = "DNS";
-/// What the listeners for TCP are called.
+/// Name of the listeners for TCP.
 const TCP: &str = "DNS over TCP";
-/// How often a pair of ports is tried, when the system chooses it.
+/// Maximum number of attempts to bind a pair of ports, if the system chooses the port.
 const BIND_ATTEMPTS_MAX: u32 = 16;
 
 /// Bounds of the listeners.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsLimits {
-    /// Threads that answer over UDP, for each address; each has another beside it that reads what is not in memory.
+    /// Threads that answer over UDP, for each address; each has a reader thread beside it for requests that may wait
+    /// for a disk.
     pub udp_workers: usize,
-    /// The most connections at once of each address, over TCP, TLS, HTTPS and QUIC each; more wait for one to end or to make
-    /// room, over QUIC they are refused when none does. A connection costs some KiB, with TLS some tens of KiB.
+    /// Maximum number of connections at once of each address, over TCP, TLS, HTTPS and QUIC each. More wait until one
+    /// ends or is evicted; over QUIC they are refused if none can be evicted. A connection takes some KiB, with TLS
+    /// some tens of KiB.
     pub connections_max: usize,
-    /// The most connections of one client network at once, over TCP, TLS, HTTPS and QUIC together (RFC 9210 section 4.2);
-    /// 0 limits nothing.
+    /// Maximum number of connections of one client network at once, over TCP, TLS, HTTPS and QUIC together (RFC 9210
+    /// section 4.2); 0: no limit.
     pub connections_per_network_max: usize,
-    /// The most requests that are answered at once on one connection over QUIC and HTTPS.
+    /// Maximum number of requests answered at once on one connection over QUIC and HTTPS.
     pub streams_max: u32,
-    /// How long a handshake may take over TLS, HTTPS and QUIC, in milliseconds.
+    /// Timeout of a handshake over TLS, HTTPS and QUIC, in milliseconds.
     pub handshake_timeout_ms: u64,
-    /// How long a client may take to send a request or to take a response over a connection, in milliseconds: a few
+    /// Timeout for a client to send a request, and to take a response, over a connection, in milliseconds: a few
     /// seconds (RFC 7766 section 6.2.3).
     pub idle_timeout_ms: u64,
-    /// How long connections may go on when the server stops, in milliseconds.
+    /// Timeout for connections when the server stops, in milliseconds.
     pub drain_timeout_ms: u64,
-    /// Answers over UDP to one client network.
+    /// Limits of answers over UDP to one client network.
     pub rate: RateLimits,
 }
 
@@ -132,19 +133,19 @@ impl DnsLimits {
     }
 }
 
-/// How a request over a connection is to be answered.
+/// Basis of an answer over a connection.
 #[derive(Clone, Copy)]
 enum Answering<'a> {
-    /// As far as this goes.
+    /// Index, ledger and cache, within this depth.
     Read(Depth),
-    /// With what a walk came to.
+    /// The result of a walk.
     Walked(Result<&'a Resolved, &'a WalkFailure>),
 }
 
-/// Writes the response to a request that a client sent over a connection, in place of what the buffer held.
+/// Function that answers a request over a connection; it replaces the content of the buffer with the response.
 type RespondFn = dyn Fn(&[u8], IpAddr, Answering<'_>, &mut Vec<u8>) -> Responded + Send + Sync;
 
-/// What answers over the connections of a listener.
+/// Responder of the connections of a listener.
 struct Respond {
     answer: Arc<RespondFn>,
     walks: Arc<Walks>,
@@ -152,8 +153,9 @@ struct Respond {
 }
 
 impl Respond {
-    /// Writes the response to a request, in place of what the buffer held; false for what gets none. What lies in memory is answered at
-    /// once, and what may wait for a disk or a signature on a thread of the read pool.
+    /// Replaces the content of the buffer with the response to a request; false if the request gets none. Requests are
+    /// answered inline from memory; one that may wait for a disk or a signature is answered on a thread of the read
+    /// pool.
     async fn respond(&self, request: &[u8], client: IpAddr, response: &mut Vec<u8>) -> bool {
         let mut responded = (self.answer)(request, client, Answering::Read(Depth::Resident), response);
         if responded == Responded::Deferred {
@@ -166,7 +168,7 @@ impl Respond {
         matches!(responded, Responded::Written(_))
     }
 
-    /// Answers in the pool; a client for which there is no place there is told so.
+    /// Answers in the read pool; if the pool has no room, the response reports the failure.
     async fn read(
         &self,
         request: &[u8],
@@ -196,7 +198,7 @@ impl Respond {
     }
 }
 
-/// What all listeners share.
+/// State shared by all listeners.
 struct Context {
     responder: Arc<Responder>,
     limiter: Arc<RateLimiter>,
@@ -207,12 +209,12 @@ struct Context {
 }
 
 impl Context {
-    /// Counters for one more thread, or for several that share them.
+    /// Adds counters for one more thread, or for several that share them.
     fn counters(&self, adders: Adders) -> Arc<Counters> {
         self.counters.add(adders)
     }
 
-    /// What answers on one more listener for connections.
+    /// Responder of one more listener for connections.
     fn respond(&self, transport: Transport) -> Arc<Respond> {
         let (responder, counters) = (Arc::clone(&self.responder), self.counters(Adders::Several));
         let answer = move |request: &[u8], client: IpAddr, answering: Answering<'_>, response: &mut Vec<u8>| {
@@ -230,19 +232,19 @@ impl Context {
     }
 }
 
-/// What DNS listeners answer from.
+/// Parts of the DNS listeners.
 pub struct DnsParts {
-    /// Writes the responses.
+    /// Writer of responses.
     pub responder: Arc<Responder>,
-    /// Bounds.
+    /// Bounds of the listeners.
     pub limits: DnsLimits,
-    /// Decides where the limits of a client over UDP are kept: random octets that nobody else knows.
+    /// Seed of the rate limiter's table: random octets, secret.
     pub seed: [u8; 16],
-    /// Who is let in.
+    /// Admission control of the node.
     pub admission: Admission,
 }
 
-/// Running DNS listeners.
+/// The running DNS listeners.
 pub struct DnsServer {
     context: Context,
     encrypted: Option<EncryptedServer>,
@@ -254,11 +256,12 @@ pub struct DnsServer {
 }
 
 impl DnsServer {
-    /// Binds UDP and TCP on each of the addresses and starts to answer. With port 0 the system chooses a port for both.
+    /// Binds UDP and TCP on each of the addresses and starts to answer. With port 0 the system chooses one port for
+    /// both.
     ///
     /// # Errors
     ///
-    /// When an address cannot be bound; the error says which.
+    /// If an address cannot be bound; the error names it.
     pub async fn start(addresses: &[SocketAddr], parts: DnsParts) -> Result<Self, ListenError> {
         let DnsParts { responder, limits, seed, admission } = parts;
         let (stop, stopping) = watch::channel(false);
@@ -296,7 +299,7 @@ impl DnsServer {
     ///
     /// # Errors
     ///
-    /// When one of the addresses cannot be bound.
+    /// If one of the addresses cannot be bound.
     pub async fn listen_encrypted(
         &mut self,
         addresses: EncryptedAddresses,
@@ -313,23 +316,23 @@ impl DnsServer {
         Ok(())
     }
 
-    /// Where the server listens, in the order in which it was told to.
+    /// Bound addresses, in the order in which they were given.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// What is counted.
+    /// Counters of all listeners.
     pub fn counters(&self) -> &Arc<AllCounters> {
         &self.context.counters
     }
 
-    /// Where TLS, HTTPS and QUIC listen, those that do.
+    /// Bound addresses for TLS, HTTPS and QUIC.
     pub fn encrypted_addrs(&self) -> EncryptedAddresses {
         self.encrypted.as_ref().map(EncryptedServer::addresses).unwrap_or_default()
     }
 
-    /// Stops listening, answers the requests that were read from connections, and waits for that. Datagrams that were not taken yet
-    /// are dropped; a client asks again.
+    /// Stops listening, answers the requests that were read from connections, and returns. Datagrams not yet received
+    /// are dropped; clients ask again.
     pub async fn shutdown(self) {
         self.stop.send_replace(true);
         if let Some(encrypted) = self.encrypted {
@@ -345,6 +348,7 @@ impl DnsServer {
         if let Err(error) = stopped {
             tracing::warn!(%error, "the UDP listeners for DNS did not stop cleanly");
         }
+        // Last, as no listener starts a walk any more.
         self.context.walks.stop().await;
     }
 }
@@ -371,10 +375,10 @@ impl Frontend for DnsServer {
     }
 }
 
-/// How often the log says what was asked.
+/// Interval of the log's line about DNS requests.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Writes a line to the log for every minute in which something was asked, until the server stops.
+/// Logs a line for every minute with requests, until the server stops.
 async fn report(counters: Arc<AllCounters>, mut stopping: watch::Receiver<bool>) {
     let mut before = Counted::default();
     loop {
@@ -391,31 +395,31 @@ async fn report(counters: Arc<AllCounters>, mut stopping: watch::Receiver<bool>)
     }
 }
 
-/// The time since 1970 UTC; a clock before that counts as 1970.
+/// Time since 1970 UTC; a clock before 1970 counts as 1970.
 fn since_1970() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// An address that cannot be listened on.
+/// Error of binding an address.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} ({protocol}): {source}")]
 pub struct ListenError {
-    /// What was to be spoken there.
+    /// Protocol of the listener.
     pub protocol: &'static str,
     /// The address.
     pub address: SocketAddr,
-    /// What the system said.
+    /// Error of the system.
     pub source: io::Error,
 }
 
 /// The sockets of one address.
 struct Bound {
-    /// One for each worker.
+    /// One socket for each worker.
     sockets: Vec<std::net::UdpSocket>,
     listener: TcpListener,
 }
 
-/// Binds all sockets of an address. A port that the system chose for UDP may be taken for TCP.
+/// Binds all sockets of an address; retries if the port that the system chose for UDP is taken for TCP.
 async fn bind(address: SocketAddr, workers: usize) -> io::Result<Bound> {
     let mut attempts = 1;
     let shares_port = workers > 1;

@@ -1,4 +1,4 @@
-//! Signs the zone of a running node with the keys of its data directory, and follows what `touchmark dnssec` does with them.
+//! Signing of a running node's zone with the keys of its data directory, which `touchmark dnssec` may change.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -10,10 +10,10 @@ use crate::protocol::dns::{
     dnssec::{Signer, keys::Algorithm},
 };
 
-/// How often the keys of a signed zone are looked at.
+/// Interval at which the keys of a signed zone are checked for changes.
 const KEYS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The task that follows the keys of a signed zone; it ends when this is dropped.
+/// The task that reloads the keys of a signed zone; it ends when dropped.
 pub struct KeysTask(JoinHandle<()>);
 
 impl Drop for KeysTask {
@@ -22,12 +22,12 @@ impl Drop for KeysTask {
     }
 }
 
-/// Signs the zone with the keys below a data directory, at first with a new one of this algorithm when there is none. `primary` is
-/// that of a mirror.
+/// Signs the zone with the keys below a data directory, and generates a first key with this algorithm if there is none.
+/// `primary` is the address of a mirror's primary, else `None`.
 ///
 /// # Errors
 ///
-/// [`KeysError`].
+/// [`KeysError`] if the keys cannot be read or generated.
 pub fn start(
     data: &Path,
     zone: &str,

@@ -1,12 +1,12 @@
-//! DNS over TCP (RFC 7766) and what else is a stream: a connection takes requests one after the other, as many as wait, until
-//! it says nothing for too long.
+//! DNS over TCP (RFC 7766) and other streams: a connection takes requests one after the other, without a bound on their
+//! number, until it is silent for too long.
 //!
-//! The stream may be any that reads and writes octets; DNS over TLS brings its own. Connections come from
-//! [`crate::server::accept`], which bounds how many there are and for how long they may be silent.
+//! The stream may be any byte stream, such as that of DNS over TLS. Connections come from [`crate::server::accept`],
+//! which bounds their number and their silence.
 //!
-//! Answers are made inline, on the task that received the request. A cold one blocks for an index lookup and a read of
-//! the ledger: microseconds when the page cache has them, which is less than handing the question to another thread
-//! and back. A stopping server finishes what it has read.
+//! Requests are answered inline on the connection's task from memory; one that may wait for a disk or a signature is
+//! answered in the read pool, and one that needs a walk after the walk. A stopping server answers the requests that it
+//! has read.
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
@@ -18,19 +18,19 @@ use tokio::{
 use super::{DnsLimits, Respond};
 use crate::server::accept::{Accepted, Ending, Stream};
 
-/// The longest request over a connection, in octets: one question and EDNS options with padding. A longer one ends the
-/// connection.
+/// Maximum length of a request over a connection, in octets: one question and EDNS options with padding. A longer one
+/// ends the connection.
 pub const TCP_REQUEST_OCTETS_MAX: u16 = 4_096;
 
-/// What the connections of a listener share, of whichever protocol.
+/// State shared by the connections of a listener, for any stream protocol.
 #[derive(Clone)]
 pub(super) struct Streams {
     respond: Arc<Respond>,
-    /// How long a client may take to take a response.
+    /// Timeout for a client to take a response.
     pub(super) write_timeout: Duration,
 }
 
-/// Where a response is made. It is kept for the next one, which then finds its memory.
+/// Buffers of a response, reused for the next one.
 #[derive(Default)]
 pub(super) struct Buffers {
     response: Vec<u8>,
@@ -42,7 +42,7 @@ impl Streams {
         Self { respond, write_timeout: limits.idle_timeout() }
     }
 
-    /// The response to a request, with its length before it (RFC 1035 section 4.2.2); `None` for what gets none.
+    /// Length-prefixed response to a request (RFC 1035 section 4.2.2); `None` if the request gets none.
     pub(super) async fn respond<'a>(
         &self,
         request: &[u8],
@@ -61,17 +61,17 @@ impl Streams {
     }
 }
 
-/// Answers what comes over a connection, and says that this is the end.
+/// Answers the requests of a connection, and shuts the stream down in order.
 pub(super) async fn attend(mut accepted: Accepted, streams: Streams) {
     accepted.activity.opened();
     if answer(&mut accepted, &streams).await.is_ok() {
-        // Over TLS, a client cannot tell an end without close_notify from one that an attacker made.
+        // Over TLS, an end without close_notify could be an attacker's.
         let _ = timeout(streams.write_timeout, accepted.stream.shutdown()).await;
     }
 }
 
-/// Answers the requests of one connection, one after the other (RFC 7766 section 6.2.1.1), until it idles, sends what
-/// gets no response, or the server stops. An error says that the client takes nothing more.
+/// Answers the requests of one connection in order (RFC 7766 section 6.2.1.1), until it is silent for too long, a
+/// request gets no response, or the server stops. An error means that the client takes no more data.
 async fn answer(accepted: &mut Accepted, streams: &Streams) -> io::Result<()> {
     let Accepted { stream, peer, activity, ending } = accepted;
     let mut buffers = Buffers::default();
@@ -80,7 +80,7 @@ async fn answer(accepted: &mut Accepted, streams: &Streams) -> io::Result<()> {
         let _under_way = activity.begin();
         let Some(framed) = streams.respond(&request, peer.ip(), &mut buffers).await else { return Ok(()) };
         let sent = async {
-            // In one piece (RFC 7766 section 8).
+            // Length and message in one write (RFC 7766 section 8).
             stream.write_all(framed).await?;
             stream.flush().await
         };
@@ -88,7 +88,7 @@ async fn answer(accepted: &mut Accepted, streams: &Streams) -> io::Result<()> {
     }
 }
 
-/// The next request; `None` when there is none, and the connection is to end.
+/// Next request; `None` if the connection is to end.
 async fn next_request(stream: &mut Stream, ending: &mut Ending) -> Option<Vec<u8>> {
     tokio::select! {
         () = ending.asked() => None,
@@ -96,7 +96,7 @@ async fn next_request(stream: &mut Stream, ending: &mut Ending) -> Option<Vec<u8
     }
 }
 
-/// Reads a message with its length before it (RFC 1035 section 4.2.2).
+/// Reads a length-prefixed message (RFC 1035 section 4.2.2).
 async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let octets = stream.read_u16().await?;
     if octets > TCP_REQUEST_OCTETS_MAX {

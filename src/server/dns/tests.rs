@@ -1,4 +1,4 @@
-//! Both transports over sockets on loopback.
+//! UDP and TCP over sockets on loopback.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -61,7 +61,7 @@ impl Listener {
         Self { server: Some(server), address, runtime, _node: node }
     }
 
-    /// Sends bytes over UDP and gives back what came; `None` when nothing did.
+    /// Sends bytes over UDP and returns the response; `None` if none came.
     fn udp_bytes(&self, request: &[u8]) -> Option<Vec<u8>> {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
@@ -138,7 +138,7 @@ fn an_answer_over_both_transports() {
         assert!(response.metadata.authoritative && response.metadata.recursion_desired);
         assert!(!response.metadata.recursion_available && !response.metadata.truncation);
         assert!(response.edns.is_none());
-        // RFC 1034 section 3.1 leaves the case to the client, which checks that it comes back.
+        // RFC 1034 section 3.1 leaves the case to the client, which checks that it is returned.
         assert!(response.queries[0].name().eq_case(request.queries[0].name()));
         assert!(response.answers[0].name.eq_case(request.queries[0].name()));
         assert_eq!(response.answers.len(), 1);
@@ -280,7 +280,7 @@ fn malformed_packets() {
         check_code(&response, ResponseCode::FormErr);
         assert_eq!(response.metadata.id, u16::from_be_bytes([good[0], good[1]]));
     }
-    // A response is not answered: two servers would never stop.
+    // A response is not answered: else two servers would answer each other for ever.
     let mut response = good.clone();
     response[2] |= 0x80;
     assert_eq!(listener.udp_bytes(&response), None);
@@ -319,7 +319,7 @@ fn tcp_connections_are_bounded() {
     let request = query(SHORT, RecordType::TXT).to_vec().unwrap();
     send(&mut first, &request);
     receive(&mut first).unwrap();
-    // The second one waits until the first has said nothing for too long.
+    // The second one waits until the first was silent for too long.
     let mut second = listener.connect();
     send(&mut second, &request);
     receive(&mut second).unwrap();
@@ -345,7 +345,8 @@ fn a_stopping_server_finishes_its_responses() {
     assert!(TcpStream::connect(listener.address).is_err());
 }
 
-/// A listener on no particular address answers from the one that was asked: a connected socket takes nothing else.
+/// A listener on the unspecified address answers from the address that was asked: a connected socket takes nothing
+/// else.
 #[test]
 fn answers_come_from_the_address_that_was_asked() {
     for (listen, asked) in [("0.0.0.0:0", ["127.0.0.1", "127.8.9.10"]), ("[::]:0", ["::1", "::1"])] {
@@ -393,7 +394,7 @@ fn several_addresses_at_once() {
     runtime.block_on(server.shutdown());
 }
 
-/// Other nodes that answer as they are told, or never.
+/// Other nodes that answer as told, or never.
 #[derive(Clone, Copy)]
 enum Told {
     Found,
@@ -432,7 +433,7 @@ fn walks_are_answered_over_both_transports() {
     for address in ["127.0.0.1:0", "0.0.0.0:0"] {
         let listener = start_recursive(address, Told::Found);
         let request = with_edns(query(BOLT, RecordType::TXT), 1_232);
-        // Three of a walk, and one of what is kept then.
+        // Three of a walk, and one from its cached result.
         for over in ["UDP", "UDP", "TCP"] {
             let response = if over == "UDP" { listener.udp(&request).0 } else { listener.tcp(&request) };
             check_code(&response, ResponseCode::NoError);
@@ -454,7 +455,7 @@ fn walks_are_answered_over_both_transports() {
     }
 }
 
-/// Referrals are longer than the questions for them, and there is no end of names below a cut.
+/// Referrals are longer than the questions for them, and there are endless names below a zone cut.
 #[test]
 fn a_flood_of_questions_below_a_cut_gets_few_referrals() {
     const QUESTIONS: usize = 400;
@@ -473,7 +474,7 @@ fn a_flood_of_questions_below_a_cut_gets_few_referrals() {
     }
     socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     let answered = std::iter::from_fn(|| socket.recv(&mut [0; 1_232]).ok()).count();
-    // As many as an account holds at least; far from all, however slowly they were taken.
+    // At least as many as an account holds; far from all, however slowly they were received.
     assert!((2..QUESTIONS / 4).contains(&answered), "{answered} of {QUESTIONS}");
     runtime.block_on(server.shutdown());
 }
@@ -494,7 +495,7 @@ fn walks_are_bounded_and_end_with_the_server() {
         walks.spawn(identifier(), client("192.0.2.1"), |_| panic!("it ended"));
     }
     check("192.0.2.200", "256 walks are under way for your network, the limit; ask again");
-    // Who is not limited takes the rest.
+    // A client without limits takes the rest.
     for _ in walks_per_network_max..walks_max {
         walks.spawn(identifier(), client("127.0.0.1"), |_| panic!("it ended"));
     }

@@ -1,9 +1,11 @@
-//! DNS over UDP: a [`DatagramService`] that has datagrams answered by the [`Responder`].
+//! DNS over UDP: a [`DatagramService`] that answers datagrams with the [`Responder`].
 //!
-//! A question is read, its cookie verified and its zone looked for up to three times: by the loop, by the reader when the answer takes
-//! a disk, and after a walk. Nothing of an attempt is kept but the datagram itself, so that questions cannot fill any table here.
+//! A request is parsed, its cookie verified and its zone looked up up to three times: by the loop, by the reader if the
+//! answer takes a disk, and after a walk. Between these, only the datagram itself is kept, so that requests cannot fill
+//! any table here.
 //!
-//! Deliberately absent: the loop and its threads ([`crate::server::datagram`]), and what the answers are (`protocol::dns`).
+//! Deliberately absent: the loop and its threads ([`crate::server::datagram`]), and the content of responses
+//! (`protocol::dns`).
 
 use std::{io, net::UdpSocket, sync::Arc};
 
@@ -31,18 +33,18 @@ impl UdpListener {
     ///
     /// # Errors
     ///
-    /// When the system gives no thread or no second handle of a socket.
+    /// If the system gives no thread or no second handle of a socket.
     pub(super) fn start(sockets: Vec<UdpSocket>, context: &Context) -> io::Result<Self> {
         DatagramListener::run(sockets, &DnsDatagrams::new(context), &context.limiter).map(Self)
     }
 
-    /// As [`DatagramListener::shutdown`].
+    /// Stops the workers, as [`DatagramListener::shutdown`].
     pub(super) fn shutdown(self) {
         self.0.shutdown();
     }
 }
 
-/// DNS as the loop of datagrams sees it.
+/// DNS as a service of the datagram loop.
 struct DnsDatagrams {
     responder: Arc<Responder>,
     counters: Arc<Counters>,

@@ -1,10 +1,10 @@
-//! Walks for datagrams: tasks that nobody waits for.
+//! Walks for DNS requests.
 //!
-//! A connection waits for its walk itself. A datagram has nobody who could wait: its walk is a task of its own, which sends the
-//! response when it is over. How many walks there may be is for the [`Desk`] to say; a client that finds no room is told so at once,
-//! for a client that waits asks again. A stopping server breaks off the walks of datagrams.
+//! A connection waits for its walk. A datagram has no task that could wait: its walk is a task of its own, which sends
+//! the response at the end. The [`Desk`] bounds the number of walks; a client that finds no room is told so at once,
+//! since a client without a response would ask again. A stopping server aborts the walks of datagrams.
 //!
-//! Deliberately absent: how one walks, and for how long (`resolver::recursion`), and what is kept (`protocol::dns`).
+//! Deliberately absent: the walk itself and its timeouts (`resolver::recursion`), and the cache (`protocol::dns`).
 
 use std::{
     net::IpAddr,
@@ -16,31 +16,32 @@ use tokio::{runtime::Handle, task::JoinSet};
 use crate::{
     id::Identifier,
     protocol::dns::WalkFailure,
-    resolver::{Desk, NoAnswer, ReadShare, recursion::Resolved},
+    resolver::{Desk, NoAnswer, ReadShare, Resolved},
     rights::Caller,
 };
 
-/// The walks of a server.
+/// Walks of a server.
 pub(super) struct Walks {
     desk: Desk,
     runtime: Handle,
-    /// Those that nobody waits for.
+    /// Walks for datagrams.
     tasks: Mutex<JoinSet<()>>,
 }
 
 impl Walks {
-    /// Walks that the desk makes. It has to be called within a runtime.
+    /// Walks through the desk. Must be called within a runtime.
     pub(super) fn new(desk: Desk) -> Self {
         Self { desk, runtime: Handle::current(), tasks: Mutex::default() }
     }
 
-    /// Asks other nodes about an identifier.
+    /// Walks for an identifier and returns the result.
     pub(super) async fn walk(&self, identifier: Identifier, client: IpAddr) -> Result<Resolved, WalkFailure> {
         let walk = self.desk.begin_walk(identifier, &Caller::anonymous(Some(client))).map_err(NoAnswer::from)?;
         Ok(walk.await?)
     }
 
-    /// The same on a task; `then` is called with what came of it on a thread that may wait for a disk, at once when there is no room.
+    /// Walks on a task. `then` gets the result on a thread that may wait for a disk; if there is no room for the walk,
+    /// it is called at once on this thread.
     pub(super) fn spawn(
         &self,
         identifier: Identifier,
@@ -53,19 +54,20 @@ impl Walks {
         };
         let reads = self.desk.reads().clone();
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that are over leave with the next one that comes.
+        // Reaps the tasks that ended.
         while tasks.try_join_next().is_some() {}
         tasks.spawn_on(
             async move {
                 let walked = walk.await.map_err(WalkFailure::from);
-                // A pool without a place drops the datagram, as a full queue does: its client asks again.
+                // If the pool is full, the datagram is dropped, as when the reader's queue is full: its client asks
+                // again.
                 let _ = reads.run(ReadShare::Answers, move || then(walked)).await;
             },
             &self.runtime,
         );
     }
 
-    /// Breaks off the walks that nobody waits for, and waits until they are gone.
+    /// Aborts the walks for datagrams, and waits for their end.
     pub(super) async fn stop(&self) {
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.shutdown().await;

@@ -28,7 +28,7 @@ use crate::{
     vindex::NoLookup,
 };
 
-/// Answers questions about the past from the desk.
+/// The `Auditor` service: answers questions about the past.
 #[derive(Clone)]
 pub(super) struct AuditorService {
     desk: Desk,

@@ -1,9 +1,9 @@
-//! Calls, counted by method and by how they ended.
+//! Counters of calls, by method and status.
 //!
-//! A call costs a walk along a short list of names, some additions, and one allocation for a body that looks for the status: it
-//! stands in the head of a response without messages, and behind the messages otherwise. A call that its client gave up
-//! counts as cancelled. Methods are those of the definitions; all others of a service share one count. Calls of services that
-//! are not ours, such as health, are not counted, but keep their connections busy all the same.
+//! A call costs a linear search in a short list of names, some additions, and one allocation for a body that watches
+//! for the status: a response without messages has the status in its head, any other in its trailers. A call that its
+//! client gave up counts as cancelled. Methods are those of the definitions; all unknown methods of the package share
+//! one count. Calls of other packages, such as health, are not counted, but keep their connections busy all the same.
 
 use std::{
     fmt,
@@ -34,15 +34,15 @@ use crate::{
     },
 };
 
-/// What all methods share that are in no definition.
+/// Label shared by all methods that are in no definition.
 const OTHER: &str = "other";
-/// Where an answer of a mirror says how far behind its primary it is: `entries=N, seconds=S`.
+/// Header of a mirror's responses with its lag: `entries=N, seconds=S`.
 const LAG: HeaderName = HeaderName::from_static("touchmark-mirror-lag");
-/// What stands before the name of a service of ours in the path of a call.
+/// Prefix of our services in the path of a call.
 const PACKAGE: &str = "/touchmark.v1.";
-/// The same without slash and dot, as it stands in the definitions.
+/// Package of our services in the definitions.
 const PACKAGE_NAME: &str = "touchmark.v1";
-/// The codes of gRPC, in their order.
+/// Status codes of gRPC, in their order.
 const CODES: [&str; 17] = [
     "OK",
     "CANCELLED",
@@ -89,7 +89,7 @@ impl Default for Calls {
 }
 
 impl Calls {
-    /// How many there were: method, code, number; without the zeros.
+    /// Numbers of calls: method, code, number; without the zeros.
     pub fn counted(&self) -> Vec<(&str, &'static str, u64)> {
         let mut counted = Vec::new();
         for MethodCalls { method, codes } in &self.0 {
@@ -100,7 +100,7 @@ impl Calls {
         counted
     }
 
-    /// Where calls of a path are counted; `None` for those of other packages.
+    /// Index of the counts for a path; `None` for other packages.
     fn place(&self, path: &str) -> Option<usize> {
         let name = path.strip_prefix(PACKAGE)?;
         let place = self.0.iter().position(|calls| calls.method == name);
@@ -116,7 +116,7 @@ impl Metered for Calls {
     }
 }
 
-/// A set of definitions (`FileDescriptorSet` of descriptor.proto), as far as the names of methods go.
+/// A set of definitions (`FileDescriptorSet` of descriptor.proto), reduced to the names of methods.
 #[derive(Clone, PartialEq, Message)]
 struct Definitions {
     #[prost(message, repeated, tag = "1")]
@@ -145,7 +145,7 @@ struct Method {
     name: String,
 }
 
-/// The methods of our services, as `Service/Method`; none of a set that cannot be read.
+/// The methods of our services, as `Service/Method`; none if the set cannot be read.
 fn methods(definitions: &[u8]) -> Vec<String> {
     let files = Definitions::decode(definitions).unwrap_or_default().files.into_iter();
     let services = files.filter(|file| file.package == PACKAGE_NAME).flat_map(|file| file.services);
@@ -194,7 +194,7 @@ where
     }
 }
 
-/// A call until its response begins.
+/// Future of a call's response.
 #[derive(Debug)]
 pub(super) struct Answering<F> {
     answer: F,
@@ -218,19 +218,19 @@ impl<F: Future<Output = Result<Response<Body>, E>> + Unpin, E> Future for Answer
     }
 }
 
-/// A call that is under way; counted when it is dropped.
+/// A call under way; counted when dropped.
 #[derive(Debug)]
 struct Call {
     calls: Arc<Calls>,
-    /// Where it is counted, when it is.
+    /// Index of its counts, if it is counted.
     method: Option<usize>,
     code: Code,
-    /// Keeps its connection from being taken for silent.
+    /// Keeps the connection busy.
     under_way: Option<UnderWay>,
 }
 
 impl Call {
-    /// Takes note of the status if it stands here.
+    /// Takes the status from headers or trailers; true if it stands there.
     fn is_ended_by(&mut self, headers: &HeaderMap) -> bool {
         let Some(code) = headers.get(Status::GRPC_STATUS) else { return false };
         self.code = Code::from_bytes(code.as_bytes());
@@ -248,7 +248,7 @@ impl Drop for Call {
     }
 }
 
-/// A body that looks at its trailers.
+/// Response body that watches its trailers for the status.
 #[derive(Debug)]
 struct Ending {
     body: Body,

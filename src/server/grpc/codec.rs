@@ -1,7 +1,7 @@
-//! How requests are read: as everywhere, but for the status of bytes that are no message.
+//! Decoding of requests: as in the library, but for the status of bytes that are no message.
 //!
-//! The library answers them with INTERNAL, as if the node had failed. They are the client's: INVALID_ARGUMENT, with the
-//! field that could not be read.
+//! The library answers such bytes with INTERNAL, as if the node had failed. The fault is the client's:
+//! INVALID_ARGUMENT, with the field that could not be read.
 
 use std::marker::PhantomData;
 
@@ -16,7 +16,7 @@ use tonic_prost::ProstCodec;
 #[derive(Debug)]
 pub struct RequestCodec<T, U>(PhantomData<(T, U)>);
 
-/// Reads requests.
+/// Decoder of requests.
 #[derive(Debug)]
 pub struct RequestDecoder<D>(D);
 

@@ -1,12 +1,11 @@
-//! A connection whose replies leave in one piece, and that can be cut.
+//! A connection that sends each reply in one piece, and that can be cut.
 //!
-//! The HTTP/2 library sends a reply in two system calls, and so in two segments, when the connection takes several
-//! buffers at once: the data as they lie, then the trailers. From a connection that takes one buffer at a time it gathers
-//! whatever is shorter than 1 KiB and sends it at once. For replies of a few hundred bytes, as ours are, copying them
-//! is much cheaper than a second segment, at both ends.
+//! Over a connection with vectored writes the HTTP/2 library sends a reply in two system calls, and so in two segments:
+//! data, then trailers. Without vectored writes it copies parts shorter than 1 KiB into one buffer and sends that at
+//! once. For replies of a few hundred bytes, as ours are, the copy is much cheaper than a second segment, at both ends.
 //!
-//! A connection has no end as long as a call on it has none, and a client that takes nothing keeps a call from ending. When
-//! the server has waited long enough, it cuts what is left.
+//! A connection does not end before its last call, and a client that reads nothing keeps a call from ending. So after
+//! the drain timeout the server cuts the remaining connections.
 
 use std::{
     io,
@@ -26,10 +25,10 @@ use crate::server::{
     activity::Activity,
 };
 
-/// What a client says first, in octets (RFC 9113 section 3.4): with it the connection is open.
+/// Length of the client preface, in octets (RFC 9113 section 3.4), after which the connection is open.
 const PREFACE_OCTETS: usize = 24;
 
-/// Who calls: each request has it among its extensions.
+/// Origin of a call, in the extensions of each request.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
@@ -37,32 +36,32 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// The address that a call comes from, when it is known.
+    /// Address that a call comes from, if known.
     pub(super) fn address_of<T>(request: &tonic::Request<T>) -> Option<SocketAddr> {
         request.extensions().get::<Self>().map(|peer| peer.address)
     }
 }
 
-/// A connection that does not say that it can write several buffers at once.
+/// A connection that reports no support for vectored writes.
 pub(super) struct Connection {
     stream: Stream,
     peer: Peer,
-    /// Octets of the preface that did not come yet.
+    /// Octets of the preface still to come.
     preface_left: usize,
     cut: oneshot::Receiver<()>,
     /// Dropped with the connection.
     _ended: oneshot::Sender<()>,
 }
 
-/// Has a connection served by whoever receives from `connections`, until it ends; it is cut when it is silent for too long, and
-/// when this future is dropped.
+/// Hands a connection to the receiver of `connections` and waits for its end. The connection is cut if it is silent for
+/// too long, and if this future is dropped.
 pub(super) async fn attend(accepted: Accepted, connections: mpsc::Sender<Connection>) {
     let Accepted { stream, peer: address, activity, mut ending } = accepted;
     let (_cut, cutting) = oneshot::channel();
     let (ended, ending_of_it) = oneshot::channel::<()>();
     let peer = Peer { address, activity };
     let connection = Connection { stream, peer, preface_left: PREFACE_OCTETS, cut: cutting, _ended: ended };
-    // Nobody receives when the server has stopped meanwhile.
+    // Sending fails if the server has stopped meanwhile.
     if connections.send(connection).await.is_ok() {
         tokio::select! {
             _ = ending_of_it => {}
@@ -91,7 +90,7 @@ impl AsyncRead for Connection {
             }
             return Poll::Ready(read);
         }
-        // Whoever serves the connection waits here for more to be read, whatever else it does.
+        // The HTTP/2 library always waits for more to read, so that a cut is noticed here.
         Pin::new(&mut self.cut).poll(cx).map(|_| Err(io::ErrorKind::ConnectionAborted.into()))
     }
 }

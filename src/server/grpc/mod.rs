@@ -1,9 +1,9 @@
 //! The gRPC listener: the services of `proto/`, health and reflection.
 //!
-//! Every limit stands in `protocol::grpc` and in the comments of the definitions. A question is answered on the thread that
-//! read it as far as its answer lies in memory: from the cache in about a microsecond. What may wait for a disk waits at the
-//! [`Desk`](crate::resolver::Desk). Batches of commands are checked and hashed on the
-//! blocking pool, so that a large one delays nobody.
+//! All limits are in `protocol::grpc` and in the comments of the definitions. A question is answered on the thread that
+//! read it if the answer is in memory: from the cache in about a microsecond. A question that may wait for a disk waits
+//! at the [`Desk`](crate::resolver::Desk). Large batches of commands are checked and hashed on the blocking pool, so
+//! that they delay nobody.
 
 mod auditor;
 mod calls;
@@ -47,29 +47,30 @@ use crate::{
     store::ReadError,
 };
 
-/// What the front end and its listener are called.
+/// Name of the front end and its listener.
 pub const GRPC: &str = "gRPC";
 
-/// Flow-control window of a stream and of a connection, in bytes: what one batch of commands takes.
+/// Flow-control window of a stream and of a connection, in bytes: the size of one batch of commands.
 const WINDOW_BYTES: u32 = 4 << 20;
 
-/// How often a client is asked for a sign of life while calls are under way: some calls have no end of their own.
+/// Interval of HTTP/2 pings on a connection: some calls have no end of their own.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// How many connections wait for the library to serve them.
+/// Maximum number of accepted connections that wait for the library.
 const CONNECTIONS_AHEAD: usize = 16;
 
-/// Bounds of the listener. A connection costs its client's calls aside some tens of KiB.
+/// Bounds of the listener. A connection takes some tens of KiB, without its calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrpcLimits {
-    /// The most connections at once.
+    /// Maximum number of connections at once.
     pub connections_max: usize,
-    /// The most connections of one client network at once; 0 limits nothing.
+    /// Maximum number of connections of one client network at once; 0: no limit.
     pub connections_per_network_max: usize,
-    /// How long a client may take for the preface of HTTP/2, in milliseconds.
+    /// Timeout for the preface of HTTP/2, in milliseconds.
     pub handshake_timeout_ms: u64,
-    /// How long a connection may be without a call, in milliseconds.
+    /// Timeout of a connection without a call, in milliseconds.
     pub idle_timeout_ms: u64,
-    /// How long calls may go on when the server stops, in milliseconds. A client that takes nothing would hold it up for ever.
+    /// Timeout for calls under way when the server stops, in milliseconds. Without it a client that reads nothing would
+    /// block the stop.
     pub drain_timeout_ms: u64,
 }
 
@@ -103,9 +104,9 @@ pub struct GrpcServer {
     address: SocketAddr,
     calls: Arc<Calls>,
     stop: watch::Sender<bool>,
-    /// Takes connections.
+    /// Task that accepts connections.
     accepting: JoinHandle<()>,
-    /// Answers the calls on them.
+    /// Task that answers the calls.
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
 }
 
@@ -114,7 +115,7 @@ impl GrpcServer {
     ///
     /// # Errors
     ///
-    /// Whatever the system says about the address.
+    /// Error of the system about the address.
     pub async fn start(address: SocketAddr, limits: GrpcLimits, services: &Services) -> io::Result<Self> {
         let Services { reads: ReadHandles { desk, lag }, writes, follow, admission, .. } = services.clone();
         let calls = Arc::<Calls>::default();
@@ -133,7 +134,7 @@ impl GrpcServer {
         health.set_serving::<ResolverServer<resolver::ResolverService>>().await;
         health.set_serving::<AuditorServer<auditor::AuditorService>>().await;
         health.set_serving::<RegistryServer<registry::RegistryService>>().await;
-        // Clients are divided between the two versions of the reflection protocol.
+        // Two versions of the reflection protocol, as clients use either.
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -169,7 +170,7 @@ impl GrpcServer {
         self.address
     }
 
-    /// Takes no new calls, finishes those under way as far as that can be waited for, and returns.
+    /// Takes no new calls, waits for those under way up to the drain timeout, and returns.
     pub async fn shutdown(self) {
         self.stop.send_replace(true);
         if let Err(error) = self.accepting.await {
@@ -201,7 +202,7 @@ impl Frontend for GrpcServer {
     }
 }
 
-/// Connections as they come, until nobody sends any more.
+/// Stream of accepted connections, until the sender is gone.
 fn received(connections: mpsc::Receiver<Connection>) -> impl Stream<Item = io::Result<Connection>> {
     stream::unfold(connections, |mut connections| async {
         connections.recv().await.map(|connection| (Ok(connection), connections))
@@ -219,12 +220,12 @@ fn unreadable(error: &ReadError) -> Status {
     Status::unavailable(error.to_string())
 }
 
-/// Who calls.
+/// The caller of a request.
 fn caller<T>(request: &Request<T>) -> Caller {
     Caller::anonymous(Peer::address_of(request).map(|address| address.ip()))
 }
 
-/// Why a question has no answer, as the status of a call.
+/// A missing answer as the status of a call.
 fn without_answer(none: &NoAnswer) -> Status {
     match none {
         NoAnswer::Read(error) | NoAnswer::Proof(ProveError::Read(error)) => unreadable(error),

@@ -19,16 +19,17 @@ use crate::{
     rights,
 };
 
-/// Batches larger than this are prepared on the blocking pool; hashing a command takes some microseconds.
+/// Maximum size of a batch that is prepared inline; hashing a command takes some microseconds, so larger ones go to the
+/// blocking pool.
 const INLINE_COMMANDS_MAX: usize = 64;
-/// The most commands of a stream that go to the ledger together.
+/// Maximum number of commands of a stream that go to the ledger together.
 const STREAM_CHUNK_COMMANDS: usize = 512;
-/// How many chunks of one stream may be on their way.
+/// Maximum number of chunks of one stream that are processed at once.
 const STREAM_CHUNKS_AHEAD: usize = 4;
-/// Records that an export reads at once.
+/// Number of records that an export reads at once.
 const EXPORT_PAGE_RECORDS: usize = 500;
 
-/// Hands commands to the write core.
+/// The `Registry` service: hands commands to the write core.
 #[derive(Clone)]
 pub(super) struct RegistryService {
     registry: Registry,
@@ -47,7 +48,7 @@ impl RegistryService {
         self.registry.prepare(decode_command(message)?, principal)
     }
 
-    /// Decodes, checks and hashes many commands, off the threads that serve connections when that takes long.
+    /// Decodes, checks and hashes commands; on the blocking pool if there are many.
     async fn prepare_all(
         &self,
         messages: Vec<Bytes>,
@@ -64,13 +65,13 @@ impl RegistryService {
     }
 }
 
-/// The principal of a call that may write.
+/// Principal of a call that may write.
 fn principal(address: Option<SocketAddr>) -> Result<Principal, Status> {
     let principal = rights::may_write(address.map(|address| address.ip()));
     principal.map_err(|denied| refused(&Refusal::Denied { reason: denied.reason }))
 }
 
-/// Turns results into messages; a checkpoint goes out once for all receipts that it covers.
+/// Converts results to messages; a checkpoint is sent once for all receipts that it covers.
 fn results_to_pb(checkpoint: &mut Arc<str>, results: Vec<Result<Receipt, Refusal>>) -> Vec<pb::ApplyResult> {
     let message = |result: Result<Receipt, Refusal>| {
         let next = result.as_ref().ok().map(|receipt| Arc::clone(&receipt.checkpoint));
@@ -105,7 +106,7 @@ impl registry_server::Registry for RegistryService {
         let principal = principal(Peer::address_of(&request))?;
         let EncodedCommands { commands, atomic } = request.into_inner();
         match commands.len() {
-            // So a client finds out that the node knows the field.
+            // Lets a client test whether the node knows the field.
             0 if atomic => return Ok(Response::new(pb::ApplyBatchResponse::default())),
             0 => {
                 return Err(Status::invalid_argument(format!(
@@ -134,7 +135,7 @@ impl registry_server::Registry for RegistryService {
         let prepared = chunks.map(move |chunk| {
             let (service, principal) = (service.clone(), principal.clone());
             async move {
-                // A broken stream ends with its status, after what came before it was carried out.
+                // A broken stream ends with its status, after the commands received before have been carried out.
                 let mut broken = None;
                 let mut messages = Vec::with_capacity(chunk.len());
                 for item in chunk {
@@ -146,7 +147,7 @@ impl registry_server::Registry for RegistryService {
                 (service.prepare_all(messages, principal).await, broken)
             }
         });
-        // Chunks are prepared side by side, enter the queue one after the other, and wait for the ledger side by side.
+        // Chunks are prepared in parallel, enter the queue in order, and wait for the ledger in parallel.
         let registry = self.registry.clone();
         let enqueued = prepared.buffered(STREAM_CHUNKS_AHEAD).then(move |(prepared, broken)| {
             let registry = registry.clone();

@@ -19,16 +19,16 @@ use crate::{
     rights::Caller,
 };
 
-/// The most questions of one batch or stream that wait for a disk or for other nodes side by side.
+/// Maximum number of questions of one batch or stream that wait for a disk or for other nodes in parallel.
 const WAITING_AT_ONCE: usize = 64;
 
-/// Answers questions from the desk.
+/// The `Resolver` service: answers questions from the desk.
 #[derive(Clone)]
 pub(super) struct ResolverService {
     desk: Desk,
 }
 
-/// What kept one question from being answered.
+/// Error of answering one question.
 enum Unanswered {
     Invalid(ParseError),
     NoAnswer(NoAnswer),
@@ -70,7 +70,8 @@ impl ResolverService {
         })
     }
 
-    /// Answers one of many questions: one that has no answer for a reason of its own gets an answer that says so.
+    /// Answers one of many questions; a failure that concerns this question alone becomes an answer, so that the others
+    /// go on.
     async fn answer_in_place(&self, request: pb::ResolveRequest, caller: Caller) -> Result<Encoded, Status> {
         let asked = request.identifier.clone();
         match self.answer(request, caller).await {
@@ -93,7 +94,7 @@ impl resolver_server::Resolver for ResolverService {
         let asked = request.get_ref().identifier.clone();
         match self.answer(request.into_inner(), caller).await {
             Ok(answer) => Ok(Response::new(answer)),
-            // The way of a walk is an answer, wherever it led; and that nobody is known who answers is one, too.
+            // A traced walk is an answer even if it failed; so is "not responsible".
             Err(Unanswered::NoAnswer(none)) if is_answer(&none) => Ok(Response::new(encode_failed(&none, &asked))),
             Err(Unanswered::NoAnswer(none)) => Err(without_answer(&none)),
             Err(Unanswered::Invalid(error)) => Err(Status::invalid_argument(error.to_string())),
@@ -112,7 +113,7 @@ impl resolver_server::Resolver for ResolverService {
                 "{count} identifiers in one batch; give 1 to {RESOLVE_BATCH_MAX}"
             )));
         }
-        // What lies ready comes at once; what waits for a disk or for others does so side by side.
+        // Cached answers are ready at once; those that wait for a disk or for other nodes wait in parallel.
         let answers = stream::iter(requests).map(|request| self.answer_in_place(request, caller.clone()));
         let answers: Vec<Encoded> = answers.buffered(WAITING_AT_ONCE).try_collect().await?;
         let answers = answers.into_iter().map(|answer| answer.0).collect();
@@ -152,7 +153,7 @@ impl resolver_server::Resolver for ResolverService {
     }
 }
 
-/// True for what the answer of a single call says, and not its status.
+/// True for a failure that a single call reports as an answer, not as its status.
 fn is_answer(none: &NoAnswer) -> bool {
     match none {
         NoAnswer::Walk(walk) => walk.hops.is_some() || Outcome::from(none) == Outcome::NotResponsible,

@@ -1,7 +1,8 @@
-//! The bootstrap registry: `/bootstrap.json`, made from the delegations.
+//! The bootstrap registry: `/bootstrap.json`, generated from the delegations.
 //!
-//! Clients keep it, as its head says, and do not fetch it for every question (IIIDAP bootstrap; RFC 9224 section 6). It is written once
-//! for each change of a prefix, and has a tag, so that whoever has it already is told so.
+//! Clients cache it, as its head allows, and do not fetch it for every question (IIIDAP bootstrap; RFC 9224 section 6).
+//! The document is written once for each change of a prefix, and has an ETag, so that a client with the current one
+//! gets 304.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,7 +25,7 @@ use crate::{
     store::{PrefixVersion, Prefixes},
 };
 
-/// Prefixes that are read at once.
+/// Number of prefixes that are read at once.
 const PAGE_PREFIXES: usize = 1_000;
 
 #[derive(Clone)]
@@ -33,14 +34,14 @@ struct Bootstrap {
     written: Arc<Mutex<Option<Written>>>,
 }
 
-/// The document as it was written last.
+/// The document as last written.
 #[derive(Clone)]
 struct Written {
     generation: u64,
     body: Bytes,
-    /// Of the body: it stays the same over a restart.
+    /// ETag of the body; stays the same over a restart.
     tag: String,
-    /// The shortest time for which one of its delegations may be kept, in seconds.
+    /// Minimum TTL of the delegations, in seconds.
     keep_seconds: u32,
 }
 
@@ -66,10 +67,10 @@ async fn document(State(bootstrap): State<Bootstrap>, headers: HeaderMap) -> Res
     Ok((head, [(header::CONTENT_TYPE, "application/json")], written.body).into_response())
 }
 
-/// The document as it stands now.
+/// The current document.
 fn newest(desk: &Desk, written: &Mutex<Option<Written>>) -> Written {
     let prefixes = desk.prefixes();
-    // Whoever comes second waits here, and finds what the first one wrote.
+    // Concurrent requests wait here, and find the document that the first one wrote.
     let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
     let generation = prefixes.generation();
     match &*written {

@@ -6,10 +6,10 @@
 //! data: {"change":"update",…}   as `touchmark history --json` prints it, without differences
 //! ```
 //!
-//! A browser that loses the connection comes back with `Last-Event-ID`, and gets what follows that index; it counts more than
-//! `from`. Without either the feed begins with what is to come. Every 15 seconds in which there is nothing to give, and
-//! after many entries that the prefix does not let by, an `id` alone says how far the feed has come.
-//! Whoever does not take its events is cut off ([`super::HttpLimits`]).
+//! A browser that loses the connection reconnects with `Last-Event-ID`, and gets the entries after that index; the
+//! header takes precedence over `from`. Without either the feed begins with the next entry. After 15 seconds without an
+//! event, and after many entries outside the prefix, an `id` alone reports the position of the feed. A client that does
+//! not read its events is cut off ([`super::HttpLimits`]).
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -80,13 +80,13 @@ async fn events(
     let head = [
         (header::CONTENT_TYPE, "text/event-stream"),
         NOT_KEPT,
-        // Proxies gather responses otherwise.
+        // Else proxies buffer responses.
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     Ok((head, Body::from_stream(stream::unfold(Some((feed, reader)), next))).into_response())
 }
 
-/// The entry behind the last one that a client had.
+/// Index of the entry after the last one that the client has.
 fn behind(last: &[u8]) -> Result<u64, Problem> {
     let last = std::str::from_utf8(last).ok().and_then(|last| last.trim().parse::<u64>().ok());
     let next = last.and_then(|last| last.checked_add(1));

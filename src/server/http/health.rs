@@ -1,4 +1,4 @@
-//! `/healthz`: the process answers. `/readyz`: it takes writes, and the index follows the ledger.
+//! `/healthz`: the process answers. `/readyz`: the node takes writes, and the index follows the ledger.
 
 use std::sync::Arc;
 

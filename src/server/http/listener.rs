@@ -1,8 +1,8 @@
-//! Connections over HTTP/1.1, each with bounds on its head, its silence and its slowness.
+//! Connections over HTTP/1.1, each with timeouts for heads and for reading responses.
 //!
-//! How many there are, and which of them makes room for others, is a matter of [`crate::server::accept`]. A client that sends
-//! no head in time, or has the next one not in time on a connection that is kept, is cut off; so is one that does not take its
-//! response, or whose system does not say that it got what was sent.
+//! [`crate::server::accept`] bounds the number of connections and evicts them. A client is cut off if its head, or the
+//! next head on a persistent connection, is late; if it does not read its response; or if its system does not
+//! acknowledge sent data.
 
 use std::{
     io,
@@ -34,23 +34,23 @@ use crate::server::{
     activity::Attended,
 };
 
-/// The most bytes of a request's head (431 beyond it), and of a response that are gathered before they are sent.
+/// Maximum length of a request's head, in bytes (431 beyond it), and of buffered response data.
 const HEAD_BYTES_MAX: usize = 16 << 10;
-/// What a client has to take of its response within [`HttpLimits::write_timeout_ms`] while more waits, in bytes.
+/// Number of bytes of a response that a client must take within [`HttpLimits::write_timeout_ms`] while more waits.
 const TAKEN_BYTES_MIN: usize = 16 << 10;
 
-/// Bounds of the listener. A connection costs its responses aside some tens of KiB.
+/// Bounds of the listener. A connection takes some tens of KiB, without its responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpLimits {
-    /// The most connections at once; more wait.
+    /// Maximum number of connections at once; more wait.
     pub connections_max: usize,
-    /// The most connections of one client network at once; 0 limits nothing.
+    /// Maximum number of connections of one client network at once; 0: no limit.
     pub connections_per_network_max: usize,
-    /// How long a client may take to send a head, or to begin with the next one, in milliseconds.
+    /// Timeout for a request's head, and for the start of the next one, in milliseconds.
     pub head_timeout_ms: u64,
-    /// How long a client may take for 16 KiB of a response, in milliseconds.
+    /// Timeout for 16 KiB of a response, in milliseconds.
     pub write_timeout_ms: u64,
-    /// How long connections may go on when the server stops, in milliseconds.
+    /// Timeout for connections when the server stops, in milliseconds.
     pub drain_timeout_ms: u64,
 }
 
@@ -78,7 +78,7 @@ impl HttpLimits {
     }
 }
 
-/// Who sent a request: each request has it among its extensions.
+/// Sender of a request, in the extensions of each request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Peer(pub(super) IpAddr);
 
@@ -86,7 +86,7 @@ pub(super) struct Peer(pub(super) IpAddr);
 pub(super) async fn attend(accepted: Accepted, routes: Router, limits: HttpLimits) {
     let Accepted { stream, peer, activity, mut ending } = accepted;
     let peer = Peer(peer.ip());
-    // There is no opening before the first head.
+    // HTTP/1.1 has no opening before the first head.
     activity.opened();
     let _ = end_unanswered(stream.tcp(), limits.write_timeout_ms);
     let stream = Impatient::new(stream, Duration::from_millis(limits.write_timeout_ms));
@@ -115,18 +115,18 @@ pub(super) async fn attend(accepted: Accepted, routes: Router, limits: HttpLimit
     }
 }
 
-/// Lets the system end a connection whose other side does not say in time that it got what was sent. A client may be gone without a
-/// word, and the little that a stream sends while it is quiet fills no buffer for a long time.
+/// Sets the TCP user timeout: the system ends a connection whose peer does not acknowledge data in time. A client may
+/// vanish silently, and the few bytes of a quiet stream take long to fill a buffer.
 fn end_unanswered(stream: &TcpStream, timeout_ms: u64) -> nix::Result<()> {
     setsockopt(stream, TcpUserTimeout, &timeout_ms.try_into().unwrap_or(u32::MAX))
 }
 
-/// A connection that fails when the client does not take what is sent.
+/// A connection that fails if the client does not read.
 #[derive(Debug)]
 struct Impatient {
     stream: Stream,
     timeout: Duration,
-    /// Since the client did not take all: until when it has to take more, and how much it has taken.
+    /// While the client is behind: the deadline for taking more, and the number of bytes taken since.
     waiting: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
@@ -135,7 +135,7 @@ impl Impatient {
         Self { stream, timeout, waiting: None }
     }
 
-    /// Takes note of what the system took.
+    /// Notes the number of bytes that the system took; fails after the deadline.
     fn note(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match written {
             Poll::Ready(Ok(count)) => {

@@ -1,7 +1,8 @@
-//! The ledger as C2SP tlog-tiles has it: `/log/checkpoint`, `/log/tile/…`.
+//! The ledger as a C2SP tlog-tiles log: `/log/checkpoint`, `/log/tile/…`.
 //!
-//! A tile never changes, and neither does a partial one: caches may keep both for good. The checkpoint is the newest. A bundle
-//! of the longest entries there may be is 16 MiB long, and there are as many at once as connections; most have some 100 KiB.
+//! Tiles never change, and neither do partial ones: both can be cached for good. The checkpoint is the newest published
+//! one. A bundle of entries of maximum length is 16 MiB, and there are as many at once as connections; most have some
+//! 100 KiB.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::{
     tlog::tiles::TilePath,
 };
 
-/// For how long a tile may be kept: a year, the most that caches heed, and without asking again.
+/// Cache control of a tile: a year, the most that caches heed, and without revalidation.
 const KEPT: &str = "public, max-age=31536000, immutable";
 
 #[derive(Clone)]
@@ -60,7 +61,7 @@ pub(super) fn note(text: &str) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), NOT_KEPT], text.to_owned()).into_response()
 }
 
-/// What was read of a tile as a response.
+/// A tile as a response.
 pub(super) fn tile_response(asked: TilePath, read: Result<Option<Vec<u8>>, LedgerError>) -> Result<Response, Problem> {
     match read {
         Ok(Some(bytes)) => {

@@ -1,6 +1,6 @@
-//! `/metrics` in the text of OpenMetrics, as Prometheus reads it, and responses over HTTP counted by their status.
+//! `/metrics` in OpenMetrics text, as Prometheus reads it, and counts of HTTP responses by status.
 //!
-//! Everyone counts for itself, and is asked when somebody scrapes ([`MetricList`]).
+//! Each source counts for itself, and is asked at each scrape ([`MetricList`]).
 
 use std::{
     fmt,
@@ -22,10 +22,10 @@ use crate::{
     server::metrics::{Metered, MetricList, OPEN_METRICS, Out},
 };
 
-/// Status codes of HTTP that can be counted.
+/// HTTP status codes that are counted.
 const STATUS_CODES: std::ops::Range<u16> = 100..600;
 
-/// Responses over HTTP, counted by their status.
+/// Counts of HTTP responses by status.
 #[derive(Debug)]
 pub(super) struct HttpCounts(Vec<AtomicU64>);
 
@@ -43,7 +43,7 @@ impl HttpCounts {
         }
     }
 
-    /// What was counted, without the zeros.
+    /// Counts without the zeros.
     fn counted(&self) -> impl Iterator<Item = (u16, u64)> {
         STATUS_CODES.zip(self.0.iter().map(|count| count.load(Ordering::Relaxed))).filter(|(_, count)| *count > 0)
     }
@@ -69,7 +69,7 @@ pub(super) fn routes(list: MetricList, reads: ReadPool) -> Router {
 }
 
 async fn metrics(State(Metrics { list, reads }): State<Metrics>) -> Result<Response, Problem> {
-    // Some of those who are asked read a file.
+    // Some sources read a file.
     let text = read(&reads, move || list.text()).await?;
     let text = text.map_err(|error| Problem::of(Outcome::Unavailable, format!("no metrics: {error}")))?;
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS), NOT_KEPT], text).into_response())

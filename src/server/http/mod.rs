@@ -1,9 +1,9 @@
 //! The HTTP listener: health, metrics, the ledger's tiles, the feed of changes, records and their history.
 //!
-//! Each file beside this one has the routes of one subject and gives a [`Router`]; [`routes`] puts them together. Connections
-//! come from [`crate::server::accept`], and [`listener`] speaks HTTP/1.1 on them. Everything is read with GET and HEAD; what
-//! may wait for a disk waits at the desk ([`crate::resolver::Desk`]). Absent so far: writing, for there are no permits
-//! to write with, and TLS, which a proxy in front ends.
+//! Each file beside this one has the routes of one subject and returns a [`Router`]; [`routes`] merges them.
+//! Connections come from [`crate::server::accept`], and [`listener`] speaks HTTP/1.1 on them. All routes answer GET and
+//! HEAD only; reads that may wait for a disk wait at the desk ([`crate::resolver::Desk`]). Absent so far: writing, as
+//! there are no permits to write, and TLS, which a proxy in front terminates.
 
 mod bootstrap;
 mod events;
@@ -42,10 +42,10 @@ use crate::{
     },
 };
 
-/// What the front end and its listener are called.
+/// Name of the front end and its listener.
 pub const HTTP: &str = "HTTP";
 
-/// Where an answer of a mirror says how far behind its primary it is: `entries=N, seconds=S`.
+/// Header of a mirror's responses with its lag: `entries=N, seconds=S`.
 const LAG: HeaderName = HeaderName::from_static("touchmark-mirror-lag");
 
 /// The HTTP front end of a node.
@@ -55,11 +55,11 @@ pub struct HttpFrontend {
 }
 
 impl HttpFrontend {
-    /// Binds the address and serves everything that a node has over HTTP.
+    /// Binds the address and serves all routes of a node.
     ///
     /// # Errors
     ///
-    /// Whatever the system says about the address.
+    /// Error of the system about the address.
     pub async fn start(
         address: SocketAddr,
         limits: HttpLimits,
@@ -120,7 +120,7 @@ async fn only_read() -> Problem {
     Problem::new(405, "method not allowed", "only GET and HEAD are answered here")
 }
 
-/// Says with every answer of a mirror how far behind its primary it is.
+/// Adds the lag of a mirror to every response.
 async fn say_lag(State(lag): State<Option<Arc<Lag>>>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     if let Some(lag) = lag.and_then(|lag| HeaderValue::try_from(lag.now().to_string()).ok()) {
@@ -148,7 +148,7 @@ impl HttpServer {
     ///
     /// # Errors
     ///
-    /// Whatever the system says about the address.
+    /// Error of the system about the address.
     pub async fn start(
         address: SocketAddr,
         routes: Router,
@@ -170,7 +170,7 @@ impl HttpServer {
         self.address
     }
 
-    /// Takes no new requests, lets those under way finish for [`HttpLimits::drain_timeout_ms`], and returns.
+    /// Takes no new requests, waits for those under way up to [`HttpLimits::drain_timeout_ms`], and returns.
     pub async fn shutdown(self) {
         self.stop.send_replace(true);
         if let Err(error) = self.task.await {

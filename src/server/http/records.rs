@@ -1,7 +1,7 @@
 //! Records and their history: `/v1/records/{identifier}`, `/v1/history/{identifier}`.
 //!
-//! The identifier stands in the path as it is or percent-encoded, in any written form; slashes need no encoding, `?`, `#` and `%`
-//! do. The JSON is what the command line prints with `--json`; the status is that of the table of outcomes.
+//! The identifier in the path may be percent-encoded, and in any written form; slashes need no encoding, `?`, `#` and
+//! `%` do. The JSON is that of the command line with `--json`; the status is that of the table of outcomes.
 
 use axum::{
     Extension, Router,
@@ -26,11 +26,11 @@ use crate::{
         json::{Point, answer_to_json, history_to_json, point},
         outcome::Outcome,
     },
-    resolver::{Desk, Evidence, Filter, Follow, How, Moment, NoAnswer, Question, Reply, recursion::Resolved},
+    resolver::{Desk, Evidence, Filter, Follow, How, Moment, NoAnswer, Question, Reply, Resolved},
     rights::Caller,
 };
 
-/// How an answer of another node was come by.
+/// Header with the origin of another node's answer.
 const RESOLUTION: HeaderName = HeaderName::from_static("touchmark-resolution");
 
 /// The routes.
@@ -72,7 +72,7 @@ async fn record(
     let question = Question { identifier, moment, evidence, delegated: None, caller, follow };
     match desk.ask(question).await {
         Ok(reply) => Ok(found(&reply, &asked)),
-        // What came of asking others is told as an answer is.
+        // The failure of a walk is reported in the form of an answer.
         Err(none @ (NoAnswer::Walk(_) | NoAnswer::NoRoom(_))) => {
             Ok(json(Outcome::from(&none).spelling().http, answer_to_json(&failed_to_pb(&none, &asked))))
         }
@@ -93,7 +93,7 @@ fn found(reply: &Reply, asked: &str) -> Response {
     response
 }
 
-/// How an answer was come by, as heads: how long it may be kept, and what was verified.
+/// Headers of another node's answer: its TTL, and its verification.
 fn resolution_head(resolved: &Resolved) -> [(HeaderName, String); 2] {
     let answer = &resolved.resolution;
     let stale = if resolved.stale { ", stale" } else { "" };
@@ -124,14 +124,14 @@ async fn history(
     Ok(json(Outcome::Success.spelling().http, history_to_json(&history_to_pb(&page))))
 }
 
-/// The identifier of a path, and how it was written.
+/// The identifier of a path, as written and parsed.
 fn identifier(path: Result<Path<String>, PathRejection>) -> Result<(String, Identifier), Problem> {
     let Path(asked) = path.map_err(|rejection| Problem::invalid(rejection.body_text()))?;
     let identifier = Identifier::parse(&asked).map_err(|error| Problem::invalid(error.to_string()))?;
     Ok((asked, identifier))
 }
 
-/// The parameters behind the `?`.
+/// The parameters of a query.
 pub(super) fn parameters<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
     query.map(|Query(parameters)| parameters).map_err(|rejection| Problem::invalid(rejection.body_text()))
 }

@@ -1,9 +1,10 @@
-//! The ledger for mirrors, with values and salts: `/log/replica?from=INDEX[&only=PREFIX]…` (`protocol::replica` has the records).
+//! The ledger for mirrors, with values and salts: `/log/replica?from=INDEX[&only=PREFIX]…` (records:
+//! `protocol::replica`).
 //!
-//! What goes out here is not for everyone: values that nobody may read without a permit, and the salts of all commitments. Only
-//! clients of the networks that the configuration names get it. A mirror is told of a batch as soon as its receipts go out; one
-//! that takes slowly is read for slowly, a page at a time, and holds nobody up. Checkpoints for pages of the past are signed on
-//! the way: each is one of the tree that was signed before.
+//! The stream is confidential: it has values that nobody may read without a permit, and the salts of all commitments.
+//! Only clients of the configured networks get it. A mirror learns of a batch as soon as its receipts go out; a slow
+//! mirror is read for slowly, a page at a time, and delays nobody. Checkpoints for past pages are signed on the fly:
+//! each is of a tree that was signed before.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -38,16 +39,16 @@ use crate::{
     rights,
 };
 
-/// The most mirrors that are served at once.
+/// Maximum number of mirrors that are served at once.
 const REPLICAS_MAX: usize = 16;
-/// The longest query, in bytes.
+/// Maximum length of a query, in bytes.
 const QUERY_BYTES_MAX: usize = 8 << 10;
 
-/// Whom mirrors are served by, and which.
+/// Source of the stream for mirrors.
 pub enum Replicas {
-    /// This node, to clients of these networks; the clock is for signs of life.
+    /// This node serves clients of these networks; the clock is for signs of life.
     Served(Vec<Network>, Clock),
-    /// Its primary: this node is a mirror itself.
+    /// The primary at this address: this node is a mirror itself.
     At(String),
 }
 
@@ -108,13 +109,13 @@ async fn replica(
     let head = [
         (header::CONTENT_TYPE, "application/octet-stream"),
         NOT_KEPT,
-        // Proxies gather responses otherwise.
+        // Else proxies buffer responses.
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     Ok((head, Body::from_stream(stream::unfold(stream, Stream::next))).into_response())
 }
 
-/// What a mirror asks for.
+/// Query of a mirror.
 #[derive(Debug, PartialEq, Eq)]
 struct Asked {
     from: u64,
@@ -147,7 +148,7 @@ impl Asked {
     }
 }
 
-/// A value of a query, without percent-encoding.
+/// Decodes the percent-encoding of a query's value.
 fn decoded(value: &str) -> Option<String> {
     let (mut bytes, mut rest) = (Vec::with_capacity(value.len()), value.bytes());
     while let Some(byte) = rest.next() {
@@ -163,7 +164,7 @@ fn decoded(value: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// One mirror's stream.
+/// Stream of one mirror.
 struct Stream {
     ledger: Arc<Ledger>,
     reads: ReadPool,
@@ -171,13 +172,13 @@ struct Stream {
     clock: Clock,
     next: u64,
     only: Vec<Subtree>,
-    /// Nothing was sent yet.
+    /// True until something was sent.
     is_new: bool,
     _place: OwnedSemaphorePermit,
 }
 
 impl Stream {
-    /// The next piece of the stream; `None` when the node stops or its ledger cannot be read.
+    /// The next piece of the stream; `None` if the node stops or its ledger cannot be read.
     async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
         if self.is_new {
             self.is_new = false;
@@ -209,7 +210,8 @@ impl Stream {
 
     fn alive(&self) -> Vec<u8> {
         let mut piece = Vec::new();
-        // Of the ledger, and not how far followers may go: an entry may lack values that the last one is erasing just now.
+        // The size of the ledger, not the limit of followers: the entries between may lack values that an erasure is
+        // overwriting just now.
         Record::Alive { size: self.ledger.size(), time_ms: (self.clock)() }.put(&mut piece);
         piece
     }
@@ -219,7 +221,7 @@ impl Stream {
     }
 }
 
-/// What shows a mirror that it has a beginning of this ledger.
+/// Records that show a mirror that it holds the beginning of this ledger.
 fn beginning(ledger: &Ledger, size: u64) -> Result<Vec<u8>, LedgerError> {
     let mut records = Vec::new();
     if size > 0 {
@@ -228,7 +230,7 @@ fn beginning(ledger: &Ledger, size: u64) -> Result<Vec<u8>, LedgerError> {
     Ok(records)
 }
 
-/// Entries from `start` on, before `end`, a page of them, with their checkpoint; and the index behind the last one.
+/// A page of entries from `start` on, before `end`, with their checkpoint; and the index after the last one.
 fn page(ledger: &Ledger, only: &[Subtree], start: u64, end: u64) -> Result<(Vec<u8>, u64), LedgerError> {
     let end = end.min(start.saturating_add(BATCH_ENTRIES_MAX as u64));
     let mut page = Page { ledger, only, start, records: Vec::new() };
@@ -238,7 +240,7 @@ fn page(ledger: &Ledger, only: &[Subtree], start: u64, end: u64) -> Result<(Vec<
     Ok((records, next))
 }
 
-/// The records of one page.
+/// Records of one page.
 struct Page<'a> {
     ledger: &'a Ledger,
     only: &'a [Subtree],
@@ -252,7 +254,7 @@ impl Follower for Page<'_> {
     fn take(&mut self, index: u64, bytes: &EntryBytes) -> Result<Taken, LedgerError> {
         let entry = bytes.decode()?;
         let erases = entry.kind == EntryKind::Erase;
-        // What is erased has to be signed for at the mirror before.
+        // The mirror must hold the erased entries under a signed checkpoint before the erasure comes.
         if erases && index > self.start {
             return Ok(Taken::Refused);
         }
@@ -270,7 +272,7 @@ impl Follower for Page<'_> {
     }
 }
 
-/// Signs for the first `size` entries, which were signed for before among others.
+/// Appends a signed checkpoint of the first `size` entries, which an earlier checkpoint covers too.
 fn put_checkpoint(ledger: &Ledger, size: u64, out: &mut Vec<u8>) -> Result<(), LedgerError> {
     if let Some(reason) = ledger.halted() {
         return Err(LedgerError::Stopped { reason: reason.into() });

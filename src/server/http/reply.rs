@@ -1,4 +1,4 @@
-//! What goes back: texts, JSON, and what is wrong (RFC 9457); and reads of files.
+//! Responses: texts, JSON, and problems (RFC 9457); and reads of files.
 
 use axum::{
     http::{HeaderName, StatusCode, header},
@@ -10,10 +10,10 @@ use crate::{
     resolver::{NoAnswer, ReadPool, ReadShare},
 };
 
-/// After how many seconds to ask again, where the node says so.
+/// Value of Retry-After, in seconds.
 const RETRY_AFTER_SECONDS: &str = "1";
 
-/// Why a request has no answer.
+/// A problem response (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Problem {
     status: u16,
@@ -26,7 +26,7 @@ impl Problem {
         Self { status, title, detail: detail.into() }
     }
 
-    /// Spells an outcome as the one table does.
+    /// Problem of an outcome, as the table of outcomes spells it.
     pub(super) fn of(outcome: Outcome, detail: impl Into<String>) -> Self {
         let spelling = outcome.spelling();
         Self::new(spelling.http, spelling.word, detail)
@@ -40,7 +40,7 @@ impl Problem {
         Self::of(Outcome::Invalid, detail)
     }
 
-    /// A question has no answer.
+    /// Problem of a question without an answer.
     pub(super) fn without_answer(none: &NoAnswer) -> Self {
         match none {
             NoAnswer::Read(error) => Self::unreadable(error),
@@ -48,7 +48,7 @@ impl Problem {
         }
     }
 
-    /// A file could not be read.
+    /// Problem of a failed read; logs the error.
     pub(super) fn unreadable(error: &dyn std::error::Error) -> Self {
         tracing::error!(%error, "a request over HTTP could not be answered; check the disk, then run `touchmark fsck`");
         Self::of(Outcome::Unavailable, error.to_string())
@@ -69,20 +69,20 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Said of what changes: a cache asks again before it gives it out.
+/// Cache control of responses that change: caches must revalidate.
 pub(super) const NOT_KEPT: (HeaderName, &str) = (header::CACHE_CONTROL, "no-cache");
 
-/// A JSON document.
+/// A JSON response.
 pub(super) fn json(status: u16, body: String) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, [(header::CONTENT_TYPE, "application/json"), NOT_KEPT], body).into_response()
 }
 
-/// What a read of files gives, from the desk's pool.
+/// Runs a read of files in the desk's pool.
 ///
 /// # Errors
 ///
-/// A problem when the pool is full, or the node is ending.
+/// A problem if the pool is full, or the node is stopping.
 pub(super) async fn read<T: Send + 'static>(
     reads: &ReadPool,
     read: impl FnOnce() -> T + Send + 'static,

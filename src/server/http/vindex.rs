@@ -1,4 +1,4 @@
-//! The verifiable index over HTTP, as VIndex has it, and its output log, as C2SP tlog-tiles has it.
+//! The verifiable index over HTTP, in the form of VIndex, and its output log, in that of C2SP tlog-tiles.
 //!
 //! ```text
 //! GET /vindex/lookup/<64 hexadecimal digits>     200 JSON (protocol::json), 400, 413 list too long, 503 catching up
@@ -7,7 +7,7 @@
 //! GET /vindex/tile/entries/<N>[.p/<W>]           leaves: length (16 bits, big-endian), leaf
 //! ```
 //!
-//! Tiles wider than what was signed for are 404. What may wait for a disk runs on the blocking pool.
+//! Tiles beyond the newest signed checkpoint are 404. Reads that may wait for a disk run in the desk's read pool.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ struct Index {
     lookups: Lookups,
 }
 
-/// The routes of the verifiable index; none when the node has none.
+/// Routes of the verifiable index; none if the node has none.
 pub(super) fn routes(desk: Desk) -> Router {
     let Some(lookups) = desk.lookups().cloned() else { return Router::new() };
     Router::new()

@@ -1,7 +1,7 @@
 //! The routes of a witness (C2SP tlog-witness): `POST /add-checkpoint`, `GET /<hex SHA-256 of the origin>/checkpoint`.
 //!
-//! Bodies are bounded in size and time; how many are judged at once is bounded too, for each of them waits for a disk. Who
-//! asks is not checked: a checkpoint that its log did not sign comes to nothing.
+//! Bodies are bounded in size and time. The number of requests that are judged at once is bounded, too, as each waits
+//! for a disk. Clients are not authenticated: a checkpoint that its log did not sign is refused.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,12 +21,12 @@ use crate::{
     witness::Witness,
 };
 
-/// How long a request may take, its body included.
+/// Timeout of a request, its body included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most requests that are judged at once; more are told to come back.
+/// Maximum number of requests that are judged at once; more get 503.
 const JUDGED_AT_ONCE_MAX: usize = 64;
 
-/// The time, in seconds since 1970 UTC.
+/// Clock, in seconds since 1970 UTC.
 pub type Seconds = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 #[derive(Clone)]
@@ -48,7 +48,7 @@ pub fn routes(witness: Arc<Witness>, clock: Seconds) -> Router {
         .with_state(shared)
 }
 
-/// Gives up on a request that takes too long; what it has begun to write is written.
+/// Ends a request after [`REQUEST_TIMEOUT`]; a write that it has begun is completed.
 async fn in_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,

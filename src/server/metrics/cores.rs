@@ -1,4 +1,4 @@
-//! What the two cores, the ledger, the index and a mirror count.
+//! Metrics of the two cores, the ledger, the index and a mirror.
 
 use std::{fmt, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{
     store::Entries,
 };
 
-/// Whoever counts below the front ends.
+/// Sources of metrics below the front ends.
 pub struct CoreMetrics {
     /// The read core.
     pub desk: Desk,
@@ -41,7 +41,7 @@ impl CoreMetrics {
         let Self { ledger, entries: engine, feeds, .. } = self;
         let (entries, durable) = (ledger.size(), engine.durable());
         out.gauge("touchmark_ledger_entries", "Entries that the newest checkpoint covers", entries)?;
-        // An empty ledger has no entry, and a time that cannot be read is none.
+        // An empty ledger has no last entry; a time that cannot be read is left out.
         let last = entries.checked_sub(1).and_then(|index| ledger.entries(index, 1).ok()?.pop());
         if let Some(last) = last.as_ref().and_then(|bytes| bytes.decode().ok()) {
             let seconds = last.time_ms as f64 / 1e3;
@@ -120,7 +120,7 @@ impl CoreMetrics {
     }
 }
 
-/// How far behind its primary a mirror is.
+/// Metrics of a mirror's lag.
 pub struct MirrorMetrics(pub Arc<Lag>);
 
 impl Metered for MirrorMetrics {

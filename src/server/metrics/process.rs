@@ -1,11 +1,11 @@
-//! What the system says about this process, under the names that all exporters use. A system that does not say it
-//! (`/proc` is that of Linux) has none of these lines.
+//! Metrics of the process under the names that all exporters use, from `/proc`. Systems without `/proc` (all but Linux)
+//! have none of these lines.
 
 use std::{fmt, fs};
 
 use super::{Metered, Out};
 
-/// Where the fields stand in `/proc/self/stat` behind the name of the program (proc(5)), from 0.
+/// Positions in `/proc/self/stat` of the fields behind the program's name (proc(5)), from 0.
 const USER_TICKS: usize = 11;
 const SYSTEM_TICKS: usize = 12;
 const START_TICKS: usize = 19;
@@ -33,7 +33,7 @@ fn put(out: &mut Out<'_>) -> fmt::Result {
     out.real("process_start_time_seconds", "When the process started, in seconds since 1970", started)
 }
 
-/// Times in ticks.
+/// Times in clock ticks: processor time, and the start since boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ticks {
     busy: u64,
@@ -46,7 +46,7 @@ fn resident_bytes(statm: &str) -> Option<u64> {
 }
 
 fn ticks(stat: &str) -> Option<Ticks> {
-    // The name stands in brackets, and may hold some itself.
+    // The name stands in parentheses, and may hold some itself.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
     let field = |place: usize| fields.get(place)?.parse::<u64>().ok();
     Some(Ticks { busy: field(USER_TICKS)? + field(SYSTEM_TICKS)?, started: field(START_TICKS)? })

@@ -1,8 +1,8 @@
-//! The connections of all listeners, by listener and network: who is next to make room.
+//! The connections of all listeners, by listener and network, in the order of eviction.
 //!
-//! Each listener keeps its connections by network, each with the time when it may be told to end ("due"), and its networks
-//! by how many connections they have. A connection says nothing to the table while it works: a due time is corrected when
-//! it is looked at, and that is at most once in `room_after_ms` for each connection.
+//! Each listener groups its connections by network, each connection with the time from which it may be evicted ("due"),
+//! and orders its networks by their number of connections. Connections never update the table while they work: a due
+//! time is corrected when the eviction looks at it, at most once in `room_after_ms` for each connection.
 
 use std::{
     cmp::Reverse,
@@ -13,12 +13,12 @@ use std::{
 use super::Full;
 use crate::{network::Network, server::activity::Activity};
 
-/// The part of all places that is divided among the listeners: one of so many.
+/// Part of all places that is divided among the listeners: one in this many.
 const OWN_DIVISOR: usize = 2;
-/// The most connections and groups of networks that are looked at for one that makes room.
+/// Maximum number of connections and groups of networks that one search of a listener looks at.
 const LOOKS_MAX: usize = 512;
 
-/// When connections may be told to end.
+/// Minimum times of silence before an eviction.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     pub(super) room_after_ms: u64,
@@ -26,14 +26,14 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// When a connection may be told to end, as things stand, in milliseconds since the epoch.
+    /// Time from which a connection may be evicted, by its activity so far, in milliseconds since the epoch.
     fn due(self, activity: &Activity) -> u64 {
         let after = if activity.is_under_way() { self.stalled_after_ms } else { self.room_after_ms };
         activity.last_sign_ms().saturating_add(after)
     }
 }
 
-/// Who holds a share: a front end's client network.
+/// Holder of a share: a client network at a front end.
 pub(super) type Holder = (usize, Network);
 
 /// A connection in the table.
@@ -55,27 +55,27 @@ pub(super) struct Table {
 #[derive(Debug, Default)]
 pub(super) struct Held {
     taken: usize,
-    /// Those whose connections were told to end.
+    /// Number of these whose connections were evicted and are not closed yet.
     leaving: usize,
 }
 
 impl Table {
-    /// Places that are the listener's own at any time.
+    /// Number of places reserved for the listener.
     fn own(&self, line: &Line, connections_max: usize) -> usize {
         (connections_max / OWN_DIVISOR / self.lines.len().max(1)).max(1).min(line.connections_max)
     }
 
-    /// Places that nobody owns.
+    /// Number of places reserved for no listener.
     fn unowned(&self, connections_max: usize) -> usize {
         connections_max.saturating_sub(self.lines.iter().map(|line| self.own(line, connections_max)).sum())
     }
 
-    /// The most places that a listener may take.
+    /// Maximum number of places that a listener may take.
     pub(super) fn connections_max(&self, line: &Line, connections_max: usize) -> usize {
         line.connections_max.min(self.own(line, connections_max) + self.unowned(connections_max))
     }
 
-    /// Room in a holder's share, as far as it goes.
+    /// Checks the holder's share; at the limit evicts one of the holder's connections.
     pub(super) fn share_of(&mut self, listener: usize, holder: Holder, now_ms: u64, times: Times) -> Result<(), Full> {
         let per_network_max = self.lines.get(listener).map_or(0, |line| line.per_network_max);
         let Some(held) = self.shares.get(&holder).filter(|held| held.taken >= per_network_max) else { return Ok(()) };
@@ -99,7 +99,7 @@ impl Table {
         Err(Full::Network)
     }
 
-    /// Room at a listener, and in all.
+    /// Checks the bounds of the listener and of all listeners together; at a bound evicts a connection.
     pub(super) fn room_for(
         &mut self,
         listener: usize,
@@ -118,7 +118,7 @@ impl Table {
         if self.lines.iter().map(beyond).sum::<usize>() < self.unowned(connections_max) {
             return Ok(());
         }
-        // The listener itself is among them when it has its own part: it makes room itself when nobody is beyond.
+        // If the other listeners hold only their own parts, the listener itself has to make room.
         let mut lines = self.lines_by(beyond);
         if lines.is_empty() {
             lines.push(listener);
@@ -126,7 +126,7 @@ impl Table {
         Err(self.make_room(&lines, now_ms, times))
     }
 
-    /// The listeners of which this is more than nothing, most first.
+    /// The listeners with a count above 0, largest first.
     pub(super) fn lines_by(&self, count: impl Fn(&Line) -> usize) -> Vec<usize> {
         let mut lines: Vec<(usize, usize)> = self.lines.iter().map(count).enumerate().collect();
         lines.retain(|(_, count)| *count > 0);
@@ -134,7 +134,7 @@ impl Table {
         lines.into_iter().map(|(place, _)| place).collect()
     }
 
-    /// Tells a connection of the first of these listeners that has one to end, unless one is about to.
+    /// Evicts a connection of the first of these listeners that has one due, unless one of them is evicting already.
     pub(super) fn make_room(&mut self, listeners: &[usize], now_ms: u64, times: Times) -> Full {
         if listeners.iter().any(|place| self.lines.get(*place).is_some_and(|line| line.leaving > 0)) {
             return Full::MakingRoom;
@@ -148,7 +148,7 @@ impl Table {
         Full::Busy
     }
 
-    /// Tells a connection to end. It keeps its place until it is gone.
+    /// Evicts a connection. It keeps its place until it is closed.
     fn tell(&mut self, place: usize, id: u64) {
         let Some(line) = self.lines.get_mut(place) else { return };
         let Some(connection) = line.forget(id) else { return };
@@ -182,7 +182,7 @@ impl Table {
         key
     }
 
-    /// The connection is gone.
+    /// Frees the place of a closed connection.
     pub(super) fn leave(&mut self, listener: usize, key: Key) {
         let Some(line) = self.lines.get_mut(listener) else { return };
         let was_told = line.forget(key.id).is_none();
@@ -209,16 +209,16 @@ pub(super) struct Line {
     pub(super) frontend: usize,
     pub(super) per_network_max: usize,
     pub(super) connections_max: usize,
-    /// Places that are taken, those of connections that were told to end among them.
+    /// Number of places taken, including those of evicted connections that are not closed yet.
     pub(super) taken: usize,
     pub(super) leaving: usize,
     pub(super) evicted: u64,
     pub(super) turned_away: u64,
-    /// Connections that were not told to end.
+    /// Connections that were not evicted.
     pub(super) connections: HashMap<u64, Connection>,
-    /// Each network's connections by when they are due, as far as is known: (due, id).
+    /// Queue of each network: (due, id), with due times as last seen.
     pub(super) networks: HashMap<Network, BTreeSet<(u64, u64)>>,
-    /// The networks, those with the most connections first; of equal ones, the one whose first connection is due first.
+    /// Networks with the most connections first; among equals, the one with the earliest due time first.
     pub(super) order: BTreeSet<(Reverse<usize>, u64, Network)>,
 }
 
@@ -226,19 +226,19 @@ pub(super) struct Line {
 pub(super) struct Connection {
     network: Network,
     shared: Option<Holder>,
-    /// Where it stands in the queue of its network.
+    /// Due time in the queue of its network.
     due_ms: u64,
     activity: Activity,
 }
 
 impl Line {
-    /// A connection that may be told to end now.
+    /// A connection that may be evicted now.
     fn due(&mut self, now_ms: u64, times: Times) -> Option<u64> {
         let mut looks = LOOKS_MAX;
         let mut next = self.order.first().copied();
         while let Some((count, due_ms, network)) = next {
             looks = looks.checked_sub(1)?;
-            // When the first one of the networks with so many is not due, none of them has one.
+            // If the earliest due time among networks of one count is to come, skip all networks of that count.
             let behind = if due_ms > now_ms { u64::MAX } else { due_ms };
             if due_ms <= now_ms
                 && let Some(id) = self.due_of(network, now_ms, times, &mut looks)
@@ -250,7 +250,7 @@ impl Line {
         None
     }
 
-    /// A connection of a network that may be told to end now, the one that is due for the longest time.
+    /// The connection of a network that may be evicted now, the longest due first.
     fn due_of(&mut self, network: Network, now_ms: u64, times: Times, looks: &mut usize) -> Option<u64> {
         loop {
             let (due_ms, id) = *self.networks.get(&network)?.first()?;
@@ -263,8 +263,8 @@ impl Line {
             if due_now_ms == due_ms {
                 return Some(id);
             }
-            // It was at work since, and others may be due before it. One that is at work now may be done before it is stalled:
-            // it is looked at again soon.
+            // The connection was active since, and others may be due before it. A connection that is busy now may be
+            // done before it counts as stalled: check again soon.
             let again_ms = due_now_ms.min(now_ms.saturating_add(times.room_after_ms.max(1)));
             connection.due_ms = again_ms;
             self.change(network, |queue| {
@@ -274,14 +274,14 @@ impl Line {
         }
     }
 
-    /// Takes a connection out of the queues.
+    /// Removes a connection from the queues.
     fn forget(&mut self, id: u64) -> Option<Connection> {
         let connection = self.connections.remove(&id)?;
         self.change(connection.network, |queue| _ = queue.remove(&(connection.due_ms, id)));
         Some(connection)
     }
 
-    /// Changes the queue of a network, and puts the network where it belongs then.
+    /// Changes the queue of a network, and updates the order of the networks.
     fn change(&mut self, network: Network, change: impl FnOnce(&mut BTreeSet<(u64, u64)>)) {
         let queue = self.networks.entry(network).or_default();
         if let Some(&(due_ms, _)) = queue.first() {

@@ -1,4 +1,4 @@
-//! Who gets a place, who makes room, and that the table is what is open.
+//! Admission to places, the choice of the evicted connection, and the agreement of table and open connections.
 
 use std::collections::BTreeSet;
 
@@ -17,12 +17,12 @@ fn client(network: u8) -> IpAddr {
     [192, 0, network, 1].into()
 }
 
-/// Longer than the clock of the table takes for its next step.
+/// Sleeps longer than a step of the table's clock.
 fn a_moment() {
     std::thread::sleep(Duration::from_millis(3));
 }
 
-/// True when the connection in this place was told to end.
+/// True if the connection of this place was evicted.
 fn is_told(place: &Place) -> bool {
     tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -40,12 +40,12 @@ fn who_is_silent_longest_in_the_largest_network_makes_room() {
         gate.try_enter(client(network)).unwrap()
     };
     let (single, first, second, third) = (enter(1), enter(2), enter(2), enter(2));
-    // The first one of the large network was at work since.
+    // The first connection of the large network was active since.
     drop(first.activity().begin());
     a_moment();
     assert_eq!(gate.try_enter(client(3)).unwrap_err(), Full::MakingRoom);
     assert_eq!([&single, &first, &second, &third].map(is_told), [false, false, true, false]);
-    // Nobody else is told while that one is leaving, and its place is taken until it is gone.
+    // No other is evicted while that one is closing, and its place is taken until it is closed.
     assert_eq!(gate.try_enter(client(3)).unwrap_err(), Full::MakingRoom);
     assert_eq!([&single, &first, &third].map(is_told), [false; 3]);
     drop(second);
@@ -104,7 +104,7 @@ fn a_network_makes_room_for_itself_or_is_turned_away() {
     assert_eq!(gates[0].try_enter(client(1)).unwrap_err(), Full::Network);
     assert!(gates[0].try_enter(client(2)).is_ok());
     let exempt: Vec<_> = (0..10).map(|_| gates[0].try_enter([127, 0, 0, 1].into()).unwrap()).collect();
-    // Another front end counts for itself.
+    // Another front end has shares of its own.
     assert!(places.frontend(2).listener("c", 100).try_enter(client(1)).is_ok());
     drop(requests);
     a_moment();
@@ -124,7 +124,7 @@ fn a_listener_has_its_own_part_whatever_the_others_have() {
             Err(full) => break full,
         }
     };
-    // Half of all divided by two is another one's own.
+    // A quarter of all places is the other listener's own.
     assert_eq!((taken.len(), full), (30, Full::Busy));
     let own: Vec<_> = (0..10).map(|network| other.try_enter(client(network)).unwrap()).collect();
     assert_eq!(other.try_enter(client(1)).unwrap_err(), Full::Busy);
@@ -142,7 +142,7 @@ fn who_is_beyond_its_own_part_makes_room_for_others() {
     assert_eq!(other.try_enter(client(99)).unwrap_err(), Full::MakingRoom);
     assert_eq!(taken.iter().filter(|place| is_told(place)).count(), 1);
     assert_eq!(own.iter().filter(|place| is_told(place)).count(), 0);
-    // When the system has no descriptor left, one goes of whoever has the most.
+    // When the system is out of descriptors, the listener with the most connections loses one.
     large.relieve();
 }
 
@@ -161,7 +161,7 @@ async fn who_waits_gets_the_next_place() {
     assert!(waiting.await.unwrap().is_some());
 }
 
-/// A connection that is open.
+/// An open connection.
 struct Open {
     listener: usize,
     network: u8,
@@ -172,7 +172,8 @@ struct Open {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    // Whatever comes and goes: no bound is passed, one connection at a time is told to go, and the table is what is open.
+    // Whatever comes and goes: no bound is passed, one connection at a time is evicted, and the table agrees with the
+    // open ones.
     #[test]
     fn no_bound_is_passed(steps in proptest::collection::vec((0usize..3, 0u8..5, 0u8..4), 0..200)) {
         let places = places(12, 0);

@@ -99,20 +99,20 @@ impl<'a> Block<'a> {
     }
 
     /// The entries in order.
-    pub(super) fn entries(self) -> Entries<'a> {
-        Entries { reader: Reader::new(self.entries), key: Vec::new(), first: true }
+    pub(super) fn entries(self) -> BlockEntries<'a> {
+        BlockEntries { reader: Reader::new(self.entries), key: Vec::new(), first: true }
     }
 }
 
 /// Iterator over a block's entries; each step reassembles the key in the same buffer.
 #[derive(Debug)]
-pub(super) struct Entries<'a> {
+pub(super) struct BlockEntries<'a> {
     reader: Reader<'a>,
     key: Vec<u8>,
     first: bool,
 }
 
-impl Entries<'_> {
+impl BlockEntries<'_> {
     /// The next entry; `None` after the last.
     pub(super) fn next(&mut self) -> Result<Option<(&[u8], Position)>, BlockError> {
         if self.reader.is_empty() {

@@ -1,4 +1,5 @@
-//! Comparing an index with the ledger, entry by entry: whether it says what the entries say, and nothing beyond it.
+//! Comparison of an index with the ledger, entry by entry: the index says what the entries say, and nothing beyond
+//! them.
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
@@ -10,10 +11,10 @@ use crate::{
     store::{Direction, EdgeEnd, EdgeMove, EdgeOrigin, IndexChange, PlacedChange, PositionIndex, StoreError},
 };
 
-/// Keys that are read at once when the index is counted.
+/// Keys that are read in one page when the index is counted.
 const SCAN_KEYS: usize = 10_000;
 
-/// Why an index was not found sound.
+/// Failure of the check of an index.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     /// The index could not be read.
@@ -25,7 +26,7 @@ pub enum CheckError {
     /// Index and ledger disagree.
     #[error("{what}")]
     Differs {
-        /// What was found.
+        /// The difference, in words.
         what: String,
     },
 }
@@ -37,18 +38,19 @@ pub struct IndexCheck {
     applied: u64,
     identifiers: u64,
     newest: u64,
-    /// Every state of every edge that the ledger says.
+    /// Every state of every edge, from the ledger.
     edges: Tally,
 }
 
 impl IndexCheck {
-    /// Checks an index that was just opened; what it has not applied is applied first, in memory ([`IndexCheck::catch_up`]).
+    /// Checks an index that was just opened. Entries that the index has not applied yet go through
+    /// [`IndexCheck::catch_up`] first.
     pub fn new(store: LocalIndex) -> Self {
         let applied = store.durable().entries;
         Self { store, applied, identifiers: 0, newest: 0, edges: Tally::default() }
     }
 
-    /// Applies an entry that the index did not see before the node stopped.
+    /// Applies an entry that the index did not hold durably when the node stopped; does nothing for any other entry.
     ///
     /// # Errors
     ///
@@ -65,7 +67,7 @@ impl IndexCheck {
     ///
     /// # Errors
     ///
-    /// [`CheckError`].
+    /// [`CheckError`]
     pub fn entry(
         &mut self,
         position: Position,
@@ -98,12 +100,12 @@ impl IndexCheck {
         Ok(())
     }
 
-    /// Checks what only the whole shows: that the index knows nothing beyond the ledger, and every edge. Gives the number of
-    /// identifiers that the ledger registered, and of those that the index knows.
+    /// Checks all that only the whole shows: the index knows no identifier beyond the ledger, and every edge. Returns
+    /// the number of identifiers that the ledger registered, and the number that the index knows.
     ///
     /// # Errors
     ///
-    /// [`CheckError`].
+    /// [`CheckError`]
     pub fn finish(self) -> Result<(u64, u64), CheckError> {
         let everything = KeyPrefix::from_bytes([]);
         let (mut known, mut after) = (0, None);
@@ -137,8 +139,8 @@ impl IndexCheck {
     }
 }
 
-/// What a set of edge states comes to, in whatever order they are added: their number, and the sum of their hashes. A
-/// ledger may hold more of them than fit in memory.
+/// Digest of a set of edge states that does not depend on their order: their number, and the sum of their hashes. (A
+/// ledger may hold more states than fit in memory.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tally {
     count: u64,
@@ -156,7 +158,7 @@ impl Tally {
         self.sum = self.sum.wrapping_add(half(0) << 64 | half(1));
     }
 
-    /// Adds what an entry does to its edges, as both of their ends have it.
+    /// Adds the changes of edges by an entry, each in both directions, as the index holds them.
     fn add_all(&mut self, change: IndexChange, position: Position) {
         let IndexChange { index, key, edges, .. } = change;
         for EdgeMove { kind, origin, other, op } in edges {

@@ -9,7 +9,7 @@
 //! block in memory. When its blocks are durable it writes the mark: the extent of the ledger that the blocks hold.
 //! After a crash the entries above the mark are replayed, which is idempotent.
 //!
-//! What always holds: at most one map is active, one frozen, one merge runs; [`LocalIndex::apply`] waits when both maps
+//! Invariants: at most one map is active, one frozen, one merge runs; [`LocalIndex::apply`] waits when both maps
 //! are full. When the disk is full the frozen map stays, and is merged when there is room again; until then
 //! [`LocalIndex::ready`] refuses more than the maps hold. A mark is written only after everything below it, here and in
 //! the ledger's own derived files, is durable.

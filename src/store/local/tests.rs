@@ -10,7 +10,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::store::{
-    contract::{self, answers_alike, any_changes, change, key, model, numbered, same_as_model, upto},
+    contract::positions::{
+        self as contract, answers_alike, any_changes, change, key, model, numbered, same_as_model, upto,
+    },
     memory::MemoryIndex,
 };
 

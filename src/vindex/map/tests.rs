@@ -61,7 +61,7 @@ fn check(batches: &[Vec<Update>]) {
     }
     later.rehash();
     assert_eq!(later.root(), root_of(&model));
-    // What was left for later, and then goes on at once.
+    // Hashes left for later, then brought up to date by a change with hashes.
     let more: Vec<_> = (0..50).map(|number| Update { key: key(number * 977), index: 1 << 40 }).collect();
     later.update(more[..25].to_vec(), Hashing::Later);
     later.update(more[25..].to_vec(), Hashing::Now);

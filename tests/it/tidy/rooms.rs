@@ -19,7 +19,7 @@ const NOT_WIRING: [&str; 3] = ["loop", "sleep", "while"];
 const NOT_WIRING_PATHS: [&str; 4] = ["thread::Builder", "thread::scope", "thread::spawn", "tokio::spawn"];
 
 /// Forbidden arrows, each from the files below a folder to a path of the crate, with the reason.
-const NEVER: [(&str, &str, &str); 10] = [
+const NEVER: [(&str, &str, &str); 12] = [
     ("src/store/", "rights", "an index hides nothing; filtering is above it"),
     ("src/resolver/", "registry", "the two cores do not know each other"),
     ("src/registry/", "resolver", "the two cores do not know each other"),
@@ -28,8 +28,22 @@ const NEVER: [(&str, &str, &str); 10] = [
     ("src/server/", "client", "a node asks others through the core"),
     ("src/client/", "server", "a node asks others through the core"),
     ("src/server/", "registry::sequencer", "a front end hands commands to the registry"),
+    ("src/server/", "store::local", "a front end holds the desk, and no engine"),
+    ("src/server/", "resolver::recursion", "a front end holds the desk, which decides who walks"),
     ("src/record/", "protocol", "records know no wire format"),
     ("src/ledger/", "store", "the ledger is the truth, and the index follows it"),
+];
+
+/// The types of places in local files, and the only files that may name them.
+const LOCAL_TYPES: [&str; 2] = ["Position", "Mark"];
+const LOCAL_FILES: [&str; 6] = [
+    "src/ledger/",
+    "src/store/local/",
+    "src/store/index.rs",
+    "src/store/memory.rs",
+    "src/store/contract.rs",
+    // The beginning of a ledger, from which a directory is replayed.
+    "src/app/check.rs",
 ];
 
 /// Files of one room that use each other in a circle. The list may only shrink.
@@ -183,6 +197,26 @@ fn arrows_that_must_never_be(source: &Source) -> Vec<String> {
     wrong
 }
 
+fn positions_stay_within_the_engine(source: &Source) -> Vec<String> {
+    if LOCAL_FILES.iter().any(|file| source.path.starts_with(file)) {
+        return Vec::new();
+    }
+    let alone = |at: &usize, name: &str| {
+        !source.code[..*at].ends_with(is_word) && !source.code[at + name.len()..].starts_with(is_word)
+    };
+    let named = LOCAL_TYPES.into_iter().flat_map(|name| {
+        source.code.match_indices(name).map(|(at, _)| at).filter(move |at| alone(at, name)).map(move |at| (at, name))
+    });
+    let say = |(at, name)| {
+        format!(
+            "{}:{}: `{name}` is a place in a local file: it stays within the engine",
+            source.path,
+            line_of(&source.code, at)
+        )
+    };
+    named.map(say).collect()
+}
+
 /// Circles among the files of each room: groups of files that all use each other, directly or over others. A module
 /// counts as one with the files below it, which may use each other.
 fn circles(sources: &[Source]) -> BTreeSet<Vec<String>> {
@@ -251,6 +285,11 @@ fn no_arrow_is_that_must_never_be() {
 }
 
 #[test]
+fn no_position_leaves_the_engine() {
+    check_all(positions_stay_within_the_engine);
+}
+
+#[test]
 fn files_of_a_room_use_each_other_one_way() {
     let mut sources = sources("src");
     sources.retain(|source| !source.only_tests && !source.path.ends_with("/tests.rs"));
@@ -286,6 +325,19 @@ fn the_rules_of_rooms_can_fail() {
             0,
         ),
         (app_only_wires, "src/mirror/follow.rs", "fn f() { loop {} }", 0),
+        (
+            positions_stay_within_the_engine,
+            "src/resolver/mod.rs",
+            "use crate::ledger::{Ledger, Position}; f(Mark::START)",
+            2,
+        ),
+        (
+            positions_stay_within_the_engine,
+            "src/resolver/mod.rs",
+            "/// `Position`\nstruct PositionIndex; fn f(position: u8) {}",
+            0,
+        ),
+        (positions_stay_within_the_engine, "src/store/local/engine.rs", "use crate::ledger::Position;", 0),
         (arrows_that_must_never_be, "src/store/mod.rs", "use crate::rights::View;", 1),
         (
             arrows_that_must_never_be,

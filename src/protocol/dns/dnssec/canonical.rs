@@ -4,22 +4,22 @@ use std::borrow::Cow;
 
 use super::{CLASS_IN, RrSet};
 
-/// Where the names stand in the data of a type: behind so many octets and so many character-strings, so many names.
+/// Place of the names in the data of a type: behind `octets` octets and `strings` character-strings there are `names`
+/// names.
 struct Names {
     octets: usize,
     strings: usize,
     names: usize,
 }
 
-/// Appends the records of a set in canonical form and order; records that are the same stand there once (RFC 4034
-/// section 6.3).
+/// Appends the records of a set in canonical form and order; equal records are written once (RFC 4034 section 6.3).
 pub(super) fn put_records(out: &mut Vec<u8>, set: &RrSet<'_>) {
     let mut rdatas: Vec<Cow<'_, [u8]>> = set.rdatas.iter().map(|rdata| canonical_rdata(set.kind, rdata)).collect();
     rdatas.sort_unstable();
     rdatas.dedup();
     let owner = lower(set.owner);
     for rdata in rdatas {
-        // A message holds no longer data; were it longer, nobody could verify the signature.
+        // A message holds no longer data; a longer one would only make a signature that does not verify.
         let octets = u16::try_from(rdata.len()).unwrap_or(u16::MAX);
         out.extend_from_slice(&owner);
         out.extend_from_slice(&set.kind.to_be_bytes());
@@ -30,7 +30,8 @@ pub(super) fn put_records(out: &mut Vec<u8>, set: &RrSet<'_>) {
     }
 }
 
-/// A name in lower case (RFC 4034 section 6.2). The octets before labels are below the letters and stay as they are.
+/// A name in lower case (RFC 4034 section 6.2). Length octets are below `A`, so that lower-casing leaves them as they
+/// are.
 pub(super) fn lower(name: &[u8]) -> Vec<u8> {
     name.to_ascii_lowercase()
 }
@@ -47,8 +48,8 @@ pub(super) fn label_count(owner: &[u8]) -> u8 {
     if owner.starts_with(b"\x01*") { count - 1 } else { count }
 }
 
-/// The names in the data of those types whose names are compared in lower case (RFC 4034 section 6.2, without HINFO and
-/// NSEC by RFC 6840 section 5.1); of those that only signatures before DNSSEC had (SIG, NXT, A6), none.
+/// Place of the names in the data of the types whose names are lower-cased (RFC 4034 section 6.2, without HINFO and
+/// NSEC by RFC 6840 section 5.1, and without the obsolete SIG, NXT and A6); `None` for other types.
 fn names_in(kind: u16) -> Option<Names> {
     let (octets, strings, names) = match kind {
         // NS, MD, MF, CNAME, MB, MG, MR, PTR, DNAME
@@ -68,7 +69,7 @@ fn names_in(kind: u16) -> Option<Names> {
     Some(Names { octets, strings, names })
 }
 
-/// The data with its names in lower case. Data that is cut off stays as it is: it is nothing that was ever served.
+/// The data with its names in lower case. Truncated data stays as it is: such data is never served.
 fn canonical_rdata(kind: u16, rdata: &[u8]) -> Cow<'_, [u8]> {
     let Some((start, end)) = names_in(kind).and_then(|names| extent(rdata, &names)) else {
         return Cow::Borrowed(rdata);
@@ -81,7 +82,7 @@ fn canonical_rdata(kind: u16, rdata: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(lowered)
 }
 
-/// From where to where the names reach.
+/// Start and end of the names in the data.
 fn extent(rdata: &[u8], names: &Names) -> Option<(usize, usize)> {
     let mut at = names.octets;
     for _ in 0..names.strings {
@@ -134,7 +135,7 @@ mod tests {
         }
     }
 
-    /// After names were lowered, what differed only in case is the same record.
+    /// Records whose names differ only in case are equal after lower-casing.
     #[test]
     fn the_same_record_in_two_spellings_is_one() {
         let (one, other): (&[u8], &[u8]) = (b"\x01a\x00", b"\x01A\x00");

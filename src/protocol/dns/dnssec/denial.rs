@@ -1,4 +1,4 @@
-//! Compact denial of existence (RFC 9824): one NSEC record, made for the question, says what is not there.
+//! Compact denial of existence (RFC 9824): one NSEC record, made for the question, denies the name or the type.
 //!
 //! | asked for | NSEC at the name that was asked | response code |
 //! |---|---|---|
@@ -8,40 +8,40 @@
 //! | DS at a delegation that has none | `NS RRSIG NSEC` (RFC 9824 section 3.4) | NOERROR |
 //! | the type NXNAME | none | FORMERR with [`INVALID_QUERY_TYPE`] (section 3.5) |
 //!
-//! A bitmap says that NSEC and RRSIG are there, so they have to be: a question for NSEC gets, as an answer, the record
-//! that a denial at that name would carry, and one for RRSIG its signatures, whether or not the name exists.
+//! The bitmap names NSEC and RRSIG, so both have to exist: a question for NSEC gets, as an answer, the record that a
+//! denial at that name would carry, and one for RRSIG its signatures, whether or not the name exists.
 //!
-//! The next name is the first that can follow (RFC 4471 section 3.1.2): `\000.` and the name. When that would pass 255
-//! octets it is a longer first label, then a greater one, then the same of the parent. It is always in lower case, for
-//! it is not lowered for the signature (RFC 6840 section 5.1) and the case of a question changes from one to the next.
+//! The next name is the first that can follow (RFC 4471 section 3.1.2): `\000.` and the name. If that would pass 255
+//! octets, it is a longer first label, then a greater one, then the same for the parent. The next name is always in
+//! lower case: signing does not lower-case it (RFC 6840 section 5.1), and questions for one name differ in case.
 
 use super::{canonical::lower, kind};
 use crate::id::dns_name::NAME_OCTETS_MAX;
 
-/// The extended error for questions about types that only stand in bitmaps (RFC 9824 section 3.5).
+/// Extended error for a question about a type that stands in bitmaps only (RFC 9824 section 3.5).
 pub const INVALID_QUERY_TYPE: u16 = 30;
-/// The flag of EDNS that asks for signatures: DNSSEC OK (RFC 3225 section 3).
+/// EDNS flag DNSSEC OK: the client wants signatures (RFC 3225 section 3).
 pub const EDNS_DNSSEC_OK: u16 = 0x8000;
-/// The flag of EDNS by which NXDOMAIN may stand beside a compact denial: Compact Answers OK (RFC 9824 section 5.1). A
-/// signed response to a question that has it has it, too.
+/// EDNS flag Compact Answers OK: NXDOMAIN may stand beside a compact denial (RFC 9824 section 5.1). A signed response
+/// copies the flag of the request.
 pub const EDNS_COMPACT_ANSWERS_OK: u16 = 0x4000;
 
-/// The longest label (RFC 1035 section 2.3.4), in octets.
+/// Maximum length of a label (RFC 1035 section 2.3.4), in octets.
 const LABEL_OCTETS_MAX: usize = 63;
-/// The longest bitmap of one window (RFC 4034 section 4.1.2), in octets.
+/// Maximum length of the bitmap of one window (RFC 4034 section 4.1.2), in octets.
 const WINDOW_OCTETS_MAX: usize = 32;
 
-/// What is at a name.
+/// Contents of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existence<'a> {
-    /// Nothing, and nothing below it.
+    /// Nothing, neither at the name nor below it.
     Missing,
     /// Records of these types, in any order; none for a name with only names below it.
     Types(&'a [u16]),
 }
 
-/// True when a name that does not exist gets NOERROR: to a question with these flags of EDNS the denial is signed, and
-/// the client does not say that it reads NXNAME beside NXDOMAIN (RFC 9824 section 5.1).
+/// True if a missing name gets NOERROR: these EDNS flags ask for a signed denial, and do not say that the client takes
+/// NXNAME beside NXDOMAIN (RFC 9824 section 5.1).
 pub fn hides_name_error(edns_flags: u16) -> bool {
     edns_flags & (EDNS_DNSSEC_OK | EDNS_COMPACT_ANSWERS_OK) == EDNS_DNSSEC_OK
 }
@@ -58,12 +58,12 @@ pub fn nsec(owner: &[u8], apex: &[u8], existence: Existence<'_>) -> Vec<u8> {
     rdata
 }
 
-/// The first name after `name`, which is in lower case, in canonical order.
+/// The first name after `name` in canonical order; `name` is in lower case.
 fn next_name(name: &[u8], apex: &[u8]) -> Vec<u8> {
     if name.len() + 2 <= NAME_OCTETS_MAX {
         return [b"\x01\x00", name].concat();
     }
-    // Nothing fits below the name; behind it come its greater siblings, then those of its parent, and so on.
+    // No name below fits; next in order are the greater siblings, then those of the parent, and so on.
     let mut rest = name;
     while rest.len() > apex.len() {
         let Some((label, parent)) = rest[1..].split_at_checked(usize::from(rest[0])) else { break };
@@ -82,7 +82,7 @@ fn next_name(name: &[u8], apex: &[u8]) -> Vec<u8> {
     lower(apex)
 }
 
-/// The least label of at most this length that is greater; capital letters are none in canonical order.
+/// The least greater label of at most the same length. Upper-case letters are skipped: canonical order has none.
 fn incremented(label: &[u8]) -> Option<Vec<u8>> {
     let last = label.iter().rposition(|&octet| octet != u8::MAX)?;
     let mut greater = label[..=last].to_vec();
@@ -93,8 +93,8 @@ fn incremented(label: &[u8]) -> Option<Vec<u8>> {
     Some(greater)
 }
 
-/// Appends the bitmap of these types (RFC 4034 section 4.1.2): for each window of 256 types that is not empty its number,
-/// the length of its bitmap and the bitmap without the zeros at its end.
+/// Appends the bitmap of these types (RFC 4034 section 4.1.2): for each window of 256 types that is not empty, its
+/// number, the length of its bitmap, and the bitmap without its trailing zeros.
 pub fn put_type_bitmap(out: &mut Vec<u8>, types: &mut [u16]) {
     types.sort_unstable();
     for window in types.chunk_by(|one, other| one >> 8 == other >> 8) {

@@ -1,7 +1,7 @@
-//! The keys of a zone and how one takes the place of another.
+//! The keys of a zone, and the roll from one key to the next.
 //!
-//! A zone has one key, and two during a roll (RFC 6781 section 4.1.3, RFC 7583). When each of them does what follows from
-//! the clock and from two times that are kept with it:
+//! A zone has one key, and two during a roll (RFC 6781 section 4.1.3, RFC 7583). The state of each key follows from the
+//! clock and from two times that are stored with the key:
 //!
 //! ```text
 //!          roll             + 2 hours               + 7 days: finish
@@ -9,18 +9,18 @@
 //!  new       |-- published ---|---- active ------------------------------
 //! ```
 //!
-//! * `published`: it is in the DNSKEY set and signs that set, so that everyone gets to know it.
-//! * `active`: it signs everything, and the CDS and CDNSKEY sets ask the parent for its DS.
-//! * `retired`: it is still in the DNSKEY set and signs that set, for caches hold what it signed, and DS records that
-//!   name it.
+//! * `published`: the key is in the DNSKEY set and signs that set, so that caches learn the key.
+//! * `active`: the key signs everything, and the CDS and CDNSKEY sets ask the parent for its DS.
+//! * `retired`: the key is still in the DNSKEY set and signs that set, for caches hold signatures of the key, and DS
+//!   records that name it.
 //!
 //! It is always safe to change the DS at the parent while the new key is active and the old one retired: both sign the
-//! DNSKEY set, and either DS leads to it. The old key goes by command only, when somebody knows that its DS is gone, and
-//! not before its last signature has expired. A set other than DNSKEY is signed by one key of each algorithm, so that a
-//! roll within an algorithm makes no answer longer, and one to another algorithm leaves none of the two out (RFC 4035
-//! section 2.2; the liberal way of RFC 6781 section 4.1.4).
+//! DNSKEY set, and either DS leads to it. The old key is removed by command only, once an operator knows that its DS is
+//! gone, and not before its last signature has expired. A set other than DNSKEY is signed by one key of each algorithm,
+//! so that a roll within an algorithm makes no answer longer, and a roll to another algorithm signs with both (RFC 4035
+//! section 2.2; the liberal approach of RFC 6781 section 4.1.4).
 //!
-//! No clock, no files and no new keys here; all of them are the caller's.
+//! No clock, no files and no key generation here; all of them are the caller's.
 
 use data_encoding::BASE64;
 
@@ -30,29 +30,30 @@ use super::{
 };
 use crate::protocol::dns::{ZoneError, zone_labels};
 
-/// The most keys that a zone has at a time.
+/// Maximum number of keys of a zone.
 pub const KEYS_MAX: usize = 2;
-/// From when it is published until a new key signs, in seconds: caches have forgotten the set without it, twice over.
+/// Time from the publication of a new key until it signs, in seconds: by then caches have dropped the set without it,
+/// twice over.
 pub const PUBLISH_SECONDS: u32 = 2 * DNSKEY_TTL_SECONDS;
-/// From when it last signed until an old key may go, in seconds: nothing that it signed is valid any more.
+/// Time from the last signature of an old key until its removal, in seconds: by then none of its signatures is valid.
 pub const RETIRE_SECONDS: u32 = SIGNATURE_SECONDS;
 
-/// What a file of keys of this version begins with. Another layout takes another number.
+/// First line of a file of keys of this version. Another layout gets another number.
 const FORMAT: &str = "touchmark dnssec keys 1";
 
-/// What a key does at some moment.
+/// State of a key at some moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {
-    /// It gets known.
+    /// In the DNSKEY set, not yet in use for other sets.
     Published,
-    /// It signs.
+    /// In use for all signatures.
     Active,
-    /// It stays for what it signed.
+    /// In the DNSKEY set for the sake of signatures still in caches.
     Retired,
 }
 
 impl KeyState {
-    /// The word for it.
+    /// The state in words.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Published => "published",
@@ -67,13 +68,13 @@ impl KeyState {
 pub struct ZoneKey {
     /// The key.
     pub key: Key,
-    /// When it was made and published.
+    /// Time of its generation and publication.
     pub published_at: u32,
-    /// From when on it signs; the key before it is retired then.
+    /// Time from which the key signs; the key before it is retired then.
     pub active_at: u32,
 }
 
-/// The keys of a zone, from the oldest to the newest; never none, at most [`KEYS_MAX`].
+/// The keys of a zone, from the oldest to the newest: at least one, at most [`KEYS_MAX`].
 #[derive(Clone, Debug)]
 pub struct KeyRing {
     zone: String,
@@ -81,10 +82,10 @@ pub struct KeyRing {
     keys: Vec<ZoneKey>,
 }
 
-/// Why a roll cannot begin or finish.
+/// Error of starting or finishing a roll.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RollError {
-    /// One is under way.
+    /// A roll is under way.
     #[error("a roll is under way: key {old} gives way to key {new}; finish it before the next one begins")]
     UnderWay {
         /// The tag of the old key.
@@ -92,44 +93,44 @@ pub enum RollError {
         /// The tag of the new key.
         new: u16,
     },
-    /// The new key has the tag of the old one, so that signatures would have to be tried with both: one in 65,536 has,
-    /// and another one will do.
+    /// The new key has the tag of the old one, so that validators would have to try signatures with both. Of 65,536
+    /// keys about one has a given tag: generate another.
     #[error("the new key has the tag of the old one, {tag}")]
     SameTag {
         /// The tag.
         tag: u16,
     },
-    /// None is under way.
+    /// No roll is under way.
     #[error("no roll is under way: key {tag} is the only one")]
     NotUnderWay {
-        /// Its tag.
+        /// The tag of the only key.
         tag: u16,
     },
-    /// Something that the old key signed may still be valid.
+    /// Signatures of the old key may still be valid.
     #[error("what key {old} signed is valid for another {left_seconds} s; it can go then")]
     TooEarly {
         /// The tag of the old key.
         old: u16,
-        /// How long it has to stay.
+        /// Remaining time, in seconds.
         left_seconds: u32,
     },
 }
 
-/// Whether a roll waits until it is safe to finish.
+/// Choice to finish a roll before it is safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Haste {
-    /// It waits.
+    /// Wait until it is safe.
     Wait,
-    /// It does not: what caches hold may fail to validate. For a key that others know.
+    /// Finish at once, for a key that is compromised: answers in caches may fail to validate.
     Now,
 }
 
 impl KeyRing {
-    /// The keys of a zone that begins with this one.
+    /// The keys of a new zone: this one alone.
     ///
     /// # Errors
     ///
-    /// [`ZoneError`] when the zone is no name.
+    /// [`ZoneError`] if the zone is not a valid name.
     pub fn new(zone: &str, key: Key, now_unix: u32) -> Result<Self, ZoneError> {
         let (zone, apex) = names(zone)?;
         let key = ZoneKey { key, published_at: now_unix, active_at: now_unix };
@@ -146,7 +147,7 @@ impl KeyRing {
         &self.apex
     }
 
-    /// The keys and what they do now, from the oldest to the newest.
+    /// The keys and their states, from the oldest to the newest.
     pub fn keys(&self, now_unix: u32) -> impl Iterator<Item = (&ZoneKey, KeyState)> {
         let current = self.current(now_unix);
         self.keys.iter().enumerate().map(move |(place, key)| match place.cmp(&current) {
@@ -156,13 +157,13 @@ impl KeyRing {
         })
     }
 
-    /// The key that signs now.
+    /// The active key.
     pub fn active(&self, now_unix: u32) -> &ZoneKey {
-        // There is always one.
+        // A ring is never empty.
         &self.keys[self.current(now_unix)]
     }
 
-    /// The keys that are in the DNSKEY set, and sign it: all.
+    /// The keys of the DNSKEY set, which also sign that set: all of them.
     pub(super) fn published(&self) -> impl Iterator<Item = &Key> {
         self.keys.iter().map(|key| &key.key)
     }
@@ -174,13 +175,13 @@ impl KeyRing {
         self.keys(now_unix).filter(move |(key, state)| signs(key, *state)).map(|(key, _)| &key.key)
     }
 
-    /// The place of the newest key whose time has come. Before that of the first one, as a clock that was set back has
-    /// it, it is the first one.
+    /// Place of the newest key that is active by its time. Before the time of the first key, as with a clock that was
+    /// set back, it is the first key.
     fn current(&self, now_unix: u32) -> usize {
         self.keys.iter().rposition(|key| key.active_at <= now_unix).unwrap_or(0)
     }
 
-    /// Adds a key that will take the place of the one that is there.
+    /// Starts a roll: adds a key that will replace the present one.
     ///
     /// # Errors
     ///
@@ -193,7 +194,7 @@ impl KeyRing {
         if self.published().any(|old| old.tag() == tag) {
             return Err(RollError::SameTag { tag });
         }
-        // Not before the key that it follows: the order of the keys is that of their times.
+        // Not before the time of the present key: the order of the keys is that of their times.
         let published_at = self.keys.iter().map(|key| key.active_at).fold(now_unix, u32::max);
         let active_at = published_at.saturating_add(PUBLISH_SECONDS);
         let mut rolled = self.clone();
@@ -201,7 +202,7 @@ impl KeyRing {
         Ok(rolled)
     }
 
-    /// When the roll that is under way may be finished, in seconds since 1970 UTC; `None` when none is.
+    /// Time from which the roll may be finished, in seconds since 1970 UTC; `None` if no roll is under way.
     pub fn finish_from(&self) -> Option<u32> {
         match self.keys.as_slice() {
             [_, new] => Some(new.active_at.saturating_add(RETIRE_SECONDS)),
@@ -209,8 +210,8 @@ impl KeyRing {
         }
     }
 
-    /// Drops the old key, and gives the ring without it, and the old key. Its DS must be gone from the parent; nobody
-    /// here can know that.
+    /// Finishes a roll: returns the ring without the old key, and the old key. The DS of the old key must be gone from
+    /// the parent, which cannot be checked here.
     ///
     /// # Errors
     ///
@@ -226,8 +227,8 @@ impl KeyRing {
         Ok((Self { keys: vec![new.clone()], ..self.clone() }, old.clone()))
     }
 
-    /// The text of the file that keeps the keys: the format, the zone, then a line for each key with algorithm, tag, both
-    /// times, public and private half.
+    /// The text of the file of keys: the format, the zone, then a line for each key with algorithm, tag, both times,
+    /// public and private half.
     pub fn to_text(&self) -> String {
         let mut text = format!("{FORMAT}\nzone {}", self.zone);
         for ZoneKey { key, published_at, active_at } in &self.keys {
@@ -242,8 +243,8 @@ impl KeyRing {
         text
     }
 
-    /// Reads [`KeyRing::to_text`], spelled exactly so: a half, a tag or a time that does not fit the rest is noticed.
-    /// `None` for anything else.
+    /// Reads the text of [`KeyRing::to_text`], spelled exactly so: a half, a tag or a time that does not fit the rest
+    /// is detected. Returns `None` for any other text.
     pub fn from_text(text: &str) -> Option<Self> {
         let mut lines = text.strip_prefix(FORMAT)?.strip_prefix("\nzone ")?.split('\n');
         let (zone, apex) = names(lines.next()?).ok()?;
@@ -379,7 +380,7 @@ mod tests {
         }
         let text = two.to_text();
         assert_eq!(text.lines().count(), 4);
-        // Whatever bit is flipped in what makes out the keys, it is noticed.
+        // A flipped bit in any part of a key is detected.
         for (place, byte) in text.bytes().enumerate().filter(|(_, byte)| *byte != b'\n') {
             let mut damaged = text.clone().into_bytes();
             damaged[place] = byte ^ 1;

@@ -1,8 +1,8 @@
-//! One key: its algorithm, what signs with it, and the records that speak of it.
+//! One key: its algorithm, its signatures, and its DNSKEY and DS records.
 //!
-//! Every key is a combined signing key: it has flags 257 and signs everything, its own set included. Its private half is
-//! 32 octets, for both algorithms. This file alone knows the library that signs. For keys and
-//! signatures of ECDSA it takes random octets from the system, and none that are passed in.
+//! Every key is a combined signing key: it has flags 257 and signs everything, its own set included. Its private half
+//! is 32 octets, for both algorithms. This file alone uses the library that signs. ECDSA keys and all signatures of
+//! ECDSA take random octets from the system, and none from the caller.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -20,38 +20,38 @@ pub const SECRET_OCTETS: usize = 32;
 
 /// Zone key and secure entry point (RFC 4034 section 2.1.1).
 const FLAGS: u16 = 257;
-/// The one protocol that there is (RFC 4034 section 2.1.2).
+/// The only protocol (RFC 4034 section 2.1.2).
 const PROTOCOL: u8 = 3;
 /// SHA-256, the digest of DS records (RFC 4509).
 const DIGEST_SHA256: u8 = 2;
-/// What stands before a point of a curve whose x and y follow (SEC 1 section 2.3.3); DNSKEY leaves it out.
+/// First octet of an uncompressed point, x and y follow (SEC 1 section 2.3.3); DNSKEY leaves it out.
 const UNCOMPRESSED: u8 = 4;
 
-/// An algorithm that signs.
+/// Signature algorithm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Algorithm {
-    /// ECDSA on P-256 with SHA-256 (RFC 6605), with nonces that random octets, the key and the message go into: no two
-    /// signatures are the same.
+    /// ECDSA on P-256 with SHA-256 (RFC 6605), with nonces made from random octets, the key and the message: no two
+    /// signatures are equal.
     #[default]
     EcdsaP256Sha256,
-    /// Ed25519 (RFC 8080): the same is always signed in the same way.
+    /// Ed25519 (RFC 8080): signatures of the same message are equal.
     Ed25519,
 }
 
-/// A text that names no algorithm.
+/// Error of a text that names no supported algorithm.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is no algorithm that signs here; ecdsap256sha256 (13) and ed25519 (15) are", text.escape_debug())]
 pub struct UnknownAlgorithm {
     text: String,
 }
 
-/// The system gave no random octets, without which there are no new keys and no signatures.
+/// Error of the system's random generator, without which there are no new keys and no ECDSA signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the system gives no random octets")]
 pub struct NoRandomness;
 
 impl Algorithm {
-    /// All of them.
+    /// All algorithms.
     pub const ALL: [Self; 2] = [Self::EcdsaP256Sha256, Self::Ed25519];
 
     /// The number in records.
@@ -80,7 +80,7 @@ impl fmt::Display for Algorithm {
 impl FromStr for Algorithm {
     type Err = UnknownAlgorithm;
 
-    /// Takes the mnemonic in any case, or the number.
+    /// Reads the mnemonic, in any case of letters, or the number.
     fn from_str(text: &str) -> Result<Self, UnknownAlgorithm> {
         let is_meant = |algorithm: &Self| {
             text.eq_ignore_ascii_case(algorithm.mnemonic()) || text == algorithm.number().to_string()
@@ -106,22 +106,22 @@ enum Pair {
 }
 
 impl fmt::Debug for Key {
-    /// Nothing of the private half.
+    /// Shows nothing of the private half.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Key({} {})", self.algorithm, self.tag)
     }
 }
 
 impl Key {
-    /// A new key.
+    /// Generates a key.
     ///
     /// # Errors
     ///
     /// [`NoRandomness`].
     pub fn generate(algorithm: Algorithm) -> Result<Self, NoRandomness> {
         let random = SystemRandom::new();
-        // New keys come as PKCS#8 alone: everything but the halves is always the same, the public one is at the end (RFC
-        // 5958, with RFC 5915 or RFC 8410 inside).
+        // The library gives new keys as PKCS#8 only. All but the two halves of the document is constant, and the public
+        // half is at the end (RFC 5958, with RFC 5915 or RFC 8410 inside).
         let (document, secret_at, public_octets) = match algorithm {
             Algorithm::EcdsaP256Sha256 => {
                 (EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random), 36, 64)
@@ -130,12 +130,12 @@ impl Key {
         };
         let document = document.map_err(|_| NoRandomness)?;
         let halves = halves(document.as_ref(), secret_at, public_octets);
-        // They are of one key: nothing but random octets can be missing.
+        // The halves belong to one key, so that a failure can only come from the random octets.
         halves.and_then(|(public, secret)| Self::new(algorithm, public, secret)).ok_or(NoRandomness)
     }
 
-    /// The key with these halves, the public one as the DNSKEY record has it (RFC 6605 section 4, RFC 8080 section 3);
-    /// `None` when they are not of one key.
+    /// The key with these halves, the public one as in the DNSKEY record (RFC 6605 section 4, RFC 8080 section 3);
+    /// `None` if they do not belong to one key.
     pub fn new(algorithm: Algorithm, public: &[u8], secret: &[u8; SECRET_OCTETS]) -> Option<Self> {
         let pair = match algorithm {
             Algorithm::EcdsaP256Sha256 => {
@@ -178,13 +178,13 @@ impl Key {
         ds
     }
 
-    /// The data of the DS record as a zone file has it (RFC 4034 section 5.3).
+    /// The data of the DS record in the format of zone files (RFC 4034 section 5.3).
     pub fn ds_text(&self, apex: &[u8]) -> String {
         let digest = HEXUPPER.encode(self.ds(apex).get(4..).unwrap_or_default());
         format!("{} {} {DIGEST_SHA256} {digest}", self.tag, self.algorithm.number())
     }
 
-    /// The data of the DNSKEY record as a zone file has it (RFC 4034 section 2.2).
+    /// The data of the DNSKEY record in the format of zone files (RFC 4034 section 2.2).
     pub fn dnskey_text(&self) -> String {
         format!("{FLAGS} {PROTOCOL} {} {}", self.algorithm.number(), self.public_text())
     }
@@ -194,16 +194,17 @@ impl Key {
         BASE64.encode(self.dnskey.get(4..).unwrap_or_default())
     }
 
-    /// The private half, for the file that keeps it.
+    /// The private half, for the file of keys.
     pub(super) fn secret(&self) -> &[u8; SECRET_OCTETS] {
         &self.secret
     }
 
-    /// Signs a message: 64 octets, r and s of ECDSA (RFC 6605 section 4) or a signature of Ed25519 (RFC 8080 section 4).
+    /// Signs a message: 64 octets, r and s of ECDSA (RFC 6605 section 4) or a signature of Ed25519 (RFC 8080 section
+    /// 4).
     ///
     /// # Errors
     ///
-    /// [`NoRandomness`], of ECDSA alone.
+    /// [`NoRandomness`], for ECDSA only.
     pub(super) fn sign(&self, message: &[u8]) -> Result<impl AsRef<[u8]>, NoRandomness> {
         match &self.pair {
             Pair::EcdsaP256(pair) => pair.sign(&SystemRandom::new(), message).map_err(|_| NoRandomness),
@@ -226,7 +227,7 @@ fn key_tag(dnskey: &[u8]) -> u16 {
         _ => 0,
     });
     let sum: u32 = pairs.sum();
-    // The carry is added once; the cast drops what that carries.
+    // The carry is added once; the cast drops the carry of that addition.
     (sum + (sum >> 16)) as u16
 }
 

@@ -1,25 +1,25 @@
-//! DNSSEC: signatures made when a question is answered, and what speaks of their keys. No sockets, no files, no clock.
+//! DNSSEC: online signatures, and the records of their keys. No sockets, no files, no clock.
 //!
 //! | file | duty |
 //! |---|---|
 //! | [`keys`] | one key: algorithm, signature, DNSKEY, DS |
 //! | [`key_ring`] | the keys of the zone, and the roll from one to the next |
 //! | `canonical` | which bytes a signature covers (RFC 4034 section 6) |
-//! | [`denial`] | NSEC records for what is not there (RFC 9824) |
+//! | [`denial`] | NSEC records for missing names and types (RFC 9824) |
 //! | this one | [`Signer`]: signatures (RFC 4034 section 3) of sets in wire form |
 //!
-//! To a question with DNSSEC OK the zone answers so:
+//! A question with DNSSEC OK gets:
 //!
 //! * data: every set with [`Signer::rrsigs`] of it, in the same section;
 //! * no data, no name: the SOA with its signatures ([`Signer::soa`]), and one NSEC record with its signatures
 //!   ([`Signer::denial`]), all with the TTL of negative answers (RFC 9077);
 //! * at the apex also DNSKEY, CDS and CDNSKEY ([`Signer::dnskeys`], [`Signer::cds`], [`Signer::cdnskeys`]).
 //!
-//! A signature record has the owner, the class and the TTL of its set, however far that is counted down.
+//! A signature record has the owner, the class and the TTL of its set, even where that TTL is counted down.
 //!
-//! What always holds: a signature is valid from an hour before it was made, for clocks that are behind, until seven days
-//! after. What keeps an answer with its signatures makes it again after [`SIGNATURE_KEEP_SECONDS`], so that two days are
-//! left at least, longer than any TTL of a cache in between should be. Only class IN is signed. Deliberately absent: NSEC3
+//! Always: a signature is valid from an hour before it was made, for clocks that are behind, until seven days after. A
+//! cache of signed answers signs them again after [`SIGNATURE_KEEP_SECONDS`], so that at least two days of validity are
+//! left, longer than any TTL of a cache in between should be. Only class IN is signed. Deliberately absent: NSEC3
 //! (compact denial shows no names that were not asked for), separate keys for the key set and the rest, and validation.
 
 mod canonical;
@@ -37,20 +37,20 @@ use denial::Existence;
 use key_ring::{KeyRing, KeyState};
 use keys::{Key, NoRandomness};
 
-/// How long a signature is valid after it was made, in seconds (7 days).
+/// Validity of a signature after it was made, in seconds (7 days).
 pub const SIGNATURE_SECONDS: u32 = 7 * DAY_SECONDS;
-/// How long before it was made a signature is valid, in seconds: for clocks that are behind.
+/// Validity of a signature before it was made, in seconds: for clocks that are behind.
 pub const SIGNATURE_BACKDATED_SECONDS: u32 = 3_600;
-/// How long a signature may be kept before it is made again, in seconds: at least 2 days of it are left then.
+/// Time for which a signature may be cached, in seconds: at least 2 days of its validity are left then.
 pub const SIGNATURE_KEEP_SECONDS: u32 = SIGNATURE_SECONDS - 2 * DAY_SECONDS;
-/// The TTL of the DNSKEY, CDS and CDNSKEY sets, in seconds; how long a roll takes follows from it.
+/// TTL of the DNSKEY, CDS and CDNSKEY sets, in seconds; the duration of a roll follows from it.
 pub const DNSKEY_TTL_SECONDS: u32 = 3_600;
 
 const DAY_SECONDS: u32 = 86_400;
-/// Of how many zones the signed SOA record is kept.
+/// Maximum number of zones whose signed SOA record is cached.
 const KEPT_SOAS_MAX: usize = 1_024;
-/// Octets of the data of a signature before the signer's name (RFC 4034 section 3.1), and where algorithm and key tag
-/// stand among them.
+/// Octets of the data of a signature before the signer's name (RFC 4034 section 3.1), with the offsets of algorithm and
+/// key tag among them.
 const RRSIG_FIXED_OCTETS: usize = 18;
 const ALGORITHM_AT: usize = 2;
 const KEY_TAG_AT: usize = 16;
@@ -62,13 +62,13 @@ pub struct RrSet<'a> {
     pub owner: &'a [u8],
     /// The type.
     pub kind: u16,
-    /// The TTL that the records have before it is counted down, in seconds.
+    /// TTL of the records before any counting down, in seconds.
     pub ttl: u32,
     /// The data of the records in wire form, without compressed names, in any order.
     pub rdatas: &'a [&'a [u8]],
 }
 
-/// The data of a record that stands alone in its set, and that of its signatures.
+/// The data of a record that is alone in its set, and the data of its signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedRecord {
     /// The data of the record.
@@ -79,16 +79,16 @@ pub struct SignedRecord {
 
 /// Signs the sets of a zone with its keys.
 ///
-/// A node may have several zones, those of the prefixes that are homed on it; the same keys sign all of them, and each apex is the name
-/// of the signer of its zone. Apexes are in wire form and in lower case.
+/// A node may have several zones, those of the prefixes that are homed on it. The same keys sign all of them, and each
+/// apex is the name of the signer of its zone. Apexes are in wire form and in lower case.
 #[derive(Debug)]
 pub struct Signer {
     ring: KeyRing,
-    /// By apex.
+    /// Cached SOA records by apex.
     soas: RwLock<HashMap<Box<[u8]>, KeptSoa>>,
 }
 
-/// The SOA record that was signed last.
+/// The SOA record of a zone that was signed last.
 #[derive(Debug)]
 struct KeptSoa {
     version: SoaVersion,
@@ -96,27 +96,27 @@ struct KeptSoa {
     record: Arc<SignedRecord>,
 }
 
-/// What tells one SOA record of a zone from another.
+/// Version of the SOA record of a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoaVersion {
-    /// Its serial number.
+    /// Serial number of the record.
     pub serial: u32,
-    /// Its TTL before it is counted down, in seconds.
+    /// TTL of the record before any counting down, in seconds.
     pub ttl: u32,
 }
 
-/// What is denied.
+/// A denial to be made.
 #[derive(Clone, Copy, Debug)]
 pub struct Denied<'a> {
-    /// At which name, in wire form and in any case.
+    /// The name, in wire form and in any case.
     pub owner: &'a [u8],
-    /// Of which zone.
+    /// The apex of its zone.
     pub apex: &'a [u8],
-    /// What there is instead.
+    /// Contents of the name.
     pub existence: Existence<'a>,
 }
 
-/// When a signature begins and ceases to be valid, in seconds since 1970 UTC mod 2^32 (RFC 4034 section 3.1.5).
+/// Inception and expiration of a signature, in seconds since 1970 UTC mod 2^32 (RFC 4034 section 3.1.5).
 #[derive(Clone, Copy, Debug)]
 struct Validity {
     inception: u32,
@@ -133,7 +133,7 @@ impl Validity {
 }
 
 impl Signer {
-    /// Signs with these keys, for their zone.
+    /// A signer with these keys.
     pub fn new(ring: KeyRing) -> Self {
         Self { ring, soas: RwLock::default() }
     }
@@ -143,7 +143,7 @@ impl Signer {
         &self.ring
     }
 
-    /// The data of the RRSIG records of a set: one, and two during a roll for the sets of keys and between algorithms. An
+    /// The data of the RRSIG records of a set: one, or two during a roll, for the key sets and between algorithms. An
     /// empty set has none.
     ///
     /// # Errors
@@ -155,7 +155,7 @@ impl Signer {
         }
         let validity = Validity::from(now_unix);
         match set.kind {
-            // Whichever DS the parent has, it leads to these (RFC 7344 section 4.1).
+            // Both keys sign the key sets, so that either DS at the parent leads to them (RFC 7344 section 4.1).
             kind::DNSKEY | kind::CDS | kind::CDNSKEY => rrsigs(set, apex, self.ring.published(), validity),
             _ => rrsigs(set, apex, self.ring.signing(now_unix), validity),
         }
@@ -166,12 +166,12 @@ impl Signer {
         self.ring.published().map(Key::dnskey).collect()
     }
 
-    /// The data of the CDS records of an apex, and so of its DS records: the key that signs (RFC 7344 section 4).
+    /// The data of the CDS records of an apex, and so of its DS records: those of the active key (RFC 7344 section 4).
     pub fn cds(&self, apex: &[u8], now_unix: u32) -> Vec<Vec<u8>> {
         self.wanted(now_unix).map(|key| key.ds(apex)).collect()
     }
 
-    /// The data of the CDNSKEY records of an apex: the key that signs (RFC 7344 section 4).
+    /// The data of the CDNSKEY records of an apex: those of the active key (RFC 7344 section 4).
     pub fn cdnskeys(&self, now_unix: u32) -> Vec<&[u8]> {
         self.wanted(now_unix).map(Key::dnskey).collect()
     }
@@ -180,9 +180,9 @@ impl Signer {
         self.ring.keys(now_unix).filter(|(_, state)| *state == KeyState::Active).map(|(key, _)| &key.key)
     }
 
-    /// The SOA record of a zone with its signatures, signed when the serial or the TTL is another one than at the last
-    /// call, or when the signature is old. `ttl` is the TTL of the record itself, in seconds; negative answers show it,
-    /// and its signatures, with theirs.
+    /// The SOA record of a zone with its signatures. It is cached, and signed anew when the serial or the TTL differs
+    /// from the last call, or when the signature is old. `ttl` is the TTL of the record itself, in seconds; negative
+    /// answers show record and signatures with their own.
     ///
     /// # Errors
     ///
@@ -198,14 +198,14 @@ impl Signer {
         if let Some(kept) = self.kept_soa(apex, version, now_unix) {
             return Ok(kept);
         }
-        // Two that come here at once sign the same; the lock is not held for that.
+        // Two calls at once may sign the same record twice: the lock is not held while signing.
         let rdata = rdata();
         let rrsigs = self.rrsigs(&RrSet { owner: apex, kind: kind::SOA, ttl, rdatas: &[&rdata] }, apex, now_unix)?;
         let record = Arc::new(SignedRecord { rdata, rrsigs });
         let kept = KeptSoa { version, signed_at: now_unix, record: Arc::clone(&record) };
         let mut soas = self.soas.write().unwrap_or_else(PoisonError::into_inner);
         if soas.len() >= KEPT_SOAS_MAX && !soas.contains_key(apex) {
-            // Any of them makes room: each is signed again when it is asked for.
+            // Any entry makes room: each is signed again when it is asked for.
             if let Some(another) = soas.keys().next().cloned() {
                 soas.remove(&another);
             }
@@ -214,7 +214,7 @@ impl Signer {
         Ok(record)
     }
 
-    /// What [`Signer::soa`] gives, if that is signed already.
+    /// The result of [`Signer::soa`] if it is cached.
     pub fn kept_soa(&self, apex: &[u8], version: SoaVersion, now_unix: u32) -> Option<Arc<SignedRecord>> {
         let fits = |kept: &&KeptSoa| {
             let age = now_unix.wrapping_sub(kept.signed_at);
@@ -224,8 +224,8 @@ impl Signer {
         soas.get(apex).filter(fits).map(|kept| Arc::clone(&kept.record))
     }
 
-    /// The NSEC record at a name of the zone, which is in wire form and in any case, with its signatures. `ttl` is that of
-    /// negative answers, in seconds (RFC 9077).
+    /// The NSEC record at a name of the zone, with its signatures; the name is in wire form and in any case. `ttl` is
+    /// that of negative answers, in seconds (RFC 9077).
     ///
     /// # Errors
     ///
@@ -257,8 +257,8 @@ fn rrsigs<'a>(
     keys.map(sign).collect()
 }
 
-/// What is signed: the data of the signature without the signature itself, then the records (RFC 4034 section 3.1.8.1).
-/// Gives the length of the former, too. Algorithm and key tag are missing yet.
+/// The message to sign: the data of the signature without the signature itself, then the records (RFC 4034 section
+/// 3.1.8.1). Also returns the length of the former. Algorithm and key tag are not filled in yet.
 fn message(set: &RrSet<'_>, apex: &[u8], Validity { inception, expiration }: Validity) -> (Vec<u8>, usize) {
     let head_octets = RRSIG_FIXED_OCTETS + apex.len();
     let records: usize = set.rdatas.iter().map(|rdata| set.owner.len() + 10 + rdata.len()).sum();
@@ -274,7 +274,7 @@ fn message(set: &RrSet<'_>, apex: &[u8], Validity { inception, expiration }: Val
     (message, head_octets)
 }
 
-/// Writes algorithm and key tag into what is signed.
+/// Writes algorithm and key tag into the message to sign.
 fn stamp(message: &mut [u8], key: &Key) {
     message[ALGORITHM_AT] = key.algorithm().number();
     message[KEY_TAG_AT..RRSIG_FIXED_OCTETS].copy_from_slice(&key.tag().to_be_bytes());

@@ -28,7 +28,7 @@ fn signer(algorithm: Algorithm) -> Signer {
     Signer::new(KeyRing::new("id.test.", key, NOW).unwrap())
 }
 
-/// RFC 6605 section 6.1: every signature of ECDSA is another one, so the one there is verified over our bytes.
+/// RFC 6605 section 6.1: ECDSA signatures differ each time, so the signature in the RFC is verified over our bytes.
 #[test]
 fn rfc6605_section_6_1() {
     let key = key(Algorithm::EcdsaP256Sha256, RFC6605);
@@ -50,7 +50,7 @@ fn rfc6605_section_6_1() {
     assert_ne!(one, other);
 }
 
-/// RFC 8080 section 6.1 with erratum 4935: Ed25519 gives these very signatures.
+/// RFC 8080 section 6.1 with erratum 4935: Ed25519 gives exactly these signatures.
 #[test]
 fn rfc8080_section_6_1() {
     let validity = Validity { inception: 1_438_207_200, expiration: 1_440_021_600 };
@@ -61,7 +61,7 @@ fn rfc8080_section_6_1() {
     ];
     for (secret, signature) in table {
         let key = key(Algorithm::Ed25519, secret);
-        // The name of the exchange is lowered, and so is the owner.
+        // The name of the exchange is lower-cased, and so is the owner.
         let mx: &[u8] = b"\x00\x0a\x04MAIL\x07example\x03com\x00";
         let set = RrSet { owner: b"\x07EXAMPLE\x03com\x00", kind: 15, ttl: 3_600, rdatas: &[mx] };
         let made = rrsigs(&set, apex, [&key].into_iter(), validity).unwrap();
@@ -100,7 +100,7 @@ fn read_rrsig(owner: &[u8], rdata: &[u8]) -> RRSIG {
     }
 }
 
-/// Signs a set, and verifies every signature with the published key that it names; gives the tags.
+/// Signs a set, verifies every signature with the published key that it names, and returns the key tags.
 fn verify(signer: &Signer, set: &RrSet<'_>, now_unix: u32) -> Vec<u16> {
     verify_each(signer, set, signer.rrsigs(set, APEX, now_unix).unwrap(), now_unix)
 }
@@ -168,7 +168,8 @@ fn the_apex_follows_the_roll() {
     let rolling = Signer::new(roll);
     let tags: Vec<u16> = rolling.ring().keys(NOW).map(|(key, _)| key.key.tag()).collect();
     let [old, new] = [tags[0], tags[1]];
-    // When, who signs data, who signs the keys, whose DS the parent should have.
+    // The ring, the time, tags of the keys that sign data, tags of the keys that sign the key sets, tag of the DS at
+    // the parent.
     let table = [
         (&before, NOW, vec![old], vec![old], old),
         (&rolling, NOW, vec![old], vec![old, new], old),
@@ -195,7 +196,7 @@ fn the_apex_follows_the_roll() {
     }
 }
 
-/// Every zone of a node has its own: another apex has nothing of the first one.
+/// Every zone of a node has its own cached SOA record: another apex does not get that of the first.
 #[test]
 fn the_soa_is_signed_once_for_each_serial() {
     const FIRST: SoaVersion = SoaVersion { serial: 1, ttl: 3_600 };
@@ -209,7 +210,7 @@ fn the_soa_is_signed_once_for_each_serial() {
     let second = signer.soa(homed, FIRST, NOW, || rdata(1)).unwrap();
     let signer_name = |record: &SignedRecord| read_rrsig(APEX, &record.rrsigs[0]).input().signer_name.to_string();
     assert_eq!([signer_name(&first), signer_name(&second)], ["id.test.", "88.hdl.id.test."]);
-    // Serial, TTL, seconds later, whether it is the same.
+    // Serial, TTL, seconds later, whether the record is the same.
     let table = [
         (1, 3_600, 0, true),
         (1, 3_600, SIGNATURE_KEEP_SECONDS - 1, true),
@@ -228,7 +229,7 @@ fn the_soa_is_signed_once_for_each_serial() {
     }
 }
 
-/// Who asks for the SOA records of many zones does not make all of them be signed again.
+/// Questions for the SOA records of many zones do not make all of them be signed again.
 #[test]
 fn one_signed_soa_makes_room_for_another() {
     const VERSION: SoaVersion = SoaVersion { serial: 1, ttl: 3_600 };
@@ -241,7 +242,7 @@ fn one_signed_soa_makes_room_for_another() {
     }
     let kept = || apexes.iter().filter(|apex| signer.kept_soa(apex, VERSION, NOW).is_some()).count();
     assert_eq!(kept(), KEPT_SOAS_MAX);
-    // One that is there is signed again in its own place.
+    // A cached SOA record is replaced in its own place.
     let last = apexes.last().unwrap();
     signer.soa(last, VERSION, NOW + SIGNATURE_KEEP_SECONDS, || vec![0; 22]).unwrap();
     assert_eq!(kept(), KEPT_SOAS_MAX - 1, "its age is another one");

@@ -1,4 +1,4 @@
-//! Cuts, zones of homed prefixes, and answers of others.
+//! Cuts, zones of homed prefixes, and answers of other nodes.
 
 use std::sync::Mutex;
 
@@ -50,7 +50,7 @@ impl Node {
         dnskey
     }
 
-    /// What comes of a question with these flags at some time.
+    /// The response to a question with these flags at some time.
     fn respond(&self, question: &Question<'_>) -> (Responded, Vec<u8>) {
         let mut edns = Edns::new();
         edns.set_dnssec_ok(question.dnssec_ok);
@@ -103,7 +103,7 @@ impl<'a> Question<'a> {
     }
 }
 
-/// The lines of a referral at a cut: those servers come first that were named first with the port of name servers.
+/// The lines of a referral at a cut: the servers at the port of name servers, in the order of the delegation.
 fn referral(cut: &str) -> Vec<String> {
     let [v4, v6] = ["192-0-2-7.ns.id.test.", "2001-db8-0-0-0-0-0-7.ns.id.test."];
     vec![
@@ -138,7 +138,7 @@ fn what_lies_at_a_cut_or_below_it_is_referred() {
             node.check(&format!("{name}{cut}"), kind, &referral(cut).iter().map(String::as_str).collect::<Vec<_>>());
         }
     }
-    // Above them and beside them everything is as before.
+    // Names above and beside the cuts are answered as before.
     for name in ["88.hdl.id.test.", "hdl.id.test.", "3.1.oid.id.test.", "6.0.gtin.gs1.id.test.", "gs1.id.test."] {
         assert_eq!(shown(&node.ask(name, "TXT")), no_data(4), "{name}");
     }
@@ -172,7 +172,7 @@ fn a_referral_to_the_octet() {
     assert_eq!(out[2..].escape_ascii().to_string(), expected.escape_ascii().to_string());
 }
 
-/// The whole delegation in the records of a section.
+/// The delegation record in a section, decoded.
 fn state(records: &[ResourceRecord]) -> Option<(String, pb::PrefixState)> {
     let record = records.iter().find(|record| u16::from(record.record_type()) == kind::DELEGATION)?;
     let RData::Unknown { rdata, .. } = &record.data else { panic!("{record}") };
@@ -199,7 +199,7 @@ fn programs_get_the_whole_delegation() {
         assert_eq!(delegation_from_pb(&state.delegation.unwrap()), Ok(delegation(SITE, &ds)));
         assert_eq!(reply.additionals.len(), if in_answer { 0 } else { 3 });
     }
-    // Where it does not fit, it goes first; then all of it.
+    // A delegation record that does not fit is left out first; then the response is truncated.
     let key = "k".repeat(500);
     node.delegate("88.119", &format!("{key} {SITE}"), &[]);
     let mut long = request("x._.119.88.hdl.id.test.", "TYPE65280", "IN", Edns::new());
@@ -215,7 +215,7 @@ fn programs_get_the_whole_delegation() {
     }
 }
 
-/// Who follows NS records asks at port 53.
+/// A resolver that follows NS records asks at port 53.
 #[test]
 fn servers_are_those_at_the_port_of_name_servers() {
     let node = Node::new();
@@ -235,7 +235,7 @@ fn servers_are_those_at_the_port_of_name_servers() {
     }
 }
 
-/// It is no cut: the zone above answers, and shows that there is nothing of the type.
+/// Such a delegation is no cut: the zone above answers, and shows that there is nothing of the type.
 #[test]
 fn a_delegation_without_dns_cannot_be_followed() {
     let node = Node::new();
@@ -260,12 +260,12 @@ fn a_delegation_without_dns_cannot_be_followed() {
             assert_eq!(state(&denied.additionals).is_some(), kind == "TYPE65280");
         }
     }
-    // What the zone above does have of it, it gives.
+    // Types that the zone above does have at the name are answered.
     assert_eq!(node.ask(names[0], "TYPE65281").answers.len(), 1);
     assert_eq!(node.ask(names[2], "DS").answers.len(), 1);
 }
 
-/// The names below a cut are random when somebody makes us send referrals.
+/// An attacker who makes the node send referrals asks for random names below a cut.
 #[test]
 fn referrals_at_a_cut_are_counted_together() {
     let node = Node::new();
@@ -276,7 +276,7 @@ fn referrals_at_a_cut_are_counted_together() {
     let hashes = |names: &[String]| -> Vec<u64> {
         let mut hashes = Vec::new();
         for name in names {
-            // Once as it is made, once as it is kept.
+            // Once when the answer is made, once as a cache hit.
             for _ in 0..2 {
                 let request = request(name, "TXT", "IN", Edns::new());
                 let responded = node.responder.respond(&request, &client, Depth::Whole, &mut Vec::new());
@@ -295,13 +295,13 @@ fn referrals_at_a_cut_are_counted_together() {
     assert_eq!((one.len(), other.len()), (1, 1));
     assert_ne!(one, other);
     assert_eq!(hashes(&["118.88.hdl.id.test.".into(), "www.8.118.88.hdl.id.test.".into()]), one);
-    // Beside the cut each name has its own.
+    // Names beside the cut have a hash each.
     node.create("88.1/a", &[("URL", b"https://a.example", 60)]);
     node.create("88.1/b", &[("URL", b"https://b.example", 60)]);
     assert_eq!(hashes(&["1.88.hdl.id.test.".into(), "88.hdl.id.test.".into()]).len(), 2);
 }
 
-/// Whoever may be forged is asked about before others are asked for it.
+/// A client that may be forged is limited before a walk is started for it.
 #[test]
 fn walks_are_limited_before_they_begin() {
     let (node, _) = recursive();
@@ -326,7 +326,7 @@ fn walks_are_limited_before_they_begin() {
     }
 }
 
-/// What takes as long as a disk is left to those who may wait.
+/// Work that takes as long as a read of a disk is left to threads that may wait.
 #[test]
 fn the_loop_neither_signs_nor_looks_at_all_prefixes() {
     let node = Node::new();
@@ -348,15 +348,15 @@ fn the_loop_neither_signs_nor_looks_at_all_prefixes() {
     for serial in 0..3 {
         check("id.test.", "SOA");
         check(apex, "SOA");
-        // The denial is kept from the first time on, and its SOA record is another one.
+        // The denial is a cache hit from the second time on; its SOA record changes.
         node.create(&format!("88.118/{serial}"), &[]);
         check("nut._.118.88.hdl.id.test.", "TXT");
         node.create(&format!("88.118/more-{serial}"), &[]);
     }
 }
 
-/// Addresses have names when they are those of a site or of the node, and no others: nobody else's addresses can be made to
-/// look like ours.
+/// Addresses of a site or of the node have names, and no others: addresses of third parties cannot be made to look like
+/// ours.
 #[test]
 fn names_of_addresses() {
     let node = Node::new();
@@ -417,24 +417,24 @@ fn homed_prefixes_are_zones() {
             _ => node.check(name, "A", &[&format!("{rcode} aa"), &soa_of(apex, size)]),
         }
     }
-    // DS of it is asked of the zone above, which is not here.
+    // DS of the apex belongs to the zone above, which is not here.
     node.check(apex, "DS", &["NoError aa", &soa_of(apex, size)]);
-    // What an identifier has stands at the apex, too.
+    // The records of an identifier of the same name stand at the apex, too.
     assert_eq!(node.ask("6.3.1.oid.id.test.", "TXT").answers.len(), 1);
     let cut = referral("9.118.88.hdl.id.test.");
     assert_eq!(shown(&node.ask("9.118.88.hdl.id.test.", "TXT")), cut);
     node.check("9.118.88.hdl.id.test.", "DS", &["NoError aa", &soa_of(apex, size)]);
-    // The zone of the node is there, and its names of servers.
+    // The zone of the node is there, with its names of servers.
     node.check("id.test.", "SOA", &["NoError aa", &format!("id.test. 3600 6 serial {size} minimum 60")]);
     assert_eq!(node.ask(v4, "A").answers.len(), 1);
-    // With everything homed, the zone of the node is the one above.
+    // With everything homed, the zone of the node is the zone above.
     node.home(".");
     node.check("www.id.test.", "A", &["NxDomain aa", &soa_of("id.test.", 6)]);
     node.check("nut._.118.88.hdl.id.test.", "A", &["NxDomain aa", &soa_of(apex, 6)]);
     node.check(apex, "DS", &["NoError aa", &soa_of("id.test.", 6)]);
 }
 
-/// `ns.` and the zone are another node's where somebody looks for them: better no name server than that one.
+/// `ns.` and the zone mean another node where they are looked up: no NS record is better than a wrong one.
 #[test]
 fn a_node_without_an_address_names_no_server_of_a_homed_prefix() {
     let node = Node::listening(&["0.0.0.0", "::"]);
@@ -448,7 +448,7 @@ fn a_node_without_an_address_names_no_server_of_a_homed_prefix() {
     assert!(!nsec.data.to_string().contains(" NS "), "{nsec}");
 }
 
-/// Which sets of a response are signed by which zone, and verify: `section: owner type by signer`.
+/// The sets of a response with the zone that signed each, after verification: `section: owner type by signer`.
 fn verified(response: &Message, dnskey: &DNSKEY) -> Vec<String> {
     let mut lines = Vec::new();
     for (section, records) in [("answer", &response.answers), ("authority", &response.authorities)] {
@@ -489,7 +489,7 @@ fn cuts_and_zones_are_signed_by_the_zone_above() {
     let parent = ["authority: id.test. 6 by id.test.", "authority: 119.88.hdl.id.test. 47 by id.test."];
     check("119.88.hdl.id.test.", "DS", &parent);
     check("118.88.hdl.id.test.", "TYPE65281", &["answer: 118.88.hdl.id.test. 65281 by id.test."]);
-    // Who asks without DNSSEC OK gets neither.
+    // A client without DNSSEC OK gets neither.
     assert_eq!(shown(&node.ask("118.88.hdl.id.test.", "TXT")), referral("118.88.hdl.id.test."));
     node.check("118.88.hdl.id.test.", "DS", &["NoError aa", "118.88.hdl.id.test. 90 43 12345 13 2 00FF"]);
     // A zone below, of the same node.
@@ -505,7 +505,7 @@ fn cuts_and_zones_are_signed_by_the_zone_above() {
     check(&format!("a._.{inner}"), "TXT", &[&format!("answer: a._.{inner} 16 by {inner}")]);
     let denial = [format!("authority: {inner} 6 by {inner}"), format!("authority: b._.{inner} 47 by {inner}")];
     check(&format!("b._.{inner}"), "TXT", &denial.each_ref().map(String::as_str));
-    // The DS leads from one to the other, and covers the key under that name.
+    // The DS leads from the outer zone to the inner one, and covers the key under that name.
     let leading = check(inner, "DS", &[&format!("answer: {inner} 43 by {apex}")]);
     let RData::DNSSEC(DNSSECRData::DS(ds)) = &leading.answers[0].data else { panic!("{leading}") };
     assert!(ds.covers(&Name::from_ascii(inner).unwrap(), &dnskey).unwrap());
@@ -516,7 +516,7 @@ fn cuts_and_zones_are_signed_by_the_zone_above() {
     assert!(nsec.data.to_string().ends_with(" NS SOA RRSIG NSEC DNSKEY CDS CDNSKEY"), "{nsec}");
 }
 
-/// Other nodes, who say what they were told.
+/// Other nodes, with a prepared answer.
 #[derive(Default)]
 struct Others(Mutex<Option<(Answer, u32)>>);
 
@@ -529,7 +529,7 @@ impl Upstream for Others {
     }
 }
 
-/// What a node has kept of others' answers, on a clock that stands still.
+/// The cache of other nodes' answers in a node, on a clock that stands still.
 struct Kept {
     others: Arc<Others>,
     desk: Desk,
@@ -537,20 +537,21 @@ struct Kept {
 }
 
 impl Kept {
-    /// Has the answer about an identifier kept for a time.
+    /// Puts an answer about an identifier into the cache, with this TTL.
     fn keep(&self, identifier: &str, answer: Answer, ttl_seconds: u32) {
         *self.others.0.lock().unwrap() = Some((answer, ttl_seconds));
         let (identifier, caller) = (Identifier::parse(identifier).unwrap(), Caller::anonymous(None));
         self.clock.block_on(async { self.desk.begin_walk(identifier, &caller).unwrap().await }).unwrap();
     }
 
-    /// How often something kept was given out.
+    /// Number of cache hits.
     fn asked(&self) -> u64 {
         self.desk.recursion_stats().unwrap().from_cache
     }
 }
 
-/// A node that knows nothing of what it delegated, and may ask others for clients of `192.0.2.` and of this machine.
+/// A node without knowledge of the prefixes that it delegated, which walks for clients of `192.0.2.` and of this
+/// machine.
 pub(crate) fn recursive_over(upstream: Arc<dyn Upstream>) -> Node {
     let roots = Roots::new(vec![(Prefix::everything(), delegation(SITE, &[]))]);
     let recursor = Recursor::new(roots, upstream, Arc::new(LedgerVerifier::default()), RecursionOptions::default());
@@ -603,7 +604,7 @@ fn walked(answer: Answer, ttl_seconds: u32, stale: bool) -> Resolved {
     Resolved { stale, ..Resolved::fresh(answer, ttl_seconds) }
 }
 
-/// What is left of the record, retired or erased.
+/// The tombstone of the record, retired or erased.
 fn ended(erased: bool) -> Answer {
     let version = Version { number: 2, ledger_index: 1, time_ms: 1 };
     Answer::Retired(Arc::new(Tombstone { identifier: Identifier::parse("88.118/bolt").unwrap(), version, erased }))
@@ -632,18 +633,18 @@ fn answers_of_others_count_down() {
         assert_eq!(shown(&response), ["NoError".to_owned(), line], "{later} s later");
     }
     assert_eq!(kept.asked() - asked_before, 1, "the others are of the cache");
-    // Its time is over.
+    // The answer has expired.
     kept.desk.outdate_all();
     let (responded, _) = node.respond(&Question { later: 100, ..Question::recursive(BOLT, "TXT") });
     assert!(matches!(responded, Responded::Walk { .. }), "{responded:?}");
-    // The shorter of both times counts.
+    // The shorter of both TTLs is used.
     let response = node.told(&Question {
         walked: Some(Ok(walked(found(40), 100, false))),
         later: 100,
         ..Question::recursive(BOLT, "TYPE65280")
     });
     assert_eq!((response.answers.len(), response.answers[0].ttl), (1, 40));
-    // Something else is said of the prefix: nothing that others said counts.
+    // A change of the prefix invalidates every answer of other nodes.
     node.home("88.118");
     let response = node.told(&Question { later: 100, depth: Depth::Whole, ..Question::recursive(BOLT, "TYPE65280") });
     assert_eq!(flags(&response), (true, true, true, false));
@@ -677,14 +678,14 @@ fn what_others_say_in_every_way() {
             "ServFail 0 too many wtoo many wtoo many wtoo many wtoo many wtoo many wtoo |",
         ),
     ] {
-        // Nothing is kept from one row to the next.
+        // Nothing is cached from one row to the next.
         node.responder.topics.outdate_all();
         let kept_seconds = walked.as_ref().map_or(0, |walked| walked.ttl_seconds);
         let response = node.told(&Question { walked: Some(walked), ..Question::recursive(name, kind) });
         assert_eq!(flags(&response), (false, true, true, false), "{name} {kind}");
         let ttl = response.answers.first().map_or(String::new(), |record| record.ttl.to_string());
         assert_eq!(format!("{}|{ttl}", shown(&response)[0]), expected, "{name} {kind}");
-        // How long the negative ones may be kept (RFC 2308 section 5): for 60 seconds at most, and those that are over for 30.
+        // TTL of the SOA record of negative answers (RFC 2308 section 5): at most 60 seconds, and 30 for stale ones.
         let is_negative = ttl.is_empty() && (expected.starts_with("NxDomain") || expected.starts_with("NoError"));
         let lines: Vec<String> = response.authorities.iter().map(record_shown).collect();
         let soa_ttl = if kept_seconds < 60 { kept_seconds } else { 60 };
@@ -737,7 +738,7 @@ fn who_gets_recursion_and_for_what() {
         };
         assert_eq!((got, response.metadata.recursion_available), (first, available), "{lines:?}");
     }
-    // What nobody was named for is asked, too; the walk begins at the roots.
+    // A name without a known delegation is walked for, too; the walk begins at the roots.
     node.home("88.1");
     kept.keep("88.5/x", found_at("88.5/x", 300), 100);
     let asked = node.told(&Question::recursive("x._.5.88.hdl.id.test.", "TXT"));
@@ -746,7 +747,7 @@ fn who_gets_recursion_and_for_what() {
     assert_eq!(shown(&refused), ["Refused 20 not responsible"]);
 }
 
-/// A client that wants signatures gets what others said without any, and what the node says with its own.
+/// A client that wants signatures gets the answers of other nodes without any, and those of this node with its own.
 #[test]
 fn answers_of_others_are_not_signed() {
     let (node, kept) = recursive();

@@ -11,7 +11,7 @@ use crate::{
     store::{ImplicitHome, memory::MemoryEntries},
 };
 
-/// From when on the edge held that led to the start.
+/// Time from which the edge to the start holds.
 const BOUND_MS: i64 = 100;
 
 fn records() -> (Records, TempDir) {
@@ -37,7 +37,7 @@ fn request() -> TraceRequest {
     }
 }
 
-/// A walk that has found its start.
+/// A walk after its first node.
 fn walk<'a>(records: &'a Records, request: &'a TraceRequest) -> Walk<'a> {
     let prefixes = Box::leak(Box::new(Prefixes::load(records, ImplicitHome::UntilHomed).unwrap()));
     let mut walk = Walk::new(records, prefixes, request, None);
@@ -51,7 +51,7 @@ fn link(number: usize, valid_from_ms: i64) -> Link {
     Link { end, other, index: 0, quantity: None, valid_from_ms: Some(valid_from_ms) }
 }
 
-/// Follows as many edges as it can, and says how many that are and what stopped it.
+/// Follows edges up to a limit; returns their number and the limit.
 fn follow(walk: &mut Walk<'_>, valid_from_ms: i64, count: usize) -> (usize, Option<Truncation>) {
     for number in 0..count {
         match walk.follow(0, link(number, valid_from_ms), &mut |_| ControlFlow::Continue(())) {

@@ -1,15 +1,15 @@
-//! DNS over HTTPS (RFC 8484): POST over HTTP/2, the message as it is in the body.
+//! DNS over HTTPS (RFC 8484): POST over HTTP/2, with the message as body.
 //!
-//! Connections come from [`crate::server::accept`], because the listeners of hickory-server bound neither connections nor the
-//! requests at once on one; here both are bounded, and the length of a request. A request whose body does not come is none
-//! yet: its connection counts as silent.
+//! Connections come from [`crate::server::accept`], since the listeners of hickory-server bound neither connections nor
+//! the requests at once on one; here both are bounded, and the length of a request. A request counts only after its
+//! body has arrived: until then its connection counts as silent.
 //!
-//! Messages go through the request layer of hickory-server: [`Handler`] answers what the library has read, with the
-//! responder of all transports, so it can stand behind a listener of the library, too. The library wants records and encodes
-//! them again.
+//! Messages go through the request layer of hickory-server: [`Handler`] answers requests that the library has read,
+//! with the responder of all transports, and so could serve behind a listener of the library, too. The library takes
+//! records and encodes the response again.
 //!
-//! Deliberately absent: GET, whose responses caches would keep; padding, which the cover of HTTP/2 makes less telling;
-//! HTTP/1.1, which clients of RFC 8484 do not speak (section 5.2).
+//! Deliberately absent: GET, whose responses caches would keep; padding, which tells less under HTTP/2; HTTP/1.1, which
+//! clients of RFC 8484 do not speak (section 5.2).
 
 use std::{
     convert::Infallible,
@@ -51,13 +51,13 @@ use crate::server::{
     dns::{Respond, TCP_REQUEST_OCTETS_MAX},
 };
 
-/// Where DNS over HTTPS is asked (RFC 8484 section 4.1 leaves the path to the server; this is what clients expect).
+/// Path of DNS over HTTPS (RFC 8484 section 4.1 leaves it to the server; clients expect this one).
 pub const HTTPS_PATH: &str = "/dns-query";
 /// The protocol's name in the handshake (RFC 9113 section 3.3).
 pub(super) const ALPN: &[u8] = b"h2";
 /// The media type of requests and responses (RFC 8484 section 6).
 const DNS_MESSAGE: HeaderValue = HeaderValue::from_static("application/dns-message");
-/// The longest head of a request, in octets.
+/// Maximum length of a request's head, in octets.
 const HEAD_OCTETS_MAX: u32 = 16 << 10;
 
 /// Answers the requests of one connection.
@@ -88,7 +88,7 @@ pub(super) async fn attend(accepted: Accepted, respond: Arc<Respond>, streams_ma
 
 type Answered = Response<Attended<Whole>>;
 
-/// The response to a request (RFC 8484 section 4).
+/// Response to a request (RFC 8484 section 4).
 async fn answer(request: Request<Incoming>, peer: SocketAddr, handler: &Handler, activity: &Activity) -> Answered {
     let (head, body) = request.into_parts();
     let refused = |status| without_message(status, activity);
@@ -126,7 +126,7 @@ fn without_message(status: StatusCode, activity: &Activity) -> Answered {
     response
 }
 
-/// Answers requests that hickory-server has read.
+/// Handler of requests that hickory-server has read.
 struct Handler {
     respond: Arc<Respond>,
 }
@@ -158,12 +158,12 @@ impl RequestHandler for Handler {
     }
 }
 
-/// The response to one request, once its handler has sent it.
+/// Response to one request, after its handler has sent it.
 #[derive(Clone, Debug, Default)]
 struct Sent(Arc<Mutex<Option<Vec<u8>>>>);
 
 impl Sent {
-    /// The octets of the response; `None` if none was sent.
+    /// Octets of the response; `None` if none was sent.
     fn take(&self) -> Option<Vec<u8>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -195,7 +195,7 @@ impl ResponseHandler for Sent {
 ///
 /// # Errors
 ///
-/// The status that says what is wrong with it.
+/// Status for a body that is broken or too long.
 async fn read(body: Incoming) -> Result<Vec<u8>, StatusCode> {
     let mut body = pin!(body);
     let mut message = Vec::new();
@@ -209,7 +209,7 @@ async fn read(body: Incoming) -> Result<Vec<u8>, StatusCode> {
     Ok(message)
 }
 
-/// A body that is there as a whole.
+/// A body that is held as a whole.
 #[derive(Debug, Default)]
 struct Whole(Bytes);
 

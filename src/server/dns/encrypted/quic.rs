@@ -1,13 +1,13 @@
-//! DNS over QUIC (RFC 9250): a stream for each request, its message with the length before it, both ways.
+//! DNS over QUIC (RFC 9250): a stream for each request, with length-prefixed messages both ways.
 //!
-//! * Handshakes run side by side, so a client that falls silent in one delays nobody.
-//! * When a quarter of the connections are taken, a client first has to show that it gets what is sent to its address
-//!   (RFC 9000 section 8.1.2): forged addresses then cost no memory.
-//! * A client network's connections are counted when a client has shown its address or a handshake is through, so that forged
-//!   ones cannot use up those of somebody else.
+//! * Handshakes run in parallel, so that a client that stalls in one delays no other.
+//! * When a quarter of the connections are taken, clients must first validate their address (RFC 9000 section 8.1.2):
+//!   forged addresses then cost no memory.
+//! * A connection counts for its client network once the address is validated or the handshake is complete, so that
+//!   forged addresses cannot use up another client's share.
 //!
-//! Deliberately absent: early data (RFC 9250 section 4.5 allows it, an attacker can replay it), zone transfers, a bound on the
-//! requests of a connection as a whole.
+//! Deliberately absent: early data (RFC 9250 section 4.5 allows it, but an attacker can replay it), zone transfers, a
+//! bound on the total number of requests of a connection.
 
 use std::{
     future::pending,
@@ -45,20 +45,20 @@ const INTERNAL_ERROR: VarInt = VarInt::from_u32(1);
 const PROTOCOL_ERROR: VarInt = VarInt::from_u32(2);
 const EXCESSIVE_LOAD: VarInt = VarInt::from_u32(4);
 const UNSPECIFIED_ERROR: VarInt = VarInt::from_u32(5);
-/// The longest stream of a request, in octets: its length and itself.
+/// Maximum length of a request's stream, in octets: the length prefix and the message.
 const STREAM_OCTETS_MAX: u32 = TCP_REQUEST_OCTETS_MAX as u32 + 2;
-/// How much of responses waits for a client on one connection, in octets: two of the longest.
+/// Maximum of unacknowledged response data on one connection, in octets: two responses of maximum length.
 const SEND_OCTETS_MAX: u64 = 131_072;
-/// How many handshakes wait for the loop that takes them.
+/// Maximum number of handshakes that wait for the accept loop.
 const INCOMING_MAX: usize = 256;
-/// How much of a handshake that waits is kept, in octets.
+/// Maximum amount of data kept of a waiting handshake, in octets.
 const INCOMING_OCTETS_MAX: u64 = 16_384;
-/// How long a connection that was told to make room may take for that.
+/// Maximum wait for an evicted connection to close.
 const MAKING_ROOM_TIMEOUT: Duration = Duration::from_millis(500);
-/// Option of the keep-alive of TCP (RFC 7828 section 3.1).
+/// EDNS option of TCP keep-alive (RFC 7828 section 3.1).
 const OPTION_TCP_KEEPALIVE: u16 = 11;
 
-/// The client broke a rule of RFC 9250 section 4.3.3; its connection ends.
+/// Violation of RFC 9250 section 4.3.3 by the client, which ends its connection.
 struct ProtocolError;
 
 /// Binds the socket.
@@ -82,14 +82,14 @@ pub(super) fn bind(address: SocketAddr, tls: rustls::ServerConfig, limits: &DnsL
     Endpoint::server(config, address)
 }
 
-/// What the connections of the listener share.
+/// State shared by the connections of the listener.
 pub(super) struct Shared {
     pub(super) streams: Streams,
     pub(super) gate: Gate,
     pub(super) limits: DnsLimits,
 }
 
-/// Takes connections until the server stops, then waits for those that are there.
+/// Accepts connections until the server stops, then waits for the open ones up to the drain timeout.
 pub(super) async fn accept(endpoint: Endpoint, shared: Shared, stopping: watch::Receiver<bool>) {
     let shared = Arc::new(shared);
     let mut stop = stopping.clone();
@@ -103,16 +103,16 @@ pub(super) async fn accept(endpoint: Endpoint, shared: Shared, stopping: watch::
         };
         let Some(incoming) = incoming else { break };
         if connections.len() >= connections_max / 4 && incoming.may_retry() {
-            // It fails for one that may not be asked again, which was looked at.
+            // Fails only if a retry is not allowed, which was checked.
             let _ = incoming.retry();
         } else if connections.len() >= connections_max.saturating_mul(2) {
-            // So many wait for others to make room, or to show their addresses.
+            // This many connections wait for an eviction, or for their handshake.
             incoming.refuse();
         } else {
             connections.spawn(serve(incoming, Arc::clone(&shared), stopping.clone()));
         }
     }
-    // Who comes now is refused.
+    // New connections are refused from now on.
     endpoint.set_server_config(None);
     let drain_timeout = Duration::from_millis(shared.limits.drain_timeout_ms);
     let drained = async { while connections.join_next().await.is_some() {} };
@@ -124,10 +124,10 @@ pub(super) async fn accept(endpoint: Endpoint, shared: Shared, stopping: watch::
     let _ = timeout(drain_timeout, endpoint.wait_idle()).await;
 }
 
-/// Shakes hands, takes a place, and answers what comes.
+/// Runs the handshake, takes a place, and answers the requests.
 ///
-/// A client that showed its address has a place before the handshake, so that one that falls silent in it makes room as any
-/// other does; any other has one afterwards.
+/// A client with a validated address takes its place before the handshake, so that it can be evicted if it stalls; any
+/// other client takes its place afterwards.
 async fn serve(incoming: Incoming, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
     let mut early = None;
     if incoming.remote_address_validated() {
@@ -155,7 +155,7 @@ async fn serve(incoming: Incoming, shared: Arc<Shared>, mut stopping: watch::Rec
     }
 }
 
-/// A place, now or when another connection has made room; `None` when none does.
+/// A place, now or after an eviction; `None` if no connection can be evicted.
 async fn place_soon(gate: &Gate, client: IpAddr) -> Option<Place> {
     match gate.try_enter(client) {
         Ok(place) => Some(place),
@@ -164,7 +164,8 @@ async fn place_soon(gate: &Gate, client: IpAddr) -> Option<Place> {
     }
 }
 
-/// Answers the requests of one connection, each on its stream, until it idles or the server stops.
+/// Answers the requests of one connection, each on its stream, until the connection is idle for too long or the server
+/// stops.
 async fn attend(
     connection: &Connection,
     shared: &Arc<Shared>,
@@ -195,7 +196,7 @@ async fn attend(
     connection.close(NO_ERROR, b"");
 }
 
-/// Whose request a stream is.
+/// Origin of a stream.
 struct Asked {
     connection: Connection,
     activity: Activity,
@@ -214,7 +215,7 @@ async fn answer(
         () = stopped(&mut stopping) => Err(UNSPECIFIED_ERROR),
         stream = read(&mut receive, idle_timeout) => stream,
     };
-    // What did not come to its end is no request.
+    // A stream without its end is no request.
     let _under_way = stream.is_ok().then(|| asked.activity.begin());
     let mut buffers = Buffers::default();
     let framed = match stream {
@@ -224,7 +225,7 @@ async fn answer(
     let framed = match framed {
         Ok(framed) => framed,
         Err(code) => {
-            // A stream that is dropped would end as if it were whole.
+            // A stream that is only dropped would look complete.
             let _ = send.reset(code);
             return if code == PROTOCOL_ERROR { Err(ProtocolError) } else { Ok(()) };
         }
@@ -234,30 +235,30 @@ async fn answer(
             let _ = send.stopped().await;
         }
     };
-    // A client that does not take it in time, or went away, needs nothing more.
+    // A client that does not read in time, or is gone, needs nothing more.
     let _ = timeout(idle_timeout, sent).await;
     Ok(())
 }
 
-/// Reads a stream to its end, which a server may wait for (RFC 9250 section 4.2).
+/// Reads a stream to its end, for which a server may wait (RFC 9250 section 4.2).
 ///
 /// # Errors
 ///
-/// The code that says why the request gets no response.
+/// Error code for a request that gets no response.
 async fn read(receive: &mut RecvStream, idle_timeout: Duration) -> Result<Vec<u8>, VarInt> {
     match timeout(idle_timeout, receive.read_to_end(STREAM_OCTETS_MAX as usize)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(ReadToEndError::TooLong)) => Err(PROTOCOL_ERROR),
-        // The client took it back, or left it unfinished.
+        // The client reset the stream, or left it unfinished.
         Ok(Err(ReadToEndError::Read(_))) | Err(_) => Err(UNSPECIFIED_ERROR),
     }
 }
 
-/// The response to the request in a stream, with its length before it.
+/// Length-prefixed response to the request of a stream.
 ///
 /// # Errors
 ///
-/// The code that says why there is none.
+/// Error code if there is no response.
 async fn respond<'a>(
     stream: &[u8],
     client: IpAddr,
@@ -268,8 +269,8 @@ async fn respond<'a>(
     shared.streams.respond(request, client, buffers).await.ok_or(INTERNAL_ERROR)
 }
 
-/// The request in a stream: as long as it says, with the id 0 (RFC 9250 section 4.2.1), and without the keep-alive of TCP
-/// (section 5.5.2).
+/// The request of a stream; `None` unless its length is as stated, its id is 0 (RFC 9250 section 4.2.1), and it has no
+/// TCP keep-alive option (section 5.5.2).
 fn unframed(stream: &[u8]) -> Option<&[u8]> {
     let (octets, request) = stream.split_first_chunk()?;
     let whole = usize::from(u16::from_be_bytes(*octets)) == request.len();

@@ -1,4 +1,4 @@
-//! The encrypted listeners as clients see them: hickory's clients, `kdig` where it is installed, and clients that misbehave.
+//! The encrypted listeners as clients see them: hickory's clients, `kdig` if installed, and clients that misbehave.
 
 use std::{
     net::IpAddr,
@@ -97,7 +97,7 @@ impl Running {
     }
 }
 
-/// Of nobody without a share, and who is silent makes room later than any of the tests here takes.
+/// Nobody is exempt, and silent connections are evicted later than any test here ends.
 fn parts(respond: Arc<Respond>, limits: DnsLimits) -> EncryptedParts {
     let clients = ClientNetworks { exempt: Vec::new(), ..ClientNetworks::default() };
     let limits_of_all = AdmissionLimits { room_after_ms: 60_000, clients, ..AdmissionLimits::default() };
@@ -110,19 +110,19 @@ fn parts(respond: Arc<Respond>, limits: DnsLimits) -> EncryptedParts {
     }
 }
 
-/// What answers so, and takes no walks.
+/// Responder with these answers, which takes no walks.
 fn responding(answer: impl Fn(&[u8], IpAddr, &mut Vec<u8>) -> bool + Send + Sync + 'static) -> Arc<Respond> {
     let summary =
         Summary { rcode: 0, kind: 0, limited: false, hash: 0, has_data: true, cached: false, truncated: false };
     let answer = move |request: &[u8], client: IpAddr, _: Answering<'_>, out: &mut Vec<u8>| {
         if answer(request, client, out) { Responded::Written(summary) } else { Responded::Silent }
     };
-    // A node has a runtime of its own, which is not to end on one.
+    // A node has a runtime of its own, which must not be dropped within another one.
     let desk = std::thread::spawn(|| Node::new().responder.desk().clone()).join().unwrap();
     Arc::new(Respond { answer: Arc::new(answer), walks: Arc::new(Walks::new(desk)), reads: ReadPool::new() })
 }
 
-/// What the node behind the listeners says: the client's address; at `long.`, 60,000 octets; at `silent.`, nothing.
+/// Answers of the node behind the listeners: the client's address; at `long.`, 60,000 octets; at `silent.`, nothing.
 fn answer(request: &[u8], client: IpAddr, out: &mut Vec<u8>) -> bool {
     let Ok(request) = Message::from_vec(request) else { return false };
     let name = request.queries[0].name().clone();
@@ -148,12 +148,12 @@ fn query(name: &str, id: u16) -> Message {
     message
 }
 
-/// A message with its length before it.
+/// A length-prefixed message.
 fn framed(message: &[u8]) -> Vec<u8> {
     [&(message.len() as u16).to_be_bytes(), message].concat()
 }
 
-/// A query with its length before it.
+/// A length-prefixed query.
 fn asking(name: &str, id: u16) -> Vec<u8> {
     framed(&query(name, id).to_vec().unwrap())
 }
@@ -174,7 +174,7 @@ async fn ask(stream: &mut TlsStream<TcpStream>, request: &[u8]) -> io::Result<Me
 /// Asks over QUIC and reads to the end of the stream.
 async fn ask_quic(connection: &quinn::Connection, stream: &[u8]) -> Result<Vec<u8>, quinn::ReadToEndError> {
     let (mut send, mut receive) = connection.open_bi().await.unwrap();
-    // It fails when the server has refused the request before its end came.
+    // It fails if the server refused the request before the request's end arrived.
     let _ = send.write_all(stream).await;
     let _ = send.finish();
     receive.read_to_end(70_000).await
@@ -184,7 +184,7 @@ async fn ask_quic(connection: &quinn::Connection, stream: &[u8]) -> Result<Vec<u
 async fn hickorys_clients_get_whole_answers_over_every_protocol() {
     let running = Running::start(DnsLimits::default()).await;
     let name: Arc<str> = "localhost".into();
-    // Its tasks end with it.
+    // The tasks of the runtime end with it.
     let provider = TokioRuntimeProvider::new();
     let tls_client = tls_exchange(
         running.at.tls.unwrap(),
@@ -230,7 +230,7 @@ async fn kdig_asks_over_every_protocol() {
     let pin = running.certificate.pin();
     let (tls, https, quic) = (running.at.tls.unwrap(), running.at.https.unwrap(), running.at.quic.unwrap());
     let wrong_pin = Certificate::self_signed(&["localhost".into()]).unwrap().pin();
-    // protocol's option in the help, precondition, address, options, what the output holds
+    // protocol's option in the help, precondition, address, options, expected in the output
     let table = [
         ("+[no]tls ", "kdig+tls", tls, "+tls".to_owned(), "\"127.0.0.1\""),
         ("+[no]tls-pin", "kdig+tls", tls, format!("+tls-pin={pin}"), "\"127.0.0.1\""),
@@ -269,7 +269,7 @@ async fn requests_over_tls_may_come_all_at_once() {
         assert_eq!(Message::from_vec(&response).unwrap().metadata.id, id);
     }
     writing.await.unwrap();
-    // What gets no response ends the connection, and so does what is too long; both with close_notify.
+    // A request without a response ends the connection, and so does one that is too long; both with close_notify.
     for last in [asking("silent.", 1), framed(&[0; TCP_REQUEST_OCTETS_MAX as usize + 1])] {
         let mut stream = running.tls().await.unwrap();
         stream.write_all(&last).await.unwrap();
@@ -309,8 +309,8 @@ async fn what_doq_forbids_ends_the_connection() {
     assert!(ask_quic(&connection, &good).await.is_ok());
 }
 
-/// Far more than the hundred after which hickory's listener ends a connection, and more at once than are answered at once,
-/// while another stream is left unfinished.
+/// Far more requests than the hundred after which hickory's listener ends a connection, and more at once than are
+/// answered at once, while another stream is left unfinished.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quic_connection_takes_many_requests() {
     let running = Running::start(DnsLimits::default()).await;
@@ -330,7 +330,7 @@ async fn a_quic_connection_takes_many_requests() {
     }
 }
 
-/// A handshake that nobody goes on with keeps nobody out.
+/// A handshake that its client abandons keeps nobody out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_client_holds_up_nobody() {
     let limits = DnsLimits { handshake_timeout_ms: 60_000, drain_timeout_ms: 60_000, ..DnsLimits::default() };
@@ -348,7 +348,7 @@ async fn a_silent_client_holds_up_nobody() {
     let started = Instant::now();
     running.tls().await.unwrap();
     running.quic().await.unwrap();
-    // Nor does it hold up the end.
+    // Nor does it delay the stop.
     running.server.shutdown().await;
     assert!(started.elapsed() < PATIENCE, "it waited for the silent one");
 }
@@ -363,7 +363,7 @@ async fn connections_of_a_client_are_bounded_over_tls_and_quic_together() {
     assert!(running.tls().await.is_err(), "a third connection of one client");
     let third = running.quic().await.unwrap().closed().await;
     assert!(matches!(&third, ConnectionError::ApplicationClosed(closed) if closed.error_code == 4u32.into()));
-    // Those that are there go on, and a place that is left is given away again.
+    // The open ones go on, and a place that was freed is given away again.
     ask(&mut tls, &asking("short.", 2)).await.unwrap();
     quic.close(0u32.into(), b"");
     let again = async {
@@ -374,7 +374,7 @@ async fn connections_of_a_client_are_bounded_over_tls_and_quic_together() {
     timeout(PATIENCE, again).await.expect("its place stays taken");
 }
 
-/// One over TLS waits for its turn, one over QUIC is refused. Over QUIC, the second one had to show its address.
+/// Over TLS one waits for its turn, over QUIC one is refused. Over QUIC the second one had to validate its address.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_of_a_listener_are_bounded() {
     let running = Running::start(DnsLimits { connections_max: 4, ..DnsLimits::default() }).await;

@@ -1,4 +1,4 @@
-//! Traces and recalls as streams: they run in the desk's pool, and stop when nobody takes what they send.
+//! Traces and recalls as streams: they run in the desk's pool, and stop if the client stops reading.
 
 use std::{mem, ops::ControlFlow, pin::Pin, time::Duration};
 
@@ -9,17 +9,17 @@ use tonic::Status;
 use super::without_answer;
 use crate::resolver::{Desk, HistoryError, NoAnswer, ReadShare, Tracer};
 
-/// Messages that wait for the client.
+/// Maximum number of messages that wait for the client.
 const MESSAGES_AHEAD: usize = 8;
-/// About how many bytes a message gathers.
+/// Approximate size of a message, in bytes, at which it is sent.
 const MESSAGE_BYTES: usize = 64 << 10;
-/// How long a client may take nothing.
+/// Maximum time that a client may read nothing.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The messages of one trace.
+/// Stream of the messages of one trace.
 pub(in crate::server::grpc) type Messages<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
 
-/// Gathers steps into messages and sends them.
+/// Sender that collects steps into messages.
 pub(super) struct Sender<M> {
     messages: mpsc::Sender<Result<M, Status>>,
     runtime: Handle,
@@ -28,7 +28,8 @@ pub(super) struct Sender<M> {
 }
 
 impl<M: Default> Sender<M> {
-    /// Adds a step with `put`, which says about how many bytes it took. Breaks when the client has gone or takes nothing.
+    /// Adds a step with `put`, which returns its approximate size in bytes. Breaks if the client is gone or stops
+    /// reading.
     pub(super) fn add(&mut self, put: impl FnOnce(&mut M) -> usize) -> ControlFlow<()> {
         self.bytes += put(&mut self.message);
         if self.bytes < MESSAGE_BYTES { ControlFlow::Continue(()) } else { self.flush() }
@@ -46,11 +47,11 @@ impl<M: Default> Sender<M> {
     }
 }
 
-/// Starts a trace or a recall, and gives the stream of what it sends.
+/// Starts a trace or a recall, and returns the stream of its messages.
 ///
 /// # Errors
 ///
-/// `RESOURCE_EXHAUSTED` when too many are under way.
+/// `RESOURCE_EXHAUSTED` if too many are under way.
 pub(super) fn start<M: Default + Send + 'static>(
     desk: &Desk,
     run: impl FnOnce(&Tracer<'_>, &mut Sender<M>) -> Result<(), HistoryError> + Send + 'static,
@@ -59,7 +60,7 @@ pub(super) fn start<M: Default + Send + 'static>(
     let mut sender = Sender { messages, runtime: Handle::current(), message: M::default(), bytes: 0 };
     let started = desk.start_trace(move |tracer| {
         let ran = run(tracer, &mut sender);
-        // Nobody is left to be told when the client has gone.
+        // If the client is gone, nobody is left to be told.
         let _ = match ran {
             Ok(()) if sender.bytes > 0 => sender.flush(),
             Ok(()) => ControlFlow::Continue(()),

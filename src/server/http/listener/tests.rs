@@ -1,4 +1,4 @@
-//! Connections that are slow, silent, too many or too wordy, against small bounds.
+//! Slow, silent, too many and too long connections, against small bounds.
 
 use axum::{body::Body, routing::get};
 use bytes::Bytes;
@@ -22,12 +22,12 @@ const LIMITS: HttpLimits = HttpLimits {
     write_timeout_ms: 400,
     drain_timeout_ms: 300,
 };
-/// When silent connections make room: when their time is over.
+/// Silent connections make room only after their timeout.
 const ROOM_AFTER_MS: u64 = 400;
-/// What everything here takes at most.
+/// Timeout of every wait in these tests.
 const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A server with a short response, and one that does not end.
+/// Server with a short response, an endless one, and a silent one.
 async fn server() -> HttpServer {
     let endless =
         || async { Body::from_stream(stream::repeat_with(|| Ok::<_, io::Error>(Bytes::from(vec![b'x'; 65_536])))) };
@@ -44,7 +44,7 @@ async fn connect(server: &HttpServer, request: &str) -> TcpStream {
     stream
 }
 
-/// What comes until the server ends the connection.
+/// Reads until the server ends the connection.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut text = Vec::new();
     // A connection that is cut off may end with an error.
@@ -80,7 +80,7 @@ async fn too_many_connections_wait() {
     let began = Instant::now();
     let answered = rest(&mut connect(&server, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await).await;
     assert!(answered.ends_with("short"), "{answered:?}");
-    // It was not served before the silent ones were cut off.
+    // It was served only after the silent ones were cut off.
     assert!(began.elapsed() >= Duration::from_millis(LIMITS.head_timeout_ms / 2), "{:?}", began.elapsed());
     drop(idle);
 }
@@ -90,7 +90,7 @@ async fn who_does_not_take_a_response_is_cut_off() {
     let server = server().await;
     let mut stream = connect(&server, "GET /endless HTTP/1.1\r\nHost: a\r\n\r\n").await;
     tokio::time::sleep(Duration::from_millis(4 * LIMITS.write_timeout_ms)).await;
-    // What lies in the buffers of the system comes, then the end.
+    // The data in the buffers of the system come, then the end.
     let taken = rest(&mut stream).await.len();
     assert!(taken > TAKEN_BYTES_MIN, "{taken}");
 }
@@ -114,7 +114,7 @@ async fn what_is_not_answered_ends_in_time() {
     for (timeout_ms, expected) in [(30_000, 30_000), (1 << 40, u32::MAX)] {
         let set = end_unanswered(&stream, timeout_ms);
         let found = nix::sys::socket::getsockopt(&stream, TcpUserTimeout).unwrap();
-        // A system may refuse more than it can count.
+        // A system may refuse a larger number than it can hold.
         assert!(set.is_err() || found == expected, "{timeout_ms}: {found}");
         assert!(set.is_ok() || timeout_ms > 30_000);
     }

@@ -11,7 +11,7 @@ use std::{
 
 use proptest::{collection::vec, prelude::*};
 
-use super::{
+use crate::store::{
     Applied, Direction, EdgeEnd, EdgeMove, EdgeOp, EdgeOrigin, EdgeQuery, IndexChange, IndexedEdge, PlacedChange,
     PositionIndex, memory::MemoryIndex,
 };
