@@ -30,8 +30,7 @@ use crate::{
 
 /// Version of the format.
 const VERSION: &str = "1.0";
-/// Maximum number of prefixes of a document that is read. A prefix may stand in both lists, so that up to twice as many
-/// entries are taken.
+/// Maximum number of prefixes in `services`, and in `sites`, of a document that is read.
 pub const BOOTSTRAP_PREFIXES_MAX: usize = 1_000_000;
 /// Maximum length of a document that is read, in bytes (256 MiB).
 pub const BOOTSTRAP_BYTES_MAX: u64 = 256 << 20;
@@ -42,7 +41,7 @@ pub enum BootstrapError {
     /// The document does not have the format.
     #[error("it is no bootstrap registry: {0}")]
     Form(String),
-    /// The document has too many prefixes.
+    /// `services` or `sites` has more prefixes than [`BOOTSTRAP_PREFIXES_MAX`].
     #[error("it holds more than {BOOTSTRAP_PREFIXES_MAX} prefixes, which is the limit")]
     TooMany,
     /// A prefix or its delegation is invalid.
@@ -141,7 +140,7 @@ pub fn bootstrap_from_json(
         return Err(BootstrapError::Form(format!("its version is `{version}`, and this one reads `{VERSION}`")));
     }
     let listed: usize = read.services.iter().map(|(prefixes, _)| prefixes.len()).sum();
-    if listed + read.sites.len() > 2 * BOOTSTRAP_PREFIXES_MAX {
+    if listed.max(read.sites.len()) > BOOTSTRAP_PREFIXES_MAX {
         return Err(BootstrapError::TooMany);
     }
     let mut delegations: BTreeMap<Box<[u8]>, (Prefix, Delegation)> = BTreeMap::new();

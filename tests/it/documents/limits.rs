@@ -169,6 +169,10 @@ const SECTIONS: &[Section] = &[
                 "{time Delegation::TTL_SECONDS_MAX}; {time Delegation::TTL_SECONDS_DEFAULT} unless given",
             ),
             ("referrals, questions of a walk", "{options::HOPS_MAX}; {RecursionOptions::questions_max}"),
+            (
+                "a roots file, prefixes in each of its lists",
+                "{bytes bootstrap::BOOTSTRAP_BYTES_MAX}; {bootstrap::BOOTSTRAP_PREFIXES_MAX}",
+            ),
             ("walks at once", "{RecursionOptions::walks_max}"),
             (
                 "walks for clients at once, of one client network",
