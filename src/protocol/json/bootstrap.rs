@@ -41,7 +41,7 @@ pub enum BootstrapError {
     /// The document does not have the format.
     #[error("it is no bootstrap registry: {0}")]
     Form(String),
-    /// `services` or `sites` has more prefixes than [`BOOTSTRAP_PREFIXES_MAX`].
+    /// `services` or `sites` has too many prefixes.
     #[error("it holds more than {BOOTSTRAP_PREFIXES_MAX} prefixes, which is the limit")]
     TooMany,
     /// A prefix or its delegation is invalid.
