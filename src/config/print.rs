@@ -11,8 +11,8 @@ use super::{
 
 /// Head of a printed file.
 const FILE_HEAD: &str = "\
-# Configuration of a touchmark node. All keys are optional. A file is read with `touchmark serve --config FILE`, or when
-# TOUCHMARK_CONFIG names it; environment variables (TOUCHMARK_DNS_LISTEN for `listen` in [dns]) go before it, arguments before both.
+# Configuration of a touchmark node. All keys are optional. `touchmark serve --config FILE` reads a file, or TOUCHMARK_CONFIG names
+# one; environment variables (TOUCHMARK_DNS_LISTEN for `listen` in [dns]) override the file, and arguments override both.
 ";
 
 /// Head of the reference.
@@ -20,17 +20,17 @@ const REFERENCE_HEAD: &str = "\
 # Configuration
 
 Generated from the declaration of the keys in `src/config/tables.rs`, as `touchmark config reference` prints it:
-`TOUCHMARK_WRITE_DOCS=1 cargo test --test it documents::the_configuration` writes it again.
+`TOUCHMARK_WRITE_DOCS=1 cargo test --test it documents::the_configuration` writes this file again.
 
-All keys are optional. Values come from four layers, of which a later one goes before an earlier one, key by key:
+All keys are optional. Values come from four layers; for each key, a later layer overrides the earlier ones:
 
 1. the defaults,
-2. a file: `touchmark serve --config FILE`, or the environment variable `TOUCHMARK_CONFIG` names it,
-3. the environment: `TOUCHMARK_`, the table and the key (`TOUCHMARK_DNS_LISTEN` is `listen` in `[dns]`); an empty variable says nothing,
+2. a file, given with `touchmark serve --config FILE` or by the environment variable `TOUCHMARK_CONFIG`,
+3. the environment: `TOUCHMARK_`, the table and the key (`TOUCHMARK_DNS_LISTEN` is `listen` in `[dns]`); an empty variable counts as unset,
 4. arguments of `touchmark serve`.
 
-`touchmark config print` writes a commented file with the values in effect; with `--config FILE` those of that file, which also brings a
-file with old names to the form of today:
+`touchmark config print` writes a commented file with the values in effect. With `--config FILE` these include the values of that file,
+so that a file with old names is converted:
 
 ```console
 $ touchmark config print > touchmark.toml
@@ -39,11 +39,10 @@ $ touchmark serve --config touchmark.toml
 ```
 
 A file is TOML. It may begin with its version, which is 1; another version is refused. An unknown key is refused with its line and with
-the nearest known one. Where several values are possible, they stand in one text with commas between them, or in an array of texts.
-A switch is `\"on\"` or `\"off\"`, or a boolean.
+the nearest known key. A list of values is one text with commas, or an array of texts. A switch is `\"on\"` or `\"off\"`, or a boolean.
 
-Before there were tables, every key stood above all tables, most of them under other names. These names are still read, in files and in the
-environment, each with a warning in the log that says the name of today. A key that is there under both names is refused.
+In earlier builds every key stood above all tables, most of them under other names. The old names are still read, in files and in the
+environment, each with a warning in the log that gives the current name. A key that is given under both names is refused.
 ";
 
 /// The configuration as a file: every key with its documentation and the value in effect. A key without a value is
