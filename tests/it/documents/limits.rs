@@ -50,7 +50,10 @@ const SECTIONS: &[Section] = &[
             ("request id", "{bytes entry::REQUEST_ID_BYTES_MAX}"),
             ("commands in a batch", "{registry::BATCH_COMMANDS_MAX}"),
             ("entries of an atomic batch, in their stored form", "{bytes registry::ATOMIC_BYTES_MAX}"),
-            ("kind, name of who made a change", "{bytes Principal::KIND_BYTES_MAX}; {bytes Principal::NAME_BYTES_MAX}"),
+            (
+                "kind, name of the principal of a change",
+                "{bytes Principal::KIND_BYTES_MAX}; {bytes Principal::NAME_BYTES_MAX}",
+            ),
             (
                 "commands, KiB of commands waiting for the ledger",
                 "{registry::QUEUE_COMMANDS_MAX}; {registry::QUEUE_KIB_MAX}",
@@ -70,12 +73,15 @@ const SECTIONS: &[Section] = &[
                 "file descriptors kept back for files and other nodes",
                 "a quarter, {descriptors::KEPT_BACK_MIN} at least, {descriptors::KEPT_BACK_MAX} at most",
             ),
-            ("one client network over one front end", "one of {places::PER_NETWORK_DIVISOR} of all connections"),
+            ("one client network over one front end", "1/{places::PER_NETWORK_DIVISOR} of all connections"),
             (
-                "time that a connection without a request under way stays when another one needs its place",
+                "time for which a connection without a request under way keeps a place that another connection needs",
                 "{time AdmissionLimits::room_after_ms}",
             ),
-            ("the same with a request under way that gets no response", "{time AdmissionLimits::stalled_after_ms}"),
+            (
+                "the same for a connection with a request that gets no response",
+                "{time AdmissionLimits::stalled_after_ms}",
+            ),
         ],
     ),
     (
@@ -89,7 +95,7 @@ const SECTIONS: &[Section] = &[
                 "connections, of one client network",
                 "{GrpcLimits::connections_max}, {GrpcLimits::connections_per_network_max}",
             ),
-            ("time until a client has said that it speaks HTTP/2", "{time GrpcLimits::handshake_timeout_ms}"),
+            ("time for the HTTP/2 preface", "{time GrpcLimits::handshake_timeout_ms}"),
             ("time between calls on a connection", "{time GrpcLimits::idle_timeout_ms}"),
             ("identifiers in a `ResolveBatch`", "{grpc::RESOLVE_BATCH_MAX}"),
             (
