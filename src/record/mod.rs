@@ -35,6 +35,7 @@ mod amount;
 mod delegation;
 mod edge;
 mod event;
+mod packed;
 pub mod stored;
 mod value;
 
@@ -44,6 +45,7 @@ pub use delegation::{
 };
 pub use edge::{Edge, EdgeChange, EdgeType, EdgeTypes, Quantity, Unit};
 pub use event::{Event, EventError, Flow, Outputs};
+pub use packed::{PackedHead, PackedRecord, PackedValue};
 pub use value::{Permissions, Reference, Value, ValueType, ValueView, Values};
 
 use crate::id::{Identifier, excerpt};

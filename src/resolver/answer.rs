@@ -4,13 +4,16 @@
 //! beside it ([`super::How`]). [`AnswerView`] is the borrowed form: its values lie in the ledger's entry or in the
 //! cache. Both have an [`AnswerKind`], which the table of outcomes maps.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    borrow::Cow,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 
 use crate::{
     id::{Identifier, Prefix},
-    record::{Delegation, Record, Reference, Status, Value, ValueView, Version},
+    record::{Delegation, PackedRecord, Record, Reference, Status, Value, ValueView, Version},
     rights::{self, Rights},
     store::PrefixVersion,
 };
@@ -70,11 +73,31 @@ pub enum AnswerView<'a> {
     Denied,
 }
 
-/// An active record with the values that may be read.
+/// An active record with the values that may be read. Most records are nothing but values, and are held packed: a cache
+/// holds three times as many, and a front end encodes from the packed values in place.
 #[derive(Debug)]
-pub struct Found {
+pub struct Found(Held);
+
+#[derive(Debug)]
+enum Held {
+    Packed(PackedRecord),
+    Whole(Box<WholeRecord>),
+}
+
+/// A record with edges, outputs or erased values.
+#[derive(Debug)]
+pub struct WholeRecord {
     record: Record,
     rendered: OnceLock<Bytes>,
+}
+
+/// The form in which a found record is held.
+#[derive(Clone, Copy, Debug)]
+pub enum FoundForm<'a> {
+    /// Values alone.
+    Packed(&'a PackedRecord),
+    /// A record that has more.
+    Whole(&'a WholeRecord),
 }
 
 /// Remains of a record that was retired or erased.
@@ -120,7 +143,11 @@ impl Answer {
 
     /// The answer for a record all of whose values may be read.
     pub fn found(record: Record) -> Self {
-        Self::Found(Arc::new(Found { record, rendered: OnceLock::new() }))
+        let held = match PackedRecord::of(&record) {
+            Some(packed) => Held::Packed(packed),
+            None => Held::Whole(Box::new(WholeRecord { record, rendered: OnceLock::new() })),
+        };
+        Self::Found(Arc::new(Found(held)))
     }
 
     /// Kind of the answer.
@@ -137,7 +164,7 @@ impl Answer {
     }
 
     /// The record of an [`Answer::Found`].
-    pub fn record(&self) -> Option<&Record> {
+    pub fn record(&self) -> Option<Cow<'_, Record>> {
         match self {
             Self::Found(found) => Some(found.record()),
             _ => None,
@@ -152,7 +179,7 @@ impl Answer {
     /// The borrowed form of the answer.
     pub fn view(&self) -> AnswerView<'_> {
         match self {
-            Self::Found(found) => AnswerView::Found(found.record.values.iter().map(Value::view).collect()),
+            Self::Found(found) => AnswerView::Found(found.values()),
             Self::Retired(tombstone) if tombstone.erased => AnswerView::Erased,
             Self::Retired(_) => AnswerView::Retired,
             Self::NotFound => AnswerView::NotFound,
@@ -206,6 +233,49 @@ impl AnswerView<'_> {
 
 impl Found {
     /// The record.
+    pub fn record(&self) -> Cow<'_, Record> {
+        match &self.0 {
+            Held::Packed(packed) => Cow::Owned(packed.unpack()),
+            Held::Whole(whole) => Cow::Borrowed(&whole.record),
+        }
+    }
+
+    /// The form in which the record is held.
+    pub fn form(&self) -> FoundForm<'_> {
+        match &self.0 {
+            Held::Packed(packed) => FoundForm::Packed(packed),
+            Held::Whole(whole) => FoundForm::Whole(whole),
+        }
+    }
+
+    /// The values.
+    pub fn values(&self) -> Vec<ValueView<'_>> {
+        match &self.0 {
+            Held::Packed(packed) => packed.values().map(|value| value.view).collect(),
+            Held::Whole(whole) => whole.record.values.iter().map(Value::view).collect(),
+        }
+    }
+
+    /// The version.
+    pub fn version(&self) -> Version {
+        match &self.0 {
+            Held::Packed(packed) => packed.head().version,
+            Held::Whole(whole) => whole.record.version,
+        }
+    }
+
+    /// Approximate size of the answer in memory, in bytes, its rendered form included.
+    fn bytes(&self) -> usize {
+        match &self.0 {
+            // The allocations of the answer and of the packed bytes, each a little larger than what it holds.
+            Held::Packed(packed) => packed.len() + packed.len() / 8 + 64,
+            Held::Whole(whole) => whole.bytes(),
+        }
+    }
+}
+
+impl WholeRecord {
+    /// The record.
     pub fn record(&self) -> &Record {
         &self.record
     }
@@ -215,7 +285,7 @@ impl Found {
         self.rendered.get_or_init(|| render(&self.record)).clone()
     }
 
-    /// Approximate size of the answer in memory, in bytes, its rendered form included.
+    /// Approximate size in memory, in bytes, the rendered form included.
     fn bytes(&self) -> usize {
         let reference = |reference: &Reference| 64 + 3 * reference.identifier.as_str().len();
         let value = |value: &Value| 2 * value.data.len() + 160 + value.references.iter().map(reference).sum::<usize>();

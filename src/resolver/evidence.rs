@@ -81,7 +81,7 @@ impl Resolver {
     ) -> Result<Proofs, ProveError> {
         let &Claimed { identifier, answer, evidence, delegated } = claimed;
         let subject = match answer {
-            Answer::Found(found) => Some(Subject::Index(found.record().version.ledger_index)),
+            Answer::Found(found) => Some(Subject::Index(found.version().ledger_index)),
             Answer::Retired(tombstone) => Some(Subject::Index(tombstone.version.ledger_index)),
             Answer::Delegated(referral) => referral.ledger_index.map(Subject::Index),
             Answer::Denied => Some(Subject::Newest(identifier.clone())),

@@ -24,7 +24,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-pub use answer::{Answer, AnswerKind, AnswerView, Found, Referral, Tombstone};
+pub use answer::{Answer, AnswerKind, AnswerView, Found, FoundForm, Referral, Tombstone, WholeRecord};
 pub use desk::{
     Busy, Desk, DeskParts, FailedWalk, Follow, How, NoAnswer, NoRoom, Question, ReadCounts, ReadPool, ReadShare,
     Recursive, Reply, Tracer, WalkLimits,

@@ -265,7 +265,7 @@ fn answers_for_all(prefixes: &Prefixes) -> bool {
 /// The answer that holds the whole record.
 fn record(answer: &Answer) -> Lookup {
     let answer = match answer {
-        Answer::Found(found) => whole(found.record()),
+        Answer::Found(found) => whole(&found.record()),
         other => without_data(Outcome::from(other)),
     };
     ZoneAnswer::new(answer, Basis::Record).into()

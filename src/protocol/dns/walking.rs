@@ -19,7 +19,6 @@ use crate::{
         dns_name::{NameMeaning, NameTarget},
     },
     protocol::outcome::Outcome,
-    record::Value,
     resolver::{
         Answer, NoAnswer,
         recursion::{RecursionError, Resolved},
@@ -118,11 +117,8 @@ impl Walkable {
     /// The answer of this type from the result of a walk.
     pub(super) fn answer(&self, kind: u16, walked: &Resolved) -> WireAnswer {
         let mut answer = match &walked.resolution.answer {
-            Answer::Found(answer) if kind == kind::RECORD && !self.ors_dummy => whole(answer.record()),
-            Answer::Found(answer) => {
-                let values: Vec<_> = answer.record().values.iter().map(Value::view).collect();
-                found(kind, &values, self.ors_dummy)
-            }
+            Answer::Found(answer) if kind == kind::RECORD && !self.ors_dummy => whole(&answer.record()),
+            Answer::Found(answer) => found(kind, &answer.values(), self.ors_dummy),
             // The zones of other nodes are not seen from here: a name that can have names below it may exist (RFC
             // 8020).
             Answer::NotFound if self.has_below => or_no_data(WireAnswer::empty(rcode::NOERROR)),

@@ -8,6 +8,7 @@ mod commands;
 mod delegation;
 mod from_pb;
 mod lookup;
+mod packed;
 mod proofs;
 mod recursion;
 mod to_pb;

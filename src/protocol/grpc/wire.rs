@@ -6,11 +6,11 @@ use prost::{
     encoding::{DecodeContext, WireType, skip_field},
 };
 
-use super::{delegation_to_pb, pb, record_to_pb, value_to_pb};
+use super::{delegation_to_pb, packed::encode_packed, pb, record_to_pb, value_to_pb};
 use crate::{
     id::ParseError,
     record::Record,
-    resolver::{Answer, Filter},
+    resolver::{Answer, Filter, FoundForm},
 };
 
 /// An encoded message of any kind.
@@ -36,12 +36,15 @@ pub struct EncodedCommands {
     pub atomic: bool,
 }
 
-/// Encodes an answer; a whole record is encoded once and cached with the answer.
+/// Encodes an answer: a packed record from its bytes, another whole record once, to be cached with the answer.
 ///
 /// `asked` is the identifier as the client wrote it.
 pub fn encode_answer(answer: &Answer, asked: &str, filter: &Filter) -> Encoded {
     match answer {
-        Answer::Found(found) if filter.takes_all() => Encoded(found.rendered(|record| whole(record).0)),
+        Answer::Found(found) if filter.takes_all() => match found.form() {
+            FoundForm::Packed(packed) => encode_packed(packed),
+            FoundForm::Whole(record) => Encoded(record.rendered(|record| whole(record).0)),
+        },
         answer => encode(answer_to_pb(answer, asked, filter)),
     }
 }
@@ -51,7 +54,7 @@ pub fn answer_to_pb(answer: &Answer, asked: &str, filter: &Filter) -> pb::answer
     use pb::answer::Outcome;
     let identifier = || asked.to_owned();
     match answer {
-        Answer::Found(found) => Outcome::Found(filtered(found.record(), filter)),
+        Answer::Found(found) => Outcome::Found(filtered(&found.record(), filter)),
         Answer::Retired(tombstone) => Outcome::Retired(pb::Retired {
             identifier: tombstone.identifier.to_string(),
             version: tombstone.version.number,

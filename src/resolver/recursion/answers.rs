@@ -159,9 +159,7 @@ impl Resolution {
 /// TTL of a reply in seconds, by its answer.
 pub(super) fn ttl_seconds(answer: &Answer) -> u32 {
     let ttl = match answer {
-        Answer::Found(found) => {
-            found.record().values.iter().map(|value| value.ttl).min().unwrap_or(TTL_SECONDS_NOT_FOUND)
-        }
+        Answer::Found(found) => found.values().iter().map(|value| value.ttl).min().unwrap_or(TTL_SECONDS_NOT_FOUND),
         Answer::Retired(_) | Answer::Denied => TTL_SECONDS_ENDED,
         Answer::NotFound => TTL_SECONDS_NOT_FOUND,
         Answer::Delegated(referral) => referral.delegation.ttl_seconds(),

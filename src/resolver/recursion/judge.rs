@@ -147,8 +147,10 @@ fn belongs(identifier: &Identifier, place: &Place, answer: &Answer) -> Result<()
         false => Err((ReasonKind::Garbled, format!("tells of {other}, which was not asked for"))),
     };
     match answer {
-        Answer::Found(found) if found.record().status == Status::Active => about(&found.record().identifier),
-        Answer::Found(_) => Err((ReasonKind::Garbled, "gives a record that has ended as one that has not".into())),
+        Answer::Found(found) => match &*found.record() {
+            record if record.status == Status::Active => about(&record.identifier),
+            _ => Err((ReasonKind::Garbled, "gives a record that has ended as one that has not".into())),
+        },
         Answer::Retired(tombstone) => about(&tombstone.identifier),
         Answer::NotFound | Answer::Denied => Ok(()),
         Answer::NotResponsible => {

@@ -1,6 +1,11 @@
 //! Results of walks, and the hops that led to them.
 
-use std::{fmt, sync::Arc, sync::OnceLock, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -108,7 +113,7 @@ pub enum HopOutcome {
 
 impl Resolution {
     /// The record of an answer that found one.
-    pub fn record(&self) -> Option<&Record> {
+    pub fn record(&self) -> Option<Cow<'_, Record>> {
         self.answer.record()
     }
 

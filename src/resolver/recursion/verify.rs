@@ -108,7 +108,7 @@ impl Verifier for LedgerVerifier {
         }
         let (proven, withheld) = included(claim, key)?;
         let subject = match &claim.reply.answer {
-            Answer::Found(found) => found_proven(claim.identifier, found.record(), &proven, &withheld).map(|()| None),
+            Answer::Found(found) => found_proven(claim.identifier, &found.record(), &proven, &withheld).map(|()| None),
             Answer::Retired(tombstone) => retired_proven(claim.identifier, tombstone, &proven).map(|()| None),
             Answer::Denied => denied_proven(claim.identifier, &proven).map(|()| None),
             Answer::Delegated(referral) => referral_proven(referral, &proven).map(Some),

@@ -54,7 +54,7 @@ pub use options::{BeforeMark, LocalOptions};
 use self::{
     block::Block,
     blocks::{Blocks, CacheBytes},
-    filter::Filter,
+    filter::{Filter, KeyHash, KeyHasher},
     mark::{read_mark, write_mark},
     merge::{BlockLimits, MergeOutcome},
     overlay::{Changes, Frozen, Overlay},
@@ -90,6 +90,7 @@ struct Shared {
     overlay: Overlay,
     /// Keys in the blocks and in the changes being merged; `None` until the filter has been built.
     filter: RwLock<Option<Filter>>,
+    hasher: KeyHasher,
     /// Lock order: taken before the overlay's lock, never while that is held.
     control: Mutex<Control>,
     /// Signals a change in `control` or in the overlay's layers.
@@ -129,14 +130,16 @@ impl LocalIndex {
         let cache_bytes = CacheBytes { sled: options.sled_cache_bytes, blocks: options.block_cache_bytes };
         let blocks = Blocks::open(path, cache_bytes)?;
         let durable = read_mark(&blocks)?;
+        let hasher = KeyHasher::default();
         let shared = Arc::new(Shared {
-            options,
-            overlay: Overlay::new(durable),
+            overlay: Overlay::new(durable, options.overlay_entries_max, hasher.clone()),
             filter: RwLock::new(None),
+            hasher,
             control: Mutex::new(Control { mode: MergeMode::On, failure: None, full: None, durable }),
             changed: Condvar::new(),
             abandon: AtomicBool::new(false),
             blocks,
+            options,
         });
         let merger = thread::Builder::new().name("touchmark-merge".into()).spawn({
             let shared = Arc::clone(&shared);
@@ -278,10 +281,11 @@ impl Shared {
 
     /// The position under an index key.
     fn get(&self, key: &[u8]) -> Result<Option<Position>, StoreError> {
-        if let Some(position) = self.overlay.get(key) {
+        let hash = self.hasher.hash(key);
+        if let Some(position) = self.overlay.get(key, hash) {
             return Ok(position);
         }
-        if !self.blocks_may_hold(key) {
+        if !self.blocks_may_hold(hash) {
             return Ok(None);
         }
         let span = self.blocks.find(key)?;
@@ -291,10 +295,11 @@ impl Shared {
 
     /// The position under an index key, without waiting for a disk.
     fn get_resident(&self, key: &[u8]) -> Result<Resident<Option<Position>>, StoreError> {
-        if let Some(position) = self.overlay.get(key) {
+        let hash = self.hasher.hash(key);
+        if let Some(position) = self.overlay.get(key, hash) {
             return Ok(Resident::Here(position));
         }
-        if !self.blocks_may_hold(key) {
+        if !self.blocks_may_hold(hash) {
             return Ok(Resident::Here(None));
         }
         match self.blocks.find_resident(key) {
@@ -309,7 +314,7 @@ impl Shared {
     }
 
     /// False if the key is certainly in no block.
-    fn blocks_may_hold(&self, key: &[u8]) -> bool {
+    fn blocks_may_hold(&self, key: KeyHash) -> bool {
         let filter = self.filter.read().unwrap_or_else(PoisonError::into_inner);
         filter.as_ref().is_none_or(|filter| filter.may_hold(key))
     }
@@ -453,7 +458,9 @@ impl Shared {
     fn make_filter(&self, more: usize) -> Result<(), StoreError> {
         let limit = self.options.block_entries_max;
         let filter = Filter::new(self.blocks.len() * limit + 2 * more.max(limit));
-        if merge::each_key(&self.blocks, &self.abandon, |key| filter.insert(key))? == MergeOutcome::All {
+        if merge::each_key(&self.blocks, &self.abandon, |key| filter.insert(self.hasher.hash(key)))?
+            == MergeOutcome::All
+        {
             *self.filter.write().unwrap_or_else(PoisonError::into_inner) = Some(filter);
         }
         Ok(())
@@ -467,7 +474,7 @@ impl Shared {
             self.make_filter(changes.len())?;
         }
         if let Some(filter) = &*self.filter.read().unwrap_or_else(PoisonError::into_inner) {
-            changes.keys().for_each(|key| filter.insert(key));
+            changes.keys().for_each(|key| filter.insert(self.hasher.hash(key)));
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! The overlay: changes that are not in the blocks yet.
 //!
 //! An active map takes them in; once full or old it is frozen and merged into the blocks, while a new active map fills.
-//! A lookup asks the active map, then the frozen one, then the blocks. The frozen map is dropped only after all of it
+//! A lookup asks the active map, then the frozen one, then the blocks; a filter over each map ends most lookups of keys
+//! that the map does not have, which is what a registration asks for. The frozen map is dropped only after all of it
 //! is in the blocks, so a reader that asks in this order misses nothing.
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
     time::Instant,
 };
 
+use super::filter::{Filter, KeyHash, KeyHasher};
 use crate::{ledger::Position, store::Applied};
 
 /// Index entries in order: the position under each key, or `None` for a removed key.
@@ -20,12 +22,15 @@ pub(super) type Changes = BTreeMap<Box<[u8]>, Option<Position>>;
 #[derive(Debug)]
 pub(super) struct Frozen {
     pub(super) changes: Changes,
+    filter: Filter,
     pub(super) mark: Applied,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Layers {
     active: Changes,
+    /// The keys of `active`.
+    filter: Filter,
     /// Time of the first change in `active`.
     since: Option<Instant>,
     frozen: Option<Arc<Frozen>>,
@@ -34,9 +39,12 @@ struct Layers {
 }
 
 /// The active and the frozen map.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Overlay {
     layers: RwLock<Layers>,
+    hasher: KeyHasher,
+    /// Number of changes after which a map is meant to be frozen: the capacity of its filter.
+    entries_max: usize,
 }
 
 /// A copied range of the overlay.
@@ -48,16 +56,22 @@ pub(super) struct Stretch {
 }
 
 impl Overlay {
-    /// An empty overlay over blocks that hold the ledger up to `applied`.
-    pub(super) fn new(applied: Applied) -> Self {
-        Self { layers: RwLock::new(Layers { applied, ..Layers::default() }) }
+    /// An empty overlay over blocks that hold the ledger up to `applied`, with maps of about `entries_max` changes.
+    pub(super) fn new(applied: Applied, entries_max: usize, hasher: KeyHasher) -> Self {
+        let (active, filter) = (Changes::new(), Filter::new(entries_max));
+        let layers = Layers { active, filter, since: None, frozen: None, applied };
+        Self { layers: RwLock::new(layers), hasher, entries_max }
     }
 
-    /// The change of a key; `None` if the overlay has none.
-    pub(super) fn get(&self, key: &[u8]) -> Option<Option<Position>> {
+    /// The change of a key, given with its hash; `None` if the overlay has none.
+    pub(super) fn get(&self, key: &[u8], hash: KeyHash) -> Option<Option<Position>> {
         let layers = self.read();
-        let frozen = || layers.frozen.as_ref().and_then(|frozen| frozen.changes.get(key));
-        layers.active.get(key).or_else(frozen).copied()
+        let within = |changes: &Changes, filter: &Filter| match filter.may_hold(hash) {
+            true => changes.get(key).copied(),
+            false => None,
+        };
+        let frozen = || layers.frozen.as_ref().and_then(|frozen| within(&frozen.changes, &frozen.filter));
+        within(&layers.active, &layers.filter).or_else(frozen)
     }
 
     /// A copy of the changes within `bounds`, at least the first `count_max` of them.
@@ -88,7 +102,11 @@ impl Overlay {
     /// Inserts changes, one after the other.
     pub(super) fn insert(&self, changes: impl Iterator<Item = (Box<[u8]>, Option<Position>)>) {
         let mut layers = self.write();
-        layers.active.extend(changes);
+        let Layers { active, filter, .. } = &mut *layers;
+        for (key, position) in changes {
+            filter.insert(self.hasher.hash(&key));
+            active.insert(key, position);
+        }
         layers.since.get_or_insert_with(Instant::now);
     }
 
@@ -110,7 +128,9 @@ impl Overlay {
         if layers.frozen.is_some() || (layers.active.is_empty() && layers.applied == durable) {
             return None;
         }
-        let frozen = Arc::new(Frozen { changes: std::mem::take(&mut layers.active), mark: layers.applied });
+        let changes = std::mem::take(&mut layers.active);
+        let filter = std::mem::replace(&mut layers.filter, Filter::new(self.entries_max));
+        let frozen = Arc::new(Frozen { changes, filter, mark: layers.applied });
         layers.since = None;
         layers.frozen = Some(Arc::clone(&frozen));
         Some(frozen)
@@ -147,16 +167,18 @@ mod tests {
 
     #[test]
     fn newer_layers_win_and_a_stretch_ends_where_a_layer_was_cut() {
-        let overlay = Overlay::new(Applied::default());
+        let hasher = KeyHasher::default();
+        let overlay = Overlay::new(Applied::default(), 10, hasher.clone());
+        let get = |key: &[u8]| overlay.get(key, hasher.hash(key));
         overlay.insert([change(b"a", 1), change(b"b", 2), change(b"d", 3)].into_iter());
         assert!(overlay.freeze(Applied::default()).is_some());
         overlay.insert([change(b"b", 4), change(b"c", 5), (b"d"[..].into(), None)].into_iter());
         assert!(overlay.freeze(Applied::default()).is_none(), "one frozen map at a time");
 
-        assert_eq!(overlay.get(b"a"), Some(Some(Position(1))));
-        assert_eq!(overlay.get(b"b"), Some(Some(Position(4))));
-        assert_eq!(overlay.get(b"d"), Some(None));
-        assert_eq!(overlay.get(b"e"), None);
+        assert_eq!(get(b"a"), Some(Some(Position(1))));
+        assert_eq!(get(b"b"), Some(Some(Position(4))));
+        assert_eq!(get(b"d"), Some(None));
+        assert_eq!(get(b"e"), None);
 
         let all = overlay.stretch((Bound::Unbounded, Bound::Unbounded), 10);
         assert_eq!(all.covers, None);
@@ -166,7 +188,7 @@ mod tests {
         assert_eq!(cut.changes, Changes::from([change(b"a", 1), change(b"b", 4)]));
 
         overlay.thaw();
-        assert_eq!(overlay.get(b"a"), None);
-        assert_eq!(overlay.get(b"b"), Some(Some(Position(4))));
+        assert_eq!(get(b"a"), None);
+        assert_eq!(get(b"b"), Some(Some(Position(4))));
     }
 }
