@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::ValueEnum;
 use futures_util::StreamExt;
 use hdrhistogram::Histogram;
 use prost::Message;
@@ -145,7 +146,7 @@ pub async fn batch(records: u64, commands: u64, calls: usize) -> Outcome<()> {
 }
 
 /// Warm resolutions in three ways, beside empty calls with replies of the same size.
-pub async fn resolve(records: u64, calls: u64, rounds: usize) -> Outcome<()> {
+pub async fn resolve(records: u64, calls: u64, rounds: usize, ways: &[Way]) -> Outcome<()> {
     println!(
         "# warm resolutions of {records} records, {calls} a round; the floor replies with as many bytes and does nothing"
     );
@@ -167,6 +168,9 @@ pub async fn resolve(records: u64, calls: u64, rounds: usize) -> Outcome<()> {
         ("resolve batch", Way::Batch, &floor_batch),
         ("resolve stream", Way::Stream, &floor),
     ] {
+        if !ways.contains(&way) {
+            continue;
+        }
         let (mut ours, mut empty) = (Vec::new(), Vec::new());
         for _ in 0..=rounds {
             let figures = resolve_round(&node, way, records, calls).await?;
@@ -189,7 +193,7 @@ pub async fn resolve(records: u64, calls: u64, rounds: usize) -> Outcome<()> {
 }
 
 /// Form of the calls.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Way {
     /// One identifier per call.
     Unary,
@@ -197,6 +201,11 @@ pub enum Way {
     Batch,
     /// One streaming call.
     Stream,
+}
+
+impl Way {
+    /// Every way.
+    pub const ALL: [Self; 3] = [Self::Unary, Self::Batch, Self::Stream];
 }
 
 /// Resolves the first `records` records again and again.

@@ -19,6 +19,7 @@ mod tree;
 
 use std::process::ExitCode;
 
+use cases::Way;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -75,6 +76,9 @@ enum Case {
         /// Number of rounds.
         #[arg(long, default_value_t = 5)]
         rounds: usize,
+        /// Only these ways.
+        #[arg(long, value_enum, value_delimiter = ',', default_values_t = Way::ALL)]
+        ways: Vec<Way>,
     },
     /// The history of an identifier with many versions: pages, and answers as of an index.
     History {
@@ -148,7 +152,7 @@ fn anyhow(error: std::io::Error) -> Box<dyn std::error::Error + Send + Sync> {
 async fn run(case: Case) -> Outcome<()> {
     match case {
         Case::All => {
-            cases::resolve(10_000, 200_000, 5).await?;
+            cases::resolve(10_000, 200_000, 5, &Way::ALL).await?;
             cases::apply(64, 200_000, 5).await?;
             cases::import(1_000_000).await?;
             provenance::history(100_000).await?;
@@ -159,7 +163,7 @@ async fn run(case: Case) -> Outcome<()> {
         Case::Import { records } => cases::import(records).await,
         Case::Apply { clients, calls, rounds } => cases::apply(clients, calls, rounds).await,
         Case::Batch { records, commands, calls } => cases::batch(records, commands, calls).await,
-        Case::Resolve { records, calls, rounds } => cases::resolve(records, calls, rounds).await,
+        Case::Resolve { records, calls, rounds, ways } => cases::resolve(records, calls, rounds, &ways).await,
         Case::History { versions } => provenance::history(versions).await,
         Case::Lag { per_second, seconds } => provenance::lag(per_second, seconds).await,
         Case::Tree { records, questions, rounds } => tree::run(records, questions, rounds).await,

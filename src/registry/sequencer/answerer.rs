@@ -4,10 +4,15 @@ use std::sync::Arc;
 
 use tokio::{runtime::Handle, sync::oneshot};
 
-use crate::registry::{Receipt, Refusal, stats::Stats};
+use crate::registry::{Prepared, Receipt, Refusal, stats::Stats};
 
-/// Results of jobs, each with the channel to its caller.
-type Answers = Vec<(oneshot::Sender<Vec<Result<Receipt, Refusal>>>, Vec<Result<Receipt, Refusal>>)>;
+/// A job that is done, on its way to its caller.
+pub(super) struct Answered {
+    pub(super) reply: oneshot::Sender<Vec<Result<Receipt, Refusal>>>,
+    pub(super) results: Vec<Result<Receipt, Refusal>>,
+    /// Freed by the runtime, whose threads made them: the sequencer has better things to do.
+    pub(super) commands: Vec<Result<Prepared, Refusal>>,
+}
 
 /// Sends the results of a batch, from a task of the runtime if there is one: waking waiting tasks from another thread
 /// costs a lock and often a system call each, from within the runtime next to nothing.
@@ -23,11 +28,12 @@ impl Answerer {
     }
 
     /// Sends results to the callers.
-    pub(super) fn send(&self, answers: Answers) {
+    pub(super) fn send(&self, answers: Vec<Answered>) {
         let send = move || {
-            for (reply, results) in answers {
+            for Answered { reply, results, commands } in answers {
                 // The caller may have gone; what was written stays written.
                 let _ = reply.send(results);
+                drop(commands);
             }
         };
         match &self.runtime {

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Answerer, Decided, Sequencer,
+    answerer::Answered,
     round::{Round, Write},
 };
 use crate::{
@@ -80,7 +81,8 @@ impl Sequencer {
             }
         }
         drop(room);
-        answerer.send(open.into_iter().map(|job| (job.reply, job.results)).collect());
+        let answered = |OpenJob { reply, results, commands, .. }| Answered { reply, results, commands };
+        answerer.send(open.into_iter().map(answered).collect());
     }
 
     /// Carries out the next commands of the jobs as one batch, at least one command.

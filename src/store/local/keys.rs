@@ -13,12 +13,21 @@
 //! An edge is its type's code, +64 if an event states it, and the key at the other end, with `00 FF` for each `00` and
 //! `00 01` behind it, so that edges lie in the order of these keys and each has its newest state first.
 
+use smallvec::SmallVec;
+
 use crate::{
     id::{Key, dns_name::NameHash},
     ledger::Position,
     record::EdgeType,
     store::{Direction, EdgeEnd, EdgeMove, EdgeOp, EdgeOrigin, IndexChange, PlacedChange, RequestKey},
 };
+
+/// A key of the index. Most are short, and lie in the nodes of the overlay's maps themselves: a search compares them
+/// without a further cache miss for each.
+pub(super) type IndexKey = SmallVec<[u8; INLINE_KEY_BYTES]>;
+
+/// Maximum length of a key that needs no memory of its own, in bytes.
+const INLINE_KEY_BYTES: usize = 40;
 
 /// Key of the index's record about itself.
 pub(super) const META: &[u8] = &[0x00];
@@ -40,7 +49,7 @@ const SAID_BY_EVENT: u8 = 0x40;
 const EDGE_STATE_BYTES: usize = size_of::<u64>() + 1;
 
 /// The index key of an identifier; also the prefix of index keys for a prefix of identifier keys.
-pub(super) fn latest(key: &[u8]) -> Box<[u8]> {
+pub(super) fn latest(key: &[u8]) -> IndexKey {
     joined(LATEST, key)
 }
 
@@ -50,12 +59,12 @@ pub(super) fn identifier(index_key: &[u8]) -> &[u8] {
 }
 
 /// The index key of a name hash.
-pub(super) fn name_hash(hash: &NameHash) -> Box<[u8]> {
+pub(super) fn name_hash(hash: &NameHash) -> IndexKey {
     joined(NAME_HASH, hash)
 }
 
 /// The index key of a request.
-pub(super) fn request(request: &RequestKey) -> Box<[u8]> {
+pub(super) fn request(request: &RequestKey) -> IndexKey {
     joined(REQUEST, request)
 }
 
@@ -65,10 +74,10 @@ pub(super) fn superseded_all(key: &Key) -> Vec<u8> {
 }
 
 /// The index key of one superseded entry.
-pub(super) fn superseded(key: &Key, ledger_index: u64) -> Box<[u8]> {
+pub(super) fn superseded(key: &Key, ledger_index: u64) -> IndexKey {
     let mut key = superseded_all(key);
     key.extend_from_slice(&(!ledger_index).to_be_bytes());
-    key.into()
+    IndexKey::from_slice(&key)
 }
 
 /// The ledger index in an index key that [`superseded`] made.
@@ -166,7 +175,7 @@ impl<'a> EdgeState<'a> {
 }
 
 /// The index entries that a change sets.
-pub(super) fn entries(placed: PlacedChange) -> impl Iterator<Item = (Box<[u8]>, Option<Position>)> {
+pub(super) fn entries(placed: PlacedChange) -> impl Iterator<Item = (IndexKey, Option<Position>)> {
     let PlacedChange { change, position, superseded: position_before } = placed;
     let IndexChange { index, key, superseded: before, name_hash: hash, request: retry, edges } = change;
     let own = (latest(key.as_bytes()), Some(position));
@@ -178,7 +187,7 @@ pub(super) fn entries(placed: PlacedChange) -> impl Iterator<Item = (Box<[u8]>, 
 }
 
 /// The two index keys, one for each end, of a change of an edge by the entry `index` about `key`.
-fn both_ends(key: &Key, index: u64, moved: EdgeMove) -> [Box<[u8]>; 2] {
+fn both_ends(key: &Key, index: u64, moved: EdgeMove) -> [IndexKey; 2] {
     let EdgeMove { kind, origin, other, op } = moved;
     let (from, to) = match origin {
         EdgeOrigin::Record => (key, &other),
@@ -205,11 +214,11 @@ fn with_length(space: u8, key: &Key, more: usize) -> Vec<u8> {
     index_key
 }
 
-fn joined(space: u8, rest: &[u8]) -> Box<[u8]> {
-    let mut key = Vec::with_capacity(rest.len() + 1);
+fn joined(space: u8, rest: &[u8]) -> IndexKey {
+    let mut key = IndexKey::with_capacity(rest.len() + 1);
     key.push(space);
     key.extend_from_slice(rest);
-    key.into()
+    key
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use std::{
 use super::{
     block::{Block, BlockError, BlockWriter, shared_len},
     blocks::Blocks,
-    keys,
+    keys::{self, IndexKey},
     overlay::Changes,
 };
 use crate::{ledger::Position, store::StoreError};
@@ -101,7 +101,7 @@ pub(super) fn each_key(
 
 /// The changes for one block.
 struct Run<'a, 'b> {
-    changes: &'a mut Peekable<btree_map::Iter<'b, Box<[u8]>, Option<Position>>>,
+    changes: &'a mut Peekable<btree_map::Iter<'b, IndexKey, Option<Position>>>,
     end: Option<&'a [u8]>,
     left: usize,
 }

@@ -12,11 +12,14 @@ use std::{
     time::Instant,
 };
 
-use super::filter::{Filter, KeyHash, KeyHasher};
+use super::{
+    filter::{Filter, KeyHash, KeyHasher},
+    keys::IndexKey,
+};
 use crate::{ledger::Position, store::Applied};
 
 /// Index entries in order: the position under each key, or `None` for a removed key.
-pub(super) type Changes = BTreeMap<Box<[u8]>, Option<Position>>;
+pub(super) type Changes = BTreeMap<IndexKey, Option<Position>>;
 
 /// A map that takes no more changes, and the extent of the ledger once it is merged.
 #[derive(Debug)]
@@ -52,7 +55,7 @@ pub(super) struct Overlay {
 pub(super) struct Stretch {
     pub(super) changes: Changes,
     /// The last key that the copy covers; `None` if it covers the whole range.
-    pub(super) covers: Option<Box<[u8]>>,
+    pub(super) covers: Option<IndexKey>,
 }
 
 impl Overlay {
@@ -100,7 +103,7 @@ impl Overlay {
     }
 
     /// Inserts changes, one after the other.
-    pub(super) fn insert(&self, changes: impl Iterator<Item = (Box<[u8]>, Option<Position>)>) {
+    pub(super) fn insert(&self, changes: impl Iterator<Item = (IndexKey, Option<Position>)>) {
         let mut layers = self.write();
         let Layers { active, filter, .. } = &mut *layers;
         for (key, position) in changes {
@@ -161,7 +164,7 @@ impl Overlay {
 mod tests {
     use super::*;
 
-    fn change(key: &[u8], position: u64) -> (Box<[u8]>, Option<Position>) {
+    fn change(key: &[u8], position: u64) -> (IndexKey, Option<Position>) {
         (key.into(), Some(Position(position)))
     }
 

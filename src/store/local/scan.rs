@@ -5,13 +5,13 @@ use std::{collections::btree_map, iter::Peekable, ops::Bound};
 use super::{
     block::Block,
     blocks::Blocks,
-    keys,
+    keys::{self, IndexKey},
     overlay::{Changes, Overlay},
 };
 use crate::{ledger::Position, store::StoreError};
 
 /// An index key and its position.
-pub(super) type Entry = (Box<[u8]>, Position);
+pub(super) type Entry = (IndexKey, Position);
 
 /// Minimum and maximum overlay entries copied at a time.
 const CHUNK_ENTRIES_MIN: usize = 16;
@@ -44,7 +44,7 @@ pub(super) fn scan(
         let covered = stretch.covers.as_deref().map_or(end, Bound::Included);
         merged(blocks, (from, covered), stretch.changes, &mut found)?;
         match stretch.covers {
-            Some(covers) => start = Bound::Excluded(covers),
+            Some(covers) => start = Bound::Excluded(covers.into_boxed_slice()),
             None => break,
         }
     }
@@ -102,7 +102,7 @@ impl ScanResult {
     /// Adds a block's entry, after the changes before it; a change of the same key replaces it.
     fn push(
         &mut self,
-        changes: &mut Peekable<btree_map::IntoIter<Box<[u8]>, Option<Position>>>,
+        changes: &mut Peekable<btree_map::IntoIter<IndexKey, Option<Position>>>,
         key: &[u8],
         position: Position,
     ) {
@@ -115,7 +115,7 @@ impl ScanResult {
         }
     }
 
-    fn push_change(&mut self, key: Box<[u8]>, position: Option<Position>) {
+    fn push_change(&mut self, key: IndexKey, position: Option<Position>) {
         if let Some(position) = position
             && !self.is_full()
         {
