@@ -76,10 +76,10 @@ pub enum AnswerView<'a> {
 /// An active record with the values that may be read. Most records are nothing but values, and are held packed: a cache
 /// holds three times as many, and a front end encodes from the packed values in place.
 #[derive(Debug)]
-pub struct Found(Held);
+pub struct Found(Holding);
 
 #[derive(Debug)]
-enum Held {
+enum Holding {
     Packed(PackedRecord),
     Whole(Box<WholeRecord>),
 }
@@ -144,8 +144,8 @@ impl Answer {
     /// The answer for a record all of whose values may be read.
     pub fn found(record: Record) -> Self {
         let held = match PackedRecord::of(&record) {
-            Some(packed) => Held::Packed(packed),
-            None => Held::Whole(Box::new(WholeRecord { record, rendered: OnceLock::new() })),
+            Some(packed) => Holding::Packed(packed),
+            None => Holding::Whole(Box::new(WholeRecord { record, rendered: OnceLock::new() })),
         };
         Self::Found(Arc::new(Found(held)))
     }
@@ -235,32 +235,32 @@ impl Found {
     /// The record.
     pub fn record(&self) -> Cow<'_, Record> {
         match &self.0 {
-            Held::Packed(packed) => Cow::Owned(packed.unpack()),
-            Held::Whole(whole) => Cow::Borrowed(&whole.record),
+            Holding::Packed(packed) => Cow::Owned(packed.unpack()),
+            Holding::Whole(whole) => Cow::Borrowed(&whole.record),
         }
     }
 
     /// The form in which the record is held.
     pub fn form(&self) -> FoundForm<'_> {
         match &self.0 {
-            Held::Packed(packed) => FoundForm::Packed(packed),
-            Held::Whole(whole) => FoundForm::Whole(whole),
+            Holding::Packed(packed) => FoundForm::Packed(packed),
+            Holding::Whole(whole) => FoundForm::Whole(whole),
         }
     }
 
     /// The values.
     pub fn values(&self) -> Vec<ValueView<'_>> {
         match &self.0 {
-            Held::Packed(packed) => packed.values().map(|value| value.view).collect(),
-            Held::Whole(whole) => whole.record.values.iter().map(Value::view).collect(),
+            Holding::Packed(packed) => packed.values().map(|value| value.view).collect(),
+            Holding::Whole(whole) => whole.record.values.iter().map(Value::view).collect(),
         }
     }
 
     /// The version.
     pub fn version(&self) -> Version {
         match &self.0 {
-            Held::Packed(packed) => packed.head().version,
-            Held::Whole(whole) => whole.record.version,
+            Holding::Packed(packed) => packed.head().version,
+            Holding::Whole(whole) => whole.record.version,
         }
     }
 
@@ -268,8 +268,8 @@ impl Found {
     fn bytes(&self) -> usize {
         match &self.0 {
             // The allocations of the answer and of the packed bytes, each a little larger than what it holds.
-            Held::Packed(packed) => packed.len() + packed.len() / 8 + 64,
-            Held::Whole(whole) => whole.bytes(),
+            Holding::Packed(packed) => packed.len() + packed.len() / 8 + 64,
+            Holding::Whole(whole) => whole.bytes(),
         }
     }
 }

@@ -19,6 +19,8 @@ mod edges;
 mod entries;
 mod history;
 mod index;
+#[cfg(test)]
+mod index_contract;
 mod links;
 pub mod local;
 pub mod memory;

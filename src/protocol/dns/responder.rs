@@ -1,7 +1,7 @@
 //! The responder: from the bytes of a request to the bytes of its response.
 //!
-//! Most requests repeat earlier ones: their answer lies ready in a cache, by name (in lower case) and type, and is
-//! copied behind the question as the client spelled it. [`super::topics`] says which change invalidates which answers.
+//! Most requests repeat earlier ones: the answer lies in a cache, by name (in lower case) and type, and is copied behind
+//! the question as the client spelled it. [`super::topics`] says which change invalidates an answer.
 //!
 //! ```text
 //! request -- admit --+-- cache hit: records into the output --+-- Plan -- writing -- response
@@ -11,8 +11,8 @@
 //! A response is decided first, as a `Plan`, and then written. The sender applies the client's limits after that
 //! ([`Responded::within`]).
 //!
-//! An answer of this node is never older than the last change, so that it leaves with the registered TTL and is not
-//! counted down. Only answers of other nodes are counted down; they are cached until they expire.
+//! An answer of this node is never older than the last change: it leaves with the registered TTL. Only answers of other
+//! nodes are counted down, and cached until they expire.
 
 use std::{
     fmt::Display,
@@ -56,8 +56,7 @@ use crate::{
     store::{ReadError, Resident},
 };
 
-/// Time for which an answer at the apex of a signed zone is cached, in seconds: the key sets at an apex change with
-/// time.
+/// Seconds for which an answer at the apex of a signed zone is cached: the key sets there change with time.
 const KEY_SETS_KEEP_SECONDS: u32 = 60;
 /// Answers requests about the names of a zone.
 pub struct Responder {
@@ -66,9 +65,8 @@ pub struct Responder {
     answers: StampedCache<CachedAnswer>,
     pub(super) topics: NameTopics,
     failures: AtomicU64,
-    /// The signer, if the zone is signed.
+    /// The signer, if the zone is signed; its generation for reads of the cache, which must not wait for the lock.
     signing: RwLock<Option<Arc<Signing>>>,
-    /// Generation of the signer, for reads of the cache, which must not wait for the lock above.
     signer_generation: AtomicU32,
 }
 
@@ -480,8 +478,7 @@ impl Responder {
         without_data(Outcome::Unavailable)
     }
 
-    /// Invalidates cached answers about identifiers that changed. Called after the index took a change, and before its
-    /// receipt is sent.
+    /// Invalidates cached answers about changed identifiers, once the index has a change and before its receipt goes out.
     pub fn outdate(&self, changes: &Changes<'_>) {
         let Changes::Identifiers(changes) = changes else { return self.topics.outdate_all() };
         for Changed { key, created } in *changes {

@@ -7,7 +7,7 @@ use tokio::{runtime::Handle, sync::oneshot};
 use crate::registry::{Prepared, Receipt, Refusal, stats::Stats};
 
 /// A job that is done, on its way to its caller.
-pub(super) struct Answered {
+pub(super) struct Settled {
     pub(super) reply: oneshot::Sender<Vec<Result<Receipt, Refusal>>>,
     pub(super) results: Vec<Result<Receipt, Refusal>>,
     /// Freed by the runtime, whose threads made them: the sequencer has better things to do.
@@ -28,9 +28,9 @@ impl Answerer {
     }
 
     /// Sends results to the callers.
-    pub(super) fn send(&self, answers: Vec<Answered>) {
+    pub(super) fn send(&self, answers: Vec<Settled>) {
         let send = move || {
-            for Answered { reply, results, commands } in answers {
+            for Settled { reply, results, commands } in answers {
                 // The caller may have gone; what was written stays written.
                 let _ = reply.send(results);
                 drop(commands);

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Answerer, Decided, Sequencer,
-    answerer::Answered,
+    answerer::Settled,
     round::{Round, Write},
 };
 use crate::{
@@ -81,8 +81,8 @@ impl Sequencer {
             }
         }
         drop(room);
-        let answered = |OpenJob { reply, results, commands, .. }| Answered { reply, results, commands };
-        answerer.send(open.into_iter().map(answered).collect());
+        let settled = |OpenJob { reply, results, commands, .. }| Settled { reply, results, commands };
+        answerer.send(open.into_iter().map(settled).collect());
     }
 
     /// Carries out the next commands of the jobs as one batch, at least one command.

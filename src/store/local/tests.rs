@@ -10,9 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::store::{
-    contract::positions::{
-        self as contract, answers_alike, any_changes, change, key, model, numbered, same_as_model, upto,
-    },
+    index_contract::{self as contract, answers_alike, any_changes, change, key, model, numbered, same_as_model, upto},
     memory::MemoryIndex,
 };
 

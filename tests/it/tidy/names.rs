@@ -10,7 +10,6 @@ const SHARED: &[(&str, usize)] = &[
     ("Accepted", 2),
     ("Answer", 2),
     ("Answering", 2),
-    ("Answers", 2),
     ("Args", 27),
     ("Asked", 5),
     ("Audit", 2),

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::{
     entry::{Draft, EntryKind, Principal, RequestId, Statement},
     id::{Identifier, Key, KeyPrefix},
-    ledger::{Appender, DataDir, EdgesAfter, EntryBytes, KeySource, Ledger, Opening, Recovered, Resident},
+    ledger::{Appender, DataDir, EdgesAfter, EntryBytes, KeySource, Ledger, Mark, Opening, Recovered, Resident},
     record::{Edge, EdgeChange, EdgeType, EdgeTypes, Permissions, Value, Values},
     registry::{apply::change_of, request_key},
     store::{
@@ -44,7 +44,7 @@ fn local(directory: &Path) -> Opened {
 
 fn memory(directory: &Path) -> Opened {
     let mut changes: Vec<IndexChange> = Vec::new();
-    let replayed = opening(directory).recover::<ReadError>(crate::ledger::Mark::START, |frame| {
+    let replayed = opening(directory).recover::<ReadError>(Mark::START, |frame| {
         for item in frame.entries() {
             changes.push(change_of(&item?.1)?);
         }
