@@ -12,7 +12,7 @@
 //!                |       \               |
 //!              cache      \           ledger      the truth: append-only, hashed, signed, fsynced
 //!              (LRU)       \           | \
-//!                           +-- store <-+  vindex  store: a sled index, identifier -> ledger position;
+//!                           +-- store <-+  vindex  store: an engine that finds entries, the local one by a sled index;
 //!                                                vindex: proves that no entry of an identifier is left out
 //!          tlog, entry, record, id, codec       pure: no I/O
 //! ```
@@ -22,10 +22,10 @@
 //! A listener ([`server`]) reads the question, [`protocol`] decodes it to an [`id::Identifier`], and the desk
 //! ([`resolver::Desk`]), the only part of the read core that front ends hold, decides whether this node answers, refers
 //! to others, or walks for the caller. A cache hit is answered at once ([`cache`]). On a miss [`store::Records`] asks
-//! the index ([`store::Store`]) for a position and reads the entry from the [`ledger`]: inline if index and ledger are
-//! in memory, otherwise in the one bounded read pool, so that no thread of the runtime waits for a disk.
-//! [`rights::view`] decides which part of the record the caller sees. The answer goes back the same way, and its
-//! encoded form is cached with the answer.
+//! the engine ([`store::Entries`]) for the newest entry, which the local engine finds by its index and reads from the
+//! [`ledger`]: inline if both are in memory, otherwise in the one bounded read pool, so that no thread of the runtime
+//! waits for a disk. [`rights::view`] decides which part of the record the caller sees. The answer goes back the same
+//! way; it is cached packed, and encoded from the packed bytes.
 //!
 //! Over DNS most answers are cached in wire form ([`protocol::dns::Responder`]): the loop that receives datagrams
 //! ([`server::datagram`]) appends one to the question and sends it. On a miss the loop itself reads index and ledger as
@@ -39,11 +39,11 @@
 //!
 //! A listener reads the request, [`protocol`] decodes and checks it to a [`registry::Command`], and
 //! [`registry::Registry::prepare`] computes the parts that need no order (salts, commitments). The sequencer thread
-//! gives the command its place in a batch, the [`ledger`] writes and fsyncs the batch and signs the tree, the index
-//! applies the batch, cached answers are invalidated, and the receipt goes out. The index change of an entry is derived
-//! from the entry's stored bytes in one place ([`registry::apply`]), for the sequencer, for mirrors, and for replay of
-//! the ledger. Commands sent together are carried out one by one, or all or none: a ledger batch can be rolled back to
-//! a mark before it is committed.
+//! gives the command its place in a batch, the [`ledger`] writes and fsyncs the batch, signs the tree and replaces its
+//! head ([`ledger::Head`]) on condition that nobody else did, the engine applies the batch, cached answers are
+//! invalidated, and the receipt goes out. The index change of an entry is derived from the entry's stored bytes in one
+//! place ([`registry::apply`]), for the sequencer, for mirrors, and for replay of the ledger. Commands sent together
+//! are carried out one by one, or all or none: a ledger batch can be rolled back to a mark before it is committed.
 //!
 //! An erasure takes the same path, alone in its batch. Between index and receipt the erased data are overwritten in the
 //! ledger's segments; the rest of the erased entries is stored beside the segments, and every hash stays.
@@ -102,7 +102,7 @@
 //! | [`ledger`] | the files of the log: segments, tree, signed head, data directory; append, read, recover, audit | `tlog`, `entry` |
 //! | [`follow`] | readers of the ledger from an index on, page by page, and their limit | `ledger` |
 //! | [`witness`] | cosigns the checkpoints of other logs, and stores each cosigned one | `tlog`, `ledger` |
-//! | [`store`] | the index contract, the sled index and its seal, the reference model, whole records | `entry`, `ledger` |
+//! | [`store`] | the contract of engines, the local engine with its sled index and seal, the reference model, whole records | `entry`, `ledger` |
 //! | [`vindex`] | the verifiable index: map, proofs, output log, lookups | `tlog`, `entry`, `ledger`, `follow` |
 //! | [`audit`] | a whole log and its index, computed again from the entries | `entry`, `ledger`, `vindex` |
 //! | [`cache`] | sharded LRU with a byte budget and single flight; generic | – |
