@@ -11,8 +11,7 @@
 //! and would only evict others (the doorkeeper of TinyLFU, Einziger et al. 2017, section 3.4.2, here a table of the
 //! last misses).
 //!
-//! A hit hashes the key, takes one short lock, and reads the value in place. One hit in eight moves the entry to the
-//! front: a move touches five entries, and the order of use is known well enough without the others.
+//! A hit hashes the key, takes one short lock, and reads the value in place; one in eight moves the entry to the front.
 
 use std::{
     hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
@@ -25,7 +24,7 @@ use std::{
 use lru::LruCache;
 
 use super::{
-    CacheStats,
+    CacheStats, HITS_PER_MOVE,
     pool::{Budget, ShardBudget},
 };
 
@@ -33,8 +32,6 @@ use super::{
 const SHARD_COUNT: usize = 256;
 /// Number of generations: a quarter of a million, of 4 bytes each.
 const GENERATION_COUNT: usize = 1 << 18;
-/// Hits of a shard per move of an entry to the front; a power of two.
-const HITS_PER_MOVE: u64 = 8;
 /// Overhead of an entry beside its key and its value, in bytes: its node, its slot in the table, the allocator's share.
 const ENTRY_BYTES: usize = 112;
 

@@ -9,6 +9,8 @@
 //! A record of four short values takes about 200 bytes in one piece, and a sixth of what its parts take apart. Front ends
 //! encode from the packed values in place. Packed bytes stay in the memory of one process: they are no format.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{Permissions, Record, Reference, Status, Value, ValueView, Values, Version};
@@ -17,9 +19,9 @@ use crate::{
     id::Identifier,
 };
 
-/// An active record without edges, outputs and erased values, packed.
+/// An active record without edges, outputs and erased values, packed; a clone shares the bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PackedRecord(Box<[u8]>);
+pub struct PackedRecord(Arc<[u8]>);
 
 /// The head of a packed record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

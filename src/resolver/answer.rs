@@ -22,7 +22,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// An active record, with the values that may be read.
-    Found(Arc<Found>),
+    Found(Found),
     /// The record was retired, or erased.
     Retired(Arc<Tombstone>),
     /// Nothing was ever registered under the identifier.
@@ -75,13 +75,13 @@ pub enum AnswerView<'a> {
 
 /// An active record with the values that may be read. Most records are nothing but values, and are held packed: a cache
 /// holds three times as many, and a front end encodes from the packed values in place.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Found(Holding);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Holding {
     Packed(PackedRecord),
-    Whole(Box<WholeRecord>),
+    Whole(Arc<WholeRecord>),
 }
 
 /// A record with edges, outputs or erased values.
@@ -145,9 +145,9 @@ impl Answer {
     pub fn found(record: Record) -> Self {
         let held = match PackedRecord::of(&record) {
             Some(packed) => Holding::Packed(packed),
-            None => Holding::Whole(Box::new(WholeRecord { record, rendered: OnceLock::new() })),
+            None => Holding::Whole(Arc::new(WholeRecord { record, rendered: OnceLock::new() })),
         };
-        Self::Found(Arc::new(Found(held)))
+        Self::Found(Found(held))
     }
 
     /// Kind of the answer.
@@ -267,8 +267,8 @@ impl Found {
     /// Approximate size of the answer in memory, in bytes, its rendered form included.
     fn bytes(&self) -> usize {
         match &self.0 {
-            // The allocations of the answer and of the packed bytes, each a little larger than what it holds.
-            Holding::Packed(packed) => packed.len() + packed.len() / 8 + 64,
+            // The counts of the shared bytes, and what the allocator rounds up to.
+            Holding::Packed(packed) => packed.len() + packed.len() / 8 + 16,
             Holding::Whole(whole) => whole.bytes(),
         }
     }

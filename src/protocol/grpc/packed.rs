@@ -3,7 +3,7 @@
 //! The result is what `prost` makes of the same record, byte for byte: fields in the order of their numbers, and none that
 //! has its default (Protocol Buffers, "Encoding").
 
-use prost::encoding::{WireType, encode_key, encode_varint};
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
 use super::{Encoded, pb};
 use crate::record::{PackedRecord, PackedValue};
@@ -34,19 +34,17 @@ const MORE_BYTES: usize = 64;
 /// An `Answer` with a packed record.
 pub(super) fn encode_packed(packed: &PackedRecord) -> Encoded {
     let head = packed.head();
-    let (mut record, mut part) = (Vec::with_capacity(packed.len() + MORE_BYTES), Vec::with_capacity(MORE_BYTES));
-    put_bytes(&mut record, field::RECORD_IDENTIFIER, head.identifier.as_bytes());
-    put_number(&mut record, field::RECORD_STATUS, pb::Status::Active as u64);
-    for value in packed.values() {
-        part.clear();
-        put_value(&mut part, &value);
-        put_message(&mut record, field::RECORD_VALUES, &part);
-    }
-    put_number(&mut record, field::RECORD_VERSION, head.version.number);
-    put_number(&mut record, field::RECORD_LEDGER_INDEX, head.version.ledger_index);
-    put_number(&mut record, field::RECORD_TIME, head.version.time_ms);
-    let mut answer = Vec::with_capacity(record.len() + 8);
-    put_message(&mut answer, field::ANSWER_FOUND, &record);
+    let mut answer = Vec::with_capacity(packed.len() + MORE_BYTES);
+    put_message(&mut answer, field::ANSWER_FOUND, packed.len(), |record| {
+        put_bytes(record, field::RECORD_IDENTIFIER, head.identifier.as_bytes());
+        put_number(record, field::RECORD_STATUS, pb::Status::Active as u64);
+        for value in packed.values() {
+            put_message(record, field::RECORD_VALUES, value.view.data.len(), |out| put_value(out, &value));
+        }
+        put_number(record, field::RECORD_VERSION, head.version.number);
+        put_number(record, field::RECORD_LEDGER_INDEX, head.version.ledger_index);
+        put_number(record, field::RECORD_TIME, head.version.time_ms);
+    });
     Encoded(answer.into())
 }
 
@@ -58,10 +56,10 @@ fn put_value(out: &mut Vec<u8>, value: &PackedValue<'_>) {
     put_number(out, field::VALUE_TIMESTAMP, value.timestamp);
     put_present(out, field::VALUE_PERMISSIONS, value.view.permissions.bits().into());
     for (identifier, index) in value.references() {
-        let mut reference = Vec::with_capacity(MORE_BYTES);
-        put_bytes(&mut reference, field::REFERENCE_IDENTIFIER, identifier.as_bytes());
-        put_number(&mut reference, field::REFERENCE_INDEX, index.into());
-        put_message(out, field::VALUE_REFERENCES, &reference);
+        put_message(out, field::VALUE_REFERENCES, identifier.len(), |reference| {
+            put_bytes(reference, field::REFERENCE_IDENTIFIER, identifier.as_bytes());
+            put_number(reference, field::REFERENCE_INDEX, index.into());
+        });
     }
 }
 
@@ -81,15 +79,30 @@ fn put_present(out: &mut Vec<u8>, field: u32, number: u64) {
 /// Bytes or a text, left out if empty.
 fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
     if !bytes.is_empty() {
-        put_message(out, field, bytes);
+        encode_key(field, WireType::LengthDelimited, out);
+        encode_varint(bytes.len() as u64, out);
+        out.extend_from_slice(bytes);
     }
 }
 
-/// An encoded message.
-fn put_message(out: &mut Vec<u8>, field: u32, message: &[u8]) {
+/// A message that `put` writes. Its length is known only behind it: room is left for the length of about `len` bytes, and
+/// the message is moved where it takes another number of bytes.
+fn put_message(out: &mut Vec<u8>, field: u32, len: usize, put: impl FnOnce(&mut Vec<u8>)) {
     encode_key(field, WireType::LengthDelimited, out);
-    encode_varint(message.len() as u64, out);
-    out.extend_from_slice(message);
+    let at = out.len();
+    let room = encoded_len_varint(len as u64);
+    out.resize(at + room, 0);
+    put(out);
+    let len = out.len() - at - room;
+    let mut varint = [0; 10];
+    let mut rest = &mut varint[..];
+    encode_varint(len as u64, &mut rest);
+    let left = rest.len();
+    let varint = &varint[..varint.len() - left];
+    match varint.len() == room {
+        true => out[at..at + room].copy_from_slice(varint),
+        false => drop(out.splice(at..at + room, varint.iter().copied())),
+    }
 }
 
 #[cfg(test)]

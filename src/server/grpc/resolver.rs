@@ -39,7 +39,7 @@ impl ResolverService {
         Self { desk }
     }
 
-    async fn answer(&self, request: pb::ResolveRequest, caller: Caller) -> Result<Encoded, Unanswered> {
+    async fn answer(&self, request: &pb::ResolveRequest, caller: Caller) -> Result<Encoded, Unanswered> {
         let evidence = match request.evidence() {
             pb::Evidence::None => Evidence::None,
             pb::Evidence::Inclusion => Evidence::Inclusion,
@@ -52,8 +52,8 @@ impl ResolverService {
             _ => Follow::Wanted,
         };
         let pb::ResolveRequest { identifier: asked, types, indexes, delegated_prefix, .. } = request;
-        let filter = Filter { types, indexes };
-        let identifier = Identifier::parse(&asked).map_err(Unanswered::Invalid)?;
+        let filter = Filter { types: types.clone(), indexes: indexes.clone() };
+        let identifier = Identifier::parse(asked).map_err(Unanswered::Invalid)?;
         let delegated = match delegated_prefix.as_str() {
             "" => None,
             text => Some(Prefix::parse(text).map_err(Unanswered::Invalid)?),
@@ -61,11 +61,11 @@ impl ResolverService {
         let question = Question { identifier, moment: None, evidence, delegated, caller, follow };
         let Reply { answer, how, proofs } = self.desk.ask(question).await.map_err(Unanswered::NoAnswer)?;
         Ok(match how {
-            How::Walked { resolved, hops: Some(hops) } => encode_traced(&resolved, &hops, &asked, &filter),
-            How::Walked { resolved, hops: None } => encode_resolved(&resolved, &asked, &filter),
+            How::Walked { resolved, hops: Some(hops) } => encode_traced(&resolved, &hops, asked, &filter),
+            How::Walked { resolved, hops: None } => encode_resolved(&resolved, asked, &filter),
             How::Own => match proofs {
-                Some(proofs) => encode_answer(&answer, &asked, &filter).with(&proofs_to_pb(&proofs)),
-                None => encode_answer(&answer, &asked, &filter),
+                Some(proofs) => encode_answer(&answer, asked, &filter).with(&proofs_to_pb(&proofs)),
+                None => encode_answer(&answer, asked, &filter),
             },
         })
     }
@@ -73,12 +73,11 @@ impl ResolverService {
     /// Answers one of many questions; a failure that concerns this question alone becomes an answer, so that the others
     /// go on.
     async fn answer_in_place(&self, request: pb::ResolveRequest, caller: Caller) -> Result<Encoded, Status> {
-        let asked = request.identifier.clone();
-        match self.answer(request, caller).await {
+        match self.answer(&request, caller).await {
             Ok(answer) => Ok(answer),
-            Err(Unanswered::Invalid(error)) => Ok(encode_invalid(&asked, &error)),
+            Err(Unanswered::Invalid(error)) => Ok(encode_invalid(&request.identifier, &error)),
             Err(Unanswered::NoAnswer(none @ (NoAnswer::Walk(_) | NoAnswer::NoRoom(_) | NoAnswer::Busy(_)))) => {
-                Ok(encode_failed(&none, &asked))
+                Ok(encode_failed(&none, &request.identifier))
             }
             Err(Unanswered::NoAnswer(none)) => Err(without_answer(&none)),
         }
@@ -91,11 +90,13 @@ impl resolver_server::Resolver for ResolverService {
 
     async fn resolve(&self, request: Request<pb::ResolveRequest>) -> Result<Response<Encoded>, Status> {
         let caller = caller(&request);
-        let asked = request.get_ref().identifier.clone();
-        match self.answer(request.into_inner(), caller).await {
+        let request = request.get_ref();
+        match self.answer(request, caller).await {
             Ok(answer) => Ok(Response::new(answer)),
             // A traced walk is an answer even if it failed; so is "not responsible".
-            Err(Unanswered::NoAnswer(none)) if is_answer(&none) => Ok(Response::new(encode_failed(&none, &asked))),
+            Err(Unanswered::NoAnswer(none)) if is_answer(&none) => {
+                Ok(Response::new(encode_failed(&none, &request.identifier)))
+            }
             Err(Unanswered::NoAnswer(none)) => Err(without_answer(&none)),
             Err(Unanswered::Invalid(error)) => Err(Status::invalid_argument(error.to_string())),
         }
