@@ -26,6 +26,8 @@ pub(super) struct SignedHead {
     path: PathBuf,
     key: VerifierKey,
     file: File,
+    /// Both slots, as this process read or wrote them last.
+    known: [u8; 2 * SLOT_BYTES],
     next_slot: usize,
     unsynced: bool,
 }
@@ -55,19 +57,19 @@ impl SignedHead {
             tracing::warn!(file = %path.display(), "one slot of the signed head was torn; the other one is whole and counts");
         }
         let next_slot = slots.newest.as_ref().map_or(0, |(slot, _)| 1 - slot);
-        Ok(Self { path: path.into(), key: key.clone(), file, next_slot, unsynced: false })
+        let known = read_both(&file).map_err(|error| LedgerError::io("cannot read", path, error))?;
+        Ok(Self { path: path.into(), key: key.clone(), file, known, next_slot, unsynced: false })
     }
 
-    /// True if the slot that was written last holds this checkpoint, or nothing at all for `None`.
+    /// True if the file still is as this process left it, with this checkpoint as the newest one.
     fn is(&self, expected: Option<&SignedCheckpoint>) -> Result<bool, LedgerError> {
-        let mut slot = [0; SLOT_BYTES];
-        let offset = ((1 - self.next_slot) * SLOT_BYTES) as u64;
-        let len =
-            self.file.read_at(&mut slot, offset).map_err(|error| LedgerError::io("cannot read", &self.path, error))?;
-        Ok(match expected {
-            Some(expected) => slot[..] == slots(&self.path, &[expected])?[..],
-            None => slot[..len].iter().all(|&byte| byte == 0),
-        })
+        let newest = &self.known[(1 - self.next_slot) * SLOT_BYTES..][..SLOT_BYTES];
+        let is_newest = match expected {
+            Some(expected) => *newest == slots(&self.path, &[expected])?[..],
+            None => newest.iter().all(|&byte| byte == 0),
+        };
+        let found = read_both(&self.file).map_err(|error| LedgerError::io("cannot read", &self.path, error))?;
+        Ok(is_newest && found == self.known)
     }
 }
 
@@ -80,8 +82,8 @@ impl Head for SignedHead {
         }
     }
 
-    /// The data directory is locked by the one process that has it open, but not every file system keeps locks: the slot
-    /// is read back, so that a second writer is found with its first checkpoint.
+    /// The data directory is locked by the one process that has it open, but not every file system keeps locks: the slots
+    /// are read back, so that a second writer is found with its first checkpoint.
     fn replace(&mut self, old: Option<&SignedCheckpoint>, new: &SignedCheckpoint) -> Result<(), LedgerError> {
         if !self.is(old)? {
             return Err(LedgerError::head_moved(old, self.load()?.as_ref()));
@@ -89,6 +91,7 @@ impl Head for SignedHead {
         let slot = slots(&self.path, &[new])?;
         let written = self.file.write_all_at(&slot, (self.next_slot * SLOT_BYTES) as u64);
         written.map_err(|error| LedgerError::io("cannot write", &self.path, error))?;
+        self.known[self.next_slot * SLOT_BYTES..][..SLOT_BYTES].copy_from_slice(&slot);
         self.next_slot = 1 - self.next_slot;
         self.unsynced = true;
         Ok(())
@@ -116,6 +119,18 @@ pub(super) fn slots(path: &Path, checkpoints: &[&SignedCheckpoint]) -> Result<Ve
             return Err(LedgerError::damaged(path, "has slots too short for this ledger's checkpoints"));
         };
         start.copy_from_slice(note);
+    }
+    Ok(bytes)
+}
+
+/// Both slots of a file; what the file does not hold yet is zeros.
+fn read_both(file: &File) -> io::Result<[u8; 2 * SLOT_BYTES]> {
+    let (mut bytes, mut len) = ([0; 2 * SLOT_BYTES], 0);
+    while len < bytes.len() {
+        match file.read_at(&mut bytes[len..], len as u64)? {
+            0 => break,
+            more => len += more,
+        }
     }
     Ok(bytes)
 }

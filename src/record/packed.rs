@@ -185,7 +185,7 @@ mod tests {
             index,
             kind: kind.parse().unwrap(),
             data: data.to_vec().into(),
-            ttl: index * 7,
+            ttl: index % 1_000 * 7,
             timestamp: u64::from(index) << 33,
             permissions: Permissions::DEFAULT,
             references: (0..index % 3).map(reference).collect(),

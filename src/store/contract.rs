@@ -35,8 +35,9 @@ fn opening(directory: &Path) -> Opening {
 /// The local engine with an index so small that most of it is merged.
 fn local(directory: &Path) -> Opened {
     let options = LocalOptions { overlay_entries_max: 20, block_entries_max: 4, ..LocalOptions::default() };
+    let opening = opening(directory);
     let index = Arc::new(LocalIndex::open(&directory.join("index"), options).unwrap());
-    let replayed = opening(directory).recover::<ReadError>(index.mark(), |frame| index.replay(frame, change_of));
+    let replayed = opening.recover::<ReadError>(index.mark(), |frame| index.replay(frame, change_of));
     let Recovered { ledger, appender } = replayed.unwrap().sign().unwrap();
     let engine = Arc::new(LocalEntries::new(index, Arc::clone(&ledger)));
     Opened { ledger, appender, engine }
