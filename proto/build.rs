@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_client(false)
         .codec_path("crate::server::grpc::RequestCodec")
         .extern_path(".touchmark.v1", "crate::protocol::grpc::pb")
-        .extern_path(".touchmark.v1.Answer", "crate::protocol::grpc::Encoded")
+        .extern_path(".touchmark.v1.Answer", "crate::protocol::grpc::EncodedAnswer")
         .extern_path(".touchmark.v1.ResolveBatchResponse", "crate::protocol::grpc::EncodedAnswers")
         .extern_path(".touchmark.v1.Command", "crate::protocol::grpc::Encoded")
         .extern_path(".touchmark.v1.ApplyBatchRequest", "crate::protocol::grpc::EncodedCommands")

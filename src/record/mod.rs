@@ -35,7 +35,6 @@ mod amount;
 mod delegation;
 mod edge;
 mod event;
-mod packed;
 pub mod stored;
 mod value;
 
@@ -45,7 +44,6 @@ pub use delegation::{
 };
 pub use edge::{Edge, EdgeChange, EdgeType, EdgeTypes, Quantity, Unit};
 pub use event::{Event, EventError, Flow, Outputs};
-pub use packed::{PackedHead, PackedRecord, PackedValue};
 pub use value::{Permissions, Reference, Value, ValueType, ValueView, Values};
 
 use crate::id::{Identifier, excerpt};

@@ -11,9 +11,10 @@ use std::{
 
 use bytes::Bytes;
 
+use super::PackedRecord;
 use crate::{
     id::{Identifier, Prefix},
-    record::{Delegation, PackedRecord, Record, Reference, Status, Value, ValueView, Version},
+    record::{Delegation, Record, Reference, Status, Value, ValueView, Version},
     rights::{self, Rights},
     store::PrefixVersion,
 };
@@ -74,7 +75,7 @@ pub enum AnswerView<'a> {
 }
 
 /// An active record with the values that may be read. Most records are nothing but values, and are held packed: a cache
-/// holds three times as many, and a front end encodes from the packed values in place.
+/// holds three times as many, and front ends copy the packed bytes or read them in place.
 #[derive(Clone, Debug)]
 pub struct Found(Holding);
 
@@ -268,7 +269,10 @@ impl Found {
     fn bytes(&self) -> usize {
         match &self.0 {
             // The counts of the shared bytes, and what the allocator rounds up to.
-            Holding::Packed(packed) => packed.len() + packed.len() / 8 + 16,
+            Holding::Packed(packed) => {
+                let len = packed.as_message().len();
+                len + len / 8 + 16
+            }
             Holding::Whole(whole) => whole.bytes(),
         }
     }

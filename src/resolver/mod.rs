@@ -14,6 +14,7 @@ mod desk;
 mod evidence;
 pub mod feed;
 mod history;
+mod packed;
 mod prove;
 mod recall;
 pub mod recursion;
@@ -31,6 +32,7 @@ pub use desk::{
 };
 pub use evidence::{Evidence, Proofs, ProvenPrefix};
 pub use history::{Change, Difference, History, HistoryError, Moment};
+pub use packed::{PackedHead, PackedRecord, PackedValue};
 pub use prove::{Disclosure, EntryProof, ProveError, Subject};
 pub use recall::{Holder, RecallRequest, RecallStep, Recalled};
 pub use recursion::Resolved;

@@ -20,6 +20,7 @@ pub use delegation::{DelegationFault, delegation_from_pb, delegation_to_pb, pref
 use from_pb::request_id;
 pub use from_pb::{command, decode_command, record_from_pb, values_from_pb};
 pub use lookup::{lookup_from_pb, lookup_kind, lookup_kind_to_pb, lookup_to_pb};
+pub use packed::{EncodedAnswer, EncodedAnswers};
 pub use proofs::{path_from_pb, proof_from_pb};
 pub use recursion::{encode_failed, encode_resolved, encode_traced, failed_to_pb};
 pub use to_pb::{
@@ -28,7 +29,7 @@ pub use to_pb::{
 };
 pub use trace::{recall_request, recall_step_to_pb, trace_request, trace_step_to_pb};
 use wire::encode as whole_answer;
-pub use wire::{Encoded, EncodedAnswers, EncodedCommands, answer_to_pb, encode_answer, encode_invalid};
+pub use wire::{Encoded, EncodedCommands, answer_to_pb, encode_answer, encode_invalid};
 
 use crate::resolver::TraceLimits;
 

@@ -1,108 +1,142 @@
-//! Packed records as messages: encoded from the packed bytes in place, without a message in between.
-//!
-//! The result is what `prost` makes of the same record, byte for byte: fields in the order of their numbers, and none that
-//! has its default (Protocol Buffers, "Encoding").
+//! Answers as they are sent: encoded already, or a packed record, which is a message but for its head.
 
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use bytes::{Buf, BufMut};
+use prost::{
+    DecodeError, Message,
+    encoding::{DecodeContext, WireType, encode_key, encode_varint, encoded_len_varint, key_len},
+};
 
 use super::{Encoded, pb};
-use crate::record::{PackedRecord, PackedValue};
+use crate::resolver::PackedRecord;
 
-/// Field numbers in `record.proto` and `resolver.proto`.
-mod field {
-    pub(super) const ANSWER_FOUND: u32 = 1;
-    pub(super) const RECORD_IDENTIFIER: u32 = 1;
-    pub(super) const RECORD_STATUS: u32 = 2;
-    pub(super) const RECORD_VALUES: u32 = 3;
-    pub(super) const RECORD_VERSION: u32 = 5;
-    pub(super) const RECORD_LEDGER_INDEX: u32 = 6;
-    pub(super) const RECORD_TIME: u32 = 7;
-    pub(super) const VALUE_INDEX: u32 = 1;
-    pub(super) const VALUE_TYPE: u32 = 2;
-    pub(super) const VALUE_DATA: u32 = 3;
-    pub(super) const VALUE_TTL: u32 = 4;
-    pub(super) const VALUE_TIMESTAMP: u32 = 5;
-    pub(super) const VALUE_PERMISSIONS: u32 = 6;
-    pub(super) const VALUE_REFERENCES: u32 = 7;
-    pub(super) const REFERENCE_IDENTIFIER: u32 = 1;
-    pub(super) const REFERENCE_INDEX: u32 = 2;
+/// Field number of `Answer.found`, and that of `ResolveBatchResponse.answers`.
+const ANSWER_FOUND: u32 = 1;
+const BATCH_ANSWERS: u32 = 1;
+
+/// An `Answer` to be sent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EncodedAnswer {
+    /// An encoded answer.
+    Encoded(Encoded),
+    /// A packed record: the message in `Answer.found`.
+    Packed(PackedRecord),
 }
 
-/// Bytes that a record takes as a message beyond its packed form, for most records.
-const MORE_BYTES: usize = 64;
+/// A `ResolveBatchResponse` to be sent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EncodedAnswers {
+    /// The answers, in the order of the questions.
+    pub answers: Vec<EncodedAnswer>,
+}
 
-/// An `Answer` with a packed record.
-pub(super) fn encode_packed(packed: &PackedRecord) -> Encoded {
-    let head = packed.head();
-    let mut answer = Vec::with_capacity(packed.len() + MORE_BYTES);
-    put_message(&mut answer, field::ANSWER_FOUND, packed.len(), |record| {
-        put_bytes(record, field::RECORD_IDENTIFIER, head.identifier.as_bytes());
-        put_number(record, field::RECORD_STATUS, pb::Status::Active as u64);
-        for value in packed.values() {
-            put_message(record, field::RECORD_VALUES, value.view.data.len(), |out| put_value(out, &value));
+impl EncodedAnswer {
+    /// The answer with more fields behind its outcome, as [`Encoded::with`].
+    #[must_use]
+    pub fn with(&self, fields: &pb::Answer) -> Self {
+        let encoded = match self {
+            Self::Encoded(encoded) => encoded.with(fields),
+            Self::Packed(_) => Encoded(self.encode_to_vec().into()).with(fields),
+        };
+        encoded.into()
+    }
+}
+
+impl Default for EncodedAnswer {
+    fn default() -> Self {
+        Encoded::default().into()
+    }
+}
+
+impl From<Encoded> for EncodedAnswer {
+    fn from(encoded: Encoded) -> Self {
+        Self::Encoded(encoded)
+    }
+}
+
+impl Message for EncodedAnswer {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        match self {
+            Self::Encoded(encoded) => encoded.encode_raw(buf),
+            Self::Packed(packed) => put_message(ANSWER_FOUND, packed.as_message().len(), buf, |buf| {
+                buf.put_slice(packed.as_message());
+            }),
         }
-        put_number(record, field::RECORD_VERSION, head.version.number);
-        put_number(record, field::RECORD_LEDGER_INDEX, head.version.ledger_index);
-        put_number(record, field::RECORD_TIME, head.version.time_ms);
-    });
-    Encoded(answer.into())
-}
+    }
 
-fn put_value(out: &mut Vec<u8>, value: &PackedValue<'_>) {
-    put_number(out, field::VALUE_INDEX, value.view.index.into());
-    put_bytes(out, field::VALUE_TYPE, value.view.kind.as_bytes());
-    put_bytes(out, field::VALUE_DATA, value.view.data);
-    put_present(out, field::VALUE_TTL, value.view.ttl.into());
-    put_number(out, field::VALUE_TIMESTAMP, value.timestamp);
-    put_present(out, field::VALUE_PERMISSIONS, value.view.permissions.bits().into());
-    for (identifier, index) in value.references() {
-        put_message(out, field::VALUE_REFERENCES, identifier.len(), |reference| {
-            put_bytes(reference, field::REFERENCE_IDENTIFIER, identifier.as_bytes());
-            put_number(reference, field::REFERENCE_INDEX, index.into());
-        });
+    fn encoded_len(&self) -> usize {
+        match self {
+            Self::Encoded(encoded) => encoded.encoded_len(),
+            Self::Packed(packed) => message_len(ANSWER_FOUND, packed.as_message().len()),
+        }
+    }
+
+    /// Takes the message undecoded.
+    fn merge(&mut self, buf: impl Buf) -> Result<(), DecodeError> {
+        let mut encoded = Encoded::default();
+        encoded.merge(buf)?;
+        *self = encoded.into();
+        Ok(())
+    }
+
+    /// Not called: [`EncodedAnswer`] decodes no fields.
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        ctx: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        prost::encoding::skip_field(wire_type, tag, buf, ctx)
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
     }
 }
 
-/// A number, left out if it is 0.
-fn put_number(out: &mut Vec<u8>, field: u32, number: u64) {
-    if number != 0 {
-        put_present(out, field, number);
+impl Message for EncodedAnswers {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        for answer in &self.answers {
+            put_message(BATCH_ANSWERS, answer.encoded_len(), buf, |buf| answer.encode_raw(buf));
+        }
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.answers.iter().map(|answer| message_len(BATCH_ANSWERS, answer.encoded_len())).sum()
+    }
+
+    /// Takes each answer undecoded.
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        ctx: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        if tag != BATCH_ANSWERS {
+            return prost::encoding::skip_field(wire_type, tag, buf, ctx);
+        }
+        let mut bytes = bytes::Bytes::default();
+        prost::encoding::bytes::merge(wire_type, &mut bytes, buf, ctx)?;
+        self.answers.push(Encoded(bytes).into());
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.answers.clear();
     }
 }
 
-/// A number with presence.
-fn put_present(out: &mut Vec<u8>, field: u32, number: u64) {
-    encode_key(field, WireType::Varint, out);
-    encode_varint(number, out);
+/// A message of `len` bytes in a field, as `put` writes it.
+fn put_message<B: BufMut>(field: u32, len: usize, buf: &mut B, put: impl FnOnce(&mut B)) {
+    encode_key(field, WireType::LengthDelimited, buf);
+    encode_varint(len as u64, buf);
+    put(buf);
 }
 
-/// Bytes or a text, left out if empty.
-fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
-    if !bytes.is_empty() {
-        encode_key(field, WireType::LengthDelimited, out);
-        encode_varint(bytes.len() as u64, out);
-        out.extend_from_slice(bytes);
-    }
-}
-
-/// A message that `put` writes. Its length is known only behind it: room is left for the length of about `len` bytes, and
-/// the message is moved where it takes another number of bytes.
-fn put_message(out: &mut Vec<u8>, field: u32, len: usize, put: impl FnOnce(&mut Vec<u8>)) {
-    encode_key(field, WireType::LengthDelimited, out);
-    let at = out.len();
-    let room = encoded_len_varint(len as u64);
-    out.resize(at + room, 0);
-    put(out);
-    let len = out.len() - at - room;
-    let mut varint = [0; 10];
-    let mut rest = &mut varint[..];
-    encode_varint(len as u64, &mut rest);
-    let left = rest.len();
-    let varint = &varint[..varint.len() - left];
-    match varint.len() == room {
-        true => out[at..at + room].copy_from_slice(varint),
-        false => drop(out.splice(at..at + room, varint.iter().copied())),
-    }
+/// Length of a field with a message of `len` bytes.
+fn message_len(field: u32, len: usize) -> usize {
+    key_len(field) + encoded_len_varint(len as u64) + len
 }
 
 #[cfg(test)]
@@ -143,7 +177,17 @@ mod tests {
             };
             let found = Some(pb::answer::Outcome::Found(record_to_pb(&record)));
             let expected = pb::Answer { outcome: found, ..pb::Answer::default() }.encode_to_vec();
-            assert_eq!(encode_packed(&PackedRecord::of(&record).unwrap()).0, expected, "{count} values");
+            let packed = EncodedAnswer::Packed(PackedRecord::of(&record).unwrap());
+            assert_eq!(packed.encode_to_vec(), expected, "{count} values");
+            let more = pb::Answer { resolution: Some(pb::Resolution::default()), ..pb::Answer::default() };
+            let decoded = pb::Answer::decode(packed.with(&more).encode_to_vec().as_slice()).unwrap();
+            assert_eq!(decoded, pb::Answer { resolution: more.resolution, ..pb::Answer::decode(&*expected).unwrap() });
+            let batch = EncodedAnswers { answers: vec![packed.clone(), Encoded(expected.clone().into()).into()] };
+            let bytes = batch.encode_to_vec();
+            assert_eq!(batch.encoded_len(), bytes.len());
+            let decoded = pb::ResolveBatchResponse::decode(&*bytes).unwrap();
+            assert_eq!(decoded.answers, vec![pb::Answer::decode(&*expected).unwrap(); 2]);
+            assert_eq!(EncodedAnswers::decode(&*bytes).unwrap().answers[0].encode_to_vec(), expected);
         }
     }
 }

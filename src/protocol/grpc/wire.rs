@@ -6,7 +6,7 @@ use prost::{
     encoding::{DecodeContext, WireType, skip_field},
 };
 
-use super::{delegation_to_pb, packed::encode_packed, pb, record_to_pb, value_to_pb};
+use super::{delegation_to_pb, packed::EncodedAnswer, pb, record_to_pb, value_to_pb};
 use crate::{
     id::ParseError,
     record::Record,
@@ -16,14 +16,6 @@ use crate::{
 /// An encoded message of any kind.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Encoded(pub Bytes);
-
-/// A `ResolveBatchResponse` with encoded answers.
-#[derive(Clone, PartialEq, Message)]
-pub struct EncodedAnswers {
-    /// `Answer` messages.
-    #[prost(bytes = "bytes", repeated, tag = "1")]
-    pub answers: Vec<Bytes>,
-}
 
 /// An `ApplyBatchRequest` with encoded commands, so that a command that cannot be decoded does not spoil the others.
 #[derive(Clone, PartialEq, Message)]
@@ -36,16 +28,16 @@ pub struct EncodedCommands {
     pub atomic: bool,
 }
 
-/// Encodes an answer: a packed record from its bytes, another whole record once, to be cached with the answer.
+/// Encodes an answer: a packed record is a message already, another whole record is encoded once and cached.
 ///
 /// `asked` is the identifier as the client wrote it.
-pub fn encode_answer(answer: &Answer, asked: &str, filter: &Filter) -> Encoded {
+pub fn encode_answer(answer: &Answer, asked: &str, filter: &Filter) -> EncodedAnswer {
     match answer {
         Answer::Found(found) if filter.takes_all() => match found.form() {
-            FoundForm::Packed(packed) => encode_packed(packed),
-            FoundForm::Whole(record) => Encoded(record.rendered(|record| whole(record).0)),
+            FoundForm::Packed(packed) => EncodedAnswer::Packed(packed.clone()),
+            FoundForm::Whole(record) => Encoded(record.rendered(|record| whole(record).0)).into(),
         },
-        answer => encode(answer_to_pb(answer, asked, filter)),
+        answer => encode(answer_to_pb(answer, asked, filter)).into(),
     }
 }
 
@@ -143,12 +135,13 @@ impl Message for Encoded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::grpc::EncodedAnswers;
 
     #[test]
     fn encoded_answers_are_what_the_definitions_say() {
         let not_found = encode_answer(&Answer::NotFound, "88.1/a", &Filter::default());
         let denied = encode_answer(&Answer::Denied, "88.1/b", &Filter::default());
-        let batch = EncodedAnswers { answers: vec![not_found.0.clone(), denied.0] };
+        let batch = EncodedAnswers { answers: vec![not_found.clone(), denied] };
         let answer = pb::Answer::decode(not_found.encode_to_vec().as_slice()).unwrap();
         let outcome = |answer: &pb::Answer| format!("{:?}", answer.outcome);
         assert!(outcome(&answer).contains("NotFound"), "{answer:?}");

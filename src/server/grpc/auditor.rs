@@ -12,7 +12,7 @@ use crate::{
     id::{Identifier, Subtree},
     ledger::LedgerError,
     protocol::grpc::{
-        Encoded, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, encode_answer, fed_to_pb, history_to_pb, lookup_kind,
+        EncodedAnswer, HISTORY_LIMIT_DEFAULT, HISTORY_LIMIT_MAX, encode_answer, fed_to_pb, history_to_pb, lookup_kind,
         lookup_to_pb, path_to_pb,
         pb::{self, prove_request, resolve_at_request::At},
         proof_to_pb, recall_request, recall_step_to_pb,
@@ -51,7 +51,7 @@ impl auditor_server::Auditor for AuditorService {
     type TraceStream = trace::Messages<pb::TraceResponse>;
     type RecallStream = trace::Messages<pb::RecallResponse>;
 
-    async fn resolve_at(&self, request: Request<pb::ResolveAtRequest>) -> Result<Response<Encoded>, Status> {
+    async fn resolve_at(&self, request: Request<pb::ResolveAtRequest>) -> Result<Response<EncodedAnswer>, Status> {
         let caller = caller(&request);
         let pb::ResolveAtRequest { request, at } = request.into_inner();
         let pb::ResolveRequest { identifier: asked, types, indexes, .. } = request.unwrap_or_default();

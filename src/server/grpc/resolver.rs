@@ -10,7 +10,7 @@ use crate::{
     id::{Identifier, ParseError, Prefix},
     protocol::{
         grpc::{
-            Encoded, EncodedAnswers, PREFIXES_LIMIT_MAX, RESOLVE_BATCH_MAX, encode_answer, encode_failed,
+            EncodedAnswer, EncodedAnswers, PREFIXES_LIMIT_MAX, RESOLVE_BATCH_MAX, encode_answer, encode_failed,
             encode_invalid, encode_resolved, encode_traced, pb, prefix_to_pb, proofs_to_pb, services::resolver_server,
         },
         outcome::Outcome,
@@ -39,7 +39,7 @@ impl ResolverService {
         Self { desk }
     }
 
-    async fn answer(&self, request: &pb::ResolveRequest, caller: Caller) -> Result<Encoded, Unanswered> {
+    async fn answer(&self, request: &pb::ResolveRequest, caller: Caller) -> Result<EncodedAnswer, Unanswered> {
         let evidence = match request.evidence() {
             pb::Evidence::None => Evidence::None,
             pb::Evidence::Inclusion => Evidence::Inclusion,
@@ -61,8 +61,8 @@ impl ResolverService {
         let question = Question { identifier, moment: None, evidence, delegated, caller, follow };
         let Reply { answer, how, proofs } = self.desk.ask(question).await.map_err(Unanswered::NoAnswer)?;
         Ok(match how {
-            How::Walked { resolved, hops: Some(hops) } => encode_traced(&resolved, &hops, asked, &filter),
-            How::Walked { resolved, hops: None } => encode_resolved(&resolved, asked, &filter),
+            How::Walked { resolved, hops: Some(hops) } => encode_traced(&resolved, &hops, asked, &filter).into(),
+            How::Walked { resolved, hops: None } => encode_resolved(&resolved, asked, &filter).into(),
             How::Own => match proofs {
                 Some(proofs) => encode_answer(&answer, asked, &filter).with(&proofs_to_pb(&proofs)),
                 None => encode_answer(&answer, asked, &filter),
@@ -72,12 +72,12 @@ impl ResolverService {
 
     /// Answers one of many questions; a failure that concerns this question alone becomes an answer, so that the others
     /// go on.
-    async fn answer_in_place(&self, request: pb::ResolveRequest, caller: Caller) -> Result<Encoded, Status> {
+    async fn answer_in_place(&self, request: pb::ResolveRequest, caller: Caller) -> Result<EncodedAnswer, Status> {
         match self.answer(&request, caller).await {
             Ok(answer) => Ok(answer),
-            Err(Unanswered::Invalid(error)) => Ok(encode_invalid(&request.identifier, &error)),
+            Err(Unanswered::Invalid(error)) => Ok(encode_invalid(&request.identifier, &error).into()),
             Err(Unanswered::NoAnswer(none @ (NoAnswer::Walk(_) | NoAnswer::NoRoom(_) | NoAnswer::Busy(_)))) => {
-                Ok(encode_failed(&none, &request.identifier))
+                Ok(encode_failed(&none, &request.identifier).into())
             }
             Err(Unanswered::NoAnswer(none)) => Err(without_answer(&none)),
         }
@@ -86,16 +86,16 @@ impl ResolverService {
 
 #[tonic::async_trait]
 impl resolver_server::Resolver for ResolverService {
-    type ResolveStreamStream = Pin<Box<dyn Stream<Item = Result<Encoded, Status>> + Send>>;
+    type ResolveStreamStream = Pin<Box<dyn Stream<Item = Result<EncodedAnswer, Status>> + Send>>;
 
-    async fn resolve(&self, request: Request<pb::ResolveRequest>) -> Result<Response<Encoded>, Status> {
+    async fn resolve(&self, request: Request<pb::ResolveRequest>) -> Result<Response<EncodedAnswer>, Status> {
         let caller = caller(&request);
         let request = request.get_ref();
         match self.answer(request, caller).await {
             Ok(answer) => Ok(Response::new(answer)),
             // A traced walk is an answer even if it failed; so is "not responsible".
             Err(Unanswered::NoAnswer(none)) if is_answer(&none) => {
-                Ok(Response::new(encode_failed(&none, &request.identifier)))
+                Ok(Response::new(encode_failed(&none, &request.identifier).into()))
             }
             Err(Unanswered::NoAnswer(none)) => Err(without_answer(&none)),
             Err(Unanswered::Invalid(error)) => Err(Status::invalid_argument(error.to_string())),
@@ -116,8 +116,7 @@ impl resolver_server::Resolver for ResolverService {
         }
         // Cached answers are ready at once; those that wait for a disk or for other nodes wait in parallel.
         let answers = stream::iter(requests).map(|request| self.answer_in_place(request, caller.clone()));
-        let answers: Vec<Encoded> = answers.buffered(WAITING_AT_ONCE).try_collect().await?;
-        let answers = answers.into_iter().map(|answer| answer.0).collect();
+        let answers = answers.buffered(WAITING_AT_ONCE).try_collect().await?;
         Ok(Response::new(EncodedAnswers { answers }))
     }
 
