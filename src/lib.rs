@@ -107,7 +107,7 @@
 //! | [`audit`] | a whole log and its index, computed again from the entries | `entry`, `ledger`, `vindex` |
 //! | [`cache`] | sharded LRU with a byte budget and single flight; generic | – |
 //! | [`rights`] | rights to read, write, mirror, and have walks made; no I/O | `network`, `record`, `entry` |
-//! | [`resolver`] | the read core: the desk, recursion | `id`, `record`, `entry`, `ledger`, `follow`, `proof`, `store`, `vindex`, `cache`, `network`, `rights` |
+//! | [`resolver`] | the read core: the desk, recursion | `codec`, `id`, `record`, `entry`, `ledger`, `follow`, `proof`, `store`, `vindex`, `cache`, `network`, `rights` |
 //! | [`registry`] | the write core | `codec`, `id`, `record`, `entry`, `ledger`, `store` |
 //! | [`protocol`] | codecs without sockets: gRPC, DNS, JSON, and the one table of outcomes | the cores' types, `cache`, `proof`, `rights`, `vindex` |
 //! | [`client`] | outbound connections; asks other nodes for the read core | `protocol`, `tlog`, `record`, `resolver` |

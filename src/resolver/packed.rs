@@ -90,7 +90,7 @@ impl PackedRecord {
     pub fn head(&self) -> PackedHead<'_> {
         let version = Version { number: 0, ledger_index: 0, time_ms: 0 };
         let mut head = PackedHead { identifier: "", version };
-        for (number, field) in Fields(Reader::new(&self.0)) {
+        for (number, field) in MessageFields(Reader::new(&self.0)) {
             match (number, field) {
                 (field::RECORD_IDENTIFIER, Field::Bytes(text)) => head.identifier = unpacked(std::str::from_utf8(text)),
                 (field::RECORD_VERSION, Field::Number(number)) => head.version.number = number,
@@ -104,7 +104,7 @@ impl PackedRecord {
 
     /// The values, in order of their indexes.
     pub fn values(&self) -> impl Iterator<Item = PackedValue<'_>> {
-        Fields(Reader::new(&self.0)).filter_map(|field| match field {
+        MessageFields(Reader::new(&self.0)).filter_map(|field| match field {
             (field::RECORD_VALUES, Field::Bytes(message)) => Some(PackedValue::read(message)),
             _ => None,
         })
@@ -143,7 +143,7 @@ impl<'a> PackedValue<'a> {
     fn read(message: &'a [u8]) -> Self {
         let mut view = ValueView { index: 0, kind: "", data: &[], ttl: 0, permissions: Permissions::DEFAULT };
         let mut timestamp = 0;
-        for (number, field) in Fields(Reader::new(message)) {
+        for (number, field) in MessageFields(Reader::new(message)) {
             match (number, field) {
                 (field::VALUE_INDEX, Field::Number(index)) => view.index = unpacked(u32::try_from(index)),
                 (field::VALUE_TYPE, Field::Bytes(text)) => view.kind = unpacked(std::str::from_utf8(text)),
@@ -161,7 +161,7 @@ impl<'a> PackedValue<'a> {
 
     /// The references: identifier and value index of each.
     pub fn references(&self) -> impl Iterator<Item = (&'a str, u32)> + use<'a> {
-        Fields(Reader::new(self.message)).filter_map(|field| match field {
+        MessageFields(Reader::new(self.message)).filter_map(|field| match field {
             (field::VALUE_REFERENCES, Field::Bytes(message)) => Some(reference(message)),
             _ => None,
         })
@@ -170,7 +170,7 @@ impl<'a> PackedValue<'a> {
 
 fn reference(message: &[u8]) -> (&str, u32) {
     let mut reference = ("", 0);
-    for (number, field) in Fields(Reader::new(message)) {
+    for (number, field) in MessageFields(Reader::new(message)) {
         match (number, field) {
             (field::REFERENCE_IDENTIFIER, Field::Bytes(text)) => reference.0 = unpacked(std::str::from_utf8(text)),
             (field::REFERENCE_INDEX, Field::Number(index)) => reference.1 = unpacked(u32::try_from(index)),
@@ -191,9 +191,9 @@ enum Field<'a> {
 }
 
 /// The fields of a message with their numbers, in order.
-struct Fields<'a>(Reader<'a>);
+struct MessageFields<'a>(Reader<'a>);
 
-impl<'a> Iterator for Fields<'a> {
+impl<'a> Iterator for MessageFields<'a> {
     type Item = (u8, Field<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {

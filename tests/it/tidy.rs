@@ -33,8 +33,8 @@ const EDGES: [(&str, &[&str]); 25] = [
     (
         "resolver",
         &[
-            "id", "record", "tlog", "entry", "ledger", "follow", "proof", "store", "vindex", "cache", "network",
-            "rights",
+            "codec", "id", "record", "tlog", "entry", "ledger", "follow", "proof", "store", "vindex", "cache",
+            "network", "rights",
         ],
     ),
     ("registry", &["codec", "id", "record", "tlog", "entry", "ledger", "store"]),
