@@ -74,8 +74,8 @@ pub enum AnswerView<'a> {
     Denied,
 }
 
-/// An active record with the values that may be read. Most records are nothing but values, and are held packed: a cache
-/// holds three times as many, and front ends copy the packed bytes or read them in place.
+/// An active record with the values that may be read. Most records are nothing but values, and are held packed, in one
+/// allocation: front ends copy the packed bytes or read them in place.
 #[derive(Clone, Debug)]
 pub struct Found(Holding);
 

@@ -2,8 +2,8 @@
 //!
 //! The layout is that of the message `Record` of `record.proto` (Protocol Buffers, "Encoding"): fields in the order of
 //! their numbers, and none that has its default. So gRPC, over which most answers leave, copies it, and the others read it
-//! in place; a test of the gRPC messages holds the two together. A record of four short values takes about 240 bytes, and
-//! a fifth of what its parts take apart. Packed bytes stay in the memory of one process: they are no format on disk.
+//! in place; a test of the gRPC messages holds the two together. Packed bytes stay in the memory of one process: they are
+//! no format on disk.
 
 use std::sync::Arc;
 
