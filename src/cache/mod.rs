@@ -21,10 +21,7 @@ use std::{
     borrow::Borrow,
     collections::HashMap,
     hash::{BuildHasher, Hash, RandomState},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use lru::LruCache;
@@ -70,7 +67,6 @@ pub struct Cache<K: Hash + Eq, V> {
     hasher: RandomState,
     weigh: Weigh<K, V>,
     budget: ShardBudget,
-    misses: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -79,6 +75,7 @@ struct Shard<K: Hash + Eq, V> {
     flights: HashMap<K, Arc<Flight<V>>, RandomState>,
     bytes: usize,
     hits: u64,
+    misses: u64,
 }
 
 /// A fill in flight, and the callers that wait for it.
@@ -130,14 +127,13 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         let shard = || {
             let entries = LruCache::unbounded_with_hasher(RandomState::new());
             let flights = HashMap::default();
-            Mutex::new(Shard { entries, flights, bytes: 0, hits: 0 })
+            Mutex::new(Shard { entries, flights, bytes: 0, hits: 0, misses: 0 })
         };
         Self {
             shards: (0..SHARD_COUNT).map(|_| shard()).collect(),
             hasher: RandomState::new(),
             weigh,
             budget: budget.into().per_shard(SHARD_COUNT),
-            misses: AtomicU64::new(0),
         }
     }
 
@@ -158,7 +154,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
             shard.hits += 1;
             return Boarded::Hit(value);
         }
-        self.misses.fetch_add(1, Ordering::Relaxed);
+        shard.misses += 1;
         if let Some(flight) = shard.flights.get(key) {
             return Boarded::Joined(Seat(flight.landing.subscribe()));
         }
@@ -205,10 +201,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
 
     /// Counters and size of the cache.
     pub fn stats(&self) -> CacheStats {
-        let mut stats = CacheStats { misses: self.misses.load(Ordering::Relaxed), ..CacheStats::default() };
+        let mut stats = CacheStats::default();
         for shard in &self.shards {
             let shard = lock(shard);
             stats.hits += shard.hits;
+            stats.misses += shard.misses;
             stats.entries += shard.entries.len();
             stats.bytes += shard.bytes;
         }
