@@ -39,6 +39,25 @@ pub struct PastPage {
     pub bytes_max: usize,
 }
 
+impl PastPage {
+    /// Reads the entries of the page, given newest first.
+    pub(super) fn read(
+        self,
+        entries: impl Iterator<Item = Result<EntryBytes, ReadError>>,
+    ) -> Result<Vec<EntryBytes>, ReadError> {
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        for entry in entries.take(self.entries_max) {
+            let entry = entry?;
+            bytes += entry.len();
+            page.push(entry);
+            if bytes > self.bytes_max {
+                break;
+            }
+        }
+        Ok(page)
+    }
+}
+
 /// Failure to read entries.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {

@@ -199,16 +199,8 @@ impl Entries for MemoryEntries {
     }
 
     fn past(&self, key: &Key, page: PastPage) -> Result<Vec<EntryBytes>, ReadError> {
-        let (mut entries, mut bytes) = (Vec::new(), 0);
-        for (index, _) in self.index.superseded(key, page.upto, page.entries_max)? {
-            let entry = self.at(index)?;
-            bytes += entry.len();
-            entries.push(entry);
-            if bytes > page.bytes_max {
-                break;
-            }
-        }
-        Ok(entries)
+        let found = self.index.superseded(key, page.upto, page.entries_max)?;
+        page.read(found.into_iter().map(|(index, _)| self.at(index)))
     }
 
     fn by_name_hash(&self, hash: &NameHash) -> Result<Option<EntryBytes>, ReadError> {

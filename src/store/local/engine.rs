@@ -86,16 +86,8 @@ impl Entries for LocalEntries {
     }
 
     fn past(&self, key: &Key, page: PastPage) -> Result<Vec<EntryBytes>, ReadError> {
-        let (mut entries, mut bytes) = (Vec::new(), 0);
-        for (_, position) in self.index.superseded(key, page.upto, page.entries_max)? {
-            let entry = self.entry(position)?;
-            bytes += entry.len();
-            entries.push(entry);
-            if bytes > page.bytes_max {
-                break;
-            }
-        }
-        Ok(entries)
+        let found = self.index.superseded(key, page.upto, page.entries_max)?;
+        page.read(found.into_iter().map(|(_, position)| self.entry(position)))
     }
 
     fn by_name_hash(&self, hash: &NameHash) -> Result<Option<EntryBytes>, ReadError> {
