@@ -64,7 +64,16 @@ impl PackedRecord {
     pub fn of(record: &Record) -> Option<Self> {
         let Record { identifier, values, values_erased, status, version, edges, edges_truncated, outputs } = record;
         let has_more = !edges.is_empty() || *edges_truncated || outputs.is_some() || !values_erased.is_empty();
-        if has_more || *status != Status::Active {
+        // What is packed is parsed again. No identifier is known that is not its own canonical form; one that is not would be
+        // held as it is, for a record of another node must never end a task.
+        let is_stable =
+            |identifier: &Identifier| Identifier::parse(identifier.as_str()).is_ok_and(|again| again == *identifier);
+        let mut referenced = values.iter().flat_map(|value| &value.references);
+        if has_more
+            || *status != Status::Active
+            || !is_stable(identifier)
+            || !referenced.all(|reference| is_stable(&reference.identifier))
+        {
             return None;
         }
         let (mut packed, mut message) = (Vec::with_capacity(512), Vec::with_capacity(128));
