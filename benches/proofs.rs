@@ -9,7 +9,10 @@ use std::{hint::black_box, sync::Arc, time::Duration};
 use criterion::{Criterion, criterion_group, criterion_main};
 use nix::time::{ClockId, clock_gettime};
 use touchmark::{
-    ledger::tree::{Levels, NewHashes, Prover},
+    ledger::{
+        LedgerError,
+        tree::{Levels, NewHashes, Prover},
+    },
     tlog::{
         Frontier, Hash,
         merkle::{self, TreeHead},
@@ -28,7 +31,7 @@ fn leaf(index: u64) -> Hash {
 }
 
 /// Writes the files; returns them with the head of the tree.
-fn grow(directory: &std::path::Path) -> std::io::Result<(Arc<Levels>, TreeHead)> {
+fn grow(directory: &std::path::Path) -> Result<(Arc<Levels>, TreeHead), LedgerError> {
     let levels = Levels::open(directory)?;
     let mut frontier = Frontier::default();
     while frontier.size() < ENTRIES {

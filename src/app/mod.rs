@@ -49,7 +49,7 @@ pub use crate::{
 use crate::{
     client::witness::WitnessClient,
     config::{self, Config, Machine, Sizes, WitnessAddress},
-    ledger::{Appender, DataDir, KeySource, Ledger, MirrorOf, Opening, Publication, Recovered, Replica},
+    ledger::{Appender, DataDir, Followed, KeySource, Ledger, MirrorOf, Opening, Publication, Recovered, Replica},
     mirror::directory,
     protocol::dns::dnssec::keys::Algorithm,
     publish::{self, Witness},
@@ -274,14 +274,14 @@ impl Opened {
             Ok(())
         })?;
         if let Some(of) = mirror {
-            let (ledger, replica) = replayed.follow()?;
-            let entries = Arc::new(LocalEntries::new(index, Arc::clone(&ledger)));
+            let Followed { ledger, replica, segments } = replayed.follow()?;
+            let entries = Arc::new(LocalEntries::new(index, segments));
             return Ok(Self { ledger, entries, writer: Writer::Mirror(replica, Box::new(of)) });
         }
         let mut witnesses: Vec<_> = config.witnesses.list.iter().map(witness_of).collect();
         publish::ask(&replayed, &mut witnesses, config.witnesses.required)?;
-        let Recovered { ledger, appender } = replayed.sign()?;
-        let entries = Arc::new(LocalEntries::new(index, Arc::clone(&ledger)));
+        let Recovered { ledger, appender, segments } = replayed.sign()?;
+        let entries = Arc::new(LocalEntries::new(index, segments));
         Ok(Self { ledger, entries, writer: Writer::Own(appender, witnesses) })
     }
 }

@@ -7,13 +7,12 @@
 
 use super::{
     DataDir, Erasures, Keys, Ledger, LedgerError, Missing, Position, Unexplained,
-    append::check_erasures,
+    local::{LocalSegments, check_erasures},
     previous,
     recover::limit,
-    redactions::Redactions,
-    segment::{BadEntry, BadFrame, Frame, Scanned, Segments},
+    segment::{BadEntry, BadFrame, Frame, Scanned, SegmentFiles},
     signed_head::read_slots,
-    tree::{Levels, NewHashes},
+    tree::{Levels, NewHashes, TreeHashes as _},
 };
 use crate::{
     entry::{
@@ -48,9 +47,9 @@ pub fn audit<E: From<LedgerError>>(
     mut visit: impl FnMut(Position, &StoredEntry<'_>) -> Result<(), E>,
 ) -> Result<Audit, E> {
     let mut auditor = Auditor::open(directory)?;
-    let mut position = Segments::first();
+    let mut position = SegmentFiles::first();
     let torn_bytes = loop {
-        match auditor.segments.scan(position) {
+        match auditor.segments.files.scan(position) {
             // A mirror never had a checkpoint for this frame: the next start cuts it.
             Ok(Scanned::Frame(frame)) if frame.info.first_index >= auditor.limit => break frame.end().0 - position.0,
             Ok(Scanned::Frame(frame)) => {
@@ -69,8 +68,7 @@ pub fn audit<E: From<LedgerError>>(
 }
 
 struct Auditor {
-    segments: Segments,
-    levels: Levels,
+    segments: LocalSegments,
     keys: Keys,
     chain: Chain,
     /// Bytes of redactions of an erasure that never counted.
@@ -88,17 +86,15 @@ impl Auditor {
                 return Err(LedgerError::damaged(&path, "is missing"));
             }
         }
-        let tree = directory.tree();
-        let levels = Levels::open(&tree).map_err(|error| LedgerError::io("cannot open", &tree, error))?;
-        let segments = Segments::open(&directory.segments(), Redactions::open(&directory.redactions())?)?;
+        let segments = LocalSegments::open(directory)?;
         let mirrored = match &keys {
             Keys::Own(_) => None,
             Keys::Mirrored(verifier) => Some(&**verifier),
         };
         let limit = limit(directory, mirrored)?;
-        let torn_redactions = check_erasures(&segments, limit)?;
+        let torn_redactions = check_erasures(&segments.files, limit)?;
         let (chain, unexplained) = (Chain::default(), Unexplained::default());
-        Ok(Self { segments, levels, keys, chain, torn_redactions, limit, unexplained })
+        Ok(Self { segments, keys, chain, torn_redactions, limit, unexplained })
     }
 
     fn frame<E: From<LedgerError>>(
@@ -150,7 +146,7 @@ impl Auditor {
 
     /// Error that names the first bad entry of a damaged frame.
     fn bad_frame(&self, position: Position) -> Result<LedgerError, LedgerError> {
-        let BadFrame { path, entry } = self.segments.bad_frame(position)?;
+        let BadFrame { path, entry } = self.segments.files.bad_frame(position)?;
         let (first, path) = (self.chain.size(), path.display());
         Ok(match entry {
             Some(entry) => bad(first + entry, &format!("fails its checksum, in {path}")),
@@ -209,10 +205,10 @@ impl Auditor {
     ) -> Result<(), LedgerError> {
         let bytes = self
             .segments
-            .read_entry(position)
+            .entry_at(position)
             .map_err(|_| bad(entry.index, "names a previous entry that is not there"))?;
-        let before =
-            StoredEntry::read(&bytes).map_err(|_| bad(entry.index, "names a previous entry that cannot be read"))?;
+        let before = StoredEntry::read(bytes.as_bytes())
+            .map_err(|_| bad(entry.index, "names a previous entry that cannot be read"))?;
         let same = before.subject().is_some_and(|before| before == *subject);
         let follows = check_previous(Some(previous), Some(before.index))
             .and_then(|()| check_version(entry.version, Some(before.version)));
@@ -227,9 +223,9 @@ impl Auditor {
     fn check_erased(&self, erase: &StoredEntry<'_>, erasure: &Erasure) -> Result<(), LedgerError> {
         let mut next = previous(erase);
         while let Some((index, position)) = next {
-            let bytes = self.segments.read_entry(position);
+            let bytes = self.segments.entry_at(position);
             let bytes = bytes.map_err(|_| bad(erase.index, &format!("erased entry {index}, which cannot be read")))?;
-            let entry = StoredEntry::read(&bytes);
+            let entry = StoredEntry::read(bytes.as_bytes());
             let entry = entry.map_err(|_| bad(erase.index, &format!("erased entry {index}, which cannot be read")))?;
             if entry.holds_any(erasure.values) {
                 return Err(bad(index, &format!("holds a value that entry {} says was erased", erase.index)));
@@ -240,25 +236,21 @@ impl Auditor {
     }
 
     fn leaf(&self, index: u64, start: u64, hashes: &NewHashes) -> Result<Hash, LedgerError> {
-        self.levels
-            .leaf_with(index, start, hashes)
-            .map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
+        self.segments.levels.leaf_with(index, start, hashes)
     }
 
     /// Compares derived hashes and positions with those in the tree files.
     fn compare(&self, start: u64, hashes: &NewHashes) -> Result<(), LedgerError> {
         for (level, derived) in hashes.levels() {
             let first = Levels::width(level, start);
-            let stored = self.levels.read(level, first, derived.len());
-            let stored = stored.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))?;
+            let stored = self.segments.hashes(level, first, derived.len())?;
             if let Some(offset) = (0..derived.len()).find(|&offset| derived[offset] != stored[offset].0) {
                 let entry = ((first + offset as u64 + 1) << (8 * level)) - 1;
                 return Err(bad(entry, &format!("has another hash in level {level} of the tree files")));
             }
         }
         let derived: Vec<Position> = hashes.positions().collect();
-        let stored = self.levels.read_positions(start, derived.len());
-        let stored = stored.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))?;
+        let stored = self.segments.levels.read_positions(start, derived.len())?;
         match derived.iter().zip(&stored).position(|(derived, stored)| derived != stored) {
             Some(offset) => Err(bad(start + offset as u64, "lies elsewhere than the tree files say")),
             None => Ok(()),
@@ -267,14 +259,15 @@ impl Auditor {
 
     /// Bytes of tree hashes beyond the last entry: a batch's hashes are written before its frame.
     fn torn_hash_bytes(&self, size: u64) -> Result<u64, LedgerError> {
-        let lens = self.levels.file_lens();
-        let lens = lens.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))?;
+        let levels = &self.segments.levels;
         let expected = Levels::file_lens_of(size);
-        lens.iter()
+        levels
+            .file_lens()?
+            .iter()
             .zip(expected)
             .map(|(&len, expected)| {
                 len.checked_sub(expected).ok_or_else(|| {
-                    LedgerError::damaged(self.levels.directory(), &format!("are shorter than {size} entries make them"))
+                    LedgerError::damaged(levels.directory(), &format!("are shorter than {size} entries make them"))
                 })
             })
             .sum()
@@ -316,9 +309,7 @@ impl Auditor {
             if signed.size > size {
                 return Err(behind("which is more"));
             }
-            let root = self.levels.frontier(signed.size);
-            let root = root.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))?.root();
-            if root != signed.root {
+            if self.segments.frontier(signed.size)?.root() != signed.root {
                 return Err(behind("with another root"));
             }
         }

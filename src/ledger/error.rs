@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{BATCH_BYTES_MAX, Position, data_dir};
+use super::{BATCH_BYTES_MAX, data_dir};
 use crate::{
     codec::Torn,
+    entry::Locator,
     tlog::{BadOrigin, SignedCheckpoint},
 };
 
@@ -165,7 +166,7 @@ impl LedgerError {
         Self::Damaged { path: path.into(), what: what.into() }
     }
 
-    pub(super) fn entry(position: Position, torn: Torn) -> Self {
+    pub(super) fn entry(Locator(position): Locator, torn: Torn) -> Self {
         Self::Damaged { path: "entry".into(), what: format!("at position {position} cannot be read: {torn}") }
     }
 }

@@ -114,7 +114,7 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// As for [`Ledger::entry`].
+    /// As for [`Ledger::at`].
     pub fn unexplained(&self, from: u64) -> Result<Unexplained, LedgerError> {
         let mut pass = from;
         loop {

@@ -97,7 +97,7 @@ pub(super) mod contract {
     use crate::tlog::{Hash, LedgerKey};
 
     /// The reference model: a head in memory, which all that share the cell have open.
-    #[derive(Debug, Default)]
+    #[derive(Clone, Debug, Default)]
     pub(crate) struct MemoryHead {
         cell: Arc<Mutex<Option<SignedCheckpoint>>>,
     }

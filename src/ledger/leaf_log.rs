@@ -23,7 +23,7 @@ use super::{
     LedgerError, Position,
     head::OwnHead,
     signed_head::{SignedHead, read_slots},
-    tree::{Levels, NewHashes},
+    tree::{Levels, NewHashes, TreeHashes as _},
 };
 use crate::{
     entry::{TEXT_BYTES_MAX, leaf_hash},
@@ -101,11 +101,11 @@ impl LeafLog {
         let end = end.ok_or_else(|| {
             LedgerError::damaged(&log.path, &format!("does not hold the {size} leaves that were signed for"))
         })?;
-        log.levels.cut(size).map_err(|error| LedgerError::io("cannot cut", log.levels.directory(), error))?;
+        log.levels.cut(size)?;
         if log.leaves_len()? > end {
             log.leaves.set_len(end).map_err(|error| LedgerError::io("cannot cut", &log.path, error))?;
         }
-        let frontier = log.frontier(size)?;
+        let frontier = log.levels.frontier(size)?;
         log.publish_signed(head.newest().cloned())?;
         let log = Arc::new(log);
         Ok((Arc::clone(&log), LeafLogWriter { log, frontier, head, end, stopped: None }))
@@ -149,7 +149,6 @@ impl LeafLog {
             return Err(LedgerError::damaged(&directory.join("signed_head"), &what));
         }
         let (size, root) = slots.newest.map_or((0, None), |(_, newest)| (newest.size, Some(newest.root)));
-        let tree_error = |error| LedgerError::io("cannot read", log.levels.directory(), error);
         let (mut frontier, mut offset) = (Frontier::default(), 0);
         while frontier.size() < size {
             let index = frontier.size();
@@ -160,11 +159,11 @@ impl LeafLog {
             frontier.push(hash, |level, hash| hashes.push((level, hash)));
             for (level, hash) in hashes {
                 let number = Levels::width(level, frontier.size()) - 1;
-                if log.levels.read(level, number, 1).map_err(tree_error)?.first() != Some(&hash) {
+                if log.levels.hashes(level, number, 1)?.first() != Some(&hash) {
                     return Err(bad(&format!("has another hash in level {level} of the tree files")));
                 }
             }
-            if log.levels.position(index).map_err(tree_error)?.0 != offset {
+            if log.levels.position(index)?.0 != offset {
                 return Err(bad("lies elsewhere than the tree files say"));
             }
             offset += (LEAF_HEADER_BYTES + leaf.len()) as u64;
@@ -172,7 +171,7 @@ impl LeafLog {
         if root.is_some_and(|root| root != frontier.root()) {
             return Err(LedgerError::damaged(&log.path, "holds leaves with another root than was signed for"));
         }
-        let lens = log.levels.file_lens().map_err(tree_error)?;
+        let lens = log.levels.file_lens()?;
         let beyond = lens.iter().zip(Levels::file_lens_of(size)).map(|(len, expected)| len.saturating_sub(expected));
         let unsigned_bytes = log.leaves_len()?.saturating_sub(offset) + beyond.sum::<u64>();
         Ok(Some(LeafLogCheck { leaves: size, unsigned_bytes }))
@@ -204,9 +203,8 @@ impl LeafLog {
     ///
     /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if there is no such leaf or its checksum is wrong.
     pub fn leaf(&self, index: u64) -> Result<Vec<u8>, LedgerError> {
-        let position = self.levels.position(index);
-        let position = position.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))?;
-        self.leaf_at(position.0)?.ok_or_else(|| LedgerError::damaged(&self.path, &format!("holds no leaf {index}")))
+        self.leaf_at(self.levels.position(index)?.0)?
+            .ok_or_else(|| LedgerError::damaged(&self.path, &format!("holds no leaf {index}")))
     }
 
     /// Reads `count` hashes of full subtrees of 256^level leaves, from hash `start` on: a part of a C2SP tile.
@@ -215,16 +213,14 @@ impl LeafLog {
     ///
     /// [`LedgerError::Io`], also if there are fewer hashes.
     pub fn hashes(&self, level: usize, start: u64, count: usize) -> Result<Vec<Hash>, LedgerError> {
-        let hashes = self.levels.read(level, start, count);
-        hashes.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
+        self.levels.hashes(level, start, count)
     }
 
     fn files(directory: &Path, key: LedgerKey) -> Result<Self, LedgerError> {
         let (path, tree) = (directory.join("leaves"), directory.join("tree"));
         let leaves = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let leaves = leaves.map_err(|error| LedgerError::io("cannot open", &path, error))?;
-        let levels = Levels::open(&tree).map_err(|error| LedgerError::io("cannot open", &tree, error))?;
-        Ok(Self { path, leaves, levels, key, last: RwLock::default() })
+        Ok(Self { path, leaves, levels: Levels::open(&tree)?, key, last: RwLock::default() })
     }
 
     fn leaves_len(&self) -> Result<u64, LedgerError> {
@@ -246,8 +242,7 @@ impl LeafLog {
 
     /// Derives the tree files again from the first `size` leaves.
     fn derive_tree(&self, size: u64) -> Result<(), LedgerError> {
-        let tree_error = |what, error| LedgerError::io(what, self.levels.directory(), error);
-        self.levels.cut(0).map_err(|error| tree_error("cannot cut", error))?;
+        self.levels.cut(0)?;
         let (mut frontier, mut offset, mut new) = (Frontier::default(), 0, NewHashes::default());
         while frontier.size() < size {
             let Some(leaf) = self.leaf_at(offset)? else {
@@ -256,20 +251,15 @@ impl LeafLog {
             };
             let before = frontier.size();
             stage(&mut frontier, &mut new, &leaf, offset);
-            self.levels.append(before, &new).map_err(|error| tree_error("cannot write", error))?;
+            self.levels.append(before, &new)?;
             offset += (LEAF_HEADER_BYTES + leaf.len()) as u64;
         }
-        self.levels.sync().map_err(|error| tree_error("cannot sync", error))
-    }
-
-    fn frontier(&self, size: u64) -> Result<Frontier, LedgerError> {
-        let frontier = self.levels.frontier(size);
-        frontier.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
+        self.levels.sync()
     }
 
     fn publish_signed(&self, signed: Option<SignedCheckpoint>) -> Result<(), LedgerError> {
         let Some(checkpoint) = signed.filter(|signed| signed.size > 0) else { return Ok(()) };
-        let path = self.frontier(checkpoint.size - 1)?.path_of_next();
+        let path = self.levels.frontier(checkpoint.size - 1)?.path_of_next();
         self.publish(LastLeaf { leaf: self.leaf(checkpoint.size - 1)?.into(), path: path.into(), checkpoint });
         Ok(())
     }
@@ -332,8 +322,7 @@ impl LeafLogWriter {
         let (before, path) = (self.frontier.size(), self.frontier.path_of_next());
         let (mut frontier, mut new) = (self.frontier.clone(), NewHashes::default());
         stage(&mut frontier, &mut new, leaf, self.end);
-        let appended = log.levels.append(before, &new);
-        appended.map_err(|error| LedgerError::io("cannot write", log.levels.directory(), error))?;
+        log.levels.append(before, &new)?;
         Ok((frame.len() as u64, path, frontier))
     }
 

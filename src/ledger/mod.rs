@@ -8,9 +8,9 @@
 //! DIR/ledger/seen        also on a mirror: the largest checkpoint seen of its primary   seen
 //! DIR/ledger/signed_head the last checkpoint signed                                     signed_head
 //! DIR/ledger/promoted    note of a former mirror that signs under its primary's key     promote
-//! DIR/ledger/segments/   frames of entries with their values and salts                  segment, entry
-//! DIR/ledger/redactions  redacted entries, in place of erased ones                      redactions
-//! DIR/ledger/tree/       hashes of the Merkle tree, by level; positions of entries      tree, tiles
+//! DIR/ledger/segments/   frames of entries with their values and salts                  local: segment, entry
+//! DIR/ledger/redactions  redacted entries, in place of erased ones                      local: redactions
+//! DIR/ledger/tree/       hashes of the Merkle tree, by level; positions of entries      local: tree, tiles
 //! DIR/index/             the index (`store`); disposable
 //! DIR/vindex/            the output log of the verifiable index (`vindex`)              leaf_log
 //! ```
@@ -19,6 +19,9 @@
 //! [`Draft`](crate::entry::Draft)s, and [`Batch::commit`] writes tree hashes, writes the frame, syncs it, signs, stores
 //! the signature, publishes. A committed batch is durable. Reading ([`Ledger`]) is safe from any thread meanwhile and
 //! sees only published entries.
+//!
+//! Where entries and hashes are kept is behind a contract, [`Segments`]; files are its one implementation ([`LocalSegments`]),
+//! beside a model in memory. The last signed checkpoint is behind another, [`Head`].
 //!
 //! Opening ends before the first signature ([`Replayed`]), so that witnesses and mirrors can be asked for a later state
 //! of the ledger first. Proofs come from the tree's files; [`Publication`] holds the published checkpoints and their
@@ -38,6 +41,9 @@ mod head;
 mod key_file;
 mod keys;
 mod leaf_log;
+mod local;
+#[cfg(test)]
+mod memory;
 mod promote;
 mod publication;
 mod recover;
@@ -45,20 +51,22 @@ mod redactions;
 mod replica;
 mod seen;
 mod segment;
+mod segments;
+#[cfg(test)]
+mod segments_contract;
 mod signed_head;
 mod tiles;
 pub mod tree;
 
 use std::{
-    fmt, io,
-    ops::Range,
+    fmt,
     sync::{
         Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-pub use append::{Appender, BATCH_BYTES_MAX, Batch, BatchMark, Committed, EdgesAfter, Erasing, ErasureStaged, Pushed};
+pub use append::{Appender, BATCH_BYTES_MAX, Batch, Committed, EdgesAfter, Erasing, ErasureStaged, Pushed};
 pub use audit::{Audit, audit};
 pub use data_dir::DataDir;
 pub use error::LedgerError;
@@ -67,20 +75,21 @@ pub use head::Head;
 pub use key_file::write_secret;
 pub use keys::{MirrorOf, PREFIXES_MAX};
 pub use leaf_log::{LastLeaf, LeafLog, LeafLogCheck, LeafLogWriter};
+pub use local::LocalSegments;
 pub use promote::{PromotionKey, promote};
 pub use publication::Publication;
-pub use recover::{KeySource, Opening, Recovered, Replayed, ReplayedFrame};
+pub use recover::{Followed, KeySource, Opening, Recovered, Replayed, ReplayedFrame};
 #[cfg(any(test, fuzzing))]
 pub(crate) use redactions::fuzz as redactions_fuzz;
 pub use replica::{Foreign, Replica, ReplicaBatch};
 pub use seen::Seen;
 pub use segment::ENTRY_BYTES_MAX;
+pub use segments::{BatchMark, Redacted, Redacting, Segments, SegmentsWriter, StagedBatch, Unwritten};
 pub use signed_head::SLOT_BYTES as CHECKPOINT_BYTES_MAX;
 
 use keys::Keys;
-use redactions::Redactions;
-use segment::{FRAME_HEADER_BYTES, Segments};
-use tree::{Levels, Prover};
+use segment::{FRAME_HEADER_BYTES, SegmentFiles};
+use tree::Prover;
 
 use crate::{
     codec::Torn,
@@ -117,7 +126,7 @@ impl Mark {
     }
 
     fn frame_position(self) -> Position {
-        self.position.max(Segments::first())
+        self.position.max(SegmentFiles::first())
     }
 }
 
@@ -160,8 +169,7 @@ impl<T> Resident<T> {
 /// The ledger, for reading.
 #[derive(Debug)]
 pub struct Ledger {
-    segments: Arc<Segments>,
-    levels: Arc<Levels>,
+    segments: Arc<dyn Segments>,
     prover: Prover,
     keys: Keys,
     published: RwLock<SignedCheckpoint>,
@@ -172,31 +180,20 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// The ledger in segments, up to a checkpoint that they hold.
+    fn new(segments: Arc<dyn Segments>, keys: Keys, published: SignedCheckpoint) -> Self {
+        let prover = Prover::new(Arc::clone(&segments) as _);
+        let (size, published) = (AtomicU64::new(published.size), RwLock::new(published));
+        Self { segments, prover, keys, published, size, halted: OnceLock::new() }
+    }
+
     /// Reads the entry with an index.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Io`], also when there is no such entry; [`LedgerError::Damaged`] when it cannot be read.
     pub fn at(&self, index: u64) -> Result<EntryBytes, LedgerError> {
-        self.entry(self.position(index)?)
-    }
-
-    /// Reads the entry at a position.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerError::Io`]; [`LedgerError::Damaged`] if no entry lies there.
-    pub(crate) fn entry(&self, position: Position) -> Result<EntryBytes, LedgerError> {
-        Ok(EntryBytes { bytes: self.segments.read_entry(position)?, position })
-    }
-
-    /// Reads the entry at a position if the system holds it in memory.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Ledger::entry`].
-    pub(crate) fn entry_resident(&self, position: Position) -> Result<Resident<EntryBytes>, LedgerError> {
-        Ok(self.segments.read_entry_resident(position)?.map(|bytes| EntryBytes { bytes, position }))
+        self.segments.entry(index)
     }
 
     /// Reads consecutive entries from `index` on, with few reads of the disk: at most `count_max` of those that the
@@ -206,10 +203,8 @@ impl Ledger {
     ///
     /// As for [`Ledger::at`].
     pub fn entries(&self, index: u64, count_max: usize) -> Result<Vec<EntryBytes>, LedgerError> {
-        let count = count_max.min(usize::try_from(self.size().saturating_sub(index)).unwrap_or(usize::MAX));
-        let positions = self.positions(index..index + count as u64)?;
-        let entries = self.segments.read_entries(&positions)?;
-        Ok(entries.into_iter().zip(positions).map(|(bytes, position)| EntryBytes { bytes, position }).collect())
+        let end = index.saturating_add(count_max as u64).min(self.size());
+        if index >= end { Ok(Vec::new()) } else { self.segments.entries(index..end) }
     }
 
     /// Appends the text of an entry to `out`; the leaf hash covers the text.
@@ -221,25 +216,6 @@ impl Ledger {
         let previous = entry.previous.map(|(index, _)| self.leaf_hash(index)).transpose()?;
         entry.put_text(out, previous);
         Ok(())
-    }
-
-    /// Positions of consecutive entries.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Ledger::position`].
-    pub(crate) fn positions(&self, indexes: Range<u64>) -> Result<Vec<Position>, LedgerError> {
-        let count = usize::try_from(indexes.end.saturating_sub(indexes.start)).unwrap_or(usize::MAX);
-        self.levels.read_positions(indexes.start, count).map_err(|error| self.unreadable(error))
-    }
-
-    /// Position of entry `index`.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerError::Io`], also if there is no such entry.
-    pub(crate) fn position(&self, index: u64) -> Result<Position, LedgerError> {
-        self.levels.position(index).map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
     }
 
     /// Number of entries taken up to a time, in milliseconds since 1970 UTC: a binary search, for times never decrease.
@@ -283,7 +259,7 @@ impl Ledger {
     /// Number of erasures finished since the ledger was opened: bytes read before the last of them may hold erased
     /// values.
     pub fn erasures_finished(&self) -> u64 {
-        self.segments.redactions().finished()
+        self.segments.erasures_finished()
     }
 
     /// Leaf hash of entry `index`.
@@ -292,8 +268,7 @@ impl Ledger {
     ///
     /// [`LedgerError::Io`].
     pub fn leaf_hash(&self, index: u64) -> Result<Hash, LedgerError> {
-        let leaf = self.levels.leaf(index);
-        leaf.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
+        self.segments.leaf(index)
     }
 
     /// Reads `count` hashes of full subtrees of 256^level entries, from hash `start` on: a part of a C2SP tile.
@@ -302,8 +277,7 @@ impl Ledger {
     ///
     /// [`LedgerError::Io`], also if there are fewer hashes.
     pub fn hashes(&self, level: usize, start: u64, count: usize) -> Result<Vec<Hash>, LedgerError> {
-        let hashes = self.levels.read(level, start, count);
-        hashes.map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
+        self.segments.hashes(level, start, count)
     }
 
     /// Opens the ledger of a data directory for reading only, up to its signed head; nothing is mended.
@@ -318,17 +292,10 @@ impl Ledger {
                 return Err(LedgerError::damaged(&path, "is missing"));
             }
         }
-        let tree = directory.tree();
-        let levels = Levels::open(&tree).map_err(|error| LedgerError::io("cannot open", &tree, error))?;
         let newest = signed_head::read_slots(&directory.signed_head(), keys.verifier())?.newest;
         let (_, published) = newest
             .ok_or_else(|| LedgerError::damaged(&directory.signed_head(), "holds no checkpoint of this ledger"))?;
-        let redactions = Redactions::open(&directory.redactions())?;
-        let segments = Arc::new(Segments::open(&directory.segments(), redactions)?);
-        let size = AtomicU64::new(published.size);
-        let (levels, published) = (Arc::new(levels), RwLock::new(published));
-        let (prover, halted) = (Prover::new(Arc::clone(&levels)), OnceLock::new());
-        Ok(Self { segments, levels, prover, keys, published, size, halted })
+        Ok(Self::new(Arc::new(LocalSegments::open(directory)?), keys, published))
     }
 
     /// Inclusion proof of entry `index` in the tree of the first `size` entries (RFC 9162 section 2.1.3.1), the leaf's
@@ -339,14 +306,7 @@ impl Ledger {
     /// [`LedgerError::OutOfTree`] if the entry is not among the first `size`, or the ledger has signed fewer;
     /// [`LedgerError::Io`].
     pub fn inclusion_proof(&self, index: u64, size: u64) -> Result<Vec<Hash>, LedgerError> {
-        let entries = self.size();
-        if index >= size || size > entries {
-            return Err(LedgerError::OutOfTree {
-                asked: index.saturating_add(1).max(size),
-                entries: entries.min(size),
-            });
-        }
-        self.prover.inclusion(index, size, entries).map_err(|error| self.unreadable(error))
+        self.prover.inclusion(index, size, self.size())
     }
 
     /// Consistency proof between the trees of the first `old` and the first `new` entries (RFC 9162 section 2.1.4.1);
@@ -357,11 +317,7 @@ impl Ledger {
     /// [`LedgerError::OutOfTree`] if `old` is more than `new`, or the ledger has signed fewer than `new`;
     /// [`LedgerError::Io`].
     pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<Hash>, LedgerError> {
-        let entries = self.size();
-        if old > new || new > entries {
-            return Err(LedgerError::OutOfTree { asked: old.max(new), entries: entries.min(new) });
-        }
-        self.prover.consistency(old, new, entries).map_err(|error| self.unreadable(error))
+        self.prover.consistency(old, new, self.size())
     }
 
     /// Stops all signing, for good: another history of this ledger exists than the one on this disk. `reason` completes
@@ -374,10 +330,6 @@ impl Ledger {
     /// Reason why nothing is signed any more, if the ledger was halted.
     pub fn halted(&self) -> Option<&str> {
         self.halted.get().map(String::as_str)
-    }
-
-    fn unreadable(&self, error: io::Error) -> LedgerError {
-        LedgerError::io("cannot read", self.levels.directory(), error)
     }
 
     /// Key that verifies this ledger's checkpoints.
@@ -400,7 +352,7 @@ impl Ledger {
     ///
     /// [`LedgerError::Io`].
     pub fn frontier(&self) -> Result<Frontier, LedgerError> {
-        self.levels.frontier(self.size()).map_err(|error| self.unreadable(error))
+        self.segments.frontier(self.size())
     }
 
     /// Root of the tree of the first `size` entries.
@@ -413,7 +365,7 @@ impl Ledger {
         if size > entries {
             return Err(LedgerError::OutOfTree { asked: size, entries });
         }
-        Ok(self.levels.frontier(size).map_err(|error| self.unreadable(error))?.root())
+        Ok(self.segments.frontier(size)?.root())
     }
 
     fn publish(&self, checkpoint: SignedCheckpoint) {
@@ -426,10 +378,15 @@ impl Ledger {
 #[derive(Clone, Debug)]
 pub struct EntryBytes {
     bytes: Vec<u8>,
-    position: Position,
+    locator: Locator,
 }
 
 impl EntryBytes {
+    /// The stored form of the entry with a locator, which errors name.
+    pub fn new(bytes: Vec<u8>, locator: Locator) -> Self {
+        Self { bytes, locator }
+    }
+
     /// Number of bytes.
     #[expect(clippy::len_without_is_empty, reason = "an entry is never empty")]
     pub fn len(&self) -> usize {
@@ -492,6 +449,6 @@ impl EntryBytes {
 
     /// Error for a part of the entry that cannot be read.
     pub fn damaged(&self, torn: Torn) -> LedgerError {
-        LedgerError::entry(self.position, torn)
+        LedgerError::entry(self.locator, torn)
     }
 }

@@ -6,17 +6,16 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock, RwLock, atomic::AtomicU64},
+    sync::Arc,
 };
 
 use super::{
     Appender, DataDir, Keys, Ledger, LedgerError, Mark, MirrorOf, Position, Replica,
-    append::recover_erasure,
     head::OwnHead,
-    redactions::Redactions,
-    segment::{BadEntry, Frame, FrameInfo, Scanned, SegmentWriter, Segments, Tail},
+    local::{LocalSegments, LocalWriter, recover_erasure},
+    segment::{BadEntry, Frame, FrameInfo, Scanned, SegmentFiles, Tail},
     signed_head::{SignedHead, read_slots},
-    tree::{Levels, NewHashes, Prover},
+    tree::{NewHashes, Prover, TreeHashes as _},
 };
 use crate::{
     entry::{Kept, StoredEntry, chain::Chain},
@@ -77,8 +76,7 @@ fn decoded(frame: &Frame) -> impl Iterator<Item = Result<(Position, Kept<'_>), L
 /// A ledger whose files are open and whose end is not known yet.
 #[derive(Debug)]
 pub struct Opening {
-    segments: Arc<Segments>,
-    levels: Arc<Levels>,
+    segments: Arc<LocalSegments>,
     keys: Keys,
     head: OwnHead,
 }
@@ -102,6 +100,19 @@ pub struct Recovered {
     pub ledger: Arc<Ledger>,
     /// The one writer.
     pub appender: Appender,
+    /// The files that the ledger lies in.
+    pub segments: Arc<LocalSegments>,
+}
+
+/// The ledger of a mirror that is ready, with its one writer.
+#[derive(Debug)]
+pub struct Followed {
+    /// The reading side.
+    pub ledger: Arc<Ledger>,
+    /// The one writer.
+    pub replica: Replica,
+    /// The files that the ledger lies in.
+    pub segments: Arc<LocalSegments>,
 }
 
 impl Opening {
@@ -111,11 +122,11 @@ impl Opening {
     ///
     /// Any [`LedgerError`] but `Stopped`.
     pub fn new(directory: &DataDir, source: KeySource<'_>) -> Result<Self, LedgerError> {
-        let segments = Segments::open(&directory.segments(), Redactions::open(&directory.redactions())?)?;
+        let segments = LocalSegments::open(directory)?;
         let mirror = MirrorOf::read(directory)?;
-        recover_erasure(&segments, limit(directory, mirror.as_ref().map(|mirror| &mirror.key))?)?;
+        recover_erasure(&segments.files, limit(directory, mirror.as_ref().map(|mirror| &mirror.key))?)?;
         // Without entries, a missing head or key is that of a new ledger; beside entries it is damage.
-        if matches!(segments.scan(Segments::first())?, Scanned::Frame(_)) {
+        if matches!(segments.files.scan(SegmentFiles::first())?, Scanned::Frame(_)) {
             refuse_missing(&[directory.signed_head()])?;
             Keys::open(directory).map_err(|error| match error {
                 LedgerError::Damaged { path, .. } if !path.exists() => missing(&path),
@@ -129,10 +140,8 @@ impl Opening {
                 Keys::Own(Box::new(key))
             }
         };
-        let tree = directory.tree();
-        let levels = Levels::open(&tree).map_err(|error| LedgerError::io("cannot open", &tree, error))?;
         let head = OwnHead::load(Box::new(SignedHead::open(&directory.signed_head(), keys.verifier())?))?;
-        Ok(Self { segments: Arc::new(segments), levels: Arc::new(levels), keys, head })
+        Ok(Self { segments: Arc::new(segments), keys, head })
     }
 
     /// True if a frame with the mark's first entry begins at the mark: the mark is of this ledger. [`Mark::START`]
@@ -142,7 +151,7 @@ impl Opening {
     ///
     /// [`LedgerError::Io`].
     pub fn fits(&self, mark: Mark) -> Result<bool, LedgerError> {
-        match self.segments.scan(mark.frame_position()) {
+        match self.segments.files.scan(mark.frame_position()) {
             Ok(Scanned::Frame(frame)) => Ok(frame.info.first_index == mark.entries),
             Ok(_) | Err(LedgerError::Damaged { .. }) => Ok(mark == Mark::START),
             Err(error) => Err(error),
@@ -155,7 +164,7 @@ impl Opening {
     ///
     /// [`LedgerError::Io`].
     pub fn bytes(&self) -> Result<u64, LedgerError> {
-        self.segments.bytes()
+        self.segments.files.bytes()
     }
 
     /// Reads every frame behind `from`, hands it to `replay`, and checks the tree.
@@ -170,13 +179,13 @@ impl Opening {
     ) -> Result<Replayed, E> {
         let mut last: Option<FrameInfo> = None;
         // If positions are missing further back, all of them are derived again below.
-        let knows_positions = self.positions_len()? >= from.entries;
+        let knows_positions = self.segments.levels.positions_len()? >= from.entries;
         // A mirror cannot sign entries for which it had no checkpoint yet: they are cut, and received again.
         let limit = match &self.keys {
             Keys::Own(_) => u64::MAX,
             Keys::Mirrored(_) => self.head.newest().map_or(0, |signed| signed.size),
         };
-        let (end, tail) = for_each_frame::<E>(&self.segments, from, limit, |frame| {
+        let (end, tail) = for_each_frame::<E>(&self.segments.files, from, limit, |frame| {
             last = Some(frame.info);
             if knows_positions {
                 self.note_positions(frame)?;
@@ -185,14 +194,14 @@ impl Opening {
         })?;
         let size = last.map_or(0, |info| info.first_index + u64::from(info.count));
         let frontier = match last {
-            None => self.cut_tree(0).map(|()| Frontier::default())?,
+            None => self.segments.levels.cut(0).map(|()| Frontier::default())?,
             Some(info) => match self.check_tree(from, size, info.root)? {
                 Some(frontier) => frontier,
                 None => self.derive_tree(from, size)?,
             },
         };
         self.check_signed(size, frontier.root())?;
-        let prover = Prover::new(Arc::clone(&self.levels));
+        let prover = Prover::new(Arc::clone(&self.segments) as _);
         let last_time_ms = last.map_or(0, |info| info.last_time_ms);
         Ok(Replayed { opening: self, prover, frontier, end, tail, last_time_ms })
     }
@@ -201,35 +210,34 @@ impl Opening {
     fn note_positions(&self, frame: &Frame) -> Result<(), LedgerError> {
         let mut new = NewHashes::default();
         frame.entries().map_while(Result::ok).for_each(|(position, _)| new.push_position(position));
-        self.append_tree(frame.info.first_index, &new)
+        self.segments.levels.append(frame.info.first_index, &new)
     }
 
     /// Checks the tree files against the root that the last frame names. `None`: they must be derived again.
     fn check_tree(&self, from: Mark, size: u64, root: Hash) -> Result<Option<Frontier>, LedgerError> {
-        if self.levels.whole().map_err(|error| self.tree_error("cannot read", error))? < size {
+        if self.segments.levels.whole()? < size {
             return Ok(None);
         }
-        self.cut_tree(size)?;
-        let mut frontier = self.frontier(from.entries)?;
+        self.segments.levels.cut(size)?;
+        let mut frontier = self.segments.frontier(from.entries)?;
         let mut start = from.entries;
         while start < size {
             let count = LEAVES_AT_ONCE.min(size - start);
             let mut new = NewHashes::default();
-            let leaves = self.levels.read(0, start, count as usize);
-            for leaf in leaves.map_err(|error| self.tree_error("cannot read", error))? {
+            for leaf in self.segments.hashes(0, start, count as usize)? {
                 new.push(0, leaf);
                 frontier.push(leaf, |level, hash| new.push(level, hash));
             }
             // The upper levels follow from the leaves, so whatever a crash left there is overwritten.
-            self.append_tree(start, &new)?;
+            self.segments.levels.append(start, &new)?;
             start += count;
         }
-        Ok((frontier.root() == root && self.frontier(size)?.root() == root).then_some(frontier))
+        Ok((frontier.root() == root && self.segments.frontier(size)?.root() == root).then_some(frontier))
     }
 
     /// Derives the leaf hashes of all entries behind `from` again, from the entries.
     fn derive_tree(&self, from: Mark, size: u64) -> Result<Frontier, LedgerError> {
-        let whole = self.levels.whole().map_err(|error| self.tree_error("cannot read", error))?;
+        let whole = self.segments.levels.whole()?;
         let from = if whole < from.entries { Mark::START } else { from };
         tracing::warn!(
             entries = from.entries,
@@ -246,9 +254,9 @@ impl Opening {
 
     fn derive_tree_from(&self, from: Mark, size: u64) -> Result<Frontier, LedgerError> {
         // Index and time of each entry are left to the audit: here the tree has to give the signed root.
-        let mut chain = Chain::new(self.frontier(from.entries)?, 0);
-        self.cut_tree(from.entries)?;
-        for_each_frame::<LedgerError>(&self.segments, from, size, |frame| {
+        let mut chain = Chain::new(self.segments.frontier(from.entries)?, 0);
+        self.segments.levels.cut(from.entries)?;
+        for_each_frame::<LedgerError>(&self.segments.files, from, size, |frame| {
             let start = chain.size();
             let mut new = NewHashes::default();
             for entry in decoded(frame) {
@@ -256,7 +264,10 @@ impl Opening {
                 let leaf = match entry {
                     Kept::Outside(outside) => outside.leaf_hash,
                     Kept::Entry(entry) => {
-                        let previous = entry.previous.map(|(index, _)| self.leaf(index, start, &new)).transpose()?;
+                        let previous = entry
+                            .previous
+                            .map(|(index, _)| self.segments.levels.leaf_with(index, start, &new))
+                            .transpose()?;
                         chain.leaf_of(&entry, previous)
                     }
                 };
@@ -266,16 +277,12 @@ impl Opening {
             }
             if chain.root() != frame.info.root {
                 let what = format!("hold entries from {start} on that do not give the root their frame names");
-                return Err(LedgerError::Damaged { path: self.levels.directory().into(), what });
+                return Err(LedgerError::Damaged { path: self.segments.levels.directory().into(), what });
             }
-            self.append_tree(start, &new)
+            self.segments.levels.append(start, &new)
         })?;
-        self.levels.sync().map_err(|error| self.tree_error("cannot sync", error))?;
+        self.segments.levels.sync()?;
         Ok(chain.into_frontier())
-    }
-
-    fn leaf(&self, index: u64, start: u64, new: &NewHashes) -> Result<Hash, LedgerError> {
-        self.levels.leaf_with(index, start, new).map_err(|error| self.tree_error("cannot read", error))
     }
 
     /// Fails if the ledger does not hold what it has signed.
@@ -285,28 +292,8 @@ impl Opening {
         if signed.size > size {
             return Err(behind("which is more"));
         }
-        let same = if signed.size == size { root } else { self.frontier(signed.size)?.root() };
+        let same = if signed.size == size { root } else { self.segments.frontier(signed.size)?.root() };
         if same == signed.root { Ok(()) } else { Err(behind("with another root")) }
-    }
-
-    fn frontier(&self, size: u64) -> Result<Frontier, LedgerError> {
-        self.levels.frontier(size).map_err(|error| self.tree_error("cannot read", error))
-    }
-
-    fn append_tree(&self, size: u64, new: &NewHashes) -> Result<(), LedgerError> {
-        self.levels.append(size, new).map_err(|error| self.tree_error("cannot write", error))
-    }
-
-    fn positions_len(&self) -> Result<u64, LedgerError> {
-        self.levels.positions_len().map_err(|error| self.tree_error("cannot read", error))
-    }
-
-    fn cut_tree(&self, size: u64) -> Result<(), LedgerError> {
-        self.levels.cut(size).map_err(|error| self.tree_error("cannot cut", error))
-    }
-
-    fn tree_error(&self, what: &'static str, error: std::io::Error) -> LedgerError {
-        LedgerError::io(what, self.levels.directory(), error)
     }
 }
 
@@ -341,17 +328,16 @@ impl Replayed {
     ///
     /// [`LedgerError::Io`], also if there are fewer.
     pub fn root(&self, size: u64) -> Result<Hash, LedgerError> {
-        Ok(self.opening.frontier(size)?.root())
+        Ok(self.opening.segments.frontier(size)?.root())
     }
 
     /// As [`Ledger::consistency_proof`].
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`], also if there are fewer than `new` entries.
+    /// As for [`Ledger::consistency_proof`].
     pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<Hash>, LedgerError> {
-        let proof = self.prover.consistency(old, new, self.size());
-        proof.map_err(|error| self.opening.tree_error("cannot read", error))
+        self.prover.consistency(old, new, self.size())
     }
 
     /// Signs the tree unless it is signed already, and makes the ledger ready.
@@ -372,8 +358,7 @@ impl Replayed {
                 checkpoint
             }
         };
-        let (ledger, appender) = self.ready(checkpoint)?;
-        Ok(Recovered { ledger, appender })
+        self.ready(checkpoint)
     }
 
     /// Makes the ledger of a mirror ready, up to its primary's checkpoint. A mirror that has received nothing yet has
@@ -382,22 +367,19 @@ impl Replayed {
     /// # Errors
     ///
     /// [`LedgerError::Io`].
-    pub fn follow(self) -> Result<(Arc<Ledger>, Replica), LedgerError> {
+    pub fn follow(self) -> Result<Followed, LedgerError> {
         let nothing = || SignedCheckpoint { size: 0, root: empty_root(), note: "".into() };
         let checkpoint = self.opening.head.newest().cloned().unwrap_or_else(nothing);
-        let (ledger, appender) = self.ready(checkpoint)?;
-        Ok((ledger, Replica::new(appender)))
+        let Recovered { ledger, appender, segments } = self.ready(checkpoint)?;
+        Ok(Followed { ledger, replica: Replica::new(appender), segments })
     }
 
-    fn ready(self, checkpoint: SignedCheckpoint) -> Result<(Arc<Ledger>, Appender), LedgerError> {
-        let Self { opening, prover, frontier, end, tail, last_time_ms } = self;
-        let Opening { segments, levels, keys, head, .. } = opening;
-        let writer = SegmentWriter::new(Arc::clone(&segments), end, tail)?;
-        let (size, halted) = (AtomicU64::new(frontier.size()), OnceLock::new());
-        let published = RwLock::new(checkpoint);
-        let ledger = Arc::new(Ledger { segments, levels, prover, keys, published, size, halted });
+    fn ready(self, checkpoint: SignedCheckpoint) -> Result<Recovered, LedgerError> {
+        let Self { opening: Opening { segments, keys, head }, frontier, end, tail, last_time_ms, .. } = self;
+        let writer = Box::new(LocalWriter::new(Arc::clone(&segments), end, tail)?);
+        let ledger = Arc::new(Ledger::new(Arc::clone(&segments) as _, keys, checkpoint));
         let appender = Appender::new(Arc::clone(&ledger), writer, frontier, head, last_time_ms);
-        Ok((ledger, appender))
+        Ok(Recovered { ledger, appender, segments })
     }
 }
 
@@ -434,7 +416,7 @@ fn missing(path: &Path) -> LedgerError {
 /// Visits all frames from a mark on that begin before entry `limit`, in order; returns the position behind the last one
 /// and the state of the tail.
 fn for_each_frame<E: From<LedgerError>>(
-    segments: &Segments,
+    segments: &SegmentFiles,
     from: Mark,
     limit: u64,
     mut visit: impl FnMut(&Frame) -> Result<(), E>,

@@ -102,7 +102,7 @@ impl ReplicaBatch<'_> {
 
     /// Adds the kept part of an entry outside the prefixes of the node.
     pub fn push_outside(&mut self, outside: &Outside) {
-        self.batch.time_ms = outside.time_ms;
+        self.batch.set_time_ms(outside.time_ms);
         self.batch.add(outside.leaf_hash, |out| outside.put(out));
     }
 
@@ -118,12 +118,12 @@ impl ReplicaBatch<'_> {
 }
 
 fn push(batch: &mut Batch<'_>, entry: &Foreign<'_>, previous: Option<u64>) -> Result<(), LedgerError> {
-    let locator = previous.map(|previous| batch.position(previous)).transpose()?.map(Into::into);
+    let locator = previous.map(|previous| batch.locator(previous)).transpose()?;
     let stored = with_place(entry.stored, locator, entry.has_edges).map_err(|torn| LedgerError::Damaged {
         path: "entry".into(),
-        what: format!("{} of another ledger cannot be read: {torn}", batch.frontier.size()),
+        what: format!("{} of another ledger cannot be read: {torn}", batch.next_index()),
     })?;
-    batch.time_ms = entry.time_ms;
+    batch.set_time_ms(entry.time_ms);
     batch.add(entry.leaf_hash, |out| out.extend_from_slice(&stored));
     Ok(())
 }
@@ -136,7 +136,7 @@ mod tests {
     use crate::{
         entry::{Draft, EntryKind, Erasure, Principal, Reason, Statement, without_place},
         id::Identifier,
-        ledger::{DataDir, EdgesAfter, KeySource, Ledger, Mark, MirrorOf, Opening, Recovered, audit},
+        ledger::{DataDir, EdgesAfter, Followed, KeySource, Ledger, Mark, MirrorOf, Opening, Recovered, audit},
         record::{Permissions, Status, Value, Values},
         tlog::note::VerifierKey,
     };
@@ -146,7 +146,7 @@ mod tests {
     /// A registration and the erasure of its value: the entries as a mirror receives them, each with a checkpoint.
     fn primary(data: &DataDir) -> (Vec<(Vec<u8>, Hash, SignedCheckpoint)>, VerifierKey) {
         let opening = Opening::new(data, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();
-        let Recovered { ledger, mut appender } =
+        let Recovered { ledger, mut appender, .. } =
             opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();
         let erasure = Erasure::of_value(1, Status::Active, Reason::new("r").unwrap()).unwrap();
         let draft = |erasure: Option<&Erasure>| {
@@ -187,7 +187,9 @@ mod tests {
 
     fn open(data: &DataDir) -> (Arc<Ledger>, Replica) {
         let opening = Opening::new(data, KeySource { origin: "id.test/ledger", seed: [2; 32] }).unwrap();
-        opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().follow().unwrap()
+        let Followed { ledger, replica, .. } =
+            opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().follow().unwrap();
+        (ledger, replica)
     }
 
     #[test]

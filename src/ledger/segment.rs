@@ -222,7 +222,7 @@ impl Segment {
 
 /// All segments of a ledger, for reading; safe to use from any thread while the ledger grows.
 #[derive(Debug)]
-pub(super) struct Segments {
+pub(super) struct SegmentFiles {
     directory: PathBuf,
     list: RwLock<Vec<Arc<Segment>>>,
     redactions: Arc<Redactions>,
@@ -231,7 +231,7 @@ pub(super) struct Segments {
     overwriting: RwLock<()>,
 }
 
-impl Segments {
+impl SegmentFiles {
     /// Opens the segments in a directory, or creates the first one.
     ///
     /// # Errors
@@ -347,7 +347,7 @@ impl Segments {
         Position(SEGMENT_HEADER_BYTES as u64)
     }
 
-    /// Finds the damage at a position where [`Segments::scan`] finds no whole frame.
+    /// Finds the damage at a position where [`SegmentFiles::scan`] finds no whole frame.
     ///
     /// # Errors
     ///
@@ -474,13 +474,13 @@ mod tests {
     use super::*;
     use crate::ledger::Resident;
 
-    fn open(directory: &Path) -> Result<Segments, LedgerError> {
-        Segments::open(directory, Redactions::open(&directory.with_extension("redactions"))?)
+    fn open(directory: &Path) -> Result<SegmentFiles, LedgerError> {
+        SegmentFiles::open(directory, Redactions::open(&directory.with_extension("redactions"))?)
     }
 
     struct Files {
         directory: tempfile::TempDir,
-        segments: Arc<Segments>,
+        segments: Arc<SegmentFiles>,
         writer: SegmentWriter,
         positions: Vec<(Position, Vec<u8>)>,
         next_index: u64,
@@ -490,7 +490,7 @@ mod tests {
         fn new() -> Self {
             let directory = tempfile::tempdir().unwrap();
             let segments = Arc::new(open(directory.path()).unwrap());
-            let writer = SegmentWriter::new(Arc::clone(&segments), Segments::first(), Tail::Clean).unwrap();
+            let writer = SegmentWriter::new(Arc::clone(&segments), SegmentFiles::first(), Tail::Clean).unwrap();
             Self { directory, segments, writer, positions: Vec::new(), next_index: 0 }
         }
 
@@ -527,7 +527,7 @@ mod tests {
         /// Opens everything again, and compares all entries with those appended.
         fn check(&self) -> Scanned {
             let segments = open(self.directory.path()).unwrap();
-            let (mut position, mut found) = (Segments::first(), Vec::new());
+            let (mut position, mut found) = (SegmentFiles::first(), Vec::new());
             let end = loop {
                 match segments.scan(position).unwrap() {
                     Scanned::Frame(frame) => {

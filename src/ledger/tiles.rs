@@ -21,8 +21,7 @@ impl Ledger {
     /// [`LedgerError::Io`].
     pub fn tile(&self, level: u8, index: u64, width: u16) -> Result<Option<Vec<u8>>, LedgerError> {
         let Some(start) = start(Levels::width(level.into(), self.size()), index, width) else { return Ok(None) };
-        let hashes = self.levels.read_bytes(level.into(), start, width.into());
-        hashes.map(Some).map_err(|error| LedgerError::io("cannot read", self.levels.directory(), error))
+        self.segments.hash_bytes(level.into(), start, width.into()).map(Some)
     }
 
     /// The texts of the first `width` entries of bundle `index`, each behind its length (2 bytes, big-endian); `None` as for
@@ -39,14 +38,13 @@ impl Ledger {
             let count = usize::try_from(end - next).unwrap_or(READ_ENTRIES).min(READ_ENTRIES);
             let entries = self.entries(next, count)?;
             if entries.is_empty() {
-                return Err(LedgerError::damaged(self.levels.directory(), "say of no entry where it lies"));
+                return Err(damaged(next, "is not there"));
             }
             for entry in entries {
                 let place = bundle.len();
                 bundle.extend_from_slice(&[0; 2]);
                 self.put_text(&entry.decode()?, &mut bundle)?;
-                let len = u16::try_from(bundle.len() - place - 2)
-                    .map_err(|_| LedgerError::damaged(self.levels.directory(), "hold an entry too long"))?;
+                let len = u16::try_from(bundle.len() - place - 2).map_err(|_| damaged(next, "is too long"))?;
                 bundle[place..place + 2].copy_from_slice(&len.to_be_bytes());
                 next += 1;
             }
@@ -82,6 +80,10 @@ impl LeafLog {
         }
         Ok(Some(bundle))
     }
+}
+
+fn damaged(index: u64, what: &str) -> LedgerError {
+    LedgerError::Damaged { path: "ledger".into(), what: format!("entry {index} {what}") }
 }
 
 /// Appends an entry to a bundle, behind its length; `None` if the entry is longer than 65,535 bytes.

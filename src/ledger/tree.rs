@@ -4,11 +4,13 @@
 //! N) of C2SP tlog-tiles is 8,192 bytes at offset 8,192·N, and every partial tile is a prefix of one. Beside them, in
 //! the same way, `positions` holds the position of each entry (u64, LE). The files can be derived from the segments, so
 //! nothing waits for their fsync; [`Levels::sync`] is called before the index marks entries as applied, and hashes
-//! before that mark are trusted at start. Proofs are made from these files by [`Prover`].
+//! before that mark are trusted at start. Proofs are made from such hashes by [`Prover`], wherever they are kept
+//! ([`TreeHashes`]).
 
 mod proofs;
 
 use std::{
+    fmt,
     fs::{File, OpenOptions},
     io,
     os::unix::fs::FileExt,
@@ -17,13 +19,61 @@ use std::{
 
 pub use proofs::Prover;
 
-use super::Position;
+use super::{LedgerError, Position};
 use crate::tlog::{Frontier, Hash, TILE_HEIGHT, node_hash};
 
 /// Maximum number of levels: 256^8 entries are more than a 64-bit index counts.
 const LEVEL_COUNT: usize = 8;
 const HASH_BYTES: u64 = 32;
 const POSITION_BYTES: u64 = 8;
+
+/// The hashes of a Merkle tree, by level, wherever they are kept. Safe from any thread while the tree grows.
+pub trait TreeHashes: fmt::Debug + Send + Sync {
+    /// Reads `count` hashes of full subtrees of 256^`level` leaves from hash `start` on, 32 bytes each.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`], also if there are fewer hashes.
+    fn hash_bytes(&self, level: usize, start: u64, count: usize) -> Result<Vec<u8>, LedgerError>;
+
+    /// As [`TreeHashes::hash_bytes`], as hashes.
+    ///
+    /// # Errors
+    ///
+    /// As for [`TreeHashes::hash_bytes`].
+    fn hashes(&self, level: usize, start: u64, count: usize) -> Result<Vec<Hash>, LedgerError> {
+        let bytes = self.hash_bytes(level, start, count)?;
+        Ok(bytes.as_chunks::<32>().0.iter().copied().map(Hash).collect())
+    }
+
+    /// Hash of leaf `index`.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Io`], also if there is no such leaf.
+    fn leaf(&self, index: u64) -> Result<Hash, LedgerError>;
+
+    /// The right edge of the tree of the first `size` leaves.
+    ///
+    /// # Errors
+    ///
+    /// As for [`TreeHashes::hash_bytes`].
+    fn frontier(&self, size: u64) -> Result<Frontier, LedgerError> {
+        let mut subtrees = Vec::new();
+        let mut start = 0u64;
+        for height in (0..u64::BITS).rev().filter(|height| size >> height & 1 == 1) {
+            let level = height / TILE_HEIGHT;
+            let count = 1usize << (height % TILE_HEIGHT);
+            let mut hashes = self.hashes(level as usize, start >> (TILE_HEIGHT * level), count)?;
+            while hashes.len() > 1 {
+                hashes = hashes.chunks_exact(2).map(|pair| node_hash(pair[0], pair[1])).collect();
+            }
+            subtrees.extend(hashes);
+            start += 1 << height;
+        }
+        Ok(Frontier::of_subtrees(size, subtrees))
+    }
+}
 
 /// New hashes of one batch, level by level, and the positions of its entries, before they are written.
 #[derive(Clone, Debug, Default)]
@@ -123,16 +173,19 @@ impl Levels {
     ///
     /// # Errors
     ///
-    /// Any error of the file system.
-    pub fn open(directory: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(directory)?;
-        let open = |name: &str| {
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(directory.join(name))
+    /// [`LedgerError::Io`].
+    pub fn open(directory: &Path) -> Result<Self, LedgerError> {
+        let open_all = || {
+            std::fs::create_dir_all(directory)?;
+            let open = |name: &str| {
+                OpenOptions::new().read(true).write(true).create(true).truncate(false).open(directory.join(name))
+            };
+            let files = (0..LEVEL_COUNT).map(|level| open(&level.to_string())).collect::<io::Result<_>>()?;
+            let positions = open("positions")?;
+            File::open(directory)?.sync_all()?;
+            Ok(Self { directory: directory.into(), files, positions })
         };
-        let files = (0..LEVEL_COUNT).map(|level| open(&level.to_string())).collect::<io::Result<_>>()?;
-        let positions = open("positions")?;
-        File::open(directory)?.sync_all()?;
-        Ok(Self { directory: directory.into(), files, positions })
+        open_all().map_err(|error| LedgerError::io("cannot open", directory, error))
     }
 
     /// Path of the files.
@@ -149,14 +202,16 @@ impl Levels {
     ///
     /// # Errors
     ///
-    /// Any error of the file system; the files may then be longer than the tree, which [`Levels::cut`] mends.
-    pub fn append(&self, size: u64, new: &NewHashes) -> io::Result<()> {
+    /// [`LedgerError::Io`]; the files may then be longer than the tree, which [`Levels::cut`] mends.
+    pub fn append(&self, size: u64, new: &NewHashes) -> Result<(), LedgerError> {
         for (level, (file, hashes)) in self.files.iter().zip(&new.levels).enumerate() {
             if !hashes.is_empty() {
-                file.write_all_at(hashes, Self::width(level, size) * HASH_BYTES)?;
+                let written = file.write_all_at(hashes, Self::width(level, size) * HASH_BYTES);
+                written.map_err(|error| self.failed("cannot write", error))?;
             }
         }
-        self.positions.write_all_at(&new.positions, size * POSITION_BYTES)
+        let written = self.positions.write_all_at(&new.positions, size * POSITION_BYTES);
+        written.map_err(|error| self.failed("cannot write", error))
     }
 
     /// True if the files hold the leaves that [`Levels::append`] wrote for a tree of `size` leaves, as they were
@@ -164,11 +219,11 @@ impl Levels {
     ///
     /// # Errors
     ///
-    /// As for [`Levels::read`].
-    pub fn give_back(&self, size: u64, new: &NewHashes, buffer: &mut Vec<u8>) -> io::Result<bool> {
+    /// [`LedgerError::Io`].
+    pub fn give_back(&self, size: u64, new: &NewHashes, buffer: &mut Vec<u8>) -> Result<bool, LedgerError> {
         buffer.clear();
         buffer.resize(new.levels[0].len(), 0);
-        self.files[0].read_exact_at(buffer, size * HASH_BYTES)?;
+        self.read(&self.files[0], buffer, size * HASH_BYTES)?;
         Ok(crc32c::crc32c(buffer) == new.leaves_checksum)
     }
 
@@ -176,10 +231,10 @@ impl Levels {
     ///
     /// # Errors
     ///
-    /// As for [`Levels::read`].
-    pub fn read_positions(&self, start: u64, count: usize) -> io::Result<Vec<Position>> {
+    /// [`LedgerError::Io`], also if there are fewer.
+    pub fn read_positions(&self, start: u64, count: usize) -> Result<Vec<Position>, LedgerError> {
         let mut bytes = vec![0; count * POSITION_BYTES as usize];
-        self.positions.read_exact_at(&mut bytes, start * POSITION_BYTES)?;
+        self.read(&self.positions, &mut bytes, start * POSITION_BYTES)?;
         Ok(bytes.as_chunks().0.iter().map(|bytes| Position(u64::from_le_bytes(*bytes))).collect())
     }
 
@@ -187,10 +242,10 @@ impl Levels {
     ///
     /// # Errors
     ///
-    /// As for [`Levels::read`].
-    pub fn position(&self, index: u64) -> io::Result<Position> {
+    /// [`LedgerError::Io`], also if there is no such entry.
+    pub fn position(&self, index: u64) -> Result<Position, LedgerError> {
         let mut bytes = [0; POSITION_BYTES as usize];
-        self.positions.read_exact_at(&mut bytes, index * POSITION_BYTES)?;
+        self.read(&self.positions, &mut bytes, index * POSITION_BYTES)?;
         Ok(Position(u64::from_le_bytes(bytes)))
     }
 
@@ -198,86 +253,31 @@ impl Levels {
     ///
     /// # Errors
     ///
-    /// Any error of the file system.
-    pub fn positions_len(&self) -> io::Result<u64> {
-        Ok(self.positions.metadata()?.len() / POSITION_BYTES)
-    }
-
-    /// Reads `count` hashes of a level from `start` on.
-    ///
-    /// # Errors
-    ///
-    /// Any error of the file system; an early end of the file is an `UnexpectedEof`.
-    pub fn read(&self, level: usize, start: u64, count: usize) -> io::Result<Vec<Hash>> {
-        let bytes = self.read_bytes(level, start, count)?;
-        let (hashes, _) = bytes.as_chunks::<32>();
-        Ok(hashes.iter().copied().map(Hash).collect())
-    }
-
-    /// As [`Levels::read`], as raw bytes, 32 for each hash.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Levels::read`].
-    pub fn read_bytes(&self, level: usize, start: u64, count: usize) -> io::Result<Vec<u8>> {
-        let file = self.files.get(level).ok_or(io::ErrorKind::InvalidInput)?;
-        let mut bytes = vec![0; count * HASH_BYTES as usize];
-        file.read_exact_at(&mut bytes, start * HASH_BYTES)?;
-        Ok(bytes)
-    }
-
-    /// Hash of leaf `index`.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Levels::read`].
-    pub fn leaf(&self, index: u64) -> io::Result<Hash> {
-        let mut bytes = [0; 32];
-        self.files[0].read_exact_at(&mut bytes, index * HASH_BYTES)?;
-        Ok(Hash(bytes))
+    /// [`LedgerError::Io`].
+    pub fn positions_len(&self) -> Result<u64, LedgerError> {
+        Ok(self.len(&self.positions)? / POSITION_BYTES)
     }
 
     /// Hash of leaf `index`: from a batch that begins at leaf `start` if the leaf is in it, else from the files.
     ///
     /// # Errors
     ///
-    /// As for [`Levels::read`].
-    pub fn leaf_with(&self, index: u64, start: u64, new: &NewHashes) -> io::Result<Hash> {
+    /// As for [`TreeHashes::leaf`].
+    pub fn leaf_with(&self, index: u64, start: u64, new: &NewHashes) -> Result<Hash, LedgerError> {
         let staged = index.checked_sub(start).and_then(|offset| new.leaf(usize::try_from(offset).ok()?));
         staged.map_or_else(|| self.leaf(index), Ok)
-    }
-
-    /// Computes the right edge of the tree of the first `size` leaves from the files.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Levels::read`].
-    pub fn frontier(&self, size: u64) -> io::Result<Frontier> {
-        let mut subtrees = Vec::new();
-        let mut start = 0u64;
-        for height in (0..u64::BITS).rev().filter(|height| size >> height & 1 == 1) {
-            let level = height / TILE_HEIGHT;
-            let count = 1usize << (height % TILE_HEIGHT);
-            let mut hashes = self.read(level as usize, start >> (TILE_HEIGHT * level), count)?;
-            while hashes.len() > 1 {
-                hashes = hashes.chunks_exact(2).map(|pair| node_hash(pair[0], pair[1])).collect();
-            }
-            subtrees.extend(hashes);
-            start += 1 << height;
-        }
-        Ok(Frontier::of_subtrees(size, subtrees))
     }
 
     /// Number of leaves whose hashes and positions the files hold whole: every level must be long enough.
     ///
     /// # Errors
     ///
-    /// Any error of the file system.
-    pub fn whole(&self) -> io::Result<u64> {
-        let leaves = self.files[0].metadata()?.len() / HASH_BYTES;
+    /// [`LedgerError::Io`].
+    pub fn whole(&self) -> Result<u64, LedgerError> {
+        let leaves = self.len(&self.files[0])? / HASH_BYTES;
         let mut whole = leaves.min(self.positions_len()?);
         for (level, file) in self.files.iter().enumerate().skip(1) {
-            let have = file.metadata()?.len() / HASH_BYTES;
+            let have = self.len(file)? / HASH_BYTES;
             if have < Self::width(level, leaves) {
                 // One more full subtree at this level would need this many leaves; with fewer, none is missing.
                 whole = whole.min(((have + 1) << (TILE_HEIGHT * level as u32)) - 1);
@@ -290,17 +290,12 @@ impl Levels {
     ///
     /// # Errors
     ///
-    /// Any error of the file system.
-    pub fn cut(&self, size: u64) -> io::Result<()> {
-        for (level, file) in self.files.iter().enumerate() {
-            let len = Self::width(level, size) * HASH_BYTES;
-            if file.metadata()?.len() > len {
-                file.set_len(len)?;
+    /// [`LedgerError::Io`].
+    pub fn cut(&self, size: u64) -> Result<(), LedgerError> {
+        for (file, len) in self.files.iter().chain([&self.positions]).zip(Self::file_lens_of(size)) {
+            if self.len(file)? > len {
+                file.set_len(len).map_err(|error| self.failed("cannot cut", error))?;
             }
-        }
-        let len = size * POSITION_BYTES;
-        if self.positions.metadata()?.len() > len {
-            self.positions.set_len(len)?;
         }
         Ok(())
     }
@@ -309,24 +304,53 @@ impl Levels {
     ///
     /// # Errors
     ///
-    /// Any error of the file system.
-    pub fn sync(&self) -> io::Result<()> {
-        self.files.iter().chain([&self.positions]).try_for_each(File::sync_data)
+    /// [`LedgerError::Io`].
+    pub fn sync(&self) -> Result<(), LedgerError> {
+        let synced = self.files.iter().chain([&self.positions]).try_for_each(File::sync_data);
+        synced.map_err(|error| self.failed("cannot sync", error))
     }
 
     /// Length of each file, in bytes: those of the levels, then that of the positions.
     ///
     /// # Errors
     ///
-    /// Any error of the file system.
-    pub fn file_lens(&self) -> io::Result<Vec<u64>> {
-        self.files.iter().chain([&self.positions]).map(|file| Ok(file.metadata()?.len())).collect()
+    /// [`LedgerError::Io`].
+    pub fn file_lens(&self) -> Result<Vec<u64>, LedgerError> {
+        self.files.iter().chain([&self.positions]).map(|file| self.len(file)).collect()
     }
 
     /// The result of [`Levels::file_lens`] for a tree of `size` leaves.
     pub fn file_lens_of(size: u64) -> impl Iterator<Item = u64> {
         let levels = (0..LEVEL_COUNT).map(move |level| Self::width(level, size) * HASH_BYTES);
         levels.chain([size * POSITION_BYTES])
+    }
+
+    fn read(&self, file: &File, bytes: &mut [u8], offset: u64) -> Result<(), LedgerError> {
+        file.read_exact_at(bytes, offset).map_err(|error| self.failed("cannot read", error))
+    }
+
+    fn len(&self, file: &File) -> Result<u64, LedgerError> {
+        Ok(file.metadata().map_err(|error| self.failed("cannot read", error))?.len())
+    }
+
+    fn failed(&self, what: &'static str, error: io::Error) -> LedgerError {
+        LedgerError::io(what, &self.directory, error)
+    }
+}
+
+impl TreeHashes for Levels {
+    fn hash_bytes(&self, level: usize, start: u64, count: usize) -> Result<Vec<u8>, LedgerError> {
+        let file = self.files.get(level);
+        let file = file.ok_or_else(|| self.failed("cannot read", io::ErrorKind::InvalidInput.into()))?;
+        let mut bytes = vec![0; count * HASH_BYTES as usize];
+        self.read(file, &mut bytes, start * HASH_BYTES)?;
+        Ok(bytes)
+    }
+
+    fn leaf(&self, index: u64) -> Result<Hash, LedgerError> {
+        let mut bytes = [0; 32];
+        self.read(&self.files[0], &mut bytes, index * HASH_BYTES)?;
+        Ok(Hash(bytes))
     }
 }
 

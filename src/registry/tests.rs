@@ -130,7 +130,7 @@ impl Core {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let recovered = opening(directory.path()).recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap();
-        let Recovered { ledger, appender } = recovered.sign().unwrap();
+        let Recovered { ledger, appender, .. } = recovered.sign().unwrap();
         let (engine, applied) = (MemoryEntries::new(Arc::clone(&ledger)), Mutex::default());
         let store = Arc::new(Recording { engine, applied });
         let records = Records::new(store.clone(), Arc::clone(&ledger));

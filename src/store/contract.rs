@@ -38,8 +38,8 @@ fn local(directory: &Path) -> Opened {
     let opening = opening(directory);
     let index = Arc::new(LocalIndex::open(&directory.join("index"), options).unwrap());
     let replayed = opening.recover::<ReadError>(index.mark(), |frame| index.replay(frame, change_of));
-    let Recovered { ledger, appender } = replayed.unwrap().sign().unwrap();
-    let engine = Arc::new(LocalEntries::new(index, Arc::clone(&ledger)));
+    let Recovered { ledger, appender, segments } = replayed.unwrap().sign().unwrap();
+    let engine = Arc::new(LocalEntries::new(index, segments));
     Opened { ledger, appender, engine }
 }
 
@@ -51,7 +51,7 @@ fn memory(directory: &Path) -> Opened {
         }
         Ok(())
     });
-    let Recovered { ledger, appender } = replayed.unwrap().sign().unwrap();
+    let Recovered { ledger, appender, .. } = replayed.unwrap().sign().unwrap();
     let engine = Arc::new(MemoryEntries::new(Arc::clone(&ledger)));
     engine.apply(changes, 0..ledger.size()).unwrap();
     Opened { ledger, appender, engine }

@@ -1,40 +1,30 @@
-//! Erasing: the redactions first, the entry that counts, then the overwriting.
+//! Erasing: the redactions first, the entry that counts, then the destruction.
 //!
 //! ```text
-//! redactions written and synced -> erase entry committed and signed -> index, caches -> segments overwritten and synced
-//!                                  (from here on it counts)                          -> redactions replaced are destroyed
-//!                                                                                     -> noted as done
+//! redactions written and synced -> erase entry committed and signed -> index, caches -> bytes destroyed
+//!                                  (from here on it counts)                          -> noted as done
 //! ```
 //!
-//! A crash before the commit leaves redactions that are cut at the next start: nothing was overwritten, nothing was
-//! acknowledged. A crash behind the commit leaves an erasure that counts: the next start overwrites what is left,
-//! before it reads any frame ([`recover`]). So an erasure is whole or never was.
-
-use std::sync::Arc;
+//! How redactions are kept, and how an erasure that was cut off is finished or dropped, is the business of the segments
+//! ([`SegmentsWriter`](crate::ledger::segments::SegmentsWriter)).
 
 use super::{Appender, Batch, Committed, EdgesAfter};
 use crate::{
-    entry::{Draft, EntryKind, ErasedValues, StoredEntry},
+    entry::{Draft, ErasedValues},
     ledger::{
-        LedgerError, Position, previous,
-        redactions::{Group, GroupWriter, Pending, Redaction, Redactions},
-        segment::{Overwritten, Segments},
+        LedgerError,
+        segments::{Redacting, Unwritten},
     },
     tlog::{Hash, SignedCheckpoint},
 };
-
-/// Positions that are read at once to find the beginning of a frame.
-const POSITIONS_AT_ONCE: u64 = 256;
 
 /// An erasure under construction: a redaction of every version, then the erase entry.
 #[derive(Debug)]
 pub struct Erasing<'a> {
     batch: Batch<'a>,
     values: ErasedValues,
-    group: GroupWriter,
+    redacting: Box<dyn Redacting>,
     redacted: u64,
-    /// Frame and position of the version redacted last: the next version may lie in the same frame.
-    frame: Option<(Position, Position)>,
 }
 
 impl Appender {
@@ -44,20 +34,19 @@ impl Appender {
     ///
     /// As for [`Appender::begin`].
     pub fn begin_erasing(&mut self, now_ms: u64, values: ErasedValues) -> Result<Erasing<'_>, LedgerError> {
-        let redactions = Arc::clone(self.ledger.segments.redactions());
         let batch = self.begin(now_ms)?;
-        let group = GroupWriter::begin(redactions, batch.frontier.size(), batch.start)?;
-        Ok(Erasing { batch, values, group, redacted: 0, frame: None })
+        let redacting = batch.appender.writer.begin_erasure(batch.appender.staged.first())?;
+        Ok(Erasing { batch, values, redacting, redacted: 0 })
     }
 
-    /// Overwrites the values that the last committed erasure destroys. Nothing is acknowledged before.
+    /// Destroys the values that the last committed erasure redacts. Nothing is acknowledged before.
     ///
     /// # Errors
     ///
     /// [`LedgerError`]; the ledger then takes no more entries, and the next start finishes the erasure.
     pub fn finish_erasing(&mut self) -> Result<(), LedgerError> {
-        let Some(group) = self.erasing.take() else { return Ok(()) };
-        finish(&self.ledger.segments, &group).map_err(|error| self.stop(error))
+        let Some(redacted) = self.erased.take() else { return Ok(()) };
+        redacted.finish().map_err(|error| self.stop(error))
     }
 }
 
@@ -69,29 +58,18 @@ impl<'a> Erasing<'a> {
     ///
     /// [`LedgerError`]; abandon the erasure then.
     pub fn redact_all(&mut self, newest: u64) -> Result<(), LedgerError> {
-        let mut next = Some(self.batch.appender.ledger.position(newest)?);
-        while let Some(position) = next {
-            let bytes = self.batch.appender.ledger.entry(position)?;
+        let mut next = Some(newest);
+        while let Some(index) = next {
+            let bytes = self.batch.appender.ledger.at(index)?;
             let entry = bytes.decode()?;
             if entry.holds_any(self.values) {
-                self.redact(position, &entry)?;
+                self.redacting.redact(index, entry.redacted(self.values))?;
+                self.redacted += 1;
             }
             // The chain leads back and never forward; a damaged one could loop for ever.
-            next = previous(&entry).map(|(_, before)| before).filter(|before| *before < position);
+            next = entry.previous.map(|(before, _)| before).filter(|before| *before < index);
         }
         Ok(())
-    }
-
-    fn redact(&mut self, position: Position, entry: &StoredEntry<'_>) -> Result<(), LedgerError> {
-        let ledger = Arc::clone(&self.batch.appender.ledger);
-        let (entry_len, replaced) = ledger.segments.read_raw(position)?;
-        let frame = match self.frame {
-            Some((frame, last)) if (frame..last).contains(&position) => frame,
-            _ => self.frame_of(entry.index, position)?,
-        };
-        self.frame = Some((frame, position));
-        self.redacted += 1;
-        self.group.push(&Redaction { position, frame, replaced, entry_len, bytes: entry.redacted(self.values) })
     }
 
     /// Number of versions that held one of the values.
@@ -121,7 +99,7 @@ impl<'a> Erasing<'a> {
         push: impl FnOnce(&mut Batch<'_>) -> Result<Hash, LedgerError>,
     ) -> Result<ErasureStaged<'a>, LedgerError> {
         match push(&mut self.batch) {
-            Ok(leaf_hash) => Ok(ErasureStaged { batch: self.batch, group: self.group, leaf_hash }),
+            Ok(leaf_hash) => Ok(ErasureStaged { batch: self.batch, redacting: self.redacting, leaf_hash }),
             Err(error) => self.abandon().and(Err(error)),
         }
     }
@@ -130,30 +108,9 @@ impl<'a> Erasing<'a> {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`] if the prepared redactions cannot be cut; the next erasure or start cuts them.
+    /// [`LedgerError::Io`] if the prepared redactions cannot be dropped; the next erasure or start drops them.
     pub fn abandon(self) -> Result<(), LedgerError> {
-        self.batch.appender.ledger.segments.redactions().cut_pending()
-    }
-
-    /// Position of the frame of an entry: back from entry to entry, until there is a gap for a header.
-    fn frame_of(&self, index: u64, position: Position) -> Result<Position, LedgerError> {
-        let ledger = &self.batch.appender.ledger;
-        let (mut end, mut last) = (index, position);
-        loop {
-            let start = end.saturating_sub(POSITIONS_AT_ONCE);
-            let before = ledger.levels.read_positions(start, (end - start) as usize);
-            let before = before.map_err(|error| LedgerError::io("cannot read", ledger.levels.directory(), error))?;
-            for before in before.into_iter().rev() {
-                if let Some(frame) = ledger.segments.frame_begins(last, Some(before))? {
-                    return Ok(frame);
-                }
-                last = before;
-            }
-            if start == 0 {
-                return Ok(ledger.segments.frame_begins(last, None)?.unwrap_or(last));
-            }
-            end = start;
-        }
+        self.redacting.abandon()
     }
 }
 
@@ -161,7 +118,7 @@ impl<'a> Erasing<'a> {
 #[derive(Debug)]
 pub struct ErasureStaged<'a> {
     batch: Batch<'a>,
-    group: GroupWriter,
+    redacting: Box<dyn Redacting>,
     leaf_hash: Hash,
 }
 
@@ -169,7 +126,8 @@ impl ErasureStaged<'_> {
     /// The stored bytes of the erase entry.
     pub fn stored(&self) -> &[u8] {
         // The erase entry was pushed: it is the first one of its batch.
-        self.batch.staged(self.batch.appender.frontier.size()).unwrap_or_default()
+        let staged = &self.batch.appender.staged;
+        staged.entry(staged.first()).unwrap_or_default()
     }
 
     /// Leaf hash of the erase entry.
@@ -188,25 +146,21 @@ impl ErasureStaged<'_> {
 
     /// As [`ErasureStaged::commit`], with a checkpoint that another node signed.
     pub(in crate::ledger) fn commit_signed(self, theirs: Option<&SignedCheckpoint>) -> Result<Committed, LedgerError> {
-        let Self { batch, group: mut writer, .. } = self;
-        let Batch { appender, start, frontier, time_ms, count } = batch;
-        let group = match writer.end() {
-            Ok(group) => group,
-            // Most likely the disk is full: give its room back.
-            Err(error) => return appender.ledger.segments.redactions().cut_pending().and(Err(error)),
+        let Self { batch: Batch { appender }, redacting, .. } = self;
+        let redacted = match redacting.seal() {
+            Ok(redacted) => redacted,
+            Err(Unwritten::Nothing(error)) => return Err(error),
+            Err(Unwritten::InDoubt(error)) => return Err(appender.stop(error)),
         };
-        if let Err(error) = writer.sync() {
-            return Err(appender.stop(error));
-        }
-        appender.erasing = Some(group);
-        let committed = Batch { appender: &mut *appender, start, frontier, time_ms, count }.commit_signed(theirs);
-        committed.or_else(|error| {
-            appender.erasing = None;
-            if appender.stopped.is_none() {
-                appender.ledger.segments.redactions().cut_pending()?;
+        match (Batch { appender: &mut *appender }).commit_signed(theirs) {
+            Ok(committed) => {
+                appender.erased = Some(redacted);
+                Ok(committed)
             }
-            Err(error)
-        })
+            // Whether the entry counts is unknown: the next start knows, and finishes or drops the erasure.
+            Err(error) if appender.stopped.is_some() => Err(error),
+            Err(error) => redacted.abandon().and(Err(error)),
+        }
     }
 
     /// Abandons the erasure: nothing is changed.
@@ -215,193 +169,6 @@ impl ErasureStaged<'_> {
     ///
     /// As for [`Erasing::abandon`].
     pub fn abandon(self) -> Result<(), LedgerError> {
-        self.batch.appender.ledger.segments.redactions().cut_pending()
-    }
-}
-
-/// Overwrites the entries of a group, and notes that the group is done. Doing it again changes nothing.
-fn finish(segments: &Segments, group: &Group) -> Result<(), LedgerError> {
-    let redactions = segments.redactions();
-    let mut frame = Position::default();
-    let mut entries: Vec<Overwritten> = Vec::new();
-    let mut touched: Vec<(u64, Position)> = Vec::new();
-    for record in redactions.records(group) {
-        let record = record?;
-        if record.frame != frame && !entries.is_empty() {
-            segments.overwrite(frame, &entries)?;
-            entries.clear();
-        }
-        frame = record.frame;
-        entries.push(Overwritten { position: record.position, len: record.entry_len, record: record.at });
-        if let Some(base) = segments.base(frame)
-            && touched.iter().all(|(known, _)| *known != base)
-        {
-            touched.push((base, frame));
-        }
-    }
-    if !entries.is_empty() {
-        segments.overwrite(frame, &entries)?;
-    }
-    touched.into_iter().try_for_each(|(_, position)| segments.sync(position))?;
-    redactions.finish(group)
-}
-
-/// Completes or removes an erasure that was cut off: it is finished if its erase entry is in the ledger before `limit`,
-/// else its redactions are cut. A mirror's ledger ends with its primary's last checkpoint: an entry behind that is cut,
-/// and is received again.
-///
-/// # Errors
-///
-/// [`LedgerError`].
-pub(in crate::ledger) fn recover(segments: &Segments, limit: u64) -> Result<(), LedgerError> {
-    let redactions = segments.redactions();
-    let is_committed = |erase, frame| is_committed(segments, limit, erase, frame);
-    redactions.mend_header(is_committed)?;
-    loop {
-        match redactions.pending()? {
-            Pending::Nothing => return Ok(()),
-            Pending::Group(group) if is_committed(group.erase, group.frame)? => {
-                tracing::warn!(entry = group.erase, "an erasure was cut off: finishing it");
-                // The frame of the erase entry may not have been synced.
-                segments.sync(group.frame)?;
-                finish(segments, &group)?;
-            }
-            Pending::Torn { erase: Some((erase, frame)), .. } if is_committed(erase, frame)? => {
-                return Err(torn(redactions, erase));
-            }
-            Pending::Group(_) | Pending::Torn { .. } => {
-                tracing::warn!("an erasure was cut off before it was acknowledged: nothing of it is left");
-                return redactions.cut_pending();
-            }
-        }
-    }
-}
-
-/// Checks for erasures that were cut off; returns the size in bytes of the redactions of one that never counted.
-/// `limit` is as for [`recover`].
-///
-/// # Errors
-///
-/// [`LedgerError::ErasureCutOff`], or [`LedgerError::Damaged`].
-pub(in crate::ledger) fn check(segments: &Segments, limit: u64) -> Result<u64, LedgerError> {
-    let redactions = segments.redactions();
-    let is_committed = |erase, frame| is_committed(segments, limit, erase, frame);
-    let pending = redactions.pending()?;
-    // The crash may have left older groups half destroyed; the next start heals those.
-    if let Pending::Group(group) = &pending
-        && is_committed(group.erase, group.frame)?
-    {
-        return Err(LedgerError::ErasureCutOff { index: group.erase });
-    }
-    redactions.check()?;
-    match pending {
-        Pending::Nothing => Ok(0),
-        Pending::Group(group) => Ok(group.bytes()),
-        Pending::Torn { erase: Some((erase, frame)), .. } if is_committed(erase, frame)? => {
-            Err(torn(redactions, erase))
-        }
-        Pending::Torn { bytes, .. } => Ok(bytes),
-    }
-}
-
-fn torn(redactions: &Redactions, erase: u64) -> LedgerError {
-    redactions.damaged(&format!(
-        "is damaged where it holds what entry {erase} leaves of what it erased: restore it from a copy"
-    ))
-}
-
-/// True if the ledger holds the erase entry of a group, before `limit`.
-fn is_committed(segments: &Segments, limit: u64, erase: u64, frame: Position) -> Result<bool, LedgerError> {
-    if erase >= limit {
-        return Ok(false);
-    }
-    let Some(frame) = segments.frame_at(frame)? else { return Ok(false) };
-    let entry = frame.entries().next().and_then(Result::ok);
-    let entry = entry.and_then(|(_, bytes)| StoredEntry::read(bytes).ok());
-    Ok(entry.is_some_and(|entry| entry.kind == EntryKind::Erase && entry.index == erase))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        entry::{Erasure, Principal, Reason, Statement},
-        id::Identifier,
-        ledger::{DataDir, KeySource, Mark, Opening},
-        record::{Permissions, Status, Value, Values},
-    };
-
-    /// A create entry with values of these indexes, or the erase entry that leaves them.
-    fn draft(indexes: &[u32], erasure: Option<&Erasure>) -> Draft {
-        let value = |&index: &u32| Value {
-            index,
-            kind: "N".parse().unwrap(),
-            data: b"secret".to_vec().into(),
-            ttl: 60,
-            timestamp: 0,
-            permissions: Permissions::DEFAULT,
-            references: Vec::new(),
-        };
-        let statement = Statement {
-            kind: if erasure.is_some() { EntryKind::Erase } else { EntryKind::Create },
-            identifier: &Identifier::parse("88.1/a").unwrap(),
-            principal: &Principal::LOOPBACK,
-            values: &Values::new(indexes.iter().map(value).collect()).unwrap(),
-            edges: &[],
-            outputs: None,
-            request: None,
-            erasure,
-        };
-        Draft::new(&statement, [7; 32]).unwrap()
-    }
-
-    /// Erases a value of an identifier whose newest version is entry `newest`; gives the index of the erase entry.
-    fn erase(appender: &mut Appender, value: u32, left: &[u32], newest: u64) -> u64 {
-        let erasure = Erasure::of_value(value, Status::Active, Reason::new("r").unwrap()).unwrap();
-        let mut erasing = appender.begin_erasing(2, ErasedValues::One(value)).unwrap();
-        erasing.redact_all(newest).unwrap();
-        let staged = erasing.push(&draft(left, Some(&erasure)), newest + 2, newest, EdgesAfter::None).unwrap();
-        staged.commit().unwrap();
-        appender.finish_erasing().unwrap();
-        newest + 1
-    }
-
-    #[test]
-    fn an_erasure_that_was_cut_off_within_an_older_record_is_for_the_next_start() {
-        let directory = tempfile::tempdir().unwrap();
-        let data = DataDir::open_or_create(directory.path()).unwrap();
-        let opening = Opening::new(&data, KeySource { origin: "id.test/ledger", seed: [1; 32] }).unwrap();
-        let recovered = opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();
-        let (mut appender, segments) = (recovered.appender, &recovered.ledger.segments);
-        let path = directory.path().join("ledger/redactions");
-        let mut batch = appender.begin(1).unwrap();
-        let created = batch.push(&draft(&[1, 2], None), 1, None, EdgesAfter::None).unwrap();
-        batch.commit().unwrap();
-        let erased = erase(&mut appender, 1, &[2], created.index);
-        let first = std::fs::read(&path).unwrap();
-        erase(&mut appender, 2, &[], erased);
-        let done = std::fs::read(&path).unwrap();
-
-        // The old header, and the new head of the first record: its bytes were still to be overwritten.
-        let (header, record) = (32, 32 + 24 + 48);
-        let cut_off = [&first[..header], &done[header..record], &first[record..], &done[first.len()..]].concat();
-        assert_eq!(cut_off.len(), done.len());
-        std::fs::write(&path, cut_off).unwrap();
-        let error = check(segments, u64::MAX).unwrap_err();
-        assert!(matches!(error, LedgerError::ErasureCutOff { index: 2 }), "{error}");
-        recover(segments, u64::MAX).unwrap();
-        assert_eq!((std::fs::read(&path).unwrap(), check(segments, u64::MAX).unwrap()), (done.clone(), 0));
-
-        // Nothing is cut if the header does not say what is done and a group cannot be shown to count.
-        let mut damaged = done.clone();
-        damaged[9] ^= 1;
-        std::fs::write(&path, &damaged).unwrap();
-        assert!(matches!(check(segments, u64::MAX), Err(LedgerError::Damaged { .. })));
-        assert!(recover(segments, u64::MAX).is_err());
-        assert_eq!(std::fs::read(&path).unwrap(), damaged);
-        damaged[header] ^= 1;
-        std::fs::write(&path, &damaged).unwrap();
-        assert!(recover(segments, u64::MAX).is_err());
-        assert_eq!(std::fs::read(&path).unwrap(), damaged);
+        self.redacting.abandon()
     }
 }

@@ -48,7 +48,7 @@ fn what_was_taken_back_never_was() {
     for (before, kept, taken, after) in [(0, 0, 1, 1), (0, 1, 3, 2), (255, 0, 2, 1), (250, 3, 600, 5), (511, 1, 1, 0)] {
         let [with, without] = [true, false].map(|with| {
             let directory = tempfile::tempdir().unwrap();
-            let Recovered { ledger, mut appender } = ledger(directory.path(), before);
+            let Recovered { ledger, mut appender, .. } = ledger(directory.path(), before);
             let mut batch = appender.begin(2).unwrap();
             push_all(&mut batch, "kept", kept);
             if with {
@@ -77,7 +77,7 @@ fn what_was_taken_back_never_was() {
 #[test]
 fn a_batch_with_nothing_left_is_none() {
     let directory = tempfile::tempdir().unwrap();
-    let Recovered { ledger, mut appender } = ledger(directory.path(), 3);
+    let Recovered { ledger, mut appender, .. } = ledger(directory.path(), 3);
     let mut batch = appender.begin(2).unwrap();
     let mark = batch.mark();
     push(&mut batch, "a");

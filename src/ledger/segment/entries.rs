@@ -9,7 +9,7 @@ use std::{
 use rustix::io::{ReadWriteFlags, preadv2};
 
 use super::{
-    ENTRY_BYTES_MAX, ENTRY_HEADER_BYTES, Frame, Segment, Segments, overwrite::record_of, read_up_to, split_entry,
+    ENTRY_BYTES_MAX, ENTRY_HEADER_BYTES, Frame, Segment, SegmentFiles, overwrite::record_of, read_up_to, split_entry,
 };
 use crate::ledger::{LedgerError, Position, Resident};
 
@@ -21,7 +21,7 @@ const ENTRIES_READ_BYTES: usize = 1 << 20;
 /// long as a read of the disk.
 const RESIDENT_ENTRY_BYTES_MAX: usize = 16 << 10;
 
-impl Segments {
+impl SegmentFiles {
     /// Reads the stored entry at a position and checks its checksum; for an erased entry, its redacted form.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ impl Segments {
     ///
     /// # Errors
     ///
-    /// As for [`Segments::read_entry`].
+    /// As for [`SegmentFiles::read_entry`].
     pub(in crate::ledger) fn read_entries(&self, positions: &[Position]) -> Result<Vec<Vec<u8>>, LedgerError> {
         let Some(first) = positions.first() else { return Ok(Vec::new()) };
         let (segment, offset) = self.place(*first)?;
@@ -80,11 +80,11 @@ impl Segments {
         Ok(entries)
     }
 
-    /// As [`Segments::read_entry`], if the system holds the entry in memory and it is not long.
+    /// As [`SegmentFiles::read_entry`], if the system holds the entry in memory and it is not long.
     ///
     /// # Errors
     ///
-    /// As for [`Segments::read_entry`].
+    /// As for [`SegmentFiles::read_entry`].
     pub(in crate::ledger) fn read_entry_resident(&self, position: Position) -> Result<Resident<Vec<u8>>, LedgerError> {
         let (segment, offset) = self.place(position)?;
         let mut bytes = vec![0; ENTRY_READ_BYTES];

@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, os::unix::fs::FileExt, sync::Arc};
 
 use super::{
     BODY_BYTES_MAX, ENTRY_HEADER_BYTES, FRAME_HEADER_BYTES, FRAME_MAGIC, Frame, SEGMENT_HEADER_BYTES, Segment,
-    Segments, entry_header, read_frame,
+    SegmentFiles, entry_header, read_frame,
 };
 use crate::ledger::{LedgerError, Position};
 
@@ -38,7 +38,7 @@ pub(super) fn record_of(stored: &[u8]) -> Option<u64> {
     rest.first_chunk().filter(|_| *first == STUB).map(|offset| u64::from_le_bytes(*offset))
 }
 
-impl Segments {
+impl SegmentFiles {
     /// Overwrites entries of one frame by stubs. Entries overwritten before are overwritten again.
     ///
     /// # Errors
@@ -125,7 +125,7 @@ impl Segments {
     ///
     /// # Errors
     ///
-    /// As for [`Segments::read_entry`].
+    /// As for [`SegmentFiles::read_entry`].
     pub(in crate::ledger) fn read_raw(&self, position: Position) -> Result<(u32, Option<u64>), LedgerError> {
         let bytes = self.read_unresolved(position)?;
         Ok((bytes.len() as u32, record_of(&bytes)))

@@ -2,13 +2,13 @@
 
 use std::{os::unix::fs::FileExt, sync::Arc};
 
-use super::{PREWRITE_BYTES, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, Segment, Segments};
-use crate::ledger::{LedgerError, Position};
+use super::{PREWRITE_BYTES, SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, Segment, SegmentFiles};
+use crate::ledger::{LedgerError, Position, segments::Unwritten};
 
 /// The end of the newest segment, where frames are appended; there is only one writer.
 #[derive(Debug)]
 pub(in crate::ledger) struct SegmentWriter {
-    segments: Arc<Segments>,
+    segments: Arc<SegmentFiles>,
     segment: Arc<Segment>,
     /// Offset behind the last good frame.
     end: u64,
@@ -24,7 +24,7 @@ impl SegmentWriter {
     /// # Errors
     ///
     /// [`LedgerError::Io`].
-    pub(in crate::ledger) fn new(segments: Arc<Segments>, end: Position, tail: Tail) -> Result<Self, LedgerError> {
+    pub(in crate::ledger) fn new(segments: Arc<SegmentFiles>, end: Position, tail: Tail) -> Result<Self, LedgerError> {
         let Some(segment) = segments.newest() else {
             return Err(LedgerError::damaged(&segments.directory, "hold no segment"));
         };
@@ -58,8 +58,8 @@ impl SegmentWriter {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Io`]; nothing of the frame is left in the file then.
-    pub(in crate::ledger) fn write(&mut self, frame: &[u8]) -> Result<(), LedgerError> {
+    /// [`Unwritten`], with [`LedgerError::Io`].
+    pub(in crate::ledger) fn write(&mut self, frame: &[u8]) -> Result<(), Unwritten> {
         let needed = self.end + frame.len() as u64;
         if needed > self.allocated && (frame.len() as u64) < PREWRITE_BYTES / 4 {
             let zeros = vec![0; PREWRITE_BYTES as usize];
@@ -69,22 +69,22 @@ impl SegmentWriter {
             }
         }
         if let Err(error) = self.segment.file.write_all_at(frame, self.end) {
-            self.cut()?;
-            return Err(LedgerError::io("cannot write", &self.segment.path, error));
+            self.cut().map_err(Unwritten::InDoubt)?;
+            return Err(Unwritten::Nothing(LedgerError::io("cannot write", &self.segment.path, error)));
         }
         self.allocated = self.allocated.max(needed);
         Ok(())
     }
 
-    /// Makes the written frame durable: from here on it is in the ledger. Returns the position behind it.
+    /// Makes the written frame durable: from here on it is in the ledger.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Io`]; the content of the disk is then unknown, and nothing may be written any more.
-    pub(in crate::ledger) fn commit(&mut self, frame_len: usize) -> Result<Position, LedgerError> {
+    pub(in crate::ledger) fn commit(&mut self, frame_len: usize) -> Result<(), LedgerError> {
         self.sync()?;
         self.end += frame_len as u64;
-        Ok(Position(self.segment.base + self.end))
+        Ok(())
     }
 
     fn cut(&mut self) -> Result<(), LedgerError> {

@@ -1,4 +1,4 @@
-//! Proofs over the tree, made from the level files: inclusion (RFC 9162 section 2.1.3.1) and consistency (2.1.4.1).
+//! Proofs over the tree, made from the hashes of its full subtrees: inclusion (RFC 9162 section 2.1.3.1) and consistency (2.1.4.1).
 //!
 //! Every hash of a proof is the root of a full subtree inside one tile, or is folded from a few such roots at the right
 //! edge. A tile is read with one read, and its inner nodes are computed once. Tiles of the upper levels are cached: a
@@ -7,15 +7,17 @@
 //! never read, for they may still be cut.
 
 use std::{
-    io,
     num::NonZero,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use lru::LruCache;
 
-use super::Levels;
-use crate::tlog::{Hash, TILE_HEIGHT, node_hash};
+use super::{Levels, TreeHashes};
+use crate::{
+    ledger::LedgerError,
+    tlog::{Hash, TILE_HEIGHT, node_hash},
+};
 
 /// Maximum number of cached tiles, of 16 KiB each (16 MiB): the upper levels of 67 million entries.
 const TILES_MAX: NonZero<usize> = NonZero::<usize>::MIN.saturating_add(1_023);
@@ -27,17 +29,17 @@ const TILE_NODES: usize = 2 * TILE_HASHES - 1;
 /// Level and number of a tile, as in C2SP tlog-tiles.
 type TileId = (u32, u64);
 
-/// Makes proofs over level files. Safe from any thread.
+/// Makes proofs over the hashes of a tree. Safe from any thread.
 #[derive(Debug)]
 pub struct Prover {
-    levels: Arc<Levels>,
+    hashes: Arc<dyn TreeHashes>,
     tiles: Mutex<LruCache<TileId, Arc<Tile>>>,
 }
 
 impl Prover {
-    /// Returns a prover over these files.
-    pub fn new(levels: Arc<Levels>) -> Self {
-        Self { levels, tiles: Mutex::new(LruCache::new(TILES_MAX)) }
+    /// Returns a prover over the hashes of a tree.
+    pub fn new(hashes: Arc<dyn TreeHashes>) -> Self {
+        Self { hashes, tiles: Mutex::new(LruCache::new(TILES_MAX)) }
     }
 
     /// Inclusion path from leaf `index` to the root of the first `size` leaves, the leaf's sibling first. `written` is
@@ -45,10 +47,11 @@ impl Prover {
     ///
     /// # Errors
     ///
-    /// Any error of the file system; `InvalidInput` unless `index < size <= written`.
-    pub fn inclusion(&self, index: u64, size: u64, written: u64) -> io::Result<Vec<Hash>> {
+    /// [`LedgerError::Io`]; [`LedgerError::OutOfTree`] unless `index < size <= written`.
+    pub fn inclusion(&self, index: u64, size: u64, written: u64) -> Result<Vec<Hash>, LedgerError> {
         if index >= size || size > written {
-            return Err(io::ErrorKind::InvalidInput.into());
+            let asked = index.saturating_add(1).max(size);
+            return Err(LedgerError::OutOfTree { asked, entries: written.min(size) });
         }
         let mut reading = self.reading(written);
         let (mut start, mut end) = (0, size);
@@ -72,10 +75,10 @@ impl Prover {
     ///
     /// # Errors
     ///
-    /// Any error of the file system; `InvalidInput` unless `old <= new <= written`.
-    pub fn consistency(&self, old: u64, new: u64, written: u64) -> io::Result<Vec<Hash>> {
+    /// [`LedgerError::Io`]; [`LedgerError::OutOfTree`] unless `old <= new <= written`.
+    pub fn consistency(&self, old: u64, new: u64, written: u64) -> Result<Vec<Hash>, LedgerError> {
         if old > new || new > written {
-            return Err(io::ErrorKind::InvalidInput.into());
+            return Err(LedgerError::OutOfTree { asked: old.max(new), entries: written.min(new) });
         }
         let mut path = Vec::new();
         if old == 0 || old == new {
@@ -121,7 +124,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     /// Root of the leaves from `start` to before `end`, one of the ranges that [`split`] makes.
-    fn root(&mut self, start: u64, end: u64) -> io::Result<Hash> {
+    fn root(&mut self, start: u64, end: u64) -> Result<Hash, LedgerError> {
         let len = end - start;
         if len.is_power_of_two() {
             let height = len.trailing_zeros();
@@ -132,7 +135,7 @@ impl Reading<'_> {
     }
 
     /// Root of full subtree `index` of 2^`height` leaves.
-    fn node(&mut self, height: u32, index: u64) -> io::Result<Hash> {
+    fn node(&mut self, height: u32, index: u64) -> Result<Hash, LedgerError> {
         let (level, inside) = (height / TILE_HEIGHT, height % TILE_HEIGHT);
         let first = index << inside;
         let at = (first % TILE_HASHES as u64) as usize;
@@ -141,7 +144,7 @@ impl Reading<'_> {
     }
 
     /// A tile with at least `width` hashes.
-    fn tile(&mut self, id: TileId, width: usize) -> io::Result<Arc<Tile>> {
+    fn tile(&mut self, id: TileId, width: usize) -> Result<Arc<Tile>, LedgerError> {
         if let Some((_, tile)) = self.used.iter().find(|(used, tile)| *used == id && tile.width >= width) {
             return Ok(Arc::clone(tile));
         }
@@ -154,10 +157,11 @@ impl Reading<'_> {
                 let there = Levels::width(level as usize, self.written).saturating_sub(start);
                 let there = there.min(TILE_HASHES as u64) as usize;
                 if there < width {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
+                    let asked = (start + width as u64) << (TILE_HEIGHT * level);
+                    return Err(LedgerError::OutOfTree { asked, entries: self.written });
                 }
                 let known = before.as_ref().map_or(0, |tile| tile.width);
-                let new = self.prover.levels.read(level as usize, start + known as u64, there - known)?;
+                let new = self.prover.hashes.hashes(level as usize, start + known as u64, there - known)?;
                 let tile = Arc::new(Tile::grown(before.as_deref(), &new));
                 // A full tile of leaves is hardly ever asked for again before it would be evicted.
                 if level > 0 || there < TILE_HASHES {
@@ -221,6 +225,7 @@ mod tests {
 
     struct Grown {
         _directory: tempfile::TempDir,
+        levels: Arc<Levels>,
         prover: Prover,
         frontier: Frontier,
         leaves: Vec<Hash>,
@@ -229,8 +234,9 @@ mod tests {
     impl Grown {
         fn new() -> Self {
             let directory = tempfile::tempdir().unwrap();
-            let prover = Prover::new(Arc::new(Levels::open(directory.path()).unwrap()));
-            Self { _directory: directory, prover, frontier: Frontier::default(), leaves: Vec::new() }
+            let levels = Arc::new(Levels::open(directory.path()).unwrap());
+            let prover = Prover::new(Arc::clone(&levels) as Arc<dyn TreeHashes>);
+            Self { _directory: directory, levels, prover, frontier: Frontier::default(), leaves: Vec::new() }
         }
 
         fn grow_to(&mut self, size: u64) {
@@ -242,7 +248,7 @@ mod tests {
                 new.push_position(Position(index));
                 self.frontier.push(leaf(index), |level, hash| new.push(level, hash));
             }
-            self.prover.levels.append(start, &new).unwrap();
+            self.levels.append(start, &new).unwrap();
         }
 
         fn check_inclusion(&self, index: u64, size: u64) {

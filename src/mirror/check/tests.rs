@@ -56,7 +56,7 @@ fn primary(seed: u8) -> Primary {
     let data = DataDir::open_or_create(directory.path()).unwrap();
     let opening = Opening::new(&data, KeySource { origin: "id.test/ledger", seed: [seed; 32] }).unwrap();
     let recovered = opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();
-    let Recovered { ledger, mut appender } = recovered;
+    let Recovered { ledger, mut appender, .. } = recovered;
     let draft = |kind, name: &str, data: &str, edges: &[EdgeChange], erasure: Option<&Erasure>| {
         let value = Value {
             index: 1,

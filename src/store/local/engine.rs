@@ -9,7 +9,7 @@ use super::LocalIndex;
 use crate::{
     entry::StoredEntry,
     id::{Key, KeyPrefix, dns_name::NameHash},
-    ledger::{EntryBytes, Ledger, Mark, Position, ReplayedFrame, Resident},
+    ledger::{EntryBytes, LocalSegments, Mark, Position, ReplayedFrame, Resident, Segments as _},
     store::{
         Applied, Direction, EdgeQuery, Entries, IndexChange, IndexedEdge, PastPage, PlacedChange, PositionIndex,
         ReadError, RequestKey, StoreError,
@@ -19,19 +19,19 @@ use crate::{
 /// Entries in the segments of a local ledger, found through a [`LocalIndex`].
 pub struct LocalEntries {
     index: Arc<LocalIndex>,
-    ledger: Arc<Ledger>,
+    segments: Arc<LocalSegments>,
     /// Reason why a batch could not be applied: the index lacks it, and takes nothing more.
     gap: OnceLock<String>,
 }
 
 impl LocalEntries {
-    /// The engine over a ledger whose entries are all applied to the index ([`LocalIndex::replay`]).
-    pub fn new(index: Arc<LocalIndex>, ledger: Arc<Ledger>) -> Self {
-        Self { index, ledger, gap: OnceLock::new() }
+    /// The engine over segments whose entries are all applied to the index ([`LocalIndex::replay`]).
+    pub fn new(index: Arc<LocalIndex>, segments: Arc<LocalSegments>) -> Self {
+        Self { index, segments, gap: OnceLock::new() }
     }
 
     fn entry(&self, position: Position) -> Result<EntryBytes, ReadError> {
-        Ok(self.ledger.entry(position)?)
+        Ok(self.segments.entry_at(position)?)
     }
 
     fn found(&self, position: Option<Position>) -> Result<Option<EntryBytes>, ReadError> {
@@ -47,7 +47,7 @@ impl LocalEntries {
     ) -> Result<Vec<PlacedChange>, ReadError> {
         let place = |index: u64| -> Result<Position, ReadError> {
             let staged = index.checked_sub(first).and_then(|nth| positions.get(usize::try_from(nth).ok()?));
-            Ok(staged.map_or_else(|| self.ledger.position(index), |position| Ok(*position))?)
+            Ok(staged.map_or_else(|| self.segments.position(index), |position| Ok(*position))?)
         };
         let placed = |change: IndexChange| {
             let (position, superseded) = (place(change.index)?, change.superseded.map(place).transpose()?);
@@ -58,7 +58,7 @@ impl LocalEntries {
 
     fn apply_placed(&self, changes: Vec<IndexChange>, batch: Range<u64>) -> Result<(), ReadError> {
         let first_index = batch.start;
-        let positions = self.ledger.positions(batch)?;
+        let positions = self.segments.positions(batch)?;
         let Some(&first) = positions.first() else { return Ok(()) };
         let placed = self.placed(changes, first_index, &positions)?;
         // The mark is the start of the batch's own frame, not its end: the next start reads the ledger's last frame
@@ -75,14 +75,14 @@ impl Entries for LocalEntries {
 
     fn newest_resident(&self, key: &Key) -> Result<Resident<Option<EntryBytes>>, ReadError> {
         Ok(match self.index.latest_resident(key)? {
-            Resident::Here(Some(position)) => self.ledger.entry_resident(position)?.map(Some),
+            Resident::Here(Some(position)) => self.segments.entry_resident(position)?.map(Some),
             Resident::Here(None) => Resident::Here(None),
             Resident::OnDisk => Resident::OnDisk,
         })
     }
 
     fn at(&self, index: u64) -> Result<EntryBytes, ReadError> {
-        Ok(self.ledger.at(index)?)
+        Ok(self.segments.entry(index)?)
     }
 
     fn past(&self, key: &Key, page: PastPage) -> Result<Vec<EntryBytes>, ReadError> {
