@@ -39,8 +39,8 @@
 //!
 //! A listener reads the request, [`protocol`] decodes and checks it to a [`registry::Command`], and
 //! [`registry::Registry::prepare`] computes the parts that need no order (salts, commitments). The sequencer thread
-//! gives the command its place in a batch, the [`ledger`] writes and fsyncs the batch, signs the tree and replaces its
-//! head ([`ledger::Head`]) on condition that nobody else did, the engine applies the batch, cached answers are
+//! gives the command its place in a batch, the [`ledger`] writes and fsyncs the batch ([`ledger::Segments`]), signs the
+//! tree and replaces its head ([`ledger::Head`]) on condition that nobody else did, the engine applies the batch, cached answers are
 //! invalidated, and the receipt goes out. The index change of an entry is derived from the entry's stored bytes in one
 //! place ([`registry::apply`]), for the sequencer, for mirrors, and for replay of the ledger. Commands sent together
 //! are carried out one by one, or all or none: a ledger batch can be rolled back to a mark before it is committed.
@@ -99,7 +99,7 @@
 //! | [`tlog`] | transparency logs as C2SP has them: hashes, Merkle proofs, signed notes, checkpoints, tiles, policies, witness messages; no I/O | – |
 //! | [`entry`] | the text of a log entry, its stored form, and its form after erasure; no I/O | `record`, `tlog` |
 //! | [`proof`] | proof files with openings, checked without the node; no I/O | `record`, `tlog`, `entry` |
-//! | [`ledger`] | the files of the log: segments, tree, signed head, data directory; append, read, recover, audit | `tlog`, `entry` |
+//! | [`ledger`] | the log: append, read, prove; the contracts of its segments and its head, and the files that keep them; recover, audit | `tlog`, `entry` |
 //! | [`follow`] | readers of the ledger from an index on, page by page, and their limit | `ledger` |
 //! | [`witness`] | cosigns the checkpoints of other logs, and stores each cosigned one | `tlog`, `ledger` |
 //! | [`store`] | the contract of engines, the local engine with its sled index and seal, the reference model, whole records | `entry`, `ledger` |
