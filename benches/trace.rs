@@ -18,6 +18,10 @@ use touchmark::{
     },
 };
 
+/// The allocator of the node's program: with that of the system, threads wait for each other, more or less by chance.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const GROUPS: usize = 99;
 const PARTS_PER_GROUP: usize = 100;
 const ROUNDS: usize = 15;

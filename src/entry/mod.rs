@@ -204,7 +204,7 @@ pub struct Place {
 
 /// Locator of another entry, in the terms of the storage: a number that the stored form carries for its reader. This
 /// module gives it no meaning, and no text and no hash covers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Locator(pub u64);
 
 /// The previous entry of the same identifier.

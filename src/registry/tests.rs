@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 
 use super::{apply::change_of, *};
 use crate::{
-    entry::{ErasedValues, Reason, RequestId},
+    entry::{ErasedValues, Locator, Reason, RequestId},
     id::{Identifier, KeyPrefix, Prefix, dns_name::NameHash},
     ledger::{DataDir, EntryBytes, KeySource, Ledger, LedgerError, Mark, Opening, Recovered},
     record::{Delegation, Edge, EdgeChange, EdgeType, Event, Flow, Outputs, Permissions, PrefixChange, Value, Values},
@@ -39,6 +39,14 @@ impl Entries for Recording {
 
     fn newest_resident(&self, key: &Key) -> Result<Resident<Option<EntryBytes>>, ReadError> {
         self.engine.newest_resident(key)
+    }
+
+    fn newest_locator(&self, key: &Key) -> Result<Option<Locator>, ReadError> {
+        self.engine.newest_locator(key)
+    }
+
+    fn by_locator(&self, locator: Locator) -> Result<EntryBytes, ReadError> {
+        self.engine.by_locator(locator)
     }
 
     fn at(&self, index: u64) -> Result<EntryBytes, ReadError> {

@@ -211,9 +211,10 @@ fn what_is_applied_is_found(open: Open) {
         assert!(engine.any_name_hash().unwrap());
         let edges = |of: &str, direction, query: &EdgeQuery<'_>| {
             let found = engine.edges(&key(of), direction, query).unwrap();
-            assert!(
-                found.iter().all(|edge| edge.end.origin == EdgeOrigin::Record && edge.end.kind == EdgeType::MadeOf)
-            );
+            for edge in &found {
+                assert_eq!((edge.end.origin, edge.end.kind), (EdgeOrigin::Record, EdgeType::MadeOf));
+                assert_eq!(index(engine.by_locator(edge.locator).map(Some)), Some(edge.index));
+            }
             found.into_iter().map(|edge| (edge.end.other, edge.index)).collect::<Vec<_>>()
         };
         assert_eq!(edges("88.1/b", Direction::Out, &EVERY_EDGE), [(key("88.1/a"), 1), (key("88.1/c"), 1)]);
@@ -364,12 +365,18 @@ fn both_engines_say_the_same() {
         for number in 0..12 {
             let key = key(&format!("88.{}/{number}", number % 3));
             assert_eq!(index(opened.engine.newest(&key)), index(model.newest(&key)));
+            let located = opened.engine.newest_locator(&key).unwrap();
+            let located = located.map(|locator| opened.engine.by_locator(locator)).transpose();
+            assert_eq!(index(located), index(opened.engine.newest(&key)));
             let page = PastPage { upto, entries_max: 3, bytes_max: 200 };
             let past = |engine: &dyn Entries| indexes(engine.past(&key, page).unwrap());
             assert_eq!(past(&*opened.engine), past(&model));
             for direction in [Direction::Out, Direction::In] {
                 let query = EdgeQuery { upto, limit: 3, ..EVERY_EDGE };
-                let edges = |engine: &dyn Entries| engine.edges(&key, direction, &query).unwrap();
+                let edges = |engine: &dyn Entries| {
+                    let found = engine.edges(&key, direction, &query).unwrap();
+                    found.into_iter().map(|edge| (edge.end, edge.index)).collect::<Vec<_>>()
+                };
                 assert_eq!(edges(&*opened.engine), edges(&model));
             }
         }

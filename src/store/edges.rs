@@ -1,6 +1,7 @@
 //! Edges in the index: every state that an edge ever had, found from both of its ends.
 
 use crate::{
+    entry::Locator,
     id::Key,
     record::{EdgeType, EdgeTypes},
 };
@@ -87,4 +88,6 @@ pub struct IndexedEdge {
     pub end: EdgeEnd,
     /// Ledger index of the entry that added the edge, or last replaced it.
     pub index: u64,
+    /// Locator of that entry, for [`Entries::by_locator`](super::Entries::by_locator).
+    pub locator: Locator,
 }

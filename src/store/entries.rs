@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::{Direction, EdgeMove, EdgeQuery, IndexedEdge, StoreError};
 use crate::{
+    entry::Locator,
     id::{Key, KeyPrefix, dns_name::NameHash},
     ledger::{EntryBytes, LedgerError, Resident},
 };
@@ -98,6 +99,21 @@ pub trait Entries: Send + Sync + 'static {
     ///
     /// As for [`Entries::newest`].
     fn newest_resident(&self, key: &Key) -> Result<Resident<Option<EntryBytes>>, ReadError>;
+
+    /// Locator of the newest entry of an identifier, without a read of the entry; `None` if it was never registered.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Entries::newest`].
+    fn newest_locator(&self, key: &Key) -> Result<Option<Locator>, ReadError>;
+
+    /// The entry with a locator that this engine gave, with an edge or by [`Entries::newest_locator`]: one read, while a
+    /// ledger index may cost another to find the entry. A locator means nothing to others, not even to another engine.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Entries::newest`]; also if there is no such entry.
+    fn by_locator(&self, locator: Locator) -> Result<EntryBytes, ReadError>;
 
     /// The entry with a ledger index.
     ///

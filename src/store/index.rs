@@ -77,19 +77,14 @@ pub trait PositionIndex: Send + Sync + 'static {
     /// As for [`PositionIndex::latest`].
     fn by_request(&self, request: &RequestKey) -> Result<Option<Position>, StoreError>;
 
-    /// The edges of an identifier in one direction as of an entry, each with the position of its entry, in order of
-    /// [`super::EdgeEnd`]: source, type, key at the
-    /// other end. The cost is one search for each edge, however often the edge changed.
+    /// The edges of an identifier in one direction as of an entry, each with the position of its entry as its locator, in
+    /// order of [`super::EdgeEnd`]: source, type, key at the other end. The cost is one search for each edge, however
+    /// often the edge changed.
     ///
     /// # Errors
     ///
     /// As for [`PositionIndex::latest`].
-    fn edges(
-        &self,
-        key: &Key,
-        direction: Direction,
-        query: &EdgeQuery<'_>,
-    ) -> Result<Vec<(IndexedEdge, Position)>, StoreError>;
+    fn edges(&self, key: &Key, direction: Direction, query: &EdgeQuery<'_>) -> Result<Vec<IndexedEdge>, StoreError>;
 
     /// True if an identifier is registered whose key starts with `prefix` and is longer than it.
     ///

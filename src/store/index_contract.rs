@@ -128,9 +128,9 @@ fn with_edges(from: &str, entry: u64, edges: &[EdgeMove]) -> PlacedChange {
     placed(IndexChange { edges: edges.to_vec(), ..change(from, entry).change })
 }
 
-fn indexed(kind: EdgeType, other: &str, entry: u64) -> (IndexedEdge, Position) {
+fn indexed(kind: EdgeType, other: &str, entry: u64) -> IndexedEdge {
     let end = EdgeEnd { origin: EdgeOrigin::Record, kind, other: key(other) };
-    (IndexedEdge { end, index: entry }, Position(entry))
+    IndexedEdge { end, index: entry, locator: Position(entry).into() }
 }
 
 fn edges_come_and_go(store: &dyn PositionIndex) {
@@ -148,7 +148,7 @@ fn edges_come_and_go(store: &dyn PositionIndex) {
     assert_eq!(out("a", &ALL), all);
     assert_eq!(out("a", &EdgeQuery { limit: 2, ..ALL }), all[..2]);
     assert_eq!(out("a", &EdgeQuery { limit: 0, ..ALL }), []);
-    for (position, (edge, _)) in all.iter().enumerate() {
+    for (position, edge) in all.iter().enumerate() {
         let after = EdgeQuery { after: Some(&edge.end), limit: 2, ..ALL };
         assert_eq!(out("a", &after), all[position + 1..all.len().min(position + 3)]);
     }
@@ -160,13 +160,12 @@ fn edges_come_and_go(store: &dyn PositionIndex) {
 
     let second = [moved(MadeOf, "b", Remove), moved(MadeOf, "none", Remove), moved(PackedIn, "box", Add)];
     store.apply(vec![with_edges("a", 3, &second)], upto(4)).unwrap();
-    let made_of =
-        |all: &[(IndexedEdge, Position)]| all.iter().filter(|(edge, _)| edge.end.other != key("b")).cloned().collect();
+    let made_of = |all: &[IndexedEdge]| all.iter().filter(|edge| edge.end.other != key("b")).cloned().collect();
     let mut left: Vec<_> = made_of(&all);
     left[5] = indexed(PackedIn, "box", 3);
     assert_eq!(out("a", &ALL), left);
     assert_eq!(
-        out("a", &EdgeQuery { after: Some(&all[2].0.end), limit: 1, ..ALL }),
+        out("a", &EdgeQuery { after: Some(&all[2].end), limit: 1, ..ALL }),
         left[2..3],
         "after one that is gone"
     );
@@ -183,9 +182,9 @@ fn edges_come_and_go(store: &dyn PositionIndex) {
 fn edges_have_two_ends(store: &dyn PositionIndex) {
     use EdgeType::DerivedFrom;
     let from_event = |other: &str| EdgeMove { origin: EdgeOrigin::Event, ..moved(DerivedFrom, other, EdgeOp::Add) };
-    let said = |(edge, position): (IndexedEdge, Position)| {
+    let said = |edge: IndexedEdge| {
         let end = EdgeEnd { origin: EdgeOrigin::Event, ..edge.end };
-        (IndexedEdge { end, ..edge }, position)
+        IndexedEdge { end, ..edge }
     };
     // An event of one input and two outputs, one of which says the same itself, and takes it back.
     let changes = [
@@ -403,7 +402,7 @@ pub(crate) fn answers_alike(store: &dyn PositionIndex, model: &MemoryIndex, chan
             let mut page = model.edges(of, direction, &ALL).unwrap();
             assert_eq!(store.edges(of, direction, &ALL).as_ref(), Ok(&page));
             page.truncate(1);
-            let after = page.first().map(|(edge, _)| &edge.end);
+            let after = page.first().map(|edge| &edge.end);
             let types: EdgeTypes = change.edges.iter().map(|edge| edge.kind).collect();
             for query in [EdgeQuery { after, limit: 2, ..ALL }, EdgeQuery { upto: change.index / 2, types, ..ALL }] {
                 assert_eq!(store.edges(of, direction, &query), model.edges(of, direction, &query));

@@ -7,9 +7,9 @@ use std::{collections::HashMap, rc::Rc};
 
 use super::{Direction, EdgeEnd, EdgeOrigin, EdgeQuery, PastPage, ReadError, Records};
 use crate::{
-    entry::{EntryKind, StoredEntry},
+    entry::{EntryKind, Locator, StoredEntry},
     id::{Identifier, Key},
-    ledger::{EntryBytes, LedgerError},
+    ledger::LedgerError,
     record::{Edge, EdgeChange, EdgeType, Permissions, Quantity, Status, Unit, stored::StoredValue},
 };
 
@@ -70,7 +70,7 @@ pub type IsSeen = fn(Permissions) -> bool;
 pub struct LinkReader<'a> {
     records: &'a Records,
     is_seen: IsSeen,
-    cache: HashMap<u64, Rc<CachedEntry>>,
+    cache: HashMap<Locator, Rc<CachedEntry>>,
     /// Number of cached entries and their edges together.
     count: usize,
 }
@@ -94,14 +94,14 @@ impl<'a> LinkReader<'a> {
     ///
     /// [`ReadError`].
     pub fn registered(&mut self, key: &Key, upto: u64) -> Result<Option<Registered>, ReadError> {
-        let Some(newest) = self.records.entries().newest(key)? else { return Ok(None) };
-        let newest = self.cached(&newest)?;
+        let Some(newest) = self.records.entries().newest_locator(key)? else { return Ok(None) };
+        let newest = self.entry(newest)?;
         if newest.registered.index <= upto {
             return Ok(Some(newest.registered.clone()));
         }
         let page = PastPage { upto, entries_max: 1, bytes_max: 0 };
         match self.records.entries().past(key, page)?.pop() {
-            Some(past) => Ok(Some(self.cached(&past)?.registered.clone())),
+            Some(past) => Ok(Some(self.read(&past.decode()?)?.registered)),
             None => Ok(None),
         }
     }
@@ -115,7 +115,7 @@ impl<'a> LinkReader<'a> {
         let indexed = self.records.entries().edges(key, direction, query)?;
         let mut links = Vec::with_capacity(indexed.len());
         for edge in indexed {
-            let entry = self.at(edge.index)?;
+            let entry = self.entry(edge.locator)?;
             // The entry belongs to this identifier or to the one at the other end, whichever states the edge.
             let is_own = (direction == Direction::Out) == (edge.end.origin == EdgeOrigin::Record);
             let end = &edge.end;
@@ -133,26 +133,18 @@ impl<'a> LinkReader<'a> {
         Ok(links)
     }
 
-    fn at(&mut self, index: u64) -> Result<Rc<CachedEntry>, ReadError> {
-        if let Some(cached) = self.cache.get(&index) {
+    fn entry(&mut self, locator: Locator) -> Result<Rc<CachedEntry>, ReadError> {
+        if let Some(cached) = self.cache.get(&locator) {
             return Ok(Rc::clone(cached));
         }
-        let bytes = self.records.entries().at(index)?;
-        self.cached(&bytes)
-    }
-
-    fn cached(&mut self, bytes: &EntryBytes) -> Result<Rc<CachedEntry>, ReadError> {
-        let index = bytes.index()?;
-        if let Some(cached) = self.cache.get(&index) {
-            return Ok(Rc::clone(cached));
-        }
+        let bytes = self.records.entries().by_locator(locator)?;
         let cached = Rc::new(self.read(&bytes.decode()?)?);
         self.count += 1 + cached.edges.len();
         if self.count > CACHED_MAX {
             self.cache.clear();
             self.count = 1 + cached.edges.len();
         }
-        self.cache.insert(index, Rc::clone(&cached));
+        self.cache.insert(locator, Rc::clone(&cached));
         Ok(cached)
     }
 

@@ -18,6 +18,7 @@ use super::{
     PlacedChange, PositionIndex, ReadError, RequestKey, StoreError,
 };
 use crate::{
+    entry::Locator,
     id::{Key, KeyPrefix, dns_name::NameHash},
     ledger::{EntryBytes, Ledger, Position, Resident},
 };
@@ -102,19 +103,14 @@ impl PositionIndex for MemoryIndex {
         Ok(self.model().by_request.get(request).copied())
     }
 
-    fn edges(
-        &self,
-        key: &Key,
-        direction: Direction,
-        query: &EdgeQuery<'_>,
-    ) -> Result<Vec<(IndexedEdge, Position)>, StoreError> {
+    fn edges(&self, key: &Key, direction: Direction, query: &EdgeQuery<'_>) -> Result<Vec<IndexedEdge>, StoreError> {
         let model = self.model();
         let edges = model.edges.get(&(direction, key.clone())).into_iter().flatten();
         let asked =
             edges.filter(|(end, _)| query.takes(end.origin, end.kind) && query.after.is_none_or(|at| *end > at));
         let there = asked.filter_map(|(end, states)| match states.range(Reverse(query.upto)..).next()? {
             (Reverse(index), (EdgeOp::Add, position)) => {
-                Some((IndexedEdge { end: end.clone(), index: *index }, *position))
+                Some(IndexedEdge { end: end.clone(), index: *index, locator: (*position).into() })
             }
             (_, (EdgeOp::Remove, _)) => None,
         });
@@ -194,6 +190,14 @@ impl Entries for MemoryEntries {
         self.newest(key).map(Resident::Here)
     }
 
+    fn newest_locator(&self, key: &Key) -> Result<Option<Locator>, ReadError> {
+        Ok(self.index.latest(key)?.map(Into::into))
+    }
+
+    fn by_locator(&self, locator: Locator) -> Result<EntryBytes, ReadError> {
+        self.entry(locator.into())
+    }
+
     fn at(&self, index: u64) -> Result<EntryBytes, ReadError> {
         self.entry(Position(index))
     }
@@ -212,7 +216,7 @@ impl Entries for MemoryEntries {
     }
 
     fn edges(&self, key: &Key, direction: Direction, query: &EdgeQuery<'_>) -> Result<Vec<IndexedEdge>, ReadError> {
-        Ok(self.index.edges(key, direction, query)?.into_iter().map(|(edge, _)| edge).collect())
+        Ok(self.index.edges(key, direction, query)?)
     }
 
     fn any_below(&self, prefix: &KeyPrefix) -> Result<bool, ReadError> {

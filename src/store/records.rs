@@ -170,7 +170,7 @@ impl Records {
                 continue;
             }
             if other.as_ref().is_none_or(|(index, _)| *index != edge.index) {
-                other = Some((edge.index, self.entries.at(edge.index)?));
+                other = Some((edge.index, self.entries.by_locator(edge.locator)?));
             }
             if let Some((_, bytes)) = &other
                 && let Some(edge) = added(&bytes.decode()?, edge.end.kind, &edge.end.other)

@@ -23,7 +23,7 @@ use tokio::{
 };
 use tonic::transport::Channel;
 use touchmark::{
-    entry::Principal,
+    entry::{Locator, Principal},
     id::{Identifier, Key, KeyPrefix, dns_name::NameHash},
     ledger::{DataDir, EntryBytes, KeySource, Ledger, LedgerError, Mark, Opening, Publication},
     protocol::{
@@ -113,6 +113,15 @@ impl Entries for SlowStore {
             true => Ok(Resident::OnDisk),
             false => self.inner.newest_resident(key),
         }
+    }
+
+    fn newest_locator(&self, key: &Key) -> Result<Option<Locator>, ReadError> {
+        self.wait(key.as_bytes());
+        self.inner.newest_locator(key)
+    }
+
+    fn by_locator(&self, locator: Locator) -> Result<EntryBytes, ReadError> {
+        self.inner.by_locator(locator)
     }
 
     fn at(&self, index: u64) -> Result<EntryBytes, ReadError> {

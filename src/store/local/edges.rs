@@ -69,11 +69,7 @@ impl LocalIndex {
 
 impl Shared {
     /// The edges below `prefix` (see [`keys::edges`]) that match a query.
-    pub(super) fn edges(
-        &self,
-        prefix: &[u8],
-        query: &EdgeQuery<'_>,
-    ) -> Result<Vec<(IndexedEdge, Position)>, StoreError> {
+    pub(super) fn edges(&self, prefix: &[u8], query: &EdgeQuery<'_>) -> Result<Vec<IndexedEdge>, StoreError> {
         let mut found = Vec::new();
         let mut start = Bound::Included(prefix.to_vec());
         if let Some(after) = query.after {
@@ -102,7 +98,7 @@ impl Shared {
                     Step::On => {}
                     Step::Here => {
                         let end = state.end().ok_or_else(|| self.bad_edge(&key))?;
-                        found.push((IndexedEdge { end, index: state.index }, position));
+                        found.push(IndexedEdge { end, index: state.index, locator: position.into() });
                         if found.len() >= query.limit {
                             return Ok(found);
                         }

@@ -7,7 +7,7 @@ use std::{
 
 use super::LocalIndex;
 use crate::{
-    entry::StoredEntry,
+    entry::{Locator, StoredEntry},
     id::{Key, KeyPrefix, dns_name::NameHash},
     ledger::{EntryBytes, LocalSegments, Mark, Position, ReplayedFrame, Resident, Segments as _},
     store::{
@@ -81,6 +81,14 @@ impl Entries for LocalEntries {
         })
     }
 
+    fn newest_locator(&self, key: &Key) -> Result<Option<Locator>, ReadError> {
+        Ok(self.index.latest(key)?.map(Into::into))
+    }
+
+    fn by_locator(&self, locator: Locator) -> Result<EntryBytes, ReadError> {
+        self.entry(locator.into())
+    }
+
     fn at(&self, index: u64) -> Result<EntryBytes, ReadError> {
         Ok(self.segments.entry(index)?)
     }
@@ -99,7 +107,7 @@ impl Entries for LocalEntries {
     }
 
     fn edges(&self, key: &Key, direction: Direction, query: &EdgeQuery<'_>) -> Result<Vec<IndexedEdge>, ReadError> {
-        Ok(self.index.edges(key, direction, query)?.into_iter().map(|(edge, _)| edge).collect())
+        Ok(self.index.edges(key, direction, query)?)
     }
 
     fn any_below(&self, prefix: &KeyPrefix) -> Result<bool, ReadError> {

@@ -203,12 +203,7 @@ impl PositionIndex for LocalIndex {
         self.shared.get(&keys::request(request))
     }
 
-    fn edges(
-        &self,
-        key: &Key,
-        direction: Direction,
-        query: &EdgeQuery<'_>,
-    ) -> Result<Vec<(IndexedEdge, Position)>, StoreError> {
+    fn edges(&self, key: &Key, direction: Direction, query: &EdgeQuery<'_>) -> Result<Vec<IndexedEdge>, StoreError> {
         self.shared.edges(&keys::edges(key, direction), query)
     }
 
