@@ -184,13 +184,54 @@ pub fn edge(text: &str) -> Result<pb::Edge, String> {
         }
         to = before;
     }
+    refuse_properties(to, "they are quantity=N, unit=UNIT and from=TIME, each once and behind the identifier")?;
     if let Some(quantity) = quantity {
         quantity.parse::<Quantity>().map_err(|error| error.to_string())?;
         edge.quantity = quantity.into();
     }
+    if let Some(unit) = unit
+        && unit.contains([';', '='])
+    {
+        return Err(format!("unit `{unit}` seems to hold another property: put a comma between them"));
+    }
     edge.unit = unit.unwrap_or_default().into();
     edge.valid_from = valid_from.map(time_ms).transpose()?;
     edge.to = to.to_owned();
+    Ok(edge)
+}
+
+/// Names of an edge's properties, and what people write for them.
+const PROPERTY_NAMES: [&str; 7] = ["quantity", "qty", "amount", "unit", "units", "from", "valid_from"];
+
+/// Refuses an identifier with a part that looks like a property of an edge: misspelt, it would become a part of the
+/// identifier, in the ledger for good. `rule` says which properties there are.
+fn refuse_properties(identifier: &str, rule: &str) -> Result<(), String> {
+    // What stands before the first comma is the identifier in any case. In the query of a URI every other name may stand.
+    let mut parts = identifier.split(',');
+    let is_query = parts.next().is_some_and(|first| first.contains('?'));
+    let is_property = |part: &&str| {
+        let name = part.split_once('=').map_or("", |(name, _)| name.trim());
+        let is_word = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphabetic());
+        let is_known = PROPERTY_NAMES.iter().any(|known| known.eq_ignore_ascii_case(name));
+        is_known || (is_word && !is_query)
+    };
+    match parts.find(is_property) {
+        Some(part) => Err(format!(
+            "`{}` looks like a property: {rule}. An edge to an identifier that is so written is given as JSON (`touchmark import`)",
+            part.trim()
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Reads the `TYPE=ID` of an edge that is to be removed.
+///
+/// # Errors
+///
+/// A sentence with the rule.
+pub fn removed_edge(text: &str) -> Result<pb::Edge, String> {
+    let edge = edge_target(text)?;
+    refuse_properties(&edge.to, "an edge is removed by its type and its identifier alone, TYPE=ID")?;
     Ok(edge)
 }
 
@@ -201,6 +242,7 @@ pub fn edge(text: &str) -> Result<pb::Edge, String> {
 ///
 /// A sentence with the rule.
 pub fn flow(text: &str) -> Result<pb::Flow, String> {
+    refuse_properties(text, "an amount is written ID=QUANTITY:UNIT, such as 88.1000.LSN/C1-1=2.5:unit:kilogram")?;
     let bare = pb::Flow { identifier: text.into(), ..pb::Flow::default() };
     let Some((identifier, amount)) = text.rsplit_once('=') else { return Ok(bare) };
     let (quantity, unit) = amount.split_once(':').unwrap_or((amount, ""));
@@ -227,7 +269,7 @@ pub fn flow(text: &str) -> Result<pb::Flow, String> {
 /// # Errors
 ///
 /// A sentence with the rule.
-pub fn edge_target(text: &str) -> Result<pb::Edge, String> {
+fn edge_target(text: &str) -> Result<pb::Edge, String> {
     let (kind, to) = text.split_once('=').ok_or("write an edge as TYPE=ID, such as made-of=88.1000.LSN/C1-1")?;
     let kind: EdgeType = kind.parse().map_err(|error: crate::record::RecordError| error.to_string())?;
     Ok(pb::Edge { r#type: i32::from(kind.code()), to: to.into(), ..pb::Edge::default() })
@@ -283,6 +325,10 @@ mod tests {
             ("made-of=88.1/a,unit=kg,quantity=2", Ok("1 88.1/a q=2 u=kg f=None")),
             ("made-of=88.1/a,quantity=1,quantity=2", Err("quantity is given twice")),
             (
+                "made-of=88.1/a,unit=unit:gram;quantity=4",
+                Err("unit `unit:gram;quantity=4` seems to hold another property: put a comma between them"),
+            ),
+            (
                 "made-of=88.1/a,quantity=1e3",
                 Err("quantity `1e3` is not a decimal number of at most 32 characters, such as 1 or 0.25"),
             ),
@@ -302,6 +348,20 @@ mod tests {
                 format!("{type} {to} q={quantity} u={unit} f={valid_from:?}", r#type = r#type)
             });
             assert_eq!(shown, expected.map(str::to_owned).map_err(str::to_owned), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_property_is_no_part_of_an_identifier() {
+        for text in ["quantity=1,5", "qty=4", "Quantity=4", " quantity=4", "quantity=4,units=unit:gram", "x,menge=2"] {
+            let error = edge(&format!("made-of=88.1/a,{text}")).unwrap_err();
+            assert!(error.contains("looks like a property: they are quantity=N, unit=UNIT and from=TIME"), "{error}");
+        }
+        assert!(removed_edge("made-of=88.1/a,quantity=4").unwrap_err().contains("TYPE=ID"));
+        assert!(flow("88.1/a,quantity=4").unwrap_err().contains("ID=QUANTITY:UNIT"));
+        for text in ["88.1/a,b", "88.1/a,1=2", "https://e.example/?a=1&b=2", "https://e.example/?x=1,5"] {
+            assert_eq!(edge(&format!("made-of={text}")).map(|edge| edge.to), Ok(text.to_owned()));
+            assert_eq!(removed_edge(&format!("made-of={text}")).map(|edge| edge.to), Ok(text.to_owned()));
         }
     }
 

@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long = "add-edge", value_name = "TYPE=ID[,quantity=N][,unit=UNIT][,from=TIME]", value_parser = parts::edge)]
     added_edges: Vec<pb::Edge>,
     /// Remove a relation
-    #[arg(long = "remove-edge", value_name = "TYPE=ID", value_parser = parts::edge_target)]
+    #[arg(long = "remove-edge", value_name = "TYPE=ID", value_parser = parts::removed_edge)]
     removed_edges: Vec<pb::Edge>,
     #[command(flatten)]
     options: WriteOptions,

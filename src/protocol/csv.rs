@@ -9,9 +9,11 @@
 //! number of its column, from 1, as index, so that a column has the same index in every record; an empty cell becomes
 //! none. Edges, TTLs and permissions have no column: use JSON lines.
 
+mod rows;
+
 use std::io::{self, Read};
 
-use csv::ByteRecord;
+use rows::{Fields, RowRead, RowReader};
 
 use super::grpc::{CommandBatch, ValueParts};
 use crate::{
@@ -28,10 +30,10 @@ pub enum CsvError {
     /// The header is missing, or a column in it is wrong.
     #[error("line 1: {0}")]
     Header(String),
-    /// A row does not end.
+    /// A line is longer than a row may be.
     #[error("line {line}: the row is longer than {ROW_BYTES_MAX} bytes (a quote that is not closed?)")]
     RowTooLong {
-        /// Line on which the row starts, from 1.
+        /// Number of the line, from 1.
         line: u64,
     },
     /// I/O error.
@@ -50,9 +52,9 @@ pub struct Row {
 
 /// Reads rows and turns them into commands.
 pub struct CsvRows<R> {
-    reader: csv::Reader<Bounded<R>>,
+    reader: RowReader<R>,
     kinds: Vec<String>,
-    row: ByteRecord,
+    row: Fields,
 }
 
 impl<R: Read> CsvRows<R> {
@@ -62,20 +64,15 @@ impl<R: Read> CsvRows<R> {
     ///
     /// [`CsvError`]: no header, no column `identifier`, or a column that is not named by a value type of its own.
     pub fn new(input: R) -> Result<Self, CsvError> {
-        let input = Bounded { input, left: ROW_BYTES_MAX, taken: 0, last: 0 };
-        // With CR LF as one terminator, the library would count the LF to the next row, and report every line one too
-        // low.
-        let mut reader = csv::ReaderBuilder::new()
-            .flexible(true)
-            .has_headers(false)
-            .terminator(csv::Terminator::Any(b'\n'))
-            .from_reader(input);
-        let mut row = ByteRecord::new();
-        if !read_row(&mut reader, &mut row, 1)? {
-            return Err(CsvError::Header("the file is empty; its header is `identifier,TYPE,…`".into()));
+        let mut rows = Self { reader: RowReader::new(input, ROW_BYTES_MAX), kinds: Vec::new(), row: Fields::default() };
+        match rows.read()? {
+            None => Err(CsvError::Header("the file is empty; its header is `identifier,TYPE,…`".into())),
+            Some(Err(reason)) => Err(CsvError::Header(reason)),
+            Some(Ok(())) => {
+                rows.kinds = header(&rows.row).map_err(CsvError::Header)?;
+                Ok(rows)
+            }
         }
-        let kinds = header(&row).map_err(CsvError::Header)?;
-        Ok(Self { reader, kinds, row })
     }
 
     /// Reads the next row and adds its command; `None` at the end.
@@ -84,30 +81,23 @@ impl<R: Read> CsvRows<R> {
     ///
     /// [`CsvError`] when the rest of the file cannot be read.
     pub fn next_row(&mut self, batch: &mut CommandBatch) -> Result<Option<Row>, CsvError> {
-        loop {
-            let line = self.reader.position().line();
-            if !read_row(&mut self.reader, &mut self.row, line)? {
-                return Ok(None);
-            }
-            let empty = fields(&self.row).all(<[u8]>::is_empty) && self.row.len() == 1;
-            if !empty {
-                return Ok(Some(Row { line: self.line(), refused: self.create(batch).err() }));
-            }
+        let Some(read) = self.read()? else { return Ok(None) };
+        let refused = read.and_then(|()| self.create(batch)).err();
+        Ok(Some(Row { line: self.reader.line(), refused }))
+    }
+
+    /// Reads a row into its fields; the inner error is the reason why the line is no row.
+    fn read(&mut self) -> Result<Option<Result<(), String>>, CsvError> {
+        match self.reader.read(&mut self.row)? {
+            RowRead::End => Ok(None),
+            RowRead::Row(row) => Ok(Some(row.map_err(|malformed| malformed.to_string()))),
+            RowRead::TooLong => Err(CsvError::RowTooLong { line: self.reader.line() }),
         }
     }
 
     /// Number of bytes of the file read so far.
     pub fn bytes_read(&self) -> u64 {
-        self.reader.position().byte()
-    }
-
-    /// Line on which the row starts. The library reports the line where its search began, which may be an empty line
-    /// before the row.
-    fn line(&self) -> u64 {
-        let input = self.reader.get_ref();
-        let cut_off = self.reader.position().byte() == input.taken && input.last != b'\n';
-        let within = self.row.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
-        self.reader.position().line().saturating_sub(within + u64::from(!cut_off))
+        self.reader.bytes_taken()
     }
 
     fn create(&self, batch: &mut CommandBatch) -> Result<(), String> {
@@ -117,7 +107,7 @@ impl<R: Read> CsvRows<R> {
         }
         let utf8 =
             |(column, field)| std::str::from_utf8(field).map_err(|_| format!("field {column} is not valid UTF-8"));
-        let fields = (1..).zip(fields(&self.row)).map(utf8).collect::<Result<Vec<&str>, _>>()?;
+        let fields = (1..).zip(self.row.iter()).map(utf8).collect::<Result<Vec<&str>, _>>()?;
         let Some((identifier, cells)) = fields.split_first() else { return Ok(()) };
         let values = (1..).zip(self.kinds.iter().zip(cells)).filter(|(_, (_, cell))| !cell.is_empty());
         let values = values.map(|(index, (kind, cell))| {
@@ -129,30 +119,9 @@ impl<R: Read> CsvRows<R> {
     }
 }
 
-/// Reads a row that starts on `line`; false at the end.
-fn read_row<R: Read>(reader: &mut csv::Reader<Bounded<R>>, row: &mut ByteRecord, line: u64) -> Result<bool, CsvError> {
-    reader.get_mut().left = ROW_BYTES_MAX;
-    reader.read_byte_record(row).map_err(|error| match error.into_kind() {
-        csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => CsvError::RowTooLong { line },
-        csv::ErrorKind::Io(error) => error.into(),
-        kind => io::Error::other(format!("{kind:?}")).into(),
-    })
-}
-
-/// The fields of a row, without the CR of its end.
-fn fields(row: &ByteRecord) -> impl Iterator<Item = &[u8]> {
-    let last = row.len().saturating_sub(1);
-    let field = move |(place, field)| if place == last { strip_cr(field) } else { field };
-    row.iter().enumerate().map(field)
-}
-
-fn strip_cr(field: &[u8]) -> &[u8] {
-    field.strip_suffix(b"\r").unwrap_or(field)
-}
-
 /// Returns the value types that the header names.
-fn header(row: &ByteRecord) -> Result<Vec<String>, String> {
-    let mut names = fields(row);
+fn header(row: &Fields) -> Result<Vec<String>, String> {
+    let mut names = row.iter();
     match names.next() {
         Some(name) if name == b"identifier" => {}
         name => {
@@ -173,29 +142,6 @@ fn header(row: &ByteRecord) -> Result<Vec<String>, String> {
         return Err(format!("{} value columns; the limit of a record is {}", kinds.len(), Values::COUNT_MAX));
     }
     Ok(kinds)
-}
-
-/// A reader that fails once a single row has taken more than its limit.
-struct Bounded<R> {
-    input: R,
-    left: usize,
-    /// Number of bytes read in all.
-    taken: u64,
-    /// The last byte read.
-    last: u8,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        let count = self.input.read(buffer)?;
-        self.left = self.left.saturating_sub(count);
-        self.taken += count as u64;
-        self.last = buffer.get(..count).and_then(<[u8]>::last).copied().unwrap_or(self.last);
-        Ok(count)
-    }
 }
 
 #[cfg(test)]
@@ -280,5 +226,44 @@ mod tests {
             rows(text),
             ["2: 88.1/a 1=NAME=ok", "line 3: the row is longer than 4194304 bytes (a quote that is not closed?)",]
         );
+    }
+
+    #[test]
+    fn quotation_marks_enclose_a_field_as_a_whole_or_the_line_is_refused() {
+        let inside = "field 2 has a quotation mark inside: enclose the field in quotation marks, and double those inside (RFC 4180)";
+        let behind =
+            "field 2 goes on behind its closing quotation mark: a quotation mark inside a field is doubled (RFC 4180)";
+        let open = "field 2 begins with a quotation mark and is never closed";
+        let table: [(&str, &[&str]); 9] = [
+            ("88.1/a,\"6\"\" bolt\"\n", &["2: 88.1/a 1=NAME=6\" bolt"]),
+            ("88.1/a,\"\"\r\n88.1/b,\"\"\"\"\r\n", &["2: 88.1/a", "3: 88.1/b 1=NAME=\""]),
+            ("88.1/a,6\" bolt\n88.1/b,ok\n", &[&format!("2: {inside}"), "3: 88.1/b 1=NAME=ok"]),
+            ("88.1/a,\"6\" bolt\n88.1/b,ok\n", &[&format!("2: {behind}"), "3: 88.1/b 1=NAME=ok"]),
+            ("88.1/a,\"ok\" \n88.1/b,ok", &[&format!("2: {behind}"), "3: 88.1/b 1=NAME=ok"]),
+            ("88.1/a, \"ok\"\n", &[&format!("2: {inside}")]),
+            // Whatever seemed to be enclosed is read as what it is: lines.
+            (
+                "88.1/a,\"abc\n88.1/b,d\n\n88.1/c,e",
+                &[&format!("2: {open}"), "3: 88.1/b 1=NAME=d", "5: 88.1/c 1=NAME=e"],
+            ),
+            (
+                "88.1/a,\"abc\n88.1/b,d\n88.1/c,\"e\"\n",
+                &[&format!("2: {behind}"), "3: 88.1/b 1=NAME=d", "4: 88.1/c 1=NAME=e"],
+            ),
+            ("88.1/a,\"one\n88.1/b,two\"\n", &["2: 88.1/a 1=NAME=one\n88.1/b,two"]),
+        ];
+        for (text, expected) in table {
+            assert_eq!(rows(format!("identifier,NAME\n{text}")), expected, "{text}");
+        }
+        assert_eq!(rows("identifier,\"NAME\n88.1/a,x\n"), [format!("line 1: {open}")]);
+    }
+
+    #[test]
+    fn a_field_that_is_not_closed_is_looked_for_in_one_row_and_not_in_the_whole_file() {
+        let line = format!("88.1/b,{}\n", "x".repeat(1_000));
+        let count = ROW_BYTES_MAX / line.len() + 10;
+        let said = rows(format!("identifier,NAME\n88.1/a,\"x\n{}", line.repeat(count)));
+        assert_eq!(said[0], "2: field 2 begins with a quotation mark and is never closed");
+        assert_eq!(said.len(), 1 + count);
     }
 }

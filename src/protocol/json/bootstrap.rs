@@ -21,7 +21,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::write::{time_text, to_json};
+use super::{
+    object::Object,
+    write::{time_text, to_json},
+};
 use crate::{
     id::{Prefix, excerpt},
     record::{Delegation, Endpoint, Site, SiteProtocol, SiteRole},
@@ -69,7 +72,7 @@ struct Read {
     #[serde(default)]
     services: Vec<(Vec<String>, Vec<String>)>,
     #[serde(default)]
-    sites: BTreeMap<String, Sites>,
+    sites: BTreeMap<String, Object<Sites>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -134,7 +137,8 @@ pub fn bootstrap_from_json(
     text: &str,
     address_of: impl Fn(&str) -> Option<IpAddr>,
 ) -> Result<Vec<(Prefix, Delegation)>, BootstrapError> {
-    let read: Read = serde_json::from_str(text).map_err(|error| BootstrapError::Form(error.to_string()))?;
+    let Object(read): Object<Read> =
+        serde_json::from_str(text).map_err(|error| BootstrapError::Form(error.to_string()))?;
     if read.version != VERSION {
         let version = excerpt(&read.version);
         return Err(BootstrapError::Form(format!("its version is `{version}`, and this one reads `{VERSION}`")));
@@ -145,7 +149,7 @@ pub fn bootstrap_from_json(
     }
     let mut delegations: BTreeMap<Box<[u8]>, (Prefix, Delegation)> = BTreeMap::new();
     // A full delegation has precedence over URLs, and needs no host to be resolved.
-    for (written, Sites { ttl, sites }) in &read.sites {
+    for (written, Object(Sites { ttl, sites })) in &read.sites {
         let sites = sites.iter().map(|site| site.parse().map_err(|error| format!("{error}")));
         put(&mut delegations, written, *ttl, sites.collect())?;
     }

@@ -8,6 +8,7 @@
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
+use super::object::Object;
 use crate::{
     tlog::Hash,
     vindex::{LOOKUP_INDICES_MAX, Lookup},
@@ -51,7 +52,7 @@ pub fn lookup_from_json(json: &[u8]) -> Result<Lookup, String> {
     if json.len() > LOOKUP_BYTES_MAX {
         return Err(format!("the document has {} bytes; the limit is {LOOKUP_BYTES_MAX}", json.len()));
     }
-    let document: Document = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    let Object(document): Object<Document> = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     let bytes = |field: &str, text: &str| {
         BASE64.decode(text.as_bytes()).map_err(|error| format!("`{field}` is not Base64: {error}"))
     };

@@ -26,6 +26,7 @@
 
 mod bootstrap;
 mod lookup;
+mod object;
 mod prefix;
 mod read;
 mod resolution;

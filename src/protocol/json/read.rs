@@ -7,12 +7,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::LineError;
+use super::{LineError, object::Object};
 use crate::{
     id::excerpt,
     protocol::grpc::{CommandBatch, EdgeParts, EventParts, FlowParts, ValueParts},
     record::{EdgeType, Permissions, Quantity},
 };
+
+/// The refusal of a line that is a JSON array.
+const ARRAY_RULE: &str = "the line is an array; each line is one object, {\"identifier\":…,\"values\":[…]}: write the records of an array as lines";
 
 /// A line as written; texts without escapes are borrowed.
 #[derive(Deserialize)]
@@ -21,13 +24,13 @@ struct Line<'a> {
     #[serde(borrow)]
     identifier: Cow<'a, str>,
     #[serde(borrow)]
-    values: Vec<LineValue<'a>>,
+    values: Vec<Object<LineValue<'a>>>,
     #[serde(borrow, default)]
-    edges: Vec<LineEdge<'a>>,
+    edges: Vec<Object<LineEdge<'a>>>,
     #[serde(borrow, default)]
-    inputs: Vec<LineFlow<'a>>,
+    inputs: Vec<Object<LineFlow<'a>>>,
     #[serde(borrow, default)]
-    outputs: Vec<LineFlow<'a>>,
+    outputs: Vec<Object<LineFlow<'a>>>,
     #[serde(borrow, default)]
     balance: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -60,7 +63,7 @@ struct LineValue<'a> {
     #[serde(borrow, default)]
     permissions: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    references: Vec<LineReference<'a>>,
+    references: Vec<Object<LineReference<'a>>>,
     #[serde(rename = "timestamp", default)]
     _timestamp: IgnoredAny,
 }
@@ -118,11 +121,15 @@ pub fn create_from_line(line: &[u8], batch: &mut CommandBatch) -> Result<(), Lin
         identifier: None,
         rule: "the line is not valid UTF-8".into(),
     })?;
-    let line: Line<'_> = serde_json::from_str(text).map_err(|error| syntax(&error))?;
+    let Object(line): Object<Line<'_>> =
+        serde_json::from_str(text).map_err(|error| match text.trim_start().starts_with('[') {
+            true => LineError { column: None, identifier: None, rule: ARRAY_RULE.into() },
+            false => syntax(&error),
+        })?;
     let refused = |rule| LineError { column: None, identifier: Some(line.identifier.clone().into_owned()), rule };
     whole(&line).map_err(refused)?;
-    let values = line.values.iter().map(Checked::new).collect::<Result<Vec<_>, _>>().map_err(refused)?;
-    let edges = line.edges.iter().map(CheckedEdge::new).collect::<Result<Vec<_>, _>>().map_err(refused)?;
+    let values = line.values.iter().map(|value| Checked::new(value)).collect::<Result<Vec<_>, _>>().map_err(refused)?;
+    let edges = line.edges.iter().map(|edge| CheckedEdge::new(edge)).collect::<Result<Vec<_>, _>>().map_err(refused)?;
     let values = values.iter().map(|value| {
         let references = value.line.references.iter();
         (value.parts(), references.map(|reference| (&*reference.identifier, reference.index)))
@@ -253,8 +260,8 @@ impl<'a> CheckedFlow<'a> {
     }
 }
 
-fn checked_flows<'a>(flows: &'a [LineFlow<'a>]) -> Result<Vec<CheckedFlow<'a>>, String> {
-    flows.iter().map(CheckedFlow::new).collect()
+fn checked_flows<'a>(flows: &'a [Object<LineFlow<'a>>]) -> Result<Vec<CheckedFlow<'a>>, String> {
+    flows.iter().map(|flow| CheckedFlow::new(flow)).collect()
 }
 
 /// The decimal text of a JSON number or string; empty for null.

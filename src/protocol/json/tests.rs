@@ -255,3 +255,20 @@ proptest::proptest! {
         assert_eq!((command.identifier, &create.values[0].data), (record.identifier, &record.values[0].data));
     }
 }
+
+#[test]
+fn nothing_is_read_by_its_position() {
+    let array = "the line is an array; each line is one object";
+    let table = [
+        (r#"["88.1/a",[[5,"NAME","x"]]]"#, array),
+        (r#" [{"identifier":"88.1/a","values":[]}]"#, array),
+        (r#"{"identifier":"88.1/a","values":[[5,"NAME","x"]]}"#, "invalid type: sequence, expected an object"),
+        (r#"{"identifier":"88.1/a","values":[],"edges":[["made-of","88.1/b"]]}"#, "expected an object"),
+        (r#"{"identifier":"88.1/a","values":[],"inputs":[["88.1/b"]],"outputs":[]}"#, "expected an object"),
+    ];
+    for (line, rule) in table {
+        let mut batch = CommandBatch::default();
+        let error = create_from_line(line.as_bytes(), &mut batch).unwrap_err();
+        assert!(error.rule.contains(rule) && batch.is_empty(), "{line}: {error}");
+    }
+}
