@@ -1,4 +1,4 @@
-//! Layers of a configuration: the values of file, environment and arguments, and their merge.
+//! Layers of a configuration, and their merge. `sources` reads each layer but the file.
 //!
 //! Every layer is a table of tables with today's names. A value under an old name, from before there were tables, is
 //! moved to today's name when the layer is read, with a [`Warning`]. Every value keeps the [`Place`] where it was
@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt};
 
 use toml::Value;
 
-use super::{ConfigError, Place, Rule, forms::Form, keys::Key, tables::tables};
+use super::{ConfigError, Place, Rule, forms::Form, keys::Key};
 
 /// Table and name of a key; the table is empty for keys above all tables.
 type KeyName = (&'static str, &'static str);
@@ -37,51 +37,6 @@ impl fmt::Display for Warning {
 }
 
 impl Layer {
-    /// Reads the environment through `lookup`. An empty variable counts as unset.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError::Twice`].
-    pub fn from_environment(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let said = |name: &str| lookup(name).filter(|value| !value.is_empty());
-        let mut layer = Self::default();
-        for key in tables().iter().flat_map(|table| &table.keys) {
-            let name = key.variable();
-            if let Some(text) = said(&name) {
-                layer.put(key, key.value_of(text), Place::Environment(name.clone()));
-            }
-            let Some(old_name) = key.old_variable() else { continue };
-            if let Some(text) = said(&old_name) {
-                layer.put_old(key, key.value_of(text), Place::Environment(old_name), name)?;
-            }
-        }
-        Ok(layer)
-    }
-
-    /// Collects the arguments of `touchmark serve`, by name.
-    pub fn from_arguments(arguments: impl IntoIterator<Item = (&'static str, Option<String>)>) -> Self {
-        let tables = tables();
-        let mut layer = Self::default();
-        for (argument, text) in arguments {
-            let key = tables.iter().flat_map(|table| &table.keys).find(|key| key.argument == Some(argument));
-            if let (Some(key), Some(text)) = (key, text) {
-                layer.put(key, key.value_of(text), Place::Argument(argument));
-            }
-        }
-        layer
-    }
-
-    /// The lowest layer: the defaults.
-    fn defaults() -> Self {
-        let mut layer = Self::default();
-        for key in tables().iter().flat_map(|table| &table.keys) {
-            if let Some(value) = key.default.clone() {
-                layer.put(key, value, Place::Default(key.shown()));
-            }
-        }
-        layer
-    }
-
     pub(super) fn put(&mut self, key: &Key, value: Value, place: Place) {
         self.places.insert((key.table, key.name), place);
         if key.table.is_empty() {
@@ -105,16 +60,6 @@ impl Layer {
     }
 }
 
-impl Key {
-    /// Value of a text: a number if the key takes one and the text is one.
-    fn value_of(&self, text: String) -> Value {
-        match text.parse() {
-            Ok(number) if self.is_number => Value::Integer(number),
-            _ => Value::String(text),
-        }
-    }
-}
-
 /// Result of merging all layers.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Merged {
@@ -125,9 +70,9 @@ pub(super) struct Merged {
 }
 
 impl Merged {
-    /// Merges layers on top of the defaults, later ones over earlier ones.
-    pub(super) fn new(layers: impl IntoIterator<Item = Layer>) -> Self {
-        let Layer { values, places, warnings } = Layer::defaults();
+    /// Merges layers on top of `lowest`, later ones over earlier ones.
+    pub(super) fn new(lowest: Layer, layers: impl IntoIterator<Item = Layer>) -> Self {
+        let Layer { values, places, warnings } = lowest;
         let mut merged = Self { values, places, warnings };
         for Layer { values, places, warnings } in layers {
             merge(&mut merged.values, values);

@@ -20,6 +20,7 @@ mod layers;
 mod machine;
 mod print;
 mod sizing;
+mod sources;
 mod tables;
 
 use std::{
@@ -162,7 +163,7 @@ impl Loaded {
 
     /// Merges layers on top of the defaults, later ones over earlier ones.
     fn new(layers: impl IntoIterator<Item = Layer>) -> Result<Self, ConfigError> {
-        let merged = Merged::new(layers);
+        let merged = Merged::new(Layer::defaults(), layers);
         let config = Config::settled(&merged)?;
         Ok(Self { config, merged })
     }

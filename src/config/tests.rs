@@ -29,7 +29,7 @@ fn a_printed_file_says_the_defaults_and_every_key() {
     let printed = printed(&Loaded::new([]).unwrap());
     assert_eq!(file(&printed), Ok(Config::default()));
     let all = layer(&uncommented(&printed)).unwrap();
-    let merged = Merged::new([all.clone()]);
+    let merged = Merged::new(Layer::defaults(), [all.clone()]);
     for key in tables::tables().iter().flat_map(|table| &table.keys) {
         assert!(merged.value(key.table, key.name).is_some(), "{}", key.shown());
         assert!(key.default.is_some() != key.example.is_some(), "{}: one of the two", key.shown());
@@ -106,7 +106,9 @@ fn old_names_are_read_with_a_warning() {
     let new = "data = \"f\"\n[dns]\nlisten = \"127.0.0.1:1\"\n[grpc]\nlisten = \"[::1]:1\"\n[cache]\nanswers_bytes_max = 2097152\n\
                [recursion]\nenabled = false\n[mirror]\nonly = [\"88.1\"]\nof = \"http://a/\"";
     assert_eq!(file(old).unwrap(), file(new).unwrap());
-    let said = |layer: Layer| Merged::new([layer]).warnings.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let said = |layer: Layer| {
+        Merged::new(Layer::defaults(), [layer]).warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
     assert_eq!(said(layer(new).unwrap()), [""; 0]);
     let warnings = said(layer(old).unwrap());
     assert_eq!(warnings.len(), 6, "{warnings:?}");

@@ -178,7 +178,7 @@ impl LeafLog {
     }
 
     /// Path of the file of leaves.
-    pub fn directory(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 

@@ -76,7 +76,7 @@ impl LeafLog {
         for index in start..start + u64::from(width) {
             // Cannot happen: the log refuses a longer leaf.
             put_entry(&mut bundle, &self.leaf(index)?)
-                .ok_or_else(|| LedgerError::damaged(self.directory(), "holds a leaf too long"))?;
+                .ok_or_else(|| LedgerError::damaged(self.path(), "holds a leaf too long"))?;
         }
         Ok(Some(bundle))
     }

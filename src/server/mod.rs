@@ -12,6 +12,7 @@
 mod accept;
 pub mod activity;
 pub mod admission;
+mod clients;
 pub mod datagram;
 pub mod descriptors;
 pub mod dns;

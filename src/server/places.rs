@@ -40,7 +40,7 @@ use tokio::{sync::Notify, time::sleep};
 use self::table::{Key, Line, Table, Times};
 use super::{
     activity::Activity,
-    admission::{AdmissionLimits, ClientNetworks},
+    clients::{AdmissionLimits, ClientNetworks},
 };
 
 /// Maximum part of all places that one client network holds over one front end: one in this many.

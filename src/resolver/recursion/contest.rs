@@ -26,9 +26,9 @@ use super::{
     health::{Post, Standing},
     judge::Judged,
     options::FirstProtocol,
+    place::{Place, Walk},
     resolved::{Hop, HopOutcome, Source, Verification},
     upstream::{BoxFuture, SiteQuestion, SiteReply, Target, UpstreamError},
-    walk::{Place, Walk},
 };
 use crate::{
     id::dns_name,

@@ -198,3 +198,11 @@ impl Reason {
         Self { endpoint, kind, what: what.collect::<String>().into() }
     }
 }
+
+/// Error of a verification.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("gives an answer that does not verify: {reason}")]
+pub struct Unproven {
+    /// Text of the first fault.
+    pub reason: String,
+}

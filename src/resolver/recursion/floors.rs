@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::verify::Unproven;
+use super::error::Unproven;
 use crate::cache::shelf::Shelf;
 
 /// Time until a shown size becomes the floor: replies overtake each other, and the verifiable index lags the ledger by

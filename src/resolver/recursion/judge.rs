@@ -10,10 +10,10 @@ use super::{
     delegations::Known,
     error::ReasonKind,
     options::TTL_SECONDS_MAX,
+    place::Place,
     resolved::{HopOutcome, Verification},
     upstream::{SiteQuestion, SiteReply, Target, UpstreamError},
     verify::Claim,
-    walk::Place,
 };
 use crate::{
     id::Identifier,

@@ -31,6 +31,7 @@ mod floors;
 mod health;
 mod judge;
 mod options;
+mod place;
 mod resolved;
 mod stats;
 #[cfg(test)]
@@ -49,12 +50,12 @@ use std::sync::{
 
 use answers::{Answers, Kept};
 use delegations::Delegations;
-pub use error::{Reason, ReasonKind, Reasons, RecursionError};
+pub use error::{Reason, ReasonKind, Reasons, RecursionError, Unproven};
 use flights::{Boarded, Flights, Pilot, Seat};
 use health::HealthTables;
 pub use options::{
     CLIENT_RESPONSE_TIMEOUT, FAILURE_RECHECK, FAILURE_TTL, FirstProtocol, HOPS_MAX, RecursionOptions, Roots,
-    STALE_TTL_SECONDS, TTL_SECONDS_ENDED, TTL_SECONDS_MAX, TTL_SECONDS_NOT_FOUND,
+    STALE_TTL_SECONDS, Start, TTL_SECONDS_ENDED, TTL_SECONDS_MAX, TTL_SECONDS_NOT_FOUND,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 pub use resolved::{Hop, HopOutcome, Resolution, Resolved, Source, Verification};
@@ -65,9 +66,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 pub use upstream::{BoxFuture, PrefixEvidence, SiteQuestion, SiteReply, Target, Upstream, UpstreamError};
-pub use verify::{Claim, LedgerVerifier, Shown, Unproven, Verifier};
+pub use verify::{Claim, LedgerVerifier, Shown, Verifier};
 use walk::Begin;
-pub use walk::Start;
 
 pub use super::Evidence;
 use crate::id::{Identifier, Key};

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Duration};
 
-use super::{Evidence, walk::Start};
+use super::Evidence;
 use crate::{
     id::{Key, Prefix},
     record::Delegation,
@@ -24,6 +24,9 @@ pub const STALE_TTL_SECONDS: u32 = 30;
 pub const CLIENT_RESPONSE_TIMEOUT: Duration = Duration::from_millis(1_800);
 /// Pause after a failed refresh (RFC 8767 section 5, failure recheck timer).
 pub const FAILURE_RECHECK: Duration = Duration::from_secs(30);
+
+/// The local node's own delegation for an identifier, from which a walk may begin.
+pub type Start = (Arc<Prefix>, Arc<Delegation>);
 
 /// Configured starts of walks; the longest prefix that covers an identifier counts.
 #[derive(Clone, Debug, Default)]

@@ -23,6 +23,7 @@
 //! who can forge a parent's replies can pass off an entry of its ledger as the answer to what the parent has delegated.
 
 use super::{
+    error::Unproven,
     floors::Floors,
     resolved::Verification,
     upstream::{PrefixEvidence, SiteReply},
@@ -69,14 +70,6 @@ pub struct Shown {
     pub verification: Verification,
     /// Indexes of values of the entry that were not shown.
     pub withheld: Box<[u32]>,
-}
-
-/// Error of a verification.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("gives an answer that does not verify: {reason}")]
-pub struct Unproven {
-    /// Text of the first fault.
-    pub reason: String,
 }
 
 /// Verifies inclusion proofs and lookups. It keeps the size that each ledger has shown, so that [`Evidence::Latest`]

@@ -32,58 +32,17 @@ use super::{
     delegations::Known,
     error::RecursionError,
     judge::{Final, Judged},
-    options::{FAILURE_RECHECK, FAILURE_TTL, HOPS_MAX},
+    options::{FAILURE_RECHECK, FAILURE_TTL, HOPS_MAX, Start},
+    place::{Place, Stage, Walk},
     resolved::{Hop, HopOutcome, Resolution, Resolved, Source, Verification},
     upstream::SiteQuestion,
 };
-use crate::{
-    id::{Identifier, Key, Prefix},
-    record::Delegation,
-};
+use crate::id::{Identifier, Key, Prefix};
 
 /// Time until a walk leaves the silent sites of a cached delegation and asks those of its parent. Two moved levels and
 /// the way from a root then fit into the time that a client with a stale answer waits
 /// ([`CLIENT_RESPONSE_TIMEOUT`](super::options::CLIENT_RESPONSE_TIMEOUT)).
 const KEPT_PATIENCE: Duration = Duration::from_millis(800);
-
-/// The local node's own delegation for an identifier, from which a walk may begin.
-pub type Start = (Arc<Prefix>, Arc<Delegation>);
-
-/// A walk in progress.
-#[derive(Debug)]
-pub(super) struct Walk {
-    pub(super) question: Arc<SiteQuestion>,
-    pub(super) questions_left: usize,
-    deadline: Instant,
-    hops: Vec<Hop>,
-    /// Generation of the cache at the start of the walk; the results of an older generation are not cached.
-    generation: u64,
-}
-
-/// Position of a walk: the sites of a delegation.
-#[derive(Clone, Debug)]
-pub(super) struct Place {
-    pub(super) prefix: Arc<Prefix>,
-    pub(super) delegation: Arc<Delegation>,
-    /// Weakest verification of the chain that led here.
-    pub(super) verification: Verification,
-    /// End of the delegation's validity; `None` for a configured root or a delegation of the local node.
-    pub(super) until: Option<Instant>,
-    stage: Stage,
-}
-
-/// Origin of a place, which decides if the walk may go up to the parent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// From the cache: the parent may know better, and may be asked.
-    Kept,
-    /// From the cache, and the parent is not to be asked now.
-    Quiet,
-    /// From a referral in this walk, or the place where the walk began without the cache.
-    Fresh,
-    /// The last try at sites that were left early; no other place is left.
-    Last,
-}
 
 /// Parameters of a walk.
 #[derive(Clone, Debug)]
@@ -127,15 +86,6 @@ enum Turn {
     Moved(Known),
     /// Denied for now: the parent was asked lately, or the deadline has passed.
     Over,
-}
-
-impl Walk {
-    /// Adds a hop, up to [`Hop::SHOWN_MAX`].
-    pub(super) fn tell(&mut self, hop: Hop) {
-        if self.hops.len() < Hop::SHOWN_MAX {
-            self.hops.push(hop);
-        }
-    }
 }
 
 /// Walks to an answer, caches it, and returns it with the hops.
@@ -216,17 +166,6 @@ async fn go(
                 place = inner.leave(walk, begin, failed, dead).await?;
             }
         }
-    }
-}
-
-impl Place {
-    fn of(known: Known, stage: Stage) -> Self {
-        let Known { prefix, delegation, verification, until, .. } = known;
-        Self { prefix, delegation, verification, until: Some(until), stage }
-    }
-
-    fn is_above(&self, prefix: &Prefix) -> bool {
-        self.prefix.path().len() < prefix.path().len()
     }
 }
 

@@ -8,11 +8,10 @@ use nix::{
     sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg},
 };
 
-use super::{
-    socket::{Path, with_control},
-    worker::BATCH_DATAGRAMS,
-};
+use super::socket::{Path, with_control};
 
+/// Maximum number of datagrams that are received and answered together.
+pub(super) const BATCH_DATAGRAMS: usize = 64;
 /// Usual maximum length of a response, in octets: what passes every path in one piece.
 pub(super) const RESPONSE_OCTETS_USUAL: usize = 1_232;
 

@@ -23,13 +23,11 @@ use nix::{
 use super::{
     DatagramClient, DatagramService, ReplyPath, Sent, Users,
     rate::RateLimiter,
-    sender::{RESPONSE_OCTETS_USUAL, Sender},
+    sender::{BATCH_DATAGRAMS, RESPONSE_OCTETS_USUAL, Sender},
     socket::{LocalAddress, Path, with_control},
 };
 use crate::resolver::Depth;
 
-/// Maximum number of datagrams that are received and answered together.
-pub(super) const BATCH_DATAGRAMS: usize = 64;
 /// Maximum number of batches that wait for the reader.
 pub(super) const READING_BATCHES_MAX: usize = 64;
 /// Maximum length of a request, in octets. A longer one is dropped.

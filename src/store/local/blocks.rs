@@ -205,7 +205,7 @@ impl Blocks {
         let guard = self.guard();
         let db = self.db(&guard)?;
         self.caught(|| db.flush())?;
-        sync_tree(&self.path).map_err(|error| self.engine(format!("cannot sync: {error}")))
+        sync_tree(&self.path).map_err(|error| self.engine_error(format!("cannot sync: {error}")))
     }
 
     /// Closes the tree and waits until its files can be opened again.
@@ -221,10 +221,10 @@ impl Blocks {
         })?;
         // Dropping `Db` does not wait for sled's threads; its lock on the file shows when they are gone.
         let deadline = Instant::now() + Duration::from_millis(RELEASE_WAIT_MS_MAX);
-        let file = File::open(self.path.join("db")).map_err(|error| self.engine(error))?;
+        let file = File::open(self.path.join("db")).map_err(|error| self.engine_error(error))?;
         while let Err(fs::TryLockError::WouldBlock) = file.try_lock() {
             if Instant::now() > deadline {
-                return Err(self.engine("its files are still held after closing"));
+                return Err(self.engine_error("its files are still held after closing"));
             }
             thread::sleep(Duration::from_millis(1));
         }
@@ -232,7 +232,7 @@ impl Blocks {
     }
 
     /// The error for a failure of the engine.
-    pub(super) fn engine(&self, reason: impl ToString) -> StoreError {
+    pub(super) fn engine_error(&self, reason: impl ToString) -> StoreError {
         StoreError::Engine { path: self.path.display().to_string(), reason: reason.to_string() }
     }
 
@@ -241,7 +241,7 @@ impl Blocks {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                 StoreError::Full { path: self.path.display().to_string() }
             }
-            _ => self.engine(error),
+            _ => self.engine_error(error),
         }
     }
 
@@ -270,7 +270,7 @@ impl Blocks {
     }
 
     fn db<'a>(&self, guard: &'a Option<Db>) -> Result<&'a Db, StoreError> {
-        guard.as_ref().ok_or_else(|| self.engine("it is closed"))
+        guard.as_ref().ok_or_else(|| self.engine_error("it is closed"))
     }
 
     /// Runs a call into sled; maps its errors and panics.

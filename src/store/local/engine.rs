@@ -126,7 +126,7 @@ impl Entries for LocalEntries {
     fn ready(&self) -> Result<(), StoreError> {
         match self.gap.get() {
             None => self.index.ready(),
-            Some(reason) => Err(self.index.engine(format!(
+            Some(reason) => Err(self.index.engine_error(format!(
                 "lacks entries that the ledger has, because earlier it failed ({reason}): start the node again"
             ))),
         }

@@ -145,13 +145,13 @@ impl LocalIndex {
             let shared = Arc::clone(&shared);
             move || shared.merge_until_told()
         });
-        let merger = merger.map_err(|error| shared.blocks.engine(error))?;
+        let merger = merger.map_err(|error| shared.blocks.engine_error(error))?;
         Ok(Self { shared, merger: Mutex::new(Some(merger)) })
     }
 
     /// Error of this index.
-    fn engine(&self, reason: String) -> StoreError {
-        self.shared.blocks.engine(reason)
+    fn engine_error(&self, reason: String) -> StoreError {
+        self.shared.blocks.engine_error(reason)
     }
 
     /// Ends the merge thread; false if it had ended before.
@@ -162,7 +162,7 @@ impl LocalIndex {
         self.shared.abandon.store(mode == MergeMode::Abandon, Ordering::Relaxed);
         self.shared.changed.notify_all();
         if merger.join().is_err() {
-            self.shared.fail(self.shared.blocks.engine("the merge thread panicked"));
+            self.shared.fail(self.shared.blocks.engine_error("the merge thread panicked"));
         }
         true
     }
@@ -329,7 +329,7 @@ impl Shared {
     }
 
     fn closed(&self) -> StoreError {
-        self.blocks.engine("it is closed")
+        self.blocks.engine_error("it is closed")
     }
 
     /// Waits until the active map has room.
@@ -369,12 +369,12 @@ impl Shared {
         // no harm.
         let _ = rustix::process::setpriority_process(None, MERGE_NICE);
         let filled = catch_unwind(AssertUnwindSafe(|| self.make_filter(0)));
-        if let Err(failure) = filled.unwrap_or_else(|_| Err(self.blocks.engine("filling the filter panicked"))) {
+        if let Err(failure) = filled.unwrap_or_else(|_| Err(self.blocks.engine_error("filling the filter panicked"))) {
             return self.fail(failure);
         }
         while let Some(frozen) = self.next_frozen() {
             let merged = catch_unwind(AssertUnwindSafe(|| self.merge_and_mark(&frozen)));
-            match merged.unwrap_or_else(|_| Err(self.blocks.engine("the merge panicked"))) {
+            match merged.unwrap_or_else(|_| Err(self.blocks.engine_error("the merge panicked"))) {
                 Ok(MergeOutcome::All) => {
                     self.overlay.thaw();
                     let mut control = self.control();
@@ -483,7 +483,7 @@ impl Shared {
         }
         self.blocks.sync()?;
         (self.options.before_mark)(frozen.mark).map_err(|error| {
-            self.blocks.engine(format!("before marking ledger entry {}: {error}", frozen.mark.entries))
+            self.blocks.engine_error(format!("before marking ledger entry {}: {error}", frozen.mark.entries))
         })?;
         write_mark(&self.blocks, frozen.mark)?;
         Ok(MergeOutcome::All)

@@ -47,20 +47,7 @@ const LOCAL_FILES: [&str; 6] = [
 ];
 
 /// Files of one room that use each other in a circle. The list may only shrink.
-const CIRCLES: &[&[&str]] = &[
-    &["src/config/layers.rs", "src/config/tables.rs"],
-    &["src/protocol/json/prefix.rs", "src/protocol/json/write.rs"],
-    &[
-        "src/resolver/recursion/answers.rs",
-        "src/resolver/recursion/contest.rs",
-        "src/resolver/recursion/judge.rs",
-        "src/resolver/recursion/options.rs",
-        "src/resolver/recursion/walk.rs",
-    ],
-    &["src/resolver/recursion/floors.rs", "src/resolver/recursion/verify.rs"],
-    &["src/server/admission.rs", "src/server/places.rs"],
-    &["src/server/datagram/sender.rs", "src/server/datagram/worker.rs"],
-];
+const CIRCLES: &[&[&str]] = &[&["src/protocol/json/prefix.rs", "src/protocol/json/write.rs"]];
 
 /// Paths of the crate that a file names, with their lines: `crate::` is left out, `super::` and groups are resolved.
 fn named(source: &Source) -> Vec<(usize, Vec<String>)> {
