@@ -186,6 +186,8 @@ pub enum Rule {
     LongIdentity { bytes: usize, limit: usize },
     #[error("there is no level; give error, warn, info, debug or trace")]
     NoLogLevel,
+    #[error("`{text}` is no level; give error, warn, info, debug, trace or off, and for a module MODULE=LEVEL")]
+    NotLevel { text: String },
     #[error("`{text}` is not a level or a list of directives: {reason}")]
     NotLog { text: String, reason: String },
     #[error(transparent)]

@@ -239,11 +239,26 @@ pub(super) fn origin() -> Form<String> {
 /// Form of the log filter: a level or a list of directives.
 pub(super) fn log() -> Form<String> {
     let says = r#""error", "warn", "info", "debug", "trace" or directives such as "info,touchmark::ledger=debug""#;
-    Form::text(says, |text| match tracing_subscriber::EnvFilter::try_new(text) {
+    Form::text(says, |text| match bare_word(text) {
+        // The library takes a word that is no level for the name of a module, and logs nothing else.
+        Some(word) => Err(Rule::NotLevel { text: excerpt(word) }),
+        None => log_filter(text),
+    })
+}
+
+/// The first directive that is neither a level nor says of what it is one.
+fn bare_word(text: &str) -> Option<&str> {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+    text.split(',').map(str::trim).find(|word| !word.is_empty() && !word.contains(['=', '[', ']']) && !is_level(word))
+}
+
+fn log_filter(text: &str) -> Result<String, Rule> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
         Ok(_) if !text.is_empty() => Ok(text.into()),
         Ok(_) => Err(Rule::NoLogLevel),
         Err(error) => Err(Rule::NotLog { text: excerpt(text), reason: error.to_string() }),
-    })
+    }
 }
 
 /// Form of the name of a node.

@@ -234,6 +234,8 @@ fn refusals_name_key_and_limit() {
         ("witnesses_required = 1", "t.toml, line 1, key `witnesses_required`: 1 is outside 0 to 0 witnesses"),
         ("witnesses = \"w\"", "t.toml, line 1, key `witnesses`: `w` is not a verifier key, a space and a URL"),
         ("witnesses = \"w+1 http://w\"", "t.toml, line 1, key `witnesses`: `w+1` is not a verifier key"),
+        ("log = \"warning\"", "t.toml, line 1, key `log`: `warning` is no level"),
+        ("log = \"info,hyper\"", "t.toml, line 1, key `log`: `hyper` is no level"),
         ("log = \"\"", "t.toml, line 1, key `log`: there is no level"),
         ("data = \"\"", "t.toml, line 1, key `data`: the data directory has no name"),
         ("[index]\nverifiable = \"yes\"", "t.toml, line 2, key `verifiable` in [index]: `yes` is neither on nor off"),

@@ -1,10 +1,16 @@
-//! The data directory: its format, its layout, and its lock.
+//! The data directory: its format, its layout, its lock, and its modes.
+//!
+//! Segments hold values that are not public, and salts: everything in the directory is for its owner alone, whatever the
+//! umask of the process, and whatever an earlier version left.
 
 use std::{
     fs::{File, TryLockError},
     io::{self, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
+
+use rustix::fs::Mode;
 
 use super::LedgerError;
 
@@ -13,6 +19,8 @@ pub(super) const FORMAT: &str = "touchmark data 1";
 
 /// Name of the `FORMAT` file until it is whole.
 const FORMAT_TEMPORARY: &str = "FORMAT.new";
+/// Mode bits of everybody but the owner.
+const OTHERS: u32 = 0o077;
 /// Name of the ledger's folder.
 const LEDGER: &str = "ledger";
 
@@ -38,11 +46,19 @@ impl DataDir {
     /// [`LedgerError::Format`] for a directory of another version; [`LedgerError::Foreign`] for one that is no data
     /// directory; [`LedgerError::Locked`] if it is in use; [`LedgerError::Io`].
     pub fn open_or_create(path: &Path) -> Result<Self, LedgerError> {
+        keep_private();
         std::fs::create_dir_all(path).map_err(|error| LedgerError::io("cannot create", path, error))?;
         if is_new(path).map_err(|error| LedgerError::io("cannot list", path, error))? {
             write_format(path).map_err(|error| LedgerError::io("cannot write to", path, error))?;
         }
-        Self::open(path)
+        let directory = Self::open(path)?;
+        if let Err(error) = take_from_others(path) {
+            tracing::warn!(
+                path = %path.display(), %error,
+                "others may read the data directory, and its modes cannot be changed: make it belong to this user"
+            );
+        }
+        Ok(directory)
     }
 
     /// Opens a data directory that exists.
@@ -51,6 +67,7 @@ impl DataDir {
     ///
     /// As for [`DataDir::open_or_create`].
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        keep_private();
         let format = path.join("FORMAT");
         let lock = match File::open(&format) {
             Ok(file) => file,
@@ -141,6 +158,27 @@ pub(super) fn seen(data: &Path) -> PathBuf {
     data.join(LEDGER).join("seen")
 }
 
+/// Makes every file that this process creates from now on for its owner alone: engines and libraries create files of
+/// their own.
+fn keep_private() {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+}
+
+/// Takes the rights of group and others from a path and everything below it. Symbolic links are left as they are.
+fn take_from_others(path: &Path) -> io::Result<()> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    let mode = metadata.permissions().mode();
+    if !metadata.is_symlink() && mode & OTHERS != 0 {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & !OTHERS))?;
+    }
+    if metadata.is_dir() {
+        for item in std::fs::read_dir(path)? {
+            take_from_others(&item?.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// True if the directory holds nothing but what [`write_format`] leaves when it is cut off.
 fn is_new(path: &Path) -> io::Result<bool> {
     for item in std::fs::read_dir(path)? {
@@ -179,6 +217,28 @@ mod tests {
         assert!(matches!(DataDir::open_or_create(&path), Err(LedgerError::Locked { .. })));
         drop(first);
         DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn everything_in_it_is_for_its_owner_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data");
+        drop(DataDir::open_or_create(&path).unwrap());
+        let file = path.join("ledger/segment");
+        std::fs::write(&file, "x").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!([mode(&path), mode(&path.join(LEDGER)), mode(&file)], [0o700, 0o700, 0o600]);
+        // As an earlier version left it.
+        for (path, mode) in [(&path, 0o755), (&path.join(LEDGER), 0o775), (&file, 0o644)] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let outside = directory.path().join("outside");
+        std::fs::write(&outside, "x").unwrap();
+        std::fs::set_permissions(&outside, std::fs::Permissions::from_mode(0o644)).unwrap();
+        std::os::unix::fs::symlink(&outside, path.join("link")).unwrap();
+        drop(DataDir::open_or_create(&path).unwrap());
+        assert_eq!([mode(&path), mode(&path.join(LEDGER)), mode(&file)], [0o700, 0o700, 0o600]);
+        assert_eq!(mode(&outside), 0o644);
     }
 
     #[test]

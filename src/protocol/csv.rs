@@ -13,7 +13,7 @@ mod rows;
 
 use std::io::{self, Read};
 
-use rows::{Fields, RowRead, RowReader};
+use rows::{RowFields, RowRead, RowReader};
 
 use super::grpc::{CommandBatch, ValueParts};
 use crate::{
@@ -54,7 +54,7 @@ pub struct Row {
 pub struct CsvRows<R> {
     reader: RowReader<R>,
     kinds: Vec<String>,
-    row: Fields,
+    row: RowFields,
 }
 
 impl<R: Read> CsvRows<R> {
@@ -64,7 +64,8 @@ impl<R: Read> CsvRows<R> {
     ///
     /// [`CsvError`]: no header, no column `identifier`, or a column that is not named by a value type of its own.
     pub fn new(input: R) -> Result<Self, CsvError> {
-        let mut rows = Self { reader: RowReader::new(input, ROW_BYTES_MAX), kinds: Vec::new(), row: Fields::default() };
+        let mut rows =
+            Self { reader: RowReader::new(input, ROW_BYTES_MAX), kinds: Vec::new(), row: RowFields::default() };
         match rows.read()? {
             None => Err(CsvError::Header("the file is empty; its header is `identifier,TYPE,…`".into())),
             Some(Err(reason)) => Err(CsvError::Header(reason)),
@@ -120,7 +121,7 @@ impl<R: Read> CsvRows<R> {
 }
 
 /// Returns the value types that the header names.
-fn header(row: &Fields) -> Result<Vec<String>, String> {
+fn header(row: &RowFields) -> Result<Vec<String>, String> {
     let mut names = row.iter();
     match names.next() {
         Some(name) if name == b"identifier" => {}

@@ -14,7 +14,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Size of the buffer of the input, in bytes.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Error of a row that is not well-formed. Fields are counted from 1.
+/// Error of a row that is not well-formed. RowFields are counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Malformed {
     /// A quotation mark stands inside a field that is not enclosed.
@@ -45,7 +45,7 @@ pub(super) enum RowRead {
 
 /// Place within a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
+enum FieldState {
     /// At the beginning of a field.
     #[default]
     Begin,
@@ -54,22 +54,22 @@ enum State {
     /// In an enclosed field.
     Enclosed,
     /// Behind a quotation mark in an enclosed field: the closing one, or the first of two.
-    Mark,
+    Quote,
 }
 
-/// Fields of a row.
+/// RowFields of a row.
 #[derive(Debug, Default)]
-pub(super) struct Fields {
+pub(super) struct RowFields {
     bytes: Vec<u8>,
     ends: Vec<usize>,
-    state: State,
+    state: FieldState,
 }
 
-impl Fields {
+impl RowFields {
     fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
-        self.state = State::Begin;
+        self.state = FieldState::Begin;
     }
 
     /// Number of fields.
@@ -90,7 +90,7 @@ impl Fields {
 
     fn end_field(&mut self) {
         self.ends.push(self.bytes.len());
-        self.state = State::Begin;
+        self.state = FieldState::Begin;
     }
 
     /// Adds a line; false if an enclosed field goes on in the next one.
@@ -100,30 +100,30 @@ impl Fields {
         for (at, &byte) in text.iter().enumerate() {
             let is_end_of_line = byte == b'\r' && at + 1 == text.len();
             self.state = match (self.state, byte) {
-                (State::Begin | State::Plain | State::Mark, b'\r') if is_end_of_line => self.state,
-                (State::Begin, b'"') => State::Enclosed,
-                (State::Begin | State::Plain | State::Mark, b',') => {
+                (FieldState::Begin | FieldState::Plain | FieldState::Quote, b'\r') if is_end_of_line => self.state,
+                (FieldState::Begin, b'"') => FieldState::Enclosed,
+                (FieldState::Begin | FieldState::Plain | FieldState::Quote, b',') => {
                     self.end_field();
-                    State::Begin
+                    FieldState::Begin
                 }
-                (State::Plain, b'"') => return Err(Malformed::MarkInside(field(self))),
-                (State::Enclosed, b'"') => State::Mark,
-                (State::Mark, b'"') => {
+                (FieldState::Plain, b'"') => return Err(Malformed::MarkInside(field(self))),
+                (FieldState::Enclosed, b'"') => FieldState::Quote,
+                (FieldState::Quote, b'"') => {
                     self.bytes.push(byte);
-                    State::Enclosed
+                    FieldState::Enclosed
                 }
-                (State::Mark, _) => return Err(Malformed::TextBehind(field(self))),
-                (State::Begin | State::Plain, _) => {
+                (FieldState::Quote, _) => return Err(Malformed::TextBehind(field(self))),
+                (FieldState::Begin | FieldState::Plain, _) => {
                     self.bytes.push(byte);
-                    State::Plain
+                    FieldState::Plain
                 }
-                (State::Enclosed, _) => {
+                (FieldState::Enclosed, _) => {
                     self.bytes.push(byte);
-                    State::Enclosed
+                    FieldState::Enclosed
                 }
             };
         }
-        if self.state == State::Enclosed {
+        if self.state == FieldState::Enclosed {
             self.bytes.extend_from_slice(line.get(text.len()..).unwrap_or_default());
             return Ok(false);
         }
@@ -168,7 +168,7 @@ impl<R: Read> RowReader<R> {
     /// # Errors
     ///
     /// Any error of the input.
-    pub(super) fn read(&mut self, fields: &mut Fields) -> io::Result<RowRead> {
+    pub(super) fn read(&mut self, fields: &mut RowFields) -> io::Result<RowRead> {
         loop {
             fields.clear();
             self.line = self.next_line;
@@ -181,7 +181,7 @@ impl<R: Read> RowReader<R> {
     }
 
     /// Reads a row; returns the number of lines that it takes.
-    fn read_row(&mut self, fields: &mut Fields) -> io::Result<(RowRead, usize)> {
+    fn read_row(&mut self, fields: &mut RowFields) -> io::Result<(RowRead, usize)> {
         let (mut bytes, mut lines) = (0, 0);
         loop {
             if lines == self.ahead.len() && !self.read_line()? {
