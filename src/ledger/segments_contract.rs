@@ -187,11 +187,12 @@ fn what_was_not_committed_never_was() {
         let mut opened = engine.open();
         create_all(&mut opened, 0..3);
         let before = seen(&opened);
-        let mut batch = opened.appender.begin(9).unwrap();
-        for number in 10..300 {
-            batch.push(&create(number), 1, None, EdgesAfter::None).unwrap();
+        {
+            let mut batch = opened.appender.begin(9).unwrap();
+            for number in 10..300 {
+                batch.push(&create(number), 1, None, EdgesAfter::None).unwrap();
+            }
         }
-        drop(batch);
         assert_eq!(seen(&opened), before);
         create_all(&mut opened, 3..5);
         let after = seen(&opened);
