@@ -415,44 +415,6 @@ fn an_atomic_job_may_be_sent_again() {
 }
 
 #[test]
-fn an_edge_that_is_not_there_is_not_removed() {
-    let core = Core::start();
-    let change = |edges| {
-        command(
-            "88.1/a",
-            Operation::Update { values: ValueChange::Merge(Merging { set: values(&[]), remove: vec![] }), edges },
-        )
-    };
-    let to = |name: &str| Identifier::parse(name).unwrap();
-    let made_of = |name: &str| edge(EdgeType::MadeOf, name);
-    let remove = |kind, name: &str| change(vec![EdgeChange::Remove(kind, to(name))]);
-    let gone = |name: &str| remove(EdgeType::MadeOf, name);
-    // Enough neighbours that begin like the edge that is looked for, and come before it.
-    let edges = (0..200).map(|number| made_of(&format!("88.1/p{number}"))).chain([made_of("88.1/p9x")]).collect();
-    let created = command("88.1/a", Operation::Create { values: values(&[]), edges });
-    let jobs = [
-        vec![created, gone("88.1/p9x"), gone("88.1/p9x"), gone("88.1/P199"), gone("88.1/p200")],
-        vec![
-            gone("88.1/p9"),
-            gone("88.1/p9"),
-            gone("88.1/p199"),
-            remove(EdgeType::PackedIn, "88.1/p8"),
-            gone("88.1/p"),
-        ],
-        vec![change(vec![EdgeChange::Add(made_of("88.1/p9"))]), gone("88.1/p9"), gone("88.1/p9")],
-    ];
-    let told = jobs.map(|job| words(&core.submit(job, Atomicity::Each)).join(", "));
-    assert_eq!(
-        told,
-        [
-            "version 1, version 2, Invalid, version 3, Invalid",
-            "version 4, Invalid, Invalid, Invalid, Invalid",
-            "version 5, version 6, Invalid",
-        ]
-    );
-}
-
-#[test]
 fn an_erasure_is_no_part_of_an_atomic_job() {
     let core = Core::start();
     core.each(create("88.1/a", "x"));

@@ -154,23 +154,10 @@ impl Round<'_> {
         if !write.retires() && self.is_event(entry)? {
             return Err(Refusal::Immutable { identifier: identifier(), ledger_index: entry.index });
         }
-        self.refuse_missing_edges(write, entry)?;
         let draft = self.draft(write, entry)?;
         let added = write.edges().iter().any(|change| matches!(change, EdgeChange::Add(_)));
         let edges_after = if entry.has_edges || added { EdgesAfter::Some } else { EdgesAfter::None };
         self.push(&draft, entry.version + 1, Some(entry.index), edges_after)
-    }
-
-    /// Refuses to remove an edge that the record does not state: the history would tell of a removal that never was.
-    fn refuse_missing_edges(&self, write: Write<'_>, entry: &StoredEntry<'_>) -> Result<(), Refusal> {
-        for change in write.edges() {
-            if let EdgeChange::Remove(kind, to) = change
-                && !(entry.has_edges && self.has_edge(entry, *kind, to)?)
-            {
-                return Err(write.asked().invalid(format!("there is no edge {} to `{to}` to remove", kind.as_str())));
-            }
-        }
-        Ok(())
     }
 
     /// Draft for a command about a record: the prepared one, or a new one for a merge or if the identifier was
