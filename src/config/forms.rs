@@ -248,8 +248,7 @@ pub(super) fn log() -> Form<String> {
 
 /// The first directive that is neither a level nor says of what it is one.
 fn bare_word(text: &str) -> Option<&str> {
-    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
-    let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+    let is_level = |word: &str| word.parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
     text.split(',').map(str::trim).find(|word| !word.is_empty() && !word.contains(['=', '[', ']']) && !is_level(word))
 }
 

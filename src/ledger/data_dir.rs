@@ -52,7 +52,8 @@ impl DataDir {
             write_format(path).map_err(|error| LedgerError::io("cannot write to", path, error))?;
         }
         let directory = Self::open(path)?;
-        if let Err(error) = take_from_others(path) {
+        // The path itself may be a symbolic link, and is the directory all the same.
+        if let Err(error) = path.canonicalize().and_then(|path| take_from_others(&path)) {
             tracing::warn!(
                 path = %path.display(), %error,
                 "others may read the data directory, and its modes cannot be changed: make it belong to this user"
@@ -239,6 +240,11 @@ mod tests {
         drop(DataDir::open_or_create(&path).unwrap());
         assert_eq!([mode(&path), mode(&path.join(LEDGER)), mode(&file)], [0o700, 0o700, 0o600]);
         assert_eq!(mode(&outside), 0o644);
+        let (link, real) = (directory.path().join("data-link"), path);
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        std::fs::set_permissions(real.join("ledger/segment"), std::fs::Permissions::from_mode(0o644)).unwrap();
+        drop(DataDir::open_or_create(&link).unwrap());
+        assert_eq!(mode(&real.join("ledger/segment")), 0o600);
     }
 
     #[test]

@@ -134,14 +134,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        entry::{Draft, EntryKind, Erasure, Principal, Reason, Statement, without_place},
-        id::Identifier,
-        ledger::{DataDir, EdgesAfter, Followed, KeySource, Ledger, Mark, MirrorOf, Opening, Recovered, audit},
-        record::{Permissions, Status, Value, Values},
+        entry::{EntryKind, Erasure, Reason, without_place},
+        ledger::{
+            DataDir, EdgesAfter, Followed, KeySource, Ledger, Mark, MirrorOf, Opening, Recovered, audit,
+            segments_contract::{SECRET, draft},
+        },
+        record::Status,
         tlog::note::VerifierKey,
     };
-
-    const SECRET: &[u8] = b"a-secret-that-goes";
 
     /// A registration and the erasure of its value: the entries as a mirror receives them, each with a checkpoint.
     fn primary(data: &DataDir) -> (Vec<(Vec<u8>, Hash, SignedCheckpoint)>, VerifierKey) {
@@ -149,34 +149,12 @@ mod tests {
         let Recovered { ledger, mut appender, .. } =
             opening.recover::<LedgerError>(Mark::START, |_| Ok(())).unwrap().sign().unwrap();
         let erasure = Erasure::of_value(1, Status::Active, Reason::new("r").unwrap()).unwrap();
-        let draft = |erasure: Option<&Erasure>| {
-            let value = Value {
-                index: 1,
-                kind: "N".parse().unwrap(),
-                data: SECRET.to_vec().into(),
-                ttl: 60,
-                timestamp: 0,
-                permissions: Permissions::DEFAULT,
-                references: Vec::new(),
-            };
-            let values = Values::new(if erasure.is_some() { Vec::new() } else { vec![value] }).unwrap();
-            let statement = Statement {
-                kind: if erasure.is_some() { EntryKind::Erase } else { EntryKind::Create },
-                identifier: &Identifier::parse("88.1/a").unwrap(),
-                principal: &Principal::LOOPBACK,
-                values: &values,
-                edges: &[],
-                outputs: None,
-                request: None,
-                erasure,
-            };
-            Draft::new(&statement, [7; 32]).unwrap()
-        };
+        let changes = [draft(1, EntryKind::Create, &[1], None), draft(1, EntryKind::Erase, &[], Some(&erasure))];
         let mut entries = Vec::new();
         let mut before = None;
-        for (version, erasure) in [(1, None), (2, Some(&erasure))] {
+        for (version, change) in (1..).zip(&changes) {
             let mut batch = appender.begin(version).unwrap();
-            let pushed = batch.push(&draft(erasure), version, before, EdgesAfter::None).unwrap();
+            let pushed = batch.push(change, version, before, EdgesAfter::None).unwrap();
             let checkpoint = batch.commit().unwrap().checkpoint;
             let stored = ledger.at(pushed.index).unwrap();
             entries.push((without_place(stored.as_bytes()).unwrap(), pushed.leaf_hash, checkpoint));

@@ -17,7 +17,7 @@ use crate::{
     tlog::{LedgerKey, merkle},
 };
 
-const SECRET: &[u8] = b"a-secret-that-goes";
+pub(super) const SECRET: &[u8] = b"a-secret-that-goes";
 const ORIGIN: &str = "id.test/ledger";
 const SEED: [u8; 32] = [1; 32];
 
@@ -76,7 +76,7 @@ fn on_both<T: PartialEq + std::fmt::Debug>(check: impl Fn(&mut dyn Engine) -> T)
 }
 
 /// A change of the record with a number, which leaves values with these indexes.
-fn draft(number: usize, kind: EntryKind, values: &[u32], erasure: Option<&Erasure>) -> Draft {
+pub(super) fn draft(number: usize, kind: EntryKind, values: &[u32], erasure: Option<&Erasure>) -> Draft {
     let value = |&index: &u32| Value {
         index,
         kind: "N".parse().unwrap(),

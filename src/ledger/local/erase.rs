@@ -210,42 +210,19 @@ fn is_committed(segments: &SegmentFiles, limit: u64, erase: u64, frame: Position
 mod tests {
     use super::*;
     use crate::{
-        entry::{Draft, ErasedValues, Erasure, Principal, Reason, Statement},
-        id::Identifier,
-        ledger::{Appender, DataDir, EdgesAfter, KeySource, Mark, Opening},
-        record::{Permissions, Status, Value, Values},
+        entry::{ErasedValues, Erasure, Reason},
+        ledger::{Appender, DataDir, EdgesAfter, KeySource, Mark, Opening, segments_contract::draft},
+        record::Status,
     };
-
-    /// A create entry with values of these indexes, or the erase entry that leaves them.
-    fn draft(indexes: &[u32], erasure: Option<&Erasure>) -> Draft {
-        let value = |&index: &u32| Value {
-            index,
-            kind: "N".parse().unwrap(),
-            data: b"secret".to_vec().into(),
-            ttl: 60,
-            timestamp: 0,
-            permissions: Permissions::DEFAULT,
-            references: Vec::new(),
-        };
-        let statement = Statement {
-            kind: if erasure.is_some() { EntryKind::Erase } else { EntryKind::Create },
-            identifier: &Identifier::parse("88.1/a").unwrap(),
-            principal: &Principal::LOOPBACK,
-            values: &Values::new(indexes.iter().map(value).collect()).unwrap(),
-            edges: &[],
-            outputs: None,
-            request: None,
-            erasure,
-        };
-        Draft::new(&statement, [7; 32]).unwrap()
-    }
 
     /// Erases a value of an identifier whose newest version is entry `newest`; gives the index of the erase entry.
     fn erase(appender: &mut Appender, value: u32, left: &[u32], newest: u64) -> u64 {
         let erasure = Erasure::of_value(value, Status::Active, Reason::new("r").unwrap()).unwrap();
         let mut erasing = appender.begin_erasing(2, ErasedValues::One(value)).unwrap();
         erasing.redact_all(newest).unwrap();
-        let staged = erasing.push(&draft(left, Some(&erasure)), newest + 2, newest, EdgesAfter::None).unwrap();
+        let staged = erasing
+            .push(&draft(1, EntryKind::Erase, left, Some(&erasure)), newest + 2, newest, EdgesAfter::None)
+            .unwrap();
         staged.commit().unwrap();
         appender.finish_erasing().unwrap();
         newest + 1
@@ -260,7 +237,7 @@ mod tests {
         let (mut appender, segments) = (recovered.appender, &*recovered.segments.files);
         let path = directory.path().join("ledger/redactions");
         let mut batch = appender.begin(1).unwrap();
-        let created = batch.push(&draft(&[1, 2], None), 1, None, EdgesAfter::None).unwrap();
+        let created = batch.push(&draft(1, EntryKind::Create, &[1, 2], None), 1, None, EdgesAfter::None).unwrap();
         batch.commit().unwrap();
         let erased = erase(&mut appender, 1, &[2], created.index);
         let first = std::fs::read(&path).unwrap();
